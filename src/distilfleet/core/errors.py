@@ -1,0 +1,21 @@
+"""What can go wrong, by who has to act. Lost devices are values (`Missed`), never errors."""
+
+
+class Error(Exception):
+    """Root of everything distilfleet raises on purpose; the message says what to do."""
+
+
+class ConfigError(Error):
+    """A setting, file or dataset is not usable as given."""
+
+
+class InfeasibleError(Error):
+    """No device, or no plan, meets the limits that were set."""
+
+
+class RecordError(Error):
+    """A run directory cannot be used: damaged, from another version, or in use."""
+
+
+class WireError(Error):
+    """The peer sent bytes that break the protocol."""

@@ -1,0 +1,371 @@
+"""The words that two rooms share. Facts are frozen; a lost device is a value; a round is a generator.
+
+A method describes *what* happens in a round by yielding requests (`Wave`, `Start`, `Collect`, `Work`) and
+receiving their results. Where it happens - in virtual time or on real boards - is the fleet's business, so the
+same method cannot behave differently in the two worlds.
+"""
+
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+
+DeviceId = str
+Arrays = Mapping[str, np.ndarray]
+"""What travels and what is stored: named numeric arrays, nothing else."""
+Metrics = Mapping[str, float]
+State = TypeVar("State")
+
+# --- facts ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    """A device's connection, one figure for each direction."""
+
+    up_bps: float
+    down_bps: float
+    latency_s: float
+    transmit_w: float
+    """Extra power while the radio sends."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Device:
+    """One fleet member, or the server: facts, never state."""
+
+    id: DeviceId
+    kind: str
+    """Row of the catalogue."""
+    speed_flops_per_s: float
+    """Sustained in training: peak times the catalogue's efficiency."""
+    memory_bytes: int
+    """What a job may use: the board's usable memory, or the quota if that is smaller."""
+    memory_bytes_per_s: float
+    idle_w: float
+    busy_w: float
+    """Whole board at full load."""
+    link: Link
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conditions:
+    """What is known at the start of a round. Channels and batteries join here when `cost` models them."""
+
+    round: int
+    devices: Mapping[DeviceId, Device]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """A planner's decision for one round."""
+
+    clusters: Sequence[Sequence[DeviceId]]
+    """Parallel inside, sequential across. Round-based methods use one cluster."""
+    goal: int | None = None
+    """Answers that are enough; the rest of a wave is called off. None: wait for all."""
+    minimum: int = 1
+    deadline_s: float | None = None
+
+    @property
+    def devices(self) -> Sequence[DeviceId]:
+        return [device for cluster in self.clusters for device in cluster]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """Limits that a planner must keep; None is no limit."""
+
+    delay_s: float | None = None
+    energy_j: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerProfile:
+    """What one layer takes for one sample."""
+
+    name: str
+    forward_flops: float
+    weight_bytes: int
+    output_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSpec:
+    """What an agent needs to build its worker: names of installed code and typed settings, never code."""
+
+    method: str
+    settings: Mapping[str, Any]
+    models: Mapping[str, str]
+    versions: Mapping[str, str]
+    seed: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Dataset:
+    """Inputs with optional labels, in memory or memory-mapped.
+
+    `inputs` is float32, [n, features] for tables, [n, channels, steps] for series and [n, channels, height, width]
+    for images; `labels` is int64 [n], or None for a proxy dataset.
+    """
+
+    inputs: np.ndarray
+    labels: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one sample."""
+        return tuple(self.inputs.shape[1:])
+
+    def take(self, rows: np.ndarray) -> "Dataset":
+        return Dataset(self.inputs[rows], None if self.labels is None else self.labels[rows])
+
+    def batches(self, size: int) -> Iterator["Dataset"]:
+        """In order, the last one possibly short; views, not copies."""
+        for start in range(0, len(self), size):
+            rows = slice(start, start + size)
+            yield Dataset(self.inputs[rows], None if self.labels is None else self.labels[rows])
+
+
+# --- work -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ArraySpec:
+    """One array of an announced reply."""
+
+    dtype: str
+    shape: tuple[int, ...]
+
+    @property
+    def size_bytes(self) -> int:
+        return int(np.dtype(self.dtype).itemsize * np.prod(self.shape, dtype=np.int64))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expected:
+    """The only reply to a job that is let in: these arrays, finite, of a norm no larger than `most_norm`."""
+
+    arrays: Mapping[str, ArraySpec]
+    most_norm: float = float("inf")
+    """Euclidean norm over all floating-point arrays together."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One piece of work for one device."""
+
+    id: str
+    """Unique in a run, so that a late answer is told from a current one."""
+    device: DeviceId
+    op: str
+    arrays: Arrays
+    expected: Expected
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    job: str
+    device: DeviceId
+    arrays: Arrays
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Missed:
+    """A device that did not answer, and why: offline, deadline, surplus, memory, or `rejected: ...`."""
+
+    job: str
+    device: DeviceId
+    reason: str
+
+
+Result = Reply | Missed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """Declared before a job runs. Byte counts are those of the encoded frames."""
+
+    flops: float = 0.0
+    moved_bytes: float = 0.0
+    """Between memory and processor; with `flops` the two sides of a roofline."""
+    down_bytes: int = 0
+    up_bytes: int = 0
+    memory_bytes: int = 0
+    """At the peak; of two loads one after the other, the larger."""
+
+    def __add__(self, other: "Load") -> "Load":
+        return Load(
+            flops=self.flops + other.flops,
+            moved_bytes=self.moved_bytes + other.moved_bytes,
+            down_bytes=self.down_bytes + other.down_bytes,
+            up_bytes=self.up_bytes + other.up_bytes,
+            memory_bytes=max(self.memory_bytes, other.memory_bytes),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """Observed after, per job; adds up. Elapsed time comes from the clock."""
+
+    busy_s: float = 0.0
+    energy_j: float = 0.0
+    down_bytes: int = 0
+    up_bytes: int = 0
+    measured: bool = False
+    """True only if every part was measured rather than modelled."""
+
+    def __add__(self, other: "Usage") -> "Usage":
+        return Usage(
+            busy_s=self.busy_s + other.busy_s,
+            energy_j=self.energy_j + other.energy_j,
+            down_bytes=self.down_bytes + other.down_bytes,
+            up_bytes=self.up_bytes + other.up_bytes,
+            measured=self.measured and other.measured,
+        )
+
+
+# --- requests of a round ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wave:
+    """Start these jobs together and wait: until `goal` have answered, or until the deadline if `minimum` have.
+
+    The result is one `Reply` or `Missed` per job, in the order of the jobs.
+    """
+
+    jobs: Sequence[Job]
+    goal: int | None = None
+    minimum: int = 1
+    deadline_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """First half of a wave: devices begin, the round goes on. The result is a ticket."""
+
+    wave: Wave
+
+
+@dataclass(frozen=True, slots=True)
+class Collect:
+    """Second half of a wave: wait for the jobs of a ticket."""
+
+    ticket: int
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """The server's own computation up to here, declared so that simulation can price it; deployment times it."""
+
+    load: Load
+
+
+Request = Wave | Start | Collect | Work
+Answer = list[Result] | int | None
+"""To a wave or a collect: results in job order. To a start: its ticket. To work: nothing."""
+Round = Generator[Request, Any, State]
+
+
+# --- seams ------------------------------------------------------------------------------------------------------
+
+
+class Worker(Protocol):
+    """The device half of a method."""
+
+    def load(self, job: Job) -> Load:
+        """What `handle` will take. Byte counts equal those of the frames, or bound them from above."""
+        ...
+
+    def handle(self, job: Job) -> Arrays: ...
+
+    def snapshot(self) -> Arrays:
+        """Everything that the device keeps between rounds; empty if it keeps nothing."""
+        ...
+
+    def restore(self, kept: Arrays) -> None: ...
+
+
+class Method(Protocol[State]):
+    """A federated method, both halves: the server's rounds and the device's worker."""
+
+    @property
+    def disclosure(self) -> str:
+        """What the server, or whoever reads its disks, learns about a device's data; one line."""
+        ...
+
+    def init(self, seed: int) -> State: ...
+
+    def round(self, state: State, plan: Plan, conditions: Conditions) -> Round[State]:
+        """One round. Sees no clock, no socket and no `Usage`."""
+        ...
+
+    def worker(self, device: Device, data: Dataset, seed: int) -> Worker: ...
+
+    def evaluate(self, state: State, kept: Mapping[DeviceId, Arrays], test: Dataset) -> Metrics:
+        """Quality on held-out data; `kept` are the worker snapshots that the fleet can see (simulation: all)."""
+        ...
+
+    def models(self, state: State) -> Mapping[str, Arrays]:
+        """The trained models by name, ready for export."""
+        ...
+
+
+class Cohorted(Protocol):
+    """A method whose workers can also run side by side, in one batched computation."""
+
+    def cohort(self, workers: Sequence[Any], jobs: Sequence[Job]) -> Sequence[Arrays]:
+        """The same arrays as each worker's `handle`, to 1e-5."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tally:
+    """What a round took, as the fleet priced or measured it."""
+
+    devices: Usage
+    server: Usage
+    elapsed_s: float
+    """On the fleet's clock, since the start of the run."""
+    answered: Sequence[DeviceId]
+    missed: Sequence[Missed]
+
+
+class Fleet(Protocol):
+    """Whatever can run jobs. A simulated fleet prices them, a real one measures."""
+
+    def roster(self) -> Mapping[DeviceId, Device]:
+        """Who is enrolled, whether connected or not; sampling draws from it."""
+        ...
+
+    def start(self, wave: Wave) -> int: ...
+
+    def collect(self, ticket: int) -> list[Result]: ...
+
+    def work(self, load: Load) -> None: ...
+
+    def tally(self) -> Tally:
+        """Since the last call, then starts anew."""
+        ...
+
+    def kept(self) -> Mapping[DeviceId, Arrays]:
+        """Worker snapshots that can be seen from here."""
+        ...
+
+    def snapshot(self) -> Arrays: ...
+
+    def restore(self, kept: Arrays) -> None: ...
+
+
+class Planner(Protocol):
+    """Facts in, decision out; raises `InfeasibleError`. Must be a pure function of its arguments."""
+
+    def plan(self, conditions: Conditions) -> Plan: ...
+
+
+DataOf = Callable[[DeviceId], Dataset]

@@ -1,0 +1,222 @@
+"""Messages <-> bytes. A frame is a typed header and raw little-endian arrays; nothing on it can execute.
+
+    frame  = magic "DF" | version u8 | kind u8 | head length u32 | body manifest length u32 | head | manifest | body
+    head   = msgpack of `JobHead` or `ReplyHead`
+    manifest = msgpack of [name, dtype, shape] per array; body = the arrays, one after another
+
+Head and body are separate so that arrays which every job of a wave shares are encoded once. Decoding copies
+nothing: arrays are read-only views of the frame.
+"""
+
+import struct
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+import msgspec
+import numpy as np
+
+from .errors import WireError
+from .types import Arrays, ArraySpec, DeviceId, Expected, Job, Missed, Reply, Result
+
+VERSION = 1
+MOST_ARRAYS = 4096
+DTYPES = frozenset({"<f2", "<f4", "<f8", "|i1", "<i2", "<i4", "<i8", "|u1", "<u2", "<u4", "<u8", "|b1"})
+_PREFIX = struct.Struct("<2sBBII")
+_JOB, _REPLY = 0, 1
+
+
+class JobHead(msgspec.Struct, frozen=True, array_like=True):
+    id: str
+    device: str
+    op: str
+
+
+class ReplyHead(msgspec.Struct, frozen=True, array_like=True):
+    job: str
+    device: str
+
+
+T = TypeVar("T")
+Manifest = list[tuple[str, str, tuple[int, ...]]]
+_encode = msgspec.msgpack.Encoder().encode
+_job_head = msgspec.msgpack.Decoder(JobHead).decode
+_reply_head = msgspec.msgpack.Decoder(ReplyHead).decode
+_manifest = msgspec.msgpack.Decoder(Manifest).decode
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """Encoded arrays; the part of a frame that many jobs can share."""
+
+    manifest: bytes
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One message. `len()` is its size on the link."""
+
+    head: bytes
+    body: Body
+
+    def __len__(self) -> int:
+        return len(self.head) + len(self.body.manifest) + len(self.body.data)
+
+    def to_bytes(self) -> bytes:
+        return b"".join((self.head, self.body.manifest, self.body.data))
+
+
+def encode_body(arrays: Arrays) -> Body:
+    """Raises ValueError for a dtype that cannot travel (objects, strings, big-endian on request of the caller)."""
+    plain = [(name, _plain(name, array)) for name, array in arrays.items()]
+    manifest: Manifest = [(name, array.dtype.str, array.shape) for name, array in plain]
+    return Body(_encode(manifest), b"".join(array.data if array.size else b"" for _, array in plain))
+
+
+def encode_job(job: Job, body: Body | None = None) -> Frame:
+    """A job's frame; hand in `body` where another job of the wave has the same arrays."""
+    return _frame(_JOB, _encode(JobHead(job.id, job.device, job.op)), body or encode_body(job.arrays))
+
+
+def encode_reply(job: str, device: DeviceId, arrays: Arrays) -> Frame:
+    return _frame(_REPLY, _encode(ReplyHead(job, device)), encode_body(arrays))
+
+
+def decode_job(frame: bytes, expected: Expected) -> Job:
+    """Raises WireError; never anything else, whatever the bytes."""
+    head, arrays = _open(frame, _JOB)
+    message = _typed(_job_head, head)
+    return Job(id=message.id, device=message.device, op=message.op, arrays=arrays, expected=expected)
+
+
+def decode_reply(frame: bytes) -> Reply:
+    """Raises WireError; never anything else, whatever the bytes."""
+    head, arrays = _open(frame, _REPLY)
+    message = _typed(_reply_head, head)
+    return Reply(job=message.job, device=message.device, arrays=arrays)
+
+
+def decode_body(body: Body) -> Arrays:
+    """The arrays of a body that is already in memory."""
+    return _arrays(body.manifest, memoryview(body.data))
+
+
+def head_bytes(job: Job) -> tuple[int, int]:
+    """Sizes in bytes of the job's and of its reply's frame, without manifest and data."""
+    return (
+        _PREFIX.size + len(_encode(JobHead(job.id, job.device, job.op))),
+        _PREFIX.size + len(_encode(ReplyHead(job.id, job.device))),
+    )
+
+
+def body_bytes(arrays: Mapping[str, ArraySpec]) -> int:
+    """Size in bytes of manifest and data of these arrays, known before they exist."""
+    manifest: Manifest = [(name, _spell(spec.dtype), spec.shape) for name, spec in arrays.items()]
+    return len(_encode(manifest)) + sum(spec.size_bytes for spec in arrays.values())
+
+
+def specs(arrays: Arrays) -> dict[str, ArraySpec]:
+    """The announcement that these arrays would fulfil."""
+    return {name: ArraySpec(array.dtype.str, array.shape) for name, array in arrays.items()}
+
+
+def admit(reply: Reply, job: Job) -> Result:
+    """The reply, or a `Missed` that says why it is not let in. Checked before any arithmetic."""
+    fault = _fault(reply.arrays, job.expected)
+    if fault is None:
+        return reply
+    return Missed(job=job.id, device=job.device, reason=f"rejected: {fault}")
+
+
+def _fault(arrays: Arrays, expected: Expected) -> str | None:
+    if arrays.keys() != expected.arrays.keys():
+        return f"expected arrays {sorted(expected.arrays)}, got {sorted(arrays)}"
+    squares = 0.0
+    for name, spec in expected.arrays.items():
+        array = arrays[name]
+        if array.shape != spec.shape or array.dtype != spec.dtype:
+            return f"{name} is {array.dtype}{list(array.shape)}, expected {spec.dtype}{list(spec.shape)}"
+        if array.dtype.kind == "f":
+            squares += _square_sum(array)
+    if not np.isfinite(squares):
+        return _where_not_finite(arrays)
+    norm = float(np.sqrt(squares))
+    return f"norm {norm:.3g} is over {expected.most_norm:.3g}" if norm > expected.most_norm else None
+
+
+def _square_sum(array: np.ndarray) -> float:
+    flat = array.ravel() if array.dtype.itemsize > 2 else array.ravel().astype(np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return float(flat @ flat)
+
+
+def _where_not_finite(arrays: Arrays) -> str:
+    for name, array in arrays.items():
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            return f"{name} holds NaN or infinity"
+    return "values too large to add up"
+
+
+def _frame(kind: int, head: bytes, body: Body) -> Frame:
+    return Frame(_PREFIX.pack(b"DF", VERSION, kind, len(head), len(body.manifest)) + head, body)
+
+
+def _open(frame: bytes, kind: int) -> tuple[memoryview, Arrays]:
+    if len(frame) < _PREFIX.size:
+        raise WireError(f"a frame has at least {_PREFIX.size} bytes, got {len(frame)}")
+    magic, version, came, head_size, manifest_size = _PREFIX.unpack_from(frame)
+    if magic != b"DF" or version != VERSION:
+        raise WireError(f"expected a version {VERSION} frame, got magic {magic!r} version {version}")
+    if came != kind:
+        raise WireError(f"expected a frame of kind {kind}, got {came}")
+    start, end = _PREFIX.size + head_size, _PREFIX.size + head_size + manifest_size
+    if end > len(frame):
+        raise WireError(f"the header announces {end} bytes, the frame has {len(frame)}")
+    view = memoryview(frame)
+    return view[_PREFIX.size : start], _arrays(view[start:end], view[end:])
+
+
+def _arrays(manifest: bytes | memoryview, data: memoryview) -> Arrays:
+    entries = _typed(_manifest, manifest)
+    if len(entries) > MOST_ARRAYS:
+        raise WireError(f"at most {MOST_ARRAYS} arrays in a frame, got {len(entries)}")
+    arrays: dict[str, np.ndarray] = {}
+    at = 0
+    for name, dtype, shape in entries:
+        if dtype not in DTYPES or name in arrays or min(shape, default=0) < 0:
+            raise WireError(f"{name}: not an array that can travel: {dtype}{list(shape)}")
+        spec = ArraySpec(dtype, shape)
+        count = _count(shape)
+        if at + count * np.dtype(dtype).itemsize > len(data):
+            raise WireError(f"{name}: {len(data) - at} bytes left, {dtype}{list(shape)} needs more")
+        arrays[name] = np.frombuffer(data, dtype, count, at).reshape(shape)
+        at += spec.size_bytes
+    if at != len(data):
+        raise WireError(f"{len(data) - at} bytes after the last array")
+    return arrays
+
+
+def _count(shape: tuple[int, ...]) -> int:
+    count = 1
+    for length in shape:  # Python integers: no overflow, however large the lie
+        count *= length
+    return count
+
+
+def _typed(decode: Callable[[bytes | memoryview], T], data: bytes | memoryview) -> T:
+    try:
+        return decode(data)
+    except (msgspec.DecodeError, RecursionError) as fault:
+        raise WireError(f"unreadable header: {fault}") from None
+
+
+def _plain(name: str, array: np.ndarray) -> np.ndarray:
+    little = np.ascontiguousarray(array).astype(array.dtype.newbyteorder("<"), copy=False).reshape(array.shape)
+    if little.dtype.str not in DTYPES:
+        raise ValueError(f"{name}: dtype {array.dtype} cannot travel; use one of {sorted(DTYPES)}")
+    return little
+
+
+def _spell(dtype: str) -> str:
+    return np.dtype(dtype).newbyteorder("<").str
