@@ -1,0 +1,93 @@
+"""Checkpoints: everything that a run needs to go on, in one safetensors file per kept round.
+
+Written to a temporary name, synced, renamed: a crash leaves the old one or the new one, never half of one. A digest
+over all arrays is kept inside, so that damage is told from data.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from ..core.errors import RecordError
+
+GENERATIONS = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """State after a round: named arrays, and plain data that refers to some of them."""
+
+    round: int
+    arrays: Mapping[str, np.ndarray]
+    plain: Mapping[str, Any]
+
+
+def write_atomically(file: Path, data: bytes) -> None:
+    """All of `data` under that name, or what was there before; on disk when this returns."""
+    unfinished = file.with_name(file.name + ".unfinished")
+    with unfinished.open("wb") as out:
+        out.write(data)
+        out.flush()
+        os.fsync(out.fileno())
+    unfinished.replace(file)
+    folder = os.open(file.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
+    """Write one and drop all but the newest generations."""
+    folder.mkdir(exist_ok=True)
+    note = json.dumps({"round": checkpoint.round, "plain": checkpoint.plain}, separators=(",", ":"))
+    arrays = {name: np.ascontiguousarray(array).reshape(array.shape) for name, array in checkpoint.arrays.items()}
+    metadata = {"note": note, "digest": _digest(note, arrays)}
+    file = folder / f"round-{checkpoint.round:08d}.safetensors"
+    write_atomically(file, save(arrays, metadata))
+    for old in _files(folder)[:-GENERATIONS]:
+        old.unlink()
+    return file
+
+
+def read_checkpoint(folder: Path) -> Checkpoint:
+    """The newest one. Raises RecordError if there is none, or if it is damaged."""
+    files = _files(folder)
+    if not files:
+        raise RecordError(f"{folder} holds no checkpoint, so there is nothing to resume. Start the run anew.")
+    return _read(files[-1])
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(folder.glob("round-*.safetensors"))
+
+
+def _read(file: Path) -> Checkpoint:
+    remedy = f"Delete {file.name} to resume from the checkpoint before it."
+    try:
+        with safe_open(file, framework="numpy") as opened:
+            metadata = opened.metadata() or {}
+            arrays = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (not a dict)
+    except (SafetensorError, OSError, ValueError) as fault:
+        raise RecordError(f"{file} is truncated or damaged: {fault}. {remedy}") from None
+    note = metadata.get("note", "")
+    if metadata.get("digest") != _digest(note, arrays):
+        raise RecordError(f"{file} is damaged: its content does not match its digest. {remedy}")
+    parsed = json.loads(note)
+    return Checkpoint(round=parsed["round"], arrays=arrays, plain=parsed["plain"])
+
+
+def _digest(note: str, arrays: Mapping[str, np.ndarray]) -> str:
+    digest = hashlib.blake2b(note.encode(), digest_size=32)
+    for name in sorted(arrays):
+        digest.update(name.encode())
+        digest.update(arrays[name].tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,71 @@
+"""Reading a run directory: what was asked, who took part, what every round gave."""
+
+import json
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..core.errors import RecordError
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class History:
+    """One run, read-only."""
+
+    path: Path
+    about: Mapping[str, Any]
+    """`run.toml`: recipe, settings, versions, seed, models, data, savings, disclosure."""
+    fleet: Mapping[str, Any]
+    """`fleet.json`: who takes part."""
+    rounds: Sequence[Mapping[str, Any]]
+    """`metrics.jsonl`, one mapping per finished round."""
+
+
+def read(path: Path) -> History:
+    """A run's history. Raises RecordError if the directory holds no run of this version."""
+    return History(path=path, about=read_about(path), fleet=_read_fleet(path), rounds=read_rounds(path))
+
+
+def read_about(path: Path) -> Mapping[str, Any]:
+    """`run.toml` of a run directory."""
+    file = path / "run.toml"
+    if not file.is_file():
+        raise RecordError(f"{path} is not a run directory: it has no run.toml. Name the folder that `--out` made.")
+    try:
+        about = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as fault:
+        raise RecordError(f"{file} is damaged: {fault}. Restore it from a copy, or start the run anew.") from None
+    if about.get("schema") != SCHEMA:
+        raise RecordError(
+            f"{path} was written in record schema {about.get('schema')}, this version reads {SCHEMA}. "
+            f"Use the distilfleet that wrote it ({about.get('versions', {}).get('distilfleet', 'unknown')})."
+        )
+    return about
+
+
+def read_rounds(path: Path) -> list[Mapping[str, Any]]:
+    """Finished rounds; a last line that a crash cut short is left out."""
+    file = path / "metrics.jsonl"
+    if not file.is_file():
+        return []
+    lines = file.read_bytes().split(b"\n")
+    rounds: list[Mapping[str, Any]] = []
+    for number, line in enumerate(lines[:-1], 1):
+        try:
+            rounds.append(json.loads(line))
+        except ValueError as fault:
+            raise RecordError(f"{file}, line {number} is damaged: {fault}. Delete it and what follows.") from None
+    return rounds
+
+
+def _read_fleet(path: Path) -> Mapping[str, Any]:
+    file = path / "fleet.json"
+    try:
+        fleet: Mapping[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as fault:
+        raise RecordError(f"{file} cannot be read: {fault}. Restore it from a copy, or start the run anew.") from None
+    return fleet

@@ -1,0 +1,111 @@
+"""Writing a run directory. The one owner of run files; wall time is handed in.
+
+run.toml        what was asked, with what versions        metrics.jsonl   one object per finished round
+fleet.json      who takes part                            checkpoints/    safetensors, newest generations
+models/         the trained models, safetensors           report.html     written by `report`
+"""
+
+import fcntl
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import tomli_w
+from safetensors.numpy import save
+
+from ..core.errors import RecordError
+from ..core.types import Arrays
+from .checkpoint import Checkpoint, read_checkpoint, write_atomically, write_checkpoint
+from .history import read_about
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """An open run directory; this process is its only writer until `close`."""
+
+    path: Path
+    lock: IO[bytes]
+    metrics: IO[bytes]
+
+    def append(self, metrics: Mapping[str, Any]) -> None:
+        """One finished round, flushed as it happens."""
+        self.metrics.write(json.dumps(metrics, separators=(",", ":")).encode() + b"\n")
+        self.metrics.flush()
+
+    def checkpoint(self, checkpoint: Checkpoint) -> None:
+        """Keep a state; the metrics up to it reach the disk first."""
+        os.fsync(self.metrics.fileno())
+        write_checkpoint(self.path / "checkpoints", checkpoint)
+
+    def models(self, models: Mapping[str, Arrays]) -> None:
+        """Export trained models, one safetensors file each."""
+        folder = self.path / "models"
+        folder.mkdir(exist_ok=True)
+        for name, arrays in models.items():
+            write_atomically(folder / f"{_file_name(name)}.safetensors", save(dict(arrays)))
+
+    def plan(self, plan: Mapping[str, Any]) -> None:
+        """The last round's plan."""
+        write_atomically(self.path / "plan.json", json.dumps(plan).encode())
+
+    def close(self) -> None:
+        self.metrics.close()
+        self.lock.close()
+
+
+def create(path: Path, about: Mapping[str, Any], fleet: Mapping[str, Any]) -> Run:
+    """A new run directory. Raises RecordError if the path already holds something."""
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise RecordError(f"{path} already exists and is not empty. Name another --out, or go on with --resume {path}.")
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as fault:
+        raise RecordError(f"{path} cannot be made: {fault}. Name another --out.") from None
+    lock = _lock(path)
+    write_atomically(path / "fleet.json", json.dumps(fleet).encode())
+    write_atomically(path / "run.toml", tomli_w.dumps(about).encode())
+    return Run(path=path, lock=lock, metrics=(path / "metrics.jsonl").open("ab"))
+
+
+def reopen(path: Path) -> tuple[Run, Mapping[str, Any], Checkpoint]:
+    """An interrupted run, its `run.toml` and its newest checkpoint; metrics after that checkpoint are cut off.
+
+    Raises RecordError if the directory is no run, damaged, or being written by another process.
+    """
+    about = read_about(path)
+    lock = _lock(path)
+    checkpoint = read_checkpoint(path / "checkpoints")
+    metrics = (path / "metrics.jsonl").open("r+b")
+    _cut(metrics, checkpoint.round)
+    return Run(path=path, lock=lock, metrics=metrics), about, checkpoint
+
+
+def rewrite_about(run: Run, about: Mapping[str, Any]) -> None:
+    """Replace `run.toml`, for example when more rounds are asked of a run."""
+    write_atomically(run.path / "run.toml", tomli_w.dumps(about).encode())
+
+
+def _cut(metrics: IO[bytes], rounds: int) -> None:
+    for _ in range(rounds):
+        if not metrics.readline().endswith(b"\n"):
+            raise RecordError(
+                f"{metrics.name} has fewer rounds than its checkpoint ({rounds}). Restore it from a copy, or start anew."
+            )
+    metrics.truncate()
+
+
+def _lock(path: Path) -> IO[bytes]:
+    lock = (path / ".lock").open("wb")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.close()
+        raise RecordError(f"{path} is in use by another run. Wait for it, or name another --out.") from None
+    return lock
+
+
+def _file_name(name: str) -> str:
+    return "".join(c if c.isalnum() or c in "-_." else "-" for c in name)
