@@ -1,0 +1,148 @@
+"""The device catalogue: what each kind of board, phone and server can do, and where every number comes from.
+
+Figures are a specification's or an estimate's, good to a factor of two; a measured fleet corrects them.
+"""
+
+import csv
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from difflib import get_close_matches
+from functools import cache
+from importlib.resources import files
+from types import MappingProxyType
+from typing import Any
+
+from ..core.errors import ConfigError
+from ..core.types import Device, DeviceId, Link
+
+SERVER = "server"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One row of `devices.csv`. A source is a document, arithmetic, or the word estimate."""
+
+    kind: str
+    family: str
+    """mcu, sbc, jetson, phone or server."""
+    processor: str
+    cores: int
+    clock_hz: float
+    fp32_flops_per_cycle: int
+    """Of one core."""
+    peak_fp32_flops_per_s: float
+    peak_fp16_flops_per_s: float
+    peak_int8_ops_per_s: float
+    measured_fp64_flops_per_s: float | None
+    train_efficiency: float
+    """Share of the fp32 peak that training sustains."""
+    memory_bytes: int
+    usable_memory_bytes: int
+    """What the system and its other programs leave."""
+    memory_bytes_per_s: float
+    idle_w: float
+    busy_w: float
+    """Whole board at full load; a server's accelerator alone."""
+    radio: str
+    phy_bps: float
+    up_bps: float
+    """What an application sees, as is `down_bps`."""
+    down_bps: float
+    latency_s: float
+    """One way."""
+    transmit_w: float
+    can_train: bool
+    source_peak: str
+    source_measured: str
+    source_efficiency: str
+    source_memory: str
+    source_power: str
+    source_radio: str
+    source_latency: str
+    notes: str
+
+
+SOURCE_OF: Mapping[str, str] = MappingProxyType(
+    {
+        "cores": "source_peak",
+        "clock_hz": "source_peak",
+        "fp32_flops_per_cycle": "source_peak",
+        "peak_fp32_flops_per_s": "source_peak",
+        "peak_fp16_flops_per_s": "source_peak",
+        "peak_int8_ops_per_s": "source_peak",
+        "measured_fp64_flops_per_s": "source_measured",
+        "train_efficiency": "source_efficiency",
+        "memory_bytes": "source_memory",
+        "usable_memory_bytes": "source_memory",
+        "memory_bytes_per_s": "source_memory",
+        "idle_w": "source_power",
+        "busy_w": "source_power",
+        "phy_bps": "source_radio",
+        "up_bps": "source_radio",
+        "down_bps": "source_radio",
+        "transmit_w": "source_radio",
+        "latency_s": "source_latency",
+    }
+)
+"""Field of each number -> field that says where it comes from."""
+
+
+@cache
+def entries() -> Mapping[str, Entry]:
+    """Every kind of device by name, in the catalogue's order."""
+    table = files(__package__).joinpath("devices.csv").read_text(encoding="utf-8")
+    return MappingProxyType({row["kind"]: _read(row) for row in csv.DictReader(table.splitlines())})
+
+
+def entry(kind: str) -> Entry:
+    """One row. Raises ConfigError for a kind that the catalogue does not have."""
+    found = entries().get(kind)
+    if found is None:
+        raise ConfigError(f"no device kind {kind!r} in the catalogue{_nearest(kind)}; it has {', '.join(entries())}")
+    return found
+
+
+def trainable_kinds() -> tuple[str, ...]:
+    """Kinds that can train a model and are not servers."""
+    return tuple(row.kind for row in entries().values() if row.can_train and row.family != SERVER)
+
+
+def device(kind: str, device_id: DeviceId, *, quota_bytes: int | None = None) -> Device:
+    """A fleet member with a row's facts, its memory held to `quota_bytes`. Raises ConfigError."""
+    row = entry(kind)
+    return Device(
+        id=device_id,
+        kind=kind,
+        speed_flops_per_s=row.peak_fp32_flops_per_s * row.train_efficiency,
+        memory_bytes=_within(row.usable_memory_bytes, quota_bytes),
+        memory_bytes_per_s=row.memory_bytes_per_s,
+        idle_w=row.idle_w,
+        busy_w=row.busy_w,
+        link=Link(up_bps=row.up_bps, down_bps=row.down_bps, latency_s=row.latency_s, transmit_w=row.transmit_w),
+    )
+
+
+def _within(usable_bytes: int, quota_bytes: int | None) -> int:
+    if quota_bytes is None:
+        return usable_bytes
+    if quota_bytes < 1:
+        raise ConfigError(f"a memory quota is at least 1 byte, got {quota_bytes}")
+    return min(usable_bytes, quota_bytes)
+
+
+def _nearest(kind: str) -> str:
+    close = get_close_matches(kind, entries())
+    return f" (did you mean {' or '.join(close)}?)" if close else ""
+
+
+_READERS: Mapping[Any, Callable[[str], Any]] = {
+    str: str,
+    int: int,
+    float: float,
+    float | None: lambda text: float(text) if text else None,
+    bool: lambda text: {"yes": True, "no": False}[text],
+}
+
+
+def _read(row: Mapping[str, str]) -> Entry:
+    return Entry(**{field.name: _READERS[field.type](row[field.name]) for field in fields(Entry)})
