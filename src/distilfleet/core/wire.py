@@ -97,6 +97,12 @@ def decode_reply(frame: bytes) -> Reply:
     return Reply(job=message.job, device=message.device, arrays=arrays)
 
 
+def receive_job(head: bytes, arrays: Arrays, expected: Expected) -> Job:
+    """A job from the head of its frame and arrays that are decoded already. Raises WireError."""
+    message = _typed(_job_head, memoryview(head)[_PREFIX.size :])
+    return Job(id=message.id, device=message.device, op=message.op, arrays=arrays, expected=expected)
+
+
 def decode_body(body: Body) -> Arrays:
     """The arrays of a body that is already in memory."""
     return _arrays(body.manifest, memoryview(body.data))

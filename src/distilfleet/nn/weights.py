@@ -1,0 +1,57 @@
+"""Model weights as named arrays, and their average. Weights include normalisation statistics."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..core.types import Arrays
+
+
+def to_arrays(module: nn.Module) -> dict[str, np.ndarray]:
+    """Copies of all parameters and buffers, by name."""
+    return {name: tensor.detach().cpu().numpy().copy() for name, tensor in module.state_dict().items()}
+
+
+def put(module: nn.Module, weights: Arrays) -> nn.Module:
+    """The module with these weights copied in. Raises KeyError or RuntimeError if they are another model's."""
+    with torch.no_grad():
+        for name, tensor in module.state_dict().items():
+            tensor.copy_(to_tensor(weights[name]))
+    return module
+
+
+def to_tensor(array: np.ndarray) -> Tensor:
+    """A tensor of its own memory: arrays that came over the wire are read-only."""
+    return torch.from_numpy(np.array(array))
+
+
+def average(weights: Sequence[Arrays], shares: Sequence[float]) -> dict[str, np.ndarray]:
+    """Weighted mean over models of one architecture; counters (integers) take the largest.
+
+    Source: McMahan et al., "Communication-efficient learning of deep networks from decentralized data",
+    AISTATS 2017, algorithm 1. https://arxiv.org/abs/1602.05629
+    """
+    total = float(sum(shares))
+    scaled = [share / total for share in shares]
+    return {name: _mean([one[name] for one in weights], scaled) for name in weights[0]}
+
+
+def blend(old: Arrays, new: Arrays, keep: float) -> dict[str, np.ndarray]:
+    """Exponential moving average: `keep` of the old weights, the rest of the new ones."""
+    return average([old, new], [keep, 1.0 - keep])
+
+
+def norm(weights: Arrays) -> float:
+    """Euclidean norm over all floating-point arrays."""
+    return float(np.sqrt(sum(float(np.vdot(a, a)) for a in weights.values() if a.dtype.kind == "f")))
+
+
+def _mean(arrays: Sequence[np.ndarray], shares: Sequence[float]) -> np.ndarray:
+    if arrays[0].dtype.kind != "f":
+        return np.asarray(np.max(np.stack(arrays), axis=0))
+    total = arrays[0] * np.float32(shares[0])
+    for array, share in zip(arrays[1:], shares[1:], strict=True):
+        total += array * np.float32(share)
+    return np.asarray(total)

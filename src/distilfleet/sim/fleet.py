@@ -1,0 +1,333 @@
+"""The simulated fleet: real workers and real frames, priced instead of timed.
+
+Every job is encoded to its frame and decoded again, handled by its device's worker, and priced by `cost` on the
+device's profile and link. A job that is missed - device offline, out of memory, past the deadline, surplus to the
+goal - leaves no trace on its device: the worker is as before. The radio spectrum and the server's own link are not
+shared here: a device's rate is its catalogue rate.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+import numpy as np
+
+from ..core import wire
+from ..core.chance import stream
+from ..core.types import (
+    Arrays,
+    DataOf,
+    Device,
+    DeviceId,
+    Job,
+    Load,
+    Method,
+    Missed,
+    Reply,
+    Result,
+    Tally,
+    Usage,
+    Wave,
+    Worker,
+)
+from ..cost.compute import compute_s
+from ..cost.energy import energy_j
+from ..cost.link import transfer_s
+from .clock import COMPUTE, DOWN, UP, Clock, Passage
+
+Cohort = Callable[[Sequence[Worker], Sequence[Job]], Sequence[Arrays]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class World:
+    """What surrounds the devices."""
+
+    server: Device
+    offline_share: float = 0.0
+    """Share of jobs whose device does not answer the call."""
+    cohorts: bool = True
+    """Let a method train many devices in one batched computation."""
+    seed: int = 0
+
+
+@dataclass(slots=True)
+class _Facts:
+    """Device profiles as columns, so that a wave is priced in a few array operations."""
+
+    index: dict[DeviceId, int]
+    speed_flops_per_s: np.ndarray
+    memory_bytes: np.ndarray
+    memory_bytes_per_s: np.ndarray
+    idle_w: np.ndarray
+    busy_w: np.ndarray
+    up_bps: np.ndarray
+    down_bps: np.ndarray
+    latency_s: np.ndarray
+    transmit_w: np.ndarray
+
+
+@dataclass(slots=True)
+class _Ticket:
+    results: list[Result]
+    until_s: float
+
+
+class SimFleet:
+    """Implements `core.types.Fleet` in virtual time."""
+
+    def __init__(self, devices: Mapping[DeviceId, Device], data: DataOf, method: Method[Any], world: World) -> None:
+        self._devices, self._data, self._method, self._world = devices, data, method, world
+        self._facts = _columns(devices)
+        self._clock = Clock(np.zeros((3, len(devices))))
+        self._cohort: Cohort | None = getattr(method, "cohort", None) if world.cohorts else None
+        self._workers: dict[DeviceId, Worker] = {}
+        self._tickets: dict[int, _Ticket] = {}
+        self._waves = 0
+        self._begin_tally()
+
+    def roster(self) -> Mapping[DeviceId, Device]:
+        return self._devices
+
+    def start(self, wave: Wave) -> int:
+        """Devices begin; what comes of it is settled here and handed out by `collect`."""
+        self._waves += 1
+        called = _Called.of(wave, self)
+        results, until_s = _settle(called, wave, self._clock.now_s, self._run)
+        self._account(called, results, until_s)
+        self._tickets[self._waves] = _Ticket(results, until_s)
+        return self._waves
+
+    def collect(self, ticket: int) -> list[Result]:
+        done = self._tickets.pop(ticket)
+        self._clock.wait(done.until_s)
+        return done.results
+
+    def work(self, load: Load) -> None:
+        server = self._world.server
+        self._clock.serve(
+            float(compute_s(load.flops, load.moved_bytes, server.speed_flops_per_s, server.memory_bytes_per_s))
+        )
+
+    def tally(self) -> Tally:
+        server, elapsed_s = self._world.server, self._clock.now_s - self._since_s
+        busy_s = self._clock.serving_s
+        server_j = float(energy_j(elapsed_s, busy_s, 0.0, server.idle_w, server.busy_w, 0.0))
+        tally = Tally(
+            devices=self._used,
+            server=Usage(busy_s=busy_s, energy_j=server_j),
+            elapsed_s=self._clock.now_s,
+            answered=self._answered,
+            missed=self._missed,
+        )
+        self._begin_tally()
+        return tally
+
+    def kept(self) -> Mapping[DeviceId, Arrays]:
+        snapshots = ((device, worker.snapshot()) for device, worker in self._workers.items())
+        return {device: kept for device, kept in snapshots if kept}
+
+    def snapshot(self) -> Arrays:
+        state = {"free": self._clock.free_3N, "now": np.float64(self._clock.now_s), "waves": np.int64(self._waves)}
+        workers = {f"worker/{device}/{name}": a for device, kept in self.kept().items() for name, a in kept.items()}
+        return {**{name: np.asarray(value) for name, value in state.items()}, **workers}
+
+    def restore(self, kept: Arrays) -> None:
+        self._clock = Clock(np.array(kept["free"]), float(kept["now"]))
+        self._waves = int(kept["waves"])
+        by_device: dict[DeviceId, dict[str, np.ndarray]] = {}
+        for name, array in kept.items():
+            if name.startswith("worker/"):
+                device, _, rest = name.removeprefix("worker/").partition("/")
+                by_device.setdefault(device, {})[rest] = array
+        self._workers = {}
+        for device, arrays in by_device.items():
+            self._worker(device).restore(arrays)
+        self._begin_tally()
+
+    def _worker(self, device: DeviceId) -> Worker:
+        worker = self._workers.get(device)
+        if worker is None:
+            worker = self._method.worker(self._devices[device], self._data(device), self._world.seed)
+            self._workers[device] = worker
+        return worker
+
+    def _run(self, jobs: Sequence[Job]) -> list[Result]:
+        """Handle jobs as they arrive over the wire and let their replies in, or not."""
+        workers = [self._worker(job.device) for job in jobs]
+        if self._cohort is not None and len(jobs) > 1:
+            outputs = self._cohort(workers, jobs)
+        else:
+            outputs = [worker.handle(job) for worker, job in zip(workers, jobs, strict=True)]
+        return [_over_the_wire(job, arrays) for job, arrays in zip(jobs, outputs, strict=True)]
+
+    def _account(self, called: "_Called", results: Sequence[Result], until_s: float) -> None:
+        self._missed += [result for result in results if isinstance(result, Missed)]
+        self._answered += [result.device for result in results if isinstance(result, Reply)]
+        self._clock.occupy(called.index_J, called.passage, until_s)
+        self._used += _usage(called, self._facts, until_s)
+
+    def _begin_tally(self) -> None:
+        self._used, self._since_s = Usage(), self._clock.now_s
+        self._clock.serving_s = 0.0
+        self._answered: list[DeviceId] = []
+        self._missed: list[Missed] = []
+
+
+@dataclass(slots=True, kw_only=True)
+class _Called:
+    """The jobs of a wave whose devices took the call, as they arrived, with their prices."""
+
+    jobs: list[Job]
+    positions_J: np.ndarray
+    """In the wave."""
+    index_J: np.ndarray
+    """In the fleet."""
+    down_bytes_J: np.ndarray
+    up_bytes_J: np.ndarray
+    passage: Passage
+    refused: list[Missed | None]
+    """Per job of the wave: why it never started."""
+
+    @staticmethod
+    def of(wave: Wave, fleet: SimFleet) -> "_Called":
+        facts, jobs = fleet._facts, wave.jobs
+        index = np.array([facts.index[job.device] for job in jobs], np.int64)
+        if len(np.unique(index)) != len(index):
+            raise ValueError("a wave has at most one job per device")
+        received, down_bytes = _deliver(jobs)
+        loads = [fleet._worker(job.device).load(job) for job in received]
+        memory = np.array([load.memory_bytes for load in loads])
+        fits = memory <= facts.memory_bytes[index]
+        reached = stream(fleet._world.seed, "offline", fleet._waves).random(len(jobs)) >= fleet._world.offline_share
+        taken = np.flatnonzero(fits & reached)
+        refused = [_refusal(job, bool(fits[i]), bool(reached[i])) for i, job in enumerate(jobs)]
+        chosen = index[taken]
+        down, up = down_bytes[taken], np.array([loads[i].up_bytes for i in taken])
+        passage = fleet._clock.pass_through(chosen, _durations(facts, chosen, [loads[i] for i in taken], down))
+        return _Called(
+            jobs=[received[i] for i in taken],
+            positions_J=taken,
+            index_J=chosen,
+            down_bytes_J=down,
+            up_bytes_J=up,
+            passage=passage,
+            refused=refused,
+        )
+
+
+def _settle(
+    called: _Called, wave: Wave, now_s: float, run: Callable[[Sequence[Job]], list[Result]]
+) -> tuple[list[Result], float]:
+    """Who answers, in job order, and when the wave ends.
+
+    Devices are taken as they finish: until the goal if they are in time, until the minimum if they are late. A
+    rejected answer counts for neither.
+    """
+    finish_J = called.passage.finish_J
+    limit_s = np.inf if wave.deadline_s is None else now_s + wave.deadline_s
+    goal = len(wave.jobs) if wave.goal is None else wave.goal
+    queue = np.argsort(finish_J, kind="stable")
+    results: dict[int, Result] = {}
+    answers = 0
+    while len(queue):
+        in_time = finish_J[queue[0]] <= limit_s
+        wanted = max(0, (goal if in_time else wave.minimum) - answers)
+        batch = np.sort([j for j in queue[:wanted] if (finish_J[j] <= limit_s) == in_time])
+        if not len(batch):
+            break
+        queue = queue[len(batch) :]
+        came = run([called.jobs[j] for j in batch])
+        answers += sum(isinstance(result, Reply) for result in came)
+        results.update(zip(batch.tolist(), came, strict=True))
+    until_s = _end(finish_J, list(results), answers >= goal, limit_s, now_s)
+    return _in_job_order(called, results, "surplus" if answers >= goal else "deadline"), until_s
+
+
+def _in_job_order(called: _Called, results: Mapping[int, Result], late: str) -> list[Result]:
+    settled: list[Result | None] = list(called.refused)
+    for j, (job, position) in enumerate(zip(called.jobs, called.positions_J, strict=True)):
+        settled[position] = results.get(j) or Missed(job=job.id, device=job.device, reason=late)
+    return [result for result in settled if result is not None]
+
+
+def _end(finish_J: np.ndarray, came: Sequence[int], enough: bool, limit_s: float, now_s: float) -> float:
+    last_s = float(finish_J[list(came)].max()) if came else now_s
+    if enough or len(came) == len(finish_J):
+        return last_s
+    return max(last_s, limit_s) if np.isfinite(limit_s) else last_s
+
+
+def _deliver(jobs: Sequence[Job]) -> tuple[list[Job], np.ndarray]:
+    """The jobs as their devices decode them, and the bytes of each frame. Shared arrays are encoded once."""
+    bodies: dict[int, tuple[wire.Body, Arrays]] = {}
+    received, sizes = [], []
+    for job in jobs:
+        if id(job.arrays) not in bodies:
+            body = wire.encode_body(job.arrays)
+            bodies[id(job.arrays)] = body, wire.decode_body(body)
+        body, arrays = bodies[id(job.arrays)]
+        frame = wire.encode_job(job, body)
+        received.append(wire.receive_job(frame.head, arrays, job.expected))
+        sizes.append(len(frame))
+    return received, np.array(sizes)
+
+
+def _over_the_wire(job: Job, arrays: Arrays) -> Result:
+    frame = wire.encode_reply(job.id, job.device, arrays).to_bytes()
+    return wire.admit(wire.decode_reply(frame), job)
+
+
+def _refusal(job: Job, fits: bool, reached: bool) -> Missed | None:
+    if fits and reached:
+        return None
+    return Missed(job=job.id, device=job.device, reason="offline" if fits else "memory")
+
+
+def _durations(facts: _Facts, index_J: np.ndarray, loads: Sequence[Load], down_bytes_J: np.ndarray) -> np.ndarray:
+    """Seconds in each stage, [3, J]."""
+    flops = np.array([load.flops for load in loads])
+    moved = np.array([load.moved_bytes for load in loads])
+    up = np.array([load.up_bytes for load in loads])
+    latency_s = facts.latency_s[index_J]
+    seconds = np.empty((3, len(index_J)))
+    seconds[DOWN] = transfer_s(down_bytes_J, facts.down_bps[index_J], latency_s)
+    seconds[COMPUTE] = compute_s(flops, moved, facts.speed_flops_per_s[index_J], facts.memory_bytes_per_s[index_J])
+    seconds[UP] = transfer_s(up, facts.up_bps[index_J], latency_s)
+    return seconds
+
+
+def _usage(called: _Called, facts: _Facts, until_s: float) -> Usage:
+    """What the devices spent: whole jobs, or the part of them before they were called off."""
+    i, passage = called.index_J, called.passage
+    spent_3J = passage.spent_s(until_s)
+    elapsed_J = np.clip(np.minimum(passage.finish_J, until_s) - passage.start_3J[DOWN], 0.0, None)
+    energy_J = energy_j(
+        elapsed_J, spent_3J[COMPUTE], spent_3J[UP], facts.idle_w[i], facts.busy_w[i], facts.transmit_w[i]
+    )
+    share_3J = spent_3J / np.maximum(passage.duration_3J, 1e-30)
+    return Usage(
+        busy_s=float(spent_3J[COMPUTE].sum()),
+        energy_j=float(np.sum(energy_J)),
+        down_bytes=int(np.ceil(called.down_bytes_J * share_3J[DOWN]).sum()),
+        up_bytes=int(np.ceil(called.up_bytes_J * share_3J[UP]).sum()),
+    )
+
+
+def _columns(devices: Mapping[DeviceId, Device]) -> _Facts:
+    def column(values: "chain[Any] | Any") -> np.ndarray:
+        return np.fromiter(values, np.float64, len(devices))
+
+    all_devices = list(devices.values())
+    return _Facts(
+        index={device: i for i, device in enumerate(devices)},
+        speed_flops_per_s=column(d.speed_flops_per_s for d in all_devices),
+        memory_bytes=column(d.memory_bytes for d in all_devices),
+        memory_bytes_per_s=column(d.memory_bytes_per_s for d in all_devices),
+        idle_w=column(d.idle_w for d in all_devices),
+        busy_w=column(d.busy_w for d in all_devices),
+        up_bps=column(d.link.up_bps for d in all_devices),
+        down_bps=column(d.link.down_bps for d in all_devices),
+        latency_s=column(d.link.latency_s for d in all_devices),
+        transmit_w=column(d.link.transmit_w for d in all_devices),
+    )
