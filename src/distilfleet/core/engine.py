@@ -32,8 +32,11 @@ def rounds(
     method: Method[State], planner: Planner, fleet: Fleet, state: State, numbers: range
 ) -> Iterator[Finished[State]]:
     """Rounds `numbers`, each finished before it is yielded; stop taking to stop."""
+    roster, ids = fleet.roster(), tuple(fleet.roster())
     for number in numbers:
-        conditions = Conditions(round=number, devices=fleet.roster())
+        if fleet.roster() is not roster:
+            roster, ids = fleet.roster(), tuple(fleet.roster())
+        conditions = Conditions(round=number, devices=roster, ids=ids)
         plan = planner.plan(conditions)
         state = drive(method.round(state, plan, conditions), fleet)
         yield Finished(round=number, plan=plan, state=state)

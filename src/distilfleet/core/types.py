@@ -55,6 +55,9 @@ class Conditions:
 
     round: int
     devices: Mapping[DeviceId, Device]
+    """Who is enrolled."""
+    ids: Sequence[DeviceId]
+    """The same, by number, so that drawing from a large fleet costs no more than from a small one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,7 @@ nothing: arrays are read-only views of the frame.
 import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from math import prod
 from typing import TypeVar
 
 import msgspec
@@ -192,28 +193,27 @@ def _arrays(manifest: bytes | memoryview, data: memoryview) -> Arrays:
     for name, dtype, shape in entries:
         if dtype not in DTYPES or name in arrays or min(shape, default=0) < 0:
             raise WireError(f"{name}: not an array that can travel: {dtype}{list(shape)}")
-        spec = ArraySpec(dtype, shape)
-        count = _count(shape)
-        if at + count * np.dtype(dtype).itemsize > len(data):
+        size_bytes = prod(shape) * np.dtype(dtype).itemsize  # Python integers: no overflow, however large the lie
+        if at + size_bytes > len(data):
             raise WireError(f"{name}: {len(data) - at} bytes left, {dtype}{list(shape)} needs more")
-        arrays[name] = np.frombuffer(data, dtype, count, at).reshape(shape)
-        at += spec.size_bytes
+        arrays[name] = _view(name, data[at : at + size_bytes], dtype, shape)
+        at += size_bytes
     if at != len(data):
         raise WireError(f"{len(data) - at} bytes after the last array")
     return arrays
 
 
-def _count(shape: tuple[int, ...]) -> int:
-    count = 1
-    for length in shape:  # Python integers: no overflow, however large the lie
-        count *= length
-    return count
+def _view(name: str, data: memoryview, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
+    try:
+        return np.ndarray(shape, dtype, data) if len(data) else np.empty(shape, dtype)
+    except ValueError as fault:
+        raise WireError(f"{name}: no array has the shape {list(shape)}: {fault}") from None
 
 
 def _typed(decode: Callable[[bytes | memoryview], T], data: bytes | memoryview) -> T:
     try:
         return decode(data)
-    except (msgspec.DecodeError, RecursionError) as fault:
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as fault:
         raise WireError(f"unreadable header: {fault}") from None
 
 
