@@ -1,0 +1,423 @@
+"""Rules of the whole project that no linter knows: functions over source text, each shown to catch a planted fault."""
+
+import ast
+import io
+import re
+import subprocess
+import sys
+import tokenize
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "src" / "distilfleet"
+SOURCES = sorted(PACKAGE.rglob("*.py"))
+
+UNITS = ["s", "j", "w", "hz", "bps", "bytes", "flops", "flops_per_s", "bytes_per_s", "m", "db", "dbm", "nats"]
+DIMENSIONLESS = frozenset(
+    [
+        "alpha",
+        "beta",
+        "decay",
+        "efficiency",
+        "ema",
+        "gap",
+        "holdout",
+        "keep",
+        "loss",
+        "lr",
+        "momentum",
+        "norm",
+        "saved",
+        "share",
+        "temperature",
+        "weight",
+        "width",
+    ]
+)
+"""Last words of names that have no unit: shares, exponents, rates per step, counts of channels, nats of a loss."""
+UNIT_IS_ELSEWHERE = frozenset(
+    [
+        "Axis.high",
+        "Axis.low",
+        "_multiples.step",
+        "_scaled.value",
+        "amount_axis.most",
+        "place.value",
+        "plain.value",
+        "reach_axis.most",
+        "share.value",
+        "span.high",
+        "span.low",
+    ]
+)
+"""Numbers on any axis and helpers that print them: function.parameter or class.field."""
+
+BANNED_MODULES = frozenset(["pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"])
+BANNED_NAMES = frozenset(
+    [
+        "torch.load",
+        "torch.save",
+        "torch.jit.load",
+        "yaml.load",
+        "yaml.load_all",
+        "yaml.unsafe_load",
+        "yaml.full_load",
+        "eval",
+        "exec",
+        "builtins.eval",
+        "builtins.exec",
+    ]
+)
+TYPED_DECODERS = frozenset(
+    f"msgspec.{codec}.{name}" for codec in ("msgpack", "json", "toml", "yaml") for name in ("decode", "Decoder")
+)
+UNTYPED = frozenset({"Any", "typing.Any", "object"})
+
+MACHINE_PATH = re.compile(r"(?<![\w.~-])/(?:root|home|work|Users)/\w|[A-Z]:\\Users\\")
+INDEX_HOST = re.compile(r"(?:pypi|pythonhosted|download\.pytorch)\.org|index[-_]url|artifact[o]ry|dev[p]i", re.I)
+
+Check = Callable[[str], list[str]]
+
+
+def everywhere(check: Check, paths: Iterable[Path] = SOURCES) -> list[str]:
+    """What `check` finds in these files, each with where it was found."""
+    return [f"{path.relative_to(ROOT)}: {found}" for path in paths for found in check(path.read_text(encoding="utf-8"))]
+
+
+# --- nothing that can execute -----------------------------------------------------------------------------------
+
+
+def banned(source: str) -> list[str]:
+    """Unsafe modules and functions, whatever the file calls them."""
+    tree = ast.parse(source)
+    aliases = _aliases(tree)
+    calls = {node.func: node for node in ast.walk(tree) if isinstance(node, ast.Call)}
+    imports = _imports(tree)
+    found = [(line, name) for line, name in imports if name.split(".")[0] in BANNED_MODULES or name in BANNED_NAMES]
+    for node, name in _references(tree, aliases):
+        call = calls.get(node)
+        if name in BANNED_NAMES or _loads_objects(name, call) or _untyped(name, call, aliases):
+            found.append((node.lineno, name))
+    return [f"line {line}: {name}" for line, name in sorted(set(found))]
+
+
+def _loads_objects(name: str, call: ast.Call | None) -> bool:
+    if name != "numpy.load":
+        return False
+    allowed = _keyword(call, "allow_pickle")
+    return not (isinstance(allowed, ast.Constant) and allowed.value is False)
+
+
+def _untyped(name: str, call: ast.Call | None, aliases: dict[str, str]) -> bool:
+    if name not in TYPED_DECODERS or call is None:
+        return name in TYPED_DECODERS
+    positional = call.args[0] if call.args and name.endswith("Decoder") else None
+    wanted = _keyword(call, "type") or positional
+    return wanted is None or _dotted(wanted, aliases) in UNTYPED
+
+
+def _keyword(call: ast.Call | None, name: str) -> ast.expr | None:
+    return next((keyword.value for keyword in (call.keywords if call else ()) if keyword.arg == name), None)
+
+
+def _imports(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            yield from ((node.lineno, f"{node.module}.{alias.name}") for alias in node.names)
+
+
+def _aliases(tree: ast.AST) -> dict[str, str]:
+    """Local name -> full name, for what the file imports."""
+    names = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.asname: alias.name for alias in node.names if alias.asname}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            names |= {alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def _references(tree: ast.AST, aliases: dict[str, str]) -> Iterator[tuple[ast.expr, str]]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name | ast.Attribute) and (name := _dotted(node, aliases)):
+            yield node, name
+
+
+def _dotted(node: ast.expr, aliases: dict[str, str]) -> str | None:
+    if isinstance(node, ast.Name):
+        return aliases.get(node.id, node.id)
+    inner = _dotted(node.value, aliases) if isinstance(node, ast.Attribute) else None
+    return f"{inner}.{node.attr}" if inner else None
+
+
+def test_nothing_in_the_package_can_execute_what_it_reads():
+    assert everywhere(banned) == []
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [
+        "import pickle",
+        "import joblib.memory",
+        "from shelve import open",
+        "def f():\n    import dill as d",
+        "import torch\ntorch.load(path)",
+        "import torch as t\nt.save(model, path)",
+        "from torch import load",
+        "from torch import load as fetch\nfetch(path)",
+        "import torch\nfetch = torch.load",
+        "import yaml\nyaml.load(text)",
+        "eval(text)",
+        "exec(text)",
+        "run = eval",
+        "import builtins\nbuiltins.exec(text)",
+        "import numpy as np\nnp.load(path)",
+        "import numpy as np\nnp.load(path, allow_pickle=True)",
+        "import numpy as np\nnp.load(path, allow_pickle=flag)",
+        "from numpy import load\nload(path)",
+        "import msgspec\nmsgspec.msgpack.decode(data)",
+        "import msgspec\nmsgspec.msgpack.Decoder().decode(data)",
+        "from typing import Any\nimport msgspec\nmsgspec.json.Decoder(Any)",
+        "from msgspec import msgpack\nmsgpack.decode(data, strict=False)",
+        "from msgspec.json import decode as read\nread(data)",
+    ],
+)
+def test_planted_dangers_are_found(planted):
+    assert len(banned(planted)) >= 1
+
+
+def test_harmless_namesakes_are_left_alone():
+    harmless = """
+import json, re
+import msgspec, numpy as np, yaml
+from safetensors.numpy import load, save
+from .pack import load_all
+model.eval()
+re.compile("x")
+np.load(path, allow_pickle=False)
+yaml.safe_load(text)
+json.loads(text)
+load(data)
+msgspec.msgpack.decode(data, type=Head)
+msgspec.msgpack.Decoder(Head).decode(data)
+msgspec.json.Decoder(type=list[int])
+"""
+    assert banned(harmless) == []
+
+
+# --- units ------------------------------------------------------------------------------------------------------
+
+
+def without_unit(source: str) -> list[str]:
+    """Parameters and fields annotated as a float whose name ends neither in a unit nor in a dimensionless word."""
+    return [
+        f"line {item.lineno}: {owner}.{name}"
+        for owner, name, item in _annotated(ast.parse(source))
+        if _is_float(item.annotation) and not _has_unit(name) and f"{owner}.{name}" not in UNIT_IS_ELSEWHERE
+    ]
+
+
+def _annotated(tree: ast.AST) -> Iterator[tuple[str, str, ast.arg | ast.AnnAssign]]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            every = (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)
+            yield from ((node.name, argument.arg, argument) for argument in every)
+        elif isinstance(node, ast.ClassDef):
+            fields = (item for item in node.body if isinstance(item, ast.AnnAssign))
+            yield from ((node.name, item.target.id, item) for item in fields if isinstance(item.target, ast.Name))
+
+
+def _is_float(annotation: ast.expr | None) -> bool:
+    return annotation is not None and set(ast.unparse(annotation).split(" | ")) in ({"float"}, {"float", "None"})
+
+
+def _has_unit(name: str) -> bool:
+    return any(f"_{name}".endswith(f"_{unit}") for unit in (*UNITS, *DIMENSIONLESS))
+
+
+def test_every_float_says_its_unit():
+    assert everywhere(without_unit) == []
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [
+        "def wait(timeout: float): ...",
+        "def wait(*, delay_ms: float): ...",
+        "async def wait(timeout: float | None = None): ...",
+        "class Link:\n    rate: float",
+        "class Link:\n    rate_mbps: None | float = None",
+        "class Link:\n    def occupy(self, bytess: float): ...",
+    ],
+)
+def test_a_planted_float_without_a_unit_is_found(planted):
+    assert len(without_unit(planted)) == 1
+
+
+def test_units_counts_and_arrays_are_left_alone():
+    harmless = """
+class Load:
+    flops: float
+    offline_share: float
+    rounds: int
+    speed_flops_per_s: float | None = None
+    def wait(self, until_s: float, alpha: float, lengths: np.ndarray, name: str, untyped) -> float: ...
+"""
+    assert without_unit(harmless) == []
+
+
+def test_the_list_of_dimensionless_words_holds_no_unit():
+    assert not DIMENSIONLESS & set(UNITS)
+
+
+# --- sizes ------------------------------------------------------------------------------------------------------
+
+
+def function_sizes(source: str) -> list[int]:
+    """Code lines of each function that does something, signature included, docstring and comments not."""
+    lines = _code_lines(source)
+    functions = (
+        node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    )
+    return [_size(function, lines) for function in functions if not _is_stub(function)]
+
+
+def _size(function: ast.FunctionDef | ast.AsyncFunctionDef, lines: set[int]) -> int:
+    own = set(range(function.lineno, function.end_lineno + 1))
+    first = function.body[0]
+    documented = range(first.lineno, first.end_lineno + 1) if _is_remark(first) else ()
+    return len(own & lines - set(documented))
+
+
+def _is_stub(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    return all(_is_remark(statement) for statement in function.body)
+
+
+def _is_remark(statement: ast.stmt) -> bool:
+    """A docstring or an ellipsis."""
+    return isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
+
+
+def _code_lines(source: str) -> set[int]:
+    blank = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
+    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
+    spans = (range(token.start[0], token.end[0] + 1) for token in tokens if token.type not in blank)
+    return {line for span in spans for line in span}
+
+
+def over_budget(sizes: list[int]) -> list[str]:
+    """Functions are small: median under 8 code lines, nine in ten under 25."""
+    measured = {"median": (np.median(sizes), 8), "p90": (np.percentile(sizes, 90), 25)}
+    return [
+        f"{name} is {got:g} code lines, under {most} expected" for name, (got, most) in measured.items() if got >= most
+    ]
+
+
+def test_functions_are_small():
+    assert over_budget([size for path in SOURCES for size in function_sizes(path.read_text(encoding="utf-8"))]) == []
+
+
+def test_sizes_count_code_alone():
+    planted = '''
+@decorated
+def f(
+    x,
+):
+    """Docstring
+    of two lines."""
+    # comment
+
+    y = """text
+    of two lines"""
+    return y  # remark
+
+def stub(self): ...
+def documented_stub(self):
+    """Only words."""
+    ...
+'''
+    assert function_sizes(planted) == [6]
+
+
+def test_bloat_is_found():
+    assert over_budget([3] * 10) == []
+    assert over_budget([9] * 10) == ["median is 9 code lines, under 8 expected"]
+    assert over_budget([3] * 8 + [40] * 2) == ["p90 is 40 code lines, under 25 expected"]
+
+
+# --- layout -----------------------------------------------------------------------------------------------------
+
+
+def misplaced(names: Iterable[str]) -> list[str]:
+    """Modules and packages that are named after nothing."""
+    return [
+        name for name in names if {"utils", "util", "common", "helpers", "misc"} & set(Path(name).with_suffix("").parts)
+    ]
+
+
+def not_empty(source: str) -> list[str]:
+    return ["a package __init__ is an empty file"] if source.strip() else []
+
+
+def test_no_module_is_a_drawer_for_leftovers():
+    assert misplaced(str(path.relative_to(PACKAGE)) for path in SOURCES) == []
+    assert misplaced(["nn/utils.py", "common/x.py", "nn/common_words.py"]) == ["nn/utils.py", "common/x.py"]
+
+
+def test_package_init_files_are_empty():
+    assert everywhere(not_empty, sorted(PACKAGE.rglob("__init__.py"))) == []
+    assert not_empty("from .x import y")
+
+
+HEAVY = ("torch", "transformers", "sklearn", "asyncio", "socket", "multiprocessing")
+
+
+def loaded_by(statement: str) -> list[str]:
+    """Heavy modules that a fresh interpreter holds after `statement`."""
+    script = f"{statement}\nimport sys\nprint(*(name for name in {HEAVY} if name in sys.modules))"
+    return subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout.split()
+
+
+def test_core_loads_neither_torch_nor_the_network():
+    rooms = ("types", "wire", "engine", "pack", "units", "errors")
+    assert loaded_by("import " + ", ".join(f"distilfleet.core.{room}" for room in rooms)) == []
+    assert loaded_by("import distilfleet.cost.catalogue, distilfleet.cost.energy") == []
+    assert loaded_by("import asyncio") == ["asyncio", "socket"]
+
+
+# --- what a stranger should not read ----------------------------------------------------------------------------
+
+
+def of_one_machine(text: str) -> list[str]:
+    """Absolute paths of somebody's machine and hosts of package indexes."""
+    return [
+        f"line {number}: {match.group()}"
+        for number, line in enumerate(text.splitlines(), 1)
+        for match in (*MACHINE_PATH.finditer(line), *INDEX_HOST.finditer(line))
+    ]
+
+
+def tracked() -> list[Path]:
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if listed.returncode:
+        pytest.skip(f"not a git checkout: {listed.stderr.strip()}")
+    paths = [ROOT / name for name in listed.stdout.split("\0") if name]
+    return [path for path in paths if path.is_file() and b"\0" not in path.read_bytes()]
+
+
+def test_no_tracked_file_names_a_machine_or_an_index():
+    assert everywhere(of_one_machine, tracked()) == []
+
+
+def test_planted_paths_and_hosts_are_found():
+    for place in ("root", "home", "work", "Users"):
+        assert of_one_machine(f"see '/{place}/somebody/x.py'") == [f"line 1: /{place}/s"]
+    for host in ("pypi" + ".org/simple", "--extra-index" + "-url x", "files.python" + "hosted.org"):
+        assert len(of_one_machine(f"fine\npip install {host}")) == 1
+    assert of_one_machine("src/home/x, ~/work/runs, a/work/b and https://example.com/root/") == []
