@@ -21,6 +21,7 @@ DIMENSIONLESS = frozenset(
     [
         "alpha",
         "beta",
+        "count",
         "decay",
         "efficiency",
         "ema",
@@ -39,22 +40,9 @@ DIMENSIONLESS = frozenset(
     ]
 )
 """Last words of names that have no unit: shares, exponents, rates per step, counts of channels, nats of a loss."""
-UNIT_IS_ELSEWHERE = frozenset(
-    [
-        "Axis.high",
-        "Axis.low",
-        "_multiples.step",
-        "_scaled.value",
-        "amount_axis.most",
-        "place.value",
-        "plain.value",
-        "reach_axis.most",
-        "share.value",
-        "span.high",
-        "span.low",
-    ]
-)
-"""Numbers on any axis and helpers that print them: function.parameter or class.field."""
+AXIS_WORDS = frozenset(["high", "low", "most", "step", "value"])
+"""Allowed in the report alone: numbers on an axis or in a cell, whose unit its label says."""
+UNIT_IS_AN_ARGUMENT = frozenset(["_scaled.value"])
 
 BANNED_MODULES = frozenset(["pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"])
 BANNED_NAMES = frozenset(
@@ -214,12 +202,12 @@ msgspec.json.Decoder(type=list[int])
 # --- units ------------------------------------------------------------------------------------------------------
 
 
-def without_unit(source: str) -> list[str]:
-    """Parameters and fields annotated as a float whose name ends neither in a unit nor in a dimensionless word."""
+def without_unit(source: str, words: frozenset[str] = DIMENSIONLESS) -> list[str]:
+    """Parameters and fields annotated as a float whose name ends neither in a unit nor in one of `words`."""
     return [
         f"line {item.lineno}: {owner}.{name}"
         for owner, name, item in _annotated(ast.parse(source))
-        if _is_float(item.annotation) and not _has_unit(name) and f"{owner}.{name}" not in UNIT_IS_ELSEWHERE
+        if _is_float(item.annotation) and not _says(name, words) and f"{owner}.{name}" not in UNIT_IS_AN_ARGUMENT
     ]
 
 
@@ -237,12 +225,18 @@ def _is_float(annotation: ast.expr | None) -> bool:
     return annotation is not None and set(ast.unparse(annotation).split(" | ")) in ({"float"}, {"float", "None"})
 
 
-def _has_unit(name: str) -> bool:
-    return any(f"_{name}".endswith(f"_{unit}") for unit in (*UNITS, *DIMENSIONLESS))
+def _says(name: str, words: frozenset[str]) -> bool:
+    return any(f"_{name}".endswith(f"_{ending}") for ending in (*UNITS, *words))
+
+
+def in_report(source: str) -> list[str]:
+    return without_unit(source, DIMENSIONLESS | AXIS_WORDS)
 
 
 def test_every_float_says_its_unit():
-    assert everywhere(without_unit) == []
+    report = [path for path in SOURCES if path.is_relative_to(PACKAGE / "report")]
+    assert everywhere(without_unit, [path for path in SOURCES if path not in report]) == []
+    assert everywhere(in_report, report) == []
 
 
 @pytest.mark.parametrize(
@@ -273,7 +267,13 @@ class Load:
 
 
 def test_the_list_of_dimensionless_words_holds_no_unit():
-    assert not DIMENSIONLESS & set(UNITS)
+    assert not (DIMENSIONLESS | AXIS_WORDS) & set(UNITS)
+
+
+def test_a_bare_value_is_for_the_report_alone():
+    assert in_report("def place(value: float): ...") == []
+    assert without_unit("def place(value: float): ...") == ["line 1: place.value"]
+    assert in_report("def place(delay: float): ...") == ["line 1: place.delay"]
 
 
 # --- sizes ------------------------------------------------------------------------------------------------------
