@@ -1,0 +1,155 @@
+"""Datasets in NumPy's .npz files: which array is what is told by its key, or by the user."""
+
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from distilfleet.core.errors import ConfigError
+from distilfleet.data.raw import Part, Raw
+
+INPUTS = ("x", "inputs", "data", "images", "features")
+LABELS = ("y", "label", "labels", "target", "targets")
+GROUPS = ("group", "groups")
+
+_Arrays = Mapping[str, np.ndarray]
+
+
+def read(path: Path, label: str | None, group: str | None) -> Raw:
+    """A labelled dataset, with a test part if the file has one."""
+    arrays = open_npz(path)
+    where = str(path)
+    if _find(arrays, _of("train", INPUTS)) is None:
+        return _without_parts(arrays, where, label, group)
+    return _with_parts(arrays, where, label, group)
+
+
+def read_inputs(path: Path) -> np.ndarray:
+    """The inputs of an unlabelled file: key `x` or one like it, or the only array."""
+    arrays = open_npz(path)
+    key = _find(arrays, INPUTS) or _find(arrays, _of("train", INPUTS))
+    if key is None and len(arrays) == 1:
+        key = next(iter(arrays))
+    if key is None:
+        raise ConfigError(f"{path}: no key 'x'; found {_list(arrays)}: name the array of samples 'x'")
+    return arrays[key]
+
+
+def open_npz(path: Path) -> dict[str, np.ndarray]:
+    """Every array of a file; anything damaged or pickled is refused."""
+    try:
+        # opened here: np.load leaves its own file open when the archive is damaged
+        with path.open("rb") as file:
+            archive = np.load(file, allow_pickle=False)
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise ConfigError(f"{path}: a single array, not an .npz file: save it with numpy.savez(path, x=...)")
+            arrays = {key: archive[key] for key in archive.files}
+    except (OSError, ValueError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        raise _damaged(path, error) from error
+    if not arrays:
+        raise ConfigError(f"{path}: the file holds no array; expected x_train and y_train, or x and y")
+    return arrays
+
+
+def _damaged(path: Path, error: Exception) -> ConfigError:
+    if "allow_pickle" in str(error):
+        return ConfigError(
+            f"{path}: holds Python objects, which could run code and are never loaded; expected plain arrays: store "
+            f"numbers, and text with .astype(str)"
+        )
+    return ConfigError(f"{path}: not a readable .npz file ({error}): it may be truncated; write or fetch it again")
+
+
+def _with_parts(arrays: _Arrays, where: str, label: str | None, group: str | None) -> Raw:
+    inputs_key = _need(arrays, _of("train", INPUTS), where, "inputs")
+    label_key = _need(arrays, _of("train", (label,) if label else LABELS), where, _flagged("labels", label, "--label"))
+    group_key = _group_key(arrays, _of("train", (group,) if group else GROUPS), where, group)
+    train = Part(inputs=arrays[inputs_key], labels=arrays[label_key], groups=arrays[group_key] if group_key else None)
+    names, notes = _class_names(arrays, train, {label_key, group_key})
+    test = _test_part(arrays, label, where)
+    return Raw(where=where, train=train, test=test, class_names=names, notes=notes)
+
+
+def _test_part(arrays: _Arrays, label: str | None, where: str) -> Part | None:
+    names = (label, label.replace("train", "test")) if label else LABELS
+    inputs_key = _find(arrays, _of("test", INPUTS))
+    label_key = _find(arrays, [name for name in _of("test", names) if "train" not in name.lower()])
+    if inputs_key is None and label_key is None:
+        return None
+    if inputs_key is None or label_key is None:
+        found, missing = (inputs_key, "y_test") if inputs_key else (label_key, "x_test")
+        raise ConfigError(f"{where}: key {found!r} has no counterpart; expected {missing!r} too, or neither")
+    return Part(inputs=arrays[inputs_key], labels=arrays[label_key])
+
+
+def _without_parts(arrays: _Arrays, where: str, label: str | None, group: str | None) -> Raw:
+    label_key = _need(arrays, (label,) if label else LABELS, where, _flagged("labels", label, "--label"))
+    group_key = _group_key(arrays, (group,) if group else GROUPS, where, group)
+    inputs_key = _inputs_key(arrays, {label_key, group_key}, len(np.atleast_1d(arrays[label_key])), where)
+    train = Part(inputs=arrays[inputs_key], labels=arrays[label_key], groups=arrays[group_key] if group_key else None)
+    names, notes = _class_names(arrays, train, {label_key, group_key})
+    used = f"inputs from key {inputs_key!r}, labels from key {label_key!r}"
+    return Raw(where=where, train=train, class_names=names, notes=(used, *notes))
+
+
+def _inputs_key(arrays: _Arrays, taken: set[str | None], count: int, where: str) -> str:
+    named = _find(arrays, INPUTS)
+    if named is not None and named not in taken:
+        return named
+    numeric = {key: array for key, array in arrays.items() if key not in taken and array.dtype.kind in "biuf"}
+    fitting = [key for key, array in numeric.items() if array.ndim >= 2 and len(array) == count]
+    if len(fitting) == 1:
+        return fitting[0]
+    raise ConfigError(
+        f"{where}: {'no array' if not fitting else 'more than one array'} could be the inputs of {count} labels; "
+        f"found {_list(arrays)}: name the array of samples 'x'"
+    )
+
+
+def _class_names(arrays: _Arrays, train: Part, taken: set[str | None]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Class names and a note, from a text array with exactly one entry per class; empty if there is none."""
+    if train.labels.dtype.kind in "USO":
+        return (), ()
+    count = len(np.unique(train.labels))
+    for key, array in arrays.items():
+        if key not in taken and array.dtype.kind == "U" and array.shape == (count,) and count != len(train.labels):
+            return tuple(array.tolist()), (f"class names from key {key!r}",)
+    return (), ()
+
+
+def _group_key(arrays: _Arrays, names: tuple[str, ...], where: str, group: str | None) -> str | None:
+    return _need(arrays, names, where, _flagged("groups", group, "--group")) if group else _find(arrays, names)
+
+
+def _need(arrays: _Arrays, names: tuple[str, ...], where: str, what: str) -> str:
+    key = _find(arrays, names)
+    if key is None:
+        raise ConfigError(f"{where}: no key for the {what} (looked for {', '.join(names)}); found {_list(arrays)}")
+    return key
+
+
+def _find(arrays: _Arrays, names: tuple[str, ...] | list[str]) -> str | None:
+    """The key that equals one of `names`: exactly if possible, else in any case."""
+    lowered = {key.lower(): key for key in arrays}
+    for name in names:
+        if name in arrays:
+            return name
+        if name.lower() in lowered:
+            return lowered[name.lower()]
+    return None
+
+
+def _of(part: str, names: tuple[str, ...]) -> tuple[str, ...]:
+    """How a key of one part may be spelled: as given if it names its part, `x_train`, `train_x`."""
+    spelled = [name for name in names if part in name.lower()]
+    return (*spelled, *(f"{name}_{part}" for name in names), *(f"{part}_{name}" for name in names))
+
+
+def _flagged(what: str, given: str | None, flag: str) -> str:
+    return f"{what} ({flag} {given})" if given else f"{what}: name it with {flag}"
+
+
+def _list(arrays: _Arrays) -> str:
+    return ", ".join(f"{key} {list(array.shape)}" for key, array in arrays.items())

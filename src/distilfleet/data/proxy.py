@@ -1,0 +1,88 @@
+"""Unlabelled inputs for the server to distil on: a share of the training data, or the user's own."""
+
+from pathlib import Path
+
+import numpy as np
+
+from distilfleet.core.errors import ConfigError
+from distilfleet.core.types import Dataset
+from distilfleet.data import arrays, images, tables
+from distilfleet.data.raw import check_numbers
+from distilfleet.data.sources import Source
+
+FARTHEST = 1.0
+"""How far scaled proxy pixels may leave 0..1 before they must have been stored in another range."""
+
+
+def hold_out(
+    train: Dataset, groups: np.ndarray | None, share: float, rng: np.random.Generator
+) -> tuple[Dataset, np.ndarray | None, Dataset]:
+    """(private, groups of private, proxy): a uniform share of the samples loses its labels and leaves the devices.
+
+    Labels play no part in the choice, for a real proxy dataset has none.
+    """
+    count = round(share * len(train)) if 0 < share < 1 else 0
+    if not 0 < count < len(train):
+        raise ConfigError(
+            f"a proxy share of {share} of {len(train)} samples; expected a share between 0 and 1 that leaves samples "
+            f"on both sides, such as 0.1"
+        )
+    order = rng.permutation(len(train))
+    proxy, private = np.sort(order[:count]), np.sort(order[count:])
+    return train.take(private), None if groups is None else groups[private], Dataset(train.inputs[proxy])
+
+
+def from_path(path: str, source: Source) -> Dataset:
+    """A user's own proxy samples, scaled as `source` was: .npz with `x`, .csv without a label, a folder of pictures."""
+    file = Path(path).expanduser()
+    raw = _read(file, source)
+    if len(np.atleast_1d(raw)) == 0:
+        raise ConfigError(f"{file}: no samples; expected unlabelled samples of shape {source.train.shape}")
+    check_numbers(raw, str(file))
+    _check_shape(raw, file, source)
+    inputs = source.scaling.apply(raw)
+    if source.scaling.kind == "image":
+        _check_range(inputs, file)
+    return Dataset(inputs)
+
+
+def _read(file: Path, source: Source) -> np.ndarray:
+    ending = file.suffix.lower()
+    if not file.exists():
+        raise ConfigError(f"{file}: no such file or folder; expected unlabelled samples in .npz, .csv or pictures")
+    if file.is_dir():
+        return images.read_inputs(file)
+    if ending == ".npz":
+        return arrays.read_inputs(file)
+    if ending in (".csv", ".tsv", ".txt"):
+        return _read_table(file, source)
+    raise ConfigError(
+        f"{file}: files that end in {ending!r} cannot be read; expected .npz, .csv or a folder of pictures"
+    )
+
+
+def _read_table(file: Path, source: Source) -> np.ndarray:
+    if not source.columns:
+        raise ConfigError(f"{file}: a table, but {source.name} is none; expected samples of shape {source.train.shape}")
+    return tables.encode(tables.open_sheet(file), source.columns)
+
+
+def _check_shape(raw: np.ndarray, file: Path, source: Source) -> None:
+    try:
+        shape = source.scaling.shape(raw)
+    except ConfigError as error:
+        raise ConfigError(f"{file}: {error}: samples of shape {source.train.shape}") from error
+    if shape != source.train.shape:
+        raise ConfigError(
+            f"{file}: proxy samples have shape {shape}, training samples {source.train.shape}; expected the same: "
+            f"resize or select the proxy samples first"
+        )
+
+
+def _check_range(inputs: np.ndarray, file: Path) -> None:
+    lowest, highest = float(inputs.min()), float(inputs.max())
+    if lowest < -FARTHEST or highest > 1 + FARTHEST:
+        raise ConfigError(
+            f"{file}: pixels span {lowest:g} to {highest:g} where training pixels span 0 to 1; expected the range that "
+            f"the training file has, or uint8"
+        )

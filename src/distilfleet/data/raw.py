@@ -1,0 +1,89 @@
+"""What a file reader hands on, before labels are numbered, a test part is made and inputs are scaled."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from distilfleet.core.errors import ConfigError
+
+FLOAT32_MAX = float(np.finfo(np.float32).max)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """One feature column of a table: a number, or one 0/1 input for each of its `values`."""
+
+    name: str
+    values: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Part:
+    """Samples as they were stored, the sample axis first."""
+
+    inputs: np.ndarray
+    labels: np.ndarray
+    groups: np.ndarray | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Raw:
+    """A dataset as it was stored."""
+
+    where: str
+    """How the user named it; every message starts with it."""
+    train: Part
+    test: Part | None = None
+    class_names: tuple[str, ...] = ()
+    """In the order of the sorted labels; empty where the labels name themselves."""
+    columns: tuple[Column, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def check_part(part: Part, where: str) -> None:
+    """Refuse a part that is empty, uneven, not numeric or not finite."""
+    if part.inputs.ndim == 0 or part.labels.ndim == 0 or part.inputs.size == 0:
+        raise ConfigError(f"{where}: no samples (inputs have shape {part.inputs.shape}); expected at least two classes")
+    _check_length(part.labels, "labels", part.inputs, where)
+    if part.groups is not None:
+        _check_length(part.groups, "groups", part.inputs, where)
+    check_numbers(part.inputs, where)
+
+
+def check_numbers(inputs: np.ndarray, where: str) -> None:
+    """Refuse inputs that are no numbers, or that a float32 model cannot hold, naming the first bad place."""
+    if inputs.dtype.kind not in "biuf":
+        raise ConfigError(f"{where}: inputs are of type {inputs.dtype}; expected numbers")
+    if inputs.dtype.kind != "f":
+        return
+    usable = np.isfinite(inputs)
+    if inputs.dtype.itemsize > 4:
+        usable &= np.abs(inputs) <= FLOAT32_MAX
+    if not usable.all():
+        place = tuple(int(axis) for axis in np.argwhere(~usable)[0])
+        raise ConfigError(
+            f"{where}: {_place(place)} is {inputs[place]}; expected finite numbers: remove that sample or fill the gap"
+        )
+
+
+def as_text(values: np.ndarray) -> np.ndarray:
+    """Names as a unicode array: bytes decoded, whole floats without their `.0`."""
+    if values.dtype.kind == "S":
+        return np.char.decode(values, "utf-8", "replace")
+    if values.dtype.kind == "f" and np.isfinite(values).all() and (values == np.round(values)).all():
+        return values.astype(np.int64).astype(str)
+    return values.astype(str)
+
+
+def _check_length(other: np.ndarray, what: str, inputs: np.ndarray, where: str) -> None:
+    if len(other) != len(inputs):
+        raise ConfigError(
+            f"{where}: {len(inputs)} inputs (shape {inputs.shape}) but {len(other)} {what} (shape {other.shape}); "
+            f"expected one of each per sample"
+        )
+
+
+def _place(place: tuple[int, ...]) -> str:
+    if len(place) == 2:
+        return f"row {place[0]}, column {place[1]} of the inputs (counted from 0)"
+    return f"row {place[0]}, position {list(place[1:])} of the inputs (counted from 0)"

@@ -1,0 +1,391 @@
+import gzip
+import struct
+import sys
+import types
+
+import numpy as np
+import pytest
+from PIL import Image as Pictures
+
+from distilfleet.core.errors import ConfigError
+from distilfleet.data import sources
+
+LABELS = np.array([0, 1] * 10)
+
+
+def save(path, **arrays):
+    np.savez(path, **arrays)
+    return str(path)
+
+
+def noise(*shape):
+    return np.random.default_rng(0).normal(3.0, 2.0, shape)
+
+
+def assert_ready(source):
+    for part in (source.train, source.test):
+        assert part.inputs.dtype == np.float32 and part.inputs.flags.c_contiguous
+        assert part.labels.dtype == np.int64
+        assert len(part.inputs) == len(part.labels)
+        assert set(part.labels) <= set(range(len(source.classes)))
+
+
+# --- names ------------------------------------------------------------------------------------------------------
+
+
+def test_digits_are_images_from_0_to_1_with_a_stratified_test_part():
+    source = sources.load("digits")
+    assert_ready(source)
+    assert source.train.shape == (1, 8, 8)
+    assert len(source.train) + len(source.test) == 1797
+    assert (source.train.inputs.min(), source.train.inputs.max()) == (0.0, 1.0)
+    assert source.classes == tuple("0123456789")
+    assert source.groups is None
+    assert source.notes == ("no test part: 20 % held out, stratified, seed 0",)
+    assert np.ptp(np.bincount(source.test.labels)) <= 3
+
+
+def test_the_seed_chooses_the_test_part():
+    first, again, other = (sources.load("digits", seed=seed).test.inputs for seed in (1, 1, 2))
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+# --- npz --------------------------------------------------------------------------------------------------------
+
+
+def test_npz_with_both_parts_in_any_case(tmp_path):
+    images = np.arange(20 * 6 * 4).reshape(20, 6, 4).astype(np.uint8)
+    path = save(tmp_path / "a.npz", X_Train=images, Y_train=LABELS, x_test=images[:4], Y_TEST=LABELS[:4])
+    source = sources.load(path)
+    assert_ready(source)
+    assert source.train.shape == (1, 6, 4)
+    assert np.allclose(source.train.inputs[:, 0], images / 255)
+    assert (len(source.train), len(source.test)) == (20, 4)
+    assert source.notes == ()
+
+
+def test_npz_takes_owners_from_group_train(tmp_path):
+    path = save(
+        tmp_path / "a.npz",
+        x_train=noise(20, 3),
+        y_train=LABELS,
+        x_test=noise(4, 3),
+        y_test=LABELS[:4],
+        group_train=np.repeat([1600, 1601], 10),
+    )
+    assert sorted(set(sources.load(path).groups)) == ["1600", "1601"]
+
+
+@pytest.mark.parametrize(("inputs", "labels"), [("x", "y"), ("inputs", "labels"), ("data", "target")])
+def test_npz_without_a_test_part(tmp_path, inputs, labels):
+    source = sources.load(save(tmp_path / "a.npz", **{inputs: noise(20, 3), labels: LABELS}), holdout=0.3)
+    assert_ready(source)
+    assert (len(source.train), len(source.test)) == (14, 6)
+
+
+def test_npz_keys_by_flag_leave_the_one_array_that_fits_as_inputs(tmp_path):
+    path = save(
+        tmp_path / "a.npz",
+        X_milli=noise(20, 7, 3),
+        activity=np.array(["sit", "run"] * 10),
+        who=np.array(["ann", "", "bob", "bob"] * 5),
+        recording=np.array([f"{row}.wav" for row in range(20)]),
+    )
+    source = sources.load(path, label="activity", group="who")
+    assert source.train.shape == (3, 7)
+    assert source.classes == ("run", "sit")
+    assert set(source.groups) == {"ann", "bob", "unknown"}
+    assert len(source.groups) == len(source.train)
+    assert any("5 samples have a blank group" in note for note in source.notes)
+    assert any("owners of training samples own test samples too" in note for note in source.notes)
+
+
+def test_npz_label_flag_picks_one_of_several_in_both_parts(tmp_path):
+    parts = {"x_train": noise(20, 3), "coarse_train": LABELS, "fine_train": LABELS * 2 + 5}
+    path = save(tmp_path / "a.npz", **parts, x_test=noise(4, 3), coarse_test=LABELS[:4], fine_test=LABELS[:4] * 2 + 5)
+    assert sources.load(path, label="fine").classes == ("5", "7")
+    assert sources.load(path, label="fine_train").classes == ("5", "7")
+
+
+def test_npz_class_names_come_from_an_array_with_one_entry_each(tmp_path):
+    path = save(tmp_path / "a.npz", x=noise(20, 3), y=LABELS + 1, activities=np.array(["walking", "jogging"]))
+    source = sources.load(path)
+    assert source.classes == ("walking", "jogging")
+    assert "class names from key 'activities'" in source.notes
+
+
+@pytest.mark.parametrize(
+    ("shape", "kind", "sample"),
+    [
+        ((20, 5), np.float64, (5,)),
+        ((20,), np.float32, (1,)),
+        ((20, 9, 3), np.float16, (3, 9)),
+        ((20, 9, 9), np.float32, (1, 9, 9)),
+        ((20, 9, 3), np.uint8, (1, 9, 3)),
+        ((20, 9, 8, 3), np.uint8, (3, 9, 8)),
+        ((20, 3, 9, 8), np.float32, (3, 9, 8)),
+        ((20, 9, 8, 1), np.int64, (1, 9, 8)),
+    ],
+)
+def test_array_shapes_decide_what_a_sample_is(tmp_path, shape, kind, sample):
+    source = sources.load(save(tmp_path / "a.npz", x=np.abs(noise(*shape)).astype(kind), y=LABELS))
+    assert_ready(source)
+    assert source.train.shape == sample
+
+
+def test_series_and_tables_are_standardised_by_the_train_part(tmp_path):
+    inputs = noise(20, 9, 3)
+    inputs[:, :, 1] = 7.1
+    for array in (inputs, inputs[:, 0]):
+        source = sources.load(save(tmp_path / "a.npz", x=array, y=LABELS))
+        axes = (0, 2) if array.ndim == 3 else 0
+        assert np.allclose(source.train.inputs.mean(axis=axes), 0, atol=1e-5)
+        assert np.allclose(source.train.inputs.std(axis=axes), [1, 0, 1], atol=1e-5)
+        assert not source.test.inputs[:, 1].any()
+
+
+def test_images_that_are_not_bytes_are_brought_to_0_to_1(tmp_path):
+    wide = np.linspace(-5, 15, 20 * 16).reshape(20, 4, 4)
+    parts = {"y_train": LABELS, "x_test": wide[:2], "y_test": LABELS[:2]}
+    train = sources.load(save(tmp_path / "a.npz", x_train=wide, **parts)).train.inputs
+    assert (train.min(), train.max()) == (0.0, 1.0)
+    ready = sources.load(save(tmp_path / "a.npz", x_train=wide / 40 + 0.2, **parts)).train.inputs
+    assert np.allclose(ready[:, 0], wide / 40 + 0.2)
+
+
+def test_whole_floats_columns_of_labels_and_bytes_are_labels_too(tmp_path):
+    for labels, names in (
+        (LABELS.astype(np.float32), ("0", "1")),
+        (LABELS[:, np.newaxis], ("0", "1")),
+        (LABELS.astype(bool), ("0", "1")),
+        (np.array([b"no", b"yes"] * 10), ("no", "yes")),
+    ):
+        assert sources.load(save(tmp_path / "a.npz", x=noise(20, 3), y=labels)).classes == names
+
+
+def test_numbers_are_sorted_by_value_and_not_as_text(tmp_path):
+    assert sources.load(save(tmp_path / "a.npz", x=noise(20, 3), y=LABELS * 8 + 2)).classes == ("2", "10")
+
+
+# --- csv --------------------------------------------------------------------------------------------------------
+
+
+def write_table(path, header, rows):
+    path.write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
+    return str(path)
+
+
+def test_csv_with_numbers_dates_text_and_row_numbers(tmp_path):
+    rows = [
+        f"{row},2024-01-{row + 1:02d} 10:00,{row / 2},{'red' if row % 3 else 'blue'},n{row},{row % 2}"
+        for row in range(20)
+    ]
+    source = sources.load(write_table(tmp_path / "a.csv", "id,when,size,colour,remark,label", rows))
+    assert_ready(source)
+    assert source.train.shape == (3,)
+    assert [column.name for column in source.columns] == ["size", "colour"]
+    assert source.columns[1].values == ("blue", "red")
+    notes = "\n".join(source.notes)
+    assert "'id' dropped: it numbers the rows" in notes
+    assert "'when' dropped: dates" in notes
+    assert "'remark' dropped: text with 20 values in 20 rows" in notes
+    assert "'colour' became 2 inputs, one per value: blue, red" in notes
+
+
+def test_csv_label_and_group_by_flag_in_any_case(tmp_path):
+    rows = [f"{row},{'yes' if row % 2 else 'no'},p{row % 4}" for row in range(20)]
+    path = write_table(tmp_path / "a.csv", "size,Sick,Person", rows)
+    source = sources.load(path, label="sick", group="person")
+    assert source.classes == ("no", "yes")
+    assert set(source.groups) == {"p0", "p1", "p2", "p3"}
+    assert source.train.shape == (1,)
+
+
+def test_csv_takes_owners_from_a_column_called_group(tmp_path):
+    rows = [f"{row},{row % 2},p{row % 4}" for row in range(20)]
+    source = sources.load(write_table(tmp_path / "a.csv", "size,label,Group", rows))
+    assert set(source.groups) == {"p0", "p1", "p2", "p3"}
+    assert source.train.shape == (1,)
+    assert "owners from column 'Group'" in source.notes
+
+
+@pytest.mark.parametrize(("ending", "mark"), [(".tsv", "\t"), (".csv", ";"), (".csv", "\t"), (".csv", ",")])
+def test_tables_with_other_separators(tmp_path, ending, mark):
+    rows = [mark.join((str(row), str(row % 2))) for row in range(20)]
+    assert sources.load(write_table(tmp_path / f"a{ending}", f"size{mark}label", rows)).train.shape == (1,)
+
+
+def test_csv_as_r_writes_it_with_row_names(tmp_path):
+    rows = [f'"{row}","2015-02-04 17:51:00",{row}.5,{row % 2}' for row in range(20)]
+    source = sources.load(write_table(tmp_path / "a.csv", '"date","Light","label"', rows))
+    assert source.train.shape == (1,)
+    assert source.notes[0].startswith("first field of every row dropped: row names")
+
+
+def test_csv_with_quotes_blank_lines_and_a_byte_order_mark(tmp_path):
+    rows = [f'"{row}","a ""b"", c"' if row % 2 else f"{row},d\n" for row in range(20)]
+    path = tmp_path / "a.csv"
+    path.write_text("\n".join(["size,label", *rows]), encoding="utf-8-sig")
+    assert sources.load(str(path)).classes == ('a "b", c', "d")
+
+
+def test_a_txt_table_is_read_when_its_label_is_named(tmp_path):
+    path = write_table(tmp_path / "a.txt", "size,sick", [f"{row},{row % 2}" for row in range(20)])
+    assert sources.load(path, label="sick").train.shape == (1,)
+
+
+# --- idx --------------------------------------------------------------------------------------------------------
+
+
+def write_idx(path, array, kind=0x08):
+    content = struct.pack(f">BBBB{array.ndim}I", 0, 0, kind, array.ndim, *array.shape) + array.tobytes()
+    path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
+
+
+def write_family(folder, ending="", prefix=""):
+    images = np.arange(20 * 12).reshape(20, 4, 3).astype(np.uint8)
+    write_idx(folder / f"{prefix}train-images-idx3-ubyte{ending}", images)
+    write_idx(folder / f"{prefix}train-labels-idx1-ubyte{ending}", LABELS.astype(np.uint8))
+    write_idx(folder / f"{prefix}t10k-images-idx3-ubyte{ending}", images[:6])
+    write_idx(folder / f"{prefix}t10k-labels-idx1-ubyte{ending}", LABELS[:6].astype(np.uint8))
+    return images
+
+
+@pytest.mark.parametrize("ending", ["", ".gz"])
+def test_idx_by_folder_and_by_file(tmp_path, ending):
+    images = write_family(tmp_path, ending)
+    for path in (tmp_path, tmp_path / f"t10k-labels-idx1-ubyte{ending}"):
+        source = sources.load(str(path))
+        assert_ready(source)
+        assert np.allclose(source.train.inputs[:, 0], images / 255)
+        assert len(source.test) == 6
+
+
+def test_idx_files_of_several_sets_in_one_folder(tmp_path):
+    write_family(tmp_path, prefix="emnist-letters-")
+    write_family(tmp_path, prefix="emnist-digits-")
+    with pytest.raises(ConfigError, match=r"emnist-digits-, emnist-letters-.*name one of the files"):
+        sources.load(str(tmp_path))
+    assert len(sources.load(str(tmp_path / "emnist-digits-train-images-idx3-ubyte")).test) == 6
+
+
+def test_idx_of_big_endian_floats(tmp_path):
+    write_family(tmp_path)
+    inputs = noise(20, 5).astype(">f4")
+    write_idx(tmp_path / "train-images-idx3-ubyte", inputs, kind=0x0D)
+    for name in ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"):
+        (tmp_path / name).unlink()
+    assert sources.load(str(tmp_path)).train.shape == (5,)
+
+
+# --- pictures ---------------------------------------------------------------------------------------------------
+
+
+def draw(folder, count, size=(5, 4), mode="RGB", first=0):
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(first, first + count):
+        colour = number * 20 if mode == "L" else (number * 20, 0, 255)
+        Pictures.new(mode, size, colour).save(folder / f"{number}.png")
+
+
+def test_pictures_by_class_are_resized_to_the_most_common_size(tmp_path):
+    draw(tmp_path / "cat", 4)
+    draw(tmp_path / "dog", 3)
+    draw(tmp_path / "dog", 2, size=(9, 9), first=3)
+    (tmp_path / "cat" / "notes.txt").write_text("no picture")
+    source = sources.load(str(tmp_path))
+    assert_ready(source)
+    assert source.train.shape == (3, 4, 5)
+    assert source.classes == ("cat", "dog")
+    assert source.notes[0] == "2 of 9 pictures resized to 5 x 4, the most common size"
+    assert (source.train.inputs[:, 2] == 1).all()
+
+
+def test_grey_pictures_keep_one_channel_and_folders_make_parts(tmp_path):
+    for part, count in (("train", 3), ("test", 2)):
+        draw(tmp_path / part / "0", count, mode="L")
+        draw(tmp_path / part / "1", count, mode="L")
+    source = sources.load(str(tmp_path))
+    assert source.train.shape == (1, 4, 5)
+    assert (len(source.train), len(source.test)) == (6, 4)
+    assert np.allclose(np.unique(source.train.inputs), [0, 20 / 255, 40 / 255])
+
+
+def test_pictures_of_16_bits_are_not_clipped(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        for number in range(3):
+            Pictures.fromarray(np.full((4, 4), 32768, dtype=np.uint16)).save(tmp_path / name / f"{number}.png")
+    assert np.allclose(sources.load(str(tmp_path)).train.inputs, 128 / 255)
+
+
+# --- hub --------------------------------------------------------------------------------------------------------
+
+
+class Split(dict):
+    """What `datasets` gives for one split: columns by name, and their features."""
+
+    def __init__(self, features, columns):
+        super().__init__(columns)
+        self.features = features
+
+
+class Image:
+    pass
+
+
+def feature(**facts):
+    return types.SimpleNamespace(**facts)
+
+
+def install(monkeypatch, answer):
+    def load_dataset(name, configuration):
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setitem(sys.modules, "datasets", types.SimpleNamespace(load_dataset=load_dataset))
+
+
+def test_hub_pictures_with_named_classes(monkeypatch):
+    features = {"image": Image(), "label": feature(dtype="int64", names=["cat", "dog"])}
+    pictures = [Pictures.new("L", (4, 4), 10 * number) for number in range(6)]
+    train = Split(features, {"image": pictures, "label": [0, 1] * 3})
+    install(monkeypatch, {"train": train, "test": Split(features, {"image": pictures[:2], "label": [0, 1]})})
+    source = sources.load("hub:someone/pets")
+    assert_ready(source)
+    assert source.train.shape == (1, 4, 4)
+    assert source.classes == ("cat", "dog")
+    assert len(source.test) == 2
+
+
+def test_hub_columns_of_numbers_make_a_table(monkeypatch):
+    features = {name: feature(dtype="float32") for name in ("a", "b")} | {
+        "y": feature(dtype="string"),
+        "who": feature(dtype="string"),
+    }
+    columns = {"a": list(range(8)), "b": [1.5] * 8, "y": ["n", "p"] * 4, "who": ["ann"] * 8}
+    install(monkeypatch, {"train": Split(features, columns)})
+    source = sources.load("hub:t", group="who")
+    assert source.train.shape == (2,)
+    assert set(source.groups) == {"ann"}
+
+
+def test_hub_problems_are_named(monkeypatch):
+    text = Split({"text": feature(dtype="string"), "label": feature(dtype="int64")}, {"text": ["a"], "label": [0]})
+    for answer, message in (
+        (FileNotFoundError("no such dataset"), "hub:x: cannot be loaded"),
+        ({"validation": text}, "no split 'train'; it has validation"),
+        ({"train": text}, "no column of pictures or numbers; it has text, label"),
+        ({"train": Split({"text": feature(dtype="string")}, {})}, "no column for the labels"),
+    ):
+        install(monkeypatch, answer)
+        with pytest.raises(ConfigError, match=message):
+            sources.load("hub:x")
+
+
+def test_hub_without_its_library_says_how_to_get_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(ConfigError, match=r"pip install 'distilfleet\[hub\]'"):
+        sources.load("hub:mnist")
