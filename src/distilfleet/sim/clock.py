@@ -18,7 +18,7 @@ class Passage:
     duration_3J: np.ndarray
 
     @property
-    def finish_J(self) -> np.ndarray:
+    def finish_s(self) -> np.ndarray:
         return np.asarray(self.start_3J[UP] + self.duration_3J[UP])
 
     def spent_s(self, until_s: float) -> np.ndarray:

@@ -224,7 +224,7 @@ def _settle(
     Devices are taken as they finish: until the goal if they are in time, until the minimum if they are late. A
     rejected answer counts for neither.
     """
-    finish_J = called.passage.finish_J
+    finish_J = called.passage.finish_s
     limit_s = np.inf if wave.deadline_s is None else now_s + wave.deadline_s
     goal = len(wave.jobs) if wave.goal is None else wave.goal
     queue = np.argsort(finish_J, kind="stable")
@@ -301,7 +301,7 @@ def _usage(called: _Called, facts: _Facts, until_s: float) -> Usage:
     """What the devices spent: whole jobs, or the part of them before they were called off."""
     i, passage = called.index_J, called.passage
     spent_3J = passage.spent_s(until_s)
-    elapsed_J = np.clip(np.minimum(passage.finish_J, until_s) - passage.start_3J[DOWN], 0.0, None)
+    elapsed_J = np.clip(np.minimum(passage.finish_s, until_s) - passage.start_3J[DOWN], 0.0, None)
     energy_J = energy_j(
         elapsed_J, spent_3J[COMPUTE], spent_3J[UP], facts.idle_w[i], facts.busy_w[i], facts.transmit_w[i]
     )

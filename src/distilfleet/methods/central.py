@@ -1,0 +1,130 @@
+"""Pooled data: devices send all their data once and the server trains alone. The upper bound, and no privacy."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import numpy as np
+
+from ..core.chance import stream
+from ..core.types import (
+    Arrays,
+    ArraySpec,
+    Conditions,
+    Dataset,
+    Device,
+    DeviceId,
+    Expected,
+    Job,
+    Load,
+    Metrics,
+    Plan,
+    Reply,
+    Round,
+    Wave,
+    Work,
+    Worker,
+)
+from ..nn.learner import judge, scratch
+from ..nn.loads import frames, server_load
+from ..nn.train import Local, task, train
+from ..nn.weights import to_arrays
+from ..nn.zoo import Model, model
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    seed: int
+    round: int
+    weights: Arrays
+    givers: tuple[DeviceId, ...]
+    """Devices whose data the server has."""
+    inputs: np.ndarray
+    labels: np.ndarray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Giver:
+    """Sends the device's data. The server declares how many samples it expects."""
+
+    data: Dataset
+
+    def load(self, job: Job) -> Load:
+        return replace(frames(job), memory_bytes=self.data.inputs.nbytes)
+
+    def handle(self, job: Job) -> Arrays:
+        assert self.data.labels is not None, "a device has labelled data"
+        return {"inputs": self.data.inputs, "labels": self.data.labels}
+
+    def snapshot(self) -> Arrays:
+        return {}
+
+    def restore(self, kept: Arrays) -> None:
+        pass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Central:
+    """See the module docstring."""
+
+    model: Model
+    samples: Mapping[DeviceId, int]
+    """How much data each device has."""
+    who: Literal["large", "small"] = "large"
+    local: Local = field(default_factory=Local)
+
+    @property
+    def disclosure(self) -> str:
+        return "everything: all data of all devices that took part lie on the server"
+
+    def init(self, seed: int) -> State:
+        return State(
+            seed=seed,
+            round=0,
+            weights=to_arrays(self.model.build(seed)),
+            givers=(),
+            inputs=np.zeros((0, *self.model.shape), np.float32),
+            labels=np.zeros(0, np.int64),
+        )
+
+    def round(self, state: State, plan: Plan, conditions: Conditions) -> Round[State]:
+        number = state.round + 1
+        known = frozenset(state.givers)
+        jobs = [self._ask(number, device) for device in plan.devices if device not in known]
+        results = (yield Wave(jobs=jobs, minimum=plan.minimum, deadline_s=plan.deadline_s)) if jobs else []
+        replies = [result for result in results if isinstance(result, Reply)]
+        inputs = np.concatenate([state.inputs, *(reply.arrays["inputs"] for reply in replies)])
+        labels = np.concatenate([state.labels, *(reply.arrays["labels"] for reply in replies)])
+        givers = (*state.givers, *(reply.device for reply in replies))
+        state = replace(state, round=number, inputs=inputs, labels=labels, givers=givers)
+        if not len(labels):
+            return state
+        pooled = task(
+            state.weights,
+            Dataset(inputs, labels),
+            self.model.classes,
+            self.local,
+            stream(state.seed, "central", number),
+        )
+        yield Work(server_load([(self.model, len(labels), self.local.passes)]))
+        return replace(state, weights=train(scratch(self.model), pooled, self.local))
+
+    def worker(self, device: Device, data: Dataset, seed: int) -> Worker:
+        return Giver(data=data)
+
+    def evaluate(self, state: State, kept: Mapping[DeviceId, Arrays], test: Dataset) -> Metrics:
+        return {f"{self.who}_accuracy": judge(self.model, state.weights, test)}
+
+    def models(self, state: State) -> Mapping[str, Arrays]:
+        return {self.who: state.weights}
+
+    def _ask(self, number: int, device: DeviceId) -> Job:
+        count = self.samples[device]
+        arrays = {"inputs": ArraySpec("<f4", (count, *self.model.shape)), "labels": ArraySpec("<i8", (count,))}
+        return Job(id=f"{number}:give:{device}", device=device, op="give", arrays={}, expected=Expected(arrays=arrays))
+
+
+def tiny() -> Central:
+    """The smallest useful instance: eight features, three classes, the fleet of the contract tests."""
+    samples = {f"device-{i:02d}": 9 + 5 * i for i in range(4)}
+    return Central(model=model("mlp-xs", (8,), 3), samples=samples, local=Local(passes=1, batch=8))

@@ -1,0 +1,69 @@
+"""Federated averaging: devices train one model from where the server left it, the server averages what comes back.
+
+With the large model this is the conventional approach that KOALA is held against; devices that cannot hold it make it
+a counterfactual, which the recipe says. With the small model it is the plain federation of small devices.
+
+Source: McMahan et al., "Communication-efficient learning of deep networks from decentralized data", AISTATS 2017.
+https://arxiv.org/abs/1602.05629
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from ..core.types import Arrays, Conditions, Dataset, Device, DeviceId, Job, Metrics, Plan, Reply, Round, Wave, Worker
+from ..nn.learner import Learner, judge, learn_together, merge, trained_reply
+from ..nn.train import Local
+from ..nn.weights import norm, to_arrays
+from ..nn.zoo import Model, model
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    round: int
+    weights: Arrays
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FedAvg:
+    """See the module docstring."""
+
+    model: Model
+    who: Literal["large", "small"] = "small"
+    """What the model counts as in the metrics."""
+    local: Local = field(default_factory=Local)
+
+    @property
+    def disclosure(self) -> str:
+        return f"weights and sample counts: the server sees each device's trained {self.who} model, never its data"
+
+    def init(self, seed: int) -> State:
+        return State(round=0, weights=to_arrays(self.model.build(seed)))
+
+    def round(self, state: State, plan: Plan, conditions: Conditions) -> Round[State]:
+        expected = trained_reply(self.model, norm(state.weights), None)
+        number = state.round + 1
+        jobs = [
+            Job(id=f"{number}:train:{device}", device=device, op="train", arrays=state.weights, expected=expected)
+            for device in plan.devices
+        ]
+        results = yield Wave(jobs=jobs, goal=plan.goal, minimum=plan.minimum, deadline_s=plan.deadline_s)
+        replies = [result for result in results if isinstance(result, Reply)]
+        return State(round=number, weights=merge(self.model, replies) if replies else state.weights)
+
+    def worker(self, device: Device, data: Dataset, seed: int) -> Worker:
+        return Learner(device=device, data=data, model=self.model, local=self.local, seed=seed)
+
+    def cohort(self, workers: Sequence[Learner], jobs: Sequence[Job]) -> Sequence[Arrays]:
+        return learn_together(workers, jobs)
+
+    def evaluate(self, state: State, kept: Mapping[DeviceId, Arrays], test: Dataset) -> Metrics:
+        return {f"{self.who}_accuracy": judge(self.model, state.weights, test)}
+
+    def models(self, state: State) -> Mapping[str, Arrays]:
+        return {self.who: state.weights}
+
+
+def tiny() -> FedAvg:
+    """The smallest useful instance: eight features, three classes."""
+    return FedAvg(model=model("mlp-xs", (8,), 3), local=Local(passes=1, batch=8))

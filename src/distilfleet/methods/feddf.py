@@ -1,0 +1,116 @@
+"""FedDF: average the devices' models per architecture, then distil the ensemble of all of them into each average.
+
+There is no large model: the server's models are the devices' own architectures.
+
+Source: Lin et al., "Ensemble distillation for robust model fusion in federated learning", NeurIPS 2020, algorithms 1
+and 3. https://arxiv.org/abs/2006.07242
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from ..core.chance import stream
+from ..core.types import (
+    Arrays,
+    Conditions,
+    Dataset,
+    Device,
+    DeviceId,
+    Job,
+    Metrics,
+    Plan,
+    Reply,
+    Round,
+    Wave,
+    Work,
+    Worker,
+)
+from ..nn import soft
+from ..nn.distil import Distil, distil, predict
+from ..nn.learner import Learner, by_model, judge, learn_together, merge, scratch, trained_reply
+from ..nn.loads import server_load
+from ..nn.train import Local
+from ..nn.weights import norm, put, to_arrays
+from ..nn.zoo import Model, model
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    seed: int
+    round: int
+    small: Mapping[str, Arrays]
+    """By the model's name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FedDF:
+    """See the module docstring."""
+
+    smalls: Mapping[str, Model]
+    """By kind of device."""
+    proxy: Dataset
+    local: Local = field(default_factory=Local)
+    fusion: Distil = field(default_factory=lambda: Distil(temperature=1.0))
+
+    @property
+    def disclosure(self) -> str:
+        return "weights and sample counts: the server sees each device's trained small model, never its data"
+
+    def init(self, seed: int) -> State:
+        small = {one.name: to_arrays(one.build(seed)) for one in self.smalls.values()}
+        return State(seed=seed, round=0, small=small)
+
+    def round(self, state: State, plan: Plan, conditions: Conditions) -> Round[State]:
+        number = state.round + 1
+        of = {device: self.smalls[conditions.devices[device].kind].name for device in plan.devices}
+        expected = {name: trained_reply(one, norm(state.small[name]), None) for name, one in self._by_name.items()}
+        jobs = [
+            Job(id=f"{number}:train:{d}", device=d, op="train", arrays=state.small[name], expected=expected[name])
+            for d, name in of.items()
+        ]
+        results = yield Wave(jobs=jobs, goal=plan.goal, minimum=plan.minimum, deadline_s=plan.deadline_s)
+        groups = by_model((result for result in results if isinstance(result, Reply)), of)
+        if not groups:
+            return replace(state, round=number)
+        ensemble_PC = np.mean([self._logits(name, r.arrays) for name, own in groups.items() for r in own], axis=0)
+        small = dict(state.small)
+        for name, own in groups.items():
+            yield Work(server_load([(self._by_name[name], len(self.proxy), 0)] * len(own)))
+            small[name] = self._fuse(name, merge(self._by_name[name], own), ensemble_PC, state.seed, number)
+            yield Work(server_load([(self._by_name[name], len(self.proxy), self.fusion.passes)]))
+        return State(seed=state.seed, round=number, small=small)
+
+    def worker(self, device: Device, data: Dataset, seed: int) -> Worker:
+        return Learner(device=device, data=data, model=self.smalls[device.kind], local=self.local, seed=seed)
+
+    def cohort(self, workers: Sequence[Learner], jobs: Sequence[Job]) -> Sequence[Arrays]:
+        return learn_together(workers, jobs)
+
+    def evaluate(self, state: State, kept: Mapping[DeviceId, Arrays], test: Dataset) -> Metrics:
+        scores = [judge(one, state.small[name], test) for name, one in self._by_name.items()]
+        return {"small_accuracy": float(np.mean(scores))}
+
+    def models(self, state: State) -> Mapping[str, Arrays]:
+        return {f"small-{name}": weights for name, weights in state.small.items()}
+
+    def _fuse(self, name: str, average: Arrays, ensemble_PC: np.ndarray, seed: int, number: int) -> Arrays:
+        soft_PC = soft.soften(ensemble_PC, self.fusion.temperature)
+        rng = stream(seed, "feddf", name, number)
+        module = put(scratch(self._by_name[name]), average)
+        return distil(module, self.proxy.inputs, soft_PC, self.fusion, rng).weights
+
+    def _logits(self, name: str, weights: Arrays) -> np.ndarray:
+        return predict(put(scratch(self._by_name[name]), weights), self.proxy.inputs)
+
+    @property
+    def _by_name(self) -> dict[str, Model]:
+        return {one.name: one for one in self.smalls.values()}
+
+
+def tiny() -> FedDF:
+    """The smallest useful instance: two kinds of device, eight features, three classes."""
+    proxy = Dataset(np.random.default_rng(0).normal(size=(12, 8)).astype(np.float32))
+    smalls = {"rpi-4b": model("mlp-xs", (8,), 3), "rpi-5": model("mlp-s", (8,), 3)}
+    return FedDF(smalls=smalls, proxy=proxy, local=Local(passes=1, batch=8), fusion=Distil(passes=1, temperature=1.0))

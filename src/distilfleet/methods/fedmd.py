@@ -1,0 +1,90 @@
+"""FedMD: devices of any architecture agree on class scores over a proxy dataset; weights never travel.
+
+A device learns ("digests") the consensus of the last round, trains on its own data ("revisits"), and sends its class
+scores, float32 as published. There is no large model. The published method first trains every device on *labelled*
+public data; here the proxy dataset has no labels, as for KOALA, so that step is left out.
+
+Source: Li and Wang, "FedMD: heterogenous federated learning via model distillation", 2019.
+https://arxiv.org/abs/1910.03581
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from ..core.types import (
+    Arrays,
+    ArraySpec,
+    Conditions,
+    Dataset,
+    Device,
+    DeviceId,
+    Metrics,
+    Plan,
+    Reply,
+    Round,
+    Wave,
+    Worker,
+)
+from ..nn.distil import Distil
+from ..nn.pupil import NO_LABELS, Pupil, learn_jobs, pupils_accuracy
+from ..nn.train import Local
+from ..nn.zoo import Model, model
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    round: int
+    holders: tuple[DeviceId, ...]
+    """Devices that have the proxy inputs."""
+    consensus_PC: np.ndarray
+    """Empty before the first round."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FedMD:
+    """See the module docstring."""
+
+    smalls: Mapping[str, Model]
+    """By kind of device."""
+    proxy: Dataset
+    classes: int
+    local: Local = field(default_factory=Local)
+    digest: Distil = field(default_factory=lambda: Distil(passes=2, temperature=1.0))
+
+    @property
+    def disclosure(self) -> str:
+        return "proxy class scores: no weights and no data leave a device"
+
+    def init(self, seed: int) -> State:
+        return State(round=0, holders=(), consensus_PC=NO_LABELS)
+
+    def round(self, state: State, plan: Plan, conditions: Conditions) -> Round[State]:
+        number = state.round + 1
+        answer = {"soft": ArraySpec("<f4", (len(self.proxy), self.classes))}
+        jobs = learn_jobs(number, plan.devices, state.holders, self.proxy, state.consensus_PC, answer)
+        results = yield Wave(jobs=jobs, goal=plan.goal, minimum=plan.minimum, deadline_s=plan.deadline_s)
+        replies = [result for result in results if isinstance(result, Reply)]
+        if not replies:
+            return replace(state, round=number)
+        holders = tuple(dict.fromkeys((*state.holders, *(reply.device for reply in replies))))
+        consensus_PC = np.mean([reply.arrays["soft"] for reply in replies], axis=0)
+        return State(round=number, holders=holders, consensus_PC=consensus_PC)
+
+    def worker(self, device: Device, data: Dataset, seed: int) -> Worker:
+        model = self.smalls[device.kind]
+        return Pupil(device=device, data=data, model=model, local=self.local, digest=self.digest, seed=seed)
+
+    def evaluate(self, state: State, kept: Mapping[DeviceId, Arrays], test: Dataset) -> Metrics:
+        return pupils_accuracy(kept, {one.name: one for one in self.smalls.values()}, test)
+
+    def models(self, state: State) -> Mapping[str, Arrays]:
+        return {}
+
+
+def tiny() -> FedMD:
+    """The smallest useful instance: two kinds of device, eight features, three classes."""
+    proxy = Dataset(np.random.default_rng(0).normal(size=(12, 8)).astype(np.float32))
+    smalls = {"rpi-4b": model("mlp-xs", (8,), 3), "rpi-5": model("mlp-s", (8,), 3)}
+    return FedMD(smalls=smalls, proxy=proxy, classes=3, local=Local(passes=1, batch=8), digest=Distil(passes=1))

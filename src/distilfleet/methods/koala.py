@@ -1,0 +1,268 @@
+"""KOALA: small models on devices teach a large one on the server, which teaches them back.
+
+A round: devices train small models on private data; the server distils them into its large model on an unlabelled
+proxy dataset (reverse distillation: T^2 KL(soft labels || large), no labels, no cross-entropy), then distils the
+large model back into the small ones (forward distillation: an output loss and an intermediate-layer loss).
+
+Homogeneous mode: one small architecture, averaged by data size into one global small model that speaks for all.
+Heterogeneous mode: each device has the architecture that it can afford; the outputs of all of them on the proxy
+dataset are refined into one consensus, and each architecture is averaged over the devices that share it.
+
+Two wires. `weights`, as in the paper: small models go up and down. `soft-labels`: a device gets the proxy inputs once;
+from then on only soft labels travel, one byte per class, and it keeps its model to itself.
+
+Source: "KOALA: Knowledge-based distillation for large models from IoT devices", https://arxiv.org/abs/2407.05268.
+What its public texts leave open is decided in docs/design/koala.md.
+
+Axes: N devices, P proxy samples, C classes.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import numpy as np
+
+from ..core.chance import stream
+from ..core.types import (
+    Arrays,
+    ArraySpec,
+    Conditions,
+    Dataset,
+    Device,
+    DeviceId,
+    Job,
+    Metrics,
+    Plan,
+    Reply,
+    Round,
+    Wave,
+    Work,
+    Worker,
+)
+from ..nn import soft, zoo
+from ..nn.distil import Distil, augment, distil, predict, teach
+from ..nn.learner import LABELS, SAMPLES, Learner, by_model, judge, learn_together, merge, scratch, sizes, trained_reply
+from ..nn.loads import server_load
+from ..nn.pupil import NO_LABELS, Pupil, learn_jobs, pupils_accuracy, read_soft
+from ..nn.refine import Refine, refine
+from ..nn.train import Local
+from ..nn.weights import blend, norm, put, to_arrays
+from ..nn.zoo import Model
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class How:
+    """The method's settings."""
+
+    mode: Literal["homogeneous", "heterogeneous"] = "homogeneous"
+    wire: Literal["weights", "soft-labels"] = "weights"
+    refine: Refine = "mean"
+    local: Local = field(default_factory=Local)
+    reverse: Distil = field(default_factory=lambda: Distil(passes=2, batch=32, lr=2e-3))
+    forward: Distil = field(default_factory=lambda: Distil(passes=1, feature_weight=0.1))
+    ema: float = 0.0
+    """Share of the old forward teacher that is kept each round; 0: the large model itself teaches."""
+    mixtures: int = 1024
+    """Proxy augmentation: mixtures of proxy samples, with noise, that are added in each round."""
+
+    @property
+    def temperature(self) -> float:
+        return self.reverse.temperature
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """What the server knows between rounds. Mappings are keyed by the small model's name."""
+
+    seed: int
+    round: int
+    large: Arrays
+    moments: Arrays
+    """Of the large model's optimiser."""
+    teacher: Arrays
+    """Moving average of the large model; empty without it."""
+    small: Mapping[str, Arrays]
+    adapters: Mapping[str, Arrays]
+    holders: tuple[DeviceId, ...]
+    """Devices that have the proxy inputs."""
+    soft_PC: np.ndarray
+    """The teacher's soft labels on the proxy inputs, for devices; empty before the first round and with weights."""
+    proxy_kl_nats: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Koala:
+    """See the module docstring."""
+
+    large: Model
+    smalls: Mapping[str, Model]
+    """By kind of device."""
+    proxy: Dataset
+    how: How
+
+    @property
+    def disclosure(self) -> str:
+        if self.how.wire == "weights":
+            return "weights and sample counts: the server sees each device's trained small model, never its data" + (
+                "; label counts too" if self._counts_labels else ""
+            )
+        return "proxy soft labels and sample counts: no weights and no data leave a device" + (
+            "; label counts do" if self._counts_labels else ""
+        )
+
+    def init(self, seed: int) -> State:
+        large = to_arrays(self.large.build(seed))
+        small = {model.name: to_arrays(model.build(seed)) for model in self.smalls.values()}
+        return State(
+            seed=seed,
+            round=0,
+            large=large,
+            moments={},
+            teacher=large if self.how.ema else {},
+            small={} if self.how.wire == "soft-labels" else small,
+            adapters={},
+            holders=(),
+            soft_PC=NO_LABELS,
+            proxy_kl_nats=float("inf"),
+        )
+
+    def round(self, state: State, plan: Plan, conditions: Conditions) -> Round[State]:
+        soft_wire = self.how.wire == "soft-labels"
+        model_of = {device: self.smalls[conditions.devices[device].kind].name for device in plan.devices}
+        jobs = self._label_jobs(state, plan.devices) if soft_wire else self._weight_jobs(state, model_of)
+        results = yield Wave(jobs=jobs, goal=plan.goal, minimum=plan.minimum, deadline_s=plan.deadline_s)
+        replies = [result for result in results if isinstance(result, Reply)]
+        state = replace(state, round=state.round + 1)
+        if not replies:
+            return state
+        if soft_wire:
+            return (yield from self._exchange_labels(state, replies))
+        return (yield from self._exchange_weights(state, by_model(replies, model_of)))
+
+    def worker(self, device: Device, data: Dataset, seed: int) -> Worker:
+        model, how = self.smalls[device.kind], self.how
+        if how.wire == "soft-labels":
+            return Pupil(device=device, data=data, model=model, local=how.local, digest=how.forward, seed=seed)
+        return Learner(device=device, data=data, model=model, local=how.local, seed=seed)
+
+    def cohort(self, workers: Sequence[Learner | Pupil], jobs: Sequence[Job]) -> Sequence[Arrays]:
+        learners = [worker for worker in workers if isinstance(worker, Learner)]
+        if len(learners) == len(workers):
+            return learn_together(learners, jobs)
+        return [worker.handle(job) for worker, job in zip(workers, jobs, strict=True)]
+
+    def evaluate(self, state: State, kept: Mapping[DeviceId, Arrays], test: Dataset) -> Metrics:
+        large = judge(self.large, state.large, test)
+        metrics = {"large_accuracy": large}
+        if np.isfinite(state.proxy_kl_nats):
+            metrics["proxy_kl_nats"] = state.proxy_kl_nats
+        if self.how.wire == "soft-labels":
+            return {**metrics, **pupils_accuracy(kept, self._by_name, test)}
+        scores = [judge(model, state.small[name], test) for name, model in self._by_name.items()]
+        return {**metrics, "small_accuracy": float(np.mean(scores))}
+
+    def models(self, state: State) -> Mapping[str, Arrays]:
+        return {"large": state.large, **{f"small-{name}": weights for name, weights in state.small.items()}}
+
+    # --- jobs ---------------------------------------------------------------------------------------------------
+
+    def _weight_jobs(self, state: State, model_of: Mapping[DeviceId, str]) -> list[Job]:
+        classes = self.large.classes if self._counts_labels else None
+        expected = {
+            name: trained_reply(model, norm(state.small[name]), classes) for name, model in self._by_name.items()
+        }
+        number = state.round + 1
+        return [
+            Job(id=f"{number}:train:{d}", device=d, op="train", arrays=state.small[name], expected=expected[name])
+            for d, name in model_of.items()
+        ]
+
+    def _label_jobs(self, state: State, devices: Sequence[DeviceId]) -> list[Job]:
+        counts = LABELS if self._counts_labels else SAMPLES
+        answer = {
+            "soft": ArraySpec("|u1", (len(self.proxy), self.large.classes)),
+            counts: ArraySpec("<i8", (self.large.classes,) if self._counts_labels else ()),
+        }
+        return learn_jobs(state.round + 1, devices, state.holders, self.proxy, state.soft_PC, answer)
+
+    # --- what the server makes of the answers -------------------------------------------------------------------
+
+    def _exchange_weights(self, state: State, groups: Mapping[str, Sequence[Reply]]) -> Round[State]:
+        merged = {name: merge(self._by_name[name], own) for name, own in groups.items()}
+        rng = stream(state.seed, "koala", state.round)
+        inputs = augment(self.proxy.inputs, self.how.mixtures, rng).inputs
+        speakers = [(name, reply) for name, own in groups.items() for reply in own]
+        if self.how.mode == "homogeneous":
+            ((name, weights),) = merged.items()
+            soft_PC = self._soft(name, weights, inputs)
+        else:
+            soft_NPC = np.stack([self._soft(name, reply.arrays, inputs) for name, reply in speakers])
+            soft_PC = refine(soft_NPC, self._labels([reply for _, reply in speakers]), self.how.refine)
+        yield Work(server_load([(self._by_name[name], len(inputs), 0) for name, _ in speakers]))
+        state = yield from self._reverse(state, inputs, soft_PC, rng)
+        return (yield from self._forward(state, merged, inputs, rng))
+
+    def _exchange_labels(self, state: State, replies: Sequence[Reply]) -> Round[State]:
+        soft_NPC = np.stack([read_soft(reply.arrays["soft"]) for reply in replies])
+        soft_PC = refine(soft_NPC, self._labels(replies), self.how.refine)
+        rng = stream(state.seed, "koala", state.round)
+        augmented = augment(self.proxy.inputs, self.how.mixtures, rng)
+        state = yield from self._reverse(state, augmented.inputs, augmented.mix(soft_PC), rng)
+        yield Work(server_load([(self.large, len(self.proxy), 0)]))
+        holders = tuple(dict.fromkeys((*state.holders, *(reply.device for reply in replies))))
+        teacher = put(scratch(self.large), state.teacher or state.large)
+        taught_PC = soft.soften(predict(teacher, self.proxy.inputs), self.how.temperature)
+        return replace(state, holders=holders, soft_PC=taught_PC)
+
+    def _reverse(self, state: State, inputs: np.ndarray, soft_PC: np.ndarray, rng: np.random.Generator) -> Round[State]:
+        """Small teaches large."""
+        module = put(scratch(self.large), state.large)
+        done = distil(module, inputs, soft_PC, self.how.reverse, rng, state.moments)
+        yield Work(server_load([(self.large, len(inputs), self.how.reverse.passes)]))
+        teacher = blend(state.teacher, done.weights, self.how.ema) if self.how.ema else {}
+        return replace(state, large=done.weights, moments=done.moments, teacher=teacher, proxy_kl_nats=done.loss_nats)
+
+    def _forward(
+        self, state: State, merged: Mapping[str, Arrays], inputs: np.ndarray, rng: np.random.Generator
+    ) -> Round[State]:
+        """Large teaches small: the architectures that took part, one at a time."""
+        small, adapters = dict(state.small), dict(state.adapters)
+        large = put(scratch(self.large), state.teacher or state.large)
+        for name, weights in merged.items():
+            model = self._by_name[name]
+            module = put(model.build(seed=0), weights)
+            done, adapters[name] = teach(module, large, inputs, self.how.forward, rng, adapters.get(name, {}))
+            small[name] = done.weights
+            passes = self.how.forward.passes
+            yield Work(server_load([(model, len(inputs), passes), (self.large, len(inputs) * passes, 0)]))
+        return replace(state, small=small, adapters=adapters)
+
+    # --- outputs ------------------------------------------------------------------------------------------------
+
+    def _soft(self, name: str, weights: Arrays, inputs: np.ndarray) -> np.ndarray:
+        return soft.soften(predict(put(scratch(self._by_name[name]), weights), inputs), self.how.temperature)
+
+    def _labels(self, replies: Sequence[Reply]) -> np.ndarray:
+        """[N, C], or [N, 1] where only sample counts leave the devices."""
+        if self._counts_labels:
+            return np.stack([np.maximum(reply.arrays[LABELS], 0) for reply in replies])
+        return np.array(sizes(replies))[:, None]
+
+    @property
+    def _counts_labels(self) -> bool:
+        return self.how.refine.startswith("prior") and (
+            self.how.mode == "heterogeneous" or self.how.wire == "soft-labels"
+        )
+
+    @property
+    def _by_name(self) -> dict[str, Model]:
+        return {model.name: model for model in self.smalls.values()}
+
+
+def tiny() -> Koala:
+    """The smallest useful instance: two kinds of device, eight features, three classes."""
+    proxy = Dataset(np.random.default_rng(0).normal(size=(12, 8)).astype(np.float32))
+    smalls = {"rpi-4b": zoo.model("mlp-xs", (8,), 3), "rpi-5": zoo.model("mlp-s", (8,), 3)}
+    how = How(mode="heterogeneous", local=Local(passes=1, batch=8), reverse=Distil(passes=1), forward=Distil(passes=1))
+    return Koala(large=zoo.model("mlp-l", (8,), 3), smalls=smalls, proxy=proxy, how=how)

@@ -1,0 +1,72 @@
+"""Each device alone: it trains its own model on its own data and exchanges nothing. The lower bound."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from ..core.types import (
+    Arrays,
+    ArraySpec,
+    Conditions,
+    Dataset,
+    Device,
+    DeviceId,
+    Expected,
+    Job,
+    Metrics,
+    Plan,
+    Round,
+    Wave,
+    Worker,
+)
+from ..nn.distil import Distil
+from ..nn.learner import SAMPLES
+from ..nn.pupil import Pupil, pupils_accuracy
+from ..nn.train import Local
+from ..nn.zoo import Model, model
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    round: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alone:
+    """See the module docstring."""
+
+    smalls: Mapping[str, Model]
+    """By kind of device."""
+    local: Local = field(default_factory=Local)
+
+    @property
+    def disclosure(self) -> str:
+        return "sample counts: no weights, no labels and no data leave a device"
+
+    def init(self, seed: int) -> State:
+        return State(round=0)
+
+    def round(self, state: State, plan: Plan, conditions: Conditions) -> Round[State]:
+        number = state.round + 1
+        expected = Expected(arrays={SAMPLES: ArraySpec("<i8", ())})
+        jobs = [
+            Job(id=f"{number}:learn:{device}", device=device, op="learn", arrays={}, expected=expected)
+            for device in plan.devices
+        ]
+        yield Wave(jobs=jobs, goal=plan.goal, minimum=plan.minimum, deadline_s=plan.deadline_s)
+        return State(round=number)
+
+    def worker(self, device: Device, data: Dataset, seed: int) -> Worker:
+        model = self.smalls[device.kind]
+        return Pupil(device=device, data=data, model=model, local=self.local, digest=Distil(), seed=seed)
+
+    def evaluate(self, state: State, kept: Mapping[DeviceId, Arrays], test: Dataset) -> Metrics:
+        return pupils_accuracy(kept, {one.name: one for one in self.smalls.values()}, test)
+
+    def models(self, state: State) -> Mapping[str, Arrays]:
+        return {}
+
+
+def tiny() -> Alone:
+    """The smallest useful instance: two kinds of device, eight features, three classes."""
+    smalls = {"rpi-4b": model("mlp-xs", (8,), 3), "rpi-5": model("mlp-s", (8,), 3)}
+    return Alone(smalls=smalls, local=Local(passes=1, batch=8))

@@ -1,0 +1,223 @@
+"""Distillation on proxy inputs: a student learns from soft labels, and, if asked, from a teacher's features.
+
+Axes: P proxy samples, B batch, C classes.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..core.types import Arrays
+from .features import Adapter, Tap, pairs, taps, watching
+from .losses import feature_distance, soft_kl
+from .train import schedule
+from .weights import put, to_arrays, to_tensor
+
+PREDICT_BATCH = 512
+NOISE = 0.05
+"""Standard deviation of the noise on a mixture, relative to the inputs'."""
+HELD_OUT = 10
+"""With early stopping, one proxy sample in this many tells when to stop."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Distil:
+    """How a model is distilled: Adam on T^2 KL(soft labels || student)."""
+
+    passes: int = 4
+    """Passes over the proxy set per round."""
+    batch: int = 64
+    lr: float = 1e-3
+    temperature: float = 3.0
+    feature_weight: float = 0.0
+    """Beta, of the intermediate-layer loss; zero leaves it out. Used where a teacher's layers are at hand."""
+    early_stop: bool = False
+    """Stop when the loss on a tenth of the proxy set, kept aside, no longer falls."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Distilled:
+    """A student after distillation, its optimiser's moments, and its last loss in nats."""
+
+    weights: Arrays
+    moments: Arrays
+    loss_nats: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Augmented:
+    """Proxy inputs and mixtures of them: row r is `share[r]` of sample `own[r]`, the rest of `partner[r]`."""
+
+    inputs: np.ndarray
+    own: np.ndarray
+    partner: np.ndarray
+    share: np.ndarray
+
+    def mix(self, soft_PC: np.ndarray) -> np.ndarray:
+        """Soft labels of the rows, where only those of the proxy samples are known."""
+        share = self.share[:, None]
+        return np.asarray(share * soft_PC[self.own] + (1 - share) * soft_PC[self.partner], np.float32)
+
+
+def predict(module: nn.Module, inputs: np.ndarray) -> np.ndarray:
+    """Logits, [samples, C], in evaluation mode."""
+    module.eval()
+    with torch.inference_mode():
+        parts = [
+            module(to_tensor(inputs[at : at + PREDICT_BATCH])).numpy() for at in range(0, len(inputs), PREDICT_BATCH)
+        ]
+    return np.concatenate(parts)
+
+
+def accuracy(logits_PC: np.ndarray, labels_P: np.ndarray) -> float:
+    """Share of samples whose largest logit is at the label."""
+    return float((logits_PC.argmax(axis=1) == labels_P).mean())
+
+
+def distil(
+    student: nn.Module,
+    inputs: np.ndarray,
+    soft_PC: np.ndarray,
+    how: Distil,
+    rng: np.random.Generator,
+    moments: Arrays | None = None,
+) -> Distilled:
+    """Reverse distillation: the student, as it stands, learns the soft labels; no labels, no cross-entropy.
+
+    Args:
+        student: holds the weights to start from; trained in place.
+        inputs: proxy inputs, [P, ...].
+        soft_PC: the teacher's probabilities at `how.temperature`.
+        moments: of an earlier call, to go on with the same optimiser.
+
+    Source: KOALA, https://arxiv.org/abs/2407.05268 (step "reverse knowledge distillation").
+    """
+    x, soft = to_tensor(inputs), to_tensor(soft_PC)
+
+    def loss(rows_B: Tensor) -> Tensor:
+        return soft_kl(student(x[rows_B]), soft[rows_B], temperature=how.temperature)
+
+    adam = _adam(list(student.parameters()), how, moments)
+    last = _descend(student, loss, adam, len(inputs), how, rng)
+    return Distilled(weights=to_arrays(student), moments=_moments(adam), loss_nats=last)
+
+
+def teach(
+    small: nn.Module,
+    large: nn.Module,
+    inputs: np.ndarray,
+    how: Distil,
+    rng: np.random.Generator,
+    adapters: Arrays,
+) -> tuple[Distilled, Arrays]:
+    """Forward distillation: the small model learns the large one's outputs and, through adapters, its features.
+
+    Args:
+        small, large: hold their weights; the small one is trained in place, the large one is frozen.
+        adapters: weights of an earlier call, or empty.
+
+    Source: KOALA, https://arxiv.org/abs/2407.05268 (output and intermediate-layer loss; pairing and metric are ours).
+    """
+    stages = pairs(taps(small, inputs.shape[1:]), taps(large, inputs.shape[1:])) if how.feature_weight else ()
+    bridges = _adapters(stages, adapters)
+    x = to_tensor(inputs)
+    small_names, large_names = [s.module for s, _ in stages], [t.module for _, t in stages]
+    large.eval()
+    with watching(small, small_names) as small_out, watching(large, large_names) as large_out:
+
+        def loss(rows_B: Tensor) -> Tensor:
+            with torch.no_grad():
+                soft_BC = torch.softmax(large(x[rows_B]) / how.temperature, dim=-1)
+            total = soft_kl(small(x[rows_B]), soft_BC, temperature=how.temperature)
+            for bridge, s, t in zip(bridges, small_names, large_names, strict=True):
+                total = total + how.feature_weight * feature_distance(bridge(small_out[s]), large_out[t])
+            return total
+
+        adam = _adam([*small.parameters(), *bridges.parameters()], how, None)
+        last = _descend(small, loss, adam, len(inputs), how, rng)
+    return Distilled(weights=to_arrays(small), moments={}, loss_nats=last), to_arrays(bridges)
+
+
+def augment(inputs: np.ndarray, mixtures: int, rng: np.random.Generator) -> "Augmented":
+    """The proxy inputs, followed by `mixtures` of one with another, with a little noise on top.
+
+    Source: mixup, https://arxiv.org/abs/1710.09412.
+    """
+    first = np.arange(len(inputs))
+    own = np.concatenate([first, rng.integers(0, len(inputs), mixtures)])
+    partner = np.concatenate([first, rng.integers(0, len(inputs), mixtures)])
+    share = np.concatenate([np.ones(len(inputs)), rng.uniform(0.5, 1.0, mixtures)]).astype(np.float32)
+    wide = share.reshape(-1, *[1] * (inputs.ndim - 1))
+    mixed = wide * inputs[own] + (1 - wide) * inputs[partner]
+    noise = rng.standard_normal((mixtures, *inputs.shape[1:]), np.float32) * (NOISE * inputs.std())
+    mixed[len(inputs) :] += noise
+    return Augmented(inputs=np.asarray(mixed, np.float32), own=own, partner=partner, share=share)
+
+
+def _descend(
+    student: nn.Module,
+    loss: Callable[[Tensor], Tensor],
+    adam: torch.optim.Adam,
+    samples: int,
+    how: Distil,
+    rng: np.random.Generator,
+) -> float:
+    """Seeded passes over the proxy rows; the mean loss of the last one."""
+    rows = rng.permutation(samples)
+    kept, used = (rows[: samples // HELD_OUT], rows[samples // HELD_OUT :]) if how.early_stop else (rows[:0], rows)
+    best = last = float("inf")
+    for _ in range(how.passes):
+        losses = [_step(student, loss, adam, used[rows_B]) for rows_B in schedule(len(used), 1, how.batch, rng)]
+        last = float(np.mean(losses))
+        if how.early_stop and len(kept):
+            left = _held_out_loss(student, loss, kept)
+            if left >= best:
+                break
+            best = left
+    return last
+
+
+def _step(student: nn.Module, loss: Callable[[Tensor], Tensor], adam: torch.optim.Adam, rows_B: np.ndarray) -> float:
+    student.train()
+    adam.zero_grad()
+    value = loss(torch.from_numpy(rows_B))
+    value.backward()  # type: ignore[no-untyped-call]
+    adam.step()
+    return float(value.detach())
+
+
+def _held_out_loss(student: nn.Module, loss: Callable[[Tensor], Tensor], kept: np.ndarray) -> float:
+    student.eval()
+    with torch.no_grad():
+        return float(loss(torch.from_numpy(kept)))
+
+
+def _adam(parameters: Sequence[nn.Parameter], how: Distil, moments: Arrays | None) -> torch.optim.Adam:
+    adam = torch.optim.Adam(parameters, lr=how.lr)
+    for i, parameter in enumerate(parameters if moments else ()):
+        assert moments is not None
+        adam.state[parameter] = {
+            part: to_tensor(moments[f"{i:04d}.{part}"]) for part in ("step", "exp_avg", "exp_avg_sq")
+        }
+    return adam
+
+
+def _moments(adam: torch.optim.Adam) -> Arrays:
+    parameters = adam.param_groups[0]["params"]
+    return {
+        f"{i:04d}.{part}": tensor.detach().numpy().copy()
+        for i, parameter in enumerate(parameters)
+        for part, tensor in adam.state[parameter].items()
+    }
+
+
+def _adapters(stages: Sequence[tuple[Tap, Tap]], adapters: Arrays) -> nn.ModuleList:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        bridges = nn.ModuleList(Adapter(small, large) for small, large in stages)
+    if adapters:
+        put(bridges, adapters)
+    return bridges

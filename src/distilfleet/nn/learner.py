@@ -1,0 +1,131 @@
+"""The device half of methods in which weights travel: train the model that comes with the job and send it back."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from torch import nn
+
+from ..core import wire
+from ..core.chance import stream
+from ..core.types import Arrays, ArraySpec, Dataset, Device, DeviceId, Expected, Job, Load, Reply
+from .distil import accuracy, predict
+from .loads import frames, training_load
+from .profile import profile
+from .train import COHORT_STEP_FLOPS, Local, Task, can_cohort, task, train, train_cohort
+from .weights import average, put, to_arrays
+from .zoo import Model
+
+SAMPLES, LABELS = "samples", "labels"
+NORM_SLACK = 10.0
+"""A reply's norm may be this many times the norm of what was sent, plus its root-mean-square size; more is refused."""
+
+
+@lru_cache(maxsize=32)
+def scratch(model: Model) -> nn.Module:
+    """One module per model to put weights into. Whoever takes it overwrites it."""
+    return model.build(seed=0)
+
+
+@lru_cache(maxsize=32)
+def layout(model: Model) -> Mapping[str, ArraySpec]:
+    """Names, types and shapes of the model's weights."""
+    return wire.specs(to_arrays(scratch(model)))
+
+
+def trained_reply(model: Model, sent_norm: float, classes: int | None) -> Expected:
+    """What a learner answers: new weights and how many samples they come from, per class if `classes` is given."""
+    count = {SAMPLES: ArraySpec("<i8", ())} if classes is None else {LABELS: ArraySpec("<i8", (classes,))}
+    root_size = float(np.sqrt(profile(model).parameters))
+    return Expected(arrays={**layout(model), **count}, most_norm=NORM_SLACK * (sent_norm + root_size))
+
+
+def sizes(replies: Sequence[Reply]) -> list[float]:
+    """Sample counts that the devices report, each capped at ten times the median: a lie cannot buy the average."""
+    counts = [int(reply.arrays[SAMPLES if SAMPLES in reply.arrays else LABELS].sum()) for reply in replies]
+    most = 10 * float(np.median(counts))
+    return [min(max(1.0, float(count)), most) for count in counts]
+
+
+def merge(model: Model, replies: Sequence[Reply]) -> dict[str, np.ndarray]:
+    """The average of the replies' weights, each counted by its samples."""
+    return average([{name: reply.arrays[name] for name in layout(model)} for reply in replies], sizes(replies))
+
+
+def by_model(replies: Iterable[Reply], model_of: Mapping[DeviceId, str]) -> dict[str, list[Reply]]:
+    """Replies by the name of the model that their device trains, in order."""
+    groups: dict[str, list[Reply]] = {}
+    for reply in replies:
+        groups.setdefault(model_of[reply.device], []).append(reply)
+    return groups
+
+
+def judge(model: Model, weights: Arrays, test: Dataset) -> float:
+    """Accuracy of these weights on held-out data."""
+    assert test.labels is not None, "a test part has labels"
+    return accuracy(predict(put(scratch(model), weights), test.inputs), test.labels)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Learner:
+    """Trains the model that comes with the job and sends it back, with the number of samples. Keeps nothing."""
+
+    device: Device
+    data: Dataset
+    model: Model
+    local: Local
+    seed: int
+
+    def load(self, job: Job) -> Load:
+        return training_load(self.model, len(self.data), self.local) + frames(job)
+
+    def handle(self, job: Job) -> Arrays:
+        return self.answer(job, train(scratch(self.model), self.task(job), self.local))
+
+    def task(self, job: Job) -> Task:
+        return task(job.arrays, self.data, self.model.classes, self.local, stream(self.seed, "train", job.id))
+
+    def answer(self, job: Job, weights: Arrays) -> Arrays:
+        if LABELS in job.expected.arrays:
+            return {**weights, LABELS: label_counts(self.data, self.model.classes)}
+        return {**weights, SAMPLES: np.array(len(self.data))}
+
+    def snapshot(self) -> Arrays:
+        return {}
+
+    def restore(self, kept: Arrays) -> None:
+        pass
+
+
+def learn_together(workers: Sequence[Learner], jobs: Sequence[Job]) -> list[Arrays]:
+    """Each learner's `handle`, side by side where one architecture, batch size and small steps allow it."""
+    tasks = [worker.task(job) for worker, job in zip(workers, jobs, strict=True)]
+    answers: list[Arrays] = [{}] * len(jobs)
+    for rows in _alike(workers, tasks):
+        worker = workers[rows[0]]
+        trained = _train_all(worker.model, [tasks[i] for i in rows], worker.local)
+        for i, weights in zip(rows, trained, strict=True):
+            answers[i] = workers[i].answer(jobs[i], weights)
+    return answers
+
+
+def _alike(workers: Sequence[Learner], tasks: Sequence[Task]) -> list[list[int]]:
+    groups: dict[tuple[Model, Local, int], list[int]] = {}
+    for i, (worker, one) in enumerate(zip(workers, tasks, strict=True)):
+        groups.setdefault((worker.model, worker.local, one.rows_SB.shape[1]), []).append(i)
+    return list(groups.values())
+
+
+def _train_all(model: Model, tasks: Sequence[Task], local: Local) -> Sequence[Arrays]:
+    module = scratch(model)
+    step_flops = profile(model).train_flops * tasks[0].rows_SB.shape[1]
+    if len(tasks) > 1 and step_flops < COHORT_STEP_FLOPS and can_cohort(module) is None:
+        return train_cohort(module, tasks, local)
+    return [train(module, one, local) for one in tasks]
+
+
+def label_counts(data: Dataset, classes: int) -> np.ndarray:
+    """Samples per class, [classes] int64."""
+    assert data.labels is not None, "a device trains on labelled data"
+    return np.bincount(data.labels, minlength=classes).astype(np.int64)

@@ -1,0 +1,57 @@
+"""What training and distillation take, from the profile of the real model: declared before a job runs."""
+
+from collections.abc import Sequence
+from math import prod
+
+from ..core import wire
+from ..core.types import Job, Load
+from .profile import Profile, profile, training_memory_bytes
+from .train import Local
+from .zoo import Model
+
+
+def training_load(model: Model, samples: int, local: Local) -> Load:
+    """Work and memory of local training; no bytes on the link."""
+    facts, batch = profile(model), min(local.batch, max(2, samples))
+    steps = -(-samples // batch) * local.passes
+    return Load(
+        flops=facts.train_flops * steps * batch,
+        moved_bytes=float(steps * step_traffic_bytes(facts, batch)),
+        memory_bytes=training_memory_bytes(facts, batch),
+    )
+
+
+def proxy_load(model: Model, samples: int, passes: int, batch: int) -> Load:
+    """Work and memory of `passes` of distillation over `samples` proxy inputs, and one prediction of all of them."""
+    facts = profile(model)
+    steps = -(-samples // batch) * passes
+    input_bytes = 4 * samples * prod(model.shape)
+    return Load(
+        flops=facts.train_flops * steps * batch + facts.forward_flops * samples,
+        moved_bytes=float(steps * step_traffic_bytes(facts, batch) + samples * facts.activation_bytes),
+        memory_bytes=training_memory_bytes(facts, batch) + input_bytes if passes else facts.weight_bytes + input_bytes,
+    )
+
+
+def step_traffic_bytes(facts: Profile, batch: int) -> int:
+    """Through memory in one training step: weights read twice, gradients and momentum written and read, activations
+    written and read."""
+    return 6 * facts.weight_bytes + 2 * batch * facts.activation_bytes
+
+
+def frames(job: Job) -> Load:
+    """The exact bytes of the job's frame and of the expected reply's."""
+    down, up = wire.head_bytes(job)
+    return Load(
+        down_bytes=down + wire.body_bytes(wire.specs(job.arrays)), up_bytes=up + wire.body_bytes(job.expected.arrays)
+    )
+
+
+def server_load(parts: Sequence[tuple[Model, int, int]]) -> Load:
+    """The server's own work: (model, samples, passes) of training, or of one prediction where passes is zero."""
+    total = Load()
+    for model, samples, passes in parts:
+        facts = profile(model)
+        flops = facts.train_flops * passes if passes else facts.forward_flops
+        total += Load(flops=flops * samples, memory_bytes=4 * facts.weight_bytes)
+    return total

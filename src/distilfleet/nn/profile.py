@@ -1,0 +1,191 @@
+"""What a model takes, traced from the model itself on torch's meta device, so without its weights' memory.
+
+FLOPs count two per multiply-accumulate of matrix products and convolutions; everything elementwise is left out, as in
+the published counts. Two samples are traced and the figures halved, because BatchNorm refuses to train on one.
+
+Axes: N samples, K classes.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from math import prod
+from typing import Any
+
+import torch
+from torch import nn
+from torch.autograd.graph import saved_tensors_hooks
+from torch.utils.flop_counter import FlopCounterMode
+
+from distilfleet.core.types import LayerProfile
+
+from .zoo import Model
+
+SAMPLES = 2
+WEIGHT_COPIES = 3
+"""Weights, gradients and momentum, all fp32."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """What one model takes; figures of compute and activations are for one sample."""
+
+    parameters: int
+    weight_bytes: int
+    """Parameters and buffers as built: fp32."""
+    forward_flops: float
+    train_flops: float
+    """Forward and backward."""
+    activation_bytes: int
+    """Kept from the forward pass for the backward pass, the input among them."""
+    layers: tuple[LayerProfile, ...]
+    """Leaf modules with weights, in the order in which they run."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Savings:
+    """What a device saves that keeps the small model instead of the large one (KOALA's headline figures)."""
+
+    small: str
+    large: str
+    storage_saved: float
+    """Fraction of the large model's parameters; buffers are not counted, as in the paper."""
+    flops_saved: float
+    """Fraction of the large model's forward pass."""
+    small_parameters: int
+    large_parameters: int
+    small_forward_flops: float
+    large_forward_flops: float
+
+
+@lru_cache(maxsize=256)
+def profile(model: Model) -> Profile:
+    """Facts of the model, found by one forward and one backward pass on the meta device."""
+    with torch.device("meta"):
+        net = model.build(seed=0)
+        inputs_N = torch.empty(SAMPLES, *model.shape)
+    forward, backward = _counter(), _counter()
+    kept: list[torch.Tensor] = []
+    with forward, saved_tensors_hooks(_keep_in(kept), _as_kept), _watched(net, forward) as layers:
+        logits_NK = net(inputs_N)
+    with backward:
+        logits_NK.sum().backward()
+    forward_flops = forward.get_total_flops() / SAMPLES
+    return Profile(
+        parameters=sum(weight.numel() for weight in net.parameters()),
+        weight_bytes=_size_bytes([*net.parameters(), *net.buffers()]),
+        forward_flops=forward_flops,
+        train_flops=forward_flops + backward.get_total_flops() / SAMPLES,
+        activation_bytes=_activation_bytes(kept, net),
+        layers=tuple(layers.values()),
+    )
+
+
+def training_memory_bytes(profile: Profile, batch: int) -> int:
+    """Memory of one training step with momentum: weights, gradients, momentum, and activations of a batch."""
+    return WEIGHT_COPIES * profile.weight_bytes + batch * profile.activation_bytes
+
+
+def savings(large: Model, small: Model) -> Savings:
+    """Storage and compute that the small model saves, computed from both models."""
+    most, least = profile(large), profile(small)
+    return Savings(
+        small=small.name,
+        large=large.name,
+        storage_saved=1 - least.parameters / most.parameters,
+        flops_saved=1 - least.forward_flops / most.forward_flops,
+        small_parameters=least.parameters,
+        large_parameters=most.parameters,
+        small_forward_flops=least.forward_flops,
+        large_forward_flops=most.forward_flops,
+    )
+
+
+# --- tracing ----------------------------------------------------------------------------------------------------
+
+
+def _counter() -> FlopCounterMode:
+    mapping = {torch.ops.aten.convolution_backward: _convolution_backward_flops}
+    return FlopCounterMode(display=False, custom_mapping=mapping)
+
+
+def _convolution_backward_flops(*facts: Any, out_shape: Sequence[Any], **_rest: Any) -> int:
+    """As many FLOPs as the forward pass for each gradient asked for, of the input and of the weights.
+
+    Stands in for torch's own formula, which forgets groups and so takes a depthwise convolution for a dense one. The
+    facts are the arguments of `aten::convolution_backward`, tensors given as shapes.
+    """
+    outputs, inputs, weight, *_, transposed, _padding, _groups, wanted = facts
+    positions = inputs if transposed else outputs
+    each: int = 2 * positions[0] * prod(positions[2:]) * prod(weight)
+    return each * (bool(wanted[0]) + bool(wanted[1]))
+
+
+def _keep_in(kept: list[torch.Tensor]) -> Any:
+    def keep(saved: torch.Tensor) -> torch.Tensor:
+        kept.append(saved)
+        return saved
+
+    return keep
+
+
+def _as_kept(saved: torch.Tensor) -> torch.Tensor:
+    return saved
+
+
+def _activation_bytes(kept: Sequence[torch.Tensor], net: nn.Module) -> int:
+    """Of the memory behind saved tensors, each counted once and weights not at all, a sample's part."""
+    weights = {_memory(weight) for weight in [*net.parameters(), *net.buffers()]}
+    sizes = {_memory(saved): saved.untyped_storage().nbytes() for saved in kept}
+    total_bytes = sum(size for memory, size in sizes.items() if memory not in weights)
+    return -(-total_bytes // SAMPLES)
+
+
+def _memory(tensor: torch.Tensor) -> int:
+    """Equal for views of the same memory, as long as it lives; a meta tensor has no address to compare."""
+    memory: int = tensor.untyped_storage()._cdata
+    return memory
+
+
+def _size_bytes(tensors: Sequence[torch.Tensor]) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
+@contextmanager
+def _watched(net: nn.Module, counter: FlopCounterMode) -> Iterator[dict[str, LayerProfile]]:
+    """The profile of each leaf with weights, filled as the forward pass reaches it; used twice, it counts twice."""
+    layers: dict[str, LayerProfile] = {}
+    started: dict[str, int] = {}
+
+    def start(name: str) -> Any:
+        return lambda _module, _inputs: started.update({name: counter.get_total_flops()})
+
+    def finish(name: str) -> Any:
+        def record(leaf: nn.Module, _inputs: object, output: torch.Tensor) -> None:
+            flops = (counter.get_total_flops() - started[name]) / SAMPLES
+            layers[name] = _layer(name, leaf, flops, output, layers.get(name))
+
+        return record
+
+    leaves = [(name, module) for name, module in net.named_modules() if _is_leaf(module)]
+    hooks = [leaf.register_forward_pre_hook(start(name)) for name, leaf in leaves]
+    hooks += [leaf.register_forward_hook(finish(name)) for name, leaf in leaves]
+    try:
+        yield layers
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _is_leaf(module: nn.Module) -> bool:
+    return not any(module.children()) and any(True for _ in module.parameters())
+
+
+def _layer(name: str, leaf: nn.Module, flops: float, output: torch.Tensor, before: LayerProfile | None) -> LayerProfile:
+    return LayerProfile(
+        name=name,
+        forward_flops=flops + (before.forward_flops if before else 0.0),
+        weight_bytes=_size_bytes([*leaf.parameters(), *leaf.buffers()]),
+        output_bytes=_size_bytes([output]) // SAMPLES,
+    )

@@ -1,0 +1,345 @@
+"""Models by name: small and large nets for images, series and tables, the published ones, and the user's own.
+
+Zoo nets are `nn.Sequential` of named stages (`stem`, `stage1`, ..., `head`), so that distillation can tap the output of
+each. They have no dropout, so training is deterministic, and GroupNorm in place of BatchNorm, because running averages
+suffer when models are averaged; `conv-bn` is the one exception. Early strides keep them cheap on a device.
+
+Axes: N samples, C channels, L steps, H height, W width; nets of one family work on L and on HW alike.
+"""
+
+import importlib
+import importlib.util
+import sys
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+from math import prod
+from pathlib import Path
+from types import ModuleType
+
+import torch
+from torch import nn
+
+from distilfleet.core.errors import ConfigError
+
+from . import classics
+
+Factory = Callable[[tuple[int, ...], int], nn.Module]
+"""From the shape of one sample and the number of classes to a net with [N, classes] logits."""
+
+FORWARD_FAILURES = (RuntimeError, ValueError, IndexError, TypeError, AttributeError, KeyError, AssertionError)
+"""What building or running a net on a shape that it was not made for can raise."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """A net that can be built any number of times; get one from `model`, which checks it."""
+
+    name: str
+    """A zoo name, `module:function` or `path/to/file.py:function`."""
+    shape: tuple[int, ...]
+    """Of one sample: (features,), (channels, steps) or (channels, height, width)."""
+    classes: int
+
+    def build(self, seed: int) -> nn.Module:
+        """A new net in training mode; the same seed gives the same weights. Torch's own seed stays as it was."""
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
+            net: object = _factory(self.name)(self.shape, self.classes)
+        if not isinstance(net, nn.Module):
+            raise ConfigError(f"{self.name} returned {type(net).__name__}; a model factory returns a torch.nn.Module")
+        return net.train()
+
+
+def model(name: str, shape: Sequence[int], classes: int) -> Model:
+    """The named model for samples of this shape, checked without memory by a forward pass on the meta device."""
+    sizes = tuple(int(size) for size in shape)
+    if min(sizes, default=0) < 1 or classes < 2:
+        raise ConfigError(f"a model needs sizes of at least 1 and at least 2 classes, not {sizes} and {classes}")
+    return _checked(Model(name=name, shape=sizes, classes=int(classes)))
+
+
+def large_for(shape: Sequence[int]) -> str:
+    """The zoo's large net for samples of this shape."""
+    return f"{_family(shape)}-xl"
+
+
+def smalls_for(shape: Sequence[int]) -> tuple[str, ...]:
+    """The zoo's small nets for samples of this shape, from the smallest to the largest."""
+    return SMALLS[_family(shape)]
+
+
+# --- finding and checking ---------------------------------------------------------------------------------------
+
+
+def _family(shape: Sequence[int]) -> str:
+    if len(shape) not in FAMILIES:
+        raise ConfigError(f"no zoo net takes samples of shape {tuple(shape)}; give a table, a series or an image")
+    return FAMILIES[len(shape)]
+
+
+@lru_cache(maxsize=256)
+def _checked(wanted: Model) -> Model:
+    _factory(wanted.name)
+    fault = _fault(wanted)
+    if fault is None:
+        return wanted
+    fitting = [name for name in ZOO if _fault(Model(name=name, shape=wanted.shape, classes=wanted.classes)) is None]
+    remedy = f"these do: {', '.join(fitting)}" if fitting else "no zoo model does"
+    raise ConfigError(f"model {wanted.name} does not take samples of shape {wanted.shape} ({fault}); {remedy}")
+
+
+def _fault(wanted: Model) -> str | None:
+    """Why the net does not map [2, *shape] to [2, classes]; None if it does. Two samples, for BatchNorm's sake."""
+    try:
+        with torch.device("meta"):
+            logits = wanted.build(seed=0)(torch.empty(2, *wanted.shape))
+    except FORWARD_FAILURES as error:
+        return f"{type(error).__name__}: {error}"
+    if not isinstance(logits, torch.Tensor):
+        return f"the output is {type(logits).__name__}, not a tensor"
+    if logits.shape != (2, wanted.classes):
+        return f"two samples give {tuple(logits.shape)}, not (2, {wanted.classes})"
+    return None
+
+
+@lru_cache(maxsize=256)
+def _factory(name: str) -> Factory:
+    if name in ZOO:
+        return ZOO[name]
+    place, colon, function = name.rpartition(":")
+    if not (colon and place and function):
+        raise ConfigError(f"unknown model {name!r}; known are {', '.join(ZOO)}, or module:function for your own")
+    found = getattr(_module(place), function, None)
+    if not callable(found):
+        raise ConfigError(f"{place} has no function {function}; define {function}(shape, classes) -> torch.nn.Module")
+    factory: Factory = found
+    return factory
+
+
+def _module(place: str) -> ModuleType:
+    try:
+        return _module_at(Path(place)) if place.endswith(".py") else importlib.import_module(place)
+    except (ImportError, SyntaxError) as error:
+        remedy = "install what is missing, or name the file as path/to/file.py:function"
+        raise ConfigError(f"cannot import {place} for a model ({error}); {remedy}") from error
+
+
+def _module_at(path: Path) -> ModuleType:
+    """The file's module under its full path as name, run once."""
+    name = str(path.resolve())
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
+    if not path.is_file() or spec is None or spec.loader is None:
+        raise ConfigError(f"no Python file {path} for a model; give path/to/file.py:function")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+# --- images -----------------------------------------------------------------------------------------------------
+
+
+def conv_xs(shape: tuple[int, ...], classes: int) -> nn.Module:
+    return _stages(_image(shape), classes, (8, 16), _plain)
+
+
+def conv_s(shape: tuple[int, ...], classes: int) -> nn.Module:
+    return _stages(_image(shape), classes, (12, 24, 32), _plain)
+
+
+def dsconv_s(shape: tuple[int, ...], classes: int) -> nn.Module:
+    """Depthwise-separable stages (MobileNet, arXiv 1704.04861)."""
+    return _stages(_image(shape), classes, (16, 32, 64), _separable)
+
+
+def conv_m(shape: tuple[int, ...], classes: int) -> nn.Module:
+    return _stages(_image(shape), classes, (16, 32, 64), _plain)
+
+
+def conv_l(shape: tuple[int, ...], classes: int) -> nn.Module:
+    return _stages(_image(shape), classes, (24, 48, 96), _plain)
+
+
+def conv_xl(shape: tuple[int, ...], classes: int) -> nn.Module:
+    """Residual stages (ResNet, arXiv 1512.03385) of two convolutions."""
+    return _stages(_image(shape), classes, (32, 64, 128), _residual)
+
+
+def conv_bn(shape: tuple[int, ...], classes: int) -> nn.Module:
+    """`conv-s` with BatchNorm."""
+    return _stages(_image(shape), classes, (12, 24, 32), _normalised)
+
+
+# --- series -----------------------------------------------------------------------------------------------------
+
+
+def wave_xs(shape: tuple[int, ...], classes: int) -> nn.Module:
+    return _stages(_series(shape), classes, (8, 16), _plain)
+
+
+def wave_s(shape: tuple[int, ...], classes: int) -> nn.Module:
+    return _stages(_series(shape), classes, (16, 32, 32), _plain)
+
+
+def wave_m(shape: tuple[int, ...], classes: int) -> nn.Module:
+    return _stages(_series(shape), classes, (24, 48, 64), _plain)
+
+
+def wave_l(shape: tuple[int, ...], classes: int) -> nn.Module:
+    return _stages(_series(shape), classes, (32, 64, 96), _plain)
+
+
+def wave_xl(shape: tuple[int, ...], classes: int) -> nn.Module:
+    """Residual stages of two convolutions (as in arXiv 1611.06455)."""
+    return _stages(_series(shape), classes, (64, 128, 192), _residual)
+
+
+# --- tables, and anything flattened -----------------------------------------------------------------------------
+
+
+def mlp_xs(shape: tuple[int, ...], classes: int) -> nn.Module:
+    return _mlp(shape, classes, (16,))
+
+
+def mlp_s(shape: tuple[int, ...], classes: int) -> nn.Module:
+    return _mlp(shape, classes, (48,))
+
+
+def mlp_m(shape: tuple[int, ...], classes: int) -> nn.Module:
+    return _mlp(shape, classes, (64, 64))
+
+
+def mlp_l(shape: tuple[int, ...], classes: int) -> nn.Module:
+    return _mlp(shape, classes, (128, 128))
+
+
+def mlp_xl(shape: tuple[int, ...], classes: int) -> nn.Module:
+    return _mlp(shape, classes, (512, 512, 256))
+
+
+def perceptron(shape: tuple[int, ...], classes: int) -> nn.Module:
+    """One hidden layer of 64."""
+    return nn.Sequential(nn.Flatten(), nn.Linear(prod(shape), 64), nn.ReLU(), nn.Linear(64, classes))
+
+
+# --- parts ------------------------------------------------------------------------------------------------------
+
+Stage = Callable[[int, int, int, int], nn.Module]
+"""From dimensions (1: series, 2: image), channels in, channels out and stride to a stage."""
+
+
+def _image(shape: tuple[int, ...]) -> tuple[int, ...]:
+    if len(shape) != 3:
+        raise ValueError("it takes images: (channels, height, width)")
+    return shape
+
+
+def _series(shape: tuple[int, ...]) -> tuple[int, ...]:
+    if len(shape) != 2:
+        raise ValueError("it takes series: (channels, steps)")
+    return shape
+
+
+def _stages(shape: tuple[int, ...], classes: int, widths: tuple[int, ...], stage: Stage) -> nn.Sequential:
+    """A stem, a stage that halves the size for each further width, and a head on the mean over positions."""
+    dims = len(shape) - 1
+    stem = _normalised if stage is _normalised else _plain
+    parts: dict[str, nn.Module] = {"stem": stem(dims, shape[0], widths[0], _stem_stride(shape))}
+    for number, (inputs, outputs) in enumerate(pairwise(widths), 1):
+        parts[f"stage{number}"] = stage(dims, inputs, outputs, 2)
+    pool = nn.AdaptiveAvgPool1d(1) if dims == 1 else nn.AdaptiveAvgPool2d(1)
+    parts["head"] = nn.Sequential(pool, nn.Flatten(), nn.Linear(widths[-1], classes))
+    return nn.Sequential(OrderedDict(parts))
+
+
+def _stem_stride(shape: tuple[int, ...]) -> int:
+    """1, 2 or 4: the larger the sample, the sooner it shrinks, so that no net is dear on a device."""
+    few, many = (16, 64) if len(shape) == 2 else (12, 48)
+    size = max(shape[1:])
+    return 1 if size <= few else 2 if size <= many else 4
+
+
+def _conv(dims: int, inputs: int, outputs: int, stride: int, *, groups: int = 1, kernel: int = 0) -> nn.Module:
+    """Convolution that keeps the size at stride 1; no bias, as a normalisation follows."""
+    make = nn.Conv1d if dims == 1 else nn.Conv2d
+    width = kernel or (5 if dims == 1 else 3)
+    return make(inputs, outputs, width, stride, width // 2, groups=groups, bias=False)
+
+
+def _norm(channels: int) -> nn.Module:
+    return nn.GroupNorm(max(1, channels // 8), channels)
+
+
+def _plain(dims: int, inputs: int, outputs: int, stride: int) -> nn.Module:
+    return nn.Sequential(_conv(dims, inputs, outputs, stride), _norm(outputs), nn.ReLU())
+
+
+def _normalised(dims: int, inputs: int, outputs: int, stride: int) -> nn.Module:
+    norm = nn.BatchNorm1d(outputs) if dims == 1 else nn.BatchNorm2d(outputs)
+    return nn.Sequential(_conv(dims, inputs, outputs, stride), norm, nn.ReLU())
+
+
+def _separable(dims: int, inputs: int, outputs: int, stride: int) -> nn.Module:
+    depthwise = _conv(dims, inputs, inputs, stride, groups=inputs)
+    return nn.Sequential(depthwise, _conv(dims, inputs, outputs, 1, kernel=1), _norm(outputs), nn.ReLU())
+
+
+def _residual(dims: int, inputs: int, outputs: int, stride: int) -> nn.Module:
+    body = nn.Sequential(_plain(dims, inputs, outputs, stride), _conv(dims, outputs, outputs, 1), _norm(outputs))
+    shortcut = nn.Sequential(_conv(dims, inputs, outputs, stride, kernel=1), _norm(outputs))
+    return nn.Sequential(classics.Residual(body, shortcut), nn.ReLU())
+
+
+def _mlp(shape: tuple[int, ...], classes: int, widths: tuple[int, ...]) -> nn.Sequential:
+    parts: dict[str, nn.Module] = {"stem": nn.Sequential(nn.Flatten(), nn.Linear(prod(shape), widths[0]), nn.ReLU())}
+    for number, (inputs, outputs) in enumerate(pairwise(widths), 1):
+        parts[f"stage{number}"] = nn.Sequential(nn.Linear(inputs, outputs), nn.ReLU())
+    parts["head"] = nn.Linear(widths[-1], classes)
+    return nn.Sequential(OrderedDict(parts))
+
+
+# --- names ------------------------------------------------------------------------------------------------------
+
+ZOO: dict[str, Factory] = {
+    "conv-xs": conv_xs,
+    "conv-s": conv_s,
+    "dsconv-s": dsconv_s,
+    "conv-m": conv_m,
+    "conv-l": conv_l,
+    "conv-xl": conv_xl,
+    "conv-bn": conv_bn,
+    "wave-xs": wave_xs,
+    "wave-s": wave_s,
+    "wave-m": wave_m,
+    "wave-l": wave_l,
+    "wave-xl": wave_xl,
+    "mlp-xs": mlp_xs,
+    "mlp-s": mlp_s,
+    "mlp-m": mlp_m,
+    "mlp-l": mlp_l,
+    "mlp-xl": mlp_xl,
+    "perceptron": perceptron,
+    "vgg19": classics.vgg19,
+    "mobilenet-v2": classics.mobilenet_v2,
+    "mobilenet-v3-small": classics.mobilenet_v3_small,
+    "shufflenet-v2-x0.5": classics.shufflenet_v2_x0_5,
+    "shufflenet-v2-x1.0": classics.shufflenet_v2_x1_0,
+    "shufflenet-v2-x1.5": classics.shufflenet_v2_x1_5,
+    "squeezenet-1.1": classics.squeezenet1_1,
+}
+FAMILIES = {1: "mlp", 2: "wave", 3: "conv"}
+"""By the number of axes of one sample."""
+SMALLS = {
+    "mlp": ("mlp-xs", "mlp-s", "mlp-m", "mlp-l"),
+    "wave": ("wave-xs", "wave-s", "wave-m", "wave-l"),
+    "conv": ("conv-xs", "dsconv-s", "conv-s", "conv-m", "conv-l"),
+}

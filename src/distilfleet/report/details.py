@@ -1,0 +1,154 @@
+"""The lower half of a run's page: savings, what the server learns, every round, settings, and how to run it again."""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..core.units import pretty_flops
+from ..record.history import History
+from . import figures
+from .html import Html, tag
+
+_CLASSES = (
+    ("everything", "There is no privacy in this run: whoever reads the server’s disks has the data itself."),
+    ("weights", "The data stay on their devices, but weights trained on them say something about them. Whoever holds a "
+     "device’s model can test whether a sample was used, and can sometimes rebuild typical samples. The counts tell who "
+     "has much data and who little."),
+    ("proxy", "The server sees how a device’s model answers on shared, unlabelled inputs. That tells which classes the "
+     "device knows well, and far less about single samples than weights do."),
+    ("sample counts", "The server learns how much data a device has, and nothing of what is in it."),
+)  # fmt: skip
+_NOT_REPEATED = frozenset({"out", "resume"})
+
+
+def disclosure_section(run: History) -> Html | None:
+    """The disclosure class in the method's words, and in ours what it means."""
+    said = str(run.about.get("disclosure", "")).strip()
+    if not said:
+        return None
+    name, _, rest = said.partition(":")
+    meaning = next((words for start, words in _CLASSES if said.startswith(start)), None)
+    return tag(
+        "section",
+        tag("h2", "What the server learns"),
+        tag("p", tag("strong", f"{name[:1].upper()}{name[1:]}."), f" {_sentence(rest)}" if rest.strip() else None),
+        tag("p", meaning) if meaning else None,
+        tag("p", "This states what travels; it is no proof of privacy. ", tag("code", "distilfleet audit DIR"),
+            " shows what a curious server could recover from a run that kept a sample of its messages.", class_="fine"),
+        id="disclosure",
+    )  # fmt: skip
+
+
+def _sentence(words: str) -> str:
+    trimmed = words.strip()
+    return f"{trimmed[:1].upper()}{trimmed[1:].rstrip('.')}."
+
+
+def savings_section(run: History) -> Html | None:
+    """What a small model saves on a device against the large one."""
+    rows = figures.tables(run.about, "savings")
+    if not rows:
+        return None
+    heads = ("Small model", "Parameters", "FLOPs, one sample", "Storage saved", "FLOPs saved")
+    large = rows[0]
+    return tag(
+        "section",
+        tag("h2", "What a device saves"),
+        tag("p", "A small model on the device against the large model there.", class_="lead"),
+        scrolled(heads, [*(_saving(row, "small") for row in rows), _saving({"large": f"{large.get('large')} (large)", **{
+            k: v for k, v in large.items() if k.startswith("large_")}}, "large")]),
+        id="savings",
+    )  # fmt: skip
+
+
+def _saving(row: Mapping[str, Any], size: str) -> list[str]:
+    flops = figures.number(row, f"{size}_flops")
+    return [
+        str(row.get(size, "–")),
+        figures.pretty("", figures.number(row, f"{size}_parameters")),
+        pretty_flops(flops) if flops is not None else "–",
+        figures.pretty("saved", figures.number(row, "storage_saved")),
+        figures.pretty("saved", figures.number(row, "flops_saved")),
+    ]
+
+
+def scrolled(heads: Sequence[str], rows: Sequence[Sequence[str | Html]], class_: str | None = None) -> Html:
+    """A table that scrolls inside its box; the first cell of a row names it."""
+    head = tag("tr", *(tag("th", name, scope="col") for name in heads))
+    body = (tag("tr", tag("th", first, scope="row"), *(tag("td", cell) for cell in rest)) for first, *rest in rows)
+    table = tag("table", tag("thead", head), tag("tbody", *body), class_=class_)
+    return tag("div", table, class_="scroll", tabindex=0, role="region", aria_label=f"Table: {heads[0]}")
+
+
+def rounds_details(run: History) -> Html | None:
+    """Every number of every round, folded."""
+    fields = [f for f in dict.fromkeys(field for row in run.rounds for field in row) if figures.has(run, f)]
+    if not fields:
+        return None
+    rows = [[figures.pretty(f, figures.number(row, f)) for f in fields] for row in run.rounds]
+    heads = [field.replace("_", " ") for field in fields]
+    return fold(f"Every round in numbers ({len(rows)})", scrolled(heads, rows, "numbers"))
+
+
+def fold(name: str, *content: Html | None) -> Html:
+    return tag("details", tag("summary", name), *content)
+
+
+def settings_details(run: History) -> Html | None:
+    return _pairs("All settings", figures.part(run.about, "settings"))
+
+
+def versions_details(run: History) -> Html | None:
+    return _pairs("Versions", figures.part(run.about, "versions"))
+
+
+def data_details(run: History) -> Html | None:
+    return _pairs("Data and models", {**figures.part(run.about, "data"), **figures.part(run.about, "models")})
+
+
+def _pairs(name: str, facts: Mapping[str, Any]) -> Html | None:
+    if not facts:
+        return None
+    cells = (tag("div", tag("dt", str(key)), tag("dd", written(value))) for key, value in facts.items())
+    return fold(f"{name} ({len(facts)})", tag("dl", *cells, class_="pairs"))
+
+
+def written(value: Any) -> str:
+    """A setting's value as text."""
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value)) or "none"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {one}" for key, one in value.items()) or "none"
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
+
+
+# --- again ------------------------------------------------------------------------------------------------------
+
+
+def again_section(run: History) -> Html:
+    """The command that repeats the run, ready to copy."""
+    return tag(
+        "section",
+        tag("h2", "Run it again"),
+        tag("div", tag("pre", tag("code", command(run)), tabindex=0), class_="command"),
+        tag("p", "Same seed, same versions and same thread count give the same numbers; seconds of wall time differ.",
+            class_="fine"),
+        id="again",
+    )  # fmt: skip
+
+
+def command(run: History) -> str:
+    """The command line that repeats the run, for a POSIX shell."""
+    settings = {str(key).lstrip("-").replace("_", "-"): v for key, v in figures.part(run.about, "settings").items()}
+    for name in ("rounds", "seed"):
+        if name in run.about:
+            settings.setdefault(name, run.about[name])
+    flags = [_flag(name, value) for name, value in settings.items() if name not in _NOT_REPEATED and value is not None]
+    return " \\\n  ".join([shlex.join(["distilfleet", "run", figures.recipe(run)]), *flags])
+
+
+def _flag(name: str, value: Any) -> str:
+    if isinstance(value, bool):
+        return shlex.join([f"--{name}" if value else f"--no-{name}"])
+    values = value if isinstance(value, list | tuple) else [value]
+    return shlex.join([f"--{name}", *map(str, values)])

@@ -1,0 +1,86 @@
+"""Where runs differ: the settings that set them apart, and the conditions that make a comparison unfair."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ..core.units import pretty_bytes
+from ..record.history import History
+from . import figures
+
+_PLUMBING = frozenset({"out", "resume", "threads", "cohorts", "checkpoint-every-s", "keep-wire"})
+"""Settings that change no result."""
+_ABSENT = "–"
+
+
+def differing_settings(runs: Sequence[History]) -> dict[str, dict[str, Any]]:
+    """Settings that are not the same in all runs: name, then run, then value."""
+    labels = figures.names(runs)
+    all_settings = [_settings(run) for run in runs]
+    fields = dict.fromkeys(field for settings in all_settings for field in settings)
+    table = {field: [settings.get(field) for settings in all_settings] for field in fields if field not in _PLUMBING}
+    return {
+        field: dict(zip(labels, values, strict=True))
+        for field, values in table.items()
+        if any(value != values[0] for value in values)
+    }
+
+
+def cautions(runs: Sequence[History]) -> list[str]:
+    """Sentences on what keeps these runs from being compared like with like; empty if nothing does."""
+    labels = figures.names(runs)
+    found = [_caution(what, labels, [tell(run) for run in runs]) for what, tell in _CONDITIONS]
+    return [words for words in found if words is not None]
+
+
+def _caution(what: str, labels: Sequence[str], values: Sequence[str]) -> str | None:
+    if len(set(values)) < 2:
+        return None
+    told = "; ".join(f"{', '.join(_of(labels, values, value))}: {value}" for value in dict.fromkeys(values))
+    return f"{what} differs ({told})."
+
+
+def _of(labels: Sequence[str], values: Sequence[str], wanted: str) -> list[str]:
+    return [label for label, value in zip(labels, values, strict=True) if value == wanted]
+
+
+def _settings(run: History) -> dict[str, Any]:
+    settings = {str(key).lstrip("-").replace("_", "-"): v for key, v in figures.part(run.about, "settings").items()}
+    return {"recipe": figures.recipe(run), **settings}
+
+
+def _data(run: History) -> str:
+    data = figures.part(run.about, "data")
+    return f"{data.get('name', _ABSENT)}, {data.get('train', _ABSENT)} to train, {data.get('test', _ABSENT)} to test"
+
+
+def _partition(run: History) -> str:
+    return str(figures.part(run.about, "data").get("partition", _ABSENT))
+
+
+def _seed(run: History) -> str:
+    return str(run.about.get("seed", _ABSENT))
+
+
+def _devices(run: History) -> str:
+    kinds: Mapping[str, Any] = figures.part(run.fleet, "kinds")
+    told = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
+    return told or f"{figures.fleet_size(run)} devices"
+
+
+def _quota(run: History) -> str:
+    quota = figures.number(run.fleet, "quota_bytes")
+    return "none" if quota is None else pretty_bytes(quota)
+
+
+def _rounds(run: History) -> str:
+    return str(len(run.rounds))
+
+
+_CONDITIONS: tuple[tuple[str, Callable[[History], str]], ...] = (
+    ("The data", _data),
+    ("The way the data were spread", _partition),
+    ("The seed", _seed),
+    ("The fleet", _devices),
+    ("The memory quota", _quota),
+    ("The number of finished rounds", _rounds),
+)

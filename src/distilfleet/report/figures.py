@@ -1,0 +1,173 @@
+"""What a history says in numbers: final, best and total values, and series over rounds."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..core.units import pretty_bytes, pretty_j, pretty_s
+from ..record.history import History
+
+Value = float | None
+"""None: the record does not have it."""
+
+
+def number(facts: Mapping[str, Any], field: str) -> Value:
+    """A finite number, or None for anything else."""
+    value = facts.get(field)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return float(value)
+
+
+def part(facts: Mapping[str, Any], field: str) -> Mapping[str, Any]:
+    """A table inside a table; empty if there is none."""
+    value = facts.get(field)
+    return value if isinstance(value, Mapping) else {}
+
+
+def listed(facts: Mapping[str, Any], field: str) -> Sequence[Any]:
+    """A list inside a table; empty if there is none."""
+    value = facts.get(field)
+    return value if isinstance(value, list | tuple) else ()
+
+
+def series(run: History, field: str) -> list[Value]:
+    return [number(row, field) for row in run.rounds]
+
+
+def round_numbers(run: History) -> list[int]:
+    return [int(number(row, "round") or place) for place, row in enumerate(run.rounds, 1)]
+
+
+def has(run: History, field: str) -> bool:
+    return any(value is not None for value in series(run, field))
+
+
+def last(run: History, field: str) -> Value:
+    """The latest round that has the field."""
+    return next((value for value in reversed(series(run, field)) if value is not None), None)
+
+
+def best(run: History, field: str) -> tuple[float, int] | None:
+    """The best value of a quality field and its round: the lowest loss, the highest of anything else."""
+    found = [(v, r) for v, r in zip(series(run, field), round_numbers(run), strict=True) if v is not None]
+    if not found:
+        return None
+    sign = -1 if field.endswith("loss") else 1
+    return max(found, key=lambda pair: (sign * pair[0], -pair[1]))
+
+
+def total(run: History, *fields: str) -> Value:
+    """Sum over rounds and fields; None if no round has any of them."""
+    found = [value for field in fields for value in series(run, field) if value is not None]
+    return sum(found) if found else None
+
+
+def per_round(run: History, *fields: str) -> list[Value]:
+    """Sum over fields in each round."""
+    return [_sum([number(row, field) for field in fields]) for row in run.rounds]
+
+
+def cumulative(values: Sequence[Value]) -> list[float]:
+    """Running sum; a missing value adds nothing."""
+    sums: list[float] = []
+    for value in values:
+        sums.append((sums[-1] if sums else 0.0) + (value or 0.0))
+    return sums
+
+
+def asked(run: History) -> int:
+    """Rounds that were asked for."""
+    return int(number(run.about, "rounds") or len(run.rounds))
+
+
+def fleet_size(run: History) -> int:
+    return int(number(run.fleet, "total") or len(listed(run.fleet, "shown")))
+
+
+def per_device(run: History, *fields: str) -> Value:
+    """A total over the run, as a mean over the fleet."""
+    amount, devices = total(run, *fields), fleet_size(run)
+    return amount / devices if amount is not None and devices else None
+
+
+def savings(run: History, field: str) -> tuple[float, float] | None:
+    """Least and most that a small model saves against the large one, as shares."""
+    found = [v for v in (number(row, field) for row in tables(run.about, "savings")) if v is not None]
+    return (min(found), max(found)) if found else None
+
+
+def tables(facts: Mapping[str, Any], field: str) -> list[Mapping[str, Any]]:
+    """A list of tables; entries of another type are passed over."""
+    return [entry for entry in listed(facts, field) if isinstance(entry, Mapping)]
+
+
+def quality(run: History) -> str:
+    """Which kind of quality the run measured: `accuracy` or `loss`."""
+    losses = has(run, "large_loss") or has(run, "small_loss")
+    return "loss" if losses and not (has(run, "large_accuracy") or has(run, "small_accuracy")) else "accuracy"
+
+
+def measured(run: History) -> bool:
+    """Whether a real fleet ran it, so that seconds are those of a clock."""
+    return bool(part(run.about, "settings").get("fleet"))
+
+
+def names(runs: Sequence[History]) -> list[str]:
+    """A short, distinct name for each run: its folder, with parents or a number where two are alike."""
+    short = [run.path.name or str(run.path) for run in runs]
+    long = [s if short.count(s) == 1 else str(run.path) for s, run in zip(short, runs, strict=True)]
+    return [n if long.count(n) == 1 else f"{n} ({long[:i].count(n) + 1})" for i, n in enumerate(long)]
+
+
+def recipe(run: History) -> str:
+    return str(run.about.get("recipe", "unknown"))
+
+
+# --- for people -------------------------------------------------------------------------------------------------
+
+
+def percent(share: float) -> str:
+    """A share for people: 91.4 %. Never rounds up to all or down to nothing."""
+    shown = 100 * share
+    if 99.95 <= shown < 100 or 0 < shown < 0.05:
+        return f"{shown:.2g} %" if shown < 1 else f"{math.floor(100 * shown) / 100:.2f} %"
+    return f"{shown:.1f} %"
+
+
+def nats(loss: float) -> str:
+    return f"{loss:.3f}"
+
+
+def plain(value: float) -> str:
+    """Any number: 1,200, 0.0312."""
+    return f"{value:,.0f}" if float(value).is_integer() and abs(value) < 1e15 else f"{value:.4g}"
+
+
+def pretty(field: str, value: Value) -> str:
+    """A value as its field's name says; a dash if there is none."""
+    if value is None:
+        return "–"
+    for ending, show in (
+        ("accuracy", percent),
+        ("saved", percent),
+        ("loss", nats),
+        ("bytes", pretty_bytes),
+        ("_s", pretty_s),
+        ("_j", pretty_j),
+    ):
+        if field.endswith(ending):
+            return show(value)
+    return plain(value)
+
+
+def span(low: float, high: float) -> str:
+    """A range of shares: 95.1-98.9 %."""
+    if percent(low) == percent(high):
+        return percent(low)
+    return f"{percent(low).removesuffix(' %')}–{percent(high)}"
+
+
+def _sum(values: Sequence[Value]) -> Value:
+    found = [value for value in values if value is not None]
+    return sum(found) if found else None

@@ -1,0 +1,42 @@
+"""Markup that cannot be malformed: every element is closed, every string escaped unless it is `Html` already."""
+
+from html import escape
+
+Child = str | None
+Attribute = str | int | bool | None
+_VOID = frozenset({"meta", "input", "br", "path", "line", "rect"})
+
+
+class Html(str):
+    """Markup; text becomes it only by way of `tag` or `join`."""
+
+    __slots__ = ()
+
+
+def tag(name: str, *children: Child, **attributes: Attribute) -> Html:
+    """One element. `class_` is written `class`, `data_x` is written `data-x`; None is left out."""
+    head = name + "".join(_attribute(key, value) for key, value in attributes.items())
+    if name in _VOID:
+        return Html(f"<{head}/>")
+    return Html(f"<{head}>{join(*children)}</{name}>")
+
+
+def join(*children: Child) -> Html:
+    """Children one after another; None is nothing."""
+    return Html("".join(_markup(child) for child in children if child is not None))
+
+
+def _markup(child: str) -> str:
+    return child if isinstance(child, Html) else escape(_visible(child))
+
+
+def _attribute(key: str, value: Attribute) -> str:
+    if value is None or value is False:
+        return ""
+    name = key.rstrip("_").replace("_", "-")
+    return f" {name}" if value is True else f' {name}="{escape(_visible(str(value)))}"'
+
+
+def _visible(text: str) -> str:
+    """Without control characters, which HTML forbids and which can reorder what a reader sees."""
+    return "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text)

@@ -1,0 +1,154 @@
+"""Final figures of runs: rows for programs, aligned text for terminals, JSON for pipes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..record.history import History
+from . import figures
+from .differences import cautions, differing_settings
+from .figures import Value
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """Final figures of one run; None where its record has nothing."""
+
+    run: str
+    recipe: str
+    rounds: int
+    rounds_asked: int
+    devices: int
+    large_accuracy: Value
+    small_accuracy: Value
+    large_loss: Value
+    small_loss: Value
+    up_bytes: Value
+    down_bytes: Value
+    bytes_per_device: Value
+    elapsed_s: Value
+    wall_s: Value
+    device_energy_j: Value
+    server_energy_j: Value
+    missed: Value
+    storage_saved: Value
+    """Least over the small models, as are the FLOPs."""
+    flops_saved: Value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """How a figure is named, shown and judged."""
+
+    field: str
+    name: str
+    best: int
+    """1: more is better, -1: less is better, 0: neither."""
+
+
+COLUMNS = (
+    Column(field="large_accuracy", name="large accuracy", best=1),
+    Column(field="small_accuracy", name="small accuracy", best=1),
+    Column(field="large_loss", name="large loss", best=-1),
+    Column(field="small_loss", name="small loss", best=-1),
+    Column(field="bytes_per_device", name="data per device", best=-1),
+    Column(field="elapsed_s", name="time", best=-1),
+    Column(field="device_energy_j", name="device energy", best=-1),
+    Column(field="server_energy_j", name="server energy", best=-1),
+    Column(field="missed", name="missed jobs", best=0),
+    Column(field="storage_saved", name="storage saved", best=1),
+    Column(field="flops_saved", name="FLOPs saved", best=1),
+)
+
+
+def summary(runs: Sequence[History]) -> list[Row]:
+    """One row for each run, in their order."""
+    return [_row(name, run) for name, run in zip(figures.names(runs), runs, strict=True)]
+
+
+def text_table(runs: Sequence[History]) -> str:
+    """Plain text, aligned: a list of figures for one run, a table for several. Ends without a line break."""
+    rows = summary(runs)
+    columns = [column for column in COLUMNS if any(getattr(row, column.field) is not None for row in rows)]
+    return _list(rows[0], columns) if len(rows) == 1 else _table(rows, columns)
+
+
+def as_json(runs: Sequence[History]) -> dict[str, Any]:
+    """For `compare --json`: figures that do not apply are absent."""
+    return {
+        "schema": SCHEMA,
+        "runs": [_entry(row, run) for row, run in zip(summary(runs), runs, strict=True)],
+        "cautions": cautions(runs),
+        "differing_settings": differing_settings(runs),
+    }
+
+
+def best_rows(rows: Sequence[Row], column: Column) -> set[int]:
+    """Places of the best rows in a column; none where they cannot be told apart."""
+    found = {place: v for place, row in enumerate(rows) if (v := getattr(row, column.field)) is not None}
+    if column.best == 0 or len(set(found.values())) < 2:
+        return set()
+    top = max(column.best * value for value in found.values())
+    return {place for place, value in found.items() if column.best * value == top}
+
+
+def rounds_done(row: Row) -> str:
+    """12, or 12 of 30 if it was interrupted."""
+    return str(row.rounds) if row.rounds >= row.rounds_asked else f"{row.rounds} of {row.rounds_asked}"
+
+
+def _row(name: str, run: History) -> Row:
+    storage, flops = figures.savings(run, "storage_saved"), figures.savings(run, "flops_saved")
+    last = {f: figures.last(run, f) for f in ("large_accuracy", "small_accuracy", "large_loss", "small_loss")}
+    sums = {f: figures.total(run, f) for f in ("up_bytes", "down_bytes", "device_energy_j", "server_energy_j", "missed")}
+    return Row(
+        run=name,
+        recipe=figures.recipe(run),
+        rounds=len(run.rounds),
+        rounds_asked=figures.asked(run),
+        devices=figures.fleet_size(run),
+        bytes_per_device=figures.per_device(run, "up_bytes", "down_bytes"),
+        elapsed_s=figures.last(run, "elapsed_s"),
+        wall_s=figures.last(run, "wall_s"),
+        storage_saved=storage[0] if storage else None,
+        flops_saved=flops[0] if flops else None,
+        **last,
+        **sums,
+    )
+
+
+def _entry(row: Row, run: History) -> dict[str, Any]:
+    facts = {field: getattr(row, field) for field in Row.__slots__}
+    known = {field: value for field, value in facts.items() if value is not None}
+    return {**known, "path": str(run.path), "notes": [str(note) for note in figures.listed(run.about, "notes")]}
+
+
+def _list(row: Row, columns: Sequence[Column]) -> str:
+    pairs = [("run", _plain(row.run)), ("recipe", _plain(row.recipe)), ("rounds", rounds_done(row)),
+             ("devices", str(row.devices)), *((c.name, figures.pretty(c.field, getattr(row, c.field))) for c in columns)]  # fmt: skip
+    width = max(len(name) for name, _ in pairs)
+    return "\n".join(f"{name:<{width}}  {value}" for name, value in pairs)
+
+
+def _table(rows: Sequence[Row], columns: Sequence[Column]) -> str:
+    lines = [["run", "recipe", "rounds", *(column.name for column in columns)]]
+    lines += [[_plain(row.run), _plain(row.recipe), rounds_done(row), *_cells(row, columns)] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(_aligned(line, widths) for line in lines)
+
+
+def _cells(row: Row, columns: Sequence[Column]) -> list[str]:
+    return [figures.pretty(column.field, getattr(row, column.field)) for column in columns]
+
+
+def _aligned(line: Sequence[str], widths: Sequence[int]) -> str:
+    """Words to the left, figures to the right."""
+    cells = [f"{c:<{w}}" if place < 2 else f"{c:>{w}}" for place, (c, w) in enumerate(zip(line, widths, strict=True))]
+    return "  ".join(cells).rstrip()
+
+
+def _plain(text: str) -> str:
+    """Without control characters, which a terminal would obey."""
+    return "".join(c if c.isprintable() else "?" for c in text)
