@@ -4,6 +4,7 @@ Each mark carries its places (`data-at`) and read-outs (`data-x`, `data-y`), fro
 or the arrow keys; without JavaScript the charts stay complete.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -13,6 +14,8 @@ from .scale import SPAN, Axis
 
 _FEW = 12
 """Up to so many points get a dot each; beyond, only the last."""
+_MANY = 60
+"""From so many bars on they touch, since gaps would flicker."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,16 +66,23 @@ def bar_chart(chart: Chart) -> Html:
     return _figure(chart, join(*marks), "bars")
 
 
-def key(name: str, tone: int, dashed: bool = False) -> Html:
+def key(tone: int, dashed: bool = False) -> Html:
     """The sample of a line or bar that stands before its name."""
-    return tag("i", class_=f"key t{tone}{' dash' if dashed else ''}", title=name)
+    return tag("i", class_=f"key t{tone}{' dash' if dashed else ''}")
 
 
 def _figure(chart: Chart, marks: Html, kind: str) -> Html:
     # hidden from screen readers: the picture's text alternative says the same in one sentence
     words = tag("div", *_y_ticks(chart.y), *_x_ticks(chart.x), _guide_label(chart), class_="ticks", aria_hidden="true")
-    picture = tag("svg", _grid(chart), marks, viewBox=f"0 0 {SPAN} {SPAN}", preserveAspectRatio="none", role="img",
-                  aria_label=_alternative(chart))  # fmt: skip
+    picture = tag(
+        "svg",
+        _grid(chart),
+        marks,
+        viewBox=f"0 0 {SPAN} {SPAN}",
+        preserveAspectRatio="none",
+        role="img",
+        aria_label=_alternative(chart),
+    )
     return tag(
         "figure",
         tag("figcaption", tag("h3", chart.title), tag("p", chart.sub, class_="sub")),
@@ -88,7 +98,7 @@ def _legend(chart: Chart) -> Html:
 
 
 def _entry(chart: Chart, series: Series) -> Html:
-    return tag("li", key(series.name, series.tone, series.dashed), series.name)
+    return tag("li", key(series.tone, series.dashed), series.name)
 
 
 def _alternative(chart: Chart) -> str:
@@ -141,8 +151,7 @@ def _dots(chart: Chart, series: Series) -> Iterator[str]:
 def _bars(chart: Chart, series: Series, base: Sequence[float], tops: Sequence[float]) -> Html:
     width = _bar_width(chart)
     path = "".join(
-        f"M{chart.x.place(x) - width // 2} {SPAN - chart.y.place(low)}h{width}"
-        f"V{SPAN - chart.y.place(high)}h-{width}z"
+        f"M{chart.x.place(x) - width // 2} {SPAN - chart.y.place(low)}h{width}V{SPAN - chart.y.place(high)}h-{width}z"
         for x, low, high in zip(series.xs, base, tops, strict=True)
         if high > low
     )
@@ -151,7 +160,8 @@ def _bars(chart: Chart, series: Series, base: Sequence[float], tops: Sequence[fl
 
 def _bar_width(chart: Chart) -> int:
     slot = SPAN / (chart.x.high - chart.x.low)
-    return max(1, min(round(slot * 0.72), SPAN // 12))
+    filled = 0.72 if slot > SPAN / _MANY else 1.0
+    return max(1, min(math.ceil(slot * filled), SPAN // 12))
 
 
 def _read_out(chart: Chart, series: Series) -> dict[str, str]:

@@ -1,24 +1,16 @@
-"""Which charts a page has: quality against rounds, bytes and time, and the cost of each round. For one run or several."""
+"""Quality against rounds, bytes and time, for one run or several."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
-from ..core.units import pretty_bytes, pretty_j, pretty_s
+from ..core.units import pretty_bytes, pretty_s
 from ..record.history import History
 from . import figures
-from .charts import Chart, Series, bar_chart, line_chart
+from .charts import Chart, Series, line_chart
 from .figures import Value
 from .html import Html
-from .scale import Axis, accuracy_axis, amount_axis, free_axis, reach_axis, round_axis, slot_axis
-
-KNOWN = frozenset(
-    "round large_accuracy small_accuracy large_loss small_loss up_bytes down_bytes device_energy_j server_energy_j "
-    "elapsed_s wall_s devices missed missed_jobs".split()
-)
-"""Fields that a chart, a figure or a table of the page already shows."""
-_MOST_EXTRAS = 12
-_TITLES = {"proxy_kl_nats": "Distance of the large model from its teachers"}
-_SUBS = {"proxy_kl_nats": "KL divergence on the proxy data, nats; falls as the large model takes up what the small ones know."}
+from .scale import Axis, accuracy_axis, decade_axis, free_axis, reach_axis, round_axis
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,12 +18,13 @@ class Bottom:
     """What quality is drawn against."""
 
     title: str
+    sub: str
     label: str
     places: Callable[[History], Sequence[float]]
     show: Callable[[float], str]
 
 
-def _round(value: float) -> str:
+def say_round(value: float) -> str:
     return f"round {value:.0f}"
 
 
@@ -40,19 +33,31 @@ def _cumulative_bytes(run: History) -> list[float]:
 
 
 def _elapsed_s(run: History) -> list[float]:
-    found = figures.series(run, "elapsed_s")
-    return [value or 0.0 for value in found]
+    return list(accumulate((value or 0.0 for value in figures.series(run, "elapsed_s")), max))
 
 
-_ROUNDS = Bottom(title="by round", label="round", places=figures.round_numbers, show=_round)
-_BYTES = Bottom(title="by data sent", label="bytes over the air so far, whole fleet, up and down",
-                places=_cumulative_bytes, show=pretty_bytes)  # fmt: skip
-_TIME = Bottom(title="by time", label="modelled time since the start", places=_elapsed_s, show=pretty_s)
+_ROUNDS = Bottom(title="by round", sub="", label="round", places=figures.round_numbers, show=say_round)
+_BYTES = Bottom(
+    title="by data sent",
+    sub="Against all bytes that travelled so far, whole fleet, up and down.",
+    label="bytes so far",
+    places=_cumulative_bytes,
+    show=pretty_bytes,
+)
+_TIME = Bottom(
+    title="by time",
+    sub="Against the fleet’s time since the start.",
+    label="time so far",
+    places=_elapsed_s,
+    show=pretty_s,
+)
+_FAR_APART = 20
+"""From this ratio between runs on, amounts are drawn on a logarithmic axis."""
 
 
 def quality_charts(runs: Sequence[History]) -> list[Html]:
     """Against rounds, bytes and time; those for which there is nothing to show are left out."""
-    fields = [f for f in _quality_fields(runs) if any(figures.has(run, f) for run in runs)]
+    fields = [field for field in _quality_fields(runs) if any(figures.has(run, field) for run in runs)]
     if not fields:
         return []
     bottoms = [_ROUNDS]
@@ -74,11 +79,21 @@ def _quality_chart(runs: Sequence[History], fields: Sequence[str], bottom: Botto
     accuracy = fields[0].endswith("accuracy")
     y = accuracy_axis(values) if accuracy else free_axis("nats per token", values, figures.plain)
     kind = "Accuracy" if accuracy else "Loss"
-    sub = "Share of held-out samples classified right." if accuracy else "Nats per token on held-out text; lower is better."
+    sub = (
+        "Share of held-out samples classified right."
+        if accuracy
+        else "Nats per token on held-out text; lower is better."
+    )
     chart = Chart(
-        title=f"{kind} {bottom.title}", sub=sub, series=series, x=_bottom_axis(runs, bottom), y=y,
-        say_x=bottom.show, say_y=figures.percent if accuracy else figures.nats, guide=_chance(runs, y, accuracy),
-    )  # fmt: skip
+        title=f"{kind} {bottom.title}",
+        sub=bottom.sub or sub,
+        series=series,
+        x=_bottom_axis(runs, bottom),
+        y=y,
+        say_x=bottom.show,
+        say_y=figures.percent if accuracy else figures.nats,
+        guide=_chance(runs, y, accuracy),
+    )
     return line_chart(chart)
 
 
@@ -86,17 +101,25 @@ def _quality_series(
     runs: Sequence[History], run: History, place: int, fields: Sequence[str], bottom: Bottom
 ) -> list[Series]:
     several, name = len(runs) > 1, figures.names(runs)[place]
+    xs = bottom.places(run)
+    if bottom is not _ROUNDS and not any(xs):
+        return []
     return [
         Series(
             name=f"{name}, {_who(field)}" if several else _who(field).capitalize(),
             tone=tone(place) if several else int(field.startswith("small")),
             dashed=field.startswith("small"),
-            xs=bottom.places(run),
-            ys=figures.series(run, field),
+            xs=xs,
+            ys=_drawn(xs, figures.series(run, field), bottom),
         )
         for field in fields
         if figures.has(run, field)
     ]
+
+
+def _drawn(xs: Sequence[float], ys: Sequence[Value], bottom: Bottom) -> list[Value]:
+    """Without what was reached before anything travelled, which has no place on a logarithmic axis."""
+    return [y if x > 0 or bottom is not _BYTES else None for x, y in zip(xs, ys, strict=True)]
 
 
 def tone(place: int) -> int:
@@ -112,7 +135,15 @@ def _bottom_axis(runs: Sequence[History], bottom: Bottom) -> Axis:
     ends = [place for run in runs for place in bottom.places(run)]
     if bottom is _ROUNDS:
         return round_axis(int(min(ends)), int(max(ends)))
+    if bottom is _BYTES and far_apart([max(bottom.places(run), default=0.0) for run in runs]):
+        return decade_axis(f"{bottom.label}, logarithmic", min(filter(None, ends)), max(ends), bottom.show)
     return reach_axis(bottom.label, max(ends), bottom.show)
+
+
+def far_apart(amounts: Sequence[float]) -> bool:
+    """Whether a logarithmic axis is needed to see them all."""
+    some = [amount for amount in amounts if amount > 0]
+    return bool(some) and max(some) > _FAR_APART * min(some)
 
 
 def _chance(runs: Sequence[History], y: Axis, accuracy: bool) -> tuple[float, str] | None:
@@ -122,80 +153,3 @@ def _chance(runs: Sequence[History], y: Axis, accuracy: bool) -> tuple[float, st
     if not accuracy or counts or classes < 2 or not y.low < 1 / classes < y.high:
         return None
     return 1 / classes, f"guessing, {figures.percent(1 / classes)}"
-
-
-# --- cost of each round -----------------------------------------------------------------------------------------
-
-
-def cost_charts(run: History) -> list[Html]:
-    """Bytes, energy and answers of each round, stacked."""
-    energy = "Devices and server together, modelled."
-    stacks = [
-        ("Data sent in each round", "Bytes of the encoded messages, whole fleet.", pretty_bytes,
-         {"up_bytes": "from devices", "down_bytes": "to devices"}),
-        ("Energy in each round", energy, pretty_j, {"device_energy_j": "devices", "server_energy_j": "server"}),
-        ("Answers in each round", "Devices that were asked for work.", figures.plain,
-         {"devices": "answered", "missed": "missed"}),
-    ]  # fmt: skip
-    return [_stack(run, *stack) for stack in stacks if figures.total(run, *stack[3])]
-
-
-def _stack(run: History, title: str, sub: str, show: Callable[[float], str], fields: dict[str, str]) -> Html:
-    rounds = figures.round_numbers(run)
-    series = [
-        Series(name=name, tone=8 + place, xs=rounds, ys=figures.series(run, field))
-        for place, (field, name) in enumerate(fields.items())
-        if figures.total(run, field)
-    ]
-    most = max(value or 0.0 for value in figures.per_round(run, *fields))
-    return bar_chart(
-        Chart(title=title, sub=sub, series=series, x=slot_axis(rounds[0], rounds[-1]),
-              y=amount_axis(title, most, show), say_x=_round, say_y=show)
-    )  # fmt: skip
-
-
-def cost_lines(runs: Sequence[History]) -> list[Html]:
-    """Bytes and energy of each round, a line for each run."""
-    kinds = [
-        ("Data sent in each round", "Bytes of the encoded messages, whole fleet, up and down.", pretty_bytes,
-         ("up_bytes", "down_bytes")),
-        ("Energy in each round", "Devices and server together, modelled.", pretty_j,
-         ("device_energy_j", "server_energy_j")),
-    ]  # fmt: skip
-    return [_lines(runs, *kind) for kind in kinds if any(figures.total(run, *kind[3]) for run in runs)]
-
-
-def _lines(
-    runs: Sequence[History], title: str, sub: str, show: Callable[[float], str], fields: tuple[str, ...]
-) -> Html:
-    names = figures.names(runs)
-    series = [
-        Series(name=names[i], tone=tone(i), xs=figures.round_numbers(run), ys=figures.per_round(run, *fields))
-        for i, run in enumerate(runs)
-        if run.rounds
-    ]
-    most = max(y for one in series for _, y in one.points)
-    return line_chart(
-        Chart(title=title, sub=sub, series=series, x=_bottom_axis(runs, _ROUNDS), y=amount_axis(title, most, show),
-              say_x=_round, say_y=show)
-    )  # fmt: skip
-
-
-def extra_charts(runs: Sequence[History]) -> list[Html]:
-    """Whatever else a method wrote down, one chart for each field."""
-    fields = sorted({f for run in runs for row in run.rounds for f in row if f not in KNOWN and figures.has(run, f)})
-    return [_extra(runs, field) for field in fields[:_MOST_EXTRAS]]
-
-
-def _extra(runs: Sequence[History], field: str) -> Html:
-    names = figures.names(runs) if len(runs) > 1 else [field]
-    series: list[Series] = []
-    for place, run in enumerate(runs):
-        ys: list[Value] = figures.series(run, field)
-        if figures.has(run, field):
-            series.append(Series(name=names[place], tone=tone(place), xs=figures.round_numbers(run), ys=ys))
-    values = [y for one in series for _, y in one.points]
-    return line_chart(
-        Chart(title=_TITLES.get(field, field), sub=_SUBS.get(field, "As the method wrote it down."), series=series, x=_bottom_axis(runs, _ROUNDS),
-              y=free_axis(field, values, figures.plain), say_x=_round, say_y=figures.plain)
-    )  # fmt: skip

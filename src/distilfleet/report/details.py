@@ -11,14 +11,21 @@ from .html import Html, tag
 
 _CLASSES = (
     ("everything", "There is no privacy in this run: whoever reads the server’s disks has the data itself."),
-    ("weights", "The data stay on their devices, but weights trained on them say something about them. Whoever holds a "
-     "device’s model can test whether a sample was used, and can sometimes rebuild typical samples. The counts tell who "
-     "has much data and who little."),
-    ("proxy", "The server sees how a device’s model answers on shared, unlabelled inputs. That tells which classes the "
-     "device knows well, and far less about single samples than weights do."),
+    (
+        "weights",
+        "The data stay on their devices, but weights trained on them say something about them. Whoever holds a "
+        "device’s model can test whether a sample was used, and can sometimes rebuild typical samples. The counts tell "
+        "who has much data and who little.",
+    ),
+    (
+        "proxy",
+        "The server sees how a device’s model answers on shared, unlabelled inputs. That tells which classes the "
+        "device knows well, and far less about single samples than weights do.",
+    ),
     ("sample counts", "The server learns how much data a device has, and nothing of what is in it."),
-)  # fmt: skip
+)
 _NOT_REPEATED = frozenset({"out", "resume"})
+_UNSET: tuple[Any, ...] = (None, [], ())
 
 
 def disclosure_section(run: History) -> Html | None:
@@ -33,10 +40,15 @@ def disclosure_section(run: History) -> Html | None:
         tag("h2", "What the server learns"),
         tag("p", tag("strong", f"{name[:1].upper()}{name[1:]}."), f" {_sentence(rest)}" if rest.strip() else None),
         tag("p", meaning) if meaning else None,
-        tag("p", "This states what travels; it is no proof of privacy. ", tag("code", "distilfleet audit DIR"),
-            " shows what a curious server could recover from a run that kept a sample of its messages.", class_="fine"),
+        tag(
+            "p",
+            "This states what travels; it is no proof of privacy. ",
+            tag("code", "distilfleet audit DIR"),
+            " shows what a curious server could recover from a run that kept a sample of its messages.",
+            class_="fine",
+        ),
         id="disclosure",
-    )  # fmt: skip
+    )
 
 
 def _sentence(words: str) -> str:
@@ -47,18 +59,20 @@ def _sentence(words: str) -> str:
 def savings_section(run: History) -> Html | None:
     """What a small model saves on a device against the large one."""
     rows = figures.tables(run.about, "savings")
-    if not rows:
+    if not rows or figures.runs_large(run):
         return None
     heads = ("Small model", "Parameters", "FLOPs, one sample", "Storage saved", "FLOPs saved")
-    large = rows[0]
+    cells = [*(_saving(row, "small") for row in rows), _saving(_large(rows[0]), "large")]
+    lead = "A small model on the device, against the large model in its place."
     return tag(
-        "section",
-        tag("h2", "What a device saves"),
-        tag("p", "A small model on the device against the large model there.", class_="lead"),
-        scrolled(heads, [*(_saving(row, "small") for row in rows), _saving({"large": f"{large.get('large')} (large)", **{
-            k: v for k, v in large.items() if k.startswith("large_")}}, "large")]),
-        id="savings",
-    )  # fmt: skip
+        "section", tag("h2", "What a device saves"), tag("p", lead, class_="lead"), scrolled(heads, cells), id="savings"
+    )
+
+
+def _large(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The large model's own figures, which every row of the savings repeats."""
+    own = {field: value for field, value in row.items() if field.startswith("large_")}
+    return {**own, "large": f"{row.get('large', '–')} (large)"}
 
 
 def _saving(row: Mapping[str, Any], size: str) -> list[str]:
@@ -131,19 +145,22 @@ def again_section(run: History) -> Html:
         "section",
         tag("h2", "Run it again"),
         tag("div", tag("pre", tag("code", command(run)), tabindex=0), class_="command"),
-        tag("p", "Same seed, same versions and same thread count give the same numbers; seconds of wall time differ.",
-            class_="fine"),
+        tag(
+            "p",
+            "Same seed, same versions and same thread count give the same numbers; seconds of wall time differ.",
+            class_="fine",
+        ),
         id="again",
-    )  # fmt: skip
+    )
 
 
 def command(run: History) -> str:
     """The command line that repeats the run, for a POSIX shell."""
     settings = {str(key).lstrip("-").replace("_", "-"): v for key, v in figures.part(run.about, "settings").items()}
-    for name in ("rounds", "seed"):
-        if name in run.about:
-            settings.setdefault(name, run.about[name])
-    flags = [_flag(name, value) for name, value in settings.items() if name not in _NOT_REPEATED and value is not None]
+    # what the run really had: more rounds may have been asked for later, threads may have been torch's choice
+    settings |= {name: run.about[name] for name in ("rounds", "seed", "threads") if name in run.about}
+    kept = {name: value for name, value in settings.items() if name not in _NOT_REPEATED and value not in _UNSET}
+    flags = [_flag(name, value) for name, value in kept.items()]
     return " \\\n  ".join([shlex.join(["distilfleet", "run", figures.recipe(run)]), *flags])
 
 

@@ -72,6 +72,10 @@ def _quota(run: History) -> str:
     return "none" if quota is None else pretty_bytes(quota)
 
 
+def _clock(run: History) -> str:
+    return "measured on a real fleet" if figures.measured(run) else "modelled in simulation"
+
+
 def _rounds(run: History) -> str:
     return str(len(run.rounds))
 
@@ -83,4 +87,5 @@ _CONDITIONS: tuple[tuple[str, Callable[[History], str]], ...] = (
     ("The fleet", _devices),
     ("The memory quota", _quota),
     ("The number of finished rounds", _rounds),
+    ("Where seconds come from", _clock),
 )

@@ -93,8 +93,15 @@ def per_device(run: History, *fields: str) -> Value:
 
 def savings(run: History, field: str) -> tuple[float, float] | None:
     """Least and most that a small model saves against the large one, as shares."""
+    if runs_large(run):
+        return None
     found = [v for v in (number(row, field) for row in tables(run.about, "savings")) if v is not None]
     return (min(found), max(found)) if found else None
+
+
+def runs_large(run: History) -> bool:
+    """Whether the large model itself was trained, by the devices or on their pooled data, so that nothing is saved."""
+    return recipe(run) in {"fedavg", "central"} and part(run.about, "settings").get("who") == "large"
 
 
 def tables(facts: Mapping[str, Any], field: str) -> list[Mapping[str, Any]]:
@@ -153,6 +160,7 @@ def pretty(field: str, value: Value) -> str:
         ("saved", percent),
         ("loss", nats),
         ("bytes", pretty_bytes),
+        ("bytes_per_device", pretty_bytes),
         ("_s", pretty_s),
         ("_j", pretty_j),
     ):

@@ -12,6 +12,8 @@ from .missed import by_device
 
 _LEVELS = (0.0, 0.05, 0.15, 0.3, 0.6)
 """Lower edges of the five shades of a label cell, as a share of the device's samples."""
+_MOST_ROWS = 24
+"""Up to so many devices are shown at full height; more scroll inside a box."""
 _TICKED = 12
 """Up to so many classes have their names over the column."""
 
@@ -45,18 +47,24 @@ def _summary(run: History, total: int) -> str:
 
 
 def _kinds(run: History, devices: Sequence[Mapping[str, Any]]) -> Html | None:
-    kinds = {str(k): figures.number(figures.part(run.fleet, "kinds"), k) or 0.0 for k in figures.part(run.fleet, "kinds")}
+    kinds = {
+        str(k): figures.number(figures.part(run.fleet, "kinds"), k) or 0.0 for k in figures.part(run.fleet, "kinds")
+    }
     if not kinds:
         return None
     most = max(kinds.values()) or 1.0
     models = _models_by_kind(devices)
     rows = (
-        tag("tr", tag("th", kind, scope="row"),
-            tag("td", _meter(count / most), f"{count:,.0f}", class_="bar-cell"), tag("td", models.get(kind, "–")))
+        tag(
+            "tr",
+            tag("th", kind, scope="row"),
+            tag("td", _meter(count / most), f"{count:,.0f}", class_="bar-cell"),
+            tag("td", models.get(kind, "–")),
+        )
         for kind, count in sorted(kinds.items(), key=lambda item: -item[1])
-    )  # fmt: skip
+    )
     head = tag("tr", *(tag("th", name, scope="col") for name in ("Kind of device", "How many", "Models they run")))
-    return tag("div", tag("table", tag("thead", head), tag("tbody", *rows)), class_="scroll")
+    return tag("div", tag("table", tag("thead", head), tag("tbody", *rows)), class_="scroll narrow")
 
 
 def _models_by_kind(devices: Sequence[Mapping[str, Any]]) -> dict[str, str]:
@@ -77,14 +85,20 @@ def _device_table(run: History, devices: Sequence[Mapping[str, Any]]) -> Html:
     table = _Table(run, devices, classes)
     total = figures.fleet_size(run)
     shown = f"The first {len(devices)} of {total:,} devices." if len(devices) < total else "Every device."
-    legend = _shades() if table.labels else None
+    words = join(shown, " ", _shades() if table.labels else None)
     return tag(
         "div",
-        tag("div", tag("h3", "Device by device"), tag("p", join(shown, " ", legend), class_="sub")),
-        tag("div", tag("table", table.head(), table.body(), class_="devices"), class_="scroll tall", tabindex=0,
-            role="region", aria_label="Device by device"),
+        tag("div", tag("h3", "Device by device"), tag("p", words, class_="sub")),
+        tag(
+            "div",
+            tag("table", table.head(), table.body(), class_="devices"),
+            class_="scroll tall" if len(devices) > _MOST_ROWS else "scroll",
+            tabindex=0,
+            role="region",
+            aria_label="Device by device",
+        ),
         class_="block",
-    )  # fmt: skip
+    )
 
 
 class _Table:
@@ -127,8 +141,8 @@ class _Table:
         memory, board = figures.number(device, "memory_bytes"), figures.number(device, "board_memory_bytes")
         if memory is None:
             return join("–")
-        limit = f"{pretty_bytes(memory)}{' memory quota' if self.quota else ''}"
-        whole = tag("small", f" of {pretty_bytes(board)}") if board is not None else None
+        limit = f"{pretty_bytes(memory)}{' quota' if self.quota else ''}"
+        whole = tag("small", f" · board {pretty_bytes(board)}") if board is not None else None
         return join(_meter(memory / self.most_memory), limit, whole)
 
     def _missed_words(self, device: str) -> str:
@@ -149,14 +163,23 @@ class _Table:
             for level in range(1, len(_LEVELS) + 1)
             if level in levels
         )
-        return tag("svg", tag("title", self._mostly(counts, whole)), *cells, class_="strip",
-                   viewBox=f"0 0 {len(counts) or 1} 1", preserveAspectRatio="none", role="img")  # fmt: skip
+        return tag(
+            "svg",
+            tag("title", self._mostly(counts, whole)),
+            *cells,
+            class_="strip",
+            viewBox=f"0 0 {len(counts) or 1} 1",
+            preserveAspectRatio="none",
+            role="img",
+        )
 
     def _mostly(self, counts: Sequence[int], whole: int) -> str:
         """The three largest classes in words."""
         ranked = sorted(range(len(counts)), key=lambda place: -counts[place])[:3]
         names = [self.classes[p] if p < len(self.classes) else str(p) for p in ranked]
-        told = [f"{name}: {counts[p]} ({counts[p] / whole:.0%})" for name, p in zip(names, ranked, strict=True) if counts[p]]
+        told = [
+            f"{name}: {counts[p]} ({counts[p] / whole:.0%})" for name, p in zip(names, ranked, strict=True) if counts[p]
+        ]
         return ", ".join(told) or "no samples"
 
 

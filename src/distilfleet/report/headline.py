@@ -7,6 +7,7 @@ from ..core.units import pretty_bytes, pretty_j, pretty_s
 from ..record.history import History
 from . import figures
 from .html import Html, join, tag
+from .missed import missed_jobs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,11 +128,20 @@ def _missed(run: History) -> Iterator[Figure]:
     if missed is None or answered is None or not missed + answered:
         return
     share = figures.percent(missed / (missed + answered))
-    note = f"{missed:,.0f} of {missed + answered:,.0f}; the method went on without them" if missed else "every device that was asked answered"
+    surplus = sum(reason == "surplus" for _, _, reason in missed_jobs(run))
+    spare = f"; {surplus:,} only because enough others had answered" if surplus else ""
+    note = f"{missed:,.0f} of {missed + answered:,.0f}{spare}" if missed else "every device that was asked answered"
     yield Figure(label="Jobs missed", value=share if missed else "none", note=note)
 
 
 def header(kicker: str, title: str, line: str, badge: tuple[str, str] | None) -> Html:
     """Name of the page, and one line of facts."""
     state = badge and tag("span", badge[1], class_=f"badge {badge[0]}")
-    return tag("header", tag("p", kicker, class_="kicker"), tag("h1", title), tag("p", join(line, " ", state), class_="facts"))
+    return tag(
+        "header", tag("p", kicker, class_="kicker"), tag("h1", title), tag("p", join(line, " ", state), class_="facts")
+    )
+
+
+def footer() -> Html:
+    words = "Written by distilfleet from the run record. This file stands alone: it loads nothing and sends nothing."
+    return tag("footer", tag("p", words))

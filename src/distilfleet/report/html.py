@@ -13,7 +13,7 @@ class Html(str):
     __slots__ = ()
 
 
-def tag(name: str, *children: Child, **attributes: Attribute) -> Html:
+def tag(name: str, /, *children: Child, **attributes: Attribute) -> Html:
     """One element. `class_` is written `class`, `data_x` is written `data-x`; None is left out."""
     head = name + "".join(_attribute(key, value) for key, value in attributes.items())
     if name in _VOID:

@@ -38,18 +38,26 @@ def missed_section(run: History) -> Html | None:
     counts = Counter(_class(reason) for _, _, reason in missed_jobs(run))
     if not counts:
         return None
-    return tag("section", tag("h2", "Missed jobs"), _reasons(counts), _rejected(run), id="missed")
+    named, missed = counts.total(), figures.total(run, "missed") or 0
+    rest = (
+        tag("p", f"The record names {named:,} of {missed:,.0f} missed jobs.", class_="fine") if missed > named else None
+    )
+    return tag("section", tag("h2", "Missed jobs"), _reasons(counts), rest, _rejected(run), id="missed")
 
 
 def _reasons(counts: Counter[str]) -> Html:
     most = max(counts.values())
     rows = (
-        tag("tr", tag("th", name, scope="row"), tag("td", _bar(count / most), f"{count:,}", class_="bar-cell"),
-            tag("td", _MEANING.get(name, "A reason that the method gave."), class_="words"))
+        tag(
+            "tr",
+            tag("th", name, scope="row"),
+            tag("td", _bar(count / most), f"{count:,}", class_="bar-cell"),
+            tag("td", _MEANING.get(name, "A reason that the method gave."), class_="words"),
+        )
         for name, count in counts.most_common(20)
-    )  # fmt: skip
+    )
     head = tag("tr", *(tag("th", h, scope="col") for h in ("Reason", "Jobs", "What it means")))
-    return tag("div", tag("table", tag("thead", head), tag("tbody", *rows)), class_="scroll")
+    return tag("div", tag("table", tag("thead", head), tag("tbody", *rows)), class_="scroll narrow")
 
 
 def _bar(share: float) -> Html:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..core.units import pretty_bytes
 from ..record.history import History
-from . import compare, curves, details, figures, fleet, headline, missed, story
+from . import compare, costs, curves, details, figures, fleet, headline, missed, story
 from .html import Html, join, tag
 
 
@@ -64,7 +64,7 @@ def _one(run: History) -> Html:
             details.again_section(run),
             _everything(run),
         ),
-        footer(),
+        headline.footer(),
     )
 
 
@@ -106,7 +106,7 @@ def _nothing(run: History) -> str:
 
 
 def _costs(run: History) -> Html | None:
-    charts = [*curves.cost_charts(run), *curves.extra_charts([run])] if run.rounds else []
+    charts = [*costs.cost_charts(run), *costs.extra_charts([run])] if run.rounds else []
     return tag("section", tag("h2", "What each round took"), grid(charts), id="costs") if charts else None
 
 
@@ -124,7 +124,3 @@ def _everything(run: History) -> Html:
         details.versions_details(run),
         id="record",
     )
-
-
-def footer() -> Html:
-    return tag("footer", tag("p", "Written by distilfleet from the run record. This file stands alone: it loads nothing and sends nothing."))

@@ -19,13 +19,19 @@ class Axis:
     high: float
     ticks: Sequence[float]
     show: Callable[[float], str]
+    logarithmic: bool = False
 
     def place(self, value: float) -> int:
-        return round(SPAN * (value - self.low) / (self.high - self.low))
+        return round(SPAN * self._along(value))
 
     def share(self, value: float) -> str:
         """Place in percent of the axis, for style sheets."""
-        return f"{100 * (value - self.low) / (self.high - self.low):.4g}%"
+        return f"{100 * self._along(value):.4g}%"
+
+    def _along(self, value: float) -> float:
+        if self.logarithmic:
+            return math.log(value / self.low) / math.log(self.high / self.low)
+        return (value - self.low) / (self.high - self.low)
 
 
 def amount_axis(label: str, most: float, show: Callable[[float], str]) -> Axis:
@@ -41,6 +47,14 @@ def reach_axis(label: str, most: float, show: Callable[[float], str]) -> Axis:
     step = _time_step(most) if show is pretty_s else nice_step(most)
     ticks = _multiples(step, 0, math.floor(most / step + 1e-9))
     return Axis(label=label, low=0.0, high=most, ticks=ticks, show=_tick_s if show is pretty_s else show)
+
+
+def decade_axis(label: str, least: float, most: float, show: Callable[[float], str]) -> Axis:
+    """Powers of ten, for amounts above nothing that lie far apart; a little room at both sides."""
+    low, high = least / 1.5, most * 1.5
+    powers = range(math.ceil(math.log10(low)), math.floor(math.log10(high)) + 1)
+    ticks = [10.0**power for power in powers[:: 1 + len(powers) // 6]]
+    return Axis(label=label, low=low, high=high, ticks=ticks, show=show, logarithmic=True)
 
 
 def accuracy_axis(values: Sequence[float]) -> Axis:
@@ -95,7 +109,6 @@ def _multiples(step: float, first: int, final: int) -> list[float]:
 
 def _whole_percent(share: float) -> str:
     return f"{100 * share:.0f} %"
-
 
 
 def _tick_s(time_s: float) -> str:

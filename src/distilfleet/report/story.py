@@ -27,7 +27,8 @@ def title(run: History) -> str:
 def story(run: History) -> list[str]:
     """One paragraph, sentence by sentence: who had which data, what a round did, how quality was found."""
     method = _METHODS.get(recipe(run), _any_method)
-    return [_who(run), *method(_Facts(run)), *_tested(run)]
+    planned = [] if run.rounds else ["No round has finished; this is what the run was set up to do."]
+    return [*planned, _who(run), *method(_Facts(run)), *_tested(run)]
 
 
 class _Facts:
@@ -50,21 +51,23 @@ def _who(run: History) -> str:
     split = f", split by {data['partition']}" if data.get("partition") else ""
     if recipe(run) == "central":
         return f"{_capital(devices)} held {samples}{split}, and sent all of it to the server, once."
-    return f"{_capital(samples)} of {data.get('name', 'the data set')} were spread over {devices}{split}; each device kept its part."
+    name = data.get("name", "the data set")
+    return f"{_capital(samples)} of {name} were spread over {devices}{split}; each device kept its part."
 
 
 def _koala(facts: _Facts) -> list[str]:
     reverse = f"The server distilled that knowledge into {facts.large} on {facts.proxy} (reverse distillation), then "
     if facts.soft:
         return [
-            f"In each round {facts.some} trained a small model on private data and sent its soft labels on the proxy data "
-            "to the server, never weights or data.",
+            f"In each round {facts.some} trained a small model on private data and sent its soft labels on the proxy "
+            "data to the server, never weights or data.",
             _mixture(facts, "refined into one consensus"),
             reverse + "sent the large model’s soft labels back, from which each device taught its own small model "
             "(forward distillation).",
         ]
     return [
-        f"In each round {facts.some} trained a small model on private data and sent its weights to the server, never the data.",
+        f"In each round {facts.some} trained a small model on private data and sent its weights to the server, never "
+        "the data.",
         _mixture(facts, "refined into one consensus and each architecture was averaged on its own"),
         reverse + "distilled the large model back into the small ones (forward distillation) and returned them.",
     ]
@@ -73,7 +76,7 @@ def _koala(facts: _Facts) -> list[str]:
 def _mixture(facts: _Facts, refined: str) -> str:
     if facts.settings.get("mode") == "heterogeneous" or len(facts.small) > 1:
         models = f" ({', '.join(facts.small)})" if facts.small else ""
-        return f"Each device had the architecture it can afford{models}, so the outputs were {refined}."
+        return f"Each device had the architecture that it could afford{models}, so the outputs were {refined}."
     return f"All small models share one architecture{_named(facts.small)} and were merged into one."
 
 
@@ -112,8 +115,8 @@ def _local(facts: _Facts) -> list[str]:
 def _central(facts: _Facts) -> list[str]:
     who = "small" if facts.settings.get("who") == "small" else "large"
     return [
-        f"The server trained one {who} model on the pooled data alone, without regard to privacy: what could be reached "
-        "if every device gave its data away, and an upper reference for the other methods."
+        f"The server trained one {who} model on the pooled data alone, without regard to privacy: what could be "
+        "reached if every device gave its data away, and an upper reference for the other methods."
     ]
 
 

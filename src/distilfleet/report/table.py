@@ -102,7 +102,9 @@ def rounds_done(row: Row) -> str:
 def _row(name: str, run: History) -> Row:
     storage, flops = figures.savings(run, "storage_saved"), figures.savings(run, "flops_saved")
     last = {f: figures.last(run, f) for f in ("large_accuracy", "small_accuracy", "large_loss", "small_loss")}
-    sums = {f: figures.total(run, f) for f in ("up_bytes", "down_bytes", "device_energy_j", "server_energy_j", "missed")}
+    sums = {
+        f: figures.total(run, f) for f in ("up_bytes", "down_bytes", "device_energy_j", "server_energy_j", "missed")
+    }
     return Row(
         run=name,
         recipe=figures.recipe(run),
@@ -121,13 +123,19 @@ def _row(name: str, run: History) -> Row:
 
 def _entry(row: Row, run: History) -> dict[str, Any]:
     facts = {field: getattr(row, field) for field in Row.__slots__}
-    known = {field: value for field, value in facts.items() if value is not None}
+    known = {field: _whole(value) for field, value in facts.items() if value is not None}
     return {**known, "path": str(run.path), "notes": [str(note) for note in figures.listed(run.about, "notes")]}
 
 
+def _whole(value: Any) -> Any:
+    """Counts as whole numbers."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 def _list(row: Row, columns: Sequence[Column]) -> str:
-    pairs = [("run", _plain(row.run)), ("recipe", _plain(row.recipe)), ("rounds", rounds_done(row)),
-             ("devices", str(row.devices)), *((c.name, figures.pretty(c.field, getattr(row, c.field))) for c in columns)]  # fmt: skip
+    named = zip((column.name for column in columns), _cells(row, columns), strict=True)
+    what = [("run", _plain(row.run)), ("recipe", _plain(row.recipe))]
+    pairs = [*what, ("rounds", rounds_done(row)), ("devices", str(row.devices)), *named]
     width = max(len(name) for name, _ in pairs)
     return "\n".join(f"{name:<{width}}  {value}" for name, value in pairs)
 

@@ -1,0 +1,138 @@
+"""What each round took: bytes, energy and answers, and whatever else a method wrote down."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from ..core.units import pretty_bytes, pretty_j
+from ..record.history import History
+from . import figures
+from .charts import Chart, Series, bar_chart, line_chart
+from .curves import far_apart, say_round, tone
+from .figures import Value
+from .html import Html
+from .scale import Axis, amount_axis, decade_axis, free_axis, round_axis, slot_axis
+
+_SHOWN = frozenset(
+    {
+        "round",
+        "large_accuracy",
+        "small_accuracy",
+        "large_loss",
+        "small_loss",
+        "up_bytes",
+        "down_bytes",
+        "device_energy_j",
+        "server_energy_j",
+        "elapsed_s",
+        "wall_s",
+        "devices",
+        "missed",
+        "missed_jobs",
+    }
+)
+"""Fields that have a place of their own on the page."""
+_MOST_EXTRAS = 12
+_TITLES = {"proxy_kl_nats": "Distance of the large model from its teachers"}
+_SUBS = {
+    "proxy_kl_nats": "KL divergence on the proxy data, nats; falls as the large model learns what the small ones know."
+}
+_TONE = 8
+"""First of the two shades that stacked bars have."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """One kind of cost and the fields that add up to it, each with its name in a stack."""
+
+    title: str
+    sub: str
+    show: Callable[[float], str]
+    fields: dict[str, str]
+
+
+_BYTES = Cost(
+    title="Data sent in each round",
+    sub="Bytes of the encoded messages, whole fleet.",
+    show=pretty_bytes,
+    fields={"up_bytes": "from devices", "down_bytes": "to devices"},
+)
+_ENERGY = Cost(
+    title="Energy in each round",
+    sub="Devices and server together, modelled.",
+    show=pretty_j,
+    fields={"device_energy_j": "devices", "server_energy_j": "server"},
+)
+_ANSWERS = Cost(
+    title="Answers in each round",
+    sub="Devices that were asked for work.",
+    show=figures.plain,
+    fields={"missed": "missed", "devices": "answered"},
+)
+
+
+def cost_charts(run: History) -> list[Html]:
+    """Bytes, energy and answers of each round, stacked."""
+    return [_stack(run, cost) for cost in (_BYTES, _ENERGY, _ANSWERS) if figures.total(run, *cost.fields)]
+
+
+def cost_lines(runs: Sequence[History]) -> list[Html]:
+    """Bytes and energy of each round, a line for each run."""
+    return [_lines(runs, cost) for cost in (_BYTES, _ENERGY) if any(figures.total(run, *cost.fields) for run in runs)]
+
+
+def extra_charts(runs: Sequence[History]) -> list[Html]:
+    """Whatever else a method wrote down, one chart for each field."""
+    fields = sorted({f for run in runs for row in run.rounds for f in row if f not in _SHOWN and figures.has(run, f)})
+    return [_extra(runs, field) for field in fields[:_MOST_EXTRAS]]
+
+
+def _stack(run: History, cost: Cost) -> Html:
+    rounds = figures.round_numbers(run)
+    series = [
+        Series(name=name, tone=_TONE + place, xs=rounds, ys=figures.series(run, field))
+        for place, (field, name) in enumerate(cost.fields.items())
+        if figures.total(run, field)
+    ]
+    most = max(value or 0.0 for value in figures.per_round(run, *cost.fields))
+    x = slot_axis(rounds[0], rounds[-1])
+    return bar_chart(_chart(cost.title, cost.sub, series, x, amount_axis("", most, cost.show), cost.show))
+
+
+def _lines(runs: Sequence[History], cost: Cost) -> Html:
+    spent = [[value or None for value in figures.per_round(run, *cost.fields)] for run in runs]
+    series = _by_run(runs, figures.names(runs), spent)
+    y = _amounts(series, cost.show)
+    return line_chart(_chart(cost.title, f"{cost.sub} {y.label}".strip(), series, _rounds(series), y, cost.show))
+
+
+def _amounts(series: Sequence[Series], show: Callable[[float], str]) -> Axis:
+    values = [y for one in series for _, y in one.points]
+    if far_apart([one.points[-1][1] for one in series]):
+        return decade_axis("Logarithmic.", min(values), max(values), show)
+    return amount_axis("", max(values), show)
+
+
+def _extra(runs: Sequence[History], field: str) -> Html:
+    names = figures.names(runs) if len(runs) > 1 else [field]
+    series = _by_run(runs, names, [figures.series(run, field) for run in runs])
+    y = free_axis(field, [y for one in series for _, y in one.points], figures.plain)
+    sub = _SUBS.get(field, "As the method wrote it down.")
+    return line_chart(_chart(_TITLES.get(field, field), sub, series, _rounds(series), y, figures.plain))
+
+
+def _by_run(runs: Sequence[History], names: Sequence[str], values: Sequence[Sequence[Value]]) -> list[Series]:
+    """One line for each run that has values."""
+    return [
+        Series(name=names[place], tone=tone(place), xs=figures.round_numbers(run), ys=ys)
+        for place, (run, ys) in enumerate(zip(runs, values, strict=True))
+        if any(y is not None for y in ys)
+    ]
+
+
+def _rounds(series: Sequence[Series]) -> Axis:
+    ends = [x for one in series for x in one.xs]
+    return round_axis(int(min(ends)), int(max(ends)))
+
+
+def _chart(title: str, sub: str, series: Sequence[Series], x: Axis, y: Axis, show: Callable[[float], str]) -> Chart:
+    return Chart(title=title, sub=sub, series=series, x=x, y=y, say_x=say_round, say_y=show)

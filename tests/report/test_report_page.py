@@ -1,0 +1,200 @@
+"""The page stands alone, is well-formed, says the figures, and lets nothing hostile through."""
+
+import base64
+import hashlib
+import re
+import shlex
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from report_samples import history
+
+from distilfleet.report.details import command
+from distilfleet.report.html import Html, tag
+from distilfleet.report.page import write_page
+
+HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>"
+VOID = {"meta", "input", "br"}
+
+
+class Walker(HTMLParser):
+    """Collects tags and text; fails on anything that is not closed in order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text: list[str] = []
+
+    def handle_starttag(self, name: str, attributes: Any) -> None:
+        self.tags.append((name, dict(attributes)))
+        if name not in VOID:
+            self.open.append(name)
+
+    def handle_startendtag(self, name: str, attributes: Any) -> None:
+        self.tags.append((name, dict(attributes)))
+
+    def handle_endtag(self, name: str) -> None:
+        assert self.open and self.open.pop() == name, f"</{name}> closes nothing"
+
+    def handle_data(self, data: str) -> None:
+        if not self.open or self.open[-1] not in {"style", "script"}:
+            self.text.append(data)
+
+    @property
+    def words(self) -> str:
+        return " ".join("".join(f" {piece} " for piece in self.text).split())
+
+
+def page(tmp_path: Path, *runs: Any) -> tuple[str, Walker]:
+    file = tmp_path / "page.html"
+    write_page(runs, file)
+    source = file.read_text(encoding="utf-8")
+    walker = Walker()
+    walker.feed(source)
+    walker.close()
+    assert walker.open == []
+    return source, walker
+
+
+PAGES = {
+    "one run": lambda: [history()],
+    "three runs": lambda: [history("a"), history("b", recipe="fedavg", small=None), history("c", rounds=7)],
+    "no round": lambda: [history(rounds=0)],
+    "one round": lambda: [history(rounds=1, asked=1)],
+    "no round among several": lambda: [history("a", rounds=0), history("b")],
+    "no round at all": lambda: [history("a", rounds=0), history("b", rounds=0)],
+    "language": lambda: [history(quality="loss"), history("b", quality="loss")],
+    "many classes": lambda: [history(classes=100)],
+    "unlike qualities": lambda: [history("a"), history("b", quality="loss")],
+}
+
+
+@pytest.mark.parametrize("runs", PAGES.values(), ids=PAGES)
+def test_stands_alone_and_is_well_formed(tmp_path, runs):
+    source, walker = page(tmp_path, *runs())
+    for name, attributes in walker.tags:
+        assert name not in {"link", "img", "iframe", "object", "embed", "base", "form"}
+        assert not {"src", "href", "srcset", "action"} & set(attributes)
+        assert not any(key.startswith("on") for key in attributes)
+    assert not re.search(r"https?:|url\(|@import", source)
+
+
+def test_only_its_own_script_may_run(tmp_path):
+    source, walker = page(tmp_path, history())
+    scripts = re.findall(r"<script>(.*?)</script>", source, re.S)
+    policy = next(a["content"] for n, a in walker.tags if n == "meta" and "http-equiv" in a)
+    digest = base64.b64encode(hashlib.sha256(scripts[0].encode()).digest()).decode()
+    assert len(scripts) == 1
+    assert policy.startswith("default-src 'none'") and f"'sha256-{digest}'" in policy
+
+
+def test_says_the_figures(tmp_path):
+    _, walker = page(tmp_path, history())
+    for words in (
+        "KOALA on digits",
+        "Large model, accuracy 90.0 %",
+        "Small models, accuracy 80.0 %",
+        "300 kB",
+        "memory quota",
+        "reverse distillation",
+        "Finished: 10 of 10 rounds",
+        "modelled",
+        "weights hold NaN",
+        "counterfactual: memory",
+        "Weights and sample counts.",
+        "97.0 %",
+        "--small conv-xs conv-s",
+    ):
+        assert words in walker.words, words
+
+
+def test_every_chart_has_a_text_alternative(tmp_path):
+    _, walker = page(tmp_path, history())
+    labels = [a["aria-label"] for n, a in walker.tags if n == "svg" and "aria-label" in a]
+    assert len(labels) == 7
+    assert "Large model: from 45.0 % at round 1 to 90.0 % at round 10" in (labels[0] or "")
+
+
+def test_an_interrupted_run_says_so(tmp_path):
+    assert "Interrupted: 4 of 10 rounds finished" in page(tmp_path, history(rounds=4))[1].words
+    nothing = page(tmp_path, history(rounds=0))[1].words
+    assert "No round finished, of 10 asked for" in nothing
+    assert "nothing to draw" in nothing
+
+
+def test_hostile_words_stay_words(tmp_path):
+    bad = history(HOSTILE.replace("/", "|"), word=HOSTILE)
+    for runs in ([bad], [bad, history("b")]):
+        source, walker = page(tmp_path, *runs)
+        assert source.count("<script>") == 1
+        assert [n for n, _ in walker.tags if n in {"script", "img"}] == ["script"]
+        assert "alert(1)" in walker.words
+
+
+def test_characters_that_html_cannot_hold(tmp_path):
+    _, walker = page(tmp_path, history(word="a\x00b\x1b[31m\u202e\ud800"))
+    assert not re.search("[\x00-\x08\x1b\u202e]", walker.words)
+
+
+@pytest.mark.parametrize("odd", [float("nan"), float("inf"), None, "12", True, [1], -1])
+def test_odd_values_do_not_break_a_page(tmp_path, odd):
+    run = history()
+    rounds = [{**row, "large_accuracy": odd, "elapsed_s": odd, "up_bytes": odd, "extra": odd} for row in run.rounds[:3]]
+    page(tmp_path, history(rows=[*rounds, *run.rounds[3:]]))
+    page(tmp_path, history(rows=rounds), run)
+
+
+def test_an_empty_record_renders(tmp_path):
+    for rows in ([], [{"round": 1}], [{}]):
+        run = history(about={}, fleet={}, rows=rows)
+        page(tmp_path, run)
+        page(tmp_path, run, history())
+
+
+def test_comparison_says_what_differs(tmp_path):
+    _, walker = page(tmp_path, history("a"), history("b", recipe="fedavg", seed=8, small=None, job_bytes=9))
+    for words in (
+        "2 runs compared",
+        "Not like with like",
+        "The seed differs (a: 7; b: 8).",
+        "What it took to reach 90 %",
+        "(best)",
+        "Settings that differ",
+        "b: counterfactual: memory",
+    ):
+        assert words in walker.words, words
+
+
+def test_far_apart_amounts_get_a_logarithmic_axis(tmp_path):
+    _, near = page(tmp_path, history("a"), history("b"))
+    _, far = page(tmp_path, history("a"), history("b", job_bytes=4_000_000))
+    assert "logarithmic" not in near.words
+    assert "bytes so far, logarithmic" in far.words
+
+
+def test_a_large_fleet_stays_a_small_file(tmp_path):
+    source, _ = page(tmp_path, history(devices=200, rounds=200, asked=200, misses=True))
+    assert len(source.encode()) < 400_000
+
+
+def test_no_run_is_a_mistake(tmp_path):
+    with pytest.raises(ValueError, match="at least one run"):
+        write_page([], tmp_path / "page.html")
+
+
+def test_markup_escapes_text_but_not_markup():
+    assert tag("p", "<&>", Html("<b>x</b>"), class_='"') == '<p class="&quot;">&lt;&amp;&gt;<b>x</b></p>'
+
+
+def test_the_command_repeats_the_run():
+    run = history()
+    more = {"wire_kind": "two words; $x", "proxy": None, "rounds": 5, "out": "runs/demo", "who": []}
+    told = {**run.about["settings"], **more}
+    shell = command(history(about={**run.about, "settings": told, "threads": 2}))
+    words = shlex.split(shell.replace("\\\n", " "))
+    assert words[:5] == ["distilfleet", "run", "koala", "--devices", "5"]
+    assert words[5:13] == ["--small", "conv-xs", "conv-s", "--label", "", "--alpha", "0.5", "--no-lora"]
+    assert words[13:] == ["--wire-kind", "two words; $x", "--rounds", "10", "--seed", "7", "--threads", "2"]

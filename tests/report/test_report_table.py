@@ -1,0 +1,95 @@
+"""Final figures as rows, as text that lines up, and as JSON."""
+
+import json
+
+import pytest
+from report_samples import history
+
+from distilfleet.report.differences import cautions, differing_settings
+from distilfleet.report.figures import names, percent, span
+from distilfleet.report.scale import decade_axis, free_axis, nice_step, reach_axis, round_axis
+from distilfleet.report.table import as_json, summary, text_table
+
+RUNS = [history("a"), history("b", recipe="fedavg", small=None, rounds=4, job_bytes=50_000)]
+
+
+def test_summary_adds_up():
+    (row,) = summary([history()])
+    assert (row.large_accuracy, row.small_accuracy) == pytest.approx((0.9, 0.8))
+    assert (row.up_bytes, row.down_bytes, row.bytes_per_device) == (50_000, 50_000, 20_000)
+    assert (row.elapsed_s, row.device_energy_j, row.missed, row.storage_saved) == (200, 125, 10, 0.97)
+    assert row.large_loss is None
+
+
+def test_several_runs_make_an_aligned_table():
+    lines = text_table(RUNS).split("\n")
+    assert lines[0].split("  ")[0] == "run"
+    assert len(lines) == 3
+    end = lines[0].index("large accuracy") + len("large accuracy")
+    assert [line[:end][-6:] for line in lines[1:]] == ["90.0 %", "90.0 %"]
+    assert "4 of 10" in lines[2] and "–" in lines[2]
+    assert "loss" not in lines[0]
+
+
+def test_one_run_makes_an_aligned_list():
+    lines = text_table([history()]).split("\n")
+    column = lines[0].index("demo")
+    assert all(line[column - 1] == " " and line[column] != " " for line in lines)
+    assert "data per device  20 kB" in lines
+
+
+def test_a_run_without_rounds_has_a_list():
+    assert "0 of 10" in text_table([history(rounds=0)])
+
+
+def test_a_terminal_gets_no_control_characters():
+    assert "\x1b" not in text_table([history("a\x1b[2J"), history("b")])
+
+
+def test_json_has_a_schema_and_leaves_out_what_does_not_apply():
+    told = json.loads(json.dumps(as_json(RUNS)))
+    assert told["schema"] == 1
+    first, second = told["runs"]
+    assert first["up_bytes"] == 50_000 and first["path"] == "runs/a"
+    assert "small_accuracy" not in second and "large_loss" not in first
+    assert told["differing_settings"]["recipe"] == {"a": "koala", "b": "fedavg"}
+    assert told["cautions"] == ["The number of finished rounds differs (a: 10; b: 4)."]
+
+
+def test_like_runs_have_nothing_to_be_careful_about():
+    assert cautions([history("a"), history("b")]) == []
+    assert differing_settings([history("a"), history("b")]) == {}
+
+
+def test_names_are_distinct():
+    twins = [history("x/demo"), history("y/demo"), history("y/demo"), history("z")]
+    assert names(twins) == ["runs/x/demo", "runs/y/demo (1)", "runs/y/demo (2)", "z"]
+
+
+@pytest.mark.parametrize(
+    ("share", "shown"),
+    [(0.914, "91.4 %"), (1.0, "100.0 %"), (0.99999, "99.99 %"), (0.0, "0.0 %"), (0.0001, "0.01 %"), (-0.2, "-20.0 %")],
+)
+def test_percent_never_claims_all_or_nothing(share, shown):
+    assert percent(share) == shown
+
+
+def test_span_joins_equal_ends():
+    assert span(0.97, 0.97) == "97.0 %"
+    assert span(0.9, 0.97) == "90.0–97.0 %"
+
+
+@pytest.mark.parametrize("width", [1e-9, 0.3, 1, 7, 30, 1e12])
+def test_steps_are_few_and_not_too_few(width):
+    assert 2 <= width / nice_step(width) <= 5 + 1e-6
+
+
+@pytest.mark.parametrize("most", [0.0, 1e-6, 4.2, 59, 3600, 1e6, 1e9])
+def test_axes_hold_their_ticks(most):
+    for axis in (reach_axis("x", most, str), free_axis("x", [most, 2 * most], str), decade_axis("x", 3.0, 4e9, str)):
+        assert axis.ticks
+        assert all(axis.low - 1e-9 <= tick <= axis.high * (1 + 1e-9) for tick in axis.ticks)
+
+
+def test_one_round_stands_in_the_middle():
+    assert round_axis(3, 3).share(3) == "50%"
