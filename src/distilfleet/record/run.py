@@ -56,10 +56,15 @@ class Run:
         self.lock.close()
 
 
-def create(path: Path, about: Mapping[str, Any], fleet: Mapping[str, Any]) -> Run:
-    """A new run directory. Raises RecordError if the path already holds something."""
+def check_free(path: Path) -> None:
+    """Raises RecordError if the path already holds something."""
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise RecordError(f"{path} already exists and is not empty. Name another --out, or go on with --resume {path}.")
+
+
+def create(path: Path, about: Mapping[str, Any], fleet: Mapping[str, Any]) -> Run:
+    """A new run directory. Raises RecordError if the path already holds something, or cannot be made."""
+    check_free(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as fault:
@@ -92,7 +97,7 @@ def _cut(metrics: IO[bytes], rounds: int) -> None:
     for _ in range(rounds):
         if not metrics.readline().endswith(b"\n"):
             raise RecordError(
-                f"{metrics.name} has fewer rounds than its checkpoint ({rounds}). Restore it from a copy, or start anew."
+                f"{metrics.name} has fewer rounds than the checkpoint ({rounds}). Restore it, or start anew."
             )
     metrics.truncate()
 

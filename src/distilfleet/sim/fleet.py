@@ -49,6 +49,8 @@ class World:
     cohorts: bool = True
     """Let a method train many devices in one batched computation."""
     seed: int = 0
+    ignore_memory: bool = False
+    """A counterfactual: devices train what they could not hold."""
 
 
 @dataclass(slots=True)
@@ -159,7 +161,14 @@ class SimFleet:
             outputs = self._cohort(workers, jobs)
         else:
             outputs = [worker.handle(job) for worker, job in zip(workers, jobs, strict=True)]
+        self._forget(jobs)
         return [_over_the_wire(job, arrays) for job, arrays in zip(jobs, outputs, strict=True)]
+
+    def _forget(self, jobs: Sequence[Job]) -> None:
+        """Drop workers that keep nothing, so that memory does not grow with every device that was ever called."""
+        for job in jobs:
+            if not self._workers[job.device].snapshot():
+                del self._workers[job.device]
 
     def _account(self, called: "_Called", results: Sequence[Result], until_s: float) -> None:
         self._missed += [result for result in results if isinstance(result, Missed)]
@@ -198,7 +207,7 @@ class _Called:
         received, down_bytes = _deliver(jobs)
         loads = [fleet._worker(job.device).load(job) for job in received]
         memory = np.array([load.memory_bytes for load in loads])
-        fits = memory <= facts.memory_bytes[index]
+        fits = (memory <= facts.memory_bytes[index]) | fleet._world.ignore_memory
         reached = stream(fleet._world.seed, "offline", fleet._waves).random(len(jobs)) >= fleet._world.offline_share
         taken = np.flatnonzero(fits & reached)
         refused = [_refusal(job, bool(fits[i]), bool(reached[i])) for i, job in enumerate(jobs)]

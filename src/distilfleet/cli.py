@@ -1,0 +1,247 @@
+"""The verbs: run, compare, devices. Each imports its rooms only when it runs.
+
+Exit codes: 0 done; 1 a fault of ours, with the traceback in a log file; 2 a mistake that the message names; 130 and 143
+interrupted and resumable.
+"""
+
+import json
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from .core.errors import ConfigError, Error
+
+USAGE = """\
+distilfleet: teach a large model with a fleet of small devices, and give every device a small model in return.
+
+  distilfleet run RECIPE [--flag value ...] [--out DIR]   train on a simulated fleet
+  distilfleet run --resume DIR [--rounds N]               go on with an interrupted run, or add rounds
+  distilfleet compare DIR [DIR ...] [--out FILE]          runs side by side: table and page
+  distilfleet devices [--json]                            the catalogue of devices and servers
+
+Recipes: koala, and the baselines local, central, fedavg, feddf, fedmd; or your own, path/to/file.py:function.
+`distilfleet run RECIPE --help` lists a recipe's flags. First try: distilfleet run koala
+"""
+INTERRUPTED = {signal.SIGINT: 130, signal.SIGTERM: 143}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point; exits with the code that the module docstring lists."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    sys.exit(_guarded(words))
+
+
+def _guarded(words: list[str]) -> int:
+    try:
+        return _dispatch(words)
+    except Error as fault:
+        print(f"distilfleet: {fault}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as fault:
+        print(f"distilfleet: {_told(fault)}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("distilfleet: stopped at once; `run --resume` goes on from the last checkpoint.", file=sys.stderr)
+        return INTERRUPTED[signal.SIGINT]
+    except Exception as fault:
+        log = Path(f"distilfleet-fault-{os.getpid()}.log").absolute()
+        log.write_text(traceback.format_exc())
+        print(f"distilfleet: a fault of ours: {fault!r}. Please report it with {log}.", file=sys.stderr)
+        return 1
+
+
+def _told(fault: OSError) -> str:
+    where = f"{fault.filename}: " if fault.filename else ""
+    remedy = " Free some space and use --resume." if fault.errno == 28 else ""
+    return f"{where}{fault.strerror or fault}.{remedy}"
+
+
+def _dispatch(words: list[str]) -> int:
+    verb, *rest = words or ["--help"]
+    verbs: dict[str, Callable[[list[str]], int]] = {"run": _run, "compare": _compare, "devices": _devices}
+    if verb in ("--help", "-h", "help"):
+        print(USAGE, end="")
+        return 0
+    if verb == "--version":
+        from importlib.metadata import version
+
+        print(version("distilfleet"))
+        return 0
+    if verb not in verbs:
+        raise ConfigError(f"there is no verb {verb!r}; there are {', '.join(verbs)}. See distilfleet --help.")
+    return verbs[verb](rest)
+
+
+# --- run --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resume:
+    """Go on with an interrupted run, or add rounds to a finished one."""
+
+    resume: Path = Path()
+    """The run's directory."""
+    rounds: int | None = None
+    """Rounds in all, if more than the run was asked for."""
+
+
+def _run(words: list[str]) -> int:
+    if not words or words[0] in ("--help", "-h"):
+        print(USAGE, end="")
+        return 0
+    if words[0].startswith("-"):
+        if words[0].partition("=")[0] != "--resume":
+            raise ConfigError(f"name a recipe before its flags: distilfleet run koala {' '.join(words)}")
+        return _resume(_flags(Resume, "distilfleet run", words))
+    return _start(words[0], words[1:])
+
+
+def _start(name: str, words: list[str]) -> int:
+    from .recipes.find import recipe
+
+    found = recipe(name)
+    flags = _flags(found.flags, f"distilfleet run {name}", words)
+    from .recipes.flags import common, flatten
+    from .recipes.run import about
+    from .record.run import check_free, create
+    from .report.live import opening
+
+    started = datetime.now(UTC)
+    stem = Path(name).stem if ":" in name else name
+    out = common(flags).out or Path("runs") / f"{stem}-{started:%Y%m%d-%H%M%S}"
+    check_free(out)
+    run = found.build(flags)
+    asked = about(run, found.name, flatten(flags), f"{started:%Y-%m-%dT%H:%M:%SZ}")
+    opening(asked, run.facts, out)
+    return _train(run, create(out, asked, run.facts), None)
+
+
+def _resume(asked: Resume) -> int:
+    from .recipes.find import again
+
+    resumed = again(asked.resume, asked.rounds)
+    if resumed is None:
+        print(f"{asked.resume} is finished: nothing is left. Add rounds with --rounds.")
+        return 0
+    print(f"Going on with {asked.resume} after round {resumed[2].round}.")
+    return _train(*resumed)
+
+
+def _train(run: Any, record: Any, start: Any) -> int:
+    from .recipes.run import train
+    from .report.live import show
+
+    stop: list[signal.Signals] = []
+    first = 1 if start is None else start.round + 1
+    with _asked_to_stop(stop):
+        steps = train(run, record, start, time.monotonic)
+        show(run.rounds, first, steps, lambda: bool(stop))
+        steps.close()
+    finished = _pages(record.path)
+    record.close()
+    if stop and not finished:
+        print(f"Stopped after a finished round. Go on with: distilfleet run --resume {record.path}")
+        return INTERRUPTED[stop[0]]
+    return 0
+
+
+@contextmanager
+def _asked_to_stop(asked: list[signal.Signals]) -> Iterator[None]:
+    """The first Ctrl-C or SIGTERM lets the round finish; the second stops at once."""
+
+    def note(number: int, _frame: object) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(signal.Signals(number))
+        print("\nFinishing this round; press Ctrl-C again to stop at once.", file=sys.stderr)
+
+    before = {number: signal.signal(number, note) for number in INTERRUPTED}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _pages(path: Path) -> bool:
+    """Write the page, print the final table; whether the run has all its rounds."""
+    from .record.history import read
+    from .report.live import closing
+    from .report.page import write_page
+
+    history = read(path)
+    write_page([history], path / "report.html")
+    closing(history, path / "report.html")
+    return len(history.rounds) >= int(history.about["rounds"])
+
+
+# --- compare, devices -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compare:
+    """Runs side by side: a table, and a page with the curves of all of them."""
+
+    runs: tuple[Path, ...]
+    """Run directories."""
+    out: Path | None = None
+    """The page. Default: compare.html beside the first run."""
+    json: bool = False
+    """Print one JSON object instead of a table."""
+
+
+def _compare(words: list[str]) -> int:
+    asked = _flags(Compare, "distilfleet compare", words or ["--help"])
+    from .record.history import read
+    from .report.page import write_page
+    from .report.table import as_json, text_table
+
+    runs = [read(path) for path in asked.runs]
+    out = asked.out or asked.runs[0].parent / "compare.html"
+    write_page(runs, out)
+    print(json.dumps(as_json(runs)) if asked.json else f"{text_table(runs)}\n\nPage: {out}")
+    return 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Devices:
+    """The catalogue of devices and servers; each number's source is in the package."""
+
+    json: bool = False
+    """Print one JSON object, with sources."""
+
+
+def _devices(words: list[str]) -> int:
+    asked = _flags(Devices, "distilfleet devices", words)
+    from dataclasses import asdict
+
+    from .cost.catalogue import entries
+    from .report.devices import catalogue_json, print_catalogue
+
+    rows = [asdict(entry) for entry in entries().values()]
+    if asked.json:
+        print(json.dumps(catalogue_json(rows)))
+    else:
+        print_catalogue(rows)
+    return 0
+
+
+def _flags(kind: Any, program: str, words: list[str]) -> Any:
+    import tyro
+
+    return tyro.cli(kind, prog=program, args=words, config=(tyro.conf.PositionalRequiredArgs,))
+
+
+if __name__ == "__main__":
+    main()

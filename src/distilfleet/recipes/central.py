@@ -1,0 +1,37 @@
+"""The recipe `central`: all data pooled on the server, the upper bound."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from ..methods.central import Central
+from .assemble import assemble, local
+from .flags import Common, CommonFlags, ProxyData, ProxyFlags, Smalls, Training, TrainingFlags
+from .run import Run
+from .scene import assign, large_model, scene
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flags:
+    """All devices send their data once and the server trains alone: the upper bound, and no privacy."""
+
+    common: CommonFlags = Common()
+    proxy: ProxyFlags = ProxyData()
+    training: TrainingFlags = Training()
+    who: Literal["large", "small"] = "large"
+    """Which model the server trains."""
+    large: str | None = None
+    """The large model. Default: the zoo's for the data."""
+    small: str | None = None
+    """The small model. Default: the zoo's middle one."""
+
+
+def central(flags: Flags) -> Run:
+    stage = scene(flags.common, flags.proxy)
+    if flags.who == "large":
+        model = large_model(flags.large, stage)
+    else:
+        names = () if flags.small is None else (flags.small,)
+        model = next(iter(assign(stage, Smalls(small=names), flags.training.local_batch).values()))
+    samples = {device: len(rows) for device, rows in zip(stage.devices, stage.rows, strict=True)}
+    method = Central(model=model, samples=samples, who=flags.who, local=local(flags.training))
+    return assemble(flags.common, stage, method, {}, model, ["Upper bound: all private data lie on the server."])

@@ -1,0 +1,55 @@
+"""The recipe `fedavg`: federated averaging of the large model (the conventional approach) or of a small one."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from ..core.units import pretty_bytes
+from ..methods.fedavg import FedAvg
+from ..nn.profile import profile, training_memory_bytes
+from ..nn.zoo import Model
+from .assemble import assemble, local
+from .flags import Common, CommonFlags, ProxyData, ProxyFlags, Smalls, Training, TrainingFlags
+from .run import Run
+from .scene import Scene, assign, large_model, scene
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flags:
+    """Federated averaging, the baseline: devices train one model, the server averages."""
+
+    common: CommonFlags = Common()
+    proxy: ProxyFlags = ProxyData()
+    training: TrainingFlags = Training()
+    who: Literal["large", "small"] = "small"
+    """Which model the devices train. `large` ignores their memory: a counterfactual, and the record says so."""
+    large: str | None = None
+    """The large model. Default: the zoo's for the data."""
+    small: str | None = None
+    """The small model. Default: the zoo's middle one that fits."""
+    calibrate: bool = False
+    """Logit calibration on devices, for classes that they lack."""
+
+
+def fedavg(flags: Flags) -> Run:
+    stage = scene(flags.common, flags.proxy)
+    large = large_model(flags.large, stage)
+    if flags.who == "large":
+        smalls, notes = dict.fromkeys(stage.kinds, large), _counterfactual(stage, large, flags.training.local_batch)
+    else:
+        names = () if flags.small is None else (flags.small,)
+        smalls, notes = assign(stage, Smalls(small=names), flags.training.local_batch), []
+    model = next(iter(smalls.values()))
+    method = FedAvg(model=model, who=flags.who, local=local(flags.training, flags.calibrate))
+    return assemble(flags.common, stage, method, smalls, large, notes)
+
+
+def _counterfactual(stage: Scene, large: Model, batch: int) -> list[str]:
+    """A note if some device could not hold the model; empty if all could."""
+    need_bytes = training_memory_bytes(profile(large), batch)
+    short = [device for device in stage.devices.values() if device.memory_bytes < need_bytes]
+    if not short:
+        return []
+    return [
+        f"Counterfactual: {len(short)} of {len(stage.devices)} devices could not train {large.name}, which needs "
+        f"{pretty_bytes(need_bytes)}. This run ignores memory, as an upper bound."
+    ]

@@ -1,0 +1,39 @@
+"""The recipe `feddf`: ensemble distillation of the devices' own architectures, without a large model."""
+
+from dataclasses import dataclass
+
+from ..methods.feddf import FedDF
+from ..nn.distil import Distil
+from .assemble import assemble, local
+from .flags import Common, CommonFlags, ProxyData, ProxyFlags, SmallFlags, Smalls, Training, TrainingFlags
+from .run import Run
+from .scene import assign, scene
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flags:
+    """FedDF, a baseline: average the devices' models per architecture, distil their ensemble into each average."""
+
+    common: CommonFlags = Common()
+    smalls: SmallFlags = Smalls()
+    proxy: ProxyFlags = ProxyData()
+    training: TrainingFlags = Training()
+    fusion_passes: int = 4
+    """Passes over the proxy set per round."""
+    fusion_lr: float = 1e-3
+    """Adam's step size on the server."""
+    calibrate: bool = False
+    """Logit calibration on devices, for classes that they lack."""
+
+
+def feddf(flags: Flags) -> Run:
+    stage = scene(flags.common, flags.proxy)
+    assert stage.proxy is not None
+    smalls = assign(stage, flags.smalls, flags.training.local_batch)
+    method = FedDF(
+        smalls=smalls,
+        proxy=stage.proxy,
+        local=local(flags.training, flags.calibrate),
+        fusion=Distil(passes=flags.fusion_passes, lr=flags.fusion_lr, temperature=1.0),
+    )
+    return assemble(flags.common, stage, method, smalls, None)

@@ -1,0 +1,40 @@
+"""The recipe `fedmd`: devices of any architecture agree on class scores over a proxy dataset."""
+
+from dataclasses import dataclass
+
+from ..methods.fedmd import FedMD
+from ..nn.distil import Distil
+from .assemble import assemble, local
+from .flags import Common, CommonFlags, ProxyData, ProxyFlags, SmallFlags, Smalls, Training, TrainingFlags
+from .run import Run
+from .scene import assign, scene
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flags:
+    """FedMD, a baseline: class scores on the proxy set travel, averaged by the server; weights do not."""
+
+    common: CommonFlags = Common()
+    smalls: SmallFlags = Smalls()
+    proxy: ProxyFlags = ProxyData()
+    training: TrainingFlags = Training()
+    digest_passes: int = 2
+    """Passes over the proxy set per round, on the device."""
+    digest_lr: float = 1e-3
+    """Adam's step size there."""
+    calibrate: bool = False
+    """Logit calibration on devices, for classes that they lack."""
+
+
+def fedmd(flags: Flags) -> Run:
+    stage = scene(flags.common, flags.proxy)
+    assert stage.proxy is not None
+    smalls = assign(stage, flags.smalls, flags.training.local_batch)
+    method = FedMD(
+        smalls=smalls,
+        proxy=stage.proxy,
+        classes=stage.classes,
+        local=local(flags.training, flags.calibrate),
+        digest=Distil(passes=flags.digest_passes, lr=flags.digest_lr, temperature=1.0),
+    )
+    return assemble(flags.common, stage, method, smalls, None)

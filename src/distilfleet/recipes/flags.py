@@ -1,0 +1,137 @@
+"""What a person can set: frozen dataclasses whose fields are the flags of the command line.
+
+A recipe's own dataclass holds the shared ones as fields; on the command line and in `run.toml` all of them are flat.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar, get_type_hints
+
+import msgspec
+from tyro.conf import arg
+
+from ..core.errors import ConfigError
+
+T = TypeVar("T")
+Flat = arg(name="")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Common:
+    """Data, fleet and run: the flags that every recipe has."""
+
+    data: str = "digits"
+    """Dataset: `digits` (comes with scikit-learn), `hub:NAME`, or a path: .npz, .csv, IDX files, a folder of images by
+    class."""
+    holdout: float = 0.2
+    """Share of the data that is held out for testing, where the data has no test part."""
+    label: str | None = None
+    """Column or key that holds the label."""
+    group: str | None = None
+    """Column or key that names the owner of each sample; one device per owner."""
+    devices: int | None = None
+    """Number of devices. Default: 20, or one per owner."""
+    device_kinds: tuple[str, ...] = ("rpi-zero-2w", "rpi-3b-plus", "rpi-4b", "rpi-5", "jetson-nano")
+    """Kinds of device in the fleet, in equal shares; `distilfleet devices` lists them."""
+    per_round: int | None = None
+    """Devices that take part in a round. Default: all."""
+    spare: int = 0
+    """Devices called on top of those, so that a round need not wait for its slowest."""
+    minimum: int = 1
+    """Answers that a round waits for even past its deadline."""
+    rounds: int = 20
+    """Rounds to train."""
+    alpha: float | None = None
+    """Label skew between devices, Dirichlet: 0.1 is extreme, 1 mild, inf none. Default: 0.5. Not with --group."""
+    seed: int = 0
+    """Of everything that is drawn at random."""
+    threads: int = 1
+    """Processor threads. More help large models on idle cores; on busy ones they wait for each other."""
+    cohorts: Literal["on", "off"] = "on"
+    """Train devices of one architecture side by side where that is faster; off: one after the other."""
+    out: Path | None = None
+    """Directory of the run's record. Default: runs/RECIPE-TIME."""
+    checkpoint_every_s: float = 30.0
+    """Seconds of wall time between checkpoints."""
+    server: str = "server-rtx4060ti-16g"
+    """The server's kind."""
+    deadline_s: float | None = None
+    """Simulated seconds after which a round goes on without the devices that are late."""
+    offline_share: float = 0.0
+    """Share of calls that find a device offline."""
+    memory_quota_bytes: int | None = None
+    """Memory that the job may use on a device; less than the board has."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Training:
+    """How devices train on their own data."""
+
+    local_passes: int = 5
+    """Passes over a device's data per round."""
+    local_batch: int = 16
+    """Samples per step."""
+    local_lr: float = 0.05
+    """Step size of stochastic gradient descent."""
+    local_momentum: float = 0.9
+    """Its momentum."""
+    local_weight_decay: float = 5e-4
+    """Its weight decay."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Smalls:
+    """The devices' models."""
+
+    small: tuple[str, ...] = ()
+    """Small models: zoo names, `module:function`, or KIND=MODEL to settle one kind of device. Default: from the zoo."""
+    mode: Literal["homogeneous", "heterogeneous"] = "homogeneous"
+    """One architecture for all devices, or for each what its memory and speed afford."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProxyData:
+    """The unlabelled proxy dataset."""
+
+    proxy: str | None = None
+    """Unlabelled inputs: .npz, .csv or a folder of images. Default: a share of the training data, unlabelled."""
+    proxy_share: float = 0.12
+    """That share; it is taken from the devices."""
+
+
+CommonFlags = Annotated[Common, Flat]
+TrainingFlags = Annotated[Training, Flat]
+SmallFlags = Annotated[Smalls, Flat]
+ProxyFlags = Annotated[ProxyData, Flat]
+
+
+def flatten(flags: Any) -> dict[str, Any]:
+    """Flag -> value, all levels in one; unset flags are left out. Plain data, fit for TOML."""
+    flat: dict[str, Any] = {}
+    for field in fields(flags):
+        value = getattr(flags, field.name)
+        if is_dataclass(value):
+            flat |= flatten(value)
+        elif value is not None and field.name != "out":
+            flat[field.name] = msgspec.to_builtins(value)
+    return flat
+
+
+def common(flags: Any) -> Common:
+    """The shared flags of a recipe's; their defaults if it has none."""
+    return next((v for v in (getattr(flags, f.name) for f in fields(flags)) if isinstance(v, Common)), Common())
+
+
+def unflatten(kind: type[T], flat: Mapping[str, Any]) -> T:
+    """The flags again. Raises ConfigError if a value is of the wrong type or unknown."""
+    try:
+        return msgspec.convert(_nest(kind, flat), kind, strict=False)
+    except msgspec.ValidationError as fault:
+        raise ConfigError(f"the settings of this run cannot be read: {fault}") from None
+
+
+def _nest(kind: Any, flat: Mapping[str, Any]) -> dict[str, Any]:
+    hints = get_type_hints(kind)
+    nested = {name: _nest(hint, flat) for name, hint in hints.items() if is_dataclass(hint)}
+    return nested | {name: flat[name] for name in hints if name in flat and name not in nested}

@@ -1,0 +1,79 @@
+"""The recipe `koala`: small models on a simulated fleet teach a large one and learn from it."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from ..methods.koala import How, Koala
+from ..nn.distil import Distil
+from ..nn.refine import Refine
+from .assemble import assemble, local
+from .flags import Common, CommonFlags, ProxyData, ProxyFlags, SmallFlags, Smalls, Training, TrainingFlags
+from .run import Run
+from .scene import assign, large_model, scene
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flags:
+    """KOALA: devices train small models; the server distils them into a large one, and the large one back."""
+
+    common: CommonFlags = Common()
+    smalls: SmallFlags = Smalls()
+    proxy: ProxyFlags = ProxyData()
+    training: TrainingFlags = Training()
+    large: str | None = None
+    """The server's model: a zoo name or `module:function`. Default: the zoo's large net for the data."""
+    wire: Literal["weights", "soft-labels"] = "weights"
+    """What devices send: their weights, or one byte per class and proxy sample."""
+    refine: Refine = "prior"
+    """How many devices' soft labels become one consensus."""
+    temperature: float = 3.0
+    """Of soft labels."""
+    reverse_passes: int = 2
+    """Passes over the proxy set per round, small teaches large."""
+    reverse_lr: float = 2e-3
+    """Adam's step size, small teaches large."""
+    forward_passes: int = 1
+    """Passes over the proxy set per round, large teaches small."""
+    forward_lr: float = 1e-3
+    """Adam's step size, large teaches small."""
+    feature_weight: float = 0.1
+    """Weight of the intermediate-layer loss in forward distillation."""
+    calibrate: bool = True
+    """Logit calibration on devices, for classes that they lack."""
+    mixtures: int = 1024
+    """Mixtures of proxy samples, with noise, added per round."""
+    ema: float = 0.0
+    """Share of the forward teacher that is kept each round: a moving average of the large model teaches."""
+    early_stop: bool = False
+    """Stop a distillation when the loss on a tenth of the proxy set no longer falls."""
+
+
+def koala(flags: Flags) -> Run:
+    stage = scene(flags.common, flags.proxy)
+    assert stage.proxy is not None
+    large = large_model(flags.large, stage)
+    smalls = assign(stage, flags.smalls, flags.training.local_batch)
+    how = How(
+        mode=flags.smalls.mode,
+        wire=flags.wire,
+        refine=flags.refine,
+        local=local(flags.training, flags.calibrate),
+        reverse=Distil(
+            passes=flags.reverse_passes,
+            batch=32,
+            lr=flags.reverse_lr,
+            temperature=flags.temperature,
+            early_stop=flags.early_stop,
+        ),
+        forward=Distil(
+            passes=flags.forward_passes,
+            lr=flags.forward_lr,
+            temperature=flags.temperature,
+            feature_weight=flags.feature_weight,
+            early_stop=flags.early_stop,
+        ),
+        ema=flags.ema,
+        mixtures=flags.mixtures,
+    )
+    method = Koala(large=large, smalls=smalls, proxy=stage.proxy, how=how)
+    return assemble(flags.common, stage, method, smalls, large)

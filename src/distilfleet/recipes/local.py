@@ -1,0 +1,28 @@
+"""The recipe `local`: each device alone, the lower bound."""
+
+from dataclasses import dataclass
+
+from ..methods.local import Alone
+from . import assemble as assembly
+from .flags import Common, CommonFlags, ProxyData, ProxyFlags, SmallFlags, Smalls, Training, TrainingFlags
+from .run import Run
+from .scene import assign, scene
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flags:
+    """Each device trains alone and exchanges nothing: the lower bound. A proxy share is set aside all the same."""
+
+    common: CommonFlags = Common()
+    smalls: SmallFlags = Smalls()
+    proxy: ProxyFlags = ProxyData()
+    training: TrainingFlags = Training()
+    calibrate: bool = False
+    """Logit calibration, for classes that a device lacks."""
+
+
+def local(flags: Flags) -> Run:
+    stage = scene(flags.common, flags.proxy)
+    smalls = assign(stage, flags.smalls, flags.training.local_batch)
+    method = Alone(smalls=smalls, local=assembly.local(flags.training, flags.calibrate))
+    return assembly.assemble(flags.common, stage, method, smalls, None)

@@ -1,0 +1,124 @@
+"""A complete experiment, and the loop that carries it out, records it and can go on where it stopped."""
+
+import platform
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from typing import Any
+
+from ..core.engine import rounds
+from ..core.errors import RecordError
+from ..core.pack import pack, unpack
+from ..core.types import Dataset, Fleet, Method, Planner, Tally
+from ..record.checkpoint import Checkpoint
+from ..record.history import SCHEMA
+from ..record.run import Run as Record
+
+MOST_MISSED = 100
+"""Missed jobs that a round's record names; the rest are counted."""
+
+
+Steps = Generator[dict[str, Any], None, None]
+"""Metrics of each round as it is finished."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """What a recipe returns: everything that training needs, built and checked."""
+
+    method: Method[Any]
+    fleet: Fleet
+    planner: Planner
+    test: Dataset
+    rounds: int
+    seed: int
+    checkpoint_every_s: float
+    about: Mapping[str, Any] = field(default_factory=dict)
+    """For the record: models, data, savings, notes."""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """For the record: the fleet."""
+
+
+def about(run: Run, recipe: str, settings: Mapping[str, Any], started: str) -> dict[str, Any]:
+    """`run.toml` of a run that is about to start."""
+    return {
+        "schema": SCHEMA,
+        "recipe": recipe,
+        "started": started,
+        "rounds": run.rounds,
+        "seed": run.seed,
+        "disclosure": run.method.disclosure,
+        **run.about,
+        "settings": dict(settings),
+        "versions": versions(),
+    }
+
+
+def versions() -> dict[str, str]:
+    packages = {name: version(name) for name in ("distilfleet", "numpy", "torch")}
+    return {**packages, "python": platform.python_version()}
+
+
+def train(run: Run, record: Record, start: Checkpoint | None, now_s: Callable[[], float]) -> Steps:
+    """Rounds from the checkpoint to the end, each recorded before its metrics are yielded; close to stop early.
+
+    Args:
+        start: None for a new run.
+        now_s: a monotonic clock, for `wall_s` and the checkpoint interval.
+    """
+    state: Any = run.method.init(run.seed)
+    first = 1
+    if start is None:
+        record.checkpoint(_checkpoint(run, state, 0, 0.0))
+        before_s = 0.0
+    else:
+        state, before_s = _restore(run, start, type(state))
+        first = start.round + 1
+    began_s = kept_s = now_s()
+    number = kept = first - 1
+    try:
+        for done in rounds(run.method, run.planner, run.fleet, state, range(first, run.rounds + 1)):
+            number, state, wall_s = done.round, done.state, before_s + now_s() - began_s
+            metrics = run.method.evaluate(state, run.fleet.kept(), run.test)
+            line = {"round": number, **metrics, **_spent(run.fleet.tally()), "wall_s": round(wall_s, 6)}
+            record.append(line)
+            if now_s() - kept_s >= run.checkpoint_every_s:
+                record.checkpoint(_checkpoint(run, state, number, wall_s))
+                kept, kept_s = number, now_s()
+            yield line
+    except GeneratorExit:
+        if number > kept:
+            record.checkpoint(_checkpoint(run, state, number, before_s + now_s() - began_s))
+        raise
+    if number > kept:
+        record.checkpoint(_checkpoint(run, state, number, before_s + now_s() - began_s))
+    record.models(run.method.models(state))
+
+
+def _checkpoint(run: Run, state: object, number: int, wall_s: float) -> Checkpoint:
+    arrays, plain = pack(state)
+    fleet = {f"fleet/{name}": array for name, array in run.fleet.snapshot().items()}
+    return Checkpoint(round=number, arrays={**arrays, **fleet}, plain={"state": plain, "wall_s": wall_s})
+
+
+def _restore(run: Run, start: Checkpoint, kind: type) -> tuple[Any, float]:
+    fleet = {name.removeprefix("fleet/"): a for name, a in start.arrays.items() if name.startswith("fleet/")}
+    try:
+        state = unpack(start.plain["state"], start.arrays, kind)
+        run.fleet.restore(fleet)
+    except (KeyError, ValueError) as fault:
+        raise RecordError(f"the checkpoint of round {start.round} is of another method or version: {fault}") from None
+    return state, float(start.plain["wall_s"])
+
+
+def _spent(tally: Tally) -> dict[str, Any]:
+    return {
+        "up_bytes": tally.devices.up_bytes,
+        "down_bytes": tally.devices.down_bytes,
+        "device_energy_j": tally.devices.energy_j,
+        "server_energy_j": tally.server.energy_j,
+        "elapsed_s": tally.elapsed_s,
+        "devices": len(tally.answered),
+        "missed": len(tally.missed),
+        "missed_jobs": [[missed.device, missed.reason] for missed in tally.missed[:MOST_MISSED]],
+    }

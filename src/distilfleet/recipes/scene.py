@@ -1,0 +1,202 @@
+"""From flags to what a run is made of: data on devices, a proxy dataset, a fleet, and a model for each device."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import inf
+
+import numpy as np
+
+from ..core.chance import stream
+from ..core.errors import ConfigError, InfeasibleError
+from ..core.types import Dataset, Device, DeviceId
+from ..core.units import pretty_bytes
+from ..cost import catalogue
+from ..data import partition, sources
+from ..data import proxy as proxies
+from ..nn import zoo
+from ..nn.profile import profile, training_memory_bytes
+from ..nn.zoo import Model
+from .flags import Common, ProxyData, Smalls
+
+LEAST_OWN = 15
+"""Below this many samples per device an IID fleet shares samples between devices."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Scene:
+    """Data and fleet of a simulated run."""
+
+    source: sources.Source
+    private: Dataset
+    """All that devices own together; a device's own part is `data(device)`."""
+    proxy: Dataset | None
+    rows: Sequence[np.ndarray] | np.ndarray
+    devices: Mapping[DeviceId, Device]
+    server: Device
+    partition: str
+    index: Mapping[DeviceId, int]
+
+    def data(self, device: DeviceId) -> Dataset:
+        return self.private.take(self.rows[self.index[device]])
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.source.train.shape
+
+    @property
+    def classes(self) -> int:
+        return len(self.source.classes)
+
+    @property
+    def kinds(self) -> Mapping[str, Device]:
+        """The first device of each kind."""
+        return {device.kind: device for device in reversed(list(self.devices.values()))}
+
+
+def scene(common: Common, proxy: ProxyData | None) -> Scene:
+    """Load, partition, and enrol. Raises ConfigError."""
+    _check(common)
+    source = sources.load(common.data, holdout=common.holdout, label=common.label, group=common.group, seed=common.seed)
+    private, groups, held_out = _hold_out(source, proxy, common.seed)
+    ids, rows, how = _partition(private, groups, common)
+    kinds = common.device_kinds
+    devices = {
+        name: catalogue.device(kinds[i % len(kinds)], name, quota_bytes=common.memory_quota_bytes)
+        for i, name in enumerate(ids)
+    }
+    return Scene(
+        source=source,
+        private=private,
+        proxy=held_out,
+        rows=rows,
+        devices=devices,
+        server=catalogue.device(common.server, "server"),
+        partition=how,
+        index={name: i for i, name in enumerate(ids)},
+    )
+
+
+def assign(scene: Scene, smalls: Smalls, batch: int) -> dict[str, Model]:
+    """A small model for each kind of device.
+
+    Homogeneous: the one that is named, or the zoo's middle one, or the largest below it that fits everywhere.
+    Heterogeneous: kinds in order of speed get models in order of work, each the largest up to its rank that fits.
+    Raises InfeasibleError naming device, model and bytes, before anything is trained.
+    """
+    named = [name for name in smalls.small if "=" not in name]
+    settled = dict(name.split("=", 1) for name in smalls.small if "=" in name)
+    unknown = [kind for kind in settled if kind not in scene.kinds]
+    if unknown:
+        raise ConfigError(f"--small {unknown[0]}=...: no such kind in this fleet; it has {', '.join(scene.kinds)}")
+    models = [zoo.model(name, scene.shape, scene.classes) for name in named or zoo.smalls_for(scene.shape)]
+    models.sort(key=lambda model: profile(model).train_flops)
+    if smalls.mode == "heterogeneous":
+        chosen = _by_speed(scene.kinds, models, batch)
+    else:
+        if len(named) > 1:
+            raise ConfigError(f"homogeneous mode takes one --small, got {', '.join(named)}; or --mode heterogeneous")
+        chosen = dict.fromkeys(scene.kinds, models[0] if named else _one_for_all(scene.kinds, models, batch))
+    chosen |= {kind: zoo.model(name, scene.shape, scene.classes) for kind, name in settled.items()}
+    for kind, device in scene.kinds.items():
+        check_fits(device, chosen[kind], batch)
+    return chosen
+
+
+def large_model(name: str | None, scene: Scene) -> Model:
+    return zoo.model(name or zoo.large_for(scene.shape), scene.shape, scene.classes)
+
+
+def check_fits(device: Device, model: Model, batch: int) -> None:
+    """Raises InfeasibleError if the device cannot train the model."""
+    need_bytes = training_memory_bytes(profile(model), batch)
+    if need_bytes > device.memory_bytes:
+        raise InfeasibleError(
+            f"{device.kind} cannot train {model.name}: it needs {pretty_bytes(need_bytes)} ({need_bytes} bytes), a job "
+            f"may use {pretty_bytes(device.memory_bytes)} there. Choose a smaller --small, raise --memory-quota-bytes, "
+            f"lower --local-batch, or leave that kind out of --device-kinds."
+        )
+
+
+def fleet_facts(scene: Scene, models: Mapping[str, Model], quota_bytes: int | None) -> dict[str, object]:
+    """`fleet.json`: who takes part, with the label histogram of each; the first two hundred in full."""
+    assert scene.private.labels is not None
+    shown = list(scene.devices.values())[:200]
+    histogram = partition.describe(scene.rows[: len(shown)], scene.private.labels, scene.classes)
+    kinds = [device.kind for device in scene.devices.values()]
+    facts: dict[str, object] = {
+        "total": len(kinds),
+        "server": scene.server.kind,
+        "kinds": {kind: kinds.count(kind) for kind in scene.kinds},
+        "shown": [
+            {
+                "id": device.id,
+                "kind": device.kind,
+                "model": models[device.kind].name if device.kind in models else "",
+                "samples": int(counts.sum()),
+                "labels": counts.tolist(),
+                "memory_bytes": device.memory_bytes,
+                "board_memory_bytes": catalogue.entry(device.kind).usable_memory_bytes,
+            }
+            for device, counts in zip(shown, histogram, strict=True)
+        ],
+    }
+    return facts if quota_bytes is None else {**facts, "quota_bytes": quota_bytes}
+
+
+def _check(common: Common) -> None:
+    for name in ("devices", "per_round", "rounds", "minimum"):
+        value = getattr(common, name)
+        if value is not None and value < 1:
+            raise ConfigError(f"--{name.replace('_', '-')} is {value}; it must be at least 1")
+    if not 0 <= common.offline_share <= 1:
+        raise ConfigError(f"--offline-share is {common.offline_share}; it must lie between 0 and 1")
+    if not common.device_kinds:
+        raise ConfigError("--device-kinds is empty; name at least one, see `distilfleet devices`")
+    if common.group is not None and (common.alpha is not None or common.devices is not None):
+        raise ConfigError("--group makes one device per owner: leave out --alpha and --devices")
+
+
+def _hold_out(
+    source: sources.Source, proxy: ProxyData | None, seed: int
+) -> tuple[Dataset, np.ndarray | None, Dataset | None]:
+    if proxy is None:
+        return source.train, source.groups, None
+    if proxy.proxy is not None:
+        return source.train, source.groups, proxies.from_path(proxy.proxy, source)
+    return proxies.hold_out(source.train, source.groups, proxy.proxy_share, stream(seed, "proxy"))
+
+
+def _partition(
+    private: Dataset, groups: np.ndarray | None, common: Common
+) -> tuple[Sequence[DeviceId], Sequence[np.ndarray] | np.ndarray, str]:
+    if groups is not None and common.alpha is None and common.devices is None:
+        names, rows = partition.by_group(groups)
+        return names, rows, f"one device per owner, {len(names)} owners"
+    assert private.labels is not None
+    count, alpha = common.devices or 20, 0.5 if common.alpha is None else common.alpha
+    rng, width = stream(common.seed, "partition"), len(str(count - 1))
+    ids = [f"device-{i:0{width}d}" for i in range(count)]
+    if alpha == inf and len(private) < LEAST_OWN * count:
+        shared = partition.overlapping(len(private), count, LEAST_OWN, rng)
+        return ids, shared, f"IID, {LEAST_OWN} samples each, shared between devices, seed {common.seed}"
+    if alpha == inf:
+        return ids, partition.iid(len(private), count, rng), f"IID, seed {common.seed}"
+    skewed = partition.dirichlet(private.labels, count, alpha, rng)
+    return ids, skewed, f"Dirichlet alpha {alpha:g}, seed {common.seed}"
+
+
+def _one_for_all(kinds: Mapping[str, Device], models: Sequence[Model], batch: int) -> Model:
+    middle = models[: len(models) // 2 + 1]
+    least = min(device.memory_bytes for device in kinds.values())
+    fitting = [model for model in middle if training_memory_bytes(profile(model), batch) <= least]
+    return fitting[-1] if fitting else models[0]
+
+
+def _by_speed(kinds: Mapping[str, Device], models: Sequence[Model], batch: int) -> dict[str, Model]:
+    slowest_first = sorted(kinds.values(), key=lambda device: device.speed_flops_per_s)
+    chosen = {}
+    for rank, device in enumerate(slowest_first):
+        up_to = models[: 1 + (rank * len(models)) // len(slowest_first)]
+        fitting = [m for m in up_to if training_memory_bytes(profile(m), batch) <= device.memory_bytes]
+        chosen[device.kind] = fitting[-1] if fitting else models[0]
+    return {kind: chosen[kind] for kind in kinds}

@@ -1,0 +1,43 @@
+"""The device catalogue as a table for people and as JSON for programs."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from ..core.units import pretty_bytes
+
+Row = Mapping[str, Any]
+
+
+def print_catalogue(rows: Sequence[Row]) -> None:
+    """One line per kind of device."""
+    table = Table("kind", "processor", box=None, padding=(0, 1), header_style="bold")
+    for name in ("trains at", "usable memory", "idle", "full load", "up", "down"):
+        table.add_column(name, justify="right")
+    table.add_column("trains")
+    for row in rows:
+        table.add_row(*_cells(row))
+    console = Console(highlight=False)
+    console.print(table)
+    console.print("Sources of all figures: distilfleet devices --json. Set your fleet with --device-kinds.")
+
+
+def catalogue_json(rows: Sequence[Row]) -> dict[str, Any]:
+    return {"schema": 1, "devices": [dict(row) for row in rows]}
+
+
+def _cells(row: Row) -> list[str]:
+    speed = row["peak_fp32_flops_per_s"] * row["train_efficiency"]
+    return [
+        row["kind"],
+        row["processor"],
+        f"{speed / 1e9:,.1f} GFLOP/s",
+        pretty_bytes(row["usable_memory_bytes"]),
+        f"{row['idle_w']:g} W",
+        f"{row['busy_w']:g} W",
+        f"{row['up_bps'] / 1e6:g} Mbit/s",
+        f"{row['down_bps'] / 1e6:g} Mbit/s",
+        "yes" if row["can_train"] else "no",
+    ]

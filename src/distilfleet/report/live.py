@@ -1,0 +1,111 @@
+"""What a terminal shows while a run goes on, and at its end. Plain lines where nobody watches."""
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from ..core.units import pretty_bytes, pretty_j, pretty_s
+from ..record.history import History
+from .table import text_table
+
+LAST = 12
+"""Rounds in the live table."""
+COLUMNS = ("round", "large", "small", "up", "down", "energy", "clock", "answered")
+
+
+def opening(about: Mapping[str, Any], facts: Mapping[str, Any], path: Path) -> None:
+    """What is about to run, and what it discloses."""
+    data, console = about["data"], Console(highlight=False, soft_wrap=True)
+    kinds = ", ".join(f"{count} {kind}" for kind, count in facts["kinds"].items())
+    console.print(f"[bold]{about['recipe']}[/] on {data['name']}: {facts['total']} devices ({kinds})")
+    proxy = f", {data['proxy']} unlabelled proxy samples" if "proxy" in data else ""
+    console.print(
+        f"  data       {data['train']} private samples, {data['partition']}; {data['test']} for testing{proxy}"
+    )
+    models = about["models"]
+    large = f"large {models['large']}; " if "large" in models else ""
+    console.print(f"  models     {large}small {', '.join(models['small']) or 'none'}")
+    console.print(f"  disclosure {about['disclosure']}")
+    for note in about.get("notes", ()):
+        console.print(f"  note       {note}")
+    console.print(f"  record     {path}")
+
+
+def show(total: int, first: int, steps: Iterable[Mapping[str, Any]], stop: Callable[[], bool]) -> None:
+    """Take the rounds as they come until they end or `stop` says so."""
+    console = Console(highlight=False, soft_wrap=True)
+    if console.is_terminal:
+        _live(console, total, first, steps, stop)
+        return
+    for metrics in steps:
+        console.print(_line(metrics, total))
+        if stop():
+            return
+
+
+def closing(history: History, page: Path) -> None:
+    """Savings, the final table, and where the page is."""
+    console = Console(highlight=False, soft_wrap=True)
+    for row in history.about.get("savings", ()):
+        console.print(
+            f"On a device, {row['small']} instead of {row['large']} saves {row['storage_saved']:.2%} of storage and "
+            f"{row['flops_saved']:.2%} of FLOPs."
+        )
+    console.print(text_table([history]), markup=False)
+    console.print("Seconds and joules are modelled from the catalogue, bytes are those of the real frames.")
+    console.print(f"Page: {page}", markup=False)
+
+
+def _live(
+    console: Console, total: int, first: int, steps: Iterable[Mapping[str, Any]], stop: Callable[[], bool]
+) -> None:
+    bar = Progress(TextColumn("round"), MofNCompleteColumn(), BarColumn(), TimeRemainingColumn(), console=console)
+    task = bar.add_task("rounds", total=total, completed=first - 1)
+    seen: list[Mapping[str, Any]] = []
+    with Live(Group(_table(seen), bar), console=console, refresh_per_second=8) as live:
+        for metrics in steps:
+            seen = [*seen[1 - LAST :], metrics]
+            bar.update(task, completed=metrics["round"])
+            live.update(Group(_table(seen), bar))
+            if stop():
+                return
+
+
+def _table(rounds: Iterable[Mapping[str, Any]]) -> Table:
+    table = Table(*COLUMNS, box=None, padding=(0, 1), header_style="dim")
+    for column in table.columns:
+        column.justify = "right"
+    for metrics in rounds:
+        table.add_row(*_cells(metrics))
+    return table
+
+
+def _cells(metrics: Mapping[str, Any]) -> list[str]:
+    energy_j = metrics["device_energy_j"] + metrics["server_energy_j"]
+    return [
+        str(metrics["round"]),
+        _quality(metrics, "large"),
+        _quality(metrics, "small"),
+        pretty_bytes(metrics["up_bytes"]),
+        pretty_bytes(metrics["down_bytes"]),
+        pretty_j(energy_j),
+        pretty_s(metrics["elapsed_s"]),
+        f"{metrics['devices']}/{metrics['devices'] + metrics['missed']}",
+    ]
+
+
+def _quality(metrics: Mapping[str, Any], who: str) -> str:
+    if f"{who}_accuracy" in metrics:
+        return f"{metrics[f'{who}_accuracy']:.2%}"
+    return f"{metrics[f'{who}_loss']:.3f} nats" if f"{who}_loss" in metrics else "-"
+
+
+def _line(metrics: Mapping[str, Any], total: int) -> str:
+    number, *cells = _cells(metrics)
+    told = " ".join(f"{name} {cell}" for name, cell in zip(COLUMNS[1:], cells, strict=True) if cell != "-")
+    return f"round {number}/{total} {told}"
