@@ -72,8 +72,8 @@ def _about(recipe: str, asked: int, devices: int, seed: int, classes: int, word:
                 "flops_saved": 0.98,
                 "small_parameters": 6000,
                 "large_parameters": 200_000,
-                "small_flops": 1e6,
-                "large_flops": 5e7,
+                "small_forward_flops": 1e6,
+                "large_forward_flops": 5e7,
             }
         ],
     }

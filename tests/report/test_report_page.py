@@ -106,6 +106,8 @@ def test_says_the_figures(tmp_path):
         "counterfactual: memory",
         "Weights and sample counts.",
         "97.0 %",
+        "1 MFLOP",
+        "Read this first",
         "--small conv-xs conv-s",
     ):
         assert words in walker.words, words
@@ -198,3 +200,10 @@ def test_the_command_repeats_the_run():
     assert words[:5] == ["distilfleet", "run", "koala", "--devices", "5"]
     assert words[5:13] == ["--small", "conv-xs", "conv-s", "--label", "", "--alpha", "0.5", "--no-lora"]
     assert words[13:] == ["--wire-kind", "two words; $x", "--rounds", "10", "--seed", "7", "--threads", "2"]
+
+
+def test_a_harmless_note_stays_quiet(tmp_path):
+    run = history(about={**history().about, "notes": ["no test part: 20 % held out"]})
+    _, walker = page(tmp_path, run)
+    assert "Note no test part" in walker.words
+    assert "Read this first" not in walker.words

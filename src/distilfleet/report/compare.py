@@ -42,7 +42,7 @@ def _cautions(runs: Sequence[History]) -> Html | None:
 def _notes(runs: Sequence[History]) -> Html | None:
     labels = figures.names(runs)
     found = [f"{labels[i]}: {note}" for i, run in enumerate(runs) for note in figures.listed(run.about, "notes")]
-    return headline.callout("Read this first", found) if found else None
+    return headline.noted(found)
 
 
 def _charts(name: str, charts: Sequence[Html], lead: str | None = None) -> Html | None:

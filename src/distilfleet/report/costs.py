@@ -33,9 +33,7 @@ _SHOWN = frozenset(
 """Fields that have a place of their own on the page."""
 _MOST_EXTRAS = 12
 _TITLES = {"proxy_kl_nats": "Distance of the large model from its teachers"}
-_SUBS = {
-    "proxy_kl_nats": "KL divergence on the proxy data, nats; falls as the large model learns what the small ones know."
-}
+_SUBS = {"proxy_kl_nats": "KL divergence on the proxy data, nats, from the consensus that the large model learns."}
 _TONE = 8
 """First of the two shades that stacked bars have."""
 

@@ -25,6 +25,7 @@ _CLASSES = (
     ("sample counts", "The server learns how much data a device has, and nothing of what is in it."),
 )
 _NOT_REPEATED = frozenset({"out", "resume"})
+_LINE = 100
 _UNSET: tuple[Any, ...] = (None, [], ())
 
 
@@ -34,7 +35,9 @@ def disclosure_section(run: History) -> Html | None:
     if not said:
         return None
     name, _, rest = said.partition(":")
-    meaning = next((words for start, words in _CLASSES if said.startswith(start)), None)
+    meaning = next((words for start, words in _CLASSES if said.startswith(start)), "")
+    if "label counts" in said:
+        meaning += " The label counts tell how often each class occurs on each device."
     return tag(
         "section",
         tag("h2", "What the server learns"),
@@ -61,7 +64,7 @@ def savings_section(run: History) -> Html | None:
     rows = figures.tables(run.about, "savings")
     if not rows or figures.runs_large(run):
         return None
-    heads = ("Small model", "Parameters", "FLOPs, one sample", "Storage saved", "FLOPs saved")
+    heads = ("Small model", "Parameters", "FLOPs, one sample forward", "Storage saved", "FLOPs saved")
     cells = [*(_saving(row, "small") for row in rows), _saving(_large(rows[0]), "large")]
     lead = "A small model on the device, against the large model in its place."
     return tag(
@@ -76,7 +79,7 @@ def _large(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _saving(row: Mapping[str, Any], size: str) -> list[str]:
-    flops = figures.number(row, f"{size}_flops")
+    flops = figures.number(row, f"{size}_forward_flops")
     return [
         str(row.get(size, "–")),
         figures.pretty("", figures.number(row, f"{size}_parameters")),
@@ -161,7 +164,18 @@ def command(run: History) -> str:
     settings |= {name: run.about[name] for name in ("rounds", "seed", "threads") if name in run.about}
     kept = {name: value for name, value in settings.items() if name not in _NOT_REPEATED and value not in _UNSET}
     flags = [_flag(name, value) for name, value in kept.items()]
-    return " \\\n  ".join([shlex.join(["distilfleet", "run", figures.recipe(run)]), *flags])
+    return " \\\n  ".join(_filled([shlex.join(["distilfleet", "run", figures.recipe(run)]), *flags]))
+
+
+def _filled(pieces: Sequence[str]) -> list[str]:
+    """Lines of several flags each, none of them broken."""
+    lines = [pieces[0]]
+    for piece in pieces[1:]:
+        if len(lines) > 1 and len(lines[-1]) + len(piece) < _LINE:
+            lines[-1] += f" {piece}"
+        else:
+            lines.append(piece)
+    return lines
 
 
 def _flag(name: str, value: Any) -> str:

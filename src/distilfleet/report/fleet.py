@@ -40,7 +40,7 @@ def _summary(run: History, total: int) -> str:
     words = f"{total:,} device{'' if total == 1 else 's'}" + (f" and the server {server}." if server else ".")
     if quota is not None:
         words += (
-            f" A memory quota of {pretty_bytes(quota)} was set for every job: it decides which model a device gets. "
+            f" A memory quota of {pretty_bytes(quota)} was set for every job: no device gets a model that needs more. "
             "It is a limit of this run, not of the boards."
         )
     return words

@@ -1,6 +1,6 @@
 """The top of a page: how far the run came, what to be careful about, and the figures that most people came for."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ..core.units import pretty_bytes, pretty_j, pretty_s
@@ -8,6 +8,8 @@ from ..record.history import History
 from . import figures
 from .html import Html, join, tag
 from .missed import missed_jobs
+
+_COUNTERFACTUAL = "counterfactual"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,12 +33,21 @@ def standing(run: History) -> tuple[str, str]:
 
 def notes(run: History) -> Html | None:
     """What the run itself wants to be known, where nobody can miss it."""
-    found = figures.listed(run.about, "notes")
-    return callout("Read this first", [str(note) for note in found]) if found else None
+    return noted([str(note) for note in figures.listed(run.about, "notes")])
 
 
-def callout(name: str, lines: list[str]) -> Html:
-    return tag("aside", tag("strong", name), *(tag("p", line) for line in lines), class_="callout", aria_label=name)
+def noted(lines: Sequence[str]) -> Html | None:
+    """Notes of one run or several. Those on a counterfactual, which no real fleet could do, stand out."""
+    grave = [line for line in lines if _COUNTERFACTUAL in line.lower()]
+    rest = [line for line in lines if line not in grave]
+    return join(
+        callout("Read this first", grave) if grave else None,
+        callout("Note" if len(rest) == 1 else "Notes", rest, "callout quiet") if rest else None,
+    )
+
+
+def callout(name: str, lines: Sequence[str], style: str = "callout") -> Html:
+    return tag("aside", tag("strong", name), *(tag("p", line) for line in lines), class_=style, aria_label=name)
 
 
 def headline(run: History) -> Html:
