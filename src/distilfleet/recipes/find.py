@@ -9,6 +9,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, get_type_hints
 
+import torch
+
 from ..core.errors import ConfigError, RecordError
 from ..record.checkpoint import Checkpoint
 from ..record.run import Run as Record
