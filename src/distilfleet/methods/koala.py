@@ -159,7 +159,8 @@ class Koala:
             metrics["proxy_kl_nats"] = state.proxy_kl_nats
         if self.how.wire == "soft-labels":
             return {**metrics, **pupils_accuracy(kept, self._by_name, test)}
-        scores = [judge(model, state.small[name], test) for name, model in self._by_name.items()]
+        by_name = {name: judge(model, state.small[name], test) for name, model in self._by_name.items()}
+        scores = [by_name[model.name] for model in self.smalls.values()]
         return {**metrics, "small_accuracy": float(np.mean(scores))}
 
     def models(self, state: State) -> Mapping[str, Arrays]:

@@ -18,6 +18,7 @@ from itertools import pairwise
 from math import prod
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import torch
 from torch import nn
@@ -250,15 +251,25 @@ def _series(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _stages(shape: tuple[int, ...], classes: int, widths: tuple[int, ...], stage: Stage) -> nn.Sequential:
-    """A stem, a stage that halves the size for each further width, and a head on the mean over positions."""
+    """A stem, a stage that halves the size for each further width, and a head on the means over positions."""
     dims = len(shape) - 1
-    stem = _normalised if stage is _normalised else _plain
-    parts: dict[str, nn.Module] = {"stem": stem(dims, shape[0], widths[0], _stem_stride(shape))}
+    parts: dict[str, nn.Module] = {"stem": _stem(shape, widths[0], nn.BatchNorm2d if stage is _normalised else _norm)}
     for number, (inputs, outputs) in enumerate(pairwise(widths), 1):
         parts[f"stage{number}"] = stage(dims, inputs, outputs, 2)
-    pool = nn.AdaptiveAvgPool1d(1) if dims == 1 else nn.AdaptiveAvgPool2d(1)
-    parts["head"] = nn.Sequential(pool, nn.Flatten(), nn.Linear(widths[-1], classes))
-    return nn.Sequential(OrderedDict(parts))
+    parts["head"] = _head(dims, widths[-1], classes)
+    return _initialised(nn.Sequential(OrderedDict(parts)))
+
+
+def _stem(shape: tuple[int, ...], width: int, norm: Callable[[int], nn.Module]) -> nn.Module:
+    """The first stage, which shrinks large samples.
+
+    A series is not normalised here: that would take away the amplitude, and with it gravity in an accelerometer's data.
+    """
+    stride = _stem_stride(shape)
+    if len(shape) == 2:
+        return nn.Sequential(_conv(1, shape[0], width, stride, kernel=9, bias=True), nn.ReLU())
+    pool = [nn.MaxPool2d(2)] if stride > 1 else []
+    return nn.Sequential(_conv(2, shape[0], width, max(1, stride // 2)), *pool, norm(width), nn.ReLU())
 
 
 def _stem_stride(shape: tuple[int, ...]) -> int:
@@ -268,11 +279,30 @@ def _stem_stride(shape: tuple[int, ...]) -> int:
     return 1 if size <= few else 2 if size <= many else 4
 
 
-def _conv(dims: int, inputs: int, outputs: int, stride: int, *, groups: int = 1, kernel: int = 0) -> nn.Module:
-    """Convolution that keeps the size at stride 1; no bias, as a normalisation follows."""
+def _head(dims: int, width: int, classes: int) -> nn.Module:
+    """Logits from the mean over a series, or over each quarter of an image: small nets need to know where."""
+    pool = nn.AdaptiveAvgPool1d(1) if dims == 1 else nn.AdaptiveAvgPool2d(2)
+    positions = 1 if dims == 1 else 4
+    return nn.Sequential(pool, nn.Flatten(), nn.Linear(width * positions, classes))
+
+
+def _conv(
+    dims: int, inputs: int, outputs: int, stride: int, *, kernel: int = 0, **options: Any
+) -> nn.Conv1d | nn.Conv2d:
+    """Convolution that keeps the size at stride 1; without bias unless asked, as a normalisation follows."""
     make = nn.Conv1d if dims == 1 else nn.Conv2d
     width = kernel or (5 if dims == 1 else 3)
-    return make(inputs, outputs, width, stride, width // 2, groups=groups, bias=False)
+    return make(inputs, outputs, width, stride, width // 2, **{"bias": False, **options})
+
+
+def _initialised(net: nn.Sequential) -> nn.Sequential:
+    """Convolutions as in He et al. 2015 (arXiv 1502.01852), so that what is not normalised keeps its size."""
+    for layer in net.modules():
+        if isinstance(layer, nn.Conv1d | nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+    return net
 
 
 def _norm(channels: int) -> nn.Module:
@@ -284,8 +314,7 @@ def _plain(dims: int, inputs: int, outputs: int, stride: int) -> nn.Module:
 
 
 def _normalised(dims: int, inputs: int, outputs: int, stride: int) -> nn.Module:
-    norm = nn.BatchNorm1d(outputs) if dims == 1 else nn.BatchNorm2d(outputs)
-    return nn.Sequential(_conv(dims, inputs, outputs, stride), norm, nn.ReLU())
+    return nn.Sequential(_conv(dims, inputs, outputs, stride), nn.BatchNorm2d(outputs), nn.ReLU())
 
 
 def _separable(dims: int, inputs: int, outputs: int, stride: int) -> nn.Module:
@@ -294,8 +323,9 @@ def _separable(dims: int, inputs: int, outputs: int, stride: int) -> nn.Module:
 
 
 def _residual(dims: int, inputs: int, outputs: int, stride: int) -> nn.Module:
+    """Two normalised convolutions beside one that is not, so that amplitudes survive."""
     body = nn.Sequential(_plain(dims, inputs, outputs, stride), _conv(dims, outputs, outputs, 1), _norm(outputs))
-    shortcut = nn.Sequential(_conv(dims, inputs, outputs, stride, kernel=1), _norm(outputs))
+    shortcut = _conv(dims, inputs, outputs, stride, kernel=1, bias=True)
     return nn.Sequential(classics.Residual(body, shortcut), nn.ReLU())
 
 
