@@ -1,0 +1,99 @@
+"""Every module in `methods`, and KOALA in all its modes, keeps the contract in `contract.py`."""
+
+import importlib
+import inspect
+import pkgutil
+from dataclasses import replace
+
+import contract
+import numpy as np
+import pytest
+import torch
+from contract import Case
+
+from distilfleet import methods
+from distilfleet.core.types import Dataset
+from distilfleet.methods import koala
+from distilfleet.nn import zoo
+from distilfleet.nn.distil import Distil
+from distilfleet.nn.refine import CHOICES
+from distilfleet.nn.train import Local
+
+FOUND = [module.name for module in pkgutil.iter_modules(methods.__path__)]
+CHECKS = {name: check for name, check in inspect.getmembers(contract) if name.startswith("check_")}
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    torch.set_num_threads(1)
+
+
+def tiny(name):
+    return Case(make=importlib.import_module(f"distilfleet.methods.{name}").tiny)
+
+
+def koala_of(mode, wire, refine="mean", names=("mlp-xs", "mlp-s"), shape=(8,), **how):
+    """A small KOALA; in homogeneous mode all devices have the first model."""
+
+    def make():
+        rng = np.random.default_rng(0)
+        proxy = Dataset(rng.normal(size=(12, *shape)).astype(np.float32))
+        own = names if mode == "heterogeneous" else names[:1] * 2
+        smalls = {kind: zoo.model(name, shape, 3) for kind, name in zip(("rpi-4b", "rpi-5"), own, strict=True)}
+        settings = koala.How(
+            mode=mode,
+            wire=wire,
+            refine=refine,
+            mixtures=8,
+            local=Local(passes=2, batch=8, calibrate=True),
+            reverse=Distil(passes=1, batch=8),
+            forward=Distil(passes=1, batch=8, feature_weight=0.1),
+        )
+        large = zoo.model("mlp-l" if len(shape) == 1 else "conv-s", shape, 3)
+        return koala.Koala(large=large, smalls=smalls, proxy=proxy, how=replace(settings, **how))
+
+    return Case(make=make, shape=shape)
+
+
+PIXELS = (1, 8, 8)
+KOALAS = {
+    **{
+        f"{mode}, {wire}": koala_of(mode, wire, "prior")
+        for mode in ("homogeneous", "heterogeneous")
+        for wire in ("weights", "soft-labels")
+    },
+    "moving average": koala_of("homogeneous", "weights", ema=0.5),
+    "moving average, soft-labels": koala_of("heterogeneous", "soft-labels", ema=0.5),
+    "early stop": koala_of("homogeneous", "weights", reverse=Distil(passes=3, batch=8, early_stop=True)),
+    "batch normalisation": koala_of("homogeneous", "weights", names=("conv-bn", "conv-bn"), shape=PIXELS),
+    "images": koala_of("heterogeneous", "weights", names=("conv-bn", "conv-xs"), shape=PIXELS),
+}
+
+
+def held_to(check, case, folder):
+    check(case, folder) if "folder" in inspect.signature(check).parameters else check(case)
+
+
+def test_there_are_methods_and_checks():
+    assert {"koala", "fedavg", "fedmd", "feddf", "local", "central"} <= set(FOUND)
+    assert len(CHECKS) >= 10
+
+
+@pytest.mark.parametrize("check", CHECKS.values(), ids=CHECKS)
+@pytest.mark.parametrize("name", FOUND)
+def test_every_method_keeps_the_contract(name, check, tmp_path):
+    held_to(check, tiny(name), tmp_path)
+
+
+@pytest.mark.parametrize("check", CHECKS.values(), ids=CHECKS)
+@pytest.mark.parametrize("case", KOALAS.values(), ids=KOALAS)
+def test_koala_keeps_the_contract_in_every_mode(case, check, tmp_path):
+    held_to(check, case, tmp_path)
+
+
+@pytest.mark.parametrize("wire", ["weights", "soft-labels"])
+@pytest.mark.parametrize("choice", CHOICES)
+def test_koala_keeps_the_contract_with_every_way_to_refine(choice, wire, tmp_path):
+    case = koala_of("heterogeneous", wire, choice)
+    for check in ("check_metrics", "check_cohort", "check_frames", "check_resume"):
+        held_to(CHECKS[check], case, tmp_path)
