@@ -5,12 +5,12 @@ import inspect
 import pkgutil
 from dataclasses import replace
 
-import contract
 import numpy as np
 import pytest
 import torch
-from contract import Case
 
+import contract
+from contract import Case
 from distilfleet import methods
 from distilfleet.core.types import Dataset
 from distilfleet.methods import koala

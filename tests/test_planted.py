@@ -3,12 +3,12 @@
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import contract
 import numpy as np
 import pytest
 import torch
-from contract import Case
 
+import contract
+from contract import Case
 from distilfleet.core.types import Missed, Reply
 from distilfleet.methods import fedavg, fedmd, local
 from distilfleet.methods.fedavg import FedAvg
