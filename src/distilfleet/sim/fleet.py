@@ -96,6 +96,7 @@ class SimFleet:
         self._waves += 1
         called = _Called.of(wave, self)
         results, until_s = _settle(called, wave, self._clock.now_s, self._run)
+        self._forget(wave.jobs)
         self._account(called, results, until_s)
         self._tickets[self._waves] = _Ticket(results, until_s)
         return self._waves
@@ -126,22 +127,26 @@ class SimFleet:
         return tally
 
     def kept(self) -> Mapping[DeviceId, Arrays]:
-        snapshots = ((device, worker.snapshot()) for device, worker in self._workers.items())
+        """In the order of the roster, so that a restored fleet's means have the same bits."""
+        called = sorted(self._workers, key=self._facts.index.__getitem__)
+        snapshots = ((device, self._workers[device].snapshot()) for device in called)
         return {device: kept for device, kept in snapshots if kept}
 
     def snapshot(self) -> Arrays:
         state = {"free": self._clock.free_3N, "now": np.float64(self._clock.now_s), "waves": np.int64(self._waves)}
-        workers = {f"worker/{device}/{name}": a for device, kept in self.kept().items() for name, a in kept.items()}
+        number = self._facts.index
+        workers = {f"worker/{number[d]}/{name}": a for d, kept in self.kept().items() for name, a in kept.items()}
         return {**{name: np.asarray(value) for name, value in state.items()}, **workers}
 
     def restore(self, kept: Arrays) -> None:
         self._clock = Clock(np.array(kept["free"]), float(kept["now"]))
         self._waves = int(kept["waves"])
+        ids = tuple(self._devices)
         by_device: dict[DeviceId, dict[str, np.ndarray]] = {}
         for name, array in kept.items():
             if name.startswith("worker/"):
-                device, _, rest = name.removeprefix("worker/").partition("/")
-                by_device.setdefault(device, {})[rest] = array
+                number, _, rest = name.removeprefix("worker/").partition("/")
+                by_device.setdefault(ids[int(number)], {})[rest] = array
         self._workers = {}
         for device, arrays in by_device.items():
             self._worker(device).restore(arrays)
@@ -161,7 +166,6 @@ class SimFleet:
             outputs = self._cohort(workers, jobs)
         else:
             outputs = [worker.handle(job) for worker, job in zip(workers, jobs, strict=True)]
-        self._forget(jobs)
         return [_over_the_wire(job, arrays) for job, arrays in zip(jobs, outputs, strict=True)]
 
     def _forget(self, jobs: Sequence[Job]) -> None:
