@@ -171,8 +171,7 @@ def conv_l(shape: tuple[int, ...], classes: int) -> nn.Module:
 
 
 def conv_xl(shape: tuple[int, ...], classes: int) -> nn.Module:
-    """Residual stages (ResNet, arXiv 1512.03385) of two convolutions."""
-    return _stages(_image(shape), classes, (32, 64, 128), _residual)
+    return _stages(_image(shape), classes, (48, 96, 192), _plain)
 
 
 def conv_bn(shape: tuple[int, ...], classes: int) -> nn.Module:
@@ -256,7 +255,7 @@ def _stages(shape: tuple[int, ...], classes: int, widths: tuple[int, ...], stage
     parts: dict[str, nn.Module] = {"stem": _stem(shape, widths[0], nn.BatchNorm2d if stage is _normalised else _norm)}
     for number, (inputs, outputs) in enumerate(pairwise(widths), 1):
         parts[f"stage{number}"] = stage(dims, inputs, outputs, 2)
-    parts["head"] = _head(dims, widths[-1], classes)
+    parts["head"] = _head(dims, widths[-1], classes, 2 if max(shape[1:]) < 16 else 3)
     return _initialised(nn.Sequential(OrderedDict(parts)))
 
 
@@ -279,10 +278,10 @@ def _stem_stride(shape: tuple[int, ...]) -> int:
     return 1 if size <= few else 2 if size <= many else 4
 
 
-def _head(dims: int, width: int, classes: int) -> nn.Module:
+def _head(dims: int, width: int, classes: int, side: int) -> nn.Module:
     """Logits from the mean over a series, or over each quarter of an image: small nets need to know where."""
-    pool = nn.AdaptiveAvgPool1d(1) if dims == 1 else nn.AdaptiveAvgPool2d(2)
-    positions = 1 if dims == 1 else 4
+    pool = nn.AdaptiveAvgPool1d(1) if dims == 1 else nn.AdaptiveAvgPool2d(side)
+    positions = 1 if dims == 1 else side * side
     return nn.Sequential(pool, nn.Flatten(), nn.Linear(width * positions, classes))
 
 
@@ -310,6 +309,13 @@ def _norm(channels: int) -> nn.Module:
 
 
 def _plain(dims: int, inputs: int, outputs: int, stride: int) -> nn.Module:
+    """Images are convolved in full and pooled after, which is worth a point or two of accuracy over a stride."""
+    if dims == 1 or stride == 1:
+        return _strided(dims, inputs, outputs, stride)
+    return nn.Sequential(_conv(dims, inputs, outputs, 1), _norm(outputs), nn.ReLU(), nn.MaxPool2d(stride))
+
+
+def _strided(dims: int, inputs: int, outputs: int, stride: int) -> nn.Module:
     return nn.Sequential(_conv(dims, inputs, outputs, stride), _norm(outputs), nn.ReLU())
 
 
@@ -324,7 +330,7 @@ def _separable(dims: int, inputs: int, outputs: int, stride: int) -> nn.Module:
 
 def _residual(dims: int, inputs: int, outputs: int, stride: int) -> nn.Module:
     """Two normalised convolutions beside one that is not, so that amplitudes survive."""
-    body = nn.Sequential(_plain(dims, inputs, outputs, stride), _conv(dims, outputs, outputs, 1), _norm(outputs))
+    body = nn.Sequential(_strided(dims, inputs, outputs, stride), _conv(dims, outputs, outputs, 1), _norm(outputs))
     shortcut = _conv(dims, inputs, outputs, stride, kernel=1, bias=True)
     return nn.Sequential(classics.Residual(body, shortcut), nn.ReLU())
 
