@@ -11,7 +11,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -144,12 +144,11 @@ def _train(run: Any, record: Any, start: Any) -> int:
 
     stop: list[signal.Signals] = []
     first = 1 if start is None else start.round + 1
-    with _asked_to_stop(stop):
+    with closing(record), _asked_to_stop(stop):
         steps = train(run, record, start, time.monotonic)
         show(run.rounds, first, steps, lambda: bool(stop))
         steps.close()
     finished = _pages(record.path)
-    record.close()
     if stop and not finished:
         print(f"Stopped after a finished round. Go on with: distilfleet run --resume {record.path}")
         return INTERRUPTED[stop[0]]

@@ -4,6 +4,7 @@ import importlib
 import importlib.util
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, is_dataclass
 from pathlib import Path
 from types import ModuleType
@@ -13,6 +14,7 @@ import torch
 
 from ..core.errors import ConfigError, RecordError
 from ..record.checkpoint import Checkpoint
+from ..record.history import read_about
 from ..record.run import Run as Record
 from ..record.run import reopen, rewrite_about
 from .flags import common, unflatten
@@ -58,17 +60,19 @@ def again(path: Path, rounds: int | None) -> tuple[Run, Record, Checkpoint] | No
 
     Raises RecordError if the directory is damaged, in use, or of another version.
     """
+    _check_versions(path, read_about(path))
     record, about, checkpoint = reopen(path)
-    _check_versions(path, about)
-    wanted = max(about["rounds"], rounds or 0)
-    if checkpoint.round >= wanted:
-        record.close()
-        return None
-    found = recipe(about["recipe"])
-    flags = unflatten(found.flags, {**about["settings"], "rounds": wanted})
-    if wanted != about["rounds"]:
-        rewrite_about(record, {**about, "rounds": wanted})
-    return found.build(flags), record, checkpoint
+    with ExitStack() as opened:
+        opened.callback(record.close)
+        wanted = max(about["rounds"], rounds or 0)
+        if checkpoint.round >= wanted:
+            return None
+        found = recipe(about["recipe"])
+        run = found.build(unflatten(found.flags, {**about["settings"], "rounds": wanted}))
+        if wanted != about["rounds"]:
+            rewrite_about(record, {**about, "rounds": wanted})
+        opened.pop_all()
+    return run, record, checkpoint
 
 
 def _check_versions(path: Path, about: Mapping[str, Any]) -> None:

@@ -62,6 +62,8 @@ def versions() -> dict[str, str]:
 def train(run: Run, record: Record, start: Checkpoint | None, now_s: Callable[[], float]) -> Steps:
     """Rounds from the checkpoint to the end, each recorded before its metrics are yielded; close to stop early.
 
+    The models are written before the last checkpoint, so that a run with all its checkpoints has them.
+
     Args:
         start: None for a new run.
         now_s: a monotonic clock, for `wall_s` and the checkpoint interval.
@@ -82,7 +84,9 @@ def train(run: Run, record: Record, start: Checkpoint | None, now_s: Callable[[]
             metrics = run.method.evaluate(state, run.fleet.kept(), run.test)
             line = {"round": number, **metrics, **_spent(run.fleet.tally()), "wall_s": round(wall_s, 6)}
             record.append(line)
-            if now_s() - kept_s >= run.checkpoint_every_s:
+            if number == run.rounds:
+                record.models(run.method.models(state))
+            if number == run.rounds or now_s() - kept_s >= run.checkpoint_every_s:
                 record.checkpoint(_checkpoint(run, state, number, wall_s))
                 kept, kept_s = number, now_s()
             yield line
@@ -90,9 +94,6 @@ def train(run: Run, record: Record, start: Checkpoint | None, now_s: Callable[[]
         if number > kept:
             record.checkpoint(_checkpoint(run, state, number, before_s + now_s() - began_s))
         raise
-    if number > kept:
-        record.checkpoint(_checkpoint(run, state, number, before_s + now_s() - began_s))
-    record.models(run.method.models(state))
 
 
 def _checkpoint(run: Run, state: object, number: int, wall_s: float) -> Checkpoint:
@@ -104,7 +105,7 @@ def _checkpoint(run: Run, state: object, number: int, wall_s: float) -> Checkpoi
 def _restore(run: Run, start: Checkpoint, kind: type) -> tuple[Any, float]:
     fleet = {name.removeprefix("fleet/"): a for name, a in start.arrays.items() if name.startswith("fleet/")}
     try:
-        state = unpack(start.plain["state"], start.arrays, kind)
+        state: Any = unpack(start.plain["state"], start.arrays, kind)
         run.fleet.restore(fleet)
     except (KeyError, ValueError) as fault:
         raise RecordError(f"the checkpoint of round {start.round} is of another method or version: {fault}") from None

@@ -9,6 +9,7 @@ import fcntl
 import json
 import os
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -69,10 +70,13 @@ def create(path: Path, about: Mapping[str, Any], fleet: Mapping[str, Any]) -> Ru
         path.mkdir(parents=True, exist_ok=True)
     except OSError as fault:
         raise RecordError(f"{path} cannot be made: {fault}. Name another --out.") from None
-    lock = _lock(path)
-    write_atomically(path / "fleet.json", json.dumps(fleet).encode())
-    write_atomically(path / "run.toml", tomli_w.dumps(about).encode())
-    return Run(path=path, lock=lock, metrics=(path / "metrics.jsonl").open("ab"))
+    with ExitStack() as opened:
+        lock = opened.enter_context(_lock(path))
+        write_atomically(path / "fleet.json", json.dumps(fleet).encode())
+        write_atomically(path / "run.toml", tomli_w.dumps(about).encode())
+        metrics = opened.enter_context((path / "metrics.jsonl").open("ab"))
+        opened.pop_all()
+    return Run(path=path, lock=lock, metrics=metrics)
 
 
 def reopen(path: Path) -> tuple[Run, Mapping[str, Any], Checkpoint]:
@@ -81,10 +85,12 @@ def reopen(path: Path) -> tuple[Run, Mapping[str, Any], Checkpoint]:
     Raises RecordError if the directory is no run, damaged, or being written by another process.
     """
     about = read_about(path)
-    lock = _lock(path)
-    checkpoint = read_checkpoint(path / "checkpoints")
-    metrics = (path / "metrics.jsonl").open("r+b")
-    _cut(metrics, checkpoint.round)
+    with ExitStack() as opened:
+        lock = opened.enter_context(_lock(path))
+        checkpoint = read_checkpoint(path / "checkpoints")
+        metrics = opened.enter_context((path / "metrics.jsonl").open("r+b"))
+        _cut(metrics, checkpoint.round)
+        opened.pop_all()
     return Run(path=path, lock=lock, metrics=metrics), about, checkpoint
 
 
