@@ -1,0 +1,160 @@
+"""What the documentation claims: its code runs, its links lead somewhere, its flags exist."""
+
+import importlib
+import importlib.util
+import inspect
+import pkgutil
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import contract
+from distilfleet import methods
+from distilfleet.recipes.find import SHIPPED, recipe
+from distilfleet.recipes.flags import flatten
+from distilfleet.record.history import read
+from test_house import banned, without_unit
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
+CHECKS = {name: check for name, check in inspect.getmembers(contract) if name.startswith("check_")}
+FENCE = re.compile(r"^```(?P<kind>\w*)\n(?P<code>.*?)^```$", re.M | re.S)
+LINK = re.compile(r"\]\((?!https?:|#|mailto:)(?P<target>[^)#\s]+)")
+RUN = re.compile(r"distilfleet run (?P<words>.+)")
+
+
+def block(name):
+    """The code block that a `<!-- test: name -->` marks in CONTRIBUTING.md."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    found = FENCE.search(text.split(f"<!-- test: {name} -->")[1])
+    assert found
+    return found["code"]
+
+
+def imported(path):
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+# --- the method and the recipe of CONTRIBUTING.md ---------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def method(tmp_path_factory):
+    path = tmp_path_factory.mktemp("method") / "documented_vote.py"
+    path.write_text(block("method"), encoding="utf-8")
+    yield imported(path)
+    del sys.modules[path.stem]
+
+
+@pytest.mark.parametrize("check", CHECKS.values(), ids=CHECKS)
+def test_the_documented_method_keeps_the_contract(method, check, tmp_path):
+    case = contract.Case(make=method.tiny)
+    check(case, tmp_path) if "folder" in inspect.signature(check).parameters else check(case)
+
+
+def test_the_documented_method_keeps_the_house_rules(tmp_path):
+    assert without_unit(block("method")) == []
+    assert banned(block("method")) == []
+    path = tmp_path / "vote.py"
+    for name in ("method", "recipe"):
+        path.write_text(block(name), encoding="utf-8")
+        ignored = "F821" if name == "recipe" else "E999"
+        rules = ["--config", str(ROOT / "pyproject.toml"), "--ignore", ignored, "--no-cache"]
+        done = subprocess.run([sys.executable, "-m", "ruff", "check", *rules, path], capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout
+
+
+def test_the_documented_recipe_trains_from_the_command_line(tmp_path):
+    (tmp_path / "vote.py").write_text(block("method") + "\n\n" + block("recipe"), encoding="utf-8")
+    words = ["run", "vote.py:vote", "--rounds", "2", "--local-passes", "1", "--small", "conv-xs", "--out", "runs/vote"]
+    command = [sys.executable, "-W", "error", "-m", "distilfleet.cli", *words]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    run = read(tmp_path / "runs" / "vote")
+    assert len(run.rounds) == 2
+    assert 16 * run.rounds[-1]["up_bytes"] < run.rounds[-1]["down_bytes"]
+    assert (tmp_path / "runs" / "vote" / "report.html").is_file()
+
+
+# --- every page -------------------------------------------------------------------------------------------------
+
+
+def broken_links(page, root=ROOT):
+    text = FENCE.sub("", page.read_text(encoding="utf-8"))
+    targets = [match["target"] for match in LINK.finditer(text)]
+    return [target for target in targets if not (page.parent / target).exists()]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page):
+    assert broken_links(page) == []
+
+
+def test_a_planted_broken_link_is_found(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("[a](page.md) [b](https://example.com) [c](#here) [d](gone.md#there)\n", encoding="utf-8")
+    assert broken_links(page) == ["gone.md"]
+
+
+def documented_runs():
+    for page in PAGES:
+        for fence in FENCE.finditer(page.read_text(encoding="utf-8")):
+            if fence["kind"] == "sh":
+                joined = fence["code"].replace("\\\n", " ")
+                yield from (match["words"].split("  #")[0] for match in RUN.finditer(joined))
+
+
+def unknown_flags(words):
+    """Flags of a documented command that its recipe does not have."""
+    first, *rest = shlex.split(words)
+    given = {word.partition("=")[0] for word in [first, *rest] if word.startswith("--")}
+    if first.startswith("--resume"):
+        return given - {"--resume", "--rounds"}
+    if first not in SHIPPED:
+        return set()
+    known = {*_names(recipe(first).flags), "help", "out"}
+    flags = {f"--{name.replace('_', '-')}" for name in known}
+    return {flag for flag in given if flag not in flags and flag.replace("--no-", "--") not in flags}
+
+
+def _names(kind):
+    hints = inspect.get_annotations(kind, eval_str=False)
+    default = kind()
+    unset = [name for name in hints if getattr(default, name) is None]
+    nested = [_names(type(getattr(default, name))) for name in hints if hasattr(getattr(default, name), "__slots__")]
+    return {*flatten(default), *unset, *(name for names in nested for name in names)}
+
+
+def test_documented_flags_exist():
+    runs = sorted(set(documented_runs()))
+    assert len(runs) >= 8
+    assert {words: unknown for words in runs if (unknown := unknown_flags(words))} == {}
+
+
+def test_a_planted_unknown_flag_is_found():
+    assert unknown_flags("koala --data x.npz --no-calibrate --sead 3 --out runs/x") == {"--sead"}
+    assert unknown_flags("--resume runs/x --rounds 3 --seed 1") == {"--seed"}
+
+
+def test_the_readme_names_every_method():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    for module in pkgutil.iter_modules(methods.__path__):
+        assert f"`{module.name}`" in text
+        assert inspect.getdoc(importlib.import_module(f"distilfleet.methods.{module.name}"))
+
+
+def test_design_pages_are_short_and_listed():
+    index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    pages = sorted((ROOT / "docs").rglob("*.md"))
+    assert len(pages) >= 9
+    for page in pages:
+        assert len(page.read_text(encoding="utf-8").splitlines()) <= 125, page
+        assert page.name == "index.md" or page.relative_to(ROOT / "docs").as_posix() in index
