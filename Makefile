@@ -4,6 +4,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 DEMO := runs/demo
+# What a device lends the job. Training the large model takes twice that.
+DEMO_QUOTA_BYTES := 2000000
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test lint bench clean
@@ -16,7 +18,7 @@ setup: $(STAMP) ## install everything into .venv
 
 demo: $(STAMP) ## train a fleet in simulation and write runs/demo
 	@if [ -e $(DEMO) ]; then echo "starting $(DEMO) afresh"; rm -rf $(DEMO); fi
-	@$(BIN)/distilfleet run koala --out $(DEMO)
+	@$(BIN)/distilfleet run koala --memory-quota-bytes $(DEMO_QUOTA_BYTES) --out $(DEMO)
 
 test: lint ## lint, then every test
 	@$(BIN)/pytest -q -n 2

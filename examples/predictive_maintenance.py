@@ -1,7 +1,6 @@
 """Predictive maintenance: 25 airlines learn when an engine needs service, and none shows its engines' records.
 
-Data: NASA C-MAPSS FD001 (public domain): `train_FD001.txt`, `test_FD001.txt`, `RUL_FD001.txt`. Remaining useful life is
-told in three classes from the last 30 flights, and tested as published: on 100 engines that still fly.
+Data: NASA C-MAPSS FD001 (public domain). From the last 30 flights, an engine's remaining life is told in three classes.
 
     python examples/predictive_maintenance.py [FOLDER]
 """
@@ -43,7 +42,8 @@ def main(source: Path) -> None:
     train, test, left = (np.loadtxt(source / f"{part}_FD001.txt") for part in ("train", "test", "RUL"))
     (x, y, owner), (x_test, y_test, _) = windows(train, np.zeros(100), False), windows(test, left, True)
     np.savez(folder / "engines.npz", x_train=x, y_train=y, group_train=owner, x_test=x_test, y_test=y_test)
-    common, training = Common(data=str(folder / "engines.npz"), rounds=10), Training(local_passes=4, local_lr=0.05)
+    common = Common(data=str(folder / "engines.npz"), rounds=10)
+    training = Training(local_passes=4, local_batch=16, local_lr=0.05)
     flags = Flags(common=common, smalls=Smalls(small=("wave-s",)), training=training, large="wave-xl", mixtures=128)
     history = simulate("koala", flags, folder / "run")
     last, airlines = history.rounds[-1], history.fleet["total"]
