@@ -17,7 +17,7 @@ from ..record.checkpoint import Checkpoint
 from ..record.history import read_about
 from ..record.run import Run as Record
 from ..record.run import reopen, rewrite_about
-from .flags import common, unflatten
+from .flags import check, common, unflatten
 from .run import Run, versions
 
 SHIPPED = ("koala", "local", "central", "fedavg", "feddf", "fedmd")
@@ -33,7 +33,8 @@ class Recipe:
     function: Callable[[Any], Run]
 
     def build(self, flags: Any) -> Run:
-        """The run, with torch set to its number of threads: equal bits need equal numbers."""
+        """The run, with torch set to its number of threads: equal bits need equal numbers. Raises ConfigError."""
+        check(flags)
         torch.set_num_threads(common(flags).threads)
         return self.function(flags)
 

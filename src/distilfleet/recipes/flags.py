@@ -16,6 +16,13 @@ from ..core.errors import ConfigError
 T = TypeVar("T")
 Flat = arg(name="")
 
+ONE_OR_MORE = frozenset(
+    {"devices", "per_round", "minimum", "rounds", "threads", "local_passes", "local_batch", "memory_quota_bytes"}
+)
+NOT_NEGATIVE = frozenset({"spare", "seed", "mixtures", "checkpoint_every_s", "feature_weight", "local_weight_decay"})
+ABOVE_ZERO = frozenset({"deadline_s", "temperature", "alpha", "local_lr"})
+SHARES = frozenset({"offline_share", "ema", "local_momentum"})
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Common:
@@ -121,6 +128,27 @@ def flatten(flags: Any) -> dict[str, Any]:
 def common(flags: Any) -> Common:
     """The shared flags of a recipe's; their defaults if it has none."""
     return next((v for v in (getattr(flags, f.name) for f in fields(flags)) if isinstance(v, Common)), Common())
+
+
+def check(flags: Any) -> None:
+    """Raises ConfigError for a number that is out of its range, whichever recipe has the flag."""
+    for name, value in flatten(flags).items():
+        wanted = _unmet(name, value)
+        if wanted is not None:
+            raise ConfigError(f"--{name.replace('_', '-')} is {value}; it must be {wanted}")
+
+
+def _unmet(name: str, value: Any) -> str | None:
+    """The range that a flag's value is not in; NaN is in none."""
+    if name in ONE_OR_MORE and not value >= 1:
+        return "at least 1"
+    if (name in NOT_NEGATIVE or name.endswith("_passes")) and not value >= 0:
+        return "at least 0"
+    if (name in ABOVE_ZERO or name.endswith("_lr")) and not value > 0:
+        return "above 0"
+    if name in SHARES and not 0 <= value <= 1:
+        return "between 0 and 1"
+    return None
 
 
 def unflatten(kind: type[T], flat: Mapping[str, Any]) -> T:

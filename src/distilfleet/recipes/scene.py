@@ -144,12 +144,6 @@ def fleet_facts(scene: Scene, models: Mapping[str, Model], quota_bytes: int | No
 
 
 def _check(common: Common) -> None:
-    for name in ("devices", "per_round", "rounds", "minimum"):
-        value = getattr(common, name)
-        if value is not None and value < 1:
-            raise ConfigError(f"--{name.replace('_', '-')} is {value}; it must be at least 1")
-    if not 0 <= common.offline_share <= 1:
-        raise ConfigError(f"--offline-share is {common.offline_share}; it must lie between 0 and 1")
     if not common.device_kinds:
         raise ConfigError("--device-kinds is empty; name at least one, see `distilfleet devices`")
     if common.group is not None and (common.alpha is not None or common.devices is not None):
