@@ -123,8 +123,9 @@ def _start(name: str, words: list[str]) -> int:
     check_free(out)
     run = found.build(flags)
     asked = about(run, found.name, flatten(flags), f"{started:%Y-%m-%dT%H:%M:%SZ}")
+    record = create(out, asked, run.facts)
     opening(asked, run.facts, out)
-    return _train(run, create(out, asked, run.facts), None)
+    return _train(run, record, None)
 
 
 def _resume(asked: Resume) -> int:
@@ -202,6 +203,8 @@ class Compare:
 
 def _compare(words: list[str]) -> int:
     asked = _flags(Compare, "distilfleet compare", words or ["--help"])
+    if not asked.runs:
+        raise ConfigError("name at least one run directory: distilfleet compare DIR [DIR ...]")
     from .record.history import read
     from .report.page import write_page
     from .report.table import as_json, text_table

@@ -31,12 +31,19 @@ class Checkpoint:
 
 
 def write_atomically(file: Path, data: bytes) -> None:
-    """All of `data` under that name, or what was there before; on disk when this returns."""
+    """All of `data` under that name, or what was there before; on disk when this returns. Raises RecordError."""
     unfinished = file.with_name(file.name + ".unfinished")
-    with unfinished.open("wb") as out:
-        out.write(data)
-        out.flush()
-        os.fsync(out.fileno())
+    try:
+        with unfinished.open("wb") as out:
+            out.write(data)
+            out.flush()
+            os.fsync(out.fileno())
+    except OSError as fault:
+        unfinished.unlink(missing_ok=True)
+        raise RecordError(
+            f"{file} cannot be written: {fault.strerror}. Make room for {len(data)} bytes; an interrupted run goes on "
+            f"with --resume."
+        ) from None
     unfinished.replace(file)
     folder = os.open(file.parent, os.O_RDONLY)
     try:
