@@ -125,7 +125,7 @@ class Dataset:
         return tuple(self.inputs.shape[1:])
 
     def take(self, rows: np.ndarray) -> "Dataset":
-        return Dataset(self.inputs[rows], None if self.labels is None else self.labels[rows])
+        return Dataset(self.inputs.take(rows, axis=0), None if self.labels is None else self.labels.take(rows))
 
     def batches(self, size: int) -> Iterator["Dataset"]:
         """In order, the last one possibly short; views, not copies."""

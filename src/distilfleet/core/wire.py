@@ -11,7 +11,8 @@ nothing: arrays are read-only views of the frame.
 import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from math import prod
+from functools import lru_cache
+from math import isfinite, prod, sqrt
 from typing import TypeVar
 
 import msgspec
@@ -22,6 +23,8 @@ from .types import Arrays, ArraySpec, DeviceId, Expected, Job, Missed, Reply, Re
 
 VERSION = 1
 MOST_ARRAYS = 4096
+REMEMBERED_BYTES = 1 << 14
+"""A manifest up to this size is read once for all the frames that carry it: those of a wave are alike."""
 DTYPES = frozenset({"<f2", "<f4", "<f8", "|i1", "<i2", "<i4", "<i8", "|u1", "<u2", "<u4", "<u8", "|b1"})
 _PREFIX = struct.Struct("<2sBBII")
 _JOB, _REPLY = 0, 1
@@ -40,6 +43,8 @@ class ReplyHead(msgspec.Struct, frozen=True, array_like=True):
 
 T = TypeVar("T")
 Manifest = list[tuple[str, str, tuple[int, ...]]]
+Layout = tuple[tuple[str, np.dtype, tuple[int, ...], int, int], ...]
+"""Name, dtype, shape, first and end byte of each array."""
 _encode = msgspec.msgpack.Encoder().encode
 _job_head = msgspec.msgpack.Decoder(JobHead).decode
 _reply_head = msgspec.msgpack.Decoder(ReplyHead).decode
@@ -70,9 +75,9 @@ class Frame:
 
 def encode_body(arrays: Arrays) -> Body:
     """Raises ValueError for a dtype that cannot travel (objects, strings, big-endian on request of the caller)."""
-    plain = [(name, _plain(name, array)) for name, array in arrays.items()]
-    manifest: Manifest = [(name, array.dtype.str, array.shape) for name, array in plain]
-    return Body(_encode(manifest), b"".join(array.data if array.size else b"" for _, array in plain))
+    plain = [_plain(name, array) for name, array in arrays.items()]
+    manifest: Manifest = [(name, array.dtype.str, array.shape) for name, array in zip(arrays, plain, strict=True)]
+    return Body(_encode(manifest), b"".join([array.data if array.size else b"" for array in plain]))
 
 
 def encode_job(job: Job, body: Body | None = None) -> Frame:
@@ -119,8 +124,12 @@ def head_bytes(job: Job) -> tuple[int, int]:
 
 def body_bytes(arrays: Mapping[str, ArraySpec]) -> int:
     """Size in bytes of manifest and data of these arrays, known before they exist."""
-    manifest: Manifest = [(name, _spell(spec.dtype), spec.shape) for name, spec in arrays.items()]
-    return len(_encode(manifest)) + sum(spec.size_bytes for spec in arrays.values())
+    return _body_bytes(tuple([(name, spec.dtype, spec.shape) for name, spec in arrays.items()]))
+
+
+def encoded_bytes(arrays: Arrays) -> int:
+    """Size in bytes of manifest and data of these arrays."""
+    return _body_bytes(tuple([(name, array.dtype.str, array.shape) for name, array in arrays.items()]))
 
 
 def specs(arrays: Arrays) -> dict[str, ArraySpec]:
@@ -142,20 +151,20 @@ def _fault(arrays: Arrays, expected: Expected) -> str | None:
     squares = 0.0
     for name, spec in expected.arrays.items():
         array = arrays[name]
-        if array.shape != spec.shape or array.dtype != spec.dtype:
-            return f"{name} is {array.dtype}{list(array.shape)}, expected {spec.dtype}{list(spec.shape)}"
-        if array.dtype.kind == "f":
+        dtype = array.dtype
+        if array.shape != spec.shape or (dtype.str != spec.dtype and dtype != spec.dtype):
+            return f"{name} is {dtype}{list(array.shape)}, expected {spec.dtype}{list(spec.shape)}"
+        if dtype.kind == "f":
             squares += _square_sum(array)
-    if not np.isfinite(squares):
+    if not isfinite(squares):
         return _where_not_finite(arrays)
-    norm = float(np.sqrt(squares))
+    norm = sqrt(squares)
     return f"norm {norm:.3g} is over {expected.most_norm:.3g}" if norm > expected.most_norm else None
 
 
 def _square_sum(array: np.ndarray) -> float:
-    flat = array.ravel() if array.dtype.itemsize > 2 else array.ravel().astype(np.float32)
-    with np.errstate(over="ignore", invalid="ignore"):
-        return float(flat @ flat)
+    flat = array if array.dtype.itemsize > 2 else array.astype(np.float32)
+    return float(np.vdot(flat, flat))  # which says nothing on overflow
 
 
 def _where_not_finite(arrays: Arrays) -> str:
@@ -185,27 +194,42 @@ def _open(frame: bytes, kind: int) -> tuple[memoryview, Arrays]:
 
 
 def _arrays(manifest: bytes | memoryview, data: memoryview) -> Arrays:
+    layout = _remembered(bytes(manifest)) if len(manifest) <= REMEMBERED_BYTES else _layout(manifest)
+    if (layout[-1][-1] if layout else 0) != len(data):
+        raise _misfit(layout, len(data))
+    return {name: _view(name, data, dtype, shape, start) for name, dtype, shape, start, _ in layout}
+
+
+def _layout(manifest: bytes | memoryview) -> Layout:
+    """Where each array of a body lies. Raises WireError for arrays that cannot travel."""
     entries = _typed(_manifest, manifest)
     if len(entries) > MOST_ARRAYS:
         raise WireError(f"at most {MOST_ARRAYS} arrays in a frame, got {len(entries)}")
-    arrays: dict[str, np.ndarray] = {}
+    layout: dict[str, tuple[str, np.dtype, tuple[int, ...], int, int]] = {}
     at = 0
     for name, dtype, shape in entries:
-        if dtype not in DTYPES or name in arrays or min(shape, default=0) < 0:
+        if dtype not in DTYPES or name in layout or min(shape, default=0) < 0:
             raise WireError(f"{name}: not an array that can travel: {dtype}{list(shape)}")
-        size_bytes = prod(shape) * np.dtype(dtype).itemsize  # Python integers: no overflow, however large the lie
-        if at + size_bytes > len(data):
-            raise WireError(f"{name}: {len(data) - at} bytes left, {dtype}{list(shape)} needs more")
-        arrays[name] = _view(name, data[at : at + size_bytes], dtype, shape)
-        at += size_bytes
-    if at != len(data):
-        raise WireError(f"{len(data) - at} bytes after the last array")
-    return arrays
+        kind = np.dtype(dtype)
+        end = at + prod(shape) * kind.itemsize  # Python integers: no overflow, however large the lie
+        layout[name] = name, kind, shape, at, end
+        at = end
+    return tuple(layout.values())
 
 
-def _view(name: str, data: memoryview, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
+_remembered = lru_cache(maxsize=64)(_layout)
+
+
+def _misfit(layout: Layout, size_bytes: int) -> WireError:
+    for name, dtype, shape, start, end in layout:
+        if end > size_bytes:
+            return WireError(f"{name}: {size_bytes - start} bytes left, {dtype.str}{list(shape)} needs more")
+    return WireError(f"{size_bytes - (layout[-1][-1] if layout else 0)} bytes after the last array")
+
+
+def _view(name: str, data: memoryview, dtype: np.dtype, shape: tuple[int, ...], start: int) -> np.ndarray:
     try:
-        return np.ndarray(shape, dtype, data) if len(data) else np.empty(shape, dtype)
+        return np.ndarray(shape, dtype, data, start) if start < len(data) else np.empty(shape, dtype)
     except ValueError as fault:
         raise WireError(f"{name}: no array has the shape {list(shape)}: {fault}") from None
 
@@ -218,10 +242,18 @@ def _typed(decode: Callable[[bytes | memoryview], T], data: bytes | memoryview) 
 
 
 def _plain(name: str, array: np.ndarray) -> np.ndarray:
+    if array.dtype.str in DTYPES and array.flags.c_contiguous:
+        return array
     little = np.ascontiguousarray(array).astype(array.dtype.newbyteorder("<"), copy=False).reshape(array.shape)
     if little.dtype.str not in DTYPES:
         raise ValueError(f"{name}: dtype {array.dtype} cannot travel; use one of {sorted(DTYPES)}")
     return little
+
+
+@lru_cache(maxsize=256)
+def _body_bytes(entries: tuple[tuple[str, str, tuple[int, ...]], ...]) -> int:
+    manifest: Manifest = [(name, _spell(dtype), shape) for name, dtype, shape in entries]
+    return len(_encode(manifest)) + sum(ArraySpec(dtype, shape).size_bytes for _, dtype, shape in entries)
 
 
 def _spell(dtype: str) -> str:

@@ -50,7 +50,8 @@ def sizes(replies: Sequence[Reply]) -> list[float]:
 
 def merge(model: Model, replies: Sequence[Reply]) -> dict[str, np.ndarray]:
     """The average of the replies' weights, each counted by its samples."""
-    return average([{name: reply.arrays[name] for name in layout(model)} for reply in replies], sizes(replies))
+    names = tuple(layout(model))
+    return average([{name: reply.arrays[name] for name in names} for reply in replies], sizes(replies))
 
 
 def by_model(replies: Iterable[Reply], model_of: Mapping[DeviceId, str]) -> dict[str, list[Reply]]:

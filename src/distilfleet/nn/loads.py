@@ -42,9 +42,7 @@ def step_traffic_bytes(facts: Profile, batch: int) -> int:
 def frames(job: Job) -> Load:
     """The exact bytes of the job's frame and of the expected reply's."""
     down, up = wire.head_bytes(job)
-    return Load(
-        down_bytes=down + wire.body_bytes(wire.specs(job.arrays)), up_bytes=up + wire.body_bytes(job.expected.arrays)
-    )
+    return Load(down_bytes=down + wire.encoded_bytes(job.arrays), up_bytes=up + wire.body_bytes(job.expected.arrays))
 
 
 def server_load(parts: Sequence[tuple[Model, int, int]]) -> Load:

@@ -10,6 +10,7 @@ Axes: D devices of a cohort, S steps, B batch, C classes.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -60,9 +61,16 @@ def task(weights: Arrays, data: Dataset, classes: int, local: Local, rng: np.ran
 
 def schedule(samples: int, passes: int, batch: int, rng: np.random.Generator) -> np.ndarray:
     """Rows of every step, [S, B]; each pass a fresh shuffle whose last batch is filled from its own start."""
-    steps = -(-samples // batch)
-    filled = np.arange(steps * batch) % samples
-    return np.concatenate([rng.permutation(samples)[filled].reshape(steps, batch) for _ in range(passes)])
+    filled_SB = _filled(samples, batch)
+    return np.concatenate([rng.permutation(samples)[filled_SB] for _ in range(passes)])
+
+
+@lru_cache(maxsize=1024)
+def _filled(samples: int, batch: int) -> np.ndarray:
+    """0 to samples - 1, then from 0 again until the last batch is full, [S, B]."""
+    filled_SB = np.arange(-(-samples // batch) * batch).reshape(-1, batch) % samples
+    filled_SB.flags.writeable = False
+    return filled_SB
 
 
 def train(module: nn.Module, task: Task, local: Local) -> dict[str, np.ndarray]:
@@ -107,7 +115,8 @@ def can_cohort(module: nn.Module) -> str | None:
 def _train_chunk(module: nn.Module, tasks: Sequence[Task], local: Local) -> list[dict[str, np.ndarray]]:
     """Tasks in order of falling length: at each step the ones still at work are the first few."""
     weights = _stack(module, [task.weights for task in tasks])
-    moments = {name: torch.zeros_like(weights[name]) for name, _ in module.named_parameters()}
+    parameters = {name: weights[name] for name, _ in module.named_parameters()}
+    moments = {name: torch.zeros_like(tensor) for name, tensor in parameters.items() if local.momentum}
     buffers = {name: weights[name] for name, _ in module.named_buffers()}
     step = _gradient(module)
     inputs, labels, rows_SDB = _together(tasks)
@@ -115,13 +124,14 @@ def _train_chunk(module: nn.Module, tasks: Sequence[Task], local: Local) -> list
     lengths = np.array([len(task.rows_SB) for task in tasks])
     for s, rows_DB in enumerate(rows_SDB):
         k = int((lengths > s).sum())
-        x_DB, y_DB = inputs[rows_DB[:k]], labels[rows_DB[:k]]
-        working = {name: weights[name][:k] for name in moments}
+        x_DB, y_DB = _rows(inputs, rows_DB[:k]), _rows(labels, rows_DB[:k])
+        working = _first(parameters, k)
         slopes, fresh = step(working, _first(buffers, k), x_DB, y_DB, shift_DC[:k])
         for name, tensor in fresh.items():
             buffers[name][:k] = tensor
         _descend(working, _first(moments, k), slopes, local)
-    return [{name: array[d, ...] for name, array in _numpy(weights).items()} for d in range(len(tasks))]
+    arrays = {name: tensor.numpy() for name, tensor in weights.items()}
+    return [{name: array[d, ...] for name, array in arrays.items()} for d in range(len(tasks))]
 
 
 def _gradient(module: nn.Module) -> Callable[..., tuple[dict[str, Tensor], dict[str, Tensor]]]:
@@ -131,19 +141,25 @@ def _gradient(module: nn.Module) -> Callable[..., tuple[dict[str, Tensor], dict[
         weights: dict[str, Tensor], buffers: dict[str, Tensor], x_B: Tensor, y_B: Tensor, shift_C: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
         logits_BC = functional_call(module, {**weights, **buffers}, (x_B,))
-        return F.cross_entropy(logits_BC + shift_C, y_B), buffers
+        return _cross_entropy(logits_BC + shift_C, y_B), buffers
 
     return vmap(grad(loss, has_aux=True))
+
+
+def _cross_entropy(logits_BC: Tensor, y_B: Tensor) -> Tensor:
+    """As torch's own, to the bit, but of operations that vmap batches in one call each: a sixth less per small step."""
+    return -F.log_softmax(logits_BC, dim=-1).gather(1, y_B[:, None]).mean()
 
 
 def _descend(
     weights: dict[str, Tensor], moments: dict[str, Tensor], slopes: Mapping[str, Tensor], local: Local
 ) -> None:
     """One step of torch.optim.SGD, for all devices at once, in place. The momentum starts at zero, as there."""
-    w, m, g = list(weights.values()), list(moments.values()), [slopes[name] for name in weights]
+    w, g = list(weights.values()), [slopes[name] for name in weights]
     if local.weight_decay:
         g = list(torch._foreach_add(g, w, alpha=local.weight_decay))
     if local.momentum:
+        m = [moments[name] for name in weights]
         torch._foreach_mul_(m, local.momentum)
         torch._foreach_add_(m, g)
         g = m
@@ -172,12 +188,13 @@ def _together(tasks: Sequence[Task]) -> tuple[Tensor, Tensor, Tensor]:
     return torch.from_numpy(inputs), torch.from_numpy(labels), torch.from_numpy(rows_SDB)
 
 
+def _rows(tensor: Tensor, rows_DB: Tensor) -> Tensor:
+    """`tensor[rows_DB]`, five times faster."""
+    return tensor.index_select(0, rows_DB.flatten()).view(*rows_DB.shape, *tensor.shape[1:])
+
+
 def _first(tensors: Mapping[str, Tensor], k: int) -> dict[str, Tensor]:
     return {name: tensor[:k] for name, tensor in tensors.items()}
-
-
-def _numpy(tensors: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
-    return {name: tensor.numpy() for name, tensor in tensors.items()}
 
 
 def _shift(data: Dataset, classes: int, local: Local) -> np.ndarray:

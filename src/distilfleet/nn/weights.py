@@ -8,6 +8,9 @@ from torch import Tensor, nn
 
 from ..core.types import Arrays
 
+BLOCK_BYTES = 1 << 20
+"""Of an average, what is added up in one call: about a processor's second cache."""
+
 
 def to_arrays(module: nn.Module) -> dict[str, np.ndarray]:
     """Copies of all parameters and buffers, by name."""
@@ -34,7 +37,7 @@ def average(weights: Sequence[Arrays], shares: Sequence[float]) -> dict[str, np.
     AISTATS 2017, algorithm 1. https://arxiv.org/abs/1602.05629
     """
     total = float(sum(shares))
-    scaled = [share / total for share in shares]
+    scaled = [np.float32(share / total) for share in shares]
     return {name: _mean([one[name] for one in weights], scaled) for name in weights[0]}
 
 
@@ -48,10 +51,13 @@ def norm(weights: Arrays) -> float:
     return float(np.sqrt(sum(float(np.vdot(a, a)) for a in weights.values() if a.dtype.kind == "f")))
 
 
-def _mean(arrays: Sequence[np.ndarray], shares: Sequence[float]) -> np.ndarray:
+def _mean(arrays: Sequence[np.ndarray], shares: Sequence[np.float32]) -> np.ndarray:
     if arrays[0].dtype.kind != "f":
         return np.asarray(np.max(np.stack(arrays), axis=0))
-    total = arrays[0] * np.float32(shares[0])
-    for array, share in zip(arrays[1:], shares[1:], strict=True):
-        total += array * np.float32(share)
-    return np.asarray(total)
+    rows = max(1, BLOCK_BYTES // max(1, arrays[0].nbytes))
+    shares_D = np.array(shares).reshape(-1, *[1] * arrays[0].ndim)
+    total: list[np.ndarray] = []
+    for at in range(0, len(arrays), rows):
+        block = np.stack(arrays[at : at + rows]) * shares_D[at : at + rows]
+        total = [np.add.reduce(np.stack([*total, *block]) if total else block, axis=0)]
+    return np.asarray(total[0])
