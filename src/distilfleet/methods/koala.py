@@ -12,7 +12,7 @@ Two wires. `weights`, as in the paper: small models go up and down. `soft-labels
 from then on only soft labels travel, one byte per class, and it keeps its model to itself.
 
 Source: "KOALA: Knowledge-based distillation for large models from IoT devices", https://arxiv.org/abs/2407.05268.
-What its public texts leave open is decided in docs/design/koala.md.
+What its public texts leave open is decided in docs/design/0005-koala.md.
 
 Axes: N devices, P proxy samples, C classes.
 """

@@ -24,7 +24,7 @@ from .weights import put, to_arrays, to_tensor
 
 COHORT_STEP_FLOPS = 50e6
 """Above this work per step and device a cohort is slower than one device after the other: measured on two CPU cores,
-4.3x faster at 11 MFLOP, 2.3x at 44, 0.6x at 76 (grouped convolutions). See docs/design/cohorts.md."""
+4.3x faster at 11 MFLOP, 2.3x at 44, 0.6x at 76 (grouped convolutions). See docs/design/0004-cohorts.md."""
 COHORT_BYTES = 256e6
 """Weights, gradients and momentum of devices that are trained at once."""
 
