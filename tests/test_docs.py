@@ -25,6 +25,8 @@ CHECKS = {name: check for name, check in inspect.getmembers(contract) if name.st
 FENCE = re.compile(r"^```(?P<kind>\w*)\n(?P<code>.*?)^```$", re.M | re.S)
 LINK = re.compile(r"\]\((?!https?:|#|mailto:)(?P<target>[^)#\s]+)")
 RUN = re.compile(r"distilfleet run (?P<words>.+)")
+MEASURED = ROOT / "benchmarks" / "RESULTS.md"
+"""Written from measurements, which a checkout may not have yet."""
 
 
 def block(name):
@@ -87,10 +89,11 @@ def test_the_documented_recipe_trains_from_the_command_line(tmp_path):
 # --- every page -------------------------------------------------------------------------------------------------
 
 
-def broken_links(page, root=ROOT):
+def broken_links(page):
     text = FENCE.sub("", page.read_text(encoding="utf-8"))
     targets = [match["target"] for match in LINK.finditer(text)]
-    return [target for target in targets if not (page.parent / target).exists()]
+    places = {target: (page.parent / target).resolve() for target in targets}
+    return [target for target, place in places.items() if not place.exists() and place != MEASURED]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
