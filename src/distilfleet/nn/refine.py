@@ -59,8 +59,10 @@ def _variance(soft_NPC: np.ndarray, labels_NC: np.ndarray) -> np.ndarray:
 
 
 def _weighted(soft_NPC: np.ndarray, weights_NPC: np.ndarray) -> np.ndarray:
+    """Where no device has any weight, all count the same."""
     total_PC = (soft_NPC * weights_NPC).sum(axis=0) / np.maximum(weights_NPC.sum(axis=0), _TINY)
-    return np.asarray(total_PC / np.maximum(total_PC.sum(axis=-1, keepdims=True), _TINY), np.float32)
+    sum_P1 = total_PC.sum(axis=-1, keepdims=True)
+    return np.asarray(np.where(sum_P1 > 0, total_PC / np.maximum(sum_P1, _TINY), soft_NPC.mean(axis=0)), np.float32)
 
 
 def _as_is(mean_PC: np.ndarray) -> np.ndarray:
