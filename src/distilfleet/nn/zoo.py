@@ -167,7 +167,7 @@ def conv_m(shape: tuple[int, ...], classes: int) -> nn.Module:
 
 
 def conv_l(shape: tuple[int, ...], classes: int) -> nn.Module:
-    return _stages(_image(shape), classes, (24, 48, 96), _plain)
+    return _stages(_image(shape), classes, (20, 40, 80), _plain)
 
 
 def conv_xl(shape: tuple[int, ...], classes: int) -> nn.Module:

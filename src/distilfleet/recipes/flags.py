@@ -79,7 +79,7 @@ class Training:
     """Passes over a device's data per round."""
     local_batch: int = 16
     """Samples per step."""
-    local_lr: float = 0.05
+    local_lr: float = 0.02
     """Step size of stochastic gradient descent."""
     local_momentum: float = 0.9
     """Its momentum."""
@@ -103,7 +103,7 @@ class ProxyData:
 
     proxy: str | None = None
     """Unlabelled inputs: .npz, .csv or a folder of images. Default: a share of the training data, unlabelled."""
-    proxy_share: float = 0.12
+    proxy_share: float = 0.15
     """That share; it is taken from the devices."""
 
 

@@ -34,7 +34,7 @@ class Flags:
     """Adam's step size, small teaches large."""
     forward_passes: int = 1
     """Passes over the proxy set per round, large teaches small."""
-    forward_lr: float = 1e-3
+    forward_lr: float = 5e-4
     """Adam's step size, large teaches small."""
     feature_weight: float = 0.1
     """Weight of the intermediate-layer loss in forward distillation."""

@@ -1,0 +1,185 @@
+"""Quality: KOALA against its baselines, on the same data, devices and accounting.
+
+    python benchmarks/quality.py run [--jobs 2] [--only TEXT]    run what is missing; a finished run is kept
+    python benchmarks/quality.py report                          tables in Markdown, from the finished runs
+
+Every run is the product's own command line in a process of its own, one thread each; records go to runs/quality.
+MNIST and the watch data are used where they lie in `../shared/data` beside the repository, else left out.
+"""
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from distilfleet.record.history import History, read
+
+ROOT = Path(__file__).resolve().parent.parent
+SHARED = ROOT.parent / "shared" / "data"
+RUNS = ROOT / "runs" / "quality"
+SEEDS = (1, 2, 3)
+KINDS = ["--device-kinds", "rpi-zero-2w", "rpi-3b-plus", "rpi-4b", "rpi-5"]
+DATASETS = {
+    "digits": ["--rounds", "20", "--devices", "20", "--alpha", "0.5"],
+    "watch": [
+        *("--data", str(SHARED / "wisdm-watch" / "windows.npz"), "--label", "y", "--group", "subject"),
+        *("--rounds", "15"),
+    ],
+    "mnist": [
+        *("--data", str(SHARED / "mnist" / "mnist_subset.npz"), "--devices", "20", "--alpha", "0.5"),
+        *("--rounds", "10", "--local-passes", "3"),
+    ],
+}
+HET = ["--mode", "heterogeneous"]
+MAIN = {
+    "fedavg large": ["fedavg", "--who", "large"],
+    "koala homogeneous": ["koala"],
+    "koala heterogeneous": ["koala", *HET],
+    "koala soft labels": ["koala", *HET, "--wire", "soft-labels"],
+    "feddf": ["feddf", *HET],
+    "fedmd": ["fedmd", *HET],
+    "fedavg small": ["fedavg"],
+    "local": ["local", *HET],
+    "central large": ["central"],
+}
+REFINE = ("mean", "prior", "entropy", "variance", "mean+era", "mean+sharp", "prior+era", "prior+sharp", "entropy+sharp")
+ABLATIONS = {
+    "as it is": [],
+    "no calibration": ["--no-calibrate"],
+    "no mixtures": ["--mixtures", "0"],
+    "moving average teaches (0.5)": ["--ema", "0.5"],
+    "early stop": ["--early-stop"],
+    "no intermediate-layer loss": ["--feature-weight", "0"],
+    "no forward distillation": ["--forward-passes", "0"],
+    "paper's form: all of these off": ["--no-calibrate", "--mixtures", "0", "--refine", "mean"],
+}
+Job = tuple[Path, list[str]]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("verb", choices=["run", "report"])
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--only", default="", help="run only what has this in its folder name")
+    asked = parser.parse_args()
+    if asked.verb == "report":
+        print(report())
+        return
+    wanted = [job for job in jobs() if asked.only in str(job[0]) and not finished(job[0])]
+    with ThreadPoolExecutor(asked.jobs) as pool:
+        list(pool.map(carry_out, wanted))
+
+
+def jobs() -> Iterator[Job]:
+    """What to run, the most wanted first."""
+    present = [name for name in DATASETS if name == "digits" or SHARED.is_dir()]
+    for seed in SEEDS:
+        for name in present:
+            for variant, words in MAIN.items():
+                yield job(name, "main", variant, words, seed)
+    for seed in SEEDS:
+        for choice in REFINE:
+            yield job("digits", "refine", choice, ["koala", *HET, "--refine", choice], seed)
+        for variant, words in ABLATIONS.items():
+            yield job("digits", "ablation", variant, ["koala", *words], seed)
+    for name in present[1:]:
+        for choice in REFINE:
+            yield job(name, "refine", choice, ["koala", *HET, "--refine", choice], SEEDS[0])
+
+
+def job(dataset: str, table: str, variant: str, words: Sequence[str], seed: int) -> Job:
+    recipe, *rest = words
+    out = RUNS / dataset / table / f"{variant.replace(' ', '-')}-{seed}"
+    return out, ["run", recipe, *DATASETS[dataset], *KINDS, *rest, "--seed", str(seed), "--out", str(out)]
+
+
+def finished(out: Path) -> bool:
+    return (out / "models").is_dir() or (out / "report.html").is_file()
+
+
+def carry_out(one: Job) -> None:
+    out, words = one
+    words = ["run", "--resume", str(out)] if (out / "run.toml").is_file() else words
+    done = subprocess.run([sys.executable, "-m", "distilfleet.cli", *words], capture_output=True, text=True)
+    print(out.relative_to(RUNS), "done" if done.returncode == 0 else done.stderr.strip(), flush=True)
+
+
+# --- tables -----------------------------------------------------------------------------------------------------
+
+
+def report() -> str:
+    parts = [main_table(name) for name in DATASETS] + [equal_bytes(name) for name in DATASETS]
+    parts += [variants(name, "refine", REFINE) for name in DATASETS]
+    parts += [variants("digits", "ablation", list(ABLATIONS))]
+    return "\n\n".join(part for part in parts if part)
+
+
+def main_table(dataset: str) -> str:
+    rows = []
+    for variant in MAIN:
+        runs = histories(dataset, "main", variant)
+        if runs:
+            rows.append(
+                f"| {variant} | {of(runs, 'large_accuracy')} | {of(runs, 'small_accuracy')} "
+                f"| {np.mean([sent_bytes(run)[-1] for run in runs]) / 1e6:.2f} | {len(runs)} |"
+            )
+    head = f"**{dataset}**\n\n| method | large, % | small, % | MB sent in all | seeds |\n|---|---|---|---|---|\n"
+    return head + "\n".join(rows) if rows else ""
+
+
+def equal_bytes(dataset: str) -> str:
+    """Small models of two methods at the bytes that the thriftier one has sent at its end."""
+    rows = []
+    for ours, theirs in (("koala heterogeneous", "feddf"), ("koala soft labels", "fedmd")):
+        pairs = list(zip(histories(dataset, "main", ours), histories(dataset, "main", theirs), strict=False))
+        if pairs:
+            budgets = [min(sent_bytes(a)[-1], sent_bytes(b)[-1]) for a, b in pairs]
+            mine = [at_bytes(a, budget) for (a, _), budget in zip(pairs, budgets, strict=True)]
+            other = [at_bytes(b, budget) for (_, b), budget in zip(pairs, budgets, strict=True)]
+            rows.append(f"| {ours} / {theirs} | {np.mean(budgets) / 1e6:.2f} | {spread(mine)} | {spread(other)} |")
+    head = f"**{dataset}, small models at equal bytes**\n\n| pair | MB | ours, % | theirs, % |\n|---|---|---|---|\n"
+    return head + "\n".join(rows) if rows else ""
+
+
+def variants(dataset: str, table: str, names: Sequence[str]) -> str:
+    rows = []
+    for variant in names:
+        runs = histories(dataset, table, variant)
+        if runs:
+            rows.append(f"| {variant} | {of(runs, 'large_accuracy')} | {of(runs, 'small_accuracy')} | {len(runs)} |")
+    head = f"**{dataset}, {table}**\n\n| choice | large, % | small, % | seeds |\n|---|---|---|---|\n"
+    return head + "\n".join(rows) if rows else ""
+
+
+def histories(dataset: str, table: str, variant: str) -> list[History]:
+    folders = [RUNS / dataset / table / f"{variant.replace(' ', '-')}-{seed}" for seed in SEEDS]
+    return [read(folder) for folder in folders if finished(folder)]
+
+
+def of(runs: Sequence[History], field: str) -> str:
+    values = [run.rounds[-1][field] for run in runs if field in run.rounds[-1]]
+    return spread(values) if values else ""
+
+
+def spread(values: Sequence[float]) -> str:
+    """Mean, and the lowest and highest."""
+    return f"{np.mean(values):.1%} ({min(values):.1%} to {max(values):.1%})".replace("%", "")
+
+
+def sent_bytes(run: History) -> np.ndarray:
+    return np.cumsum([line["up_bytes"] + line["down_bytes"] for line in run.rounds])
+
+
+def at_bytes(run: History, budget_bytes: float) -> float:
+    """Accuracy of the small models after the last round within the budget; guessing before the first."""
+    within = int((sent_bytes(run) <= budget_bytes).sum())
+    chance = 1 / len(run.about["data"]["classes"])
+    return float(run.rounds[within - 1]["small_accuracy"]) if within else chance
+
+
+if __name__ == "__main__":
+    main()
