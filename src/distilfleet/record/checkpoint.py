@@ -95,6 +95,6 @@ def _read(file: Path) -> Checkpoint:
 def _digest(note: str, arrays: Mapping[str, np.ndarray]) -> str:
     digest = hashlib.blake2b(note.encode(), digest_size=32)
     for name in sorted(arrays):
-        digest.update(name.encode())
+        digest.update(repr((name, arrays[name].dtype.str, arrays[name].shape)).encode())
         digest.update(arrays[name].tobytes())
     return digest.hexdigest()
