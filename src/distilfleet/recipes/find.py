@@ -94,5 +94,8 @@ def _own(file: Path) -> ModuleType:
         raise ConfigError(f"{file} is not a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[file.stem] = module
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except (SyntaxError, ImportError) as fault:
+        raise ConfigError(f"{file} cannot be read as a recipe: {fault}") from None
     return module
