@@ -1,0 +1,90 @@
+from dataclasses import dataclass, fields
+from math import inf, nan
+from pathlib import Path
+
+import pytest
+import tomli_w
+
+from distilfleet.core.errors import ConfigError
+from distilfleet.recipes import find
+from distilfleet.recipes.flags import Common, CommonFlags, Smalls, check, common, flatten, unflatten
+
+SHIPPED = {name: find.recipe(name).flags for name in find.SHIPPED}
+
+
+@pytest.mark.parametrize("kind", SHIPPED.values(), ids=SHIPPED)
+def test_flags_survive_the_record(kind):
+    """Flat in run.toml, nested in the program; unset flags are left out."""
+    flags = kind()
+    flat = flatten(flags)
+    assert tomli_w.dumps(flat)
+    assert "out" not in flat
+    assert None not in flat.values()
+    assert unflatten(kind, flat) == flags
+
+
+def test_what_was_set_comes_back():
+    kind = SHIPPED["koala"]
+    flags = kind(
+        common=Common(data="x.npz", alpha=inf, device_kinds=("rpi-5",), per_round=3),
+        smalls=Smalls(small=("mlp-xs", "rpi-5=mlp-s"), mode="heterogeneous"),
+        wire="soft-labels",
+        early_stop=True,
+    )
+    assert unflatten(kind, flatten(flags)) == flags
+    assert common(flags).per_round == 3
+
+
+@pytest.mark.parametrize("kind", SHIPPED.values(), ids=SHIPPED)
+def test_no_two_levels_share_a_flag(kind):
+    names = [name for field in fields(kind) for name in _names(field, kind)]
+    assert len(set(names)) == len(names)
+
+
+def _names(field, kind):
+    value = getattr(kind(), field.name)
+    return [inner.name for inner in fields(value)] if hasattr(value, "__dataclass_fields__") else [field.name]
+
+
+def test_the_directory_is_not_a_setting():
+    assert "out" not in flatten(SHIPPED["koala"](common=Common(out=Path("runs/x"))))
+
+
+@pytest.mark.parametrize(
+    ("change", "told"), [({"rounds": "many"}, "rounds"), ({"mode": "sideways"}, "mode"), ({"alpha": [1]}, "alpha")]
+)
+def test_settings_of_the_wrong_kind_are_named(change, told):
+    kind = SHIPPED["koala"]
+    with pytest.raises(ConfigError, match=told):
+        unflatten(kind, {**flatten(kind()), **change})
+
+
+@pytest.mark.parametrize("kind", SHIPPED.values(), ids=SHIPPED)
+def test_defaults_are_in_range(kind):
+    check(kind())
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("devices", 0), ("offline_share", 1.1), ("offline_share", nan), ("alpha", nan), ("deadline_s", 0.0), ("seed", -1)],
+)
+def test_a_number_out_of_its_range_is_named(name, value):
+    flags = SHIPPED["fedmd"](common=Common(**{name: value}))
+    with pytest.raises(ConfigError, match=f"--{name.replace('_', '-')} is {value}; it must be"):
+        check(flags)
+
+
+@pytest.mark.parametrize(("name", "value"), [("alpha", inf), ("offline_share", 1.0), ("spare", 0), ("seed", 0)])
+def test_the_ends_of_a_range_are_in_it(name, value):
+    check(SHIPPED["koala"](common=Common(**{name: value})))
+
+
+def test_flags_of_ones_own_are_checked_where_they_have_the_same_name():
+    @dataclass(frozen=True, slots=True, kw_only=True)
+    class Own:
+        common: CommonFlags = Common()
+        warm_up_lr: float = 0.0
+        colour: str = "red"
+
+    with pytest.raises(ConfigError, match=r"--warm-up-lr is 0.0; it must be above 0"):
+        check(Own())

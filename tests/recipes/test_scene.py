@@ -1,0 +1,127 @@
+import numpy as np
+import pytest
+
+from distilfleet.core.chance import stream
+from distilfleet.core.errors import ConfigError, InfeasibleError
+from distilfleet.nn.profile import profile, training_memory_bytes
+from distilfleet.recipes.flags import Common, ProxyData, Smalls
+from distilfleet.recipes.scene import LEAST_OWN, assign, fleet_facts, large_model, scene
+
+KINDS = ("rpi-zero-2w", "rpi-4b", "jetson-nano")
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    """Two hundred samples of five owners, as .npz."""
+    rng = stream(0, "scene")
+    labels = rng.integers(0, 3, 200)
+    path = tmp_path_factory.mktemp("scene") / "table.npz"
+    inputs = rng.normal(size=(200, 6)) + labels[:, None]
+    np.savez(path, x_train=inputs, y_train=labels, group_train=rng.integers(0, 5, 200).astype(str))
+    return str(path)
+
+
+def stage(table, proxy=ProxyData(), **flags):  # noqa: B008 (frozen)
+    return scene(Common(**{"data": table, "devices": 6, "device_kinds": KINDS, **flags}), proxy)
+
+
+def rows(stage):
+    return np.concatenate([np.asarray(own) for own in stage.rows])
+
+
+@pytest.mark.parametrize("alpha", [0.1, 0.5, 100.0])
+def test_devices_share_out_the_private_data(alpha, table):
+    own = stage(table, alpha=alpha)
+    assert sorted(rows(own)) == list(range(len(own.private)))
+    assert all(len(own.data(device)) >= 2 for device in own.devices)
+    assert sum(len(own.data(device)) for device in own.devices) == len(own.private)
+
+
+def test_private_proxy_and_test_data_are_apart(table):
+    own = stage(table)
+    seen = [part.inputs.tobytes() for part in (own.private, own.proxy, own.source.test) for part in part.batches(1)]
+    assert len(set(seen)) == len(seen) == 200
+    assert own.proxy.labels is None
+
+
+def test_the_same_seed_makes_the_same_scene(table):
+    one, same, other = stage(table), stage(table), stage(table, seed=1)
+    assert rows(one).tolist() == rows(same).tolist()
+    assert one.proxy.inputs.tobytes() == same.proxy.inputs.tobytes() != other.proxy.inputs.tobytes()
+
+
+def test_kinds_take_turns(table):
+    own = stage(table)
+    assert [device.kind for device in own.devices.values()] == [*KINDS, *KINDS]
+    assert set(own.kinds) == set(KINDS)
+
+
+def test_owners_are_devices(table):
+    own = stage(table, devices=None, group="group_train")
+    assert list(own.devices) == ["0", "1", "2", "3", "4"]
+    assert "one device per owner" in own.partition
+    with pytest.raises(ConfigError, match="leave out --alpha and --devices"):
+        stage(table, group="group_train")
+
+
+def test_a_fleet_larger_than_its_data_shares_samples(table):
+    own = stage(table, devices=500, alpha=float("inf"))
+    assert len(own.devices) == 500
+    assert all(len(own.data(device)) == LEAST_OWN for device in list(own.devices)[:3])
+    assert "shared" in own.partition
+
+
+def test_a_quota_holds_memory_down(table):
+    own = stage(table, memory_quota_bytes=10**6)
+    assert {device.memory_bytes for device in own.devices.values()} == {10**6}
+    assert fleet_facts(own, {}, 10**6)["quota_bytes"] == 10**6
+
+
+def test_facts_show_labels_and_models(table):
+    own = stage(table)
+    models = assign(own, Smalls(), 16)
+    facts = fleet_facts(own, models, None)
+    assert (facts["total"], facts["kinds"]) == (6, dict.fromkeys(KINDS, 2))
+    assert sum(sum(one["labels"]) for one in facts["shown"]) == len(own.private)
+    assert {one["model"] for one in facts["shown"]} == {"mlp-m"}
+
+
+# --- models -----------------------------------------------------------------------------------------------------
+
+
+def test_all_devices_get_one_model_or_each_what_it_affords(table):
+    own = stage(table)
+    assert {model.name for model in assign(own, Smalls(), 16).values()} == {"mlp-m"}
+    each = assign(own, Smalls(mode="heterogeneous"), 16)
+    flops = [profile(each[kind]).train_flops for kind in KINDS]
+    assert flops == sorted(flops)
+    assert len(set(flops)) > 1
+
+
+def test_a_small_memory_gets_a_smaller_model(table):
+    own = stage(table)
+    middle = next(iter(assign(own, Smalls(), 16).values()))
+    tight = stage(table, memory_quota_bytes=training_memory_bytes(profile(middle), 16) - 1)
+    assert next(iter(assign(tight, Smalls(), 16).values())).name == "mlp-s"
+
+
+def test_models_can_be_named_for_all_or_for_a_kind(table):
+    own = stage(table)
+    chosen = assign(own, Smalls(small=("mlp-xs", "rpi-4b=mlp-l")), 16)
+    assert {kind: model.name for kind, model in chosen.items()} == {
+        "rpi-zero-2w": "mlp-xs",
+        "rpi-4b": "mlp-l",
+        "jetson-nano": "mlp-xs",
+    }
+
+
+def test_what_cannot_be_trained_is_named_with_its_size(table):
+    own = stage(table, memory_quota_bytes=5000)
+    with pytest.raises(InfeasibleError, match=r"cannot train mlp-l: it needs .* bytes.*--small"):
+        assign(own, Smalls(small=("mlp-l",)), 16)
+
+
+def test_the_large_model_is_the_zoos_or_the_named(table):
+    own = stage(table)
+    assert large_model(None, own).name == "mlp-xl"
+    assert large_model("mlp-s", own).name == "mlp-s"
