@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from distilfleet.core.units import pretty_bytes
-from distilfleet.recipes.flags import Common, Smalls, Training
+from distilfleet.recipes.flags import Common, ProxyData, Smalls, Training
 from distilfleet.recipes.koala import Flags
 from distilfleet.recipes.simulate import simulate
 
@@ -38,6 +38,7 @@ def main(source: Path) -> None:
     flags = Flags(
         common=Common(data=data, device_kinds=kinds, rounds=8, offline_share=0.1),
         smalls=Smalls(small=("wave-s",)),
+        proxy=ProxyData(proxy_share=0.12),
         training=Training(local_passes=5, local_batch=16, local_lr=0.05),
         large="wave-xl",
         mixtures=0,

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from distilfleet.core.units import pretty_bytes
-from distilfleet.recipes.flags import Common, Smalls, Training
+from distilfleet.recipes.flags import Common, ProxyData, Smalls, Training
 from distilfleet.recipes.koala import Flags
 from distilfleet.recipes.simulate import simulate
 
@@ -39,6 +39,7 @@ def main(source: Path) -> None:
     flags = Flags(
         common=Common(data=str(by_home(source, folder / "homes.npz")), rounds=12),
         smalls=Smalls(small=("wave-m",)),
+        proxy=ProxyData(proxy_share=0.12),
         training=Training(local_passes=4, local_batch=16, local_lr=0.1),
         large="wave-xl",
         mixtures=256,
