@@ -40,7 +40,7 @@ def assemble(
         offline_share=common.offline_share,
         cohorts=common.cohorts == "on",
         seed=common.seed,
-        ignore_memory=bool(notes),
+        ignore_memory=scene.ignore_memory,
     )
     planner = Sample(
         per_round=common.per_round or len(scene.devices),

@@ -35,6 +35,8 @@ class Scene:
     server: Device
     partition: str
     index: Mapping[DeviceId, int]
+    ignore_memory: bool = False
+    """A counterfactual: devices train what they could not hold."""
 
     def data(self, device: DeviceId) -> Dataset:
         return self.private.take(self.rows[self.index[device]])
