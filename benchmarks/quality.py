@@ -42,6 +42,8 @@ MAIN = {
     "koala soft labels": ["koala", *HET, "--wire", "soft-labels"],
     "feddf": ["feddf", *HET],
     "fedmd": ["fedmd", *HET],
+}
+BOUNDS = {
     "fedavg small": ["fedavg"],
     "local": ["local", *HET],
     "central large": ["central"],
@@ -82,6 +84,8 @@ def jobs() -> Iterator[Job]:
             for variant, words in MAIN.items():
                 yield job(name, "main", variant, words, seed)
     for seed in SEEDS:
+        for variant, words in BOUNDS.items():
+            yield job("digits", "main", variant, words, seed)
         for choice in REFINE:
             yield job("digits", "refine", choice, ["koala", *HET, "--refine", choice], seed)
         for variant, words in ABLATIONS.items():
@@ -120,7 +124,7 @@ def report() -> str:
 
 def main_table(dataset: str) -> str:
     rows = []
-    for variant in MAIN:
+    for variant in (*MAIN, *BOUNDS):
         runs = histories(dataset, "main", variant)
         if runs:
             rows.append(
