@@ -45,9 +45,7 @@ def disclosure_section(run: History) -> Html | None:
         tag("p", meaning) if meaning else None,
         tag(
             "p",
-            "This states what travels; it is no proof of privacy. ",
-            tag("code", "distilfleet audit DIR"),
-            " shows what a curious server could recover from a run that kept a sample of its messages.",
+            "This states what travels; it is no proof of privacy.",
             class_="fine",
         ),
         id="disclosure",
