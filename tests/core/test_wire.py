@@ -358,7 +358,10 @@ def test_half_precision_is_summed_without_overflow():
 
 
 def test_values_whose_squares_overflow_are_refused_without_a_warning():
-    assert reason({"x": np.array([1e200])}, most_norm=10) == "values too large to add up"
+    assert reason({"x": np.array([1e200])}, most_norm=10) == "norm 1e+200 is over 10"
+    assert isinstance(verdict({"x": np.array([1e200])}), Reply)
+    assert isinstance(verdict({"x": np.full(4, 3e38, "f4"), "y": np.ones(2)}, most_norm=6.1e38), Reply)
+    assert reason({"x": np.full(4, 3e38, "f4")}, most_norm=5.9e38) == "norm 6e+38 is over 5.9e+38"
 
 
 def test_integers_do_not_count_towards_the_norm():

@@ -74,7 +74,9 @@ class Frame:
 
 
 def encode_body(arrays: Arrays) -> Body:
-    """Raises ValueError for a dtype that cannot travel (objects, strings, big-endian on request of the caller)."""
+    """Raises ValueError for too many arrays, or a dtype that cannot travel (objects, strings)."""
+    if len(arrays) > MOST_ARRAYS:
+        raise ValueError(f"at most {MOST_ARRAYS} arrays in a frame, got {len(arrays)}")
     plain = [_plain(name, array) for name, array in arrays.items()]
     manifest: Manifest = [(name, array.dtype.str, array.shape) for name, array in zip(arrays, plain, strict=True)]
     return Body(_encode(manifest), b"".join([array.data if array.size else b"" for array in plain]))
@@ -134,12 +136,15 @@ def encoded_bytes(arrays: Arrays) -> int:
 
 def specs(arrays: Arrays) -> dict[str, ArraySpec]:
     """The announcement that these arrays would fulfil."""
-    return {name: ArraySpec(array.dtype.str, array.shape) for name, array in arrays.items()}
+    return {name: ArraySpec(_spell(array.dtype.str), array.shape) for name, array in arrays.items()}
 
 
 def admit(reply: Reply, job: Job) -> Result:
     """The reply, or a `Missed` that says why it is not let in. Checked before any arithmetic."""
-    fault = _fault(reply.arrays, job.expected)
+    if (reply.job, reply.device) == (job.id, job.device):
+        fault = _fault(reply.arrays, job.expected)
+    else:
+        fault = f"expected an answer to {job.id} from {job.device}, got one to {reply.job} from {reply.device}"
     if fault is None:
         return reply
     return Missed(job=job.id, device=job.device, reason=f"rejected: {fault}")
@@ -157,8 +162,10 @@ def _fault(arrays: Arrays, expected: Expected) -> str | None:
         if dtype.kind == "f":
             squares += _square_sum(array)
     if not isfinite(squares):
-        return _where_not_finite(arrays)
-    norm = sqrt(squares)
+        holder = _not_finite(arrays)
+        if holder is not None:
+            return f"{holder} holds NaN or infinity"
+    norm = sqrt(squares) if isfinite(squares) else _large_norm(arrays)
     return f"norm {norm:.3g} is over {expected.most_norm:.3g}" if norm > expected.most_norm else None
 
 
@@ -167,11 +174,15 @@ def _square_sum(array: np.ndarray) -> float:
     return float(np.vdot(flat, flat))  # which says nothing on overflow
 
 
-def _where_not_finite(arrays: Arrays) -> str:
-    for name, array in arrays.items():
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            return f"{name} holds NaN or infinity"
-    return "values too large to add up"
+def _not_finite(arrays: Arrays) -> str | None:
+    return next((name for name, a in arrays.items() if a.dtype.kind == "f" and not np.isfinite(a).all()), None)
+
+
+def _large_norm(arrays: Arrays) -> float:
+    """The norm of values whose squares are too large to add up."""
+    floats = [array for array in arrays.values() if array.dtype.kind == "f" and array.size]
+    largest = max(float(np.abs(array).max()) for array in floats)
+    return largest * sqrt(sum(float(np.square(array / largest, dtype=np.float64).sum()) for array in floats))
 
 
 def _frame(kind: int, head: bytes, body: Body) -> Frame:
