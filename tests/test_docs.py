@@ -86,6 +86,19 @@ def test_the_documented_recipe_trains_from_the_command_line(tmp_path):
     assert (tmp_path / "runs" / "vote" / "report.html").is_file()
 
 
+def test_the_python_of_the_readme_runs(tmp_path):
+    (code,) = (
+        fence["code"]
+        for fence in FENCE.finditer((ROOT / "README.md").read_text(encoding="utf-8"))
+        if fence["kind"] == "python"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert [line.split()[0] for line in done.stdout.splitlines()] == ["1", "2", "3"]
+
+
 # --- every page -------------------------------------------------------------------------------------------------
 
 
