@@ -245,10 +245,12 @@ class Koala:
         return soft.soften(predict(put(scratch(self._by_name[name]), weights), inputs), self.how.temperature)
 
     def _labels(self, replies: Sequence[Reply]) -> np.ndarray:
-        """[N, C], or [N, 1] where only sample counts leave the devices."""
-        if self._counts_labels:
-            return np.stack([np.maximum(reply.arrays[LABELS], 0) for reply in replies])
-        return np.array(sizes(replies))[:, None]
+        """[N, C], or [N, 1] where only sample counts leave the devices; rows add up to the capped sizes."""
+        size_N1 = np.array(sizes(replies))[:, None]
+        if not self._counts_labels:
+            return size_N1
+        counts_NC = np.stack([np.maximum(reply.arrays[LABELS], 0) for reply in replies]).astype(np.float64)
+        return np.asarray(size_N1 * counts_NC / np.maximum(counts_NC.sum(axis=1, keepdims=True), 1))
 
     @property
     def _counts_labels(self) -> bool:

@@ -101,6 +101,8 @@ def assign(scene: Scene, smalls: Smalls, batch: int) -> dict[str, Model]:
     chosen |= {kind: zoo.model(name, scene.shape, scene.classes) for kind, name in settled.items()}
     for kind, device in scene.kinds.items():
         check_fits(device, chosen[kind], batch)
+    if smalls.mode == "homogeneous" and len(set(chosen.values())) > 1:
+        raise ConfigError("--small KIND=MODEL gives kinds different models; say --mode heterogeneous")
     return chosen
 
 
