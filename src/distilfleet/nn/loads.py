@@ -1,6 +1,7 @@
 """What training and distillation take, from the profile of the real model: declared before a job runs."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from math import prod
 
 from ..core import wire
@@ -10,6 +11,7 @@ from .train import Local
 from .zoo import Model
 
 
+@lru_cache(maxsize=4096)
 def training_load(model: Model, samples: int, local: Local) -> Load:
     """Work and memory of local training; no bytes on the link."""
     facts, batch = profile(model), min(local.batch, max(2, samples))
