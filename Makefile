@@ -18,7 +18,7 @@ setup: $(STAMP) ## install everything into .venv
 
 demo: $(STAMP) ## train a fleet in simulation and write runs/demo
 	@if [ -e $(DEMO) ]; then echo "starting $(DEMO) afresh"; rm -rf $(DEMO); fi
-	@$(BIN)/distilfleet run koala --memory-quota-bytes $(DEMO_QUOTA_BYTES) --out $(DEMO)
+	@$(BIN)/distilfleet run koala --seed 1 --memory-quota-bytes $(DEMO_QUOTA_BYTES) --out $(DEMO)
 
 test: lint ## lint, then every test
 	@$(BIN)/pytest -q -n 2

@@ -27,11 +27,11 @@ DATASETS = {
     "digits": ["--rounds", "20", "--devices", "20", "--alpha", "0.5"],
     "watch": [
         *("--data", str(SHARED / "wisdm-watch" / "windows.npz"), "--label", "y", "--group", "subject"),
-        *("--rounds", "15"),
+        *("--rounds", "12", "--local-passes", "2"),
     ],
     "mnist": [
         *("--data", str(SHARED / "mnist" / "mnist_subset.npz"), "--devices", "20", "--alpha", "0.5"),
-        *("--rounds", "10", "--local-passes", "3"),
+        *("--rounds", "10", "--local-passes", "2"),
     ],
 }
 HET = ["--mode", "heterogeneous"]
@@ -83,13 +83,12 @@ def jobs() -> Iterator[Job]:
         for name in present:
             for variant, words in MAIN.items():
                 yield job(name, "main", variant, words, seed)
-    for seed in SEEDS:
-        for variant, words in BOUNDS.items():
-            yield job("digits", "main", variant, words, seed)
         for choice in REFINE:
-            yield job("digits", "refine", choice, ["koala", *HET, "--refine", choice], seed)
+            yield job("digits", "refine", choice, ["koala", *HET, "--rounds", "10", "--refine", choice], seed)
         for variant, words in ABLATIONS.items():
             yield job("digits", "ablation", variant, ["koala", *words], seed)
+        for variant, words in BOUNDS.items():
+            yield job("digits", "main", variant, words, seed)
     for name in present[1:]:
         for choice in REFINE:
             yield job(name, "refine", choice, ["koala", *HET, "--refine", choice], SEEDS[0])

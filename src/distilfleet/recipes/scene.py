@@ -51,8 +51,11 @@ class Scene:
 
     @property
     def kinds(self) -> Mapping[str, Device]:
-        """The first device of each kind."""
-        return {device.kind: device for device in reversed(list(self.devices.values()))}
+        """The first device of each kind, in the order of the fleet."""
+        first: dict[str, Device] = {}
+        for device in self.devices.values():
+            first.setdefault(device.kind, device)
+        return first
 
 
 def scene(common: Common, proxy: ProxyData | None) -> Scene:

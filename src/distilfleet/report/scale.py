@@ -49,9 +49,9 @@ def reach_axis(label: str, most: float, show: Callable[[float], str]) -> Axis:
     return Axis(label=label, low=0.0, high=most, ticks=ticks, show=_tick_s if show is pretty_s else show)
 
 
-def decade_axis(label: str, least: float, most: float, show: Callable[[float], str]) -> Axis:
+def decade_axis(label: str, low: float, most: float, show: Callable[[float], str]) -> Axis:
     """Powers of ten, for amounts above nothing that lie far apart; a little room at both sides."""
-    low, high = least / 1.5, most * 1.5
+    low, high = low / 1.5, most * 1.5
     powers = range(math.ceil(math.log10(low)), math.floor(math.log10(high)) + 1)
     ticks = [10.0**power for power in powers[:: 1 + len(powers) // 6]]
     return Axis(label=label, low=low, high=high, ticks=ticks, show=show, logarithmic=True)
