@@ -107,12 +107,15 @@ def test_a_small_memory_gets_a_smaller_model(table):
 
 def test_models_can_be_named_for_all_or_for_a_kind(table):
     own = stage(table)
-    chosen = assign(own, Smalls(small=("mlp-xs", "rpi-4b=mlp-l")), 16)
+    named = ("mlp-xs", "rpi-4b=mlp-l")
+    chosen = assign(own, Smalls(small=named, mode="heterogeneous"), 16)
     assert {kind: model.name for kind, model in chosen.items()} == {
         "rpi-zero-2w": "mlp-xs",
         "rpi-4b": "mlp-l",
         "jetson-nano": "mlp-xs",
     }
+    with pytest.raises(ConfigError, match="--mode heterogeneous"):
+        assign(own, Smalls(small=named), 16)
 
 
 def test_what_cannot_be_trained_is_named_with_its_size(table):

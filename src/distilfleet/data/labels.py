@@ -88,6 +88,8 @@ def _number_test(labels: np.ndarray, values: np.ndarray, where: str) -> np.ndarr
 
 
 def shorten(names: list[str], most: int = 20) -> str:
-    """A list for a message, cut where nobody reads on."""
-    rest = len(names) - most
-    return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
+    """A list for a message, cut in the middle: labels and owners often stand last."""
+    if len(names) <= most:
+        return ", ".join(names)
+    half = most // 2
+    return f"{', '.join(names[:half])}, ... {len(names) - most} more ..., {', '.join(names[-half:])}"

@@ -1,11 +1,11 @@
 """The last step of every recipe: method and scene become a run, with the facts that its record shows."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..core.types import Method
-from ..nn.profile import savings
+from ..nn.profile import profile, savings, training_memory_bytes
 from ..nn.train import Local
 from ..nn.zoo import Model
 from ..plan.sample import Sample
@@ -26,15 +26,18 @@ def local(training: Training, calibrate: bool = False) -> Local:
     )
 
 
-def assemble(
-    common: Common,
-    scene: Scene,
-    method: Method[Any],
-    smalls: Mapping[str, Model],
-    large: Model | None,
-    notes: Sequence[str] = (),
-) -> Run:
-    """A simulated run. `smalls` and `large` are the models whose savings the record compares."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Models:
+    """The models that a record compares: what devices train, by kind, and what they are spared."""
+
+    smalls: Mapping[str, Model]
+    large: Model | None = None
+    batch: int
+    """Of local training; it decides how much memory that takes."""
+
+
+def assemble(common: Common, scene: Scene, method: Method[Any], models: Models, notes: Sequence[str] = ()) -> Run:
+    """A simulated run."""
     world = World(
         server=scene.server,
         offline_share=common.offline_share,
@@ -58,18 +61,24 @@ def assemble(
         seed=common.seed,
         checkpoint_every_s=common.checkpoint_every_s,
         about={
-            "models": _names(smalls, large),
+            "models": _names(models),
+            "training_bytes": {m.name: training_memory_bytes(profile(m), models.batch) for m in _distinct(models)},
             "data": _data(scene),
-            "savings": _savings(smalls, large),
+            "savings": _savings(models),
             "notes": [*notes, *scene.source.notes],
         },
-        facts=fleet_facts(scene, smalls, common.memory_quota_bytes),
+        facts=fleet_facts(scene, models.smalls, common.memory_quota_bytes),
     )
 
 
-def _names(smalls: Mapping[str, Model], large: Model | None) -> dict[str, Any]:
-    names = {"small": sorted({model.name for model in smalls.values()})}
-    return names if large is None else {"large": large.name, **names}
+def _names(models: Models) -> dict[str, Any]:
+    names = {"small": sorted({model.name for model in models.smalls.values() if model != models.large})}
+    return names if models.large is None else {"large": models.large.name, **names}
+
+
+def _distinct(models: Models) -> list[Model]:
+    large = [] if models.large is None else [models.large]
+    return list(dict.fromkeys([*large, *models.smalls.values()]))
 
 
 def _data(scene: Scene) -> dict[str, Any]:
@@ -84,8 +93,8 @@ def _data(scene: Scene) -> dict[str, Any]:
     return facts if scene.proxy is None else {**facts, "proxy": len(scene.proxy)}
 
 
-def _savings(smalls: Mapping[str, Model], large: Model | None) -> list[dict[str, Any]]:
+def _savings(models: Models) -> list[dict[str, Any]]:
+    large = models.large
     if large is None:
         return []
-    distinct = {model.name: model for model in smalls.values() if model.name != large.name}
-    return [asdict(savings(large, model)) for model in distinct.values()]
+    return [asdict(savings(large, model)) for model in _distinct(models) if model != large]

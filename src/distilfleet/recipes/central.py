@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ..methods.central import Central
-from .assemble import assemble, local
+from .assemble import Models, assemble, local
 from .flags import Common, CommonFlags, ProxyData, ProxyFlags, Smalls, Training, TrainingFlags
 from .run import Run
 from .scene import assign, large_model, scene
@@ -34,4 +34,5 @@ def central(flags: Flags) -> Run:
         model = next(iter(assign(stage, Smalls(small=names), flags.training.local_batch).values()))
     samples = {device: len(rows) for device, rows in zip(stage.devices, stage.rows, strict=True)}
     method = Central(model=model, samples=samples, who=flags.who, local=local(flags.training))
-    return assemble(flags.common, stage, method, {}, model, ["Upper bound: all private data lie on the server."])
+    models = Models(smalls={}, large=model, batch=flags.training.local_batch)
+    return assemble(flags.common, stage, method, models, ["Upper bound: all private data lie on the server."])

@@ -7,7 +7,7 @@ from ..core.units import pretty_bytes
 from ..methods.fedavg import FedAvg
 from ..nn.profile import profile, training_memory_bytes
 from ..nn.zoo import Model
-from .assemble import assemble, local
+from .assemble import Models, assemble, local
 from .flags import Common, CommonFlags, ProxyData, ProxyFlags, Smalls, Training, TrainingFlags
 from .run import Run
 from .scene import Scene, assign, large_model, scene
@@ -41,7 +41,8 @@ def fedavg(flags: Flags) -> Run:
         smalls, notes = assign(stage, Smalls(small=names), flags.training.local_batch), []
     model = next(iter(smalls.values()))
     method = FedAvg(model=model, who=flags.who, local=local(flags.training, flags.calibrate))
-    return assemble(flags.common, stage, method, smalls, large, notes)
+    models = Models(smalls=smalls, large=large, batch=flags.training.local_batch)
+    return assemble(flags.common, stage, method, models, notes)
 
 
 def _counterfactual(stage: Scene, large: Model, batch: int) -> str:

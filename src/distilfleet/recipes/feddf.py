@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from ..methods.feddf import FedDF
 from ..nn.distil import Distil
-from .assemble import assemble, local
+from .assemble import Models, assemble, local
 from .flags import Common, CommonFlags, ProxyData, ProxyFlags, SmallFlags, Smalls, Training, TrainingFlags
 from .run import Run
 from .scene import assign, scene
@@ -36,4 +36,5 @@ def feddf(flags: Flags) -> Run:
         local=local(flags.training, flags.calibrate),
         fusion=Distil(passes=flags.fusion_passes, lr=flags.fusion_lr, temperature=1.0),
     )
-    return assemble(flags.common, stage, method, smalls, None)
+    models = Models(smalls=smalls, batch=flags.training.local_batch)
+    return assemble(flags.common, stage, method, models)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from ..methods.fedmd import FedMD
 from ..nn.distil import Distil
-from .assemble import assemble, local
+from .assemble import Models, assemble, local
 from .flags import Common, CommonFlags, ProxyData, ProxyFlags, SmallFlags, Smalls, Training, TrainingFlags
 from .run import Run
 from .scene import assign, scene
@@ -37,4 +37,5 @@ def fedmd(flags: Flags) -> Run:
         local=local(flags.training, flags.calibrate),
         digest=Distil(passes=flags.digest_passes, lr=flags.digest_lr, temperature=1.0),
     )
-    return assemble(flags.common, stage, method, smalls, None)
+    models = Models(smalls=smalls, batch=flags.training.local_batch)
+    return assemble(flags.common, stage, method, models)

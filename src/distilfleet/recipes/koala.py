@@ -6,7 +6,7 @@ from typing import Literal
 from ..methods.koala import How, Koala
 from ..nn.distil import Distil
 from ..nn.refine import Refine
-from .assemble import assemble, local
+from .assemble import Models, assemble, local
 from .flags import Common, CommonFlags, ProxyData, ProxyFlags, SmallFlags, Smalls, Training, TrainingFlags
 from .run import Run
 from .scene import assign, large_model, scene
@@ -37,7 +37,7 @@ class Flags:
     forward_lr: float = 5e-4
     """Adam's step size, large teaches small."""
     feature_weight: float = 0.1
-    """Weight of the intermediate-layer loss in forward distillation."""
+    """Weight of the intermediate-layer loss in forward distillation; with weights on the wire only."""
     calibrate: bool = True
     """Logit calibration on devices, for classes that they lack."""
     mixtures: int = 1024
@@ -76,4 +76,5 @@ def koala(flags: Flags) -> Run:
         mixtures=flags.mixtures,
     )
     method = Koala(large=large, smalls=smalls, proxy=stage.proxy, how=how)
-    return assemble(flags.common, stage, method, smalls, large)
+    models = Models(smalls=smalls, large=large, batch=flags.training.local_batch)
+    return assemble(flags.common, stage, method, models)

@@ -25,4 +25,5 @@ def local(flags: Flags) -> Run:
     stage = scene(flags.common, flags.proxy)
     smalls = assign(stage, flags.smalls, flags.training.local_batch)
     method = Alone(smalls=smalls, local=assembly.local(flags.training, flags.calibrate))
-    return assembly.assemble(flags.common, stage, method, smalls, None)
+    models = assembly.Models(smalls=smalls, batch=flags.training.local_batch)
+    return assembly.assemble(flags.common, stage, method, models)

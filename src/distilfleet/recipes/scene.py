@@ -183,7 +183,12 @@ def _partition(
     if alpha == inf:
         return ids, partition.iid(len(private), count, rng), f"IID, seed {common.seed}"
     skewed = partition.dirichlet(private.labels, count, alpha, rng)
-    return ids, skewed, f"Dirichlet alpha {alpha:g}, seed {common.seed}"
+    return (
+        ids,
+        skewed,
+        f"Dirichlet alpha {alpha:g}, seed {common.seed}"
+        + ("" if groups is None else "; owners named in the data are ignored"),
+    )
 
 
 def _one_for_all(kinds: Mapping[str, Device], models: Sequence[Model], batch: int) -> Model:

@@ -104,7 +104,7 @@ def _target(runs: Sequence[History]) -> Html | None:
 
 
 def _spent(run: History, field: str, share: float) -> list[str]:
-    place = next(i for i, value in enumerate(figures.series(run, field)) if value is not None and value >= goal)
+    place = next(i for i, value in enumerate(figures.series(run, field)) if value is not None and value >= share)
     sent = figures.cumulative(figures.per_round(run, "up_bytes", "down_bytes"))[place]
     elapsed = figures.number(run.rounds[place], "elapsed_s")
     return [

@@ -9,17 +9,23 @@ from rich.table import Table
 from ..core.units import pretty_bytes
 
 Row = Mapping[str, Any]
+PIPED_WIDTH = 160
+"""Columns for programs that read the table: wide enough for every row."""
 
 
 def print_catalogue(rows: Sequence[Row]) -> None:
     """One line per kind of device."""
-    table = Table("kind", "processor", box=None, padding=(0, 1), header_style="bold")
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = PIPED_WIDTH
+    table = Table(box=None, padding=(0, 1), header_style="bold")
+    table.add_column("kind", no_wrap=True)
+    table.add_column("processor", ratio=1)
     for name in ("trains at", "usable memory", "idle", "full load", "up", "down"):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     table.add_column("trains")
     for row in rows:
         table.add_row(*_cells(row))
-    console = Console(highlight=False)
     console.print(table)
     console.print("Sources of all figures: distilfleet devices --json. Set your fleet with --device-kinds.")
 

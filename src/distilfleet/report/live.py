@@ -1,6 +1,6 @@
 """What a terminal shows while a run goes on, and at its end. Plain lines where nobody watches."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,8 @@ def opening(about: Mapping[str, Any], facts: Mapping[str, Any], path: Path) -> N
     models = about["models"]
     large = f"large {models['large']}; " if "large" in models else ""
     console.print(f"  models     {large}small {', '.join(models['small']) or 'none'}")
+    for line in _memory(about, facts):
+        console.print(f"  memory     {line}")
     console.print(f"  disclosure {about['disclosure']}")
     for note in about.get("notes", ()):
         console.print(f"  note       {note}")
@@ -51,14 +53,31 @@ def show(total: int, first: int, steps: Iterable[Mapping[str, Any]], stop: Calla
 def closing(history: History, page: Path) -> None:
     """Savings, the final table, and where the page is."""
     console = Console(highlight=False, soft_wrap=True)
-    for row in history.about.get("savings", ()):
+    rows = history.about.get("savings", ())
+    if rows:
+        names = ", ".join(row["small"] for row in rows)
         console.print(
-            f"On a device, {row['small']} instead of {row['large']} saves {row['storage_saved']:.2%} of storage and "
-            f"{row['flops_saved']:.2%} of FLOPs."
+            f"On a device, {names} instead of {rows[0]['large']} saves {_range(rows, 'storage_saved')} of storage and "
+            f"{_range(rows, 'flops_saved')} of FLOPs."
         )
     console.print(text_table([history]), markup=False)
     console.print("Seconds and joules are modelled from the catalogue, bytes are those of the real frames.")
     console.print(f"Page: {page}", markup=False)
+
+
+def _memory(about: Mapping[str, Any], facts: Mapping[str, Any]) -> Iterator[str]:
+    """What training takes, and the quota if there is one."""
+    needs = about.get("training_bytes", {})
+    takes = ", ".join(f"{name} {pretty_bytes(need)}" for name, need in needs.items())
+    if "quota_bytes" in facts:
+        yield f"each device lends the job {pretty_bytes(facts['quota_bytes'])}; training takes {takes}"
+    elif takes:
+        yield f"training takes {takes}"
+
+
+def _range(rows: Sequence[Mapping[str, Any]], field: str) -> str:
+    low, high = min(row[field] for row in rows), max(row[field] for row in rows)
+    return f"{low:.2%}" if low == high else f"{low:.2%} to {high:.2%}"
 
 
 def _live(
