@@ -30,6 +30,7 @@ distilfleet: teach a large model with a fleet of small devices, and give every d
 Recipes: koala, and the baselines local, central, fedavg, feddf, fedmd; or your own, path/to/file.py:function.
 `distilfleet run RECIPE --help` lists a recipe's flags. First try: distilfleet run koala
 """
+PAGE = "report.html"
 INTERRUPTED = {signal.SIGINT: 130, signal.SIGTERM: 143}
 
 
@@ -133,6 +134,8 @@ def _resume(asked: Resume) -> int:
 
     resumed = again(asked.resume, asked.rounds)
     if resumed is None:
+        if not (asked.resume / PAGE).is_file():
+            _pages(asked.resume)
         print(f"{asked.resume} is finished: nothing is left. Add rounds with --rounds.")
         return 0
     print(f"Going on with {asked.resume} after round {resumed[2].round}.")
@@ -181,8 +184,8 @@ def _pages(path: Path) -> bool:
     from .report.page import write_page
 
     history = read(path)
-    write_page([history], path / "report.html")
-    closing(history, path / "report.html")
+    write_page([history], path / PAGE)
+    closing(history, path / PAGE)
     return len(history.rounds) >= int(history.about["rounds"])
 
 
