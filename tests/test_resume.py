@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 from itertools import islice
 
@@ -157,6 +158,14 @@ def test_a_finished_run_has_nothing_left_to_do(words, whole, capfd):
         assert said.code == 0
         assert "nothing is left" in said.out
     assert {file: file.read_bytes() for file in path.rglob("*") if file.is_file()} == before
+
+
+def test_a_finished_run_without_its_page_gets_it(whole, tmp_path, capfd):
+    path = tmp_path / "run"
+    shutil.copytree(whole("weights", 6), path)
+    (path / "report.html").unlink()
+    assert told(capfd, "run", "--resume", path).code == 0
+    assert (path / "report.html").is_file()
 
 
 @pytest.mark.parametrize("wire", WIRES)
