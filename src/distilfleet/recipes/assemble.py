@@ -28,10 +28,12 @@ def local(training: Training, calibrate: bool = False) -> Local:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Models:
-    """The models that a record compares: what devices train, by kind, and what they are spared."""
+    """The models of a run: what devices train, by kind, what the server has, and what devices are spared."""
 
     smalls: Mapping[str, Model]
     large: Model | None = None
+    spared: Model | None = None
+    """What the savings are held against where the server has no large model."""
     batch: int
     """Of local training; it decides how much memory that takes."""
 
@@ -76,9 +78,13 @@ def _names(models: Models) -> dict[str, Any]:
     return names if models.large is None else {"large": models.large.name, **names}
 
 
+def _reference(models: Models) -> Model | None:
+    return models.large or models.spared
+
+
 def _distinct(models: Models) -> list[Model]:
-    large = [] if models.large is None else [models.large]
-    return list(dict.fromkeys([*large, *models.smalls.values()]))
+    reference = _reference(models)
+    return list(dict.fromkeys([*([] if reference is None else [reference]), *models.smalls.values()]))
 
 
 def _data(scene: Scene) -> dict[str, Any]:
@@ -94,7 +100,7 @@ def _data(scene: Scene) -> dict[str, Any]:
 
 
 def _savings(models: Models) -> list[dict[str, Any]]:
-    large = models.large
-    if large is None:
+    reference = _reference(models)
+    if reference is None:
         return []
-    return [asdict(savings(large, model)) for model in _distinct(models) if model != large]
+    return [asdict(savings(reference, model)) for model in _distinct(models) if model != reference]

@@ -34,5 +34,5 @@ def central(flags: Flags) -> Run:
         model = next(iter(assign(stage, Smalls(small=names), flags.training.local_batch).values()))
     samples = {device: len(rows) for device, rows in zip(stage.devices, stage.rows, strict=True)}
     method = Central(model=model, samples=samples, who=flags.who, local=local(flags.training))
-    models = Models(smalls={}, large=model, batch=flags.training.local_batch)
+    models = Models(smalls={}, large=model if flags.who == "large" else None, batch=flags.training.local_batch)
     return assemble(flags.common, stage, method, models, ["Upper bound: all private data lie on the server."])

@@ -41,7 +41,9 @@ def fedavg(flags: Flags) -> Run:
         smalls, notes = assign(stage, Smalls(small=names), flags.training.local_batch), []
     model = next(iter(smalls.values()))
     method = FedAvg(model=model, who=flags.who, local=local(flags.training, flags.calibrate))
-    models = Models(smalls=smalls, large=large, batch=flags.training.local_batch)
+    models = Models(
+        smalls=smalls, large=large if flags.who == "large" else None, spared=large, batch=flags.training.local_batch
+    )
     return assemble(flags.common, stage, method, models, notes)
 
 

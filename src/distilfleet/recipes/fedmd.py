@@ -7,7 +7,7 @@ from ..nn.distil import Distil
 from .assemble import Models, assemble, local
 from .flags import Common, CommonFlags, ProxyData, ProxyFlags, SmallFlags, Smalls, Training, TrainingFlags
 from .run import Run
-from .scene import assign, scene
+from .scene import assign, large_model, scene
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,5 +37,5 @@ def fedmd(flags: Flags) -> Run:
         local=local(flags.training, flags.calibrate),
         digest=Distil(passes=flags.digest_passes, lr=flags.digest_lr, temperature=1.0),
     )
-    models = Models(smalls=smalls, batch=flags.training.local_batch)
+    models = Models(smalls=smalls, spared=large_model(None, stage), batch=flags.training.local_batch)
     return assemble(flags.common, stage, method, models)

@@ -6,7 +6,7 @@ from ..methods.local import Alone
 from . import assemble as assembly
 from .flags import Common, CommonFlags, ProxyData, ProxyFlags, SmallFlags, Smalls, Training, TrainingFlags
 from .run import Run
-from .scene import assign, scene
+from .scene import assign, large_model, scene
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,5 +25,5 @@ def local(flags: Flags) -> Run:
     stage = scene(flags.common, flags.proxy)
     smalls = assign(stage, flags.smalls, flags.training.local_batch)
     method = Alone(smalls=smalls, local=assembly.local(flags.training, flags.calibrate))
-    models = assembly.Models(smalls=smalls, batch=flags.training.local_batch)
+    models = assembly.Models(smalls=smalls, spared=large_model(None, stage), batch=flags.training.local_batch)
     return assembly.assemble(flags.common, stage, method, models)
