@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distilfleet.core.chance import stream
+from distilfleet.core.chance import shuffles, stream
 from distilfleet.core.types import Dataset
 from distilfleet.nn import zoo
 from distilfleet.nn.train import Local, can_cohort, schedule, task, train, train_cohort
@@ -29,7 +29,7 @@ def data(samples, shape=(8,), classes=3, seed=0):
 def tasks(model, counts, local):
     """Devices that start from the same weights, each with its own amount of data."""
     start = to_arrays(model.build(0))
-    return [task(start, data(n, model.shape), model.classes, local, stream(0, "order", n)) for n in counts]
+    return [task(start, data(n, model.shape), model.classes, local, (0, "order", n)) for n in counts]
 
 
 def alone_and_together(name, counts, local):
@@ -72,7 +72,7 @@ def test_side_by_side_descends_as_torch_does(local):
 
 def test_devices_may_start_from_different_models():
     model, local = zoo.model("mlp-xs", (8,), 3), Local(passes=1, batch=8)
-    own = [task(to_arrays(model.build(s)), data(16 + s), 3, local, stream(s, "o")) for s in range(3)]
+    own = [task(to_arrays(model.build(s)), data(16 + s), 3, local, (s, "o")) for s in range(3)]
     close([train(model.build(9), one, local) for one in own], train_cohort(model.build(9), own, local))
 
 
@@ -112,7 +112,7 @@ def test_training_learns_and_leaves_what_it_was_given():
     before = {name: array.copy() for name, array in start.items()}
     own = data(60)
     net = model.build(1)
-    train(net, task(start, own, 3, local, stream(0, "o")), local)
+    train(net, task(start, own, 3, local, (0, "o")), local)
     assert all((start[name] == before[name]).all() for name in start)
     right = net(torch.from_numpy(own.inputs)).argmax(1).numpy() == own.labels
     assert right.mean() > 0.85
@@ -122,7 +122,7 @@ def test_the_same_seed_gives_the_same_bits():
     model, local = zoo.model("conv-bn", (1, 8, 8), 3), Local(passes=1, batch=8)
 
     def once(seed):
-        own = task(to_arrays(model.build(0)), data(20, (1, 8, 8)), 3, local, stream(seed, "o"))
+        own = task(to_arrays(model.build(0)), data(20, (1, 8, 8)), 3, local, (seed, "o"))
         return train(model.build(3), own, local)
 
     one, same, other = once(0), once(0), once(1)
@@ -132,7 +132,7 @@ def test_the_same_seed_gives_the_same_bits():
 
 def test_a_single_sample_can_be_trained_on_even_with_batch_normalisation():
     model, local = zoo.model("conv-bn", (1, 8, 8), 3), Local(passes=2)
-    own = task(to_arrays(model.build(0)), data(1, (1, 8, 8)), 3, local, stream(0, "o"))
+    own = task(to_arrays(model.build(0)), data(1, (1, 8, 8)), 3, local, (0, "o"))
     assert own.rows_SB.tolist() == [[0, 0], [0, 0]]
     assert all(np.isfinite(array).all() for array in train(model.build(0), own, local).values())
 
@@ -146,7 +146,7 @@ def without_class(missing, **settings):
     local = Local(passes=3, batch=8, weight_decay=0.0, **settings)
     model = zoo.model("mlp-xs", (8,), 3)
     start = to_arrays(model.build(0))
-    given = task(start, own, 3, local, stream(0, "o"))
+    given = task(start, own, 3, local, (0, "o"))
     return start, given, train(model.build(0), given, local)
 
 
@@ -170,7 +170,7 @@ def test_without_calibration_a_missing_class_is_pushed_down():
 
 @given(st.integers(1, 60), st.integers(1, 4), st.integers(1, 70), st.integers(0, 5))
 def test_every_pass_has_every_row_and_full_batches(samples, passes, batch, seed):
-    rows_SB = schedule(samples, passes, batch, stream(seed, "rows"))
+    rows_SB = schedule(shuffles((seed, "rows"), samples, passes), batch)
     steps = -(-samples // batch)
     assert rows_SB.shape == (passes * steps, batch)
     for one in rows_SB.reshape(passes, steps * batch):
@@ -180,6 +180,6 @@ def test_every_pass_has_every_row_and_full_batches(samples, passes, batch, seed)
 
 @given(st.integers(1, 200), st.integers(2, 64))
 def test_batches_are_no_larger_than_the_data(samples, batch):
-    rows_SB = task({}, data(samples), 3, Local(passes=1, batch=batch), stream(0, "o")).rows_SB
+    rows_SB = task({}, data(samples), 3, Local(passes=1, batch=batch), (0, "o")).rows_SB
     assert rows_SB.shape[1] <= max(2, min(batch, samples))
     assert set(rows_SB.ravel()) == set(range(samples))

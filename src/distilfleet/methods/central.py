@@ -6,7 +6,6 @@ from typing import Literal
 
 import numpy as np
 
-from ..core.chance import stream
 from ..core.types import (
     Arrays,
     ArraySpec,
@@ -104,7 +103,7 @@ class Central:
             Dataset(inputs, labels),
             self.model.classes,
             self.local,
-            stream(state.seed, "central", number),
+            (state.seed, "central", number),
         )
         yield Work(server_load([(self.model, len(labels), self.local.passes)]))
         return replace(state, weights=train(scratch(self.model), pooled, self.local))

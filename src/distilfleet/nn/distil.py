@@ -170,7 +170,8 @@ def _descend(
     kept, used = (rows[: samples // HELD_OUT], rows[samples // HELD_OUT :]) if how.early_stop else (rows[:0], rows)
     best = last = float("inf")
     for _ in range(how.passes):
-        losses = [_step(student, loss, adam, used[rows_B]) for rows_B in schedule(len(used), 1, how.batch, rng)]
+        rows_SB = schedule(rng.permutation(len(used))[None], how.batch)
+        losses = [_step(student, loss, adam, used[rows_B]) for rows_B in rows_SB]
         last = float(np.mean(losses))
         if how.early_stop and len(kept):
             left = _held_out_loss(student, loss, kept)

@@ -8,7 +8,6 @@ import numpy as np
 from torch import nn
 
 from ..core import wire
-from ..core.chance import stream
 from ..core.types import Arrays, ArraySpec, Dataset, Device, DeviceId, Expected, Job, Load, Reply
 from .distil import accuracy, predict
 from .loads import frames, training_load
@@ -85,7 +84,7 @@ class Learner:
         return self.answer(job, train(scratch(self.model), self.task(job), self.local))
 
     def task(self, job: Job) -> Task:
-        return task(job.arrays, self.data, self.model.classes, self.local, stream(self.seed, "train", job.id))
+        return task(job.arrays, self.data, self.model.classes, self.local, (self.seed, "train", job.id))
 
     def answer(self, job: Job, weights: Arrays) -> Arrays:
         if LABELS in job.expected.arrays:

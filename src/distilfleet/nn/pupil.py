@@ -53,9 +53,9 @@ class Pupil:
         if "soft" in job.arrays and self.proxy is not None:
             learnt = read_soft(job.arrays["soft"])
             distil(module, self.proxy, learnt, self.digest, stream(self.seed, "digest", job.id))
-        local_rng = stream(self.seed, "train", job.id)
+        key = (self.seed, "train", job.id)
         start = to_arrays(module)
-        self.weights = train(module, task(start, self.data, self.model.classes, self.local, local_rng), self.local)
+        self.weights = train(module, task(start, self.data, self.model.classes, self.local, key), self.local)
         return self._answer(job, module)
 
     def _answer(self, job: Job, module: nn.Module) -> Arrays:

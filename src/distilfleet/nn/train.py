@@ -5,7 +5,7 @@ within 1e-5. Both follow the same schedule of rows. A short last batch is filled
 shuffled order: batches are always full, so normalisation statistics see only real samples and no mask enters the
 loss; devices with less data simply leave the cohort earlier.
 
-Axes: D devices of a cohort, S steps, B batch, C classes.
+Axes: D devices of a cohort, P passes, N samples, S steps, B batch, C classes.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -18,6 +18,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
+from ..core.chance import shuffles
 from ..core.types import Arrays, Dataset
 from .losses import prior_shift
 from .weights import put, to_arrays, to_tensor
@@ -53,16 +54,16 @@ class Task:
     shift_C: np.ndarray
 
 
-def task(weights: Arrays, data: Dataset, classes: int, local: Local, rng: np.random.Generator) -> Task:
-    """One device's training under these settings; all chance is drawn here."""
-    rows_SB = schedule(len(data), local.passes, min(local.batch, _power_of_two(len(data))), rng)
+def task(weights: Arrays, data: Dataset, classes: int, local: Local, key: tuple[str | int, ...]) -> Task:
+    """One device's training under these settings; all chance is drawn here, from the seed and words of `key`."""
+    orders_PN = shuffles(key, len(data), local.passes)
+    rows_SB = schedule(orders_PN, min(local.batch, _power_of_two(len(data))))
     return Task(weights=weights, data=data, rows_SB=rows_SB, shift_C=_shift(data, classes, local))
 
 
-def schedule(samples: int, passes: int, batch: int, rng: np.random.Generator) -> np.ndarray:
-    """Rows of every step, [S, B]; each pass a fresh shuffle whose last batch is filled from its own start."""
-    filled_SB = _filled(samples, batch)
-    return np.concatenate([rng.permutation(samples)[filled_SB] for _ in range(passes)])
+def schedule(orders_PN: np.ndarray, batch: int) -> np.ndarray:
+    """Rows of every step, [S, B]; one pass per order, whose last batch is filled from its own start."""
+    return orders_PN.take(_filled(orders_PN.shape[1], batch), axis=1).reshape(-1, batch)
 
 
 @lru_cache(maxsize=1024)
