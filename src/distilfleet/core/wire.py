@@ -91,6 +91,11 @@ def encode_reply(job: str, device: DeviceId, arrays: Arrays) -> Frame:
     return _frame(_REPLY, _encode(ReplyHead(job, device)), encode_body(arrays))
 
 
+def reply_head(job: Job, manifest: bytes) -> bytes:
+    """Prefix and head of the reply's frame."""
+    return _frame(_REPLY, _encode(ReplyHead(job.id, job.device)), Body(manifest, b"")).head
+
+
 def decode_job(frame: bytes, expected: Expected) -> Job:
     """Raises WireError; never anything else, whatever the bytes."""
     head, arrays = _open(frame, _JOB)
@@ -182,7 +187,7 @@ def _large_norm(arrays: Arrays) -> float:
     """The norm of values whose squares are too large to add up."""
     floats = [array for array in arrays.values() if array.dtype.kind == "f" and array.size]
     largest = max(float(np.abs(array).max()) for array in floats)
-    return largest * sqrt(sum(float(np.square(array / largest, dtype=np.float64).sum()) for array in floats))
+    return largest * sqrt(sum(float(np.square(array.astype(np.float64) / largest).sum()) for array in floats))
 
 
 def _frame(kind: int, head: bytes, body: Body) -> Frame:

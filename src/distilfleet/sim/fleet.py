@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..core import wire
+from ..core.bundle import all_over_the_wire
 from ..core.chance import stream
 from ..core.types import (
     Arrays,
@@ -166,7 +167,7 @@ class SimFleet:
             outputs = self._cohort(workers, jobs)
         else:
             outputs = [worker.handle(job) for worker, job in zip(workers, jobs, strict=True)]
-        return [_over_the_wire(job, arrays) for job, arrays in zip(jobs, outputs, strict=True)]
+        return all_over_the_wire(jobs, outputs)
 
     def _forget(self, jobs: Sequence[Job]) -> None:
         """Drop workers that keep nothing, so that memory does not grow with every device that was ever called."""
@@ -284,11 +285,6 @@ def _deliver(jobs: Sequence[Job]) -> tuple[list[Job], np.ndarray]:
         received.append(wire.receive_job(frame.head, arrays, job.expected))
         sizes.append(len(frame))
     return received, np.array(sizes)
-
-
-def _over_the_wire(job: Job, arrays: Arrays) -> Result:
-    frame = wire.encode_reply(job.id, job.device, arrays).to_bytes()
-    return wire.admit(wire.decode_reply(frame), job)
 
 
 def _refusal(job: Job, fits: bool, reached: bool) -> Missed | None:
