@@ -55,9 +55,8 @@ def _mean(arrays: Sequence[np.ndarray], shares: Sequence[np.float32]) -> np.ndar
     if arrays[0].dtype.kind != "f":
         return np.asarray(np.max(np.stack(arrays), axis=0))
     rows = max(1, BLOCK_BYTES // max(1, arrays[0].nbytes))
-    shares_D = np.array(shares).reshape(-1, *[1] * arrays[0].ndim)
-    total: list[np.ndarray] = []
+    shares_D = np.array(shares)
+    total: np.ndarray = np.zeros(arrays[0].shape, np.float32)
     for at in range(0, len(arrays), rows):
-        block = np.stack(arrays[at : at + rows]) * shares_D[at : at + rows]
-        total = [np.add.reduce(np.stack([*total, *block]) if total else block, axis=0)]
-    return np.asarray(total[0])
+        total = total + np.tensordot(shares_D[at : at + rows], np.stack(arrays[at : at + rows]), 1)
+    return np.asarray(total)
