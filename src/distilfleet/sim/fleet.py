@@ -8,7 +8,6 @@ shared here: a device's rate is its catalogue rate.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -34,8 +33,8 @@ from ..core.types import (
 )
 from ..cost.compute import compute_s
 from ..cost.energy import energy_j
-from ..cost.link import transfer_s
-from .clock import COMPUTE, DOWN, UP, Clock, Passage
+from .clock import Clock, Passage
+from .prices import Profiles
 
 Cohort = Callable[[Sequence[Worker], Sequence[Job]], Sequence[Arrays]]
 
@@ -55,22 +54,6 @@ class World:
 
 
 @dataclass(slots=True)
-class _Facts:
-    """Device profiles as columns, so that a wave is priced in a few array operations."""
-
-    index: dict[DeviceId, int]
-    speed_flops_per_s: np.ndarray
-    memory_bytes: np.ndarray
-    memory_bytes_per_s: np.ndarray
-    idle_w: np.ndarray
-    busy_w: np.ndarray
-    up_bps: np.ndarray
-    down_bps: np.ndarray
-    latency_s: np.ndarray
-    transmit_w: np.ndarray
-
-
-@dataclass(slots=True)
 class _Ticket:
     results: list[Result]
     until_s: float
@@ -81,7 +64,7 @@ class SimFleet:
 
     def __init__(self, devices: Mapping[DeviceId, Device], data: DataOf, method: Method[Any], world: World) -> None:
         self._devices, self._data, self._method, self._world = devices, data, method, world
-        self._facts = _columns(devices)
+        self._profiles = Profiles.of(devices)
         self._clock = Clock(np.zeros((3, len(devices))))
         self._cohort: Cohort | None = getattr(method, "cohort", None) if world.cohorts else None
         self._workers: dict[DeviceId, Worker] = {}
@@ -129,13 +112,13 @@ class SimFleet:
 
     def kept(self) -> Mapping[DeviceId, Arrays]:
         """In the order of the roster, so that a restored fleet's means have the same bits."""
-        called = sorted(self._workers, key=self._facts.index.__getitem__)
+        called = sorted(self._workers, key=self._profiles.index.__getitem__)
         snapshots = ((device, self._workers[device].snapshot()) for device in called)
         return {device: kept for device, kept in snapshots if kept}
 
     def snapshot(self) -> Arrays:
         state = {"free": self._clock.free_3N, "now": np.float64(self._clock.now_s), "waves": np.int64(self._waves)}
-        number = self._facts.index
+        number = self._profiles.index
         workers = {f"worker/{number[d]}/{name}": a for d, kept in self.kept().items() for name, a in kept.items()}
         return {**{name: np.asarray(value) for name, value in state.items()}, **workers}
 
@@ -179,7 +162,8 @@ class SimFleet:
         self._missed += [result for result in results if isinstance(result, Missed)]
         self._answered += [result.device for result in results if isinstance(result, Reply)]
         self._clock.occupy(called.index_J, called.passage, until_s)
-        self._used += _usage(called, self._facts, until_s)
+        sent = called.down_bytes_J, called.up_bytes_J
+        self._used += self._profiles.usage(called.index_J, called.passage, sent, until_s)
 
     def _begin_tally(self) -> None:
         self._used, self._since_s = Usage(), self._clock.now_s
@@ -205,20 +189,20 @@ class _Called:
 
     @staticmethod
     def of(wave: Wave, fleet: SimFleet) -> "_Called":
-        facts, jobs = fleet._facts, wave.jobs
-        index = np.array([facts.index[job.device] for job in jobs], np.int64)
+        profiles, jobs = fleet._profiles, wave.jobs
+        index = np.array([profiles.index[job.device] for job in jobs], np.int64)
         if len(np.unique(index)) != len(index):
             raise ValueError("a wave has at most one job per device")
         received, down_bytes = _deliver(jobs)
         loads = [fleet._worker(job.device).load(job) for job in received]
         memory = np.array([load.memory_bytes for load in loads])
-        fits = (memory <= facts.memory_bytes[index]) | fleet._world.ignore_memory
+        fits = (memory <= profiles.memory_bytes[index]) | fleet._world.ignore_memory
         reached = stream(fleet._world.seed, "offline", fleet._waves).random(len(jobs)) >= fleet._world.offline_share
         taken = np.flatnonzero(fits & reached)
         refused = [_refusal(job, bool(fits[i]), bool(reached[i])) for i, job in enumerate(jobs)]
         chosen = index[taken]
         down, up = down_bytes[taken], np.array([loads[i].up_bytes for i in taken])
-        passage = fleet._clock.pass_through(chosen, _durations(facts, chosen, [loads[i] for i in taken], down))
+        passage = fleet._clock.pass_through(chosen, profiles.durations(chosen, [loads[i] for i in taken], down))
         return _Called(
             jobs=[received[i] for i in taken],
             positions_J=taken,
@@ -291,52 +275,3 @@ def _refusal(job: Job, fits: bool, reached: bool) -> Missed | None:
     if fits and reached:
         return None
     return Missed(job=job.id, device=job.device, reason="offline" if fits else "memory")
-
-
-def _durations(facts: _Facts, index_J: np.ndarray, loads: Sequence[Load], down_bytes_J: np.ndarray) -> np.ndarray:
-    """Seconds in each stage, [3, J]."""
-    flops = np.array([load.flops for load in loads])
-    moved = np.array([load.moved_bytes for load in loads])
-    up = np.array([load.up_bytes for load in loads])
-    latency_s = facts.latency_s[index_J]
-    seconds = np.empty((3, len(index_J)))
-    seconds[DOWN] = transfer_s(down_bytes_J, facts.down_bps[index_J], latency_s)
-    seconds[COMPUTE] = compute_s(flops, moved, facts.speed_flops_per_s[index_J], facts.memory_bytes_per_s[index_J])
-    seconds[UP] = transfer_s(up, facts.up_bps[index_J], latency_s)
-    return seconds
-
-
-def _usage(called: _Called, facts: _Facts, until_s: float) -> Usage:
-    """What the devices spent: whole jobs, or the part of them before they were called off."""
-    i, passage = called.index_J, called.passage
-    spent_3J = passage.spent_s(until_s)
-    elapsed_J = np.clip(np.minimum(passage.finish_s, until_s) - passage.start_3J[DOWN], 0.0, None)
-    energy_J = energy_j(
-        elapsed_J, spent_3J[COMPUTE], spent_3J[UP], facts.idle_w[i], facts.busy_w[i], facts.transmit_w[i]
-    )
-    share_3J = spent_3J / np.maximum(passage.duration_3J, 1e-30)
-    return Usage(
-        busy_s=float(spent_3J[COMPUTE].sum()),
-        energy_j=float(np.sum(energy_J)),
-        down_bytes=int(np.ceil(called.down_bytes_J * share_3J[DOWN]).sum()),
-        up_bytes=int(np.ceil(called.up_bytes_J * share_3J[UP]).sum()),
-    )
-
-
-def _columns(devices: Mapping[DeviceId, Device]) -> _Facts:
-    def column(values: "chain[Any] | Any") -> np.ndarray:
-        return np.fromiter(values, np.float64, len(devices))
-
-    all_devices = list(devices.values())
-    return _Facts(
-        index={device: i for i, device in enumerate(devices)},
-        speed_flops_per_s=column(d.speed_flops_per_s for d in all_devices),
-        memory_bytes=column(d.memory_bytes for d in all_devices),
-        memory_bytes_per_s=column(d.memory_bytes_per_s for d in all_devices),
-        idle_w=column(d.idle_w for d in all_devices),
-        busy_w=column(d.busy_w for d in all_devices),
-        up_bps=column(d.link.up_bps for d in all_devices),
-        down_bps=column(d.link.down_bps for d in all_devices),
-        latency_s=column(d.link.latency_s for d in all_devices),
-        transmit_w=column(d.link.transmit_w for d in all_devices),
-    )
