@@ -16,8 +16,9 @@ def stream(seed: int, *words: str | int) -> np.random.Generator:
 
 def shuffles(key: tuple[str | int, ...], samples: int, count: int) -> np.ndarray:
     """So many independent orders of 0 to `samples` - 1, [count, samples]; `key` is the seed and words of a stream."""
+    seed, *words = key
     if count * samples > FEW:
-        rng = stream(0, *key)
+        rng = stream(int(seed), *words)
         return np.stack([rng.permutation(samples) for _ in range(count)])
-    digest = hashlib.shake_128(repr(key).encode()).digest(8 * count * samples)
+    digest = hashlib.shake_128(repr((seed, *words)).encode()).digest(8 * count * samples)
     return np.frombuffer(digest, "<u8").reshape(count, samples).argsort(axis=1)
