@@ -12,6 +12,11 @@ from .run import Run
 from .scene import assign, large_model, scene
 
 
+FORWARD = {"homogeneous": (1, 5e-4), "heterogeneous": (3, 1e-3)}
+"""Passes and step size of forward distillation. Where few devices share an architecture, its average has more to learn
+from the large model than where all do."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flags:
     """KOALA: devices train small models; the server distils them into a large one, and the large one back."""
@@ -32,10 +37,10 @@ class Flags:
     """Passes over the proxy set per round, small teaches large."""
     reverse_lr: float = 2e-3
     """Adam's step size, small teaches large."""
-    forward_passes: int = 1
-    """Passes over the proxy set per round, large teaches small."""
-    forward_lr: float = 5e-4
-    """Adam's step size, large teaches small."""
+    forward_passes: int | None = None
+    """Passes over the proxy set per round, large teaches small. Default: 1, or 3 in heterogeneous mode."""
+    forward_lr: float | None = None
+    """Adam's step size, large teaches small. Default: 0.0005, or 0.001 in heterogeneous mode."""
     feature_weight: float = 0.1
     """Weight of the intermediate-layer loss in forward distillation; with weights on the wire only."""
     calibrate: bool = True
@@ -53,6 +58,7 @@ def koala(flags: Flags) -> Run:
     assert stage.proxy is not None
     large = large_model(flags.large, stage)
     smalls = assign(stage, flags.smalls, flags.training.local_batch)
+    passes, lr = FORWARD[flags.smalls.mode]
     how = How(
         mode=flags.smalls.mode,
         wire=flags.wire,
@@ -66,8 +72,8 @@ def koala(flags: Flags) -> Run:
             early_stop=flags.early_stop,
         ),
         forward=Distil(
-            passes=flags.forward_passes,
-            lr=flags.forward_lr,
+            passes=passes if flags.forward_passes is None else flags.forward_passes,
+            lr=flags.forward_lr or lr,
             temperature=flags.temperature,
             feature_weight=flags.feature_weight,
             early_stop=flags.early_stop,
