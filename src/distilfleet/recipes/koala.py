@@ -11,7 +11,6 @@ from .flags import Common, CommonFlags, ProxyData, ProxyFlags, SmallFlags, Small
 from .run import Run
 from .scene import assign, large_model, scene
 
-
 FORWARD = {"homogeneous": (1, 5e-4), "heterogeneous": (3, 1e-3)}
 """Passes and step size of forward distillation. Where few devices share an architecture, its average has more to learn
 from the large model than where all do."""
