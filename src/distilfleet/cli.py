@@ -31,6 +31,7 @@ Recipes: koala, and the baselines local, central, fedavg, feddf, fedmd; or your 
 `distilfleet run RECIPE --help` lists a recipe's flags. First try: distilfleet run koala
 """
 PAGE = "report.html"
+TRAINING_PACKAGES = ("torch", "sklearn", "PIL")
 INTERRUPTED = {signal.SIGINT: 130, signal.SIGTERM: 143}
 
 
@@ -56,6 +57,9 @@ def _guarded(words: list[str]) -> int:
         print("distilfleet: stopped at once; `run --resume` goes on from the last checkpoint.", file=sys.stderr)
         return INTERRUPTED[signal.SIGINT]
     except Exception as fault:
+        if isinstance(fault, ModuleNotFoundError) and fault.name in TRAINING_PACKAGES:
+            print(f"distilfleet: training needs {fault.name}: pip install 'distilfleet[train]'", file=sys.stderr)
+            return 2
         log = Path(f"distilfleet-fault-{os.getpid()}.log").absolute()
         log.write_text(traceback.format_exc())
         print(f"distilfleet: a fault of ours: {fault!r}. Please report it with {log}.", file=sys.stderr)

@@ -128,3 +128,11 @@ def test_the_large_model_is_the_zoos_or_the_named(table):
     own = stage(table)
     assert large_model(None, own).name == "mlp-xl"
     assert large_model("mlp-s", own).name == "mlp-s"
+
+
+def test_quantities_can_be_uneven_in_place_of_labels(table):
+    even = stage(table, alpha=float("inf"), devices=3)
+    uneven = stage(table, alpha=0.3, devices=3, skew="quantity")
+    assert "uneven quantities" in uneven.partition
+    assert sum(map(len, uneven.rows)) == sum(map(len, even.rows))
+    assert max(map(len, uneven.rows)) > max(map(len, even.rows))

@@ -50,7 +50,9 @@ class Common:
     rounds: int = 20
     """Rounds to train."""
     alpha: float | None = None
-    """Label skew between devices, Dirichlet: 0.1 is extreme, 1 mild, inf none. Default: 0.5. Not with --group."""
+    """Skew between devices, Dirichlet: 0.1 is extreme, 1 mild, inf none. Default: 0.5. Not with --group."""
+    skew: Literal["label", "quantity"] = "label"
+    """What --alpha skews: which labels a device has, or how many samples."""
     seed: int = 0
     """Of everything that is drawn at random."""
     threads: int = 1

@@ -182,6 +182,9 @@ def _partition(
         return ids, shared, f"IID, {LEAST_OWN} samples each, shared between devices, seed {common.seed}"
     if alpha == inf:
         return ids, partition.iid(len(private), count, rng), f"IID, seed {common.seed}"
+    if common.skew == "quantity":
+        uneven = partition.by_quantity(len(private), count, alpha, rng)
+        return ids, uneven, f"uneven quantities, Dirichlet alpha {alpha:g}, seed {common.seed}"
     skewed = partition.dirichlet(private.labels, count, alpha, rng)
     return (
         ids,
