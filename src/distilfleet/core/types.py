@@ -6,7 +6,7 @@ same method cannot behave differently in the two worlds.
 """
 
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -50,14 +50,67 @@ class Device:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Channel:
+    """What a device finds this round: its radio as if it had its cell to itself, its processor, its battery."""
+
+    up_bps: float
+    down_bps: float
+    cell: int = 0
+    """Devices of one cell share its band."""
+    slowdown: float = 1.0
+    """Seconds that a second of computing takes: heat and other programs."""
+    battery_share: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Conditions:
-    """What is known at the start of a round. Channels and batteries join here when `cost` models them."""
+    """What is known at the start of a round."""
 
     round: int
     devices: Mapping[DeviceId, Device]
     """Who is enrolled."""
     ids: Sequence[DeviceId]
     """The same, by number, so that drawing from a large fleet costs no more than from a small one."""
+    channels: Mapping[DeviceId, Channel] = field(default_factory=dict)
+    """Of the devices that share cells; a device that is not here has its own link to itself."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assignment:
+    """What a planner decided for one device of a split model, and what it expects of a step."""
+
+    cut: int
+    """Layers of the student that the device runs; 0: its embedding module alone."""
+    bits: int
+    """Of a smashed number on the wire."""
+    teacher_cut: int = 0
+    uplink_share: float = 1.0
+    downlink_share: float = 1.0
+    """Of the cell's band."""
+    server_share: float = 1.0
+    delay_s: float = 0.0
+    energy_j: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forecast:
+    """What a plan is expected to cost, and a bound below which no plan can come."""
+
+    objective: str
+    cost: float
+    """In the objective's own unit; with `lower_bound` the proof of how good the plan is."""
+    lower_bound: float
+    delay_s: float
+    """Of one step, until the last device is done."""
+    device_energy_j: float
+    server_energy_j: float
+    binds: str
+    """radio, device or server: where most of the delay is."""
+
+    @property
+    def gap(self) -> float:
+        """Relative distance of cost and bound."""
+        return (self.cost - self.lower_bound) / self.cost if self.cost > 0 else 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +123,11 @@ class Plan:
     """Answers that are enough; the rest of a wave is called off. None: wait for all."""
     minimum: int = 1
     deadline_s: float | None = None
+    assignments: Mapping[DeviceId, Assignment] = field(default_factory=dict)
+    """For methods that split a model; empty elsewhere."""
+    server_clock_share: float = 1.0
+    """Of the server's highest clock."""
+    forecast: Forecast | None = None
 
     @property
     def devices(self) -> Sequence[DeviceId]:
@@ -92,6 +150,30 @@ class LayerProfile:
     forward_flops: float
     weight_bytes: int
     output_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LanguageProfile:
+    """What a decoder takes, per token at a given context; the planner and the simulator see models as this alone."""
+
+    name: str
+    width: int
+    """Numbers per token between two layers, the same at every cut."""
+    vocabulary: int
+    layers: Sequence[LayerProfile]
+    """Of the decoder in order; `forward_flops` and `output_bytes` for one token, at `steps` tokens of context."""
+    steps: int
+    head_flops: float
+    """Of the output table, forward, for one token."""
+    embedding_parameters: int
+    other_parameters: int
+    """Norms and output table that belong to no layer; a tied table counts once, in the embedding."""
+    bytes_per_weight: int = 2
+
+    @property
+    def parameters(self) -> int:
+        layers = sum(layer.weight_bytes for layer in self.layers) // self.bytes_per_weight
+        return layers + self.embedding_parameters + self.other_parameters
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
