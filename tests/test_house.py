@@ -21,10 +21,13 @@ DIMENSIONLESS = frozenset(
     [
         "alpha",
         "beta",
+        "bound",
+        "cost",
         "count",
         "decay",
         "efficiency",
         "ema",
+        "exponent",
         "gap",
         "holdout",
         "keep",
@@ -37,6 +40,7 @@ DIMENSIONLESS = frozenset(
         "temperature",
         "weight",
         "width",
+        "slowdown",
     ]
 )
 """Last words of names that have no unit: shares, exponents, rates per step, counts of channels, nats of a loss."""

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from distilfleet.core.chance import stream
 from distilfleet.nn import soft, zoo
-from distilfleet.nn.distil import PREDICT_BATCH, Distil, accuracy, augment, distil, predict, teach
+from distilfleet.nn.distil import PREDICT_BATCH, Distil, accuracy, augment, distil, lesson, predict, teach
 from distilfleet.nn.losses import feature_distance, prior_shift, soft_kl
 from distilfleet.nn.weights import to_arrays
 
@@ -107,7 +107,7 @@ def test_early_stopping_takes_few_samples_too():
 
 def taught(small, large, x, feature_weight, adapters, passes=3):
     how = Distil(passes=passes, batch=8, lr=1e-2, feature_weight=feature_weight)
-    return teach(small, large, x, how, stream(0, "t"), adapters)
+    return teach(small, lesson(large, x, how), how, stream(0, "t"), adapters)
 
 
 @pytest.mark.parametrize(
@@ -143,6 +143,29 @@ def test_teaching_brings_the_small_model_to_the_large_one():
     before = kl_nats(small, x, soft_PC)
     taught(small, large, x, 0.1, {}, passes=30)
     assert kl_nats(small, x, soft_PC) < before / 3
+
+
+@pytest.mark.parametrize("small", ["conv-xs", "conv-s"])
+def test_a_lesson_too_large_to_keep_teaches_the_same(small, monkeypatch):
+    shape = (1, 8, 8)
+    x, teacher = inputs(24, shape), zoo.model("conv-l", shape, 3).build(1)
+    kept, _ = taught(zoo.model(small, shape, 3).build(0), teacher, x, 0.5, {})
+    monkeypatch.setattr("distilfleet.nn.distil.KEPT_BYTES", 0)
+    again, _ = taught(zoo.model(small, shape, 3).build(0), teacher, x, 0.5, {})
+    for name, array in kept.weights.items():
+        np.testing.assert_allclose(again.weights[name], array, atol=1e-4)
+
+
+def test_a_lesson_is_read_from_the_large_model_once():
+    x, teacher, seen = inputs(), LARGE.build(1), []
+    how = Distil(passes=3, batch=8, feature_weight=0.1)
+    given = lesson(teacher, x, how)
+    handle = teacher.register_forward_hook(lambda *_: seen.append(1))
+    for name in ("mlp-xs", "mlp-s"):
+        teach(zoo.model(name, (8,), 3).build(0), given, how, stream(0, "t"), {})
+    handle.remove()
+    assert given.kept
+    assert not seen
 
 
 # --- augmentation -----------------------------------------------------------------------------------------------

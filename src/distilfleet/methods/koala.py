@@ -41,7 +41,7 @@ from ..core.types import (
     Worker,
 )
 from ..nn import soft, zoo
-from ..nn.distil import Distil, augment, distil, predict, teach
+from ..nn.distil import Distil, augment, distil, lesson, predict, teach
 from ..nn.learner import LABELS, SAMPLES, Learner, by_model, judge, learn_together, merge, scratch, sizes, trained_reply
 from ..nn.loads import server_load
 from ..nn.pupil import NO_LABELS, Pupil, learn_jobs, pupils_accuracy, read_soft
@@ -227,16 +227,19 @@ class Koala:
     def _forward(
         self, state: State, merged: Mapping[str, Arrays], inputs: np.ndarray, rng: np.random.Generator
     ) -> Round[State]:
-        """Large teaches small: the architectures that took part, one at a time."""
-        small, adapters = dict(state.small), dict(state.adapters)
-        large = put(scratch(self.large), state.teacher or state.large)
+        """Large teaches small: the architectures that took part, one at a time, the same lesson for all."""
+        small, adapters, how = {**state.small, **merged}, dict(state.adapters), self.how.forward
+        if how.passes == 0:
+            return replace(state, small=small)
+        given = lesson(put(scratch(self.large), state.teacher or state.large), inputs, how)
+        readings = 1 if given.kept else how.passes * len(merged)
+        yield Work(server_load([(self.large, len(inputs) * readings, 0)]))
         for name, weights in merged.items():
             model = self._by_name[name]
             module = put(model.build(seed=0), weights)
-            done, adapters[name] = teach(module, large, inputs, self.how.forward, rng, adapters.get(name, {}))
+            done, adapters[name] = teach(module, given, how, rng, adapters.get(name, {}))
             small[name] = done.weights
-            passes = self.how.forward.passes
-            yield Work(server_load([(model, len(inputs), passes), (self.large, len(inputs) * passes, 0)]))
+            yield Work(server_load([(model, len(inputs), how.passes)]))
         return replace(state, small=small, adapters=adapters)
 
     # --- outputs ------------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 Axes: P proxy samples, B batch, C classes.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +21,10 @@ NOISE = 0.05
 """Standard deviation of the noise on a mixture, relative to the inputs'."""
 HELD_OUT = 10
 """With early stopping, one proxy sample in this many tells when to stop."""
+KEPT_BYTES = 256 << 20
+"""A large model's outputs and features on the proxy inputs are kept for a round up to this size."""
+ITSELF = ""
+"""Torch's name for a module among its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +49,19 @@ class Distilled:
     weights: Arrays
     moments: Arrays
     loss_nats: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Lesson:
+    """What a large model has to say about proxy inputs, for any number of small models and passes."""
+
+    inputs: Tensor
+    taps: tuple[Tap, ...]
+    """Of the large model, where features are taught."""
+    say: Callable[[Tensor], Mapping[str, Tensor]]
+    """From rows of the inputs to the outputs of the large model (its logits) and of its taps, by module."""
+    kept: bool
+    """Worked out once, instead of whenever it is read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -105,39 +122,51 @@ def distil(
     return Distilled(weights=to_arrays(student), moments=_moments(adam), loss_nats=last)
 
 
+def lesson(large: nn.Module, inputs: np.ndarray, how: Distil) -> Lesson:
+    """What the large model, frozen, says about these inputs: worked out once if it fits into memory, else when read."""
+    x, stages = to_tensor(inputs), taps(large, inputs.shape[1:]) if how.feature_weight else ()
+    names = [ITSELF, *(tap.module for tap in stages)]
+
+    def say(rows_B: Tensor) -> dict[str, Tensor]:
+        with torch.no_grad(), watching(large.eval(), names) as outputs:
+            large(x[rows_B])
+        return outputs
+
+    parts = say(torch.arange(1))
+    if len(x) * sum(part.nbytes for part in parts.values()) > KEPT_BYTES:
+        return Lesson(inputs=x, taps=stages, say=say, kept=False)
+    said = [say(rows_B) for rows_B in torch.arange(len(x)).split(PREDICT_BATCH)]
+    whole = {name: torch.cat([part[name] for part in said]) for name in names}
+    return Lesson(inputs=x, taps=stages, say=lambda rows_B: {n: one[rows_B] for n, one in whole.items()}, kept=True)
+
+
 def teach(
-    small: nn.Module,
-    large: nn.Module,
-    inputs: np.ndarray,
-    how: Distil,
-    rng: np.random.Generator,
-    adapters: Arrays,
+    small: nn.Module, given: Lesson, how: Distil, rng: np.random.Generator, adapters: Arrays
 ) -> tuple[Distilled, Arrays]:
     """Forward distillation: the small model learns the large one's outputs and, through adapters, its features.
 
     Args:
-        small, large: hold their weights; the small one is trained in place, the large one is frozen.
+        small: holds the weights to start from; trained in place.
+        given: of the large model, for any number of small ones; with features if `how` has a weight for them.
         adapters: weights of an earlier call, or empty.
 
     Source: KOALA, https://arxiv.org/abs/2407.05268 (output and intermediate-layer loss; pairing and metric are ours).
     """
-    stages = pairs(taps(small, inputs.shape[1:]), taps(large, inputs.shape[1:])) if how.feature_weight else ()
+    stages = pairs(taps(small, tuple(given.inputs.shape[1:])), given.taps) if given.taps else ()
     bridges = _adapters(stages, adapters)
-    x = to_tensor(inputs)
-    small_names, large_names = [s.module for s, _ in stages], [t.module for _, t in stages]
-    large.eval()
-    with watching(small, small_names) as small_out, watching(large, large_names) as large_out:
+    with watching(small, [own.module for own, _ in stages]) as features:
 
         def loss(rows_B: Tensor) -> Tensor:
-            with torch.no_grad():
-                soft_BC = torch.softmax(large(x[rows_B]) / how.temperature, dim=-1)
-            total = soft_kl(small(x[rows_B]), soft_BC, temperature=how.temperature)
-            for bridge, s, t in zip(bridges, small_names, large_names, strict=True):
-                total = total + how.feature_weight * feature_distance(bridge(small_out[s]), large_out[t])
+            said = given.say(rows_B)
+            soft_BC = torch.softmax(said[ITSELF] / how.temperature, dim=-1)
+            total = soft_kl(small(given.inputs[rows_B]), soft_BC, temperature=how.temperature)
+            for bridge, (own, its) in zip(bridges, stages, strict=True):
+                distance = feature_distance(bridge(features[own.module]), said[its.module])
+                total = total + how.feature_weight * distance
             return total
 
         adam = _adam([*small.parameters(), *bridges.parameters()], how, None)
-        last = _descend(small, loss, adam, len(inputs), how, rng)
+        last = _descend(small, loss, adam, len(given.inputs), how, rng)
     return Distilled(weights=to_arrays(small), moments={}, loss_nats=last), to_arrays(bridges)
 
 
