@@ -135,7 +135,8 @@ def lesson(large: nn.Module, inputs: np.ndarray, how: Distil) -> Lesson:
     parts = say(torch.arange(1))
     if len(x) * sum(part.nbytes for part in parts.values()) > KEPT_BYTES:
         return Lesson(inputs=x, taps=stages, say=say, kept=False)
-    said = [say(rows_B) for rows_B in torch.arange(len(x)).split(PREDICT_BATCH)]
+    rows_P = torch.arange(len(x))
+    said = [say(rows_P[at : at + PREDICT_BATCH]) for at in range(0, len(x), PREDICT_BATCH)]
     whole = {name: torch.cat([part[name] for part in said]) for name in names}
     return Lesson(inputs=x, taps=stages, say=lambda rows_B: {n: one[rows_B] for n, one in whole.items()}, kept=True)
 
