@@ -49,6 +49,9 @@ BOUNDS = {
     "central large": ["central"],
 }
 REFINE = ("mean", "prior", "entropy", "variance", "mean+era", "mean+sharp", "prior+era", "prior+sharp", "entropy+sharp")
+PLAIN = 6
+"""So many of them are tried on every dataset, the rest on digits alone."""
+REFINE_ROUNDS = {"digits": "10", "watch": "12", "mnist": "5"}
 ABLATIONS = {
     "as it is": [],
     "no calibration": ["--no-calibrate"],
@@ -83,15 +86,22 @@ def jobs() -> Iterator[Job]:
         for name in present:
             for variant, words in MAIN.items():
                 yield job(name, "main", variant, words, seed)
+    for name in present:
+        for variant, words in BOUNDS.items():
+            yield job(name, "main", variant, words, SEEDS[0])
+    for name in present[1:]:
+        for choice in REFINE[:PLAIN]:
+            yield refined(name, choice, SEEDS[0])
+    for seed in SEEDS:
         for choice in REFINE:
-            yield job("digits", "refine", choice, ["koala", *HET, "--rounds", "10", "--refine", choice], seed)
+            yield refined("digits", choice, seed)
         for variant, words in ABLATIONS.items():
             yield job("digits", "ablation", variant, ["koala", *words], seed)
-        for variant, words in BOUNDS.items():
-            yield job("digits", "main", variant, words, seed)
-    for name in present[1:]:
-        for choice in REFINE:
-            yield job(name, "refine", choice, ["koala", *HET, "--refine", choice], SEEDS[0])
+
+
+def refined(dataset: str, choice: str, seed: int) -> Job:
+    words = ["koala", *HET, "--rounds", REFINE_ROUNDS[dataset], "--refine", choice]
+    return job(dataset, "refine", choice, words, seed)
 
 
 def job(dataset: str, table: str, variant: str, words: Sequence[str], seed: int) -> Job:
