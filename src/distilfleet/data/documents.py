@@ -1,0 +1,289 @@
+"""Texts as they were stored: one document per file, line, row or entry, before they become token ids."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from distilfleet.core.errors import ConfigError
+from distilfleet.data import library, tables
+
+KINDS = ".txt, .jsonl, .json, .csv, .tsv, a folder of .txt, .md or .py files"
+NAMES = "stdlib, hub:NAME"
+TEXTS = ("text", "sentence", "utterance", "query", "content")
+LABELS = ("label", "category", "intent", "class")
+GROUPS = ("group", "user", "owner", "speaker")
+ENDINGS = (".txt", ".md", ".py")
+INSTRUCTION = ("instruction", "input", "output")
+"""Keys of an entry in a list of instructions; the second may be empty or missing."""
+PARTS = {"train": ("train", "oos_train"), "test": ("test", "oos_test")}
+"""Keys of a file of labelled utterances in the form of CLINC150."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Document:
+    text: str
+    label: str | None = None
+    owner: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Corpus:
+    """Documents in the order of the file."""
+
+    where: str
+    """How the user named it; every message starts with it."""
+    train: Sequence[Document]
+    test: Sequence[Document] | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Names:
+    """Columns that the user named."""
+
+    label: str | None = None
+    group: str | None = None
+
+
+def read(spec: str, names: Names) -> Corpus:
+    """Documents of `stdlib`, `hub:NAME` or a path. Raises ConfigError with file, place and expectation."""
+    corpus = _read(spec, names)
+    kept = [document for document in corpus.train if document.text.strip()]
+    if not kept:
+        raise ConfigError(f"{corpus.where}: no text; expected at least one document that is not blank")
+    _check_complete(kept, names, corpus.where)
+    blank = len(corpus.train) - len(kept)
+    notes = (f"{blank} blank documents dropped",) if blank else ()
+    test = None if corpus.test is None else [document for document in corpus.test if document.text.strip()]
+    return Corpus(where=corpus.where, train=kept, test=test, notes=(*corpus.notes, *notes))
+
+
+def _read(spec: str, names: Names) -> Corpus:
+    if spec == "stdlib":
+        texts, note = library.sample()
+        return Corpus(where=spec, train=[Document(text=text) for text in texts], notes=(note,))
+    if spec.startswith("hub:"):
+        return _hub(spec.removeprefix("hub:"), names)
+    path = Path(spec).expanduser()
+    if path.is_dir():
+        return _folder(path)
+    if not path.exists():
+        raise ConfigError(f"{spec}: no such file or folder; expected {KINDS}, or a name: {NAMES}")
+    reader = READERS.get(path.suffix.lower())
+    if reader is None:
+        raise ConfigError(f"{path}: files that end in {path.suffix!r} are no text; expected {KINDS}")
+    return reader(path, names)
+
+
+def _check_complete(documents: Sequence[Document], names: Names, where: str) -> None:
+    """All documents have a label or none has, and the same for owners."""
+    facts = (("label", "--label", names.label), ("owner", "--group", names.group))
+    for fact, flag, named in facts:
+        known = [getattr(document, fact) is not None for document in documents]
+        if named and not any(known):
+            raise ConfigError(f"{where}: {flag} {named} names a column, which this text does not have: leave it out")
+        if any(known) and not all(known):
+            raise ConfigError(
+                f"{where}: document {known.index(False) + 1} has no {fact} but others have; expected one everywhere"
+            )
+
+
+# --- plain text -------------------------------------------------------------------------------------------------
+
+
+def _plain(path: Path, names: Names) -> Corpus:
+    return Corpus(where=str(path), train=[Document(text=_text(path))])
+
+
+def _folder(path: Path) -> Corpus:
+    files = sorted(file for file in path.rglob("*") if file.suffix.lower() in ENDINGS and file.is_file())
+    if not files:
+        raise ConfigError(f"{path}: no text in this folder; expected files that end in {', '.join(ENDINGS)}")
+    documents = [Document(text=_text(file)) for file in files]
+    return Corpus(where=str(path), train=documents, notes=(f"{len(files)} files, one document each, by name",))
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not UTF-8 text ({error}): save it as UTF-8") from error
+
+
+# --- tables -----------------------------------------------------------------------------------------------------
+
+
+def _table(path: Path, names: Names) -> Corpus:
+    sheet = tables.open_sheet(path)
+    lowered = {name.lower(): name for name in sheet.cells}
+    text = _column(lowered, TEXTS, None, f"{path}: line 1 names no column of text")
+    label = _column(lowered, LABELS, names.label, f"{path}: no column {names.label!r} for the labels")
+    group = _column(lowered, GROUPS[:1], names.group, f"{path}: no column {names.group!r} for the owners")
+    if text is None:
+        raise _no_text(str(path), sheet.cells)
+    count = len(sheet.lines)
+    columns = [sheet.cells[name] if name else [None] * count for name in (text, label, group)]
+    documents = [Document(text=one or "", label=kind, owner=who) for one, kind, who in zip(*columns, strict=True)]
+    return Corpus(where=str(path), train=documents, notes=_used(text, label, group))
+
+
+def _column(lowered: Mapping[str, str], known: Sequence[str], named: str | None, missing: str) -> str | None:
+    """The column that the user named, else the first with a name in use."""
+    if named is None:
+        return next((lowered[name] for name in known if name in lowered), None)
+    if named.lower() not in lowered:
+        raise ConfigError(f"{missing}; it has {', '.join(lowered.values())}")
+    return lowered[named.lower()]
+
+
+def _no_text(where: str, columns: Iterable[str]) -> ConfigError:
+    return ConfigError(
+        f"{where}: no column of text; expected one called {', '.join(TEXTS)}, it has {', '.join(columns)}"
+    )
+
+
+def _used(text: str, label: str | None, group: str | None) -> tuple[str, ...]:
+    used = [f"text from {text!r}"]
+    used += [f"labels from {label!r}"] if label else []
+    used += [f"owners from {group!r}"] if group else []
+    return (", ".join(used),)
+
+
+# --- JSON -------------------------------------------------------------------------------------------------------
+
+Entry = Mapping[str, msgspec.Raw]
+_entry = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_string = msgspec.json.Decoder(str).decode
+_name = msgspec.json.Decoder(str | int | bool).decode
+
+
+def _lines(path: Path, names: Names) -> Corpus:
+    documents = [
+        _document(line, names, f"{path}: line {number}")
+        for number, line in enumerate(_text(path).splitlines(), 1)
+        if line.strip()
+    ]
+    return Corpus(where=str(path), train=documents)
+
+
+def _document(line: str | msgspec.Raw, names: Names, where: str) -> Document:
+    """One object with a text, or one instruction."""
+    try:
+        entry = _entry(line)
+        label = _field(entry, (names.label,) if names.label else LABELS[:1])
+        owner = _field(entry, (names.group,) if names.group else GROUPS[:1])
+        text = next((_string(entry[name]) for name in TEXTS if name in entry), None)
+        return Document(text=_instruction(entry) if text is None else text, label=label, owner=owner)
+    except (msgspec.DecodeError, KeyError) as error:
+        raise ConfigError(f'{where}: {_what(error)}; expected an object such as {{"text": "..."}}') from error
+
+
+def _what(error: Exception) -> str:
+    return f"no {error} in it" if isinstance(error, KeyError) else str(error)
+
+
+def _field(entry: Entry, known: Sequence[str]) -> str | None:
+    found = next((entry[name] for name in known if name in entry), None)
+    return None if found is None else str(_name(found))
+
+
+def _instruction(entry: Entry) -> str:
+    """Question and answer in one text. Raises KeyError for an entry without them."""
+    if not {"instruction", "output"} <= entry.keys():
+        raise KeyError("text")
+    parts = [_string(entry[name]) for name in INSTRUCTION if name in entry]
+    return "\n".join(part for part in parts if part)
+
+
+def _json(path: Path, names: Names) -> Corpus:
+    data = _text(path).encode()
+    try:
+        return _parts(msgspec.json.decode(data, type=dict[str, list[tuple[str, str]]]), path)
+    except msgspec.DecodeError:
+        pass
+    try:
+        entries = msgspec.json.decode(data, type=list[msgspec.Raw])
+    except msgspec.DecodeError as error:
+        raise ConfigError(
+            f"{path}: {error}; expected a list of objects, or an object of parts such as "
+            f'{{"train": [["text", "label"]], "test": ...}}'
+        ) from error
+    return Corpus(
+        where=str(path),
+        train=[_document(entry, names, f"{path}: entry {number}") for number, entry in enumerate(entries, 1)],
+    )
+
+
+def _parts(parts: Mapping[str, Sequence[tuple[str, str]]], path: Path) -> Corpus:
+    train, test = (
+        [Document(text=text, label=label) for name in PARTS[part] for text, label in parts.get(name, ())]
+        for part in ("train", "test")
+    )
+    if not train:
+        raise ConfigError(f"{path}: no part 'train'; it has {', '.join(parts)}")
+    return Corpus(where=str(path), train=train, test=test or None, notes=(f"parts {', '.join(sorted(parts))}",))
+
+
+READERS: Mapping[str, Callable[[Path, Names], Corpus]] = {
+    ".txt": _plain,
+    ".md": _plain,
+    ".py": _plain,
+    ".jsonl": _lines,
+    ".json": _json,
+    ".csv": _table,
+    ".tsv": _table,
+}
+
+# --- hub --------------------------------------------------------------------------------------------------------
+
+
+def _hub(name: str, names: Names) -> Corpus:
+    """Through Hugging Face `datasets`; `name` may be NAME:CONFIGURATION."""
+    where = f"hub:{name}"
+    splits = _splits(name, where)
+    if "train" not in splits:
+        raise ConfigError(f"{where}: no split 'train'; it has {', '.join(splits)}")
+    test = next((splits[part] for part in ("test", "validation", "valid") if part in splits), None)
+    return Corpus(
+        where=where,
+        train=_rows(splits["train"], names, where),
+        test=None if test is None else _rows(test, names, where),
+    )
+
+
+def _splits(name: str, where: str) -> Mapping[str, Any]:
+    try:
+        import datasets
+    except ImportError as error:
+        raise ConfigError(f"{where} needs Hugging Face datasets: pip install 'distilfleet[hub]'") from error
+    repository, _, configuration = name.partition(":")
+    try:
+        splits: Mapping[str, Any] = datasets.load_dataset(repository, configuration or None)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ConfigError(f"{where}: cannot be loaded ({error}): check the name and the connection") from error
+    return splits
+
+
+def _rows(split: Any, names: Names, where: str) -> list[Document]:
+    lowered = {column.lower(): column for column in split.features}
+    text = _column(lowered, TEXTS, None, "")
+    if text is None:
+        raise _no_text(where, split.features)
+    label = _column(lowered, LABELS, names.label, f"{where}: no column {names.label!r} for the labels")
+    owner = _column(lowered, GROUPS[:1], names.group, f"{where}: no column {names.group!r} for the owners")
+    blank = [None] * len(split[text])
+    kinds = blank if label is None else _kinds(split, label)
+    owners = blank if owner is None else [str(value) for value in split[owner]]
+    return [
+        Document(text=str(value), label=kind, owner=who)
+        for value, kind, who in zip(split[text], kinds, owners, strict=True)
+    ]
+
+
+def _kinds(split: Any, label: str) -> list[str]:
+    """Labels by name where the hub knows the names of their numbers."""
+    named = getattr(split.features[label], "names", None)
+    return [str(named[value] if named else value) for value in split[label]]

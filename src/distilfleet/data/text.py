@@ -1,0 +1,287 @@
+"""Text for language models: documents become windows of token ids, each owned by one device.
+
+A text without labels is a stream: the documents of a device one after the other, a separator before each, cut into
+windows that do not overlap and stay the same in every epoch, so that what a teacher says about one can be kept. A
+labelled text is one window per document, cut or padded.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import numpy as np
+
+from distilfleet.core.chance import stream
+from distilfleet.core.errors import ConfigError
+from distilfleet.data import labels, tokenizer, windows
+from distilfleet.data.documents import Corpus, Document, Names, read
+from distilfleet.data.partition import by_group
+from distilfleet.data.raw import Part, Raw
+from distilfleet.data.tokenizer import Tokenizer
+from distilfleet.data.windows import Windows
+
+MANY = 20
+"""From so many documents on, whole ones are held out; below, the end of each."""
+
+Rows = tuple[np.ndarray, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """How a text is to be cut."""
+
+    context: int = 128
+    """Tokens in a window."""
+    holdout: float = 0.1
+    vocabulary: int = 4096
+    """Entries of a tokenizer that is trained; one that is named has its own."""
+    tokenizer: str | None = None
+    """See `tokenizer.choose`."""
+    devices: int = 8
+    label: str | None = None
+    group: str | None = None
+    """Column that names the owner: one device for each, however many."""
+    alpha: float | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TextSource:
+    """A text, cut; `owners` and `rows` say which training windows are whose."""
+
+    name: str
+    train: Windows
+    test: Windows
+    classes: tuple[str, ...]
+    """Empty for a text without labels."""
+    tokenizer: Tokenizer
+    owners: tuple[str, ...] | None
+    """Names of the owners, in the order of `rows`; None where nobody named them."""
+    rows: Rows
+    """Numbers of each device's training windows."""
+    partition: str
+    """How training windows were divided among devices."""
+    notes: tuple[str, ...]
+    """What was decided while loading."""
+
+    def data(self, device: int) -> Windows:
+        """The training windows of a device, counted from 0."""
+        return self.train.take(self.rows[device])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Cut:
+    windows: Windows
+    rows: Rows
+    how: str
+    owners: tuple[str, ...] | None = None
+
+
+def load(spec: str, wanted: Wanted) -> TextSource:
+    """Load `stdlib`, `hub:NAME` or a path. Everything wrong with it is a ConfigError that names place and remedy."""
+    _check(wanted)
+    corpus = read(spec, Names(label=wanted.label, group=wanted.group))
+    corpus = _with_test(corpus, wanted)
+    made = tokenizer.choose(wanted.tokenizer, [document.text for document in corpus.train], wanted.vocabulary)
+    cut = _cut(corpus, made, wanted)
+    test = _test(corpus, made, wanted)
+    classes = _classes(corpus)
+    return TextSource(
+        name=corpus.where,
+        train=replace(cut.windows, labels_N=classes.train if classes else None),
+        test=replace(test, labels_N=classes.test if classes else None),
+        classes=classes.names if classes else (),
+        tokenizer=made,
+        owners=cut.owners,
+        rows=cut.rows,
+        partition=cut.how,
+        notes=(*corpus.notes, f"tokenizer {made.name}: {_density(cut.windows, corpus)}"),
+    )
+
+
+def _check(wanted: Wanted) -> None:
+    if wanted.alpha is not None:
+        raise ConfigError(
+            "--alpha: text is divided in runs of whole documents, which differ between devices as they are; Dirichlet "
+            "skews classes of independent samples: leave --alpha out, or name the owners with --group"
+        )
+    if wanted.context < 2:
+        raise ConfigError(f"a context of {wanted.context} tokens; expected 2 or more: the first predicts the second")
+    if not 0 < wanted.holdout < 1:
+        raise ConfigError(f"holdout is {wanted.holdout}; expected a share between 0 and 1, such as 0.1")
+    if wanted.devices < 1:
+        raise ConfigError(f"{wanted.devices} devices; expected one or more")
+
+
+def _density(cut: Windows, corpus: Corpus) -> str:
+    characters = sum(len(document.text) for document in corpus.train)
+    return f"{cut.tokens} training tokens for {characters} characters"
+
+
+# --- the test part ----------------------------------------------------------------------------------------------
+
+
+def _with_test(corpus: Corpus, wanted: Wanted) -> Corpus:
+    if corpus.test:
+        return corpus
+    if corpus.train[0].label is not None:
+        return _held_by_class(corpus, wanted)
+    train, test, how = _held_documents(corpus.train, wanted) or _held_ends(corpus.train, wanted.holdout)
+    return replace(corpus, train=train, test=test, notes=(*corpus.notes, f"no test part: {how} held out"))
+
+
+def _held_by_class(corpus: Corpus, wanted: Wanted) -> Corpus:
+    kinds = np.array([document.label for document in corpus.train])
+    kept, held = labels.stratified(kinds, wanted.holdout, stream(wanted.seed, "text", "holdout"))
+    note = f"no test part: {100 * wanted.holdout:g} % held out, stratified, seed {wanted.seed}"
+    return replace(
+        corpus,
+        train=[corpus.train[row] for row in kept],
+        test=[corpus.train[row] for row in held],
+        notes=(*corpus.notes, note),
+    )
+
+
+def _held_documents(documents: Sequence[Document], wanted: Wanted) -> tuple[list[Document], list[Document], str] | None:
+    """Whole documents, in random order while they fit in the share; None where too few are left on either side."""
+    if len(documents) < MANY:
+        return None
+    left = wanted.holdout * sum(len(document.text) for document in documents)
+    held = set()
+    for row in stream(wanted.seed, "text", "holdout").permutation(len(documents)):
+        if len(documents[row].text) <= left:
+            held.add(int(row))
+            left -= len(documents[row].text)
+    if not held or len(held) == len(documents):
+        return None
+    train = [document for row, document in enumerate(documents) if row not in held]
+    return train, [documents[row] for row in sorted(held)], f"{len(held)} documents, seed {wanted.seed},"
+
+
+def _held_ends(documents: Sequence[Document], holdout: float) -> tuple[list[Document], list[Document], str]:
+    """The end of each document, from the start of a line if there is one near."""
+    train, test = [], []
+    for document in documents:
+        at = _line_start(document.text, round((1 - holdout) * len(document.text)))
+        train.append(replace(document, text=document.text[:at]))
+        test.append(replace(document, text=document.text[at:]))
+    whose = "the text" if len(documents) == 1 else f"each of {len(documents)} documents"
+    return train, test, f"the last {100 * holdout:g} % of {whose}"
+
+
+def _line_start(text: str, at: int) -> int:
+    """The next start of a line, unless that is past half of what is left."""
+    end = text.find("\n", at) + 1
+    return end if 0 < end - at <= (len(text) - at) // 2 else at
+
+
+def _test(corpus: Corpus, made: Tokenizer, wanted: Wanted) -> Windows:
+    cut = _windows(corpus.test or (), _tokens(corpus.test or (), made), made, wanted.context)
+    if not len(cut) or not cut.lengths_N.max() > 1:
+        raise ConfigError(
+            f"{corpus.where}: the test part has no text to predict; expected some: raise --holdout above "
+            f"{wanted.holdout:g}, or give more text"
+        )
+    return cut
+
+
+# --- windows and owners -----------------------------------------------------------------------------------------
+
+
+def _tokens(documents: Sequence[Document], made: Tokenizer) -> list[np.ndarray]:
+    first = [] if made.separator is None else [made.separator]
+    front = np.array(first, dtype=np.int32)
+    return [np.concatenate([front, ids]) for ids in made.encode([document.text for document in documents])]
+
+
+def _windows(documents: Sequence[Document], tokens: Sequence[np.ndarray], made: Tokenizer, context: int) -> Windows:
+    labelled = bool(documents) and documents[0].label is not None
+    return (windows.one_each if labelled else windows.packed)(tokens, context, made.padding)
+
+
+def _cut(corpus: Corpus, made: Tokenizer, wanted: Wanted) -> _Cut:
+    tokens = _tokens(corpus.train, made)
+    _check_length(corpus, sum(map(len, tokens)), wanted)
+    if corpus.train[0].label is not None:
+        return _cut_labelled(corpus, windows.one_each(tokens, wanted.context, made.padding), wanted)
+    if wanted.group is not None:
+        return _cut_by_owner(corpus, tokens, made, wanted)
+    return _cut_stream(corpus, tokens, made, wanted)
+
+
+def _check_length(corpus: Corpus, tokens: int, wanted: Wanted) -> None:
+    if corpus.train[0].label is None and tokens < wanted.context:
+        raise ConfigError(
+            f"{corpus.where}: {tokens} training tokens; expected at least one window of {wanted.context}: give more "
+            f"text, or a shorter --context"
+        )
+
+
+def _cut_labelled(corpus: Corpus, cut: Windows, wanted: Wanted) -> _Cut:
+    if wanted.group is not None:
+        owners, rows = by_group(np.array([document.owner for document in corpus.train]))
+        return _Cut(windows=cut, rows=rows, owners=owners, how=f"by {wanted.group}: {len(owners)} owners")
+    _check_enough(corpus.where, len(cut), wanted)
+    rows = tuple(np.array_split(np.arange(len(cut)), wanted.devices))
+    return _Cut(windows=cut, rows=rows, how="runs of documents in the order of the file, equal in number")
+
+
+def _cut_by_owner(corpus: Corpus, tokens: Sequence[np.ndarray], made: Tokenizer, wanted: Wanted) -> _Cut:
+    owners, documents = by_group(np.array([document.owner for document in corpus.train]))
+    runs = [[tokens[row] for row in own] for own in documents]
+    parts = [windows.packed(run, wanted.context, made.padding) for run in runs]
+    return _join(parts, f"by {wanted.group}: {len(owners)} owners", owners)
+
+
+def _cut_stream(corpus: Corpus, tokens: Sequence[np.ndarray], made: Tokenizer, wanted: Wanted) -> _Cut:
+    """Runs of whole documents, about equal in tokens; of windows where documents are too few or too uneven."""
+    bounds = _bounds(tokens, wanted.devices)
+    sizes = np.add.reduceat([len(ids) for ids in tokens], bounds[:-1]) if (np.diff(bounds) > 0).all() else [0]
+    if min(sizes) >= wanted.context:
+        runs = [tokens[start:end] for start, end in pairwise(bounds)]
+        parts = [windows.packed(run, wanted.context, made.padding) for run in runs]
+        return _join(parts, f"runs of whole documents, {len(tokens)} in all, about equal in tokens", None)
+    cut = windows.packed(tokens, wanted.context, made.padding)
+    _check_enough(corpus.where, len(cut), wanted)
+    rows = tuple(np.array_split(np.arange(len(cut)), wanted.devices))
+    return _Cut(windows=cut, rows=rows, how="runs of windows in the order of the text, equal in number")
+
+
+def _bounds(tokens: Sequence[np.ndarray], devices: int) -> np.ndarray:
+    """First document of each device, and the end: where the running total comes nearest to equal shares."""
+    ends = np.cumsum([0, *map(len, tokens)])
+    shares = ends[-1] * np.arange(devices + 1) / devices
+    bounds: np.ndarray = np.abs(ends[np.newaxis] - shares[:, np.newaxis]).argmin(axis=1)
+    return bounds
+
+
+def _join(parts: Sequence[Windows], how: str, owners: tuple[str, ...] | None) -> _Cut:
+    ends = np.cumsum([len(part) for part in parts])
+    rows = tuple(np.split(np.arange(ends[-1]), ends[:-1]))
+    return _Cut(windows=windows.joined(parts), rows=rows, how=how, owners=owners)
+
+
+def _check_enough(where: str, count: int, wanted: Wanted) -> None:
+    if count < wanted.devices:
+        raise ConfigError(
+            f"{where}: {count} windows of {wanted.context} tokens for {wanted.devices} devices; expected one each: "
+            f"choose --devices up to {count}, a shorter --context, or give more text"
+        )
+
+
+# --- classes ----------------------------------------------------------------------------------------------------
+
+
+def _classes(corpus: Corpus) -> labels.Classes | None:
+    if corpus.train[0].label is None or corpus.test is None:
+        return None
+    parts = [_part(documents) for documents in (corpus.train, corpus.test)]
+    if any(part.labels.dtype.kind == "U" for part in parts):
+        parts = [replace(part, labels=part.labels.astype(str)) for part in parts]
+    return labels.number(Raw(where=corpus.where, train=parts[0], test=parts[1]))
+
+
+def _part(documents: Sequence[Document]) -> Part:
+    kinds = [str(document.label) for document in documents]
+    whole = all(kind.removeprefix("-").isdecimal() for kind in kinds)
+    return Part(inputs=np.zeros(len(kinds)), labels=np.array([int(kind) for kind in kinds] if whole else kinds))

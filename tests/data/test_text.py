@@ -1,0 +1,161 @@
+"""Text sources: documents to windows of ids, owners, a test part, and clear words for whatever is wrong."""
+
+import json
+
+import numpy as np
+import pytest
+
+from distilfleet.core.errors import ConfigError
+from distilfleet.data import text, windows
+from distilfleet.data.text import Wanted
+
+STORY = "".join(f"Line {number} of a story about {'a dog' if number % 3 else 'a cat'}.\n" for number in range(400))
+BYTES = Wanted(context=32, devices=4, tokenizer="bytes")
+
+
+@pytest.fixture
+def story(tmp_path):
+    path = tmp_path / "story.txt"
+    path.write_text(STORY)
+    return str(path)
+
+
+def wanted(**changes):
+    return Wanted(**{"context": 32, "devices": 4, "tokenizer": "bytes", **changes})
+
+
+def folder_of(tmp_path, documents):
+    for name, content in documents.items():
+        (tmp_path / name).write_text(content)
+    return str(tmp_path)
+
+
+def decoded(source, ids):
+    return source.tokenizer.decode(np.asarray(ids).ravel())
+
+
+# --- streams ----------------------------------------------------------------------------------------------------
+
+
+def test_a_text_file_becomes_full_windows_in_order(story):
+    source = text.load(story, BYTES)
+    assert source.train.ids_NT.dtype == np.int32
+    assert source.train.ids_NT.shape[1] == 32
+    assert (source.train.lengths_N == 32).all()
+    assert STORY.startswith(decoded(source, source.train.ids_NT))
+    assert source.train.labels_N is None and source.classes == ()
+
+
+def test_the_end_of_a_text_is_held_out_from_the_start_of_a_line(story):
+    source = text.load(story, BYTES)
+    held = decoded(source, source.test.ids_NT)
+    assert held.startswith("Line ") and held in STORY
+    assert source.test.tokens == pytest.approx(0.1 * len(STORY), rel=0.1)
+    assert "the last 10 % of the text" in " ".join(source.notes)
+
+
+def test_every_window_has_one_owner_and_owners_have_runs(story):
+    source = text.load(story, BYTES)
+    assert np.array_equal(np.concatenate(source.rows), np.arange(len(source.train)))
+    assert {len(rows) for rows in source.rows} <= {len(source.train) // 4, len(source.train) // 4 + 1}
+    assert "".join(decoded(source, source.data(device).ids_NT) for device in range(4)) == decoded(
+        source, source.train.ids_NT
+    )
+
+
+def test_devices_own_whole_documents_where_there_are_enough(tmp_path):
+    where = folder_of(tmp_path, {f"{number:02d}.txt": chr(97 + number % 26) * 200 for number in range(40)})
+    source = text.load(where, BYTES)
+    owners = [set(decoded(source, source.data(device).ids_NT)) for device in range(4)]
+    assert sum(map(len, owners)) >= len(set.union(*owners))
+    assert all(len(letters) < 15 for letters in owners)
+    assert "whole documents" in source.partition
+    assert "4 documents" in " ".join(source.notes)
+
+
+def test_a_separator_goes_before_each_document(tmp_path):
+    where = folder_of(tmp_path, {"a.txt": "a" * 50, "b.txt": "b" * 50})
+    source = text.load(where, wanted(devices=1, context=8))
+    ids = source.train.ids_NT.ravel()
+    assert ids[0] == source.tokenizer.separator == 256
+    assert (ids == 256).sum() == 2
+
+
+def test_the_same_seed_gives_the_same_windows(tmp_path):
+    where = folder_of(tmp_path, {f"{number:02d}.txt": f"document {number} " * 20 for number in range(30)})
+    one, two, other = (text.load(where, wanted(seed=seed)) for seed in (1, 1, 2))
+    assert np.array_equal(one.train.ids_NT, two.train.ids_NT)
+    assert not np.array_equal(one.test.ids_NT, other.test.ids_NT)
+
+
+def test_owners_that_the_file_names_have_their_own_texts(tmp_path):
+    path = tmp_path / "said.jsonl"
+    lines = [{"text": f"{who} says {number} " * 5, "user": who} for number in range(30) for who in ("ann", "bob")]
+    path.write_text("\n".join(map(json.dumps, lines)))
+    source = text.load(str(path), wanted(group="user", devices=7))
+    assert source.owners == ("ann", "bob")
+    assert "bob" not in decoded(source, source.data(0).ids_NT)
+    assert "ann" not in decoded(source, source.data(1).ids_NT)
+
+
+def test_an_owner_with_less_than_a_window_keeps_it_padded(tmp_path):
+    path = tmp_path / "said.csv"
+    rows = ["text,user", *(f"a long sentence to fill windows {number},ann" for number in range(40)), "hi,bob", "ho,bob"]
+    path.write_text("\n".join(rows))
+    source = text.load(str(path), wanted(group="user"))
+    if source.owners == ("ann", "bob"):
+        assert source.data(1).lengths_N[0] < 32
+
+
+# --- windows ----------------------------------------------------------------------------------------------------
+
+
+def test_windows_survive_the_trip_through_a_dataset():
+    cut = windows.one_each([np.array([5, 6], np.int32), np.arange(9, dtype=np.int32)], 4, padding=7)
+    assert cut.ids_NT.tolist() == [[5, 6, 7, 7], [0, 1, 2, 3]]
+    data = cut.dataset()
+    assert data.inputs.tolist() == [[5, 6, -1, -1], [0, 1, 2, 3]]
+    back = windows.from_dataset(data, padding=7)
+    assert np.array_equal(back.ids_NT, cut.ids_NT) and np.array_equal(back.lengths_N, cut.lengths_N)
+
+
+# --- labelled texts ---------------------------------------------------------------------------------------------
+
+
+def intents(tmp_path, rows=12):
+    path = tmp_path / "intents.csv"
+    lines = ["text,category", *(f"{'turn it on' if n % 2 else 'what time, please'} {n},c{n % 2}" for n in range(rows))]
+    path.write_text("\n".join(line.replace("time, please", "time please") for line in lines))
+    return str(path)
+
+
+def test_a_labelled_text_is_a_padded_window_with_a_class(tmp_path):
+    source = text.load(intents(tmp_path, 40), wanted())
+    assert source.classes == ("c0", "c1")
+    assert source.train.labels_N.dtype == np.int64
+    assert len(source.train) + len(source.test) == 40
+    first = source.train.ids_NT[0][source.train.mask[0]]
+    assert decoded(source, first) == "what time please 0"
+    assert source.train.lengths_N[0] == len(first) < 32
+
+
+# --- what is refused --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"alpha": 0.5}, "--alpha: text is divided in runs"),
+        ({"context": 1}, "context of 1 tokens"),
+        ({"holdout": 1.0}, "holdout is 1.0; expected a share"),
+        ({"devices": 0}, "0 devices"),
+        ({"devices": 5000}, "windows of 32 tokens for 5000 devices; expected one each"),
+        ({"context": 50_000}, "training tokens; expected at least one window of 50000"),
+        ({"label": "intent"}, "--label intent names a column, which this text does not have"),
+        ({"tokenizer": None, "vocabulary": 10}, "a vocabulary of 10; expected at least 257"),
+        ({"tokenizer": "./nowhere"}, "nowhere: no such file or folder"),
+    ],
+)
+def test_wishes_that_cannot_be_met_are_named(story, changes, message):
+    with pytest.raises(ConfigError, match=message):
+        text.load(story, wanted(**changes))
