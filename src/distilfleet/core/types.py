@@ -225,9 +225,17 @@ class ArraySpec:
 
     dtype: str
     shape: tuple[int, ...]
+    at_most: bool = False
+    """The first axis may be shorter: how many rows there are is known to the device alone."""
+
+    def fits(self, shape: tuple[int, ...]) -> bool:
+        if not self.at_most:
+            return shape == self.shape
+        return len(shape) == len(self.shape) and shape[0] <= self.shape[0] and shape[1:] == self.shape[1:]
 
     @property
     def size_bytes(self) -> int:
+        """From above, where `at_most`."""
         return int(np.dtype(self.dtype).itemsize * np.prod(self.shape, dtype=np.int64))
 
 

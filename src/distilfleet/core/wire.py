@@ -162,8 +162,8 @@ def _fault(arrays: Arrays, expected: Expected) -> str | None:
     for name, spec in expected.arrays.items():
         array = arrays[name]
         dtype = array.dtype
-        if array.shape != spec.shape or (dtype.str != spec.dtype and dtype != spec.dtype):
-            return f"{name} is {dtype}{list(array.shape)}, expected {spec.dtype}{list(spec.shape)}"
+        if not spec.fits(array.shape) or (dtype.str != spec.dtype and dtype != spec.dtype):
+            return f"{name} is {dtype}{list(array.shape)}, expected {spec.dtype}{_rows(spec)}"
         if dtype.kind == "f":
             squares += _square_sum(array)
     if not isfinite(squares):
@@ -172,6 +172,10 @@ def _fault(arrays: Arrays, expected: Expected) -> str | None:
             return f"{holder} holds NaN or infinity"
     norm = sqrt(squares) if isfinite(squares) else _large_norm(arrays)
     return f"norm {norm:.3g} is over {expected.most_norm:.3g}" if norm > expected.most_norm else None
+
+
+def _rows(spec: ArraySpec) -> str:
+    return f"{list(spec.shape)}, or fewer rows" if spec.at_most else str(list(spec.shape))
 
 
 def _square_sum(array: np.ndarray) -> float:
