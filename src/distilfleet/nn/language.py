@@ -1,0 +1,312 @@
+"""Language models by name: small LLaMAs to train from scratch, folders, hub names and llama2.c files.
+
+Whatever the name, what comes out is an ordinary decoder of `transformers` with two independent tables, of which both
+have exactly as many rows as the tokenizer has ids. Models whose logits are more than a product of the last hidden
+state with the output table are refused, because the loss and the split rest on that.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from torch import nn
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification, LlamaConfig
+
+from distilfleet.core.errors import ConfigError
+
+from . import llama2c
+from .split import self_check
+
+ZOO: Mapping[str, tuple[int, int]] = {"llama-tiny": (64, 2), "llama-small": (128, 4), "llama-medium": (256, 6)}
+"""Width and layers."""
+EXPLICIT = re.compile(r"llama:(\d+)x(\d+)")
+HUB = re.compile(r"[\w.-]+(/[\w.-]+)?")
+HEAD_WIDTH = 32
+
+NEWER = int(transformers.__version__.split(".")[0]) >= 5
+DTYPE = "dtype" if NEWER else "torch_dtype"
+"""Always passed: without it version 4 loads as float32 and version 5 as stored."""
+ROPE = "rope_parameters" if NEWER else "rope_scaling"
+
+UNSCALED: Mapping[str, tuple[object, ...]] = {
+    "final_logit_softcapping": (None, 0),
+    "logit_scale": (None, 1),
+    "logits_scaling": (None, 1),
+    "lm_head_multiplier": (None, 1),
+    "embedding_multiplier": (None, 1),
+}
+"""Settings that stand between the tables and the layers, and the values at which they do nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LanguageModel:
+    """A language model that can be built any number of times."""
+
+    name: str
+    """As `load` takes it."""
+    vocabulary: int
+    context: int
+    """Tokens of the longest sequence."""
+    classes: int | None = None
+    """Of a classifier; None: the model predicts tokens."""
+    dtype: torch.dtype = torch.float32
+
+    def build(self, seed: int) -> nn.Module:
+        return load(
+            self.name,
+            vocabulary=self.vocabulary,
+            context=self.context,
+            seed=seed,
+            dtype=self.dtype,
+            classes=self.classes,
+        )
+
+
+def load(
+    name: str,
+    *,
+    vocabulary: int,
+    context: int,
+    seed: int,
+    dtype: torch.dtype = torch.float32,
+    classes: int | None = None,
+) -> nn.Module:
+    """The decoder of this name, in training mode, with untied tables of `vocabulary` rows.
+
+    Args:
+        name: `llama-tiny`, `llama-small`, `llama-medium`, `llama:WIDTHxLAYERS`, `llama-3.1-8b` and `llama-3.2-1b`
+            (all with new weights); a llama2.c `.bin` file; a Hugging Face folder; or a hub name.
+        vocabulary: ids of the tokenizer. Rows that a checkpoint has beyond them are padding, and are cut, so that they
+            never get probability.
+        context: tokens of the longest sequence.
+        seed: of new weights; torch's own seed stays as it was.
+        dtype: of the weights in memory, whatever the file has.
+        classes: asks for a classifier with that many; its table is new unless the checkpoint has one.
+
+    Raises:
+        ConfigError: there is no such model, its weights are missing or another model's, or its family is unsupported.
+    """
+    with _seeded(seed):
+        model = _built(name, vocabulary, context, dtype, classes)
+    _untie(model)
+    _cut_rows(model, name, vocabulary)
+    self_check(model)
+    trained: nn.Module = model.train()
+    return trained
+
+
+def config(name: str, *, vocabulary: int | None = None, context: int | None = None) -> Any:
+    """The `transformers` configuration of a model, checked for support; weights are not looked at."""
+    found = _config(name, vocabulary, context)
+    _check_family(name, found)
+    if context is not None and context > found.max_position_embeddings:
+        raise ConfigError(
+            f"{name} takes {found.max_position_embeddings} tokens at most, and sequences are {context}: shorten them"
+        )
+    return found
+
+
+def check_tokenizers(teacher: Mapping[str, int], student: Mapping[str, int]) -> None:
+    """Refuses vocabularies (token to id, as of `get_vocab`) that give a token different ids.
+
+    One may have tokens at its end that the other lacks. Anything else would train without an error and be wrong:
+    the teacher would say which of *its* ids comes next.
+    """
+    moved = [token for token, at in student.items() if teacher.get(token, at) != at]
+    lacking = sorted(set(student) ^ set(teacher), key=lambda token: _id_in(token, teacher, student))
+    shared = min(len(teacher), len(student))
+    strange = moved or [token for token in lacking if _id_in(token, teacher, student) < shared]
+    if strange:
+        token = strange[0]
+        raise ConfigError(
+            f"teacher and student have different tokenizers: {len(strange)} of {len(student)} tokens differ, the first "
+            f"is {token!r} with id {teacher.get(token)} in the teacher and {student.get(token)} in the student. "
+            "Distillation of token probabilities needs one tokenizer: choose a student of the teacher's family"
+        )
+
+
+# --- where models come from -------------------------------------------------------------------------------------
+
+
+def _built(name: str, vocabulary: int, context: int, dtype: torch.dtype, classes: int | None) -> Any:
+    if llama2c.is_file(name):
+        return _from_llama2c(name, dtype, classes)
+    found = config(name, vocabulary=vocabulary, context=context)
+    if classes is not None:
+        found.num_labels = classes
+    kind: Any = AutoModelForCausalLM if classes is None else AutoModelForSequenceClassification
+    if _is_new(name):
+        found.tie_word_embeddings = False
+        return kind.from_config(found, **{DTYPE: dtype})
+    return _pretrained(kind, name, found, dtype)
+
+
+def _pretrained(kind: Any, name: str, found: Any, dtype: torch.dtype) -> Any:
+    """Weights of a folder or of the hub, from safetensors files alone: others can run code when they are read."""
+    settings = {DTYPE: dtype, "config": found, "use_safetensors": True, "trust_remote_code": False}
+    try:
+        model, facts = kind.from_pretrained(name, output_loading_info=True, **settings)
+    except OSError as error:
+        raise ConfigError(
+            f"{name}: no weights in safetensors files ({_line(error)}); put model.safetensors there"
+        ) from error
+    except (RuntimeError, ValueError, KeyError) as error:
+        raise ConfigError(f"{name}: the weights do not fit its config.json ({_line(error)})") from error
+    missing = [key for key in facts["missing_keys"] if not key.startswith("score.")]
+    if missing or facts["mismatched_keys"]:
+        raise ConfigError(
+            f"{name}: the weights are of another model than config.json: {len(missing)} missing, "
+            f"{len(facts['mismatched_keys'])} of another shape, such as {[*missing, *facts['mismatched_keys']][0]}"
+        )
+    return model
+
+
+def _from_llama2c(name: str, dtype: torch.dtype, classes: int | None) -> Any:
+    if classes is not None:
+        raise ConfigError(f"{name}: a llama2.c file predicts tokens and cannot be loaded as a classifier")
+    sizes, weights = llama2c.read(Path(name))
+    kind: Any = AutoModelForCausalLM
+    model = kind.from_config(llama2c.config(sizes), **{DTYPE: dtype})
+    model.load_state_dict({key: torch.from_numpy(array) for key, array in weights.items()})
+    return model
+
+
+def _config(name: str, vocabulary: int | None, context: int | None) -> Any:
+    if _is_new(name):
+        return _new_config(name, vocabulary, context)
+    if llama2c.is_file(name):
+        return llama2c.config(llama2c.read(Path(name))[0])
+    if not Path(name).is_dir() and not HUB.fullmatch(name):
+        raise ConfigError(
+            f"unknown language model {name!r}: there is no such folder; known are {', '.join([*ZOO, *PUBLISHED])}, "
+            "llama:WIDTHxLAYERS, a folder with config.json, a hub name such as org/model, and a llama2.c .bin file"
+        )
+    try:
+        return AutoConfig.from_pretrained(name, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise ConfigError(
+            f"unknown language model {name!r}: neither a folder with a readable config.json nor to be had from the "
+            f"hub ({_line(error)}); known by name are {', '.join([*ZOO, *PUBLISHED])} and llama:WIDTHxLAYERS"
+        ) from error
+
+
+def _is_new(name: str) -> bool:
+    return name in ZOO or name in PUBLISHED or name.startswith("llama:")
+
+
+def _new_config(name: str, vocabulary: int | None, context: int | None) -> Any:
+    if name in PUBLISHED:
+        return LlamaConfig(**PUBLISHED[name])
+    explicit = EXPLICIT.fullmatch(name)
+    width, layers = ZOO[name] if name in ZOO else (int(explicit[1]), int(explicit[2])) if explicit else (0, 0)
+    if width < 1 or width % HEAD_WIDTH or layers < 1:
+        raise ConfigError(f"{name}: write llama:WIDTHxLAYERS with a width that {HEAD_WIDTH} divides, as in llama:96x3")
+    if vocabulary is None or context is None:
+        raise ConfigError(f"{name} has no vocabulary and context of its own: say which")
+    return LlamaConfig(
+        vocab_size=vocabulary,
+        hidden_size=width,
+        intermediate_size=-(-width * 8 // 3 // 8) * 8,
+        num_hidden_layers=layers,
+        num_attention_heads=width // HEAD_WIDTH,
+        num_key_value_heads=width // HEAD_WIDTH,
+        max_position_embeddings=context,
+        tie_word_embeddings=False,
+    )
+
+
+# --- checks and repairs -----------------------------------------------------------------------------------------
+
+
+def _check_family(name: str, found: Any) -> None:
+    if found.is_encoder_decoder:
+        raise ConfigError(
+            f"{name} is not a decoder ({found.model_type} has an encoder): take one such as LLaMA or Qwen"
+        )
+    for setting, harmless in UNSCALED.items():
+        if (value := getattr(found, setting, None)) not in harmless:
+            raise ConfigError(
+                f"{name}: {found.model_type} has {setting} = {value}, which changes embeddings or logits outside of "
+                "tables and layers; supported are families without, such as LLaMA, Qwen, Mistral, Phi-3 and SmolLM3"
+            )
+    if type(found) not in transformers.MODEL_FOR_CAUSAL_LM_MAPPING:
+        raise ConfigError(f"{name} is not a decoder: {found.model_type} cannot predict the next token")
+
+
+def _untie(model: Any) -> None:
+    """Gives input and output a table each, equal at first.
+
+    A tied table would be trained in two places, on devices as rows and on the server as output, and would need their
+    gradients summed at every step; two independent tables need nothing, at the price of memory.
+    """
+    table, output = model.get_input_embeddings(), model.get_output_embeddings()
+    model.config.tie_word_embeddings = False
+    if output is not None and output.weight is table.weight:
+        output.weight = nn.Parameter(table.weight.detach().clone())
+
+
+def _cut_rows(model: Any, name: str, vocabulary: int) -> None:
+    rows = model.get_input_embeddings().weight.shape[0]
+    if rows < vocabulary:
+        raise ConfigError(
+            f"{name} has embeddings for {rows} tokens and the tokenizer has {vocabulary}: they do not belong together"
+        )
+    for table in (model.get_input_embeddings(), model.get_output_embeddings()):
+        if table is not None and rows > vocabulary:
+            table.weight = nn.Parameter(table.weight.detach()[:vocabulary].clone())
+            setattr(table, "num_embeddings" if isinstance(table, nn.Embedding) else "out_features", vocabulary)
+    model.config.vocab_size = vocabulary
+
+
+def _id_in(token: str, teacher: Mapping[str, int], student: Mapping[str, int]) -> int:
+    return min(ids[token] for ids in (teacher, student) if token in ids)
+
+
+def _line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        yield
+
+
+# --- published sizes --------------------------------------------------------------------------------------------
+
+
+def _llama3(width: int, hidden: int, layers: int, *, factor: float, tied: bool, head_width: int) -> dict[str, Any]:
+    scaling = {
+        "rope_type": "llama3",
+        "factor": factor,
+        "low_freq_factor": 1.0,
+        "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 8192,
+    }
+    rope = {ROPE: {**scaling, "rope_theta": 500_000.0}} if NEWER else {ROPE: scaling, "rope_theta": 500_000.0}
+    return {
+        "vocab_size": 128_256,
+        "hidden_size": width,
+        "intermediate_size": hidden,
+        "num_hidden_layers": layers,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 8,
+        "head_dim": head_width,
+        "max_position_embeddings": 131_072,
+        "rms_norm_eps": 1e-5,
+        "tie_word_embeddings": tied,
+        **rope,
+    }
+
+
+PUBLISHED: Mapping[str, Mapping[str, Any]] = {
+    "llama-3.1-8b": _llama3(4096, 14_336, 32, factor=8.0, tied=False, head_width=128),
+    "llama-3.2-1b": _llama3(2048, 8192, 16, factor=32.0, tied=True, head_width=64),
+}
+"""Sizes as published with the models, https://arxiv.org/abs/2407.21783 and their model cards; weights are not here."""

@@ -1,0 +1,302 @@
+"""A decoder of `transformers` cut in two at any layer, by public calls only: depth-sliced twins.
+
+Each side is an ordinary base model of the family, made on the meta device from a copy of the configuration with fewer
+layers, into which the real modules are put. So `transformers` itself makes masks and rotary angles on both sides, and
+all that has to travel beside the smashed data are two small tables of integers: padding mask and positions. Sides made
+from one model share its modules; fronts and backs of several cuts therefore train the same weights.
+
+Tables stay outside: a front takes embedding rows, a back gives the last hidden state, and whoever computes the loss
+applies `output_table`.
+
+Axes: B sequences, T tokens, H width, V vocabulary or classes.
+"""
+
+import copy
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn, cast
+
+import numpy as np
+import torch
+from peft import LoraConfig, inject_adapter_in_model
+from torch import Tensor, nn
+from transformers import AutoModel
+
+from distilfleet.core.errors import ConfigError
+from distilfleet.core.types import Arrays
+
+CHECKED_LAYERS = 4
+"""Of a large model, what the self-check runs."""
+LARGE = 50_000_000
+"""Parameters above which the self-check runs the first layers alone."""
+TOLERANCES = {torch.float64: 1e-6, torch.float32: 1e-4, torch.bfloat16: 2e-2, torch.float16: 2e-2}
+PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "qkv_proj", "gate_up_proj")
+"""Where adapters go, in the families that are supported."""
+
+
+class Front(nn.Module):
+    """The device's side: embedding rows through layers [0, cut). At cut 0 the rows themselves are the smashed data."""
+
+    def __init__(self, full: nn.Module, cut: int) -> None:
+        super().__init__()
+        _check_cut(full, cut)
+        self.cut = cut
+        self.net: Any = _twin(full, 0, cut, nn.Identity()) if cut else None
+        self.train(full.training)
+
+    def forward(self, embeddings_BTH: Tensor, mask_BT: Tensor, positions_BT: Tensor) -> Tensor:
+        """Smashed data, [B, T, H]."""
+        if self.net is None:
+            return embeddings_BTH
+        return _run(self.net, embeddings_BTH, mask_BT, positions_BT)
+
+
+class Back(nn.Module):
+    """The server's side: smashed data through layers [cut, N) and the last norm, to the last hidden state."""
+
+    def __init__(self, full: nn.Module, cut: int) -> None:
+        super().__init__()
+        _check_cut(full, cut)
+        self.cut = cut
+        self.net: Any = _twin(full, cut, depth(full), _base(full).norm)
+        self.train(full.training)
+
+    def forward(self, smashed_BTH: Tensor, mask_BT: Tensor, positions_BT: Tensor) -> Tensor:
+        """Last hidden state, [B, T, H], after the norm."""
+        return _run(self.net, smashed_BTH, mask_BT, positions_BT)
+
+
+def depth(full: nn.Module) -> int:
+    """Layers of the model; also its highest cut."""
+    return len(_base(full).layers)
+
+
+def token_table(full: nn.Module) -> Tensor:
+    """The rows that enter the first layer, [V, H]; the weights themselves unless the family scales them."""
+    table: Any = _base(full).get_input_embeddings()
+    weight: Tensor = table.weight
+    scaled = type(table) is not nn.Embedding
+    return table(torch.arange(len(weight), device=weight.device)) if scaled else weight
+
+
+def output_table(full: nn.Module) -> nn.Parameter:
+    """What turns last hidden states into logits, [V, H]: the output table, or a classifier's scores."""
+    model: Any = full
+    layer = model.score if hasattr(model, "score") else model.get_output_embeddings()
+    if not isinstance(layer, nn.Linear) or layer.bias is not None:
+        _unsupported(full, "its logits are more than a product with the output table")
+    return layer.weight
+
+
+def positions(mask_BT: Tensor) -> Tensor:
+    """Counted from the first token that is no padding, on whichever side padding is."""
+    return (mask_BT.cumsum(-1) - 1).clamp(min=0)
+
+
+def last_token(hidden_BTH: Tensor, mask_BT: Tensor) -> Tensor:
+    """Of each sequence the hidden state of its last token that is no padding, [B, H]: what a classifier reads."""
+    steps_T = torch.arange(mask_BT.shape[1], device=mask_BT.device)
+    last_B = (steps_T * (mask_BT > 0)).argmax(-1)
+    return hidden_BTH[torch.arange(len(last_B), device=last_B.device), last_B]
+
+
+def checkpoint(side: nn.Module) -> None:
+    """Recomputes activations of this side (front, back or whole model) in the backward pass, to save memory."""
+    net: Any = side.net if isinstance(side, Front | Back) else side
+    if net is not None:
+        newer = getattr(net, "activation_checkpointing_enable", None)  # its name from some version 5 on
+        (newer or net.gradient_checkpointing_enable)({"use_reentrant": False})
+
+
+def slice_config(config: Any, low: int, high: int) -> Any:
+    """A copy of the configuration for layers [low, high), every per-layer list cut with them."""
+    sliced = copy.deepcopy(config)
+    count = config.num_hidden_layers
+    for key, value in vars(config).items():
+        if isinstance(value, list | tuple) and len(value) == count:
+            setattr(sliced, key, list(value)[low:high])
+    sliced.num_hidden_layers = high - low
+    return sliced
+
+
+# --- adapters ---------------------------------------------------------------------------------------------------
+
+
+def add_lora(full: nn.Module, *, rank: int, seed: int) -> nn.Module:
+    """The model with low-rank adapters in every projection and all else frozen; call it before splitting.
+
+    Source: Hu et al., LoRA, https://arxiv.org/abs/2106.09685.
+    """
+    names = sorted({name.rpartition(".")[2] for name, _ in _base(full).layers.named_modules()} & set(PROJECTIONS))
+    if not names:
+        _unsupported(full, "none of its layers has a projection that adapters are known for")
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=names), full)
+    return full
+
+
+# --- which weights belong where ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """Names of the model's parameters, by where they belong; the same on every side."""
+
+    embedding: tuple[str, ...]
+    layers: tuple[tuple[str, ...], ...]
+    norm: tuple[str, ...]
+    head: tuple[str, ...]
+
+    def front(self, cut: int) -> tuple[str, ...]:
+        """Of layers [0, cut), without the embedding."""
+        return tuple(name for layer in self.layers[:cut] for name in layer)
+
+    def back(self, cut: int) -> tuple[str, ...]:
+        """Of layers [cut, N), norm and head."""
+        return (*(name for layer in self.layers[cut:] for name in layer), *self.norm, *self.head)
+
+
+def parts(full: nn.Module, *, trainable: bool = True) -> Parts:
+    """Where each parameter belongs, by its name in the whole model; a tied table belongs to the embedding."""
+    base = _base(full)
+    names = {id(one): name for name, one in full.named_parameters() if one.requires_grad or not trainable}
+    taken: set[int] = set()
+
+    def of(weights: Iterable[nn.Parameter]) -> tuple[str, ...]:
+        mine = [one for one in weights if id(one) in names and id(one) not in taken]
+        taken.update(id(one) for one in mine)
+        return tuple(names[id(one)] for one in mine)
+
+    return Parts(
+        embedding=of(base.get_input_embeddings().parameters()),
+        layers=tuple(of(layer.parameters()) for layer in base.layers),
+        norm=of(base.norm.parameters()),
+        head=of(full.parameters()),
+    )
+
+
+def get_weights(full: nn.Module, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Copies of these parameters; bfloat16, which numpy lacks, as float32."""
+    weights = dict(full.named_parameters())
+    return {name: _to_array(weights[name]) for name in names}
+
+
+def put_weights(full: nn.Module, arrays: Arrays) -> None:
+    """Copies arrays into the parameters of these names. Raises KeyError or RuntimeError if they are another model's."""
+    weights = dict(full.named_parameters())
+    with torch.no_grad():
+        for name, array in arrays.items():
+            weights[name].copy_(torch.from_numpy(np.array(array)))
+
+
+def _to_array(weight: Tensor) -> np.ndarray:
+    kept = weight.detach().cpu()
+    kept = kept.float() if kept.dtype is torch.bfloat16 else kept
+    copied: np.ndarray = kept.numpy().copy()
+    return copied
+
+
+# --- self-check -------------------------------------------------------------------------------------------------
+
+
+def self_check(full: nn.Module) -> float:
+    """Largest difference of split and unsplit model on a few random tokens, relative to the largest value.
+
+    A large model is checked by its first layers. Raises ConfigError above 1e-4 (float32) or 2e-2 (16 bits): some
+    families change hidden states where no split can see it, and would be wrong without an exception.
+    """
+    dtype = output_table(full).dtype
+    layers = depth(full) if _size(full) <= LARGE else min(depth(full), CHECKED_LAYERS)
+    mode = full.training
+    full.eval()
+    with torch.no_grad():
+        worst = max(_difference(full, layers, cut) for cut in {0, layers // 2})
+    full.train(mode)
+    if not worst <= TOLERANCES.get(dtype, 0.0):
+        _unsupported(full, f"cut in two it differs by {worst:.2g}, and at most {TOLERANCES.get(dtype)} is allowed")
+    return worst
+
+
+def _difference(full: nn.Module, layers: int, cut: int) -> float:
+    """Of the first layers, run whole from ids, and run as front and back from rows."""
+    model: Any = full
+    device = output_table(full).device
+    generator = torch.Generator().manual_seed(0)
+    ids_BT = torch.randint(0, len(token_table(full)), (2, 16), generator=generator).to(device)
+    mask_BT = torch.ones_like(ids_BT)
+    mask_BT[0, :5] = 0
+    facts = {"attention_mask": mask_BT, "position_ids": positions(mask_BT), "use_cache": False}
+    base = _base(full) if layers == depth(full) else _twin(full, 0, layers, _base(full).norm)
+    if layers < depth(full):
+        base.set_input_embeddings(_base(full).get_input_embeddings())
+    whole_BTH = base(input_ids=ids_BT, **facts).last_hidden_state
+    rows_BTH = token_table(full)[ids_BT]
+    front = _run(_twin(full, 0, cut, nn.Identity()), rows_BTH, mask_BT, positions(mask_BT)) if cut else rows_BTH
+    split_BTH = _run(_twin(full, cut, layers, _base(full).norm), front, mask_BT, positions(mask_BT))
+    pairs = [(whole_BTH, split_BTH)]
+    if layers == depth(full) and not hasattr(model, "score"):
+        pairs.append((model(input_ids=ids_BT, **facts).logits, split_BTH @ output_table(full).T))
+    return max(_relative(one[mask_BT > 0], other[mask_BT > 0]) for one, other in pairs)
+
+
+def _relative(one: Tensor, other: Tensor) -> float:
+    scale = max(1.0, float(one.abs().max()))
+    return float((one.float() - other.float()).abs().max()) / scale
+
+
+# --- twins ------------------------------------------------------------------------------------------------------
+
+
+def _twin(full: nn.Module, low: int, high: int, norm: nn.Module) -> Any:
+    """A base model of layers [low, high) made of the full model's own modules, without a token table."""
+    model: Any = full
+    base, make = _base(full), cast(Any, AutoModel).from_config
+    config = slice_config(model.config, low, high)
+    with torch.device("meta"):  # no memory for what is replaced at once
+        twin: Any = make(config, attn_implementation=model.config._attn_implementation)
+    for name, _ in list(twin.named_children()):
+        if name not in ("embed_tokens", "layers", "norm"):  # rotary angles, of one kind or of several
+            setattr(twin, name, copy.deepcopy(getattr(base, name)))
+    twin.embed_tokens = nn.Identity()
+    twin.layers = nn.ModuleList(base.layers[low:high])
+    twin.norm = norm
+    twin.gradient_checkpointing = getattr(base, "gradient_checkpointing", False)
+    return twin.train(full.training)
+
+
+def _run(net: Any, inputs_BTH: Tensor, mask_BT: Tensor, positions_BT: Tensor) -> Tensor:
+    output: Tensor = net(
+        inputs_embeds=inputs_BTH, attention_mask=mask_BT, position_ids=positions_BT, use_cache=False
+    ).last_hidden_state
+    return output
+
+
+def _base(full: nn.Module) -> Any:
+    model: Any = full
+    base = getattr(model, "base_model", None)
+    if not all(hasattr(base, name) for name in ("embed_tokens", "layers", "norm")):
+        _unsupported(full, "it is not built of embed_tokens, layers and norm")
+    return base
+
+
+def _check_cut(full: nn.Module, cut: int) -> None:
+    if not 0 <= cut <= depth(full):
+        raise ConfigError(
+            f"cut {cut} is beyond the model: {_name(full)} has {depth(full)} layers, so 0 to {depth(full)}"
+        )
+
+
+def _size(full: nn.Module) -> int:
+    return sum(weight.numel() for weight in full.parameters())
+
+
+def _name(full: nn.Module) -> str:
+    config: Any = getattr(full, "config", None)
+    return str(getattr(config, "model_type", type(full).__name__))
+
+
+def _unsupported(full: nn.Module, reason: str) -> NoReturn:
+    raise ConfigError(
+        f"{_name(full)} cannot be split: {reason}. Supported are LLaMA, Qwen2, Qwen3, Mistral, Phi-3 and SmolLM3"
+    )
