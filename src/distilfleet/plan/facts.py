@@ -1,0 +1,194 @@
+"""A fleet in columns, grouped by hardware, so that no array of devices times options is ever built.
+
+What a device computes is (seconds of its hardware) x (its slowdown), what it sends (bytes of an option) x (seconds
+per byte of its cell): one number per device and one per hardware and option.
+
+Axes: N devices, sorted by hardware; G kinds of hardware; K options.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import numpy as np
+
+from ..core.types import Channel, Device, DeviceId
+from ..core.units import BITS_PER_BYTE
+from ..cost.compute import compute_s
+from .options import Options
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """The server at one clock."""
+
+    speed_flops_per_s: float
+    busy_w: float
+    """While it computes."""
+    memory_bytes: float = float("inf")
+    clock_share: float = 1.0
+
+    @property
+    def energy_per_flop_j(self) -> float:
+        return self.busy_w / self.speed_flops_per_s
+
+    @staticmethod
+    def of(server: Device, clock_share: float = 1.0) -> "Server":
+        """Speed goes with the clock, power above idling with its cube."""
+        above_w = (server.busy_w - server.idle_w) * clock_share**3
+        return Server(
+            speed_flops_per_s=server.speed_flops_per_s * clock_share,
+            busy_w=server.idle_w + above_w,
+            memory_bytes=float(server.memory_bytes),
+            clock_share=clock_share,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hardware:
+    """What devices of one kind share, [G] each."""
+
+    speed_flops_per_s: np.ndarray
+    memory_bytes_per_s: np.ndarray
+    memory_bytes: np.ndarray
+    idle_w: np.ndarray
+    busy_w: np.ndarray
+    transmit_w: np.ndarray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """Devices of a cluster and the options they have. `base_s` is what every step takes whatever is chosen."""
+
+    options: Options
+    hardware: Hardware
+    starts: np.ndarray
+    """First device of each hardware, and the count of devices at the end, [G + 1]."""
+    slowdown: np.ndarray
+    base_s: np.ndarray
+    up_s_per_byte: np.ndarray
+    """With the whole cell, as is `down_s_per_byte`."""
+    down_s_per_byte: np.ndarray
+    cell: np.ndarray
+    cells: int
+    seconds_GK: np.ndarray
+    """Of computing, before the slowdown."""
+    allowed_GK: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.cell)
+
+    @property
+    def groups(self) -> list[tuple[slice, int]]:
+        """Devices of each hardware that has any."""
+        bounds = self.starts.tolist()
+        return [(slice(a, b), g) for g, (a, b) in enumerate(pairwise(bounds)) if a < b]
+
+    @property
+    def kind(self) -> np.ndarray:
+        """Hardware of each device, [N]."""
+        return np.repeat(np.arange(len(self.starts) - 1), np.diff(self.starts))
+
+    def computing_s(self, chosen_N: np.ndarray) -> np.ndarray:
+        """Of each device under its option, with what every step takes."""
+        return np.asarray(self.seconds_GK[self.kind, chosen_N] * self.slowdown + self.base_s)
+
+    def active_j(self, chosen_N: np.ndarray) -> np.ndarray:
+        """Spent above idling, on computing and sending; no share changes it."""
+        kind_N, hardware = self.kind, self.hardware
+        computing_w = (hardware.busy_w - hardware.idle_w)[kind_N]
+        sending_s = self.up_s_per_byte * self.options.up_bytes[chosen_N]
+        computing_s = self.seconds_GK[kind_N, chosen_N] * self.slowdown
+        return np.asarray(computing_w * computing_s + hardware.transmit_w[kind_N] * sending_s)
+
+    def per_cell(self, values_N: np.ndarray) -> np.ndarray:
+        return np.bincount(self.cell, values_N, minlength=self.cells)
+
+    def allowing(self, allowed_GK: np.ndarray) -> "Facts":
+        return replace(self, allowed_GK=allowed_GK)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Roster:
+    """Who the devices of `Facts` are, in its order."""
+
+    ids: Sequence[DeviceId]
+    facts: Facts
+
+
+def facts_of(hardware: Hardware, kind_N: np.ndarray, radio: "Radio", options: Options) -> Facts:
+    """Columns from arrays; `kind_N` is sorted. Devices may use the options that fit their memory."""
+    flops, moved = options.device_flops[None], options.device_moved_bytes[None]
+    speed, traffic = hardware.speed_flops_per_s[:, None], hardware.memory_bytes_per_s[:, None]
+    return Facts(
+        options=options,
+        hardware=hardware,
+        starts=np.searchsorted(kind_N, np.arange(len(hardware.idle_w) + 1)),
+        slowdown=radio.slowdown,
+        base_s=radio.base_s,
+        up_s_per_byte=BITS_PER_BYTE / radio.up_bps,
+        down_s_per_byte=BITS_PER_BYTE / radio.down_bps,
+        cell=radio.cell,
+        cells=int(radio.cell.max(initial=-1)) + 1,
+        seconds_GK=compute_s(flops, moved, speed, traffic),
+        allowed_GK=options.device_memory_bytes[None] <= hardware.memory_bytes[:, None],
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Radio:
+    """What a round finds, [N] each."""
+
+    up_bps: np.ndarray
+    down_bps: np.ndarray
+    cell: np.ndarray
+    slowdown: np.ndarray
+    base_s: np.ndarray
+
+
+def roster_of(devices: Sequence[Device], channels: Mapping[DeviceId, Channel], options: Options) -> Roster:
+    """Columns from the facts of a round. A device without a channel has its own link, a cell to itself."""
+    traits = [_traits(device) for device in devices]
+    number = {trait: g for g, trait in enumerate(sorted(set(traits)))}
+    kinds = np.array([number[trait] for trait in traits], int)
+    order = np.argsort(kinds, kind="stable")
+    sorted_devices = [devices[row] for row in order]
+    columns = np.array(list(number), float).reshape(-1, 6).T
+    names = ("speed_flops_per_s", "memory_bytes_per_s", "memory_bytes", "idle_w", "busy_w", "transmit_w")
+    hardware = Hardware(**dict(zip(names, columns, strict=True)))
+    facts = facts_of(hardware, kinds[order], _radio(sorted_devices, channels), options)
+    return Roster(ids=[device.id for device in sorted_devices], facts=facts)
+
+
+def _traits(device: Device) -> tuple[float, ...]:
+    return (
+        device.speed_flops_per_s,
+        device.memory_bytes_per_s,
+        float(device.memory_bytes),
+        device.idle_w,
+        device.busy_w,
+        device.link.transmit_w,
+    )
+
+
+def _radio(devices: Sequence[Device], channels: Mapping[DeviceId, Channel]) -> Radio:
+    found = [channels.get(device.id) for device in devices]
+    pairs = list(zip(devices, found, strict=True))
+    return Radio(
+        up_bps=_column(c.up_bps if c else d.link.up_bps for d, c in pairs),
+        down_bps=_column(c.down_bps if c else d.link.down_bps for d, c in pairs),
+        cell=_cells(found),
+        slowdown=_column(c.slowdown if c else 1.0 for c in found),
+        base_s=_column(2 * d.link.latency_s for d in devices),
+    )
+
+
+def _cells(channels: Sequence[Channel | None]) -> np.ndarray:
+    """Numbers from zero without holes: one for each shared cell, one for each device on its own link."""
+    number: dict[object, int] = {}
+    keys = (("cell", c.cell) if c else ("own", n) for n, c in enumerate(channels))
+    return np.array([number.setdefault(key, len(number)) for key in keys], int)
+
+
+def _column(values: Iterable[float]) -> np.ndarray:
+    return np.fromiter(values, np.float64)

@@ -1,0 +1,122 @@
+"""The least mean of delay and priced energy: cuts for every device, and shares of cells and server, all at once.
+
+The cost (`terms`) is convex in its sums S, so Frank and Wolfe's method (1956) with an exact line search minimises it
+over mixed choices: each step lets every device pick what is cheapest at the current prices 2 S, and proves a lower
+bound for every plan. Rounding walks from one pure choice to another and stops where it is cheapest.
+
+Axes: N devices, H options of a shortlist, C cells.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .exact import best_left
+from .prune import Shortlist, extreme
+from .rounding import change_minds, walk
+from .terms import Terms, squared
+
+MOST_TO_POLISH = 2000
+"""Devices up to which single changes of mind are tried."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Total:
+    """A choice per device, its cost, and what no choice can come below. Costs are sums over the fleet."""
+
+    chosen: np.ndarray
+    cost: float
+    lower_bound: float
+
+
+def least_total(terms: Terms, *, gap: float = 1e-4, steps: int = 60, beat_cost: float = float("inf")) -> Total:
+    """Stops at this relative gap, or when it is proven that `beat_cost` cannot be beaten."""
+    search = _Search(terms, extreme(terms.facts))
+    for step in range(steps):
+        search.advance()
+        if search.good(gap) or search.bound > beat_cost:
+            break
+        if step >= 4:
+            search.round()
+    if not search.good(gap) and search.bound <= beat_cost:
+        search.polish()
+    return Total(chosen=search.best, cost=search.cost, lower_bound=min(search.bound, search.cost))
+
+
+class _Search:
+    """Mixed sums, the best pure choice so far, and the best bound."""
+
+    def __init__(self, terms: Terms, shortlist: Shortlist) -> None:
+        self.terms, self.shortlist = terms, shortlist
+        self.chosen = np.empty(len(terms.facts), int)
+        self.value = np.empty(len(terms.facts))
+        for devices, g in terms.facts.groups:
+            # as the server does it all: the choice that computes least
+            self.chosen[devices] = shortlist[g][terms.facts.seconds_GK[g, shortlist[g]].argmin()]
+        self.best, self.cost, self.bound = self.chosen.copy(), terms.cost(self.chosen), -np.inf
+        self.sums, self.own = terms.sums(self.chosen), float(terms.own_cost(self.chosen).sum())
+
+    def good(self, gap: float) -> bool:
+        return self.cost - self.bound <= gap * self.cost
+
+    def advance(self) -> None:
+        self._respond()
+        self.bound = max(self.bound, float(self.value.sum()) - squared(self.sums))
+        sums, own = self.terms.sums(self.chosen), float(self.terms.own_cost(self.chosen).sum())
+        self._offer(self.chosen, own + squared(sums))
+        steps = [new - old for new, old in zip(sums, self.sums, strict=True)]
+        curve = sum(float(d @ d) for d in steps)
+        slope = own - self.own + 2 * sum(float(s @ d) for s, d in zip(self.sums, steps, strict=True))
+        share = min(max(-slope / (2 * curve), 0.0), 1.0) if curve > 0 else 1.0
+        up, down, server = (s + share * d for s, d in zip(self.sums, steps, strict=True))
+        self.sums, self.own = (up, down, server), self.own + share * (own - self.own)
+
+    def _respond(self) -> None:
+        """Every device takes what is cheapest at the prices of the mixed sums."""
+        for devices, g in self.terms.facts.groups:
+            rows, values_HN = self.shortlist[g], self.values(devices, g)
+            self.chosen[devices] = rows[values_HN.argmin(axis=0)] if len(rows) > 1 else rows[0]
+            self.value[devices] = values_HN.min(axis=0) if len(rows) > 1 else values_HN[0]
+
+    def values(self, devices: slice, g: int) -> np.ndarray:
+        """Cost of each option of the shortlist at current prices, [H, N]."""
+        terms, rows = self.terms, self.shortlist[g]
+        cell = terms.facts.cell[devices]
+        up, down = 2 * self.sums[0][cell] * terms.up[devices], 2 * self.sums[1][cell] * terms.down[devices]
+        values = np.multiply.outer(terms.facts.seconds_GK[g, rows], terms.own[devices])
+        values += np.multiply.outer(terms.up_K[rows], up)
+        values += np.multiply.outer(terms.down_K[rows], down)
+        values += np.multiply.outer(terms.facts.options.up_bytes[rows], terms.sent[devices])
+        values += (2 * self.sums[2] * terms.server_K[rows] + terms.server_own_K[rows])[:, None]
+        values += terms.fixed[devices]
+        return np.asarray(values)
+
+    def round(self) -> None:
+        """The best of the choices on a walk from the best one to the latest one."""
+        self._accept(walk(self.terms, self.best, self.chosen))
+
+    def polish(self) -> None:
+        """Single devices change their minds, the most useful first; then all choices that are left open are tried."""
+        if len(self.terms.facts) <= MOST_TO_POLISH:
+            self._accept(change_minds(self.terms, self.best, self.shortlist))
+        self._respond()
+        bound = float(self.value.sum()) - squared(self.sums)
+        found = best_left(self.terms, self.left_open(self.cost - bound))
+        if found is not None:
+            self._accept(found)
+            self.bound = self.cost
+
+    def left_open(self, room_cost: float) -> list[np.ndarray]:
+        """Of each device, the options of a plan that may be better than the best: those not dearer than this."""
+        rows: list[np.ndarray] = []
+        for devices, g in self.terms.facts.groups:
+            spare_HN = self.values(devices, g) - self.value[devices]
+            rows += [self.shortlist[g][column <= room_cost * (1 + 1e-9)] for column in spare_HN.T]
+        return rows
+
+    def _accept(self, chosen: np.ndarray) -> None:
+        self._offer(chosen, self.terms.cost(chosen))
+
+    def _offer(self, chosen: np.ndarray, cost: float) -> None:
+        if cost < self.cost:
+            self.best, self.cost = chosen.copy(), cost
