@@ -66,8 +66,9 @@ def test_devices_side_by_side_end_where_each_would_alone(name):
         Local(passes=1, batch=4, lr=0.5, momentum=0.5, weight_decay=0.1),
     ],
 )
-def test_side_by_side_descends_as_torch_does(local):
-    close(*alone_and_together("mlp-xs", (12, 7), local))
+@pytest.mark.parametrize("name", ["mlp-xs", "wave-xs"])
+def test_side_by_side_descends_as_torch_does(name, local):
+    close(*alone_and_together(name, (12, 7), local))
 
 
 def test_devices_may_start_from_different_models():

@@ -8,7 +8,7 @@ loss; devices with less data simply leave the cohort earlier.
 Axes: D devices of a cohort, P passes, N samples, S steps, B batch, C classes.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -21,8 +21,12 @@ from torch.func import functional_call, vmap
 from ..core.chance import shuffles
 from ..core.types import Arrays, Dataset
 from .losses import prior_shift
+from .perceptrons import Product, gradients, linear_layers
 from .weights import put, to_arrays, to_tensor
 
+Batch = tuple[Tensor, Tensor, Tensor]
+"""Inputs, labels, and what is added to logits, each with a leading device axis."""
+Gradients = Iterable[tuple[str, Product | Tensor]]
 COHORT_STEP_FLOPS = 50e6
 """Above this work per step and device a cohort is slower than one device after the other: measured on two CPU cores,
 4.3x faster at 11 MFLOP, 2.3x at 44, 0.6x at 76 (grouped convolutions). See docs/design/0004-cohorts.md."""
@@ -119,19 +123,30 @@ def _train_chunk(module: nn.Module, tasks: Sequence[Task], local: Local) -> list
     parameters = {name: weights[name] for name, _ in module.named_parameters()}
     moments = {name: torch.zeros_like(tensor) for name, tensor in parameters.items() if local.momentum}
     buffers = {name: weights[name] for name, _ in module.named_buffers()}
-    loss = _loss(module)
+    layers, loss = linear_layers(module), _loss(module)
     inputs, labels, rows_SDB = _together(tasks)
     shift_DC = torch.from_numpy(np.stack([task.shift_C for task in tasks]))
     lengths = np.array([len(task.rows_SB) for task in tasks])
     for s, rows_DB in enumerate(rows_SDB):
         k = int((lengths > s).sum())
-        x_DB, y_DB = _rows(inputs, rows_DB[:k]), _rows(labels, rows_DB[:k])
-        working = {name: tensor.requires_grad_() for name, tensor in _first(parameters, k).items()}
-        loss_D = loss(working, _first(buffers, k), x_DB, y_DB, shift_DC[:k])
-        slopes = torch.autograd.grad(loss_D.sum(), list(working.values()), materialize_grads=True)
-        _descend(list(working.values()), list(_first(moments, k).values()), list(slopes), local)
+        batch = _rows(inputs, rows_DB[:k]), _rows(labels, rows_DB[:k]), shift_DC[:k]
+        working, moving = _first(parameters, k), _first(moments, k)
+        if layers:
+            found: Gradients = gradients(layers, working, *batch)
+        else:
+            found = _by_autograd(loss, working, _first(buffers, k), batch)
+        _descend(working, moving, found, local)
     arrays = {name: tensor.numpy() for name, tensor in weights.items()}
     return [{name: array[d, ...] for name, array in arrays.items()} for d in range(len(tasks))]
+
+
+def _by_autograd(
+    loss: Callable[..., Tensor], weights: Mapping[str, Tensor], buffers: Mapping[str, Tensor], batch: Batch
+) -> Gradients:
+    """Of every device's loss; buffers are updated in place."""
+    tracked = {name: tensor.requires_grad_() for name, tensor in weights.items()}
+    loss_D = loss(tracked, buffers, *batch)
+    return zip(tracked, torch.autograd.grad(loss_D.sum(), list(tracked.values()), materialize_grads=True), strict=True)
 
 
 def _loss(module: nn.Module) -> Callable[..., Tensor]:
@@ -154,18 +169,26 @@ def _cross_entropy(logits_BC: Tensor, y_B: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _descend(w: list[Tensor], m: list[Tensor], g: list[Tensor], local: Local) -> None:
+def _descend(w: Mapping[str, Tensor], m: Mapping[str, Tensor], gradients: Gradients, local: Local) -> None:
     """One step of torch.optim.SGD, for all devices at once, in place: weights, moments, gradients.
 
     The moments start at zero, as there.
     """
-    if local.weight_decay:
-        g = list(torch._foreach_add(g, w, alpha=local.weight_decay))
-    if local.momentum:
-        torch._foreach_mul_(m, local.momentum)
-        torch._foreach_add_(m, g)
-        g = m
-    torch._foreach_add_(w, g, alpha=-local.lr)
+    for name, gradient in gradients:
+        if name not in m:
+            _add(w[name], gradient, keep=1 - local.lr * local.weight_decay, times=-local.lr)
+            continue
+        moment = _add(m[name], gradient, keep=local.momentum, times=1)
+        if local.weight_decay:
+            moment.add_(w[name], alpha=local.weight_decay)
+        w[name].add_(moment, alpha=-local.lr)
+
+
+def _add(tensor: Tensor, gradient: Product | Tensor, *, keep: float, times: float) -> Tensor:
+    """In place."""
+    if isinstance(gradient, Tensor):
+        return tensor.mul_(keep).add_(gradient, alpha=times)
+    return tensor.baddbmm_(*gradient, beta=keep, alpha=times)
 
 
 def _stack(module: nn.Module, weights: Sequence[Arrays]) -> dict[str, Tensor]:
@@ -182,11 +205,12 @@ def _together(tasks: Sequence[Task]) -> tuple[Tensor, Tensor, Tensor]:
     """All samples in one tensor, all labels, and the rows of each step and device, [S, D, B]."""
     inputs = np.concatenate([task.data.inputs for task in tasks])
     labels = np.concatenate([_labels(task.data) for task in tasks])
-    rows_SDB = np.zeros((len(tasks[0].rows_SB), len(tasks), tasks[0].rows_SB.shape[1]), np.int64)
-    first = 0
-    for d, task in enumerate(tasks):
-        rows_SDB[: len(task.rows_SB), d] = task.rows_SB + first
-        first += len(task.data)
+    lengths, samples = np.array([[len(task.rows_SB), len(task.data)] for task in tasks]).T
+    device = np.repeat(np.arange(len(tasks)), lengths)
+    step = np.arange(len(device)) - (np.cumsum(lengths) - lengths)[device]
+    rows_SDB = np.zeros((lengths.max(), len(tasks), tasks[0].rows_SB.shape[1]), np.int64)
+    rows_SDB[step, device] = np.concatenate([task.rows_SB for task in tasks])
+    rows_SDB += (np.cumsum(samples) - samples)[:, None]
     return torch.from_numpy(inputs), torch.from_numpy(labels), torch.from_numpy(rows_SDB)
 
 
