@@ -17,7 +17,7 @@ ORDINARY = 0.99
 """Of the largest norm that is let in: below it rounding decides nothing."""
 WIDE = wire.DTYPES - {"<f2"}
 
-Layout = tuple[tuple[str, str, tuple[int, ...]], ...]
+Layout = tuple[tuple[str, np.dtype, tuple[int, ...]], ...]
 Key = tuple[int, Layout]
 """Which expectation, and names, dtypes and shapes."""
 
@@ -31,7 +31,7 @@ def all_over_the_wire(jobs: Sequence[Job], answers: Sequence[Arrays]) -> list[Re
     """As `over_the_wire` of each."""
     groups: dict[Key, list[int]] = {}
     for i, (job, arrays) in enumerate(zip(jobs, answers, strict=True)):
-        layout = tuple([(name, array.dtype.str, array.shape) for name, array in arrays.items()])
+        layout = tuple([(name, array.dtype, array.shape) for name, array in arrays.items()])
         groups.setdefault((id(job.expected), layout), []).append(i)
     results: dict[int, Result] = {}
     for (_, layout), rows in groups.items():
@@ -47,15 +47,13 @@ def all_over_the_wire(jobs: Sequence[Job], answers: Sequence[Arrays]) -> list[Re
 def write(jobs: Sequence[Job], answers: Sequence[Arrays]) -> np.ndarray:
     """The frames of answers of one layout, [D, bytes]; shorter heads leave their row's first bytes unused."""
     manifest = wire.encode_body(answers[0]).manifest
-    heads = [wire.reply_head(job, manifest) + manifest for job in jobs]
-    width = -(-max(map(len, heads)) // 8) * 8  # arrays start where a processor likes them to
-    frames = np.empty((len(jobs), width + sum(array.nbytes for array in answers[0].values())), np.uint8)
-    fronts = b"".join([head.rjust(width, b"\0") for head in heads])
-    frames[:, :width] = np.frombuffer(fronts, np.uint8).reshape(-1, width)
-    for name, column in _columns(frames, answers[0]).items():
-        np.stack([arrays[name] for arrays in answers], out=column)
-    frames.flags.writeable = False
-    return frames
+    fronts = [wire.reply_head(job, manifest) + manifest for job in jobs]
+    width = -(-max(map(len, fronts)) // 8) * 8  # arrays start where a processor likes them to
+    parts: list[bytes | memoryview] = []
+    for front, arrays in zip(fronts, answers, strict=True):
+        parts.append(front.rjust(width, b"\0"))
+        parts.extend([np.ascontiguousarray(array).data for array in arrays.values()])
+    return np.frombuffer(b"".join(parts), np.uint8).reshape(len(jobs), -1)
 
 
 def read(frames: np.ndarray, jobs: Sequence[Job], alike: Arrays) -> list[Result]:
@@ -78,7 +76,7 @@ def read(frames: np.ndarray, jobs: Sequence[Job], alike: Arrays) -> list[Result]
 
 
 def _is_ordinary(layout: Layout, job: Job) -> bool:
-    came = {name: ArraySpec(dtype, shape) for name, dtype, shape in layout}
+    came = {name: ArraySpec(dtype.str, shape) for name, dtype, shape in layout}
     sizes = all(spec.dtype in WIDE and spec.size_bytes for spec in came.values())
     return 0 < len(came) <= wire.MOST_ARRAYS and came == job.expected.arrays and sizes
 

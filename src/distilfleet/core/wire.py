@@ -93,7 +93,7 @@ def encode_reply(job: str, device: DeviceId, arrays: Arrays) -> Frame:
 
 def reply_head(job: Job, manifest: bytes) -> bytes:
     """Prefix and head of the reply's frame."""
-    return _frame(_REPLY, _encode(ReplyHead(job.id, job.device)), Body(manifest, b"")).head
+    return _front(_REPLY, _encode(ReplyHead(job.id, job.device)), manifest)
 
 
 def decode_job(frame: bytes, expected: Expected) -> Job:
@@ -136,7 +136,7 @@ def body_bytes(arrays: Mapping[str, ArraySpec]) -> int:
 
 def encoded_bytes(arrays: Arrays) -> int:
     """Size in bytes of manifest and data of these arrays."""
-    return _body_bytes(tuple([(name, array.dtype.str, array.shape) for name, array in arrays.items()]))
+    return _body_bytes(tuple([(name, array.dtype, array.shape) for name, array in arrays.items()]))
 
 
 def specs(arrays: Arrays) -> dict[str, ArraySpec]:
@@ -195,7 +195,11 @@ def _large_norm(arrays: Arrays) -> float:
 
 
 def _frame(kind: int, head: bytes, body: Body) -> Frame:
-    return Frame(_PREFIX.pack(b"DF", VERSION, kind, len(head), len(body.manifest)) + head, body)
+    return Frame(_front(kind, head, body.manifest), body)
+
+
+def _front(kind: int, head: bytes, manifest: bytes) -> bytes:
+    return _PREFIX.pack(b"DF", VERSION, kind, len(head), len(manifest)) + head
 
 
 def _open(frame: bytes, kind: int) -> tuple[memoryview, Arrays]:
@@ -271,10 +275,10 @@ def _plain(name: str, array: np.ndarray) -> np.ndarray:
 
 
 @lru_cache(maxsize=256)
-def _body_bytes(entries: tuple[tuple[str, str, tuple[int, ...]], ...]) -> int:
+def _body_bytes(entries: tuple[tuple[str, str | np.dtype, tuple[int, ...]], ...]) -> int:
     manifest: Manifest = [(name, _spell(dtype), shape) for name, dtype, shape in entries]
-    return len(_encode(manifest)) + sum(ArraySpec(dtype, shape).size_bytes for _, dtype, shape in entries)
+    return len(_encode(manifest)) + sum(ArraySpec(dtype, shape).size_bytes for _, dtype, shape in manifest)
 
 
-def _spell(dtype: str) -> str:
+def _spell(dtype: str | np.dtype) -> str:
     return np.dtype(dtype).newbyteorder("<").str
