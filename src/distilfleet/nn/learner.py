@@ -42,9 +42,9 @@ def trained_reply(model: Model, sent_norm: float, classes: int | None) -> Expect
 
 def sizes(replies: Sequence[Reply]) -> list[float]:
     """Sample counts that the devices report, each capped at ten times the median: a lie cannot buy the average."""
-    counts = [int(reply.arrays[SAMPLES if SAMPLES in reply.arrays else LABELS].sum()) for reply in replies]
-    most = 10 * float(np.median(counts))
-    return [min(max(1.0, float(count)), most) for count in counts]
+    counts = [reply.arrays[SAMPLES] if SAMPLES in reply.arrays else reply.arrays[LABELS].sum() for reply in replies]
+    counts_D = np.array(counts, np.float64)
+    return [float(count) for count in np.clip(counts_D, 1.0, 10 * np.median(counts_D))]
 
 
 def merge(model: Model, replies: Sequence[Reply]) -> dict[str, np.ndarray]:

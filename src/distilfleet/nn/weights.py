@@ -54,9 +54,10 @@ def norm(weights: Arrays) -> float:
 def _mean(arrays: Sequence[np.ndarray], shares: Sequence[np.float32]) -> np.ndarray:
     if arrays[0].dtype.kind != "f":
         return np.asarray(np.max(np.stack(arrays), axis=0))
-    rows = max(1, BLOCK_BYTES // max(1, arrays[0].nbytes))
-    shares_D = np.array(shares)
-    total: np.ndarray = np.zeros(arrays[0].shape, np.float32)
-    for at in range(0, len(arrays), rows):
-        total = total + np.tensordot(shares_D[at : at + rows], np.stack(arrays[at : at + rows]), 1)
-    return np.asarray(total)
+    many = max(1, BLOCK_BYTES // max(1, arrays[0].nbytes))
+    shares_D, flat = np.array(shares), [array.reshape(-1) for array in arrays]
+    total: np.ndarray = np.zeros(arrays[0].size, np.float32)
+    for at in range(0, len(arrays), many):
+        block = flat[at : at + many]
+        total = total + shares_D[at : at + many] @ np.concatenate(block).reshape(len(block), -1)
+    return total.reshape(arrays[0].shape)
