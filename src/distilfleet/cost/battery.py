@@ -32,7 +32,7 @@ def flow(stored_j: np.ndarray, capacity_j: np.ndarray, asked_j: np.ndarray, offe
     room_j = np.where(mains, 0.0, capacity_j - stored_j) + asked_j
     taken_j = np.where(mains, 0.0, np.minimum(offered_j, room_j))
     drawn_j = np.where(mains, asked_j, np.minimum(asked_j, stored_j + taken_j))
-    left_j = np.where(mains, stored_j, np.maximum(stored_j + taken_j - drawn_j, 0.0))
+    left_j = np.where(mains, stored_j, np.clip(stored_j + taken_j - drawn_j, 0.0, capacity_j))
     return Flow(drawn_j=drawn_j, taken_j=taken_j, left_j=left_j)
 
 
