@@ -1,4 +1,6 @@
-"""Losses of training and distillation. Axes: B batch, C classes or channels."""
+"""Losses of training and distillation. Axes: B batch, C classes or channels, N rows, V vocabulary, K ids of a row."""
+
+import math
 
 import torch
 import torch.nn.functional as F  # noqa: N812 (the field's own name)
@@ -33,3 +35,154 @@ def prior_shift(counts_C: Tensor) -> Tensor:
 def feature_distance(student: Tensor, teacher: Tensor) -> Tensor:
     """Mean squared distance of two feature maps of one shape, each scaled to unit norm per sample."""
     return (F.normalize(student.flatten(1), dim=1) - F.normalize(teacher.flatten(1), dim=1)).square().sum(1).mean()
+
+
+# --- distillation over a vocabulary -----------------------------------------------------------------------------
+
+
+def forward_kl(
+    student_NV: Tensor, teacher_NV: Tensor, *, temperature: float = 1.0, mask_N: Tensor | None = None
+) -> Tensor:
+    """T^2 KL(teacher || student), nats, averaged over the rows that count.
+
+    Args:
+        student_NV: logits.
+        teacher_NV: logits; one of -inf is a token that has no probability.
+        temperature: > 0; divides both logits.
+        mask_N: rows that count are true; None: all.
+    """
+    log_q_NV, log_p_NV = _log_probabilities(student_NV, teacher_NV, temperature)
+    return _mean(temperature**2 * _kl(log_p_NV, log_q_NV), mask_N)
+
+
+def reverse_kl(
+    student_NV: Tensor, teacher_NV: Tensor, *, temperature: float = 1.0, mask_N: Tensor | None = None
+) -> Tensor:
+    """T^2 KL(student || teacher): prefers a student that is right about less. Arguments as of `forward_kl`.
+
+    Source: Gu et al., MiniLLM, https://arxiv.org/abs/2306.08543.
+    """
+    log_q_NV, log_p_NV = _log_probabilities(student_NV, teacher_NV, temperature)
+    return _mean(temperature**2 * _kl(log_q_NV, log_p_NV), mask_N)
+
+
+def generalised_jsd(
+    student_NV: Tensor,
+    teacher_NV: Tensor,
+    *,
+    beta: float = 0.5,
+    temperature: float = 1.0,
+    mask_N: Tensor | None = None,
+) -> Tensor:
+    """T^2 (beta KL(teacher || m) + (1 - beta) KL(student || m)) with m = beta teacher + (1 - beta) student.
+
+    Between forward KL (divided by beta, beta to 0) and reverse KL (divided by 1 - beta, beta to 1). Other arguments as
+    of `forward_kl`; beta lies between 0 and 1, ends excluded.
+
+    Source: Agarwal et al., GKD, https://arxiv.org/abs/2306.13649, eq. 1.
+    """
+    _check_share("beta", beta)
+    log_q_NV, log_p_NV = _log_probabilities(student_NV, teacher_NV, temperature)
+    log_m_NV = _log_mixture(log_p_NV, log_q_NV, beta)
+    return _mean(temperature**2 * (beta * _kl(log_p_NV, log_m_NV) + (1 - beta) * _kl(log_q_NV, log_m_NV)), mask_N)
+
+
+def skewed_kl(
+    student_NV: Tensor,
+    teacher_NV: Tensor,
+    *,
+    alpha: float = 0.1,
+    temperature: float = 1.0,
+    mask_N: Tensor | None = None,
+) -> Tensor:
+    """T^2 KL(teacher || alpha teacher + (1 - alpha) student): gradients stay bounded where the student has nothing.
+
+    Source: Ko et al., DistiLLM, https://arxiv.org/abs/2402.03898, section 3.1.
+    """
+    _check_share("alpha", alpha)
+    log_q_NV, log_p_NV = _log_probabilities(student_NV, teacher_NV, temperature)
+    return _mean(temperature**2 * _kl(log_p_NV, _log_mixture(log_p_NV, log_q_NV, alpha)), mask_N)
+
+
+def skewed_reverse_kl(
+    student_NV: Tensor,
+    teacher_NV: Tensor,
+    *,
+    alpha: float = 0.1,
+    temperature: float = 1.0,
+    mask_N: Tensor | None = None,
+) -> Tensor:
+    """T^2 KL(student || alpha student + (1 - alpha) teacher). Source: as of `skewed_kl`."""
+    _check_share("alpha", alpha)
+    log_q_NV, log_p_NV = _log_probabilities(student_NV, teacher_NV, temperature)
+    return _mean(temperature**2 * _kl(log_q_NV, _log_mixture(log_q_NV, log_p_NV, alpha)), mask_N)
+
+
+def sampled_kl(student_NV: Tensor, ids_NK: Tensor, *, temperature: float = 1.0, mask_N: Tensor | None = None) -> Tensor:
+    """T^2 times the cross-entropy of the student on ids drawn from the teacher: forward KL but for a constant.
+
+    Unbiased, gradient included, if the ids were drawn from the teacher *at this temperature*.
+
+    Source: Anshumann et al., https://arxiv.org/abs/2503.16870.
+    """
+    log_q_NK = F.log_softmax(student_NV / temperature, dim=-1).gather(1, ids_NK.long())
+    return _mean(-(temperature**2) * log_q_NK.mean(-1), mask_N)
+
+
+def top_k_kl(
+    student_NV: Tensor,
+    ids_NK: Tensor,
+    log_p_NK: Tensor,
+    *,
+    temperature: float = 1.0,
+    mask_N: Tensor | None = None,
+) -> Tensor:
+    """T^2 KL(teacher || student) over k tokens and one bucket with all others, the tail; never renormalised.
+
+    Args:
+        student_NV: logits.
+        ids_NK: the teacher's likeliest tokens, different ones in each row.
+        log_p_NK: their log-probabilities at this temperature; what they lack of 1 is the tail's.
+        temperature: > 0.
+        mask_N: rows that count are true; None: all.
+    """
+    log_q_NK = F.log_softmax(student_NV / temperature, dim=-1).gather(1, ids_NK.long())
+    tail_p_N, tail_q_N = tail(log_p_NK), tail(log_q_NK)
+    kept_N = torch.special.xlogy(log_p_NK.exp(), log_p_NK.exp()).sum(-1) - (log_p_NK.exp() * log_q_NK).sum(-1)
+    return _mean(
+        temperature**2 * (kept_N + torch.special.xlogy(tail_p_N, tail_p_N) - tail_p_N * tail_q_N.log()), mask_N
+    )
+
+
+def tail(log_p_NK: Tensor) -> Tensor:
+    """Probability that is left for the tokens which are not listed, [N]; a little above 0 even if rounding ate it."""
+    return (1 - log_p_NK.exp().sum(-1)).clamp_min(torch.finfo(log_p_NK.dtype).eps)
+
+
+def _log_probabilities(student_NV: Tensor, teacher_NV: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    if student_NV.shape != teacher_NV.shape or temperature <= 0:
+        shapes = f"{tuple(student_NV.shape)} and {tuple(teacher_NV.shape)}"
+        raise ValueError(f"logits of one shape and a temperature above 0 expected, not {shapes} and {temperature}")
+    return F.log_softmax(student_NV / temperature, -1), F.log_softmax(teacher_NV.detach() / temperature, -1)
+
+
+def _kl(log_p_NV: Tensor, log_q_NV: Tensor) -> Tensor:
+    """KL(p || q) of each row. A token without probability in p adds nothing, whatever q says."""
+    p_NV = log_p_NV.exp()
+    gap_NV = (log_p_NV - log_q_NV).masked_fill(p_NV == 0, 0.0)
+    return (p_NV * gap_NV).sum(-1)
+
+
+def _log_mixture(log_p_NV: Tensor, log_q_NV: Tensor, share: float) -> Tensor:
+    return torch.logaddexp(log_p_NV + math.log(share), log_q_NV + math.log1p(-share))
+
+
+def _check_share(name: str, share: float) -> None:
+    if not 0 < share < 1:
+        raise ValueError(f"{name} lies between 0 and 1, ends excluded; it is {share}")
+
+
+def _mean(losses_N: Tensor, mask_N: Tensor | None) -> Tensor:
+    if mask_N is None:
+        return losses_N.mean()
+    return losses_N.masked_fill(~mask_N.bool(), 0.0).sum() / mask_N.sum().clamp_min(1)
