@@ -52,7 +52,7 @@ def main() -> None:
     print("| devices | ms a step, best | worst | steps/s | device-steps/s | goal |\n|---|---|---|---|---|---|")
     for count in asked.sizes:
         world = fleet(count)
-        steps = max(2, min(200, 2_000_000 // count))
+        steps = max(2, min(200, 500_000 // count))
         step_s(world, 2)
         took_s = [step_s(world, steps) for _ in range(asked.repeats)]
         best, goal = min(took_s), GOAL_STEPS.get(count)
