@@ -1,0 +1,384 @@
+"""The device half of split KD: embedding rows in NumPy and, where the device has a cut above zero, a front of layers.
+
+No torch here, and nothing that reaches it: a device that runs only the embedding modules needs NumPy alone.
+
+A round on a device: `open` (once: which rows occur here), `begin` (rows and front as the server has them), `step`
+(a gradient that is due, and the next micro-batch), `loss` (where labels stay here), `end` (what was learnt).
+
+Axes: B samples of a micro-batch, T tokens of a window, D width, R rows that occur on this device, U distinct rows of
+a micro-batch, V vocabulary.
+"""
+
+import hashlib
+import hmac
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from math import ceil
+from typing import Literal, Protocol
+
+import numpy as np
+
+from ...core import wire
+from ...core.chance import stream
+from ...core.types import Arrays, ArraySpec, Dataset, Device, Job, LanguageProfile, Load
+from . import codec
+from .rows import Adam, Rows, Table
+
+PADDING = -1
+"""In a window, after its last token."""
+DIGEST_BYTES = 16
+NOTHING = -1
+"""As a slot: no micro-batch is asked for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Split:
+    """What both halves know: the settings of a run."""
+
+    teacher: LanguageProfile
+    student: LanguageProfile
+    batch: int = 4
+    """Samples of a device in a step."""
+    steps: int = 10
+    """Of a round."""
+    micro_batches: int = 2
+    """In flight at a time; a step's gradient is the sum of theirs."""
+    context: int = 64
+    bits: Literal[4, 8, 16] = 8
+    """Of a smashed number on the way up, where no plan says otherwise."""
+    gradient_bits: Literal[8, 16] = 8
+    labels: Literal["shared", "kept"] = "shared"
+    classes: int | None = None
+    """Of a classifier; None for a language model, whose labels are its own tokens."""
+    lr: float = 2e-3
+    train_rows: bool = True
+    """Whether the student's embedding rows are trained."""
+    with_teacher: bool = True
+    tables: Literal["rows", "file"] = "rows"
+    """Where a device's teacher rows come from: sent once, those that occur there; or a table file of its own."""
+
+
+class Front(Protocol):
+    """The student's (or teacher's) layers before the cut."""
+
+    def forward(self, slot: int, x_BTD: np.ndarray, lengths_B: np.ndarray) -> np.ndarray: ...
+
+    def backward(self, slot: int, x_BTD: np.ndarray, lengths_B: np.ndarray, gradient_BTD: np.ndarray) -> np.ndarray:
+        """The gradient of `x_BTD`; those of the weights add up until `step`."""
+        ...
+
+    def step(self) -> None: ...
+
+    def begin(self, weights: Arrays) -> None: ...
+
+    def learnt(self) -> Arrays:
+        """Weights less those that the round began with."""
+        ...
+
+    def snapshot(self) -> Arrays: ...
+
+    def restore(self, kept: Arrays) -> None: ...
+
+
+FrontOf = Callable[[str, int], Front]
+"""("student" or "teacher", layers) -> its front."""
+
+
+@dataclass(slots=True, kw_only=True)
+class SplitWorker:
+    """One device. What it keeps between two jobs is in its snapshot, to the bit."""
+
+    device: Device
+    data: Dataset
+    """Windows of token ids, int32 [n, T], `PADDING` after the last token; labels where there are classes."""
+    split: Split
+    seed: int
+    front_of: FrontOf
+    teacher_table: Table | None = None
+    """The device's own file, where rows do not travel."""
+    _plan: dict[str, int] = field(default_factory=dict)
+    """cut, teacher_cut, bits and first_step of the round that goes on."""
+    _teacher: Rows | None = None
+    _student: Rows | None = None
+    _head: Rows | None = None
+    _fronts: dict[str, Front] = field(default_factory=dict)
+    _ids: np.ndarray | None = None
+    _order: tuple[int, np.ndarray] = (-1, np.zeros(0, np.int64))
+    """Of the samples in one pass: its number, and they."""
+
+    # --- what a job takes
+
+    def load(self, job: Job) -> Load:
+        down, up = wire.head_bytes(job)
+        sent = wire.encoded_bytes(job.arrays)
+        reply = self._announced(job)
+        rows_bytes = 4 * len(self.ids) * (4 * self.split.student.width + self.split.teacher.width // 2)
+        work = self._step_load(job) if job.op == "step" else Load()
+        return work + Load(
+            down_bytes=down + sent,
+            up_bytes=up + wire.body_bytes(reply),
+            moved_bytes=float(sent + wire.body_bytes(reply)),
+            memory_bytes=rows_bytes + self._front_bytes(int(job.arrays["cut"]) if job.op == "begin" else None),
+        )
+
+    def handle(self, job: Job) -> Arrays:
+        ops: Mapping[str, Callable[[Arrays], Arrays]] = {
+            "open": self._open,
+            "begin": self._begin,
+            "step": self._step,
+            "loss": self._loss,
+            "end": self._end,
+        }
+        return ops[job.op](job.arrays)
+
+    @property
+    def ids(self) -> np.ndarray:
+        """Token ids that occur on this device, sorted, [R]."""
+        if self._ids is None:
+            self._ids = np.unique(self.data.inputs[self.data.inputs != PADDING]).astype(np.int32)
+        return self._ids
+
+    # --- ops
+
+    def _open(self, arrays: Arrays) -> Arrays:
+        present = np.zeros(8 * ceil(self.split.student.vocabulary / 8), np.uint8)
+        present[self.ids] = 1
+        return {"present": np.packbits(present)}
+
+    def _begin(self, arrays: Arrays) -> Arrays:
+        split, before = self.split, self._plan
+        self._plan = {name: int(arrays[name]) for name in ("cut", "teacher_cut", "bits", "first_step")}
+        if "teacher_rows" in arrays:
+            self._teacher = Rows.frozen(self.ids, arrays["teacher_rows"])
+        rows = arrays["student_rows"]
+        trained = split.train_rows
+        self._student = Rows.begin(self.ids, rows, self._student) if trained else Rows.frozen(self.ids, rows)
+        if "head" in arrays:
+            self._head = Rows.begin(np.arange(len(arrays["head"]), dtype=np.int32), arrays["head"], self._head)
+        self._fronts = self._new_fronts(before)
+        for whose, front in self._fronts.items():
+            front.begin(_under(f"{whose}/", arrays))
+        coming = np.concatenate([self._samples(step) for step in range(split.steps)])
+        digests = [self._digest(self.data.inputs[sample]) for sample in coming]
+        return {
+            "digests": np.frombuffer(b"".join(digests), np.uint8).reshape(-1, DIGEST_BYTES),
+            "lengths": self._lengths(coming),
+        }
+
+    def _step(self, arrays: Arrays) -> Arrays:
+        if "back_slot" in arrays:
+            self._backward(int(arrays["back_slot"]), arrays)
+        if arrays["apply"]:
+            self._apply()
+        slot = int(arrays["slot"])
+        return {} if slot == NOTHING else self._forward(slot, np.asarray(arrays["need"]))
+
+    def _loss(self, arrays: Arrays) -> Arrays:
+        """Cross-entropy and its gradient, from the last hidden states of a micro-batch's counted positions."""
+        assert self._head is not None, "labels are kept, so the head came with `begin`"
+        hidden_ND = codec.decode(codec.part(arrays, "hidden"))
+        wanted_N = self._wanted(int(arrays["slot"]))
+        logits_NV = hidden_ND @ self._head.values.T
+        logits_NV -= logits_NV.max(axis=1, keepdims=True)
+        surplus_NV = np.exp(logits_NV)
+        surplus_NV /= surplus_NV.sum(axis=1, keepdims=True)
+        at = np.arange(len(wanted_N)), wanted_N
+        nats = -np.log(np.maximum(surplus_NV[at], 1e-30)).sum()
+        surplus_NV[at] -= 1.0
+        self._head.add(surplus_NV.T @ hidden_ND * np.float32(arrays["share"]), len(wanted_N))
+        gradient = codec.encode(np.asarray(surplus_NV @ self._head.values, np.float32), self.split.gradient_bits)
+        return {"nats": np.array(nats, np.float32), **codec.named("gradient", gradient)}
+
+    def _end(self, arrays: Arrays) -> Arrays:
+        if "back_slot" in arrays:
+            self._backward(int(arrays["back_slot"]), arrays)
+        self._apply()
+        assert self._student is not None
+        learnt: dict[str, np.ndarray] = {}
+        if self.split.train_rows:
+            learnt |= {"rows": self._student.learnt(), "seen": self._student.seen.astype(np.int32)}
+        if self._head is not None:
+            learnt["head"] = self._head.learnt()
+        if "student" in self._fronts:
+            learnt |= {f"student/{name}": array for name, array in self._fronts["student"].learnt().items()}
+        return learnt
+
+    # --- a micro-batch, there and back
+
+    def _forward(self, slot: int, need_B: np.ndarray) -> Arrays:
+        ids_BT, bits = self._slot_ids(slot), self._plan["bits"]
+        answer = codec.named("student", self._smashed("student", slot, ids_BT, bits))
+        if need_B.any():
+            answer |= codec.named("teacher", self._smashed("teacher", slot, ids_BT[need_B], bits))
+        if self.split.labels == "shared":
+            labels = self.data.labels
+            answer["labels"] = (
+                ids_BT.astype(np.int32) if labels is None else labels[self._slot_samples(slot)].astype(np.int32)
+            )
+        return answer
+
+    def _smashed(self, whose: str, slot: int, ids_BT: np.ndarray, bits: int) -> Arrays:
+        """What travels: distinct rows and where they stand, or, after a front, the activations of every position."""
+        front = self._fronts.get(whose)
+        if front is None:
+            distinct_U, index_BT = distinct(ids_BT)
+            return {**codec.encode(self._rows(whose, distinct_U), bits), "index": index_BT}
+        lengths_B = (ids_BT != PADDING).sum(axis=1)
+        activations_BTD = front.forward(slot, self._embedded(whose, ids_BT), lengths_B)
+        return codec.encode(activations_BTD.reshape(-1, activations_BTD.shape[-1]), bits)
+
+    def _backward(self, slot: int, arrays: Arrays) -> None:
+        """The gradient of what was smashed; it comes as a sum over positions, `share` makes it the step's mean."""
+        assert self._student is not None
+        gradient = codec.decode(codec.part(arrays, "back")) * np.float32(arrays["share"])
+        ids_BT = self._slot_ids(slot)
+        front = self._fronts.get("student")
+        tokens = int((ids_BT != PADDING).sum())
+        distinct_U, index_BT = distinct(ids_BT)
+        seen_U = np.bincount(index_BT[ids_BT != PADDING].ravel(), minlength=len(distinct_U))
+        if front is not None:
+            lengths_B = (ids_BT != PADDING).sum(axis=1)
+            x_BTD = self._embedded("student", ids_BT)
+            gradient_BTD = front.backward(slot, x_BTD, lengths_B, gradient.reshape(x_BTD.shape))
+            gradient = np.zeros((len(distinct_U), x_BTD.shape[-1]), np.float32)
+            np.add.at(gradient, index_BT.ravel(), gradient_BTD.reshape(-1, x_BTD.shape[-1]))
+        if self.split.train_rows:
+            self._student.add(gradient, tokens, at=np.searchsorted(self.ids, distinct_U), seen=seen_U)
+
+    def _apply(self) -> None:
+        how = Adam(lr=self.split.lr)
+        for rows in (self._student, self._head):
+            if rows is not None and rows.is_trained:
+                rows.step(how)
+        if "student" in self._fronts:
+            self._fronts["student"].step()
+
+    # --- rows, samples, sizes
+
+    def _rows(self, whose: str, ids_U: np.ndarray) -> np.ndarray:
+        if whose == "teacher" and self.teacher_table is not None:
+            return self.teacher_table.rows(ids_U)
+        held = self._teacher if whose == "teacher" else self._student
+        assert held is not None, f"{whose} rows come with `begin`"
+        return held.rows(ids_U)
+
+    def _embedded(self, whose: str, ids_BT: np.ndarray) -> np.ndarray:
+        distinct_U, index_BT = distinct(ids_BT)
+        return np.asarray(self._rows(whose, distinct_U)[index_BT])
+
+    def _samples(self, step: int) -> np.ndarray:
+        """Sample numbers of one step, [batch]: endless seeded passes over the data."""
+        first = (self._plan["first_step"] + step) * self.split.batch
+        return np.array([self._sample(first + i) for i in range(self.split.batch)])
+
+    def _sample(self, position: int) -> int:
+        passed, at = divmod(position, len(self.data))
+        if self._order[0] != passed:
+            self._order = passed, stream(self.seed, "windows", self.device.id, passed).permutation(len(self.data))
+        return int(self._order[1][at])
+
+    def _slot_samples(self, slot: int) -> np.ndarray:
+        step, part = divmod(slot, self.split.micro_batches)
+        return np.array_split(self._samples(step), self.split.micro_batches)[part]
+
+    def _slot_ids(self, slot: int) -> np.ndarray:
+        return np.asarray(self.data.inputs[self._slot_samples(slot)], np.int64)
+
+    def _lengths(self, samples: np.ndarray) -> np.ndarray:
+        return np.asarray((self.data.inputs[samples] != PADDING).sum(axis=1), np.int32)
+
+    def _wanted(self, slot: int) -> np.ndarray:
+        """Labels of the counted positions of a micro-batch, [N]."""
+        samples = self._slot_samples(slot)
+        if self.data.labels is not None:
+            return np.asarray(self.data.labels[samples])
+        next_BT = self._slot_ids(slot)[:, 1:]
+        return np.asarray(next_BT[next_BT != PADDING])
+
+    def _digest(self, window: np.ndarray) -> bytes:
+        """Names a sample to the server without telling it more than equality."""
+        secret = stream(self.seed, "secret", self.device.id).bytes(32)
+        return hmac.digest(secret, window.tobytes() + self.split.teacher.name.encode(), hashlib.sha256)[:DIGEST_BYTES]
+
+    def _announced(self, job: Job) -> Mapping[str, ArraySpec]:
+        """What will be answered, exactly: where rows travel, the number of distinct ones is known here alone."""
+        if job.op != "step" or int(job.arrays["slot"]) == NOTHING:
+            return job.expected.arrays
+        ids_BT, need_B = self._slot_ids(int(job.arrays["slot"])), np.asarray(job.arrays["need"])
+        exact = dict(job.expected.arrays)
+        for whose, ids in (("student", ids_BT), ("teacher", ids_BT[need_B])):
+            if whose not in self._fronts and f"{whose}/index" in exact:
+                shape = len(distinct(ids)[0]), self._width(whose)
+                exact |= codec.named(whose, codec.spec(shape, self._plan["bits"]))
+        return exact
+
+    def _width(self, whose: str) -> int:
+        return (self.split.teacher if whose == "teacher" else self.split.student).width
+
+    def _step_load(self, job: Job) -> Load:
+        split, tokens = self.split, self.split.batch * self.split.context / self.split.micro_batches
+        forward = sum(layer.forward_flops for layer in split.student.layers[: self._plan["cut"]]) * tokens
+        teacher = sum(layer.forward_flops for layer in split.teacher.layers[: self._plan["teacher_cut"]])
+        flops = 2 * forward if "back_slot" in job.arrays else 0.0
+        if int(job.arrays["slot"]) != NOTHING:
+            need_B = np.asarray(job.arrays["need"])
+            flops += forward + teacher * tokens * float(need_B.mean() if len(need_B) else 0.0)
+        return Load(flops=flops)
+
+    def _front_bytes(self, cut: int | None) -> int:
+        """Weights, gradient and two moments of the layers before the cut, and what they keep of a micro-batch."""
+        split = self.split
+        cut = self._plan.get("cut", 0) if cut is None else cut
+        weights = sum(layer.weight_bytes for layer in split.student.layers[:cut]) // split.student.bytes_per_weight
+        tokens = split.batch * split.context
+        return 16 * weights + cut * 34 * tokens * split.student.width
+
+    # --- between jobs
+
+    def snapshot(self) -> Arrays:
+        kept: dict[str, np.ndarray] = {f"plan/{name}": np.array(value) for name, value in self._plan.items()}
+        for name, rows in (("teacher", self._teacher), ("student", self._student), ("head", self._head)):
+            if rows is not None:
+                kept |= {f"{name}/{part}": array for part, array in rows.snapshot().items()}
+        for whose, front in self._fronts.items():
+            kept |= {f"front/{whose}/{part}": array for part, array in front.snapshot().items()}
+        return kept
+
+    def restore(self, kept: Arrays) -> None:
+        self._plan = {name: int(value) for name, value in _under("plan/", kept).items()}
+        self._teacher, self._student, self._head = (
+            Rows.restored(_under(f"{name}/", kept)) if f"{name}/ids" in kept else None
+            for name in ("teacher", "student", "head")
+        )
+        self._fronts = self._new_fronts({})
+        for whose, front in self._fronts.items():
+            front.restore(_under(f"front/{whose}/", kept))
+
+    def _new_fronts(self, before: Mapping[str, int]) -> dict[str, Front]:
+        """A front for each model that has layers here; one of the same layers goes on, with its moments."""
+        fronts: dict[str, Front] = {}
+        for whose, name in (("student", "cut"), ("teacher", "teacher_cut")):
+            layers = self._plan.get(name, 0)
+            if layers and before.get(name) == layers:
+                fronts[whose] = self._fronts[whose]
+            elif layers:
+                fronts[whose] = self.front_of(whose, layers)
+        return fronts
+
+
+def rows_present(packed: np.ndarray, vocabulary: int) -> np.ndarray:
+    """Ids of the rows that a device said occur there, [R]."""
+    return np.flatnonzero(np.unpackbits(packed)[:vocabulary])
+
+
+def _under(prefix: str, arrays: Arrays) -> dict[str, np.ndarray]:
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+
+
+def distinct(ids_BT: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Distinct token ids, sorted, and which of them stands at each position; at padding, the first."""
+    real_BT = ids_BT != PADDING
+    distinct_U, inverse = np.unique(ids_BT[real_BT], return_inverse=True)
+    index_BT = np.zeros(ids_BT.shape, codec.index_dtype(ids_BT.size))
+    index_BT[real_BT] = inverse
+    return distinct_U, index_BT

@@ -1,0 +1,131 @@
+"""Embedding rows on a device: a table on disk, or only the rows that occur there; training of rows in NumPy.
+
+Axes: R rows held, U rows asked for, D width.
+"""
+
+import mmap
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from ...core.types import Arrays
+
+
+class Table(Protocol):
+    """Rows by token id."""
+
+    def rows(self, ids_U: np.ndarray) -> np.ndarray:
+        """float32 [U, D]."""
+        ...
+
+
+class MappedTable:
+    """A float16 table on disk, row after row; pages that a look-up brought in are given back."""
+
+    def __init__(self, path: Path, width: int) -> None:
+        with path.open("rb") as file:
+            self._pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        self._pages.madvise(mmap.MADV_RANDOM)
+        self._table = np.frombuffer(self._pages, np.float16).reshape(-1, width)
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    def rows(self, ids_U: np.ndarray) -> np.ndarray:
+        gathered: np.ndarray = self._table[ids_U].astype(np.float32)
+        self._pages.madvise(mmap.MADV_DONTNEED)
+        return gathered
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adam:
+    """Kingma and Ba, https://arxiv.org/abs/1412.6980, algorithm 1."""
+
+    lr: float
+    decay: tuple[float, float] = (0.9, 0.999)
+    least: float = 1e-8
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Rows:
+    """Rows with sorted ids and, if they are trained, what training needs. Implements `Table`."""
+
+    ids: np.ndarray
+    values: np.ndarray
+    began: np.ndarray
+    """What they were when the round began; empty for frozen rows, as are the four below."""
+    gradient: np.ndarray
+    first: np.ndarray
+    second: np.ndarray
+    """Adam's moments, which go on from round to round."""
+    seen: np.ndarray
+    """Tokens of this round by row."""
+    steps: np.ndarray
+
+    @staticmethod
+    def frozen(ids: np.ndarray, values: np.ndarray) -> "Rows":
+        none = np.zeros((0, values.shape[1]), np.float32)
+        return Rows(
+            ids=ids,
+            values=np.asarray(values, np.float16),
+            began=none,
+            gradient=none,
+            first=none,
+            second=none,
+            seen=np.zeros(0, np.int64),
+            steps=np.array(0),
+        )
+
+    @staticmethod
+    def begin(ids: np.ndarray, values: np.ndarray, before: "Rows | None") -> "Rows":
+        """Rows as the server sent them, with the moments of the round before."""
+        values = np.array(values, np.float32)
+        return Rows(
+            ids=ids,
+            values=values,
+            began=values.copy(),
+            gradient=np.zeros_like(values),
+            first=np.zeros_like(values) if before is None else before.first,
+            second=np.zeros_like(values) if before is None else before.second,
+            seen=np.zeros(len(ids), np.int64),
+            steps=np.array(0) if before is None else before.steps,
+        )
+
+    @property
+    def is_trained(self) -> bool:
+        return len(self.began) > 0
+
+    def rows(self, ids_U: np.ndarray) -> np.ndarray:
+        return np.asarray(self.values[np.searchsorted(self.ids, ids_U)], np.float32)
+
+    def add(
+        self, gradient: np.ndarray, tokens: int, at: np.ndarray | slice = slice(None), seen: np.ndarray | None = None
+    ) -> None:
+        """Add to the step's gradient, for the rows `at`."""
+        self.gradient[at] += gradient
+        self.seen[at] += tokens if seen is None else seen
+
+    def step(self, how: Adam) -> None:
+        """One step of Adam with the gradient so far, in place."""
+        self.steps = self.steps + 1
+        one, two = how.decay
+        self.first *= one
+        self.first += (1 - one) * self.gradient
+        self.second *= two
+        self.second += (1 - two) * np.square(self.gradient)
+        correction = how.lr * np.sqrt(1 - two ** int(self.steps)) / (1 - one ** int(self.steps))
+        self.values -= correction * self.first / (np.sqrt(self.second) + how.least)
+        self.gradient[:] = 0
+
+    def learnt(self) -> np.ndarray:
+        """What the round changed, float16 [R, D]."""
+        return np.asarray(self.values - self.began, np.float16)
+
+    def snapshot(self) -> Arrays:
+        return {name: getattr(self, name) for name in Rows.__slots__}
+
+    @staticmethod
+    def restored(kept: Arrays) -> "Rows":
+        return Rows(**{name: np.array(kept[name]) for name in Rows.__slots__})

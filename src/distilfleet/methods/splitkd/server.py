@@ -1,0 +1,158 @@
+"""Split KD: the server holds a frozen teacher and a student; a device runs embedding modules and layers before its cut.
+
+A step: the device sends the smashed data of both models; the server finishes both forward passes, takes
+alpha T^2 KL(teacher || student) + (1 - alpha) cross-entropy, steps its layers, and sends back the gradient of the
+student's smashed data; the device steps its rows and its front. Devices of a cluster work in parallel, clusters one
+after another. A round is a fixed number of steps; at its end each layer and each embedding row is averaged over those
+who held it, by tokens.
+
+Source: "Split knowledge distillation for large models in IoT", https://arxiv.org/abs/2501.17164; what its public texts
+leave open is decided in docs/design/0009-splitkd.md.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+
+import numpy as np
+from torch import nn
+
+from ...core.types import Arrays, Conditions, Dataset, Device, DeviceId, Metrics, Plan, Round, Worker
+from ...nn import split as splitting
+from ...nn.language import LanguageModel
+from ...nn.pretrain import Schooling, nats_per_token, pretrain
+from .cluster import train_cluster
+from .device import Split, SplitWorker
+from .front import LayeredFront
+from .learn import Loss, Studio, trained
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """What the server knows between rounds."""
+
+    seed: int
+    round: int
+    student: Arrays
+    """Weights that training changes, by their name in the model."""
+    moments: Arrays
+    """Of the server's optimiser."""
+    teacher: Arrays
+    """Where the run trains its own teacher; else empty, and the teacher is the one that it was given."""
+    present: Arrays
+    """By device: which rows occur there, packed bits."""
+    holders: tuple[DeviceId, ...]
+    """Devices that have their teacher rows."""
+    signals: Arrays
+    """What is remembered of the teacher, by sample."""
+    tokens: int
+    """Predicted in the last round."""
+    uploads: int
+    """Samples whose teacher part was sent in the last round."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class SplitKD:
+    """See the module docstring."""
+
+    teacher: LanguageModel | None
+    """None: cross-entropy alone."""
+    student: LanguageModel
+    split: Split
+    loss: Loss = field(default_factory=Loss)
+    late: bool = False
+    """Begin a step before the gradient of the one before has come; what it costs is in docs/design/0009."""
+    lora_rank: int = 0
+    """Of adapters in every projection of the student, the rest of it frozen; 0: all of it is trained."""
+    school: Dataset | None = None
+    """Windows that the server owns and trains the teacher on; None: the teacher comes trained."""
+    schooling: Schooling = field(default_factory=Schooling)
+
+    @property
+    def disclosure(self) -> str:
+        if self.split.labels == "shared":
+            return "recoverable: smashed data and labels; the edge server can read every token that a device trains on"
+        return "recoverable: smashed data; labels stay, yet the edge server can look up every token in its own table"
+
+    def init(self, seed: int) -> State:
+        teacher: Arrays = {}
+        if self.teacher is not None and self.school is not None:
+            module = self.teacher.build(seed)
+            pretrain(module, self.school, self.schooling, seed)
+            teacher = trained(module)
+        return State(
+            seed=seed,
+            round=0,
+            student=trained(_student(self, seed)),
+            moments={},
+            teacher=teacher,
+            present={},
+            holders=(),
+            signals={},
+            tokens=0,
+            uploads=0,
+        )
+
+    def round(self, state: State, plan: Plan, conditions: Conditions) -> Round[State]:
+        state = replace(state, round=state.round + 1, tokens=0, uploads=0)
+        studio = self._ready(state)
+        for number, cluster in enumerate(plan.clusters):
+            state = yield from train_cluster(self, studio, state, plan, (number, cluster))
+        return state
+
+    def worker(self, device: Device, data: Dataset, seed: int) -> Worker:
+        return SplitWorker(device=device, data=data, split=self.split, seed=seed, front_of=self._front)
+
+    def evaluate(self, state: State, kept: Mapping[DeviceId, Arrays], test: Dataset) -> Metrics:
+        studio = self._ready(state)
+        splitting.put_weights(studio.student, state.student)
+        quality = {"small": studio.student, "large": studio.teacher}
+        measured: dict[str, float] = {}
+        for size, module in quality.items():
+            if module is not None:
+                nats, correct_share = nats_per_token(module, test)
+                measured |= (
+                    {f"{size}_loss": nats} if self.split.classes is None else {f"{size}_accuracy": correct_share}
+                )
+        return {**measured, "tokens": float(state.tokens), "teacher_uploads": float(state.uploads)}
+
+    def models(self, state: State) -> Mapping[str, Arrays]:
+        studio = self._ready(state)
+        splitting.put_weights(studio.student, state.student)
+        models = {"student": _everything(studio.student)}
+        if state.teacher and studio.teacher is not None:
+            models["teacher"] = _everything(studio.teacher)
+        return models
+
+    def _ready(self, state: State) -> Studio:
+        """The modules, with this run's own teacher in them if it has one."""
+        studio = _studio(self)
+        if state.teacher and studio.teacher is not None:
+            splitting.put_weights(studio.teacher, state.teacher)
+        return studio
+
+    def _front(self, whose: str, layers: int) -> LayeredFront:
+        if whose == "student":
+            return LayeredFront(_student(self, 0), layers, self.split.lr)
+        assert self.teacher is not None, "a device has layers of a teacher only where there is one"
+        return LayeredFront(self.teacher.build(0).requires_grad_(requires_grad=False), layers, self.split.lr)
+
+
+@lru_cache(maxsize=4)
+def _studio(method: SplitKD) -> Studio:
+    """Scratch: whoever takes it puts weights in first."""
+    teacher = None if method.teacher is None else method.teacher.build(0).requires_grad_(requires_grad=False)
+    student = _student(method, 0)
+    for module in (teacher, student):
+        if module is not None:
+            splitting.self_check(module)
+    return Studio(teacher, student, method.split.classes)
+
+
+def _student(method: SplitKD, seed: int) -> nn.Module:
+    module = method.student.build(seed)
+    return splitting.add_lora(module, rank=method.lora_rank, seed=seed) if method.lora_rank else module
+
+
+def _everything(module: nn.Module) -> dict[str, np.ndarray]:
+    return splitting.get_weights(module, [name for name, _ in module.named_parameters()])

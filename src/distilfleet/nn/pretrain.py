@@ -1,0 +1,107 @@
+"""A language model, or a text classifier, trained and judged the plain way: all of it on one machine.
+
+Axes: B windows, T tokens of a window, N positions that count, D width.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..core.chance import stream
+from ..core.types import Dataset
+from . import split
+from .fused import DenseTeacher, fused_kd
+
+PADDING = -1
+"""In a window, after its last token."""
+JUDGED = 64
+"""Windows that are judged at a time."""
+LOGITS = 512
+"""Positions whose logits exist at a time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schooling:
+    """Adam, with a warm-up over the first twentieth of the steps and a cosine to a tenth of the step size."""
+
+    steps: int = 400
+    batch: int = 16
+    lr: float = 3e-3
+
+
+def mask_of(lengths_B: np.ndarray, context: int) -> Tensor:
+    """One where there is text, [B, T] int64."""
+    return torch.from_numpy((np.arange(context)[None] < np.asarray(lengths_B)[:, None]).astype(np.int64))
+
+
+def pretrain(
+    module: nn.Module,
+    windows: Dataset,
+    how: Schooling,
+    seed: int,
+    teacher: nn.Module | None = None,
+    *,
+    kd_weight: float = 0.5,
+) -> None:
+    """Train in place on cross-entropy, or, with a frozen teacher, on `kd_weight` KL and the rest cross-entropy."""
+    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    adam = torch.optim.Adam(trained, lr=how.lr)
+    pace = torch.optim.lr_scheduler.LambdaLR(adam, lambda step: _pace(step, how.steps))
+    rng = stream(seed, "pretrain")
+    module.train()
+    for _ in range(how.steps):
+        rows = np.sort(rng.choice(len(windows), min(how.batch, len(windows)), replace=False))
+        loss = _loss(module, windows.take(rows), teacher, kd_weight)
+        adam.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        adam.step()
+        pace.step()
+    module.eval()
+
+
+def nats_per_token(module: nn.Module, windows: Dataset) -> tuple[float, float]:
+    """Mean cross-entropy of what comes next, or of the class, and the share of positions where the model is right."""
+    module.eval()
+    nats, right, count = 0.0, 0, 0
+    with torch.no_grad():
+        for some in windows.batches(JUDGED):
+            hidden_ND, labels_N = counted(module, some)
+            table_VD = split.output_table(module)
+            for at in range(0, len(labels_N), LOGITS):
+                labels, logits = labels_N[at : at + LOGITS], hidden_ND[at : at + LOGITS] @ table_VD.T
+                nats += float(torch.nn.functional.cross_entropy(logits, labels, reduction="sum"))
+                right += int((logits.argmax(dim=-1) == labels).sum())
+            count += len(labels_N)
+    return nats / max(1, count), right / max(1, count)
+
+
+def counted(module: nn.Module, windows: Dataset) -> tuple[Tensor, Tensor]:
+    """Last hidden states of the positions that count, [N, D], and what is to be predicted there, [N]."""
+    ids_BT = torch.from_numpy(np.maximum(windows.inputs, 0).astype(np.int64))
+    lengths_B = (windows.inputs != PADDING).sum(axis=1)
+    mask_BT = mask_of(lengths_B, ids_BT.shape[1])
+    back = split.Back(module, 0)
+    hidden_BTD = back(split.token_table(module)[ids_BT], mask_BT, split.positions(mask_BT))
+    if windows.labels is not None:
+        return split.last_token(hidden_BTD, mask_BT), torch.from_numpy(windows.labels)
+    real_BT = mask_BT[:, 1:] > 0
+    return hidden_BTD[:, :-1][real_BT], ids_BT[:, 1:][real_BT]
+
+
+def _loss(module: nn.Module, windows: Dataset, teacher: nn.Module | None, kd_weight: float) -> Tensor:
+    hidden_ND, labels_N = counted(module, windows)
+    if teacher is None:
+        return fused_kd(hidden_ND, split.output_table(module), labels_N=labels_N, teacher=None, kd_weight=0.0)
+    with torch.no_grad():
+        seen_NE, _ = counted(teacher, windows)
+        dense = DenseTeacher(hidden_ND=seen_NE, table_VD=split.output_table(teacher))
+    return fused_kd(hidden_ND, split.output_table(module), labels_N=labels_N, teacher=dense, kd_weight=kd_weight)
+
+
+def _pace(step: int, steps: int) -> float:
+    warm = max(1, steps // 20)
+    if step < warm:
+        return (step + 1) / warm
+    return 0.1 + 0.45 * (1 + float(np.cos(np.pi * (step - warm) / max(1, steps - warm))))
