@@ -176,19 +176,19 @@ def _descend(w: Mapping[str, Tensor], m: Mapping[str, Tensor], gradients: Gradie
     """
     for name, gradient in gradients:
         if name not in m:
-            _add(w[name], gradient, keep=1 - local.lr * local.weight_decay, times=-local.lr)
+            _add(w[name], gradient, beta=1 - local.lr * local.weight_decay, alpha=-local.lr)
             continue
-        moment = _add(m[name], gradient, keep=local.momentum, times=1)
+        moment = _add(m[name], gradient, beta=local.momentum, alpha=1)
         if local.weight_decay:
             moment.add_(w[name], alpha=local.weight_decay)
         w[name].add_(moment, alpha=-local.lr)
 
 
-def _add(tensor: Tensor, gradient: Product | Tensor, *, keep: float, times: float) -> Tensor:
-    """In place."""
+def _add(tensor: Tensor, gradient: Product | Tensor, *, beta: float, alpha: float) -> Tensor:
+    """Beta times the tensor and alpha times the gradient, in place."""
     if isinstance(gradient, Tensor):
-        return tensor.mul_(keep).add_(gradient, alpha=times)
-    return tensor.baddbmm_(*gradient, beta=keep, alpha=times)
+        return tensor.mul_(beta).add_(gradient, alpha=alpha)
+    return tensor.baddbmm_(*gradient, beta=beta, alpha=alpha)
 
 
 def _stack(module: nn.Module, weights: Sequence[Arrays]) -> dict[str, Tensor]:
