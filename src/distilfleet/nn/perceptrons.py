@@ -43,7 +43,7 @@ def gradients(
     for depth in reversed(range(len(layers))):
         here_DBO, weight = slope_DBO, f"{layers[depth]}.weight"
         if depth:
-            slope_DBO = torch.bmm(here_DBO, weights[weight]).mul_(seen[depth] > 0)
+            slope_DBO = torch.bmm(here_DBO, weights[weight]).mul_(seen[depth].sign())  # after a ReLU: 0 or 1
         yield weight, (here_DBO.mT, seen[depth])
         yield f"{layers[depth]}.bias", here_DBO.sum(1)
 
