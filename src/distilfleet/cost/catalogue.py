@@ -1,14 +1,18 @@
 """The device catalogue: what each kind of board, phone and server can do, and where every number comes from.
 
-Figures are a specification's or an estimate's, good to a factor of two; a measured fleet corrects them.
+Figures are a specification's or an estimate's, good to a factor of two; a measured fleet corrects them. Rows of your
+own, in a file with the same columns, join those that are shipped and win over them.
 """
 
 import csv
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+import io
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, fields
 from difflib import get_close_matches
 from functools import cache
 from importlib.resources import files
+from math import inf
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -85,31 +89,32 @@ SOURCE_OF: Mapping[str, str] = MappingProxyType(
     }
 )
 """Field of each number -> field that says where it comes from."""
+MAY_BE_ZERO = frozenset({"idle_w", "transmit_w", "latency_s"})
 
 
-@cache
-def entries() -> Mapping[str, Entry]:
-    """Every kind of device by name, in the catalogue's order."""
-    table = files(__package__).joinpath("devices.csv").read_text(encoding="utf-8")
-    return MappingProxyType({row["kind"]: _read(row) for row in csv.DictReader(table.splitlines())})
+def entries(extra: Path | None = None) -> Mapping[str, Entry]:
+    """Every kind of device by name, in the catalogue's order, then those of `extra`. Raises ConfigError."""
+    shipped = _shipped()
+    return shipped if extra is None else MappingProxyType({**shipped, **read(extra)})
 
 
-def entry(kind: str) -> Entry:
+def entry(kind: str, extra: Path | None = None) -> Entry:
     """One row. Raises ConfigError for a kind that the catalogue does not have."""
-    found = entries().get(kind)
+    known = entries(extra)
+    found = known.get(kind)
     if found is None:
-        raise ConfigError(f"no device kind {kind!r} in the catalogue{_nearest(kind)}; it has {', '.join(entries())}")
+        raise ConfigError(f"no device kind {kind!r} in the catalogue{_nearest(kind, known)}; it has {', '.join(known)}")
     return found
 
 
-def trainable_kinds() -> tuple[str, ...]:
+def trainable_kinds(extra: Path | None = None) -> tuple[str, ...]:
     """Kinds that can train a model and are not servers."""
-    return tuple(row.kind for row in entries().values() if row.can_train and row.family != SERVER)
+    return tuple(row.kind for row in entries(extra).values() if row.can_train and row.family != SERVER)
 
 
-def device(kind: str, device_id: DeviceId, *, quota_bytes: int | None = None) -> Device:
+def device(kind: str, device_id: DeviceId, *, quota_bytes: int | None = None, extra: Path | None = None) -> Device:
     """A fleet member with a row's facts, its memory held to `quota_bytes`. Raises ConfigError."""
-    row = entry(kind)
+    row = entry(kind, extra)
     return Device(
         id=device_id,
         kind=kind,
@@ -122,6 +127,42 @@ def device(kind: str, device_id: DeviceId, *, quota_bytes: int | None = None) ->
     )
 
 
+def read(path: Path) -> dict[str, Entry]:
+    """Rows of a CSV file with the catalogue's columns, in its order.
+
+    Raises ConfigError with file, line and column for a missing column, a value of the wrong kind, a number that is not
+    positive, a number without a source, and a kind that comes twice.
+    """
+    try:
+        lines = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8")))
+        missing = [field.name for field in fields(Entry) if field.name not in (lines.fieldnames or ())]
+        if missing:
+            raise ConfigError(f"{path}: the catalogue's columns {', '.join(missing)} are missing")
+        rows = [_checked(row, f"{path}, line {lines.line_num}") for row in lines]
+    except (UnicodeDecodeError, csv.Error) as fault:
+        raise ConfigError(f"{path} is not a CSV file: {fault}") from None
+    found = {row.kind: row for row in rows}
+    if len(found) < len(rows):
+        kinds = [row.kind for row in rows]
+        raise ConfigError(f"{path}: {next(kind for kind in kinds if kinds.count(kind) > 1)!r} comes twice")
+    return found
+
+
+def as_csv(rows: Iterable[Entry]) -> str:
+    """What `read` reads, with the header."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [field.name for field in fields(Entry)], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({name: _written(value) for name, value in asdict(row).items()} for row in rows)
+    return text.getvalue()
+
+
+@cache
+def _shipped() -> Mapping[str, Entry]:
+    table = files(__package__).joinpath("devices.csv").read_text(encoding="utf-8")
+    return MappingProxyType({row["kind"]: _read(row) for row in csv.DictReader(table.splitlines())})
+
+
 def _within(usable_bytes: int, quota_bytes: int | None) -> int:
     if quota_bytes is None:
         return usable_bytes
@@ -130,8 +171,8 @@ def _within(usable_bytes: int, quota_bytes: int | None) -> int:
     return min(usable_bytes, quota_bytes)
 
 
-def _nearest(kind: str) -> str:
-    close = get_close_matches(kind, entries())
+def _nearest(kind: str, known: Mapping[str, Entry]) -> str:
+    close = get_close_matches(kind, known)
     return f" (did you mean {' or '.join(close)}?)" if close else ""
 
 
@@ -146,3 +187,33 @@ _READERS: Mapping[Any, Callable[[str], Any]] = {
 
 def _read(row: Mapping[str, str]) -> Entry:
     return Entry(**{field.name: _READERS[field.type](row[field.name]) for field in fields(Entry)})
+
+
+def _checked(row: Mapping[str, str | None], where: str) -> Entry:
+    """A row of a user's; the shipped ones are checked by tests."""
+    values = {field.name: _value(field.type, field.name, row[field.name], where) for field in fields(Entry)}
+    for name, source in SOURCE_OF.items():
+        value = values[name]
+        if value is not None and not (0 < value < inf or value == 0 and name in MAY_BE_ZERO):
+            raise ConfigError(f"{where}: {name} is {value:g}; it must be above 0 and finite")
+        if value is not None and not values[source].strip():
+            raise ConfigError(f"{where}: {name} is given, but not where it is from: fill {source}, or write estimate")
+    if not values["kind"]:
+        raise ConfigError(f"{where}: kind is empty; give the device a name")
+    return Entry(**values)
+
+
+def _value(wanted: Any, name: str, text: str | None, where: str) -> Any:
+    try:
+        return _READERS[wanted]((text or "").strip())
+    except (ValueError, KeyError):
+        words = {int: "a whole number", bool: "yes or no"}.get(wanted, "a number")
+        raise ConfigError(f"{where}: {name} is {text!r}; expected {words}") from None
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return "" if value is None else str(value)
