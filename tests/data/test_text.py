@@ -100,11 +100,14 @@ def test_owners_that_the_file_names_have_their_own_texts(tmp_path):
 
 def test_an_owner_with_less_than_a_window_keeps_it_padded(tmp_path):
     path = tmp_path / "said.csv"
-    rows = ["text,user", *(f"a long sentence to fill windows {number},ann" for number in range(40)), "hi,bob", "ho,bob"]
-    path.write_text("\n".join(rows))
+    rows = ["text,user", *(f"a long sentence to fill windows {number},ann" for number in range(40))]
+    path.write_text("\n".join([*rows, *["hi,bob"] * 5]))
     source = text.load(str(path), wanted(group="user"))
-    if source.owners == ("ann", "bob"):
-        assert source.data(1).lengths_N[0] < 32
+    assert source.owners == ("ann", "bob")
+    assert (source.data(0).lengths_N == 32).all()
+    (length,) = source.data(1).lengths_N
+    assert 2 < length < 32
+    assert decoded(source, source.data(1).ids_NT[0]) == "hi" * (length // 3)
 
 
 # --- windows ----------------------------------------------------------------------------------------------------
@@ -159,3 +162,75 @@ def test_a_labelled_text_is_a_padded_window_with_a_class(tmp_path):
 def test_wishes_that_cannot_be_met_are_named(story, changes, message):
     with pytest.raises(ConfigError, match=message):
         text.load(story, wanted(**changes))
+
+
+def test_a_label_column_makes_classes_of_whole_numbers_by_value(tmp_path):
+    path = tmp_path / "rated.jsonl"
+    path.write_text("\n".join(json.dumps({"text": f"it was {n}", "label": n % 11}) for n in range(44)))
+    source = text.load(str(path), wanted(holdout=0.25))
+    assert source.classes == tuple(map(str, range(11)))
+    assert len(source.test) == 11
+
+
+def test_a_test_part_of_the_file_is_used(tmp_path):
+    path = tmp_path / "parts.json"
+    parts = {"train": [[f"say {n}", "ab"[n % 2]] for n in range(12)], "test": [["say it", "a"]]}
+    path.write_text(json.dumps(parts))
+    source = text.load(str(path), wanted())
+    assert (len(source.train), len(source.test)) == (12, 1)
+    parts["test"] = [["say it", "c"]]
+    path.write_text(json.dumps(parts))
+    with pytest.raises(ConfigError, match="the test part has class 'c', which no training sample has"):
+        text.load(str(path), wanted())
+
+
+def test_labelled_texts_go_to_devices_in_runs_or_to_their_owners(tmp_path):
+    source = text.load(intents(tmp_path, 40), wanted(devices=3))
+    assert np.array_equal(np.concatenate(source.rows), np.arange(len(source.train)))
+    path = tmp_path / "owned.csv"
+    path.write_text("text,label,who\n" + "\n".join(f"say {n},{n % 2},{'ba'[n % 3 > 0]}" for n in range(30)))
+    source = text.load(str(path), wanted(group="who"))
+    assert source.owners == ("a", "b")
+    assert sum(map(len, source.rows)) == len(source.train)
+
+
+def test_fewer_labelled_texts_than_devices(tmp_path):
+    with pytest.raises(ConfigError, match="10 windows of 32 tokens for 11 devices"):
+        text.load(intents(tmp_path, 12), wanted(devices=11))
+
+
+# --- identity ---------------------------------------------------------------------------------------------------
+
+
+def test_a_text_that_changed_has_another_digest(tmp_path, story):
+    one, two = text.load(story, BYTES), text.load(story, BYTES)
+    assert one.digest == two.digest
+    (tmp_path / "other.txt").write_text(STORY.replace("cat", "cow"))
+    assert text.load(str(tmp_path / "other.txt"), BYTES).digest != one.digest
+    assert text.load(story, wanted(context=33)).digest != one.digest
+
+
+def test_a_trained_tokenizer_sees_the_training_part_alone(tmp_path):
+    path = tmp_path / "split.txt"
+    train, test = "".join(f"train {n}\n" for n in range(500)), "zebra zebra zebra zebra zebra zebra\n" * 10
+    path.write_text(train + test)
+    source = text.load(str(path), wanted(tokenizer=None, vocabulary=300, holdout=len(test) / len(train + test)))
+    assert len(source.tokenizer.encode(["train"])[0]) == 1
+    assert len(source.tokenizer.encode(["zebra"])[0]) > 3
+
+
+def test_the_embedded_text_needs_no_file():
+    source = text.load("stdlib", Wanted(tokenizer="bytes"))
+    assert len(source.rows) == 8 and min(map(len, source.rows)) > 100
+    assert "def " in decoded(source, source.data(3).ids_NT)
+    assert not {row.tobytes() for row in source.test.ids_NT} & {row.tobytes() for row in source.train.ids_NT[:2000]}
+
+
+# --- what Wanted cannot see -------------------------------------------------------------------------------------
+
+
+def test_a_holdout_that_leaves_nothing_to_predict(tmp_path):
+    path = tmp_path / "short.txt"
+    path.write_text("x" * 64)
+    with pytest.raises(ConfigError, match="the test part has no text to predict; expected some: raise --holdout"):
+        text.load(str(path), wanted(holdout=0.001, devices=1))

@@ -16,6 +16,7 @@ TEXTS = ("text", "sentence", "utterance", "query", "content")
 LABELS = ("label", "category", "intent", "class")
 GROUPS = ("group", "user", "owner", "speaker")
 ENDINGS = (".txt", ".md", ".py")
+MARK = "<|endoftext|>"
 INSTRUCTION = ("instruction", "input", "output")
 """Keys of an entry in a list of instructions; the second may be empty or missing."""
 PARTS = {"train": ("train", "oos_train"), "test": ("test", "oos_test")}
@@ -95,7 +96,10 @@ def _check_complete(documents: Sequence[Document], names: Names, where: str) -> 
 
 
 def _plain(path: Path, names: Names) -> Corpus:
-    return Corpus(where=str(path), train=[Document(text=_text(path))])
+    """One document, or those that a mark parts, as in TinyStories."""
+    texts = [one.strip("\n") for one in _text(path).split(MARK)]
+    notes = (f"{len(texts)} documents, parted by {MARK}",) if len(texts) > 1 else ()
+    return Corpus(where=str(path), train=[Document(text=one) for one in texts], notes=notes)
 
 
 def _folder(path: Path) -> Corpus:

@@ -5,6 +5,7 @@ windows that do not overlap and stay the same in every epoch, so that what a tea
 labelled text is one window per document, cut or padded.
 """
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -64,6 +65,12 @@ class TextSource:
     notes: tuple[str, ...]
     """What was decided while loading."""
 
+    @property
+    def digest(self) -> str:
+        """Equal for the same windows cut by the same tokenizer; a run that is resumed can tell that a text changed."""
+        parts = (self.tokenizer.digest.encode(), self.train.ids_NT.tobytes(), self.test.ids_NT.tobytes())
+        return hashlib.blake2b(b"".join(parts), digest_size=16).hexdigest()
+
     def data(self, device: int) -> Windows:
         """The training windows of a device, counted from 0."""
         return self.train.take(self.rows[device])
@@ -95,7 +102,7 @@ def load(spec: str, wanted: Wanted) -> TextSource:
         owners=cut.owners,
         rows=cut.rows,
         partition=cut.how,
-        notes=(*corpus.notes, f"tokenizer {made.name}: {_density(cut.windows, corpus)}"),
+        notes=(*corpus.notes, f"tokenizer {made.name}, {made.vocabulary} entries: {_density(cut.windows, corpus)}"),
     )
 
 

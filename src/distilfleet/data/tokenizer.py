@@ -7,7 +7,7 @@ the separator. Everything but plain bytes is kept in the format of the `tokenize
 import hashlib
 import json
 import struct
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,7 @@ SEPARATORS = ("<|begin_of_text|>", "<s>", "<bos>", "<|endoftext|>", "</s>", "[CL
 """What models begin or part documents with, the first that a vocabulary has."""
 LEAST_VOCABULARY = 257
 """All bytes and a separator, so that no text is unknown."""
+NEEDED = "text needs tokenizers: pip install 'distilfleet[train]', or --tokenizer bytes"
 LLAMA2C_SPECIAL = ("<unk>", "<s>", "</s>")
 LLAMA2C_BYTES = 3
 """Id of byte 0 in a vocabulary of llama2.c."""
@@ -36,7 +37,10 @@ class Tokenizer:
     """How text becomes ids; two with one `digest` give the same ids for the same text."""
 
     name: str
+    entries: Mapping[str, int]
+    """Id of each token, as pairs of tokenizers are compared by."""
     vocabulary: int
+    """Ids are below it."""
     separator: int | None
     """Goes before each document; None if the vocabulary has no such id."""
     digest: str
@@ -65,6 +69,7 @@ def plain_bytes() -> Tokenizer:
     """Bytes of UTF-8 as ids, and 256 as separator."""
     return Tokenizer(
         name="bytes",
+        entries={**{f"<0x{byte:02X}>": byte for byte in range(256)}, "<s>": 256},
         vocabulary=LEAST_VOCABULARY,
         separator=256,
         digest=_digest(BYTES),
@@ -90,7 +95,7 @@ def train(texts: Iterable[str], vocabulary: int) -> Tokenizer:
             show_progress=False,
         ),
     )
-    return _wrap(trained, f"trained on the text, {trained.get_vocab_size()} entries")
+    return _wrap(trained, "trained on the text")
 
 
 def restore(data: bytes, name: str = "stored") -> Tokenizer:
@@ -119,19 +124,16 @@ def from_hub(name: str) -> Tokenizer:
     if name.startswith((".", "/", "~")) or name.endswith((".json", ".bin")):
         raise ConfigError(f"{name}: no such file or folder; expected a tokenizer, or 'bytes'")
     try:
-        return _wrap(_library().Tokenizer.from_pretrained(name), name)
-    except Exception as error:  # the library raises a bare Exception for whatever keeps it from fetching
-        raise ConfigError(f"tokenizer {name!r}: no such file, and not to be had from the hub ({error})") from error
+        from huggingface_hub import hf_hub_download
 
-
-def check_same(teacher: Tokenizer, student: Tokenizer) -> None:
-    """Refuse a pair whose ids mean different text: a teacher's distribution over ids would be nonsense."""
-    if teacher.digest != student.digest:
+        return restore(Path(hf_hub_download(name, "tokenizer.json")).read_bytes(), name)
+    except ImportError as error:
+        raise ConfigError(f"tokenizer {name!r}: {NEEDED}") from error
+    except (OSError, ValueError, RuntimeError) as error:
         raise ConfigError(
-            f"teacher and student need one tokenizer: {teacher.name} has {teacher.vocabulary} entries (digest "
-            f"{teacher.digest[:8]}), {student.name} has {student.vocabulary} (digest {student.digest[:8]}); choose "
-            f"models of one family"
-        )
+            f"tokenizer {name!r}: no such file, and not to be had from the hub ({error}); expected a file, a folder, "
+            f"the name of a model there, or 'bytes'"
+        ) from error
 
 
 def _library() -> Any:
@@ -143,7 +145,7 @@ def _library() -> Any:
         import tokenizers.pre_tokenizers
         import tokenizers.trainers
     except ImportError as error:
-        raise ConfigError("text needs tokenizers: pip install 'distilfleet[train]', or --tokenizer bytes") from error
+        raise ConfigError(NEEDED) from error
     return tokenizers
 
 
@@ -162,6 +164,7 @@ def _wrap(inner: "tokenizers.Tokenizer", name: str) -> Tokenizer:
     data = inner.to_str().encode()
     return Tokenizer(
         name=name,
+        entries=entries,
         vocabulary=max(entries.values()) + 1,
         separator=next((entries[token] for token in SEPARATORS if token in entries), None),
         digest=_digest(_essence(data)),
@@ -199,10 +202,25 @@ def _from_json(path: Path) -> Tokenizer:
     except msgspec.DecodeError:
         return restore(data, str(path))
     merges = _merges(path)
-    model = _library().models.BPE.from_file(str(path), str(merges))
-    made = _byte_level(model)
+    made = _byte_level(_library().models.BPE(vocabulary, _pairs(merges, vocabulary)))
     made.add_special_tokens([token for token in SEPARATORS if token in vocabulary])
     return _wrap(made, f"{path} with {merges.name}")
+
+
+def _pairs(path: Path, vocabulary: Mapping[str, int]) -> list[tuple[str, str]]:
+    """A merge per line, each of two entries that make a third."""
+    pairs = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        parts = line.split(" ")
+        if not line or (number == 1 and line.startswith("#version")):
+            continue
+        if len(parts) != 2 or not {*parts, "".join(parts)} <= vocabulary.keys():
+            raise ConfigError(
+                f"{path}: line {number} is {line!r}; expected two entries of the vocabulary that make a third: the "
+                f"files may not belong together"
+            )
+        pairs.append((parts[0], parts[1]))
+    return pairs
 
 
 def _merges(path: Path) -> Path:
