@@ -1,0 +1,212 @@
+"""Documents: every kind of file that holds text, and what is said about one that does not."""
+
+import json
+import sys
+import types
+
+import pytest
+
+from distilfleet.core.errors import ConfigError
+from distilfleet.data import documents, library
+from distilfleet.data.documents import Names, read
+
+NONE = Names()
+
+
+def file(folder, name, content):
+    (folder / name).write_text(content, encoding="utf-8")
+    return str(folder / name)
+
+
+def seen(corpus):
+    return [(one.text, one.label, one.owner) for one in corpus.train]
+
+
+# --- files ------------------------------------------------------------------------------------------------------
+
+
+def test_a_text_file_is_one_document(tmp_path):
+    assert seen(read(file(tmp_path, "a.txt", "one\n\ntwo\n"), NONE)) == [("one\n\ntwo", None, None)]
+
+
+def test_a_mark_parts_documents(tmp_path):
+    corpus = read(file(tmp_path, "a.txt", "one\n<|endoftext|>\ntwo\n<|endoftext|>\n"), NONE)
+    assert [one.text for one in corpus.train] == ["one", "two"]
+    assert corpus.notes == ("3 documents, parted by <|endoftext|>", "1 blank documents dropped")
+
+
+def test_a_folder_has_a_document_per_file_by_name(tmp_path):
+    (tmp_path / "inner").mkdir()
+    for name, content in (("b.txt", "bee"), ("a.py", "a = 1"), ("inner/c.md", "sea"), ("d.png", "no text")):
+        file(tmp_path, name, content)
+    assert [one.text for one in read(str(tmp_path), NONE).train] == ["a = 1", "bee", "sea"]
+
+
+def test_lines_of_json(tmp_path):
+    path = file(tmp_path, "a.jsonl", '{"text": "one", "label": "x"}\n\n{"text": "two", "label": 3, "more": [1]}\n')
+    assert seen(read(path, NONE)) == [("one", "x", None), ("two", "3", None)]
+
+
+def test_lines_of_json_with_named_columns(tmp_path):
+    path = file(tmp_path, "a.jsonl", '{"utterance": "one", "kind": "x", "who": 7}')
+    assert seen(read(path, Names(label="kind", group="who"))) == [("one", "x", "7")]
+
+
+def test_a_list_of_instructions(tmp_path):
+    entries = [
+        {"instruction": "Add.", "input": "1 1", "output": "2"},
+        {"instruction": "Hi", "input": "", "output": "Ho"},
+    ]
+    path = file(tmp_path, "a.json", json.dumps(entries))
+    assert [one.text for one in read(path, NONE).train] == ["Add.\n1 1\n2", "Hi\nHo"]
+
+
+def test_parts_of_labelled_utterances(tmp_path):
+    parts = {"train": [["one", "x"]], "oos_train": [["two", "oos"]], "val": [["no", "x"]], "test": [["three", "x"]]}
+    corpus = read(file(tmp_path, "a.json", json.dumps(parts)), NONE)
+    assert seen(corpus) == [("one", "x", None), ("two", "oos", None)]
+    assert [one.text for one in corpus.test] == ["three"]
+
+
+@pytest.mark.parametrize(("ending", "mark"), [(".csv", ","), (".tsv", "\t")])
+def test_tables(tmp_path, ending, mark):
+    rows = [["Text", "Category", "group"], ["one", "x", "ann"], ["two", "y", "bob"]]
+    path = file(tmp_path, f"a{ending}", "\n".join(mark.join(row) for row in rows))
+    assert seen(read(path, NONE)) == [("one", "x", "ann"), ("two", "y", "bob")]
+    assert read(path, NONE).notes == ("text from 'Text', labels from 'Category', owners from 'group'",)
+
+
+# --- the standard library ---------------------------------------------------------------------------------------
+
+
+def test_the_sample_of_the_standard_library_is_bounded_and_the_same_each_time():
+    texts, note = library.sample(100_000)
+    assert 50_000 < sum(map(len, texts)) <= 100_000
+    assert library.sample(100_000) == (texts, note)
+    assert f"{len(texts)} sources of the standard library of Python {sys.version_info.major}." in note
+
+
+def test_a_larger_sample_has_more_of_the_same():
+    small, large = library.sample(100_000)[0], library.sample(400_000)[0]
+    assert len(set(small) & set(large)) > len(small) / 2
+
+
+def test_tests_and_odd_encodings_are_left_out(tmp_path, monkeypatch):
+    for name, content in (
+        ("b.py", b"b"),
+        ("a.py", b"a"),
+        ("test_a.py", b"t"),
+        ("test/c.py", b"c"),
+        ("latin.py", b"\xe9"),
+        ("site-packages/d.py", b"d"),
+        ("large.py", b"x" * 200_000),
+    ):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+    monkeypatch.setattr(library.sysconfig, "get_path", lambda name: str(tmp_path))
+    assert library.sample()[0] == ["a", "b"]
+    monkeypatch.setattr(library.sysconfig, "get_path", lambda name: str(tmp_path / "site-packages" / "none"))
+    with pytest.raises(ConfigError, match="no sources of the standard library here: give --data"):
+        read("stdlib", NONE)
+
+
+# --- hub --------------------------------------------------------------------------------------------------------
+
+
+class Split(dict):
+    """What `datasets` gives for one split: columns by name, and their features."""
+
+    def __init__(self, columns, **features):
+        super().__init__(columns)
+        self.features = {name: features.get(name) for name in columns}
+
+
+def install(monkeypatch, answer):
+    def load_dataset(name, configuration):
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setitem(sys.modules, "datasets", types.SimpleNamespace(load_dataset=load_dataset))
+
+
+def test_a_dataset_of_the_hub(monkeypatch):
+    kinds = types.SimpleNamespace(names=["bad", "good"])
+    train = Split({"sentence": ["one", "two"], "label": [1, 0]}, label=kinds)
+    install(monkeypatch, {"train": train, "validation": Split({"text": ["three"]})})
+    corpus = read("hub:someone/reviews:small", NONE)
+    assert seen(corpus) == [("one", "good", None), ("two", "bad", None)]
+    assert [one.text for one in corpus.test] == ["three"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (FileNotFoundError("no such dataset"), "hub:x: cannot be loaded"),
+        ({"test": Split({})}, "no split 'train'; it has test"),
+        ({"train": Split({"image": []})}, "no column of text; expected one called text, .* it has image"),
+    ],
+)
+def test_hub_problems_are_named(monkeypatch, answer, message):
+    install(monkeypatch, answer)
+    with pytest.raises(ConfigError, match=message):
+        read("hub:x", NONE)
+
+
+def test_hub_without_its_library_says_how_to_get_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(ConfigError, match=r"pip install 'distilfleet\[hub\]'"):
+        read("hub:x", NONE)
+
+
+# --- what is refused --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.txt", " \n\n", "no text; expected at least one document"),
+        ("a.png", "x", r"files that end in '.png' are no text; expected .txt, .jsonl"),
+        ("a.jsonl", '{"text": "a"}\nnonsense\n', r'line 2: JSON is malformed: .*; expected an object such as {"text"'),
+        ("a.jsonl", '{"text": "a"}\n{"text": 3}\n', "line 2: Expected `str`, got `int`; expected an object"),
+        ("a.jsonl", '{"text": "a"}\n{"body": "b"}\n', "line 2: no 'text' in it; expected an object"),
+        ("a.jsonl", '{"text": "a"}\n[1]\n', "line 2: Expected `object`, got `array`"),
+        ("a.jsonl", '{"text": "a", "label": 1}\n{"text": "b"}\n', "document 2 has no label but others have"),
+        ("a.json", '[{"text": "a"}, {"output": "b"}]', "entry 2: no 'text' in it"),
+        ("a.json", '{"a": 1}', "expected a list of objects, or an object of parts"),
+        ("a.json", '{"test": [["a", "b"]]}', "no part 'train'; it has test"),
+        ("a.csv", "words,label\none,x\n", "no column of text; expected one called text, .*, it has words, label"),
+        ("a.csv", "text,label\none,x\ntwo\n", "line 3 has 1 fields; expected 2"),
+    ],
+)
+def test_files_that_are_no_text(tmp_path, name, content, message):
+    with pytest.raises(ConfigError, match=message):
+        read(file(tmp_path, name, content), NONE)
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (Names(label="kind"), "no column 'kind' for the labels; it has text, label"),
+        (Names(group="who"), "no column 'who' for the owners; it has text, label"),
+    ],
+)
+def test_columns_that_are_not_there(tmp_path, names, message):
+    with pytest.raises(ConfigError, match=message):
+        read(file(tmp_path, "a.csv", "text,label\none,x\n"), names)
+
+
+def test_what_is_not_there_and_what_is_not_utf8(tmp_path):
+    with pytest.raises(ConfigError, match=r"no such file or folder; expected .txt, .* or a name: stdlib, hub:NAME"):
+        read(str(tmp_path / "none.txt"), NONE)
+    with pytest.raises(ConfigError, match=r"no text in this folder; expected files that end in .txt, .md, .py"):
+        read(str(tmp_path), NONE)
+    (tmp_path / "a.txt").write_bytes(b"caf\xe9")
+    with pytest.raises(ConfigError, match="not UTF-8 text"):
+        read(str(tmp_path / "a.txt"), NONE)
+
+
+def test_every_kind_that_is_named_can_be_read():
+    assert {kind for kind in documents.KINDS.replace(",", " ").split() if kind.startswith(".")} >= set(
+        documents.READERS
+    )
