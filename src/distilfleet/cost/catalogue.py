@@ -194,7 +194,7 @@ def _checked(row: Mapping[str, str | None], where: str) -> Entry:
     values = {field.name: _value(field.type, field.name, row[field.name], where) for field in fields(Entry)}
     for name, source in SOURCE_OF.items():
         value = values[name]
-        if value is not None and not (0 < value < inf or value == 0 and name in MAY_BE_ZERO):
+        if value is not None and not (0 < value < inf or (value == 0 and name in MAY_BE_ZERO)):
             raise ConfigError(f"{where}: {name} is {value:g}; it must be above 0 and finite")
         if value is not None and not values[source].strip():
             raise ConfigError(f"{where}: {name} is given, but not where it is from: fill {source}, or write estimate")
