@@ -51,7 +51,7 @@ BOUNDS = {
 REFINE = ("mean", "prior", "entropy", "variance", "mean+era", "mean+sharp", "prior+era", "prior+sharp", "entropy+sharp")
 PLAIN = 6
 """So many of them are tried on every dataset, the rest on digits alone."""
-REFINE_ROUNDS = {"digits": "10", "watch": "12", "mnist": "5"}
+REFINE_ROUNDS = {"digits": "10", "watch": "12", "mnist": "4"}
 ABLATIONS = {
     "as it is": [],
     "no calibration": ["--no-calibrate"],
@@ -83,20 +83,12 @@ def jobs() -> Iterator[Job]:
     """What to run, the most wanted first."""
     present = [name for name in DATASETS if name == "digits" or SHARED.is_dir()]
     for seed in SEEDS:
-        for name in present:
-            for variant, words in MAIN.items():
-                yield job(name, "main", variant, words, seed)
-    for name in present:
-        for variant, words in BOUNDS.items():
-            yield job(name, "main", variant, words, SEEDS[0])
-    for name in present[1:]:
-        for choice in REFINE[:PLAIN]:
-            yield refined(name, choice, SEEDS[0])
+        yield from (job(name, "main", one, words, seed) for name in present for one, words in MAIN.items())
+    yield from (job(name, "main", one, words, SEEDS[0]) for name in present for one, words in BOUNDS.items())
+    yield from (refined(name, choice, SEEDS[0]) for name in present[1:] for choice in REFINE[:PLAIN])
     for seed in SEEDS:
-        for choice in REFINE:
-            yield refined("digits", choice, seed)
-        for variant, words in ABLATIONS.items():
-            yield job("digits", "ablation", variant, ["koala", *words], seed)
+        yield from (refined("digits", choice, seed) for choice in REFINE)
+        yield from (job("digits", "ablation", one, ["koala", *words], seed) for one, words in ABLATIONS.items())
 
 
 def refined(dataset: str, choice: str, seed: int) -> Job:
