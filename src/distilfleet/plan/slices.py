@@ -1,0 +1,191 @@
+"""Time slices within a deadline: what a step does to cells and server if every device is done by then.
+
+A device that has T - t seconds left for uplink, server and downlink, which whole would take it u, s and d, slices them
+at prices l in proportion to sqrt(l x seconds). It then uses
+
+    (sqrt(l_up u) + sqrt(l_server s) + sqrt(l_down d))^2 / (T - t)
+
+of what is priced, the least that there is; if that, summed over the devices, exceeds what the prices can buy (their
+sum), then T is impossible, whatever the prices: weak duality.
+
+Axes: N devices, H options of a shortlist, C cells.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .facts import Facts, Server
+from .prune import Shortlist
+
+LEAST_S = 1e-9
+"""Left for communication; less is none."""
+Triple = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""For each cell's uplink and downlink, [C], and for the server, [1]."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Roots:
+    """Square roots of the seconds that a device would occupy a whole cell or server: one factor each side.
+
+    A device that has its cell to itself shares nothing there, and its seconds on the air are its own.
+    """
+
+    facts: Facts
+    up: np.ndarray
+    """None where the device is alone, as with `down`."""
+    down: np.ndarray
+    alone_up_s_per_byte: np.ndarray
+    """None where it is not, as with `alone_down_s_per_byte`."""
+    alone_down_s_per_byte: np.ndarray
+    up_K: np.ndarray
+    down_K: np.ndarray
+    server_K: np.ndarray
+
+    @staticmethod
+    def of(facts: Facts, server: Server) -> "Roots":
+        options = facts.options
+        alone = np.bincount(facts.cell, minlength=facts.cells)[facts.cell] == 1
+        return Roots(
+            facts=facts,
+            up=np.sqrt(facts.up_s_per_byte * ~alone),
+            down=np.sqrt(facts.down_s_per_byte * ~alone),
+            alone_up_s_per_byte=facts.up_s_per_byte * alone,
+            alone_down_s_per_byte=facts.down_s_per_byte * alone,
+            up_K=np.sqrt(options.up_bytes),
+            down_K=np.sqrt(options.down_bytes),
+            server_K=np.sqrt(options.server_flops / server.speed_flops_per_s),
+        )
+
+    def before_s(self, chosen: np.ndarray) -> np.ndarray:
+        """Seconds of each device that no share changes."""
+        up_s, down_s = self.alone_s(chosen)
+        return np.asarray(self.facts.computing_s(chosen) + up_s + down_s)
+
+    def alone_s(self, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Seconds up and down of each device that has a cell to itself, zero of the others."""
+        options = self.facts.options
+        up_s = self.alone_up_s_per_byte * options.up_bytes[chosen]
+        return up_s, self.alone_down_s_per_byte * options.down_bytes[chosen]
+
+    def with_alone(self, chosen: np.ndarray, shared_s: Triple) -> Triple:
+        """Slices of all devices, from those of the devices that share cells."""
+        up_s, down_s = self.alone_s(chosen)
+        return shared_s[0] + up_s, shared_s[1] + down_s, shared_s[2]
+
+    def left_s(self, deadline_s: float, devices: slice, g: int, rows: np.ndarray) -> np.ndarray:
+        """Seconds that each option leaves for what is shared, [H, N]."""
+        facts, options = self.facts, self.facts.options
+        left_HN = np.multiply.outer(-facts.seconds_GK[g, rows], facts.slowdown[devices])
+        left_HN += deadline_s - facts.base_s[devices]
+        for column_K, alone in (
+            (options.up_bytes, self.alone_up_s_per_byte[devices]),
+            (options.down_bytes, self.alone_down_s_per_byte[devices]),
+        ):
+            if alone.any():
+                left_HN -= np.multiply.outer(column_K[rows], alone)
+        return np.asarray(left_HN)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slices:
+    """What devices do at a deadline and prices. `left_s` may be negative: such a deadline is impossible."""
+
+    roots: Roots
+    chosen: np.ndarray
+    priced: np.ndarray
+    """Root of what a device uses of what is priced, times its time left, [N]."""
+    left_s: np.ndarray
+    prices: Triple
+
+    @property
+    def possible(self) -> bool:
+        return bool(self.left_s.min(initial=np.inf) > LEAST_S)
+
+    @property
+    def pressure(self) -> np.ndarray:
+        return np.asarray(self.priced / self.left_s)
+
+    @property
+    def excess(self) -> float:
+        """Above zero, the deadline is impossible."""
+        return float((self.priced * self.pressure).sum()) - sum(float(price.sum()) for price in self.prices)
+
+    @property
+    def slope(self) -> float:
+        """By which the excess falls per second of a later deadline."""
+        return float((self.pressure**2).sum())
+
+    def usage(self) -> Triple:
+        """Share of each cell and of the server that the slices occupy; one is all of it."""
+        roots, chosen, pressure = self.roots, self.chosen, self.pressure
+        up = roots.facts.per_cell(roots.up * roots.up_K[chosen] * pressure) / np.sqrt(self.prices[0])
+        down = roots.facts.per_cell(roots.down * roots.down_K[chosen] * pressure) / np.sqrt(self.prices[1])
+        server = (roots.server_K[chosen] * pressure).sum(keepdims=True) / np.sqrt(self.prices[2])
+        return up, down, server
+
+    def stretched(self, usage: Triple) -> Triple:
+        """Seconds of each device's slices, [N] each, stretched so that nothing is used more than once."""
+        roots, chosen, cell = self.roots, self.chosen, self.roots.facts.cell
+        per_root_s = 1 / np.maximum(self.pressure, 1e-300)
+        up_s = per_root_s * roots.up * roots.up_K[chosen] * (np.sqrt(self.prices[0]) * usage[0])[cell]
+        down_s = per_root_s * roots.down * roots.down_K[chosen] * (np.sqrt(self.prices[1]) * usage[1])[cell]
+        server_s = per_root_s * roots.server_K[chosen] * np.sqrt(self.prices[2]) * usage[2]
+        return up_s, down_s, server_s
+
+
+def slices(
+    roots: Roots, shortlist: Shortlist, deadline_s: float, prices: Triple, energy: "Energy | None" = None
+) -> Slices:
+    """Every device takes the option that uses least of what is priced, energy included if it is."""
+    facts = roots.facts
+    chosen, priced, left_s = np.empty(len(facts), int), np.empty(len(facts)), np.empty(len(facts))
+    up, down = np.sqrt(prices[0])[facts.cell] * roots.up, np.sqrt(prices[1])[facts.cell] * roots.down
+    server_K = np.sqrt(prices[2]) * roots.server_K
+    for devices, g in facts.groups:
+        rows = shortlist[g]
+        priced_HN = np.multiply.outer(roots.up_K[rows], up[devices])
+        priced_HN += np.multiply.outer(roots.down_K[rows], down[devices])
+        priced_HN += server_K[rows][:, None]
+        left_HN = roots.left_s(deadline_s, devices, g, rows)
+        value_HN = priced_HN**2
+        value_HN /= np.maximum(left_HN, LEAST_S)
+        if energy is not None:
+            value_HN += energy.of(facts, devices, g, rows)
+        value_HN[left_HN <= LEAST_S] = np.inf
+        best = value_HN.argmin(axis=0)
+        place = np.arange(len(best))
+        chosen[devices], priced[devices], left_s[devices] = rows[best], priced_HN[best, place], left_HN[best, place]
+    return Slices(roots=roots, chosen=chosen, priced=priced, left_s=left_s, prices=prices)
+
+
+def held(roots: Roots, chosen: np.ndarray, deadline_s: float, prices: Triple) -> Slices:
+    """The same where options are given."""
+    cell = roots.facts.cell
+    priced = np.sqrt(prices[0])[cell] * roots.up * roots.up_K[chosen]
+    priced += np.sqrt(prices[1])[cell] * roots.down * roots.down_K[chosen]
+    priced += np.sqrt(prices[2]) * roots.server_K[chosen]
+    left_s = deadline_s - roots.before_s(chosen)
+    return Slices(roots=roots, chosen=chosen, priced=priced, left_s=left_s, prices=prices)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Energy:
+    """Joules of a device's options: per second of its hardware and per byte sent, [N]; of the server's work, [K]."""
+
+    computing_w: np.ndarray
+    sending: np.ndarray
+    server_K: np.ndarray
+
+    def of(self, facts: Facts, devices: slice, g: int, rows: np.ndarray) -> np.ndarray:
+        joules_HN = np.multiply.outer(facts.seconds_GK[g, rows], self.computing_w[devices])
+        joules_HN += np.multiply.outer(facts.options.up_bytes[rows], self.sending[devices])
+        return np.asarray(joules_HN + self.server_K[rows][:, None])
+
+    def each_j(self, facts: Facts, chosen: np.ndarray) -> np.ndarray:
+        computing = facts.seconds_GK[facts.kind, chosen] * self.computing_w
+        sending = facts.options.up_bytes[chosen] * self.sending
+        return np.asarray(computing + sending + self.server_K[chosen])
+
+    def chosen_j(self, facts: Facts, chosen: np.ndarray) -> float:
+        return float(self.each_j(facts, chosen).sum())
