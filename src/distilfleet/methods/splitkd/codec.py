@@ -7,7 +7,7 @@ Axes: N rows (tokens), D numbers of a row, U distinct rows, G groups of a row, B
      4 bits  nibbles  uint8 [N, D/2], two codes   scales float16 [N, G]   one per group of 32
                       of -7..7 plus 8 in a byte,
                       the even column in its low half
-    and for all of them exponent, int16 []: halves or scales are to be multiplied by 2 to that power.
+    and for all of them exponent, int8 []: halves or scales are to be multiplied by 2 to that power.
 
 A scale is rounded up, so no code leaves its range and an error is at most half a scale. The common exponent puts the
 largest half float of a message near the top of their range: neither the gradients of a loss that is averaged over many
@@ -30,8 +30,10 @@ GROUP = 32
 """Numbers that share a scale at 4 bits; the last group of a row may have fewer."""
 MOST = {8: 127, 4: 7}
 """Largest code."""
-LEAST_EXPONENT, MOST_EXPONENT = -110, 113
-"""Two to their powers, and what they multiply, stay within float32."""
+LEAST_EXPONENT = -110
+"""Numbers all below 2 to the -96 are small enough to be sent with fewer digits."""
+SAFE_EXPONENT = 96
+"""Up to here no product of code, scale and power leaves float32."""
 NARROW_INDEX = 1 << 16
 """Up to so many distinct rows, two bytes say which."""
 _FLOAT32_MAX = np.finfo(np.float32).max
@@ -49,12 +51,15 @@ def encode(x_ND: np.ndarray, bits: int) -> dict[str, np.ndarray]:
         raise ValueError(f"{(~np.isfinite(x_ND)).sum()} of {x_ND.size} numbers are NaN or infinite; expected finite")
     if bits == 16:
         exponent = _exponent(x_ND)
-        return {"halves": _scaled(x_ND, -exponent).astype("<f2"), "exponent": np.array(exponent, "<i2")}
+        return {"halves": _scaled(x_ND, -exponent).astype("<f2"), "exponent": np.array(exponent, "|i1")}
     return _encode_8(x_ND) if bits == 8 else _encode_4(x_ND)
 
 
 def decode(arrays: Arrays) -> np.ndarray:
-    """Numbers as they arrived, float32 [N, D]. Raises WireError for arrays that `encode` does not give."""
+    """Numbers as they arrived, float32 [N, D], finite whatever they are.
+
+    Raises WireError for arrays that are not announced by `spec`; a reply that a job's `expected` let in never does.
+    """
     exponent = _read_exponent(arrays)
     if arrays.keys() >= {"halves"}:
         return _bounded(_finite(arrays, "halves", 2), exponent)
@@ -71,7 +76,7 @@ def spec(shape: tuple[int, int], bits: int) -> dict[str, ArraySpec]:
     """What `encode` gives for numbers of this shape, exactly."""
     _check_shape(shape, bits)
     count, width = shape
-    exponent = {"exponent": ArraySpec("<i2", ())}
+    exponent = {"exponent": ArraySpec("|i1", ())}
     if bits == 16:
         return {"halves": ArraySpec("<f2", shape)} | exponent
     if bits == 8:
@@ -175,7 +180,7 @@ def _scales(largest: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray, np.
     scales = np.where(nearest < wanted, np.nextafter(nearest, np.float16(np.inf)), nearest).astype("<f2")
     worth = np.ldexp(scales.astype(np.float64), exponent)
     steps = np.where(scales == 0, 1.0, worth).astype(np.float32)
-    return scales, np.array(exponent, "<i2"), steps
+    return scales, np.array(exponent, "|i1"), steps
 
 
 def _exponent(x: np.ndarray) -> int:
@@ -190,7 +195,7 @@ def _scaled(x: np.ndarray, exponent: int) -> np.ndarray:
 
 def _bounded(x: np.ndarray, exponent: int) -> np.ndarray:
     """Times a power of two; what was rounded up past the end of float32 stays at its end."""
-    if exponent < MOST_EXPONENT - 16:
+    if exponent <= SAFE_EXPONENT:
         return _scaled(x.astype(np.float32, copy=False), exponent)
     limit = np.float32(2.0**-exponent) * _FLOAT32_MAX
     return _scaled(np.clip(x, -limit, limit, dtype=np.float32), exponent)
@@ -210,10 +215,8 @@ def _check_shape(shape: tuple[int, ...], bits: int) -> None:
 
 def _read_exponent(arrays: Arrays) -> int:
     exponent = arrays.get("exponent")
-    if exponent is None or exponent.shape != () or exponent.dtype != np.int16:
-        raise WireError(f"smashed data came as {sorted(arrays)}; expected an exponent, one int16, among them")
-    if not LEAST_EXPONENT <= exponent <= MOST_EXPONENT:
-        raise WireError(f"exponent {exponent}; expected {LEAST_EXPONENT} to {MOST_EXPONENT}")
+    if exponent is None or exponent.shape != () or exponent.dtype != np.int8:
+        raise WireError(f"smashed data came as {sorted(arrays)}; expected an exponent, one int8, among them")
     return int(exponent)
 
 
