@@ -179,7 +179,7 @@ def _wrap(inner: "tokenizers.Tokenizer", name: str) -> Tokenizer:
 def _essence(data: bytes) -> bytes:
     """What decides about ids, in one spelling."""
     parts = json.loads(data)
-    for irrelevant in ("version", "truncation", "padding", "post_processor", "decoder"):
+    for irrelevant in ("version", "post_processor", "decoder"):
         parts.pop(irrelevant, None)
     return json.dumps(parts, sort_keys=True).encode()
 
