@@ -98,6 +98,14 @@ def test_owners_that_the_file_names_have_their_own_texts(tmp_path):
     assert "ann" not in decoded(source, source.data(1).ids_NT)
 
 
+def test_a_column_called_group_names_owners_unasked(tmp_path):
+    path = tmp_path / "said.jsonl"
+    path.write_text("\n".join(json.dumps({"text": f"say {n} " * 9, "group": n % 3}) for n in range(60)))
+    source = text.load(str(path), wanted())
+    assert source.owners == ("0", "1", "2") and len(source.rows) == 3
+    assert source.partition == "one device per owner, 3 owners"
+
+
 def test_an_owner_with_less_than_a_window_keeps_it_padded(tmp_path):
     path = tmp_path / "said.csv"
     rows = ["text,user", *(f"a long sentence to fill windows {number},ann" for number in range(40))]

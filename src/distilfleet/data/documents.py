@@ -14,7 +14,7 @@ KINDS = ".txt, .jsonl, .json, .csv, .tsv, a folder of .txt, .md or .py files"
 NAMES = "stdlib, hub:NAME"
 TEXTS = ("text", "sentence", "utterance", "query", "content")
 LABELS = ("label", "category", "intent", "class")
-GROUPS = ("group", "user", "owner", "speaker")
+GROUPS = ("group",)
 ENDINGS = (".txt", ".md", ".py")
 MARK = "<|endoftext|>"
 INSTRUCTION = ("instruction", "input", "output")
@@ -125,7 +125,7 @@ def _table(path: Path, names: Names) -> Corpus:
     lowered = {name.lower(): name for name in sheet.cells}
     text = _column(lowered, TEXTS, None, f"{path}: line 1 names no column of text")
     label = _column(lowered, LABELS, names.label, f"{path}: no column {names.label!r} for the labels")
-    group = _column(lowered, GROUPS[:1], names.group, f"{path}: no column {names.group!r} for the owners")
+    group = _column(lowered, GROUPS, names.group, f"{path}: no column {names.group!r} for the owners")
     if text is None:
         raise _no_text(str(path), sheet.cells)
     count = len(sheet.lines)
@@ -178,7 +178,7 @@ def _document(line: str | msgspec.Raw, names: Names, where: str) -> Document:
     try:
         entry = _entry(line)
         label = _field(entry, (names.label,) if names.label else LABELS[:1])
-        owner = _field(entry, (names.group,) if names.group else GROUPS[:1])
+        owner = _field(entry, (names.group,) if names.group else GROUPS)
         text = next((_string(entry[name]) for name in TEXTS if name in entry), None)
         return Document(text=_instruction(entry) if text is None else text, label=label, owner=owner)
     except (msgspec.DecodeError, KeyError) as error:
@@ -277,7 +277,7 @@ def _rows(split: Any, names: Names, where: str) -> list[Document]:
     if text is None:
         raise _no_text(where, split.features)
     label = _column(lowered, LABELS, names.label, f"{where}: no column {names.label!r} for the labels")
-    owner = _column(lowered, GROUPS[:1], names.group, f"{where}: no column {names.group!r} for the owners")
+    owner = _column(lowered, GROUPS, names.group, f"{where}: no column {names.group!r} for the owners")
     blank = [None] * len(split[text])
     kinds = blank if label is None else _kinds(split, label)
     owners = blank if owner is None else [str(value) for value in split[owner]]

@@ -41,7 +41,7 @@ class Wanted:
     devices: int = 8
     label: str | None = None
     group: str | None = None
-    """Column that names the owner: one device for each, however many."""
+    """Column that names the owner, by default `group` if there is one: one device for each, however many."""
     alpha: float | None = None
     seed: int = 0
 
@@ -211,7 +211,7 @@ def _cut(corpus: Corpus, made: Tokenizer, wanted: Wanted) -> _Cut:
     _check_length(corpus, sum(map(len, tokens)), wanted)
     if corpus.train[0].label is not None:
         return _cut_labelled(corpus, windows.one_each(tokens, wanted.context, made.padding), wanted)
-    if wanted.group is not None:
+    if corpus.train[0].owner is not None:
         return _cut_by_owner(corpus, tokens, made, wanted)
     return _cut_stream(corpus, tokens, made, wanted)
 
@@ -225,9 +225,9 @@ def _check_length(corpus: Corpus, tokens: int, wanted: Wanted) -> None:
 
 
 def _cut_labelled(corpus: Corpus, cut: Windows, wanted: Wanted) -> _Cut:
-    if wanted.group is not None:
+    if corpus.train[0].owner is not None:
         owners, rows = by_group(np.array([document.owner for document in corpus.train]))
-        return _Cut(windows=cut, rows=rows, owners=owners, how=f"by {wanted.group}: {len(owners)} owners")
+        return _Cut(windows=cut, rows=rows, owners=owners, how=f"one device per owner, {len(owners)} owners")
     _check_enough(corpus.where, len(cut), wanted)
     rows = tuple(np.array_split(np.arange(len(cut)), wanted.devices))
     return _Cut(windows=cut, rows=rows, how="runs of documents in the order of the file, equal in number")
@@ -237,7 +237,7 @@ def _cut_by_owner(corpus: Corpus, tokens: Sequence[np.ndarray], made: Tokenizer,
     owners, documents = by_group(np.array([document.owner for document in corpus.train]))
     runs = [[tokens[row] for row in own] for own in documents]
     parts = [windows.packed(run, wanted.context, made.padding) for run in runs]
-    return _join(parts, f"by {wanted.group}: {len(owners)} owners", owners)
+    return _join(parts, f"one device per owner, {len(owners)} owners", owners)
 
 
 def _cut_stream(corpus: Corpus, tokens: Sequence[np.ndarray], made: Tokenizer, wanted: Wanted) -> _Cut:
