@@ -1,5 +1,8 @@
 """Smashed data on the wire: bounded errors, exact bytes, no silent loss, and nothing accepted that does not fit."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -227,3 +230,13 @@ def test_tensors_of_a_message_are_kept_apart():
     assert sorted(codec.part(message, "teacher")) == ["exponent", "halves"]
     assert np.array_equal(codec.decode(codec.part(message, "student")), codec.decode(sent(8)))
     assert codec.part(message, "stud") == {}
+
+
+def test_a_device_that_smashes_needs_numpy_alone():
+    script = """
+import sys
+import distilfleet.methods.splitkd.codec, distilfleet.data.text, distilfleet.trust.noise, distilfleet.trust.audit
+print(*({"torch", "transformers", "tokenizers", "datasets"} & set(sys.modules)))
+"""
+    loaded = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
+    assert loaded.stdout.split() == []

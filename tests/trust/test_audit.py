@@ -1,8 +1,11 @@
 """Attacks on smashed data find what is there to be found, and no more."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from distilfleet.data import tokenizer
 from distilfleet.methods.splitkd import codec
 from distilfleet.trust import audit
 
@@ -79,6 +82,22 @@ def test_recoveries_of_one_attack_add_up():
     assert str(one + one) == "a curious server recovers 40.0 % of 20 tokens (nearest row)"
     with pytest.raises(ValueError, match="two attacks"):
         one + audit.Recovery(attack="left to right", tokens=1, recovered=1)
+
+
+SHARED = Path(__file__).parents[3] / "shared" / "data"
+
+
+@pytest.mark.parametrize("bits", codec.BITS)
+def test_a_trained_table_gives_a_real_story_away(bits):
+    weights, words = SHARED / "weights" / "stories260K.bin", SHARED / "tokenizers" / "tok512.bin"
+    story = SHARED / "text" / "tinystories_sample_repaired.txt"
+    if not (weights.exists() and words.exists() and story.exists()):
+        pytest.skip(
+            "real data are not here: weights, tokenizers and text would lie in shared/data beside the repository"
+        )
+    rows_VD = np.frombuffer(weights.read_bytes(), "<f4", offset=28, count=512 * 64).reshape(512, 64)
+    (ids_N,) = tokenizer.from_path(words).encode([story.read_text(encoding="utf-8")[:20_000]])
+    assert audit.by_nearest_row(over_the_wire(rows_VD[ids_N], bits), rows_VD, ids_N).share == 1
 
 
 # --- left to right ----------------------------------------------------------------------------------------------
