@@ -1,0 +1,182 @@
+"""Measure this machine and write it down as a row of the catalogue, for fleets of boards like it."""
+
+import os
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..core.chance import stream
+from ..core.errors import ConfigError
+from ..cost import meters
+from ..cost.calibration import Board, Clock, Fit, Trial, copy_trial, fit, gemm_trials, nearest, row, timed_s
+from ..cost.catalogue import Entry, as_csv, entries, entry, read
+
+SYSTEM = Path("/sys")
+WIDTH, HEADS, STEPS, BATCH = 256, 4, 128, 8
+"""Of the layer: a small transformer's, 1,024 tokens."""
+LAYER_CALLS = 41
+"""Kernels of its forward and backward, views left out: counted with torch's dispatch mode, torch 2.13.0."""
+PARTS = 10
+"""Into which the time is divided: three products, the copy, the layer twice, idle and busy watts twice."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibrate:
+    """Measure this machine for half a minute and write its own row of the catalogue."""
+
+    kind: str = "this-board"
+    """Name of the row."""
+    out: Path = Path("own-devices.csv")
+    """File of rows; other rows in it stay."""
+    like: str | None = None
+    """Kind in the catalogue that gives what is not measured, as an estimate. Default: the board nearest in speed."""
+    idle_w: float | None = None
+    """Watts of the idle board, from a plug or data sheet. Default: its own meter, or an estimate."""
+    busy_w: float | None = None
+    """Watts of the board at full load."""
+    up_bps: float | None = None
+    """What an application sees of the uplink. Default: an estimate."""
+    down_bps: float | None = None
+    """And of the downlink."""
+    lasting_s: float = 30.0
+    """Seconds that the measurement takes, about."""
+
+
+def calibrate(asked: Calibrate, clock: Clock, pause: Callable[[float], None], day: str) -> str:
+    """Measure, write the row, and tell what came out. Raises ConfigError."""
+    _check(asked)
+    others = read(asked.out) if asked.out.exists() else {}
+    like = None if asked.like is None else entry(asked.like)
+    part_s = asked.lasting_s / PARTS
+    trials = [
+        *gemm_trials(clock, part_s, stream(0, "calibrate")),
+        copy_trial(clock, part_s),
+        *layer_trials(clock, 2 * part_s),
+    ]
+    fitted = fit(trials)
+    like = like or nearest(fitted, list(entries().values()))
+    made = row(_board(asked, clock, pause, 2 * part_s), fitted, trials, like, day)
+    asked.out.write_text(as_csv({**others, made.kind: made}.values()), encoding="utf-8")
+    return told(made, fitted, trials, like, asked.out)
+
+
+def layer_trials(clock: Clock, lasting_s: float) -> list[Trial]:
+    """A transformer's layer forward and backward; none where torch is not installed."""
+    try:
+        import torch
+    except ModuleNotFoundError:
+        return []
+    layer = torch.nn.TransformerEncoderLayer(WIDTH, HEADS, 4 * WIDTH, dropout=0.0, batch_first=True)
+    inputs = torch.randn(BATCH, STEPS, WIDTH, requires_grad=True)
+
+    def step() -> None:
+        layer(inputs).sum().backward()
+
+    weights, tokens = 12 * WIDTH**2, BATCH * STEPS
+    forward_flops = tokens * (2.0 * weights + 4.0 * STEPS * WIDTH)
+    return [
+        Trial(
+            name="layer forward and backward",
+            flops=3 * forward_flops,
+            moved_bytes=0.0,
+            calls=LAYER_CALLS,
+            took_s=timed_s(step, clock, lasting_s),
+            training=True,
+        )
+    ]
+
+
+def told(made: Entry, fitted: Fit, trials: list[Trial], like: Entry, out: Path) -> str:
+    """For people: trials beside the fit, the row's main numbers, and what to do with it."""
+    lines = [
+        f"  {trial.name:<28} {1e3 * trial.took_s:>9.4f} ms   fitted {1e3 * fitted.predicted_s(trial):>9.4f} ms"
+        for trial in trials
+    ]
+    trained = "measured" if fitted.training_flops_per_s else f"estimate, as {like.kind}"
+    return "\n".join(
+        [
+            *lines,
+            f"{made.kind}: {made.peak_fp32_flops_per_s / 1e9:.3g} GFLOP/s in products; {made.train_efficiency:.0%} of "
+            f"that in training ({trained}); {made.memory_bytes_per_s / 1e9:.3g} GB/s; a call takes "
+            f"{1e6 * fitted.call_s:.3g} microseconds; the fit errs by {fitted.error_share:.0%}.",
+            f"Watts: {made.idle_w:.3g} idle, {made.busy_w:.3g} busy ({made.source_power}).",
+            f"Nearest kind: {like.kind}, {like.peak_fp32_flops_per_s / 1e9:.3g} GFLOP/s at its peak.",
+            f"Row written to {out}.",
+        ]
+    )
+
+
+def _check(asked: Calibrate) -> None:
+    for name in ("idle_w", "busy_w", "up_bps", "down_bps", "lasting_s"):
+        given = getattr(asked, name)
+        if given is not None and not 0 < given < float("inf"):
+            raise ConfigError(f"--{name.replace('_', '-')} is {given}; it must be above 0 and finite")
+    if asked.idle_w is not None and asked.busy_w is not None and asked.busy_w < asked.idle_w:
+        raise ConfigError(f"--busy-w is {asked.busy_w}; it must be at least --idle-w, {asked.idle_w}")
+    if not asked.kind.strip():
+        raise ConfigError("--kind is empty; give the row a name")
+    if asked.out.is_dir() or not asked.out.absolute().parent.is_dir():
+        raise ConfigError(f"--out {asked.out}: name a file in a directory that exists")
+
+
+def _board(asked: Calibrate, clock: Clock, pause: Callable[[float], None], lasting_s: float) -> Board:
+    idle_w, busy_w, source = asked.idle_w, asked.busy_w, "as asked for"
+    meter = meters.find(SYSTEM) if idle_w is None and busy_w is None else None
+    if meter is not None:
+        idle_w = meters.mean_w(meter, lambda: pause(0.1), clock, lasting_s)
+        busy_w = max(idle_w, meters.mean_w(meter, _load(), clock, lasting_s))
+        source = f"measured by calibrate: {meter.what}"
+    memory_bytes, usable_memory_bytes = _memory_bytes()
+    return Board(
+        kind=asked.kind,
+        processor=_processor(),
+        cores=os.cpu_count() or 1,
+        clock_hz=_clock_hz(),
+        memory_bytes=memory_bytes,
+        usable_memory_bytes=usable_memory_bytes,
+        idle_w=idle_w,
+        busy_w=busy_w,
+        power_source=source,
+        up_bps=asked.up_bps,
+        down_bps=asked.down_bps,
+    )
+
+
+def _load() -> Callable[[], object]:
+    """Work that keeps all cores busy."""
+    left = np.ones((1024, 1024), np.float32)
+    return lambda: left @ left
+
+
+def _clock_hz() -> float | None:
+    """The highest, from the system's files; None where it does not say."""
+    try:
+        return 1e3 * float((SYSTEM / "devices/system/cpu/cpu0/cpufreq/cpuinfo_max_freq").read_text())
+    except (OSError, ValueError):
+        return 1e6 * max(map(float, _told_by_system("cpu MHz")), default=0.0) or None
+
+
+def _processor() -> str:
+    """By the name that the system knows, else its family alone."""
+    return next(iter(_told_by_system("model name")), "") or platform.machine() or "unknown"
+
+
+def _told_by_system(name: str) -> list[str]:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return []
+    return [line.partition(":")[2].strip() for line in lines if line.partition(":")[0].strip() == name]
+
+
+def _memory_bytes() -> tuple[int | None, int | None]:
+    """All of it, and what is free for a job now; None where the system does not say."""
+    try:
+        lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines() if ":" in line)
+        total, usable = (1024 * int(lines[name].split()[0]) for name in ("MemTotal", "MemAvailable"))
+    except (OSError, ValueError, KeyError, IndexError):
+        return None, None
+    return total, usable
