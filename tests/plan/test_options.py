@@ -5,7 +5,7 @@ import plan_parts as parts
 import pytest
 
 from distilfleet.core.errors import ConfigError
-from distilfleet.plan.options import Workload, decoder_options, wire_bits
+from distilfleet.plan.options import FRAME_BYTES, Workload, decoder_options, wire_bits
 
 TOKENS = 4 * 512
 GB = 1e9
@@ -34,17 +34,17 @@ def test_memory_of_a_front_is_as_published(layers, expected_bytes):
 def test_a_step_sends_what_is_published():
     options = parts.llama(teacher_cuts=(0,))
     up = options.up_bytes[options.find(0, 0, 16)]
-    assert up == 2 * TOKENS * (4096 + 2048) + 4 * TOKENS
+    assert up == 2 * TOKENS * (4096 + 2048) + 4 * TOKENS + FRAME_BYTES
     cached = parts.llama(teacher_cached=True, bits=(8,))
-    assert cached.up_bytes[0] == pytest.approx(TOKENS * 2048 + 2 * TOKENS + 4 * TOKENS)
+    assert cached.up_bytes[0] == pytest.approx(TOKENS * 2048 + 2 * TOKENS + 4 * TOKENS + FRAME_BYTES)
 
 
 def test_every_cut_of_a_decoder_sends_the_same_bytes():
     options = parts.llama()
     assert len(set(options.up_bytes.round())) == 1
-    assert set(options.down_bytes.round()) == {0.0, 2.0 * TOKENS * 2048}
-    assert (options.down_bytes < 1).sum() == 5  # a frozen embedding wants no gradient
-    assert set(parts.llama(rank=None, steps=10**12).down_bytes.round()) == {2.0 * TOKENS * 2048}
+    assert set(options.down_bytes.round()) == {FRAME_BYTES, FRAME_BYTES + 2.0 * TOKENS * 2048}
+    assert (options.down_bytes < FRAME_BYTES + 1).sum() == 5  # a frozen embedding wants no gradient
+    assert set(parts.llama(rank=None, steps=10**12).down_bytes.round()) == {FRAME_BYTES + 2.0 * TOKENS * 2048}
 
 
 def test_a_net_sends_less_the_deeper_it_is_cut():
@@ -52,7 +52,7 @@ def test_a_net_sends_less_the_deeper_it_is_cut():
     assert not options.same_bytes
     assert (np.diff(options.up_bytes) <= 0).all()
     assert options.cut.tolist() == list(range(1, 10))
-    assert options.up_bytes[0] == 32 * 64 * 56**2 * 2 + 4 * 32
+    assert options.up_bytes[0] == 32 * 64 * 56**2 * 2 + 4 * 32 + FRAME_BYTES
 
 
 def test_work_is_neither_lost_nor_made():

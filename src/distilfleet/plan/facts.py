@@ -108,12 +108,44 @@ class Facts:
         return replace(self, allowed_GK=allowed_GK)
 
 
+_PER_DEVICE = ("slowdown", "base_s", "up_s_per_byte", "down_s_per_byte")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Roster:
     """Who the devices of `Facts` are, in its order."""
 
     ids: Sequence[DeviceId]
     facts: Facts
+
+
+def part(roster: Roster, rows: np.ndarray) -> Roster:
+    """Some of the devices, in ascending order; cells are numbered anew."""
+    facts = roster.facts
+    kinds = np.arange(len(facts.starts))
+    taken = {name: getattr(facts, name)[rows] for name in _PER_DEVICE}
+    cells, cell = np.unique(facts.cell[rows], return_inverse=True)
+    starts = np.searchsorted(facts.kind[rows], kinds)
+    kept = replace(facts, **taken, starts=starts, cell=cell, cells=len(cells))
+    return Roster(ids=[roster.ids[row] for row in rows], facts=kept)
+
+
+def sorted_by(roster: Roster, allowed_NK: np.ndarray) -> Roster:
+    """Devices of one hardware with other options allowed become another hardware."""
+    facts = roster.facts
+    keys = np.column_stack([facts.kind, np.packbits(allowed_NK, axis=1)])
+    _, first, kind = np.unique(keys, axis=0, return_index=True, return_inverse=True)
+    order, old = np.argsort(kind.ravel(), kind="stable"), facts.kind[first]
+    names = Hardware.__slots__
+    moved = replace(
+        facts,
+        **{name: getattr(facts, name)[order] for name in (*_PER_DEVICE, "cell")},
+        hardware=Hardware(**{name: getattr(facts.hardware, name)[old] for name in names}),
+        starts=np.searchsorted(kind.ravel()[order], np.arange(len(first) + 1)),
+        seconds_GK=facts.seconds_GK[old],
+        allowed_GK=allowed_NK[first],
+    )
+    return Roster(ids=[roster.ids[row] for row in order], facts=moved)
 
 
 def facts_of(hardware: Hardware, kind_N: np.ndarray, radio: "Radio", options: Options) -> Facts:

@@ -70,7 +70,7 @@ class Search:
     def good(self, gap: float) -> bool:
         return self.bound_s >= (1 - gap) * self.delay_s
 
-    def advance(self, power: float) -> None:
+    def advance(self, exponent: float) -> None:
         """Look at a deadline, learn from it, and move prices and deadline."""
         now = slices(self.roots, self.shortlist, self.deadline_s, self.prices)
         if not now.possible:
@@ -78,14 +78,13 @@ class Search:
             self.deadline_s *= 1.05
             return
         usage = self._learn(now)
-        excess = now.excess
-        if excess > 0:
+        if now.excess > 0:
             self.bound_s = max(self.bound_s, self.deadline_s)
-        self.prices = moved(self.prices, usage, power)
-        self.deadline_s = self._next(now, excess)
+        self.prices = moved(self.prices, usage, exponent)
+        self.deadline_s = self._next(now)
 
-    def _next(self, now: Slices, excess: float) -> float:
-        step_s = float(np.clip(excess / now.slope, -0.2 * self.deadline_s, 0.5 * self.deadline_s))
+    def _next(self, now: Slices) -> float:
+        step_s = float(np.clip(now.excess / now.slope, -0.2 * self.deadline_s, 0.5 * self.deadline_s))
         return max(min(self.deadline_s + step_s, self.delay_s), self.bound_s, 1.0001 * self.alone_s)
 
     def _learn(self, now: Slices, prices: Triple | None = None) -> Triple:
@@ -121,7 +120,7 @@ class Search:
             if not now.possible:
                 return
             usage = self._learn(now)
-            self.deadline_s = max(self._next(now, now.excess), self.bound_s)
+            self.deadline_s = max(self._next(now), self.bound_s)
             self.prices = moved(self.prices, usage, 1.2 / (1 + step / 25))
 
     def result(self) -> Makespan:
@@ -130,15 +129,15 @@ class Search:
         return Makespan(chosen=self.best, slices_s=slices_s, delay_s=self.delay_s, lower_bound_s=bound_s)
 
 
-def moved(prices: Triple, usage: Triple, power: float) -> Triple:
+def moved(prices: Triple, usage: Triple, exponent: float) -> Triple:
     """What is used too much gets dearer; the sum of all prices stays one."""
-    return _normalised(moved_freely(prices, usage, power))
+    return _normalised(moved_freely(prices, usage, exponent))
 
 
-def moved_freely(prices: Triple, usage: Triple, power: float) -> Triple:
+def moved_freely(prices: Triple, usage: Triple, exponent: float) -> Triple:
     """What is used too much gets dearer, what is used too little cheaper."""
     up, down, server = (
-        np.maximum(p * np.clip(u, 0.1, 10) ** power, LEAST_PRICE) for p, u in zip(prices, usage, strict=True)
+        np.maximum(p * np.clip(u, 0.1, 10) ** exponent, LEAST_PRICE) for p, u in zip(prices, usage, strict=True)
     )
     return up, down, server
 

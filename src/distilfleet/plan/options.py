@@ -27,6 +27,8 @@ STATE_BYTES = 16
 ADAPTED_WIDTHS = 8
 """A rank-one adapter of a layer's four attention matrices has about this many numbers per number of width."""
 LABEL_BYTES = 4
+FRAME_BYTES = 256
+"""About what a message takes beside its arrays; so no message is empty and every device has a share each way."""
 GROUP = 32
 """Numbers that share a 16-bit scale at 4 bits; at 8 bits a token's whole row does."""
 
@@ -163,8 +165,8 @@ def layer_options(name: str, layers: Sequence[LayerProfile], samples: int, bits:
         device_memory_bytes=3 * weights[cut_K] + outputs[cut_K],
         server_flops=flops[-1] - flops[cut_K],
         server_memory_bytes=outputs[-1] - outputs[cut_K],
-        up_bytes=up_K + LABEL_BYTES * samples,
-        down_bytes=down_K,
+        up_bytes=FRAME_BYTES + up_K + LABEL_BYTES * samples,
+        down_bytes=FRAME_BYTES + down_K,
         server_held_bytes=float(3 * weights[-1]),
     )
 
@@ -279,8 +281,11 @@ def _wire(
     loop = int(work.labels_kept)  # hidden state down, its gradient up
     labels_bytes = 0 if work.labels_kept else LABEL_BYTES * work.batch_tokens
     return {
-        "up_bytes": up_K + per_round_K + labels_bytes + loop * gradient_K,
-        "down_bytes": np.where(learns_K, gradient_K, 0.0) + per_round_K + loop * _packed(bits_K, student.width, work),
+        "up_bytes": FRAME_BYTES + up_K + per_round_K + labels_bytes + loop * gradient_K,
+        "down_bytes": FRAME_BYTES
+        + np.where(learns_K, gradient_K, 0.0)
+        + per_round_K
+        + loop * _packed(bits_K, student.width, work),
     }
 
 

@@ -1,0 +1,56 @@
+"""CARD, as published: one device after the other, with the whole band and server, its own cut and server clock.
+
+CARD (arXiv 2412.00090) minimises a weighted sum of delay and server energy, each between its extremes over all cuts and
+clocks. For a given cut, the best clock has a closed form that does not contain the cut, so cuts are tried
+one by one. Its server energy goes with the square of the clock and has no static part. A reference: it knows neither
+queues at the server nor a shared cell, so no bound comes with it.
+
+Axes: N devices, K options.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..core.types import Device
+from .facts import Facts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Card:
+    """Options and clocks, [N] each, and what each device's turn takes."""
+
+    chosen: np.ndarray
+    clock: np.ndarray
+    """Share of the server's highest."""
+    delay_s: np.ndarray
+    server_j: np.ndarray
+    """As the paper counts it: without static power."""
+
+
+def card(facts: Facts, server: Device, *, weight: float = 0.5, lowest_share: float = 0.3) -> Card:
+    """`weight` is that of delay against energy, strictly between 0 and 1; clocks go down to `lowest_share`."""
+    options, kind = facts.options, facts.kind
+    allowed_NK = facts.allowed_GK[kind]
+    own_NK = facts.seconds_GK[kind] * facts.slowdown[:, None] + facts.base_s[:, None]
+    own_NK = (
+        own_NK + facts.up_s_per_byte[:, None] * options.up_bytes + facts.down_s_per_byte[:, None] * options.down_bytes
+    )
+    server_s_K = options.server_flops / server.speed_flops_per_s
+    above_w = server.busy_w - server.idle_w
+
+    def extremes(values_NK: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        least = np.where(allowed_NK, values_NK, np.inf).min(axis=1)
+        return least, np.where(allowed_NK, values_NK, -np.inf).max(axis=1)
+
+    fastest_s, slowest_s = extremes(own_NK + server_s_K)[0], extremes(own_NK + server_s_K / lowest_share)[1]
+    least_j = extremes(above_w * lowest_share**2 * server_s_K + 0 * own_NK)[0]
+    most_j = extremes(above_w * server_s_K + 0 * own_NK)[1]
+    range_s, range_j = np.maximum(slowest_s - fastest_s, 1e-12), np.maximum(most_j - least_j, 1e-12)
+    clock = np.clip(np.cbrt(weight * range_j / (2 * (1 - weight) * above_w * range_s)), lowest_share, 1.0)
+    delay_NK = own_NK + server_s_K / clock[:, None]
+    energy_NK = above_w * clock[:, None] ** 2 * server_s_K
+    value_NK = weight * delay_NK / range_s[:, None] + (1 - weight) * energy_NK / range_j[:, None]
+    chosen = np.where(allowed_NK, value_NK, np.inf).argmin(axis=1)
+    each = np.arange(len(facts))
+    return Card(chosen=chosen, clock=clock, delay_s=delay_NK[each, chosen], server_j=energy_NK[each, chosen])

@@ -1,0 +1,208 @@
+"""The planner of split models: who cuts where, with which share of cell and server, at which clock, beside whom.
+
+It remembers nothing: a round's plan follows from the round's conditions, and debts, if any, are among them.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+
+import numpy as np
+
+from ..core.errors import ConfigError, InfeasibleError
+from ..core.types import Assignment, Budget, Conditions, Device, DeviceId, Forecast, Plan
+from .card import card
+from .clusters import capacity, runs
+from .decide import Aim, Decision, Objective, decide, equal
+from .facts import Roster, Server, part, roster_of
+from .limits import Limits, check_channels, within
+from .makespan import least_makespan
+from .options import Options
+from .sample import Sample
+from .stages import Stages, joined, stages
+
+CLOCKS = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3)
+"""Steps of the server's clock, as shares of its highest."""
+NO_DEBTS: Mapping[DeviceId, float] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SplitPlanner:
+    """Plans a round of a split model, for whoever is in its conditions.
+
+    Objectives: `sum`, the mean of delay and priced energy; `makespan`, the earliest end of a step; `deadline`, least
+    energy within `budget.delay_s`; `open`, least delay while each device spends `budget.energy_j` per step in the long
+    run; `card`, the published reference. In the first three, `budget.energy_j` is what a device spends in a step at
+    most, above idling.
+    """
+
+    options: Options
+    server: Device
+    objective: Objective = "sum"
+    budget: Budget = field(default_factory=Budget)
+    privacy_floor: int = 0
+    """Least cut of the student."""
+    price_s_per_j: float = 0.02
+    """Seconds that a joule is worth, of devices and server alike."""
+    delay_weight: float = 100.0
+    """V of `open`, in joules squared per second: higher waits less and owes more."""
+    clocks: Sequence[float] = CLOCKS
+    cluster: int | None = None
+    """Devices side by side at most; None: as many as the server's memory holds."""
+    sample: Sample | None = None
+    """Who takes part; None: everybody."""
+
+    def plan(self, conditions: Conditions, debts_j: Mapping[DeviceId, float] = NO_DEBTS) -> Plan:
+        """Raises InfeasibleError, which says which device, which limit, by how much, and what to do."""
+        if self.sample is None:
+            return self._plan(conditions, debts_j)
+        drawn = self.sample.plan(conditions)
+        plan = self._plan(replace(conditions, ids=drawn.devices), debts_j)
+        return replace(plan, goal=drawn.goal, minimum=drawn.minimum, deadline_s=drawn.deadline_s)
+
+    def _plan(self, conditions: Conditions, debts_j: Mapping[DeviceId, float]) -> Plan:
+        roster = self.roster(conditions)
+        if self.objective == "card":
+            return self._card(roster)
+        rosters = self._clusters(roster)
+        best: tuple[Server, list[Decision]] | None = None
+        cost, bound, refused = np.inf, np.inf, None
+        for server in self._servers():
+            try:
+                decisions = self._decide(rosters, server, debts_j, cost)
+            except InfeasibleError as error:
+                refused = refused or error
+                continue
+            bound = min(bound, sum(one.lower_bound for one in decisions))
+            if (total := sum(one.cost for one in decisions)) < cost:
+                best, cost = (server, decisions), total
+        if best is None:
+            raise refused or InfeasibleError("the server has no clock to run at: name at least one")
+        scale = len(roster.ids) if self.objective in ("sum", "open") else 1
+        return _plan(rosters, *best, (self.objective, cost / scale, bound / scale))
+
+    def roster(self, conditions: Conditions) -> Roster:
+        """The round's devices in columns, with the options that memory, privacy and budget leave them."""
+        devices = [conditions.devices[one] for one in conditions.ids]
+        if not devices:
+            raise InfeasibleError(f"round {conditions.round} has no device to plan for")
+        check_channels(devices, conditions.channels, conditions.round)
+        roster = roster_of(devices, conditions.channels, self.options)
+        hard_j = None if self.objective in ("open", "card") else self.budget.energy_j
+        return within(roster, Limits(privacy_floor=self.privacy_floor, energy_j=hard_j))
+
+    def stages(self, conditions: Conditions, plan: Plan) -> tuple[list[DeviceId], Stages]:
+        """Seconds and joules by stage that a plan means for these conditions, in the order of the devices named."""
+        roster = self.roster(replace(conditions, ids=plan.devices))
+        row = {device: n for n, device in enumerate(roster.ids)}
+        server = Server.of(self.server, plan.server_clock_share)
+        ids: list[DeviceId] = []
+        seen = []
+        for cluster in plan.clusters:
+            some = part(roster, np.sort([row[device] for device in cluster]))
+            ids += some.ids
+            seen.append(stages(some.facts, server, self._recall(some, plan.assignments)))
+        return ids, joined(seen)
+
+    def _recall(self, roster: Roster, assignments: Mapping[DeviceId, Assignment]) -> Decision:
+        given = [assignments[device] for device in roster.ids]
+        return Decision(
+            chosen=np.array([self.options.find(one.teacher_cut, one.cut, one.bits) for one in given]),
+            uplink_share=np.array([one.uplink_share for one in given]),
+            downlink_share=np.array([one.downlink_share for one in given]),
+            server_share=np.array([one.server_share for one in given]),
+            cost=0.0,
+            lower_bound=0.0,
+        )
+
+    def _servers(self) -> list[Server]:
+        """Nothing but the highest clock is quickest."""
+        clocks = (max(self.clocks, default=1.0),) if self.objective == "makespan" else self.clocks
+        return [Server.of(self.server, clock) for clock in sorted(clocks, reverse=True)]
+
+    def _clusters(self, roster: Roster) -> list[Roster]:
+        most = capacity(roster.facts, Server.of(self.server))
+        most = min(most, self.cluster) if self.cluster else most
+        if len(roster.ids) <= most:
+            return [roster]
+        facts = roster.facts
+        first = np.argmax(facts.allowed_GK, axis=1)[facts.kind]
+        sending_s = facts.up_s_per_byte * facts.options.up_bytes[first]
+        return [part(roster, rows) for rows in runs(facts.computing_s(first) + sending_s, most)]
+
+    def _decide(
+        self, rosters: Sequence[Roster], server: Server, debts_j: Mapping[DeviceId, float], beat_cost: float
+    ) -> list[Decision]:
+        deadlines_s = self._deadlines_s(rosters, server)
+        beat_cost = beat_cost if len(rosters) == 1 else float("inf")
+        aims = [self._aim(one, debts_j, until_s) for one, until_s in zip(rosters, deadlines_s, strict=True)]
+        return [decide(one.facts, server, aim, beat_cost) for one, aim in zip(rosters, aims, strict=True)]
+
+    def _aim(self, roster: Roster, debts_j: Mapping[DeviceId, float], deadline_s: float | None) -> Aim:
+        price, server_price = np.full(len(roster.ids), self.price_s_per_j), self.price_s_per_j
+        if self.objective == "open":
+            price = np.array([debts_j.get(device, 0.0) for device in roster.ids]) / self.delay_weight
+            server_price = 0.0
+        return Aim(objective=self.objective, price=price, server_price_s_per_j=server_price, deadline_s=deadline_s)
+
+    def _deadlines_s(self, rosters: Sequence[Roster], server: Server) -> list[float | None]:
+        """Of clusters one after the other, in proportion to what each needs."""
+        if self.objective != "deadline":
+            return [None] * len(rosters)
+        if self.budget.delay_s is None:
+            raise ConfigError("the objective deadline needs a delay to keep: set one in the budget")
+        if len(rosters) == 1:
+            return [self.budget.delay_s]
+        needed = [least_makespan(one.facts, server).delay_s for one in rosters]
+        return [self.budget.delay_s * one / sum(needed) for one in needed]
+
+    def _card(self, roster: Roster) -> Plan:
+        """Turns of one device each. A plan has one clock: the mean of the published ones, weighted by work."""
+        found = card(roster.facts, self.server, lowest_share=min(self.clocks))
+        work = roster.facts.options.server_flops[found.chosen]
+        clock = float((found.clock * work).sum() / max(work.sum(), 1e-300)) if work.any() else 1.0
+        turns = [part(roster, np.array([n])) for n in range(len(roster.ids))]
+        decisions = [equal(one.facts, found.chosen[[n]]) for n, one in enumerate(turns)]
+        return _plan(turns, Server.of(self.server, clock), decisions, ("card", float(found.delay_s.mean()), 0.0))
+
+
+def _plan(
+    rosters: Sequence[Roster], server: Server, decisions: Sequence[Decision], value: tuple[str, float, float]
+) -> Plan:
+    seen = [stages(one.facts, server, decision) for one, decision in zip(rosters, decisions, strict=True)]
+    assignments: dict[DeviceId, Assignment] = {}
+    for one, decision, stage in zip(rosters, decisions, seen, strict=True):
+        assignments |= _assignments(one, decision, stage)
+    every, (objective, cost, bound) = joined(seen), value
+    return Plan(
+        clusters=[tuple(one.ids) for one in rosters],
+        assignments=assignments,
+        server_clock_share=server.clock_share,
+        forecast=Forecast(
+            objective=objective,
+            cost=float(cost),
+            lower_bound=float(min(bound, cost)),
+            delay_s=sum(float(stage.delay_s.max()) for stage in seen),
+            device_energy_j=float(every.device_j.sum()),
+            server_energy_j=float(every.server_j.sum()),
+            binds=every.binds,
+        ),
+    )
+
+
+def _assignments(roster: Roster, decision: Decision, seen: Stages) -> dict[DeviceId, Assignment]:
+    options, chosen = roster.facts.options, decision.chosen
+    columns = zip(
+        options.cut[chosen].tolist(),
+        options.bits[chosen].tolist(),
+        options.teacher_cut[chosen].tolist(),
+        np.minimum(decision.uplink_share, 1.0).tolist(),
+        np.minimum(decision.downlink_share, 1.0).tolist(),
+        np.minimum(decision.server_share, 1.0).tolist(),
+        seen.delay_s.tolist(),
+        seen.device_j.tolist(),
+        strict=True,
+    )
+    names = ("cut", "bits", "teacher_cut", "uplink_share", "downlink_share", "server_share", "delay_s", "energy_j")
+    rows = (Assignment(**dict(zip(names, row, strict=True))) for row in columns)
+    return dict(zip(roster.ids, rows, strict=True))

@@ -1,0 +1,100 @@
+"""Where a step's seconds and joules go: computing, uplink, server, downlink, device by device.
+
+The radio sends at full power in its share of the cell's time and idles otherwise; a device idles while it receives and
+waits for its turn on the air, and has no job while the server works: the accounting of docs/design/0003.
+
+Axes: N devices.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from .decide import Decision
+from .facts import Facts, Server
+from .options import Options
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stages:
+    """Seconds and joules of each device's step, [N] each. A message's latency counts as time on the air."""
+
+    compute_s: np.ndarray
+    uplink_s: np.ndarray
+    server_s: np.ndarray
+    downlink_s: np.ndarray
+    compute_j: np.ndarray
+    uplink_j: np.ndarray
+    downlink_j: np.ndarray
+    server_j: np.ndarray
+
+    @property
+    def delay_s(self) -> np.ndarray:
+        return np.asarray(self.compute_s + self.uplink_s + self.server_s + self.downlink_s)
+
+    @property
+    def device_j(self) -> np.ndarray:
+        return np.asarray(self.compute_j + self.uplink_j + self.downlink_j)
+
+    @property
+    def binds(self) -> str:
+        """radio, device or server: where most of all devices' delay is."""
+        radio_s = float(self.uplink_s.sum() + self.downlink_s.sum())
+        seconds = {"radio": radio_s, "device": float(self.compute_s.sum()), "server": float(self.server_s.sum())}
+        return max(seconds, key=lambda name: seconds[name])
+
+
+def stages(facts: Facts, server: Server, decision: Decision) -> Stages:
+    options, hardware, kind, chosen = facts.options, facts.hardware, facts.kind, decision.chosen
+    compute_s = facts.seconds_GK[kind, chosen] * facts.slowdown
+    sending_s = facts.up_s_per_byte * options.up_bytes[chosen]
+    uplink_s = sending_s / decision.uplink_share + facts.base_s / 2
+    downlink_s = facts.down_s_per_byte * options.down_bytes[chosen] / decision.downlink_share + facts.base_s / 2
+    idle_w = hardware.idle_w[kind]
+    return Stages(
+        compute_s=compute_s,
+        uplink_s=uplink_s,
+        server_s=options.server_flops[chosen] / server.speed_flops_per_s / decision.server_share,
+        downlink_s=downlink_s,
+        compute_j=hardware.busy_w[kind] * compute_s,
+        uplink_j=hardware.transmit_w[kind] * sending_s + idle_w * uplink_s,
+        downlink_j=idle_w * downlink_s,
+        server_j=server.energy_per_flop_j * options.server_flops[chosen],
+    )
+
+
+def joined(parts: Sequence[Stages]) -> Stages:
+    """Of several clusters, one after the other."""
+    return Stages(**{name: np.concatenate([getattr(p, name) for p in parts]) for name in Stages.__slots__})
+
+
+def remarks(options: Options, seen: Stages, privacy_floor: int = 0) -> list[str]:
+    """What binds, and what is true of every plan for this model: lines for people."""
+    total_s = max(float(seen.delay_s.sum()), 1e-300)
+    radio_s = seen.uplink_s + seen.downlink_s
+    shares = [f"{name} {s.sum() / total_s:.0%}" for name, s in _parts(seen, radio_s)]
+    lines = [f"binds      {seen.binds}: of all devices' delay, {', '.join(shares)}"]
+    if options.same_bytes:
+        lines.append(
+            f"cuts       every cut of {options.model} sends the same bytes, and every layer between two cuts takes the"
+            " same work, so the best cut is an end point: the first or the last that memory, privacy floor and budget"
+            " allow"
+        )
+    else:
+        lines.append(
+            f"cuts       {options.model} sends fewer bytes the deeper it is cut, so a cut in between may be best"
+        )
+    if len(set(options.bits.tolist())) > 1:
+        lines.append(
+            "bits       fewer are always faster and cheaper: allow what the model's quality tolerates, no less"
+        )
+    if privacy_floor and options.same_bytes and not options.teacher_cut.any():
+        lines.append(
+            "privacy    the floor holds for the student; a teacher's embeddings tell their tokens at any floor"
+        )
+    return lines
+
+
+def _parts(seen: Stages, radio_s: np.ndarray) -> list[tuple[str, np.ndarray]]:
+    return [("radio", radio_s), ("device", seen.compute_s), ("server", seen.server_s)]
