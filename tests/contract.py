@@ -54,11 +54,29 @@ class Case:
     make: Callable[[], Any]
     shape: tuple[int, ...] = (8,)
     fleet: Callable[..., Any] = SimFleet
+    draw: Callable[[int, tuple[int, ...], str], Dataset] | None = None
+    """(count, shape, owner) -> data of this method's kind; None: classes that differ in their mean."""
+
+    def samples(self, count: int, owner: str) -> Dataset:
+        return (self.draw or samples)(count, self.shape, owner)
+
+    def data(self, device: DeviceId) -> Dataset:
+        """Nine samples for the first device, five more for each next one."""
+        return self.samples(9 + 5 * list(DEVICES).index(device), device)
 
 
-def data_of(shape: tuple[int, ...]) -> Callable[[DeviceId], Dataset]:
-    """Nine samples for the first device, five more for each next one; classes differ in their mean."""
-    return lambda device: samples(9 + 5 * list(DEVICES).index(device), shape, device)
+def windows(count: int, shape: tuple[int, ...], owner: str) -> Dataset:
+    """Token ids that count up, modulo forty, from anywhere; every third window ends early."""
+    rng = stream(7, owner)
+    (context,) = shape
+    inputs = (rng.integers(0, 40, (count, 1)) + np.arange(context)) % 40
+    inputs[::3, context // 2 :] = -1
+    return Dataset(inputs.astype(np.int32))
+
+
+def sentences(count: int, shape: tuple[int, ...], owner: str) -> Dataset:
+    """Windows with a class each."""
+    return Dataset(windows(count, shape, owner).inputs, stream(7, owner, "classes").integers(0, CLASSES, count))
 
 
 def samples(count: int, shape: tuple[int, ...], owner: str) -> Dataset:
@@ -123,7 +141,7 @@ class Outcome:
 
 def fleet_of(case: Case, method: Any, seed: int = 0, **world: Any) -> Any:
     surroundings = World(server=SERVER, **{"seed": seed, "cohorts": False, **world})
-    return case.fleet(DEVICES, data_of(case.shape), method, surroundings)
+    return case.fleet(DEVICES, case.data, method, surroundings)
 
 
 def run(case: Case, count: int, *, seed: int = 0, lost: Lost = nobody, method: Any = None) -> list[Outcome]:
@@ -143,7 +161,7 @@ def run(case: Case, count: int, *, seed: int = 0, lost: Lost = nobody, method: A
 
 def observe(case: Case, method: Any, fleet: Any, state: Any) -> Outcome:
     kept = {device: {n: a.copy() for n, a in arrays.items()} for device, arrays in fleet.kept().items()}
-    metrics = method.evaluate(state, kept, samples(12, case.shape, "test"))
+    metrics = method.evaluate(state, kept, case.samples(12, "test"))
     return Outcome(state=state, kept=kept, metrics=metrics, tally=fleet.tally(), models=method.models(state))
 
 
@@ -251,7 +269,7 @@ def recorded(case: Case) -> Run:
         method=method,
         fleet=fleet_of(case, method, offline_share=0.25),
         planner=Sample(per_round=3, seed=0),
-        test=samples(12, case.shape, "test"),
+        test=case.samples(12, "test"),
         rounds=9,
         seed=0,
         checkpoint_every_s=1e9,
@@ -325,7 +343,7 @@ def check_cohort(case: Case) -> None:
 def check_metrics(case: Case) -> None:
     """Quality is finite and in range from the first moment on; models can be exported."""
     method = case.make()
-    method.evaluate(method.init(0), {}, samples(12, case.shape, "test"))
+    method.evaluate(method.init(0), {}, case.samples(12, "test"))
     for outcome in run(case, 2):
         valid(outcome)
         assert outcome.metrics
@@ -417,7 +435,7 @@ def wave_after(case: Case, method: Method[Any], count: int) -> tuple[Sequence[Jo
 def workers(case: Case, method: Any, jobs: Sequence[Job], kept: Mapping[DeviceId, Arrays]) -> list[Worker]:
     made = []
     for job in jobs:
-        worker = method.worker(DEVICES[job.device], data_of(case.shape)(job.device), 0)
+        worker = method.worker(DEVICES[job.device], case.data(job.device), 0)
         if job.device in kept:
             worker.restore(kept[job.device])
         made.append(worker)

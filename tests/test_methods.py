@@ -10,10 +10,11 @@ import pytest
 import torch
 
 import contract
-from contract import Case
+from contract import Case, sentences, windows
 from distilfleet import methods
 from distilfleet.core.types import Dataset
 from distilfleet.methods import koala
+from distilfleet.methods.splitkd import server
 from distilfleet.nn import zoo
 from distilfleet.nn.distil import Distil
 from distilfleet.nn.refine import CHOICES
@@ -29,7 +30,47 @@ def one_thread():
 
 
 def tiny(name):
-    return Case(make=importlib.import_module(f"distilfleet.methods.{name}").tiny)
+    module = importlib.import_module(f"distilfleet.methods.{name}")
+    if hasattr(module, "tiny"):
+        return Case(make=module.tiny)
+    return Case(make=server.tiny, shape=(8,), draw=windows)
+
+
+def splitkd_of(draw=windows, *, without_teacher=False, **changed):
+    """Split KD with settings changed: those of its loss and of the split, or of the method itself."""
+
+    def make():
+        method = server.tiny()
+        parts = {name: getattr(method, name) for name in ("split", "loss")}
+        for name, part in parts.items():
+            own = {key: value for key, value in changed.items() if key in type(part).__slots__}
+            parts[name] = replace(part, **own)
+        rest = {key: value for key, value in changed.items() if not any(hasattr(p, key) for p in parts.values())}
+        if without_teacher:
+            rest["teacher"] = None
+        if "classes" in changed:
+            rest |= {who: replace(getattr(method, who), classes=changed["classes"]) for who in ("teacher", "student")}
+        return replace(method, **parts, **rest)
+
+    return Case(make=make, shape=(8,), draw=draw)
+
+
+SPLITS = {
+    "a cut": splitkd_of(cut=1),
+    "labels kept": splitkd_of(labels="kept"),
+    "labels kept behind a cut": splitkd_of(labels="kept", cut=1),
+    "adapters": splitkd_of(lora_rank=2, train_rows=False, cut=1),
+    "no teacher": splitkd_of(without_teacher=True),
+    "half floats": splitkd_of(bits=16, gradient_bits=16),
+    "four bits": splitkd_of(bits=4),
+    "largest probabilities": splitkd_of(remember="top", draws=4, temperature=2.0),
+    "hidden states": splitkd_of(remember="hidden"),
+    "nothing remembered": splitkd_of(remember="none"),
+    "one micro-batch": splitkd_of(micro_batches=1),
+    "late gradients": splitkd_of(late=True, cut=1),
+    "classes": splitkd_of(sentences, classes=3),
+    "classes kept behind a cut": splitkd_of(sentences, classes=3, labels="kept", cut=1),
+}
 
 
 def koala_of(mode, wire, refine="mean", names=("mlp-xs", "mlp-s"), shape=(8,), **how):
@@ -70,12 +111,25 @@ KOALAS = {
 }
 
 
+@pytest.mark.parametrize("check", ["check_frames", "check_worker", "check_resume", "check_metrics"])
+@pytest.mark.parametrize("case", SPLITS.values(), ids=SPLITS)
+def test_splitkd_keeps_the_contract_in_every_form(case, check, tmp_path):
+    if check == "check_worker" and case is SPLITS["late gradients"]:
+        pytest.skip("a gradient that is late needs its graph, which no snapshot can hold")
+    held_to(CHECKS[check], case, tmp_path)
+
+
+@pytest.mark.parametrize("check", CHECKS.values(), ids=CHECKS)
+def test_splitkd_keeps_the_whole_contract_behind_a_cut(check, tmp_path):
+    held_to(check, SPLITS["labels kept behind a cut"], tmp_path)
+
+
 def held_to(check, case, folder):
     check(case, folder) if "folder" in inspect.signature(check).parameters else check(case)
 
 
 def test_there_are_methods_and_checks():
-    assert {"koala", "fedavg", "fedmd", "feddf", "local", "central"} <= set(FOUND)
+    assert {"koala", "fedavg", "fedmd", "feddf", "local", "central", "splitkd"} <= set(FOUND)
     assert len(CHECKS) >= 10
 
 

@@ -4,7 +4,7 @@ import platform
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
-from typing import Any
+from typing import Any, get_type_hints
 
 from ..core.engine import rounds
 from ..core.errors import RecordError
@@ -68,13 +68,12 @@ def train(run: Run, record: Record, start: Checkpoint | None, now_s: Callable[[]
         start: None for a new run.
         now_s: a monotonic clock, for `wall_s` and the checkpoint interval.
     """
-    state: Any = run.method.init(run.seed)
-    first = 1
+    state: Any
     if start is None:
+        state, before_s, first = run.method.init(run.seed), 0.0, 1
         record.checkpoint(_checkpoint(run, state, 0, 0.0))
-        before_s = 0.0
     else:
-        state, before_s = _restore(run, start, type(state))
+        state, before_s = _restore(run, start)
         first = start.round + 1
     began_s = kept_s = now_s()
     number = kept = first - 1
@@ -102,7 +101,8 @@ def _checkpoint(run: Run, state: object, number: int, wall_s: float) -> Checkpoi
     return Checkpoint(round=number, arrays={**arrays, **fleet}, plain={"state": plain, "wall_s": wall_s})
 
 
-def _restore(run: Run, start: Checkpoint, kind: type) -> tuple[Any, float]:
+def _restore(run: Run, start: Checkpoint) -> tuple[Any, float]:
+    kind = get_type_hints(run.method.init)["return"]
     fleet = {name.removeprefix("fleet/"): a for name, a in start.arrays.items() if name.startswith("fleet/")}
     try:
         state: Any = unpack(start.plain["state"], start.arrays, kind)

@@ -7,6 +7,7 @@ from typing import Any
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.spinner import Spinner
 from rich.table import Table
 
 from ..core.units import pretty_bytes, pretty_j, pretty_s
@@ -15,7 +16,7 @@ from .table import text_table
 
 LAST = 12
 """Rounds in the live table."""
-COLUMNS = ("round", "large", "small", "up", "down", "energy", "clock", "answered")
+COLUMNS = ("round", "large", "small", "up", "down", "energy", "clock", "answered", "tokens/s")
 
 
 def opening(about: Mapping[str, Any], facts: Mapping[str, Any], path: Path) -> None:
@@ -42,12 +43,22 @@ def show(total: int, first: int, steps: Iterable[Mapping[str, Any]], stop: Calla
     """Take the rounds as they come until they end or `stop` says so."""
     console = Console(highlight=False, soft_wrap=True)
     if console.is_terminal:
-        _live(console, total, first, steps, stop)
+        _live(console, total, first, _paced(steps), stop)
         return
-    for metrics in steps:
+    for metrics in _paced(steps):
         console.print(_line(metrics, total))
         if stop():
             return
+
+
+def _paced(steps: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    """With tokens per second of wall time, from the second round that is seen on."""
+    before_s: float | None = None
+    for metrics in steps:
+        timed = before_s is not None and "tokens" in metrics and metrics["wall_s"] > before_s
+        rate = {"tokens_per_s": metrics["tokens"] / (metrics["wall_s"] - (before_s or 0.0))} if timed else {}
+        before_s = metrics["wall_s"]
+        yield {**metrics, **rate}
 
 
 def closing(history: History, page: Path) -> None:
@@ -86,7 +97,8 @@ def _live(
     bar = Progress(TextColumn("round"), MofNCompleteColumn(), BarColumn(), TimeRemainingColumn(), console=console)
     task = bar.add_task("rounds", total=total, completed=first - 1)
     seen: list[Mapping[str, Any]] = []
-    with Live(Group(_table(seen), bar), console=console, refresh_per_second=8) as live:
+    waiting = Spinner("dots", "preparing the first round")
+    with Live(Group(waiting, bar), console=console, refresh_per_second=8) as live:
         for metrics in steps:
             seen = [*seen[1 - LAST :], metrics]
             bar.update(task, completed=metrics["round"])
@@ -115,6 +127,7 @@ def _cells(metrics: Mapping[str, Any]) -> list[str]:
         pretty_j(energy_j),
         pretty_s(metrics["elapsed_s"]),
         f"{metrics['devices']}/{metrics['devices'] + metrics['missed']}",
+        f"{metrics['tokens_per_s']:,.0f}" if "tokens_per_s" in metrics else "-",
     ]
 
 

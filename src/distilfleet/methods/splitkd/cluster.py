@@ -280,7 +280,7 @@ def _begin(session: Session, plan: Plan, devices: Sequence[DeviceId]) -> Steps:
     """Send rows and fronts; learn which samples will come."""
     method, split = session.method, session.method.split
     known = [device for device in devices if device in session.state.present]
-    hows = {device: plan.assignments.get(device) or Assignment(cut=0, bits=split.bits) for device in known}
+    hows = {device: plan.assignments.get(device) or Assignment(cut=split.cut, bits=split.bits) for device in known}
     samples = split.steps * split.batch
     spec = {"digests": ArraySpec("|u1", (samples, DIGEST_BYTES)), "lengths": ArraySpec("<i4", (samples,))}
     jobs = [session.job(device, "begin", "begin", _sent(session, device, hows[device]), spec) for device in known]

@@ -44,6 +44,8 @@ class Split:
     micro_batches: int = 2
     """In flight at a time; a step's gradient is the sum of theirs."""
     context: int = 64
+    cut: int = 0
+    """Layers of the student on a device, where no plan says otherwise."""
     bits: Literal[4, 8, 16] = 8
     """Of a smashed number on the way up, where no plan says otherwise."""
     gradient_bits: Literal[8, 16] = 8

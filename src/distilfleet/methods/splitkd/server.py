@@ -11,16 +11,18 @@ leave open is decided in docs/design/0009-splitkd.md.
 """
 
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 import numpy as np
 from torch import nn
 
-from ...core.types import Arrays, Conditions, Dataset, Device, DeviceId, Metrics, Plan, Round, Worker
+from ...core.types import Arrays, Conditions, Dataset, Device, DeviceId, LanguageProfile, Metrics, Plan, Round, Worker
 from ...nn import split as splitting
 from ...nn.language import LanguageModel
 from ...nn.pretrain import Schooling, nats_per_token, pretrain
+from ...nn.trace import trace
 from .cluster import train_cluster
 from .device import Split, SplitWorker
 from .front import LayeredFront
@@ -83,7 +85,7 @@ class SplitKD:
         return State(
             seed=seed,
             round=0,
-            student=trained(_student(self, seed)),
+            student=trained(_built(self.student, self.lora_rank, seed)),
             moments={},
             teacher=teacher,
             present={},
@@ -126,33 +128,57 @@ class SplitKD:
 
     def _ready(self, state: State) -> Studio:
         """The modules, with this run's own teacher in them if it has one."""
-        studio = _studio(self)
+        studio = self._modules()
         if state.teacher and studio.teacher is not None:
             splitting.put_weights(studio.teacher, state.teacher)
         return studio
 
     def _front(self, whose: str, layers: int) -> LayeredFront:
-        if whose == "student":
-            return LayeredFront(_student(self, 0), layers, self.split.lr)
-        assert self.teacher is not None, "a device has layers of a teacher only where there is one"
-        return LayeredFront(self.teacher.build(0).requires_grad_(requires_grad=False), layers, self.split.lr)
+        studio = self._modules()
+        module = studio.student if whose == "student" else studio.teacher
+        assert module is not None, "a device has layers of a teacher only where there is one"
+        return LayeredFront(deepcopy(module), layers, self.split.lr)
+
+    def _modules(self) -> Studio:
+        return _studio(self.teacher, self.student, self.lora_rank, self.school is not None)
 
 
 @lru_cache(maxsize=4)
-def _studio(method: SplitKD) -> Studio:
-    """Scratch: whoever takes it puts weights in first."""
-    teacher = None if method.teacher is None else method.teacher.build(0).requires_grad_(requires_grad=False)
-    student = _student(method, 0)
-    for module in (teacher, student):
+def _studio(teacher: LanguageModel | None, student: LanguageModel, lora_rank: int, schooled: bool) -> Studio:
+    """Scratch: whoever takes it puts weights in first, those of the teacher too if the run has `schooled` it."""
+    large = None if teacher is None else teacher.build(0).requires_grad_(requires_grad=False)
+    small = _built(student, lora_rank, 0)
+    for module in (large, small):
         if module is not None:
             splitting.self_check(module)
-    return Studio(teacher, student, method.split.classes)
+    return Studio(large, small, student.classes)
 
 
-def _student(method: SplitKD, seed: int) -> nn.Module:
-    module = method.student.build(seed)
-    return splitting.add_lora(module, rank=method.lora_rank, seed=seed) if method.lora_rank else module
+def _built(student: LanguageModel, lora_rank: int, seed: int) -> nn.Module:
+    module = student.build(seed)
+    return splitting.add_lora(module, rank=lora_rank, seed=seed) if lora_rank else module
 
 
 def _everything(module: nn.Module) -> dict[str, np.ndarray]:
     return splitting.get_weights(module, [name for name, _ in module.named_parameters()])
+
+
+def tiny() -> SplitKD:
+    """The smallest useful instance: forty tokens, a teacher of two layers, a student of one width and two."""
+    return SplitKD(
+        teacher=LanguageModel(name="llama:64x2", vocabulary=40, context=8),
+        student=LanguageModel(name="llama:32x2", vocabulary=40, context=8),
+        split=Split(
+            teacher=_traced("llama:64x2"),
+            student=_traced("llama:32x2"),
+            batch=2,
+            steps=2,
+            context=8,
+        ),
+        loss=Loss(draws=4),
+    )
+
+
+@lru_cache(maxsize=4)
+def _traced(name: str) -> LanguageProfile:
+    return trace(name, steps=8, vocabulary=40)

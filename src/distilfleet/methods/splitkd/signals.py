@@ -70,7 +70,7 @@ class Memory:
                 log_p_NK=to_tensor(found["log_p"].astype(np.float32)),
                 temperature=temperature,
             )
-        return DenseTeacher(hidden_ND=to_tensor(codec.decode(found)), table_VD=table_VE)
+        return DenseTeacher(hidden_ND=to_tensor(found["codes"] * found["scales"][:, None]), table_VD=table_VE)
 
 
 def signals_of(
@@ -78,7 +78,8 @@ def signals_of(
 ) -> dict[str, np.ndarray]:
     """What will be remembered of these positions, padded to [samples, P, ...]."""
     if sort == "hidden":
-        flat = dict(codec.encode(teacher.hidden_ND.numpy(), 8))
+        sent = codec.encode(teacher.hidden_ND.numpy(), 8)
+        flat = {"codes": sent["codes"], "scales": np.ldexp(sent["scales"].astype(np.float32), int(sent["exponent"]))}
     else:
         seeded = torch.Generator().manual_seed(int(rng.integers(1 << 62)))
         pieces = [_drawn(sort, logits, temperature, draws, seeded) for logits in _logits(teacher)]

@@ -1,0 +1,223 @@
+"""From flags to what a run on text is made of: windows on devices, a teacher and a student, a fleet."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import numpy as np
+
+from ..core.errors import ConfigError
+from ..core.types import Dataset, Device, DeviceId, LanguageProfile, Method, Planner
+from ..cost import catalogue
+from ..data import text
+from ..nn.language import LanguageModel
+from ..nn.pretrain import Schooling
+from ..nn.trace import trace
+from ..sim.fleet import SimFleet, World
+from .flags import Common, Flat
+from .run import Run
+
+NEW = "llama"
+"""How names of models with new weights begin; whatever else is named comes trained."""
+TEXT = Common(data="stdlib", devices=8, rounds=15, holdout=0.1, device_kinds=("rpi-4b", "rpi-5", "jetson-nano"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Language:
+    """Text, and the two models that learn from it."""
+
+    teacher: str = "llama:128x4"
+    """The large model: llama:WIDTHxLAYERS (trained by this command first), a folder, a hub name, or a llama2.c file."""
+    student: str = "llama:64x2"
+    """The small model, named the same way."""
+    tokenizer: str | None = None
+    """A folder, file or hub name, or `bytes`. Default: the teacher's own, or one trained on the text."""
+    context: int = 64
+    """Tokens of a window."""
+    vocabulary: int = 2048
+    """Entries of a tokenizer that is trained."""
+    school_share: float = 0.5
+    """Share of the training text that the server owns; it trains the teacher where that does not come trained."""
+    school_steps: int = 500
+    """Steps of that training."""
+    school_lr: float = 4e-3
+    """Its largest step size."""
+    batch: int = 4
+    """Windows of a device in a step."""
+    steps: int = 20
+    """Steps of a round."""
+    lr: float = 2e-3
+    """Adam's step size, on the server and on devices."""
+    kd_weight: float = 0.5
+    """Share of the distillation loss; the rest is cross-entropy."""
+    temperature: float = 1.0
+    """Of the distillation loss."""
+
+
+LanguageFlags = Annotated[Language, Flat]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Stage:
+    """Data, models and fleet of a run on text."""
+
+    source: text.TextSource
+    private: tuple[Dataset, ...]
+    """Windows by device."""
+    school: Dataset | None
+    """Windows of the server."""
+    devices: Mapping[DeviceId, Device]
+    server: Device
+    teacher: LanguageModel
+    student: LanguageModel
+    profiles: Mapping[str, LanguageProfile]
+    index: Mapping[DeviceId, int]
+
+    @property
+    def classes(self) -> int | None:
+        return len(self.source.classes) or None
+
+    @property
+    def test(self) -> Dataset:
+        return self.source.test.dataset()
+
+    def data(self, device: DeviceId) -> Dataset:
+        return self.private[self.index[device]]
+
+
+def stage(common: Common, language: Language) -> Stage:
+    """Load, cut, divide and enrol. Raises ConfigError."""
+    source = text.load(common.data, _wanted(common, language))
+    own, school = _schooled(source, language)
+    ids = source.owners or tuple(f"device-{i:0{len(str(len(own) - 1))}d}" for i in range(len(own)))
+    kinds = common.device_kinds
+    devices = {
+        name: catalogue.device(kinds[i % len(kinds)], name, quota_bytes=common.memory_quota_bytes)
+        for i, name in enumerate(ids)
+    }
+    facts: dict[str, Any] = {
+        "vocabulary": source.tokenizer.vocabulary,
+        "context": language.context,
+        "classes": len(source.classes) or None,
+    }
+    models = {name: LanguageModel(name=name, **facts) for name in (language.teacher, language.student)}
+    return Stage(
+        source=source,
+        private=own,
+        school=school,
+        devices=devices,
+        server=catalogue.device(common.server, "server"),
+        teacher=models[language.teacher],
+        student=models[language.student],
+        profiles={name: trace(name, steps=language.context, vocabulary=source.tokenizer.vocabulary) for name in models},
+        index={name: i for i, name in enumerate(ids)},
+    )
+
+
+def schooling(language: Language) -> Schooling:
+    return Schooling(steps=language.school_steps, lr=language.school_lr)
+
+
+def comes_trained(name: str) -> bool:
+    return not name.startswith(NEW)
+
+
+def assemble(
+    common: Common, stage: Stage, method: Method[Any], planner: Planner, about: Mapping[str, Any] | None = None
+) -> Run:
+    """A simulated run."""
+    world = World(server=stage.server, offline_share=common.offline_share, seed=common.seed)
+    return Run(
+        method=method,
+        fleet=SimFleet(stage.devices, stage.data, method, world),
+        planner=planner,
+        test=stage.test,
+        rounds=common.rounds,
+        seed=common.seed,
+        checkpoint_every_s=common.checkpoint_every_s,
+        about={"models": _names(stage), "data": _data(stage), "notes": list(stage.source.notes), **(about or {})},
+        facts=_fleet(stage),
+    )
+
+
+def _wanted(common: Common, language: Language) -> text.Wanted:
+    if common.group is not None and common.devices not in (None, TEXT.devices):
+        raise ConfigError("--group makes one device per owner: leave out --devices")
+    return text.Wanted(
+        context=language.context,
+        holdout=common.holdout,
+        vocabulary=language.vocabulary,
+        tokenizer=language.tokenizer or _own_tokenizer(language.teacher),
+        devices=common.devices or 8,
+        label=common.label,
+        group=common.group,
+        alpha=common.alpha,
+        seed=common.seed,
+    )
+
+
+def _own_tokenizer(teacher: str) -> str | None:
+    """A model that comes trained brings its tokenizer, save a llama2.c file."""
+    if not comes_trained(teacher):
+        return None
+    if teacher.endswith(".bin"):
+        raise ConfigError(f"{teacher} has no tokenizer with it: name its file with --tokenizer")
+    return teacher
+
+
+def _schooled(source: text.TextSource, language: Language) -> tuple[tuple[Dataset, ...], Dataset | None]:
+    """What devices own, and what the server does: the first part of every device's text."""
+    datasets = [source.data(device).dataset() for device in range(len(source.rows))]
+    if comes_trained(language.teacher):
+        return tuple(datasets), None
+    cuts = [round(language.school_share * len(data)) for data in datasets]
+    if any(cut == len(data) for cut, data in zip(cuts, datasets, strict=True)):
+        raise ConfigError("--school-share leaves a device without text; lower it, or give more text")
+    own = [data.take(np.arange(cut, len(data))) for cut, data in zip(cuts, datasets, strict=True)]
+    parts = [data.take(np.arange(cut)) for cut, data in zip(cuts, datasets, strict=True)]
+    labels = None if parts[0].labels is None else np.concatenate([p.labels for p in parts if p.labels is not None])
+    return tuple(own), Dataset(np.concatenate([part.inputs for part in parts]), labels)
+
+
+def _names(stage: Stage) -> dict[str, Any]:
+    return {"large": stage.teacher.name, "small": [stage.student.name]}
+
+
+def _data(stage: Stage) -> dict[str, Any]:
+    facts = {
+        "name": stage.source.name,
+        "classes": list(stage.source.classes),
+        "shape": [stage.source.train.ids_NT.shape[1]],
+        "train": sum(map(len, stage.private)),
+        "test": len(stage.source.test),
+        "partition": stage.source.partition,
+        "tokenizer": stage.source.tokenizer.digest,
+    }
+    return facts if stage.school is None else {**facts, "school": len(stage.school)}
+
+
+def _fleet(stage: Stage) -> dict[str, object]:
+    kinds = [device.kind for device in stage.devices.values()]
+    shown = list(stage.devices.values())[:200]
+    return {
+        "total": len(kinds),
+        "server": stage.server.kind,
+        "kinds": {kind: kinds.count(kind) for kind in dict.fromkeys(kinds)},
+        "shown": [
+            {
+                "id": device.id,
+                "kind": device.kind,
+                "model": stage.student.name,
+                "samples": len(stage.data(device.id)),
+                "labels": _histogram(stage, device.id),
+                "memory_bytes": device.memory_bytes,
+                "board_memory_bytes": catalogue.entry(device.kind).usable_memory_bytes,
+            }
+            for device in shown
+        ],
+    }
+
+
+def _histogram(stage: Stage, device: DeviceId) -> list[int]:
+    labels = stage.data(device).labels
+    return [] if labels is None else np.bincount(labels, minlength=len(stage.source.classes)).tolist()
