@@ -127,6 +127,21 @@ def test_who_stands_still_keeps_place_and_shadow():
     np.testing.assert_array_equal(world.snapshot()["phase_2N"], before["phase_2N"])
 
 
+def test_a_round_without_time_changes_no_state_but_the_fading():
+    world = Surroundings(fleet(50), Setting(), 1)
+    before = world.snapshot()
+    assert world.step(0.0).total_j.sum() == 0
+    for name in ("phase_2N", "shadow_N", "heat_N", "present_N", "stored_j_N"):
+        np.testing.assert_array_equal(world.snapshot()[name], before[name])
+
+
+def test_a_clock_of_numpys_gives_the_same_bits():
+    plain, numpys = (Surroundings(fleet(50), Setting(), 1) for _ in range(2))
+    plain.step(12.3)
+    numpys.step(np.float64(12.3))
+    same(plain.snapshot(), numpys.snapshot())
+
+
 def test_devices_that_leave_come_back():
     world = Surroundings(fleet(2000), Setting(churn=Churn(leave_hz=1 / 100, return_hz=1 / 100, day_share=0.0)), 1)
     there = []

@@ -1,8 +1,8 @@
 """What a fleet finds around it, round after round: places, radio, cells, heat, batteries, who is there.
 
-One step takes the whole fleet from one round to the next. Every draw depends on the seed and the number of the step
-alone, so state is arrays and two numbers. Devices are worked on in blocks that stay in a core's cache, in float32; the
-energy is in float64, as it must add up.
+One step takes the whole fleet from one round to the next; one draw of fading stands for the round. Every draw depends on
+the seed and the number of the step alone, so state is arrays and two numbers. Devices are worked on in blocks that stay
+in a core's cache, in float32; the energy is in float64, as it must add up.
 
 Axes: N devices in the order of the roster, B devices of a block.
 """
@@ -154,20 +154,25 @@ class Surroundings:
         The energy is that of `cost.energy.energy_j`, less what an empty battery could not give. Whoever is away idles
         too.
         """
+        duration_s = float(duration_s)
         at_s, self.elapsed_s, self.steps = self.elapsed_s, self.elapsed_s + duration_s, self.steps + 1
         rng = self._rng()
         leaving_N, charging_N = rng.random((2, len(self._index)), np.float32)
         spent = self._spend(duration_s, busy_s, transmit_s, charging_N < self.setting.charging_share)
-        busy_share = np.minimum(np.asarray(busy_s, np.float32) / np.float32(duration_s), np.float32(1))
+        busy_share = np.minimum(np.asarray(busy_s, np.float32) / np.float32(max(duration_s, 1e-9)), np.float32(1))
         self.heat_N = self.setting.throttle.heat(self.heat_N, busy_share, duration_s)
         self.present_N = self.setting.churn.after(self.present_N, leaving_N, at_s, duration_s)
         self._renew(rng, duration_s)
         return spent
 
+    def rows(self, ids: Iterable[DeviceId]) -> np.ndarray:
+        """Where these devices are in the arrays."""
+        return np.array([self._index[device] for device in ids], np.int64)
+
     def channels(self, ids: Iterable[DeviceId]) -> dict[DeviceId, Channel]:
         """What these devices find this round, for `Conditions`. A rate of 0 is outage."""
         chosen = list(ids)
-        rows = np.array([self._index[device] for device in chosen], np.int64)
+        rows = self.rows(chosen)
         columns = (self.up_bps, self.down_bps, self.cell, self.slowdown, self.battery_share)
         return {
             device: Channel(up_bps=up, down_bps=down, cell=cell, slowdown=slow, battery_share=left)
