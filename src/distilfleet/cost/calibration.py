@@ -17,11 +17,12 @@ import numpy as np
 from ..core.errors import ConfigError
 from .catalogue import Entry
 
-Clock = Callable[[], float]
+Now = Callable[[], float]
 GEMM_SIZES = (64, 256, 1024)
 COPY_BYTES = 64_000_000
 FLOAT_BYTES = 4
 ROUNDS = 20
+FEWEST = 3
 PRODUCT, TRAINING, MEMORY, CALL = range(4)
 BOARDS = frozenset({"sbc", "jetson"})
 
@@ -77,12 +78,12 @@ class Board:
     down_bps: float | None = None
 
 
-def gemm_trials(clock: Clock, lasting_s: float, rng: np.random.Generator) -> list[Trial]:
+def gemm_trials(clock: Now, lasting_s: float, rng: np.random.Generator) -> list[Trial]:
     """Square matrix products in float32, of three sizes, `lasting_s` each."""
     return [_gemm(size, clock, lasting_s, rng) for size in GEMM_SIZES]
 
 
-def copy_trial(clock: Clock, lasting_s: float) -> Trial:
+def copy_trial(clock: Now, lasting_s: float) -> Trial:
     """One large array to another: every byte is read once and written once."""
     source = np.ones(COPY_BYTES // FLOAT_BYTES, np.float32)
     target = np.empty_like(source)
@@ -90,15 +91,15 @@ def copy_trial(clock: Clock, lasting_s: float) -> Trial:
     return Trial(name="copy", flops=0.0, moved_bytes=2.0 * COPY_BYTES, calls=1, took_s=took_s)
 
 
-def timed_s(work: Callable[[], object], clock: Clock, lasting_s: float) -> float:
-    """Seconds of the fastest of the calls that fill `lasting_s`, at least five, after one to warm up.
+def timed_s(work: Callable[[], object], clock: Now, lasting_s: float) -> float:
+    """Seconds of the fastest of the calls that fill `lasting_s`, at least three, after one to warm up.
 
     The fastest, because what other programs and heat take is priced apart, in `cost.throttle`.
     """
     work()
     taken_s: list[float] = []
     until_s = clock() + lasting_s
-    while len(taken_s) < 5 or clock() < until_s:
+    while len(taken_s) < FEWEST or clock() < until_s:
         began_s = clock()
         work()
         taken_s.append(clock() - began_s)
@@ -169,7 +170,7 @@ def row(board: Board, fitted: Fit, trials: Sequence[Trial], like: Entry, day: st
     )
 
 
-def _gemm(size: int, clock: Clock, lasting_s: float, rng: np.random.Generator) -> Trial:
+def _gemm(size: int, clock: Now, lasting_s: float, rng: np.random.Generator) -> Trial:
     left, right = rng.standard_normal((2, size, size), np.float32)
     target = np.empty_like(left)
     took_s = timed_s(lambda: np.matmul(left, right, out=target), clock, lasting_s)

@@ -11,7 +11,7 @@ import numpy as np
 from ..core.chance import stream
 from ..core.errors import ConfigError
 from ..cost import meters
-from ..cost.calibration import Board, Clock, Fit, Trial, copy_trial, fit, gemm_trials, nearest, row, timed_s
+from ..cost.calibration import Board, Fit, Now, Trial, copy_trial, fit, gemm_trials, nearest, row, timed_s
 from ..cost.catalogue import Entry, as_csv, entries, entry, read
 
 SYSTEM = Path("/sys")
@@ -45,7 +45,7 @@ class Calibrate:
     """Seconds that the measurement takes, about."""
 
 
-def calibrate(asked: Calibrate, clock: Clock, pause: Callable[[float], None], day: str) -> str:
+def calibrate(asked: Calibrate, clock: Now, pause: Callable[[float], None], day: str) -> str:
     """Measure, write the row, and tell what came out. Raises ConfigError."""
     _check(asked)
     others = read(asked.out) if asked.out.exists() else {}
@@ -63,7 +63,7 @@ def calibrate(asked: Calibrate, clock: Clock, pause: Callable[[float], None], da
     return told(made, fitted, trials, like, asked.out)
 
 
-def layer_trials(clock: Clock, lasting_s: float) -> list[Trial]:
+def layer_trials(clock: Now, lasting_s: float) -> list[Trial]:
     """A transformer's layer forward and backward; none where torch is not installed."""
     try:
         import torch
@@ -122,7 +122,7 @@ def _check(asked: Calibrate) -> None:
         raise ConfigError(f"--out {asked.out}: name a file in a directory that exists")
 
 
-def _board(asked: Calibrate, clock: Clock, pause: Callable[[float], None], lasting_s: float) -> Board:
+def _board(asked: Calibrate, clock: Now, pause: Callable[[float], None], lasting_s: float) -> Board:
     idle_w, busy_w, source = asked.idle_w, asked.busy_w, "as asked for"
     meter = meters.find(SYSTEM) if idle_w is None and busy_w is None else None
     if meter is not None:
