@@ -7,10 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from distilfleet.core.chance import stream
 from distilfleet.core.types import Load
 from distilfleet.cost.catalogue import device, trainable_kinds
 from distilfleet.cost.churn import ALWAYS, Churn
 from distilfleet.cost.energy import energy_j
+from distilfleet.cost.pathloss import UMI, clear_share, losses_db
 from distilfleet.cost.presets import PRESETS
 from distilfleet.cost.radio import ATTENUATED, CQI_1
 from distilfleet.cost.surroundings import BLOCK, KEPT, Setting, Surroundings
@@ -172,6 +174,29 @@ def test_those_in_coverage_share_and_the_rest_has_nothing():
     crowded = Surroundings(fleet(400), Setting(devices_per_cell=400), 1)
     crowded_s = crowded.durations(Load(up_bytes=10**5))[1]
     assert crowded_s.sum() > 2 * transmit_s.sum()
+
+
+def test_the_chain_is_that_of_the_formulas_one_device_at_a_time():
+    """From place to rate in plain float64, on the same draws."""
+    world, seed, count = Surroundings(fleet(200), QUIET, 9), 9, 200
+    key = stream(seed, "surroundings", 0).integers(0, 2**32, 4).tolist()
+    normals = np.random.Generator(np.random.SFC64(key)).standard_normal((4, count), np.float32).astype(float)
+    shadow = world.shadow_N.astype(float)
+    differing = 0
+    for i in range(count):
+        x_m, y_m = (abs(float(phase) - 200.0) - 100.0 for phase in world.phase_2N[:, i])
+        away_m = np.array([np.hypot(x_m, y_m)])
+        clear = world.sight_N[i] < clear_share(UMI, away_m)[0]
+        loss_db = losses_db(UMI, away_m, 3.5e9)[0 if clear else 1][0] + (4.0 if clear else 7.82) * shadow[i]
+        direct = 10**0.9 if clear else 0.0
+        real = np.sqrt(direct / (direct + 1)) + np.sqrt(0.5 / (direct + 1)) * normals[1, i]
+        power = real**2 + 0.5 / (direct + 1) * normals[2, i] ** 2
+        snr_db = 23 - loss_db + 10 * np.log10(power) + 174 - 10 * np.log10(20e6) - 5 - 3
+        index = np.searchsorted(CQI_1.thresholds_db, snr_db, side="right")
+        rate_bps = 0.75 / 1.111 * 20e6 * ([0.0, *CQI_1.efficiencies][index])
+        differing += world.up_bps[i] != pytest.approx(rate_bps, rel=1e-5)
+        assert world.slowdown[i] == pytest.approx(np.exp(0.15 * normals[3, i]), rel=1e-5)
+    assert differing <= 0.02 * count, "the grid of 0.1 dB may differ at a threshold, nowhere else"
 
 
 @pytest.mark.parametrize("preset", PRESETS.values(), ids=PRESETS)

@@ -1,8 +1,8 @@
 """What a fleet finds around it, round after round: places, radio, cells, heat, batteries, who is there.
 
-One step takes the whole fleet from one round to the next; one draw of fading stands for the round. Every draw depends on
-the seed and the number of the step alone, so state is arrays and two numbers. Devices are worked on in blocks that stay
-in a core's cache, in float32; the energy is in float64, as it must add up.
+One step takes the whole fleet from one round to the next; one draw of fading stands for the round. Every draw depends
+on the seed and the number of the step alone, so state is arrays and two numbers. Devices are worked on in blocks that
+stay in a core's cache, in float32; the energy is in float64, as it must add up.
 
 Axes: N devices in the order of the roster, B devices of a block.
 """
