@@ -8,9 +8,11 @@ Axes: N devices.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from ..core.types import DeviceId
 from .decide import Decision
 from .facts import Facts, Server
 from .options import Options
@@ -98,3 +100,9 @@ def remarks(options: Options, seen: Stages, privacy_floor: int = 0) -> list[str]
 
 def _parts(seen: Stages, radio_s: np.ndarray) -> list[tuple[str, np.ndarray]]:
     return [("radio", radio_s), ("device", seen.compute_s), ("server", seen.server_s)]
+
+
+def rows(ids: Sequence[DeviceId], seen: Stages) -> list[dict[str, Any]]:
+    """One table per device: its id, then seconds and joules by stage, as plain numbers."""
+    columns = {name: getattr(seen, name).tolist() for name in Stages.__slots__}
+    return [{"id": device, **{name: column[n] for name, column in columns.items()}} for n, device in enumerate(ids)]
