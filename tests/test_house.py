@@ -27,6 +27,7 @@ DIMENSIONLESS = frozenset(
         "decay",
         "efficiency",
         "ema",
+        "epsilon",
         "exponent",
         "gap",
         "holdout",

@@ -20,7 +20,7 @@ from ..record.run import reopen, rewrite_about
 from .flags import check, common, unflatten
 from .run import Run, versions
 
-SHIPPED = ("koala", "local", "central", "fedavg", "feddf", "fedmd")
+SHIPPED = ("koala", "splitkd", "local", "central", "fedavg", "feddf", "fedmd")
 MUST_EQUAL = ("distilfleet",)
 
 

@@ -45,7 +45,7 @@ class Adam:
 
     lr: float
     decay: tuple[float, float] = (0.9, 0.999)
-    least: float = 1e-8
+    epsilon: float = 1e-8
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -116,7 +116,7 @@ class Rows:
         self.second *= two
         self.second += (1 - two) * np.square(self.gradient)
         correction = how.lr * np.sqrt(1 - two ** int(self.steps)) / (1 - one ** int(self.steps))
-        self.values -= correction * self.first / (np.sqrt(self.second) + how.least)
+        self.values -= correction * self.first / (np.sqrt(self.second) + how.epsilon)
         self.gradient[:] = 0
 
     def learnt(self) -> np.ndarray:
