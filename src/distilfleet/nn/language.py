@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 import transformers
+from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification, LlamaConfig
 
@@ -93,6 +94,7 @@ def load(
     """
     with _seeded(seed):
         model = _built(name, vocabulary, context, dtype, classes)
+    _check_context(name, model.config, context)
     _untie(model)
     _cut_rows(model, name, vocabulary)
     self_check(model)
@@ -104,10 +106,8 @@ def config(name: str, *, vocabulary: int | None = None, context: int | None = No
     """The `transformers` configuration of a model, checked for support; weights are not looked at."""
     found = _config(name, vocabulary, context)
     _check_family(name, found)
-    if context is not None and context > found.max_position_embeddings:
-        raise ConfigError(
-            f"{name} takes {found.max_position_embeddings} tokens at most, and sequences are {context}: shorten them"
-        )
+    if context is not None:
+        _check_context(name, found, context)
     return found
 
 
@@ -155,7 +155,7 @@ def _pretrained(kind: Any, name: str, found: Any, dtype: torch.dtype) -> Any:
         raise ConfigError(
             f"{name}: no weights in safetensors files ({_line(error)}); put model.safetensors there"
         ) from error
-    except (RuntimeError, ValueError, KeyError) as error:
+    except (RuntimeError, ValueError, KeyError, SafetensorError) as error:
         raise ConfigError(f"{name}: the weights do not fit its config.json ({_line(error)})") from error
     missing = [key for key in facts["missing_keys"] if not key.startswith("score.")]
     if missing or facts["mismatched_keys"]:
@@ -236,6 +236,11 @@ def _check_family(name: str, found: Any) -> None:
             )
     if type(found) not in transformers.MODEL_FOR_CAUSAL_LM_MAPPING:
         raise ConfigError(f"{name} is not a decoder: {found.model_type} cannot predict the next token")
+
+
+def _check_context(name: str, found: Any, context: int) -> None:
+    if context > (most := found.max_position_embeddings):
+        raise ConfigError(f"{name} takes {most} tokens at most, and sequences are {context}: shorten them")
 
 
 def _untie(model: Any) -> None:

@@ -1,14 +1,12 @@
-"""Checkpoints and vocabularies of llama2.c, as they are published with small models: read, never written.
+"""Checkpoints of llama2.c, as small models are published in: read, never written.
 
-A checkpoint is a header of seven int32 (width, hidden width, layers, heads, key and value heads, vocabulary, context)
-and float32 arrays one after the other. A negative vocabulary says that the output table is a separate one. A
-vocabulary file is the length of the longest piece and, per piece, its score and its bytes.
+A file is a header of seven int32 (width, hidden width, layers, heads, key and value heads, vocabulary, context)
+and float32 arrays one after the other. A negative vocabulary says that the output table is a separate one.
 
 Source: https://github.com/karpathy/llama2.c, `run.c` and `export.py` (legacy format, version 0).
 """
 
 import struct
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -23,7 +21,6 @@ HEADER = struct.Struct("<7i")
 MOST = 1 << 20
 """A larger number in the header is no size of a model."""
 EPSILON = 1e-5
-BOS = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,29 +37,6 @@ class Sizes:
     @property
     def head_width(self) -> int:
         return self.width // self.heads
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Vocabulary:
-    """Pieces by id, each with a score: of two neighbours whose union is a piece, the best-scored merge first."""
-
-    pieces: Sequence[bytes]
-    scores: Sequence[float]
-
-    def encode(self, text: str) -> list[int]:
-        """Ids of the text without a mark at the start; bytes that no piece has are ids of their own, from 3 on."""
-        known = {piece: at for at, piece in enumerate(self.pieces)}
-        ids = [one for char in f" {text}" for one in _char_ids(char.encode(), known)]
-        while (best := max(self._merges(ids, known), default=None)) is not None:
-            at = -best[1]
-            ids[at : at + 2] = [best[2]]
-        return ids
-
-    def _merges(self, ids: Sequence[int], known: dict[bytes, int]) -> Iterator[tuple[float, int, int]]:
-        for at in range(len(ids) - 1):
-            merged = known.get(self.pieces[ids[at]] + self.pieces[ids[at + 1]])
-            if merged is not None:
-                yield self.scores[merged], -at, merged
 
 
 def is_file(name: str) -> bool:
@@ -96,21 +70,6 @@ def config(sizes: Sizes) -> Any:
         rms_norm_eps=EPSILON,
         tie_word_embeddings=False,
     )
-
-
-def read_vocabulary(path: Path, size: int) -> Vocabulary:
-    """So many pieces from a vocabulary file. Raises ConfigError."""
-    raw, at = path.read_bytes(), 4
-    pieces, scores = [], []
-    try:
-        for _ in range(size):
-            score, length = struct.unpack_from("<fi", raw, at)
-            pieces.append(raw[at + 8 : at + 8 + length])
-            scores.append(score)
-            at += 8 + length
-    except struct.error as error:
-        raise ConfigError(f"{path} holds {len(pieces)} pieces, {size} expected: another model's vocabulary") from error
-    return Vocabulary(pieces=pieces, scores=scores)
 
 
 def _sizes(path: Path, raw: bytes) -> Sizes:
@@ -171,7 +130,3 @@ def _halves(weight_OI: np.ndarray, head_width: int) -> np.ndarray:
     """Rows 2i and 2i + 1 of a head turn together in llama2.c, rows i and i + half in `transformers`."""
     heads = weight_OI.reshape(-1, head_width // 2, 2, weight_OI.shape[1])
     return heads.swapaxes(1, 2).reshape(weight_OI.shape).copy()
-
-
-def _char_ids(char: bytes, known: dict[bytes, int]) -> list[int]:
-    return [known[char]] if char in known else [byte + 3 for byte in char]
