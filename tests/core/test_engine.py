@@ -69,10 +69,17 @@ class DoublingFleet:
     offline: frozenset[DeviceId] = frozenset()
     calls: list[str] = field(default_factory=list)
     worked: Load = field(default_factory=Load)
+    adopted: list[Plan] = field(default_factory=list)
     _waves: dict[int, Wave] = field(default_factory=dict)
 
     def roster(self) -> Mapping[DeviceId, Device]:
         return {device_id: member(device_id) for device_id in self.ids}
+
+    def conditions(self, number: int) -> Conditions:
+        return Conditions(round=number, devices=self.roster(), ids=tuple(self.ids))
+
+    def adopt(self, plan: Plan) -> None:
+        self.adopted.append(plan)
 
     def start(self, wave: Wave) -> int:
         ticket = len(self.calls)
@@ -220,6 +227,12 @@ def test_rounds_chain_the_state():
     assert [one.round for one in finished] == [1, 2, 3]
     assert [one.state for one in finished] == [7.0, 49.0, 343.0]
     assert all(one.plan.devices == ["a", "b", "c"] for one in finished)
+
+
+def test_the_fleet_adopts_each_plan_before_its_round():
+    fleet = DoublingFleet()
+    finished = list(rounds(Summing(), Everyone(), fleet, 1.0, range(1, 4)))
+    assert fleet.adopted == [one.plan for one in finished]
 
 
 def test_a_round_is_finished_before_it_is_handed_out_and_no_further_one_begins():

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Generic
 
-from .types import Answer, Collect, Conditions, Fleet, Method, Plan, Planner, Request, Round, Start, State, Wave, Work
+from .types import Answer, Collect, Fleet, Method, Plan, Planner, Request, Round, Start, State, Wave, Work
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,12 +32,10 @@ def rounds(
     method: Method[State], planner: Planner, fleet: Fleet, state: State, numbers: range
 ) -> Iterator[Finished[State]]:
     """Rounds `numbers`, each finished before it is yielded; stop taking to stop."""
-    roster, ids = fleet.roster(), tuple(fleet.roster())
     for number in numbers:
-        if fleet.roster() is not roster:
-            roster, ids = fleet.roster(), tuple(fleet.roster())
-        conditions = Conditions(round=number, devices=roster, ids=ids)
+        conditions = fleet.conditions(number)
         plan = planner.plan(conditions)
+        fleet.adopt(plan)
         state = drive(method.round(state, plan, conditions), fleet)
         yield Finished(round=number, plan=plan, state=state)
 

@@ -73,6 +73,8 @@ class Conditions:
     """The same, by number, so that drawing from a large fleet costs no more than from a small one."""
     channels: Mapping[DeviceId, Channel] = field(default_factory=dict)
     """Of the devices that share cells; a device that is not here has its own link to itself."""
+    spent_j: Mapping[DeviceId, float] = field(default_factory=dict)
+    """By the devices that took part, since the run began."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -434,6 +436,14 @@ class Fleet(Protocol):
 
     def roster(self) -> Mapping[DeviceId, Device]:
         """Who is enrolled, whether connected or not; sampling draws from it."""
+        ...
+
+    def conditions(self, number: int) -> Conditions:
+        """What is known at the start of this round."""
+        ...
+
+    def adopt(self, plan: Plan) -> None:
+        """Give devices and server the shares and the clock of a plan, until the next one."""
         ...
 
     def start(self, wave: Wave) -> int: ...

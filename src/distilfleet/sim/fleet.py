@@ -17,6 +17,7 @@ from ..core.bundle import all_over_the_wire
 from ..core.chance import stream
 from ..core.types import (
     Arrays,
+    Conditions,
     DataOf,
     Device,
     DeviceId,
@@ -24,6 +25,7 @@ from ..core.types import (
     Load,
     Method,
     Missed,
+    Plan,
     Reply,
     Result,
     Tally,
@@ -31,10 +33,12 @@ from ..core.types import (
     Wave,
     Worker,
 )
+from ..cost.cells import equal_shares
 from ..cost.compute import compute_s
 from ..cost.energy import energy_j
+from ..cost.surroundings import Surroundings
 from .clock import Clock, Passage
-from .prices import Profiles
+from .prices import Air, Profiles, Spent
 
 Cohort = Callable[[Sequence[Worker], Sequence[Job]], Sequence[Arrays]]
 
@@ -51,6 +55,8 @@ class World:
     seed: int = 0
     ignore_memory: bool = False
     """A counterfactual: devices train what they could not hold."""
+    surroundings: Surroundings | None = None
+    """Shared cells, heat, batteries, who is there; None: every device has its own link and is always there."""
 
 
 @dataclass(slots=True)
@@ -70,10 +76,27 @@ class SimFleet:
         self._workers: dict[DeviceId, Worker] = {}
         self._tickets: dict[int, _Ticket] = {}
         self._waves = 0
+        self._ids = tuple(devices)
+        self._air, self._server_clock_share = self._profiles.air, 1.0
+        self._spent = Spent.nothing(len(devices))
         self._begin_tally()
 
     def roster(self) -> Mapping[DeviceId, Device]:
         return self._devices
+
+    def conditions(self, number: int) -> Conditions:
+        around = self._world.surroundings
+        if around is None:
+            return Conditions(round=number, devices=self._devices, ids=self._ids)
+        present = around.reachable
+        ids = tuple(device for device, there in zip(self._ids, present.tolist(), strict=True) if there)
+        spent_j = dict(zip(self._ids, self._spent.energy_j.tolist(), strict=True))
+        return Conditions(round=number, devices=self._devices, ids=ids, channels=around.channels(ids), spent_j=spent_j)
+
+    def adopt(self, plan: Plan) -> None:
+        self._server_clock_share = plan.server_clock_share
+        if self._world.surroundings is not None:
+            self._air = _shared(self._world.surroundings, self._profiles.index, plan)
 
     def start(self, wave: Wave) -> int:
         """Devices begin; what comes of it is settled here and handed out by `collect`."""
@@ -92,14 +115,14 @@ class SimFleet:
 
     def work(self, load: Load) -> None:
         server = self._world.server
-        self._clock.serve(
-            float(compute_s(load.flops, load.moved_bytes, server.speed_flops_per_s, server.memory_bytes_per_s))
-        )
+        speed_flops_per_s = server.speed_flops_per_s * self._server_clock_share
+        self._clock.serve(float(compute_s(load.flops, load.moved_bytes, speed_flops_per_s, server.memory_bytes_per_s)))
 
     def tally(self) -> Tally:
         server, elapsed_s = self._world.server, self._clock.now_s - self._since_s
         busy_s = self._clock.serving_s
-        server_j = float(energy_j(elapsed_s, busy_s, 0.0, server.idle_w, server.busy_w, 0.0))
+        busy_w = server.idle_w + (server.busy_w - server.idle_w) * self._server_clock_share**3  # as in cost.dvfs
+        server_j = float(energy_j(elapsed_s, busy_s, 0.0, server.idle_w, busy_w, 0.0))
         tally = Tally(
             devices=self._used,
             server=Usage(busy_s=busy_s, energy_j=server_j),
@@ -107,6 +130,8 @@ class SimFleet:
             answered=self._answered,
             missed=self._missed,
         )
+        if self._world.surroundings is not None:
+            self._world.surroundings.step(elapsed_s, self._spent.busy_s, self._spent.transmit_s)
         self._begin_tally()
         return tally
 
@@ -119,6 +144,9 @@ class SimFleet:
     def snapshot(self) -> Arrays:
         state = {"free": self._clock.free_3N, "now": np.float64(self._clock.now_s), "waves": np.int64(self._waves)}
         number = self._profiles.index
+        around = {} if self._world.surroundings is None else self._world.surroundings.snapshot()
+        state |= {f"around/{name}": array for name, array in around.items()}
+        state |= {"spent": self._spent.energy_j, "until": self._spent.until_s}
         workers = {f"worker/{number[d]}/{name}": a for d, kept in self.kept().items() for name, a in kept.items()}
         return {**{name: np.asarray(value) for name, value in state.items()}, **workers}
 
@@ -131,6 +159,11 @@ class SimFleet:
             if name.startswith("worker/"):
                 number, _, rest = name.removeprefix("worker/").partition("/")
                 by_device.setdefault(ids[int(number)], {})[rest] = array
+        self._spent.energy_j, self._spent.until_s = np.array(kept["spent"]), np.array(kept["until"])
+        if self._world.surroundings is not None:
+            self._world.surroundings.restore(
+                {name.removeprefix("around/"): array for name, array in kept.items() if name.startswith("around/")}
+            )
         self._workers = {}
         for device, arrays in by_device.items():
             self._worker(device).restore(arrays)
@@ -163,11 +196,12 @@ class SimFleet:
         self._answered += [result.device for result in results if isinstance(result, Reply)]
         self._clock.occupy(called.index_J, called.passage, until_s)
         sent = called.down_bytes_J, called.up_bytes_J
-        self._used += self._profiles.usage(called.index_J, called.passage, sent, until_s)
+        self._used += self._profiles.usage(called.index_J, called.passage, sent, until_s, self._spent)
 
     def _begin_tally(self) -> None:
         self._used, self._since_s = Usage(), self._clock.now_s
         self._clock.serving_s = 0.0
+        self._spent.begin_round()
         self._answered: list[DeviceId] = []
         self._missed: list[Missed] = []
 
@@ -198,11 +232,15 @@ class _Called:
         memory = np.array([load.memory_bytes for load in loads])
         fits = (memory <= profiles.memory_bytes[index]) | fleet._world.ignore_memory
         reached = stream(fleet._world.seed, "offline", fleet._waves).random(len(jobs)) >= fleet._world.offline_share
+        if fleet._world.surroundings is not None:
+            reached &= fleet._world.surroundings.reachable[index]
         taken = np.flatnonzero(fits & reached)
         refused = [_refusal(job, bool(fits[i]), bool(reached[i])) for i, job in enumerate(jobs)]
         chosen = index[taken]
         down, up = down_bytes[taken], np.array([loads[i].up_bytes for i in taken])
-        passage = fleet._clock.pass_through(chosen, profiles.durations(chosen, [loads[i] for i in taken], down))
+        passage = fleet._clock.pass_through(
+            chosen, profiles.durations(chosen, [loads[i] for i in taken], down, fleet._air)
+        )
         return _Called(
             jobs=[received[i] for i in taken],
             positions_J=taken,
@@ -269,6 +307,25 @@ def _deliver(jobs: Sequence[Job]) -> tuple[list[Job], np.ndarray]:
         received.append(wire.receive_job(frame.head, arrays, job.expected))
         sizes.append(len(frame))
     return received, np.array(sizes)
+
+
+def _shared(around: Surroundings, index: Mapping[DeviceId, int], plan: Plan) -> Air:
+    """Rates of a plan's devices in their cells: by its shares, or, where it has none, in equal parts."""
+    rows = np.array([index[device] for device in plan.devices], np.int64)
+    taking = np.zeros(len(index), bool)
+    taking[rows] = True
+    up_share = down_share = equal_shares(around.cell, taking, around.cells)
+    if plan.assignments:
+        up_share, down_share = up_share.copy(), down_share.copy()
+        given = [plan.assignments[device] for device in plan.devices]
+        up_share[rows] = [one.uplink_share for one in given]
+        down_share[rows] = [one.downlink_share for one in given]
+    least = np.finfo(float).tiny
+    return Air(
+        up_bps=np.maximum(around.up_bps * up_share, least),
+        down_bps=np.maximum(around.down_bps * down_share, least),
+        slowdown=np.asarray(around.slowdown, float),
+    )
 
 
 def _refusal(job: Job, fits: bool, reached: bool) -> Missed | None:

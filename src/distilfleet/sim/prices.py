@@ -49,29 +49,36 @@ class Profiles:
             transmit_w=column(d.link.transmit_w for d in each),
         )
 
-    def durations(self, index_J: np.ndarray, loads: Sequence[Load], down_bytes_J: np.ndarray) -> np.ndarray:
+    def durations(self, index_J: np.ndarray, loads: Sequence[Load], down_bytes_J: np.ndarray, air: "Air") -> np.ndarray:
         """Seconds in each stage, [3, J]."""
         flops = np.array([load.flops for load in loads])
         moved = np.array([load.moved_bytes for load in loads])
         up = np.array([load.up_bytes for load in loads])
         speed, traffic = self.speed_flops_per_s[index_J], self.memory_bytes_per_s[index_J]
         seconds = np.empty((3, len(index_J)))
-        seconds[DOWN] = transfer_s(down_bytes_J, self.down_bps[index_J], self.latency_s[index_J])
-        seconds[COMPUTE] = compute_s(flops, moved, speed, traffic)
-        seconds[UP] = transfer_s(up, self.up_bps[index_J], self.latency_s[index_J])
+        seconds[DOWN] = transfer_s(down_bytes_J, air.down_bps[index_J], self.latency_s[index_J])
+        seconds[COMPUTE] = compute_s(flops, moved, speed, traffic) * air.slowdown[index_J]
+        seconds[UP] = transfer_s(up, air.up_bps[index_J], self.latency_s[index_J])
         return seconds
 
+    @property
+    def air(self) -> "Air":
+        """Every device with its own link to itself."""
+        return Air(up_bps=self.up_bps, down_bps=self.down_bps, slowdown=np.ones(len(self.up_bps)))
+
     def usage(
-        self, index_J: np.ndarray, passage: Passage, sent: tuple[np.ndarray, np.ndarray], until_s: float
+        self, index_J: np.ndarray, passage: Passage, sent: tuple[np.ndarray, np.ndarray], until_s: float, spent: "Spent"
     ) -> Usage:
         """What the devices spent: whole jobs, or the part of them before they were called off.
 
-        `sent` are the bytes of each job's frame and of its reply's.
+        `sent` are the bytes of each job's frame and of its reply's; `spent` is added to.
         """
         spent_3J = passage.spent_s(until_s)
-        elapsed_J = np.clip(np.minimum(passage.finish_s, until_s) - passage.start_3J[DOWN], 0.0, None)
+        ends_J = np.minimum(passage.finish_s, until_s)
+        elapsed_J = np.clip(ends_J - np.maximum(passage.start_3J[DOWN], spent.until_s[index_J]), 0.0, None)
         idle, busy, transmit = self.idle_w[index_J], self.busy_w[index_J], self.transmit_w[index_J]
         energy_J = energy_j(elapsed_J, spent_3J[COMPUTE], spent_3J[UP], idle, busy, transmit)
+        spent.note(index_J, ends_J, spent_3J, energy_J)
         share_3J = spent_3J / np.maximum(passage.duration_3J, 1e-30)
         return Usage(
             busy_s=float(spent_3J[COMPUTE].sum()),
@@ -79,3 +86,37 @@ class Profiles:
             down_bytes=int(np.ceil(sent[0] * share_3J[DOWN]).sum()),
             up_bytes=int(np.ceil(sent[1] * share_3J[UP]).sum()),
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Air:
+    """What devices find this round, [N] each: their rates, and seconds that a second of computing takes."""
+
+    up_bps: np.ndarray
+    down_bps: np.ndarray
+    slowdown: np.ndarray
+
+
+@dataclass(slots=True, kw_only=True)
+class Spent:
+    """What each device spent, [N] each, and until when it is accounted for: jobs of one device may overlap."""
+
+    until_s: np.ndarray
+    energy_j: np.ndarray
+    busy_s: np.ndarray
+    transmit_s: np.ndarray
+    """The last two of this round."""
+
+    @staticmethod
+    def nothing(count: int) -> "Spent":
+        return Spent(**{name: np.zeros(count) for name in Spent.__slots__})
+
+    def note(self, index_J: np.ndarray, ends_J: np.ndarray, spent_3J: np.ndarray, energy_J: np.ndarray) -> None:
+        self.until_s[index_J] = np.maximum(self.until_s[index_J], ends_J)
+        self.energy_j[index_J] += energy_J
+        self.busy_s[index_J] += spent_3J[COMPUTE]
+        self.transmit_s[index_J] += spent_3J[UP]
+
+    def begin_round(self) -> None:
+        self.busy_s[:] = 0
+        self.transmit_s[:] = 0
