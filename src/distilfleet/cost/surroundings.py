@@ -7,7 +7,7 @@ stay in a core's cache, in float32; the energy is in float64, as it must add up.
 Axes: N devices in the order of the roster, B devices of a block.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -27,6 +27,7 @@ from .radio import CQI_1, Cqi, RateLaw, direct_factor, fading, noise_dbm
 from .throttle import Throttle, sustained_share
 
 BLOCK = 16_384
+"""Small enough for a core's cache, large enough to hide the cost of a call: 8,192 and 50,000 take a tenth more."""
 KEPT = ("phase_2N", "shadow_N", "heat_N", "present_N", "stored_j_N", "up_bps", "down_bps", "slowdown")
 """Arrays that change from step to step; everything else follows from devices, setting and seed."""
 
@@ -76,17 +77,19 @@ class Setting:
         return self.station_dbm - noise - self.interference_db
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Spent:
-    """Energy of a period, [N] each, in joules; the three parts add up to what was drawn."""
+    """Energy of a period, [N] each, in joules. A battery holds `taken_j` - `total_j` more afterwards."""
 
     idle_j: np.ndarray
     computing_j: np.ndarray
     sending_j: np.ndarray
-    flow: battery.Flow
+    taken_j: np.ndarray
+    """From the charger, into the battery."""
 
     @property
     def total_j(self) -> np.ndarray:
+        """Drawn from battery or mains."""
         return np.asarray(self.idle_j + self.computing_j + self.sending_j)
 
 
@@ -120,8 +123,11 @@ class Surroundings:
         self._index = {device: i for i, device in enumerate(devices)}
         self._settle_devices(list(devices.values()), families or {row.kind: row.family for row in entries().values()})
         self.steps, self.elapsed_s = 0, 0.0
+        self._drawn = np.empty(4 * BLOCK, np.float32)
         self._begin(stream(seed, "surroundings"))
-        self._renew(self._rng(), 0.0)
+        rng = self._rng()
+        for rows in _blocks(len(self._index)):
+            self._renew(rows, rng, 0.0)
 
     @property
     def cells(self) -> int:
@@ -143,10 +149,14 @@ class Surroundings:
 
     def durations(self, load: Load) -> tuple[np.ndarray, np.ndarray]:
         """Seconds that each device computes and sends, [N] each, if all that are reachable do this in equal shares."""
-        computing_s = compute_s(load.flops, load.moved_bytes, self._speed_flops_per_s_N, self._memory_bytes_per_s_N)
-        active = self.reachable
-        rate_bps = np.where(active, self.up_bps * equal_shares(self.cell, active, self.cells), np.inf)
-        return active * computing_s * self.slowdown, BITS_PER_BYTE * load.up_bytes / rate_bps
+        shares, up_bits = self.shares(), BITS_PER_BYTE * load.up_bytes
+        computing_s, sending_s = np.empty((2, len(shares)), np.float32)
+        for rows in _blocks(len(shares)):
+            speed, memory = self._speed_flops_per_s_N[rows], self._memory_bytes_per_s_N[rows]
+            active = shares[rows] > 0
+            computing_s[rows] = compute_s(load.flops, load.moved_bytes, speed, memory) * self.slowdown[rows] * active
+            sending_s[rows] = up_bits / np.where(active, self.up_bps[rows] * shares[rows], np.float32(np.inf))
+        return computing_s, sending_s
 
     def step(self, duration_s: float, busy_s: ArrayLike = 0.0, transmit_s: ArrayLike = 0.0) -> Spent:
         """A round of `duration_s` passes, in which devices computed and sent so long; then what the next one finds.
@@ -156,13 +166,16 @@ class Surroundings:
         """
         duration_s = float(duration_s)
         at_s, self.elapsed_s, self.steps = self.elapsed_s, self.elapsed_s + duration_s, self.steps + 1
-        rng = self._rng()
-        leaving_N, charging_N = rng.random((2, len(self._index)), np.float32)
-        spent = self._spend(duration_s, busy_s, transmit_s, charging_N < self.setting.charging_share)
-        busy_share = np.minimum(np.asarray(busy_s, np.float32) / np.float32(max(duration_s, 1e-9)), np.float32(1))
-        self.heat_N = self.setting.throttle.heat(self.heat_N, busy_share, duration_s)
-        self.present_N = self.setting.churn.after(self.present_N, leaving_N, at_s, duration_s)
-        self._renew(rng, duration_s)
+        rng, count = self._rng(), len(self._index)
+        busy_N, transmit_N = np.broadcast_to(busy_s, count), np.broadcast_to(transmit_s, count)
+        spent = Spent(*np.empty((4, count)))
+        for rows in _blocks(count):
+            leaving_B, charging_B = self._draw(rng.random, 2, rows)
+            self._spend(rows, spent, duration_s, (busy_N[rows], transmit_N[rows], charging_B))
+            busy_share = np.minimum(busy_N[rows] * np.float32(1 / max(duration_s, 1e-9)), np.float32(1))
+            self.heat_N[rows] = self.setting.throttle.heat(self.heat_N[rows], busy_share, duration_s)
+            self.present_N[rows] = self.setting.churn.after(self.present_N[rows], leaving_B, at_s, duration_s)
+            self._renew(rows, rng, duration_s)
         return spent
 
     def rows(self, ids: Iterable[DeviceId]) -> np.ndarray:
@@ -184,7 +197,7 @@ class Surroundings:
     def snapshot(self) -> Arrays:
         """Everything that changes, by name."""
         clock = {"steps": np.int64(self.steps), "elapsed_s": np.float64(self.elapsed_s)}
-        arrays = {name: np.asarray(getattr(self, name)) for name in KEPT}
+        arrays = {name: np.array(getattr(self, name)) for name in KEPT}
         return {**arrays, **{name: np.asarray(value) for name, value in clock.items()}}
 
     def restore(self, kept: Arrays) -> None:
@@ -230,31 +243,37 @@ class Surroundings:
         key = stream(self._seed, "surroundings", self.steps).integers(0, 2**32, 4)
         return np.random.Generator(np.random.SFC64(key.tolist()))
 
-    def _spend(self, duration_s: float, busy: ArrayLike, transmit: ArrayLike, charging_N: np.ndarray) -> Spent:
-        busy_s, transmit_s = np.asarray(busy), np.asarray(transmit)
-        idle_j = self._idle_w_N * np.maximum(duration_s - busy_s, 0.0)
-        computing_j, sending_j = self._busy_w_N * busy_s, self._transmit_w_N * transmit_s
-        asked_j = idle_j + computing_j + sending_j
-        flow = battery.flow(
-            self.stored_j_N, self._capacity_j_N, asked_j, charging_N * (self.setting.charge_w * duration_s)
-        )
-        self.stored_j_N = flow.left_j
-        if (flow.drawn_j < asked_j).any():
-            given = flow.drawn_j / np.maximum(asked_j, 1e-300)
-            idle_j, computing_j, sending_j = idle_j * given, computing_j * given, sending_j * given
-        return Spent(idle_j=idle_j, computing_j=computing_j, sending_j=sending_j, flow=flow)
+    def _draw(self, of: Callable[..., np.ndarray], rows_of_them: int, rows: slice) -> np.ndarray:
+        """Numbers for a block, [rows_of_them, B], in memory that every block uses again."""
+        count = rows.stop - rows.start
+        return of(dtype=np.float32, out=self._drawn[: rows_of_them * count].reshape(rows_of_them, count))
 
-    def _renew(self, rng: np.random.Generator, duration_s: float) -> None:
-        """What the next round finds, block by block."""
-        for rows in _blocks(len(self._index)):
-            normals_4B = rng.standard_normal((4, rows.stop - rows.start), np.float32)
-            up_db, down_db = self._snr_db(rows, duration_s, normals_4B)
-            law, band_hz = self.setting.law, self.setting.bandwidth_hz
-            self.up_bps[rows] = solo_bps(band_hz, law.bps_per_hz(up_db))
-            self.down_bps[rows] = solo_bps(band_hz, law.bps_per_hz(down_db))
-            self.slowdown[rows] = self.setting.throttle.slowdown(
-                self.heat_N[rows], self._sustained_N[rows], normals_4B[3]
-            )
+    def _spend(
+        self, rows: slice, spent: Spent, duration_s: float, did: tuple[np.ndarray, np.ndarray, np.ndarray]
+    ) -> None:
+        """What a block's devices used, by what each did: computed and sent for so long, and chance of a charger."""
+        busy_s, transmit_s, charging_B = did
+        parts_j = [
+            self._idle_w_N[rows] * np.maximum(duration_s - busy_s, 0.0),
+            self._busy_w_N[rows] * busy_s,
+            self._transmit_w_N[rows] * transmit_s,
+        ]
+        asked_j = parts_j[0] + parts_j[1] + parts_j[2]
+        offered_j = (charging_B < self.setting.charging_share) * (self.setting.charge_w * duration_s)
+        flow = battery.flow(self.stored_j_N[rows], self._capacity_j_N[rows], asked_j, offered_j)
+        self.stored_j_N[rows], spent.taken_j[rows] = flow.left_j, flow.taken_j
+        given = 1.0 if (flow.drawn_j == asked_j).all() else flow.drawn_j / np.maximum(asked_j, 1e-300)
+        for kept_j, part_j in zip((spent.idle_j, spent.computing_j, spent.sending_j), parts_j, strict=True):
+            np.multiply(part_j, given, out=kept_j[rows])
+
+    def _renew(self, rows: slice, rng: np.random.Generator, duration_s: float) -> None:
+        """What a block's devices find in the next round."""
+        normals_4B = self._draw(rng.standard_normal, 4, rows)
+        up_db, down_db = self._snr_db(rows, duration_s, normals_4B)
+        law, band_hz = self.setting.law, self.setting.bandwidth_hz
+        self.up_bps[rows] = solo_bps(band_hz, law.bps_per_hz(up_db))
+        self.down_bps[rows] = solo_bps(band_hz, law.bps_per_hz(down_db))
+        self.slowdown[rows] = self.setting.throttle.slowdown(self.heat_N[rows], self._sustained_N[rows], normals_4B[3])
 
     def _snr_db(self, rows: slice, duration_s: float, normals_4B: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Of a block after it moved, at the station and at the devices."""
