@@ -28,7 +28,7 @@ class Flags:
     """The server's model: a zoo name or `module:function`. Default: the zoo's large net for the data."""
     wire: Literal["weights", "soft-labels"] = "weights"
     """What devices send: their weights, or one byte per class and proxy sample."""
-    refine: Refine = "prior"
+    refine: Refine = "entropy"
     """How many devices' soft labels become one consensus."""
     temperature: float = 3.0
     """Of soft labels."""
