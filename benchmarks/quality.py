@@ -49,7 +49,7 @@ BOUNDS = {
     "central large": ["central"],
 }
 REFINE = ("mean", "prior", "entropy", "variance", "mean+era", "mean+sharp", "prior+era", "prior+sharp", "entropy+sharp")
-PLAIN = 6
+PLAIN = 5
 """So many of them are tried on every dataset, the rest on digits alone."""
 REFINE_ROUNDS = {"digits": "10", "watch": "12", "mnist": "4"}
 ABLATIONS = {
