@@ -13,9 +13,12 @@ from distilfleet.cost.radio import (
     CQI_1,
     CQI_2,
     FADING_DB,
+    QUANTILES,
     Cqi,
     Shannon,
+    direct_factor,
     fading,
+    fading_quantiles_db,
     lost_share,
     mean_transmissions,
     noise_dbm,
@@ -106,6 +109,18 @@ def test_fading_has_mean_one_and_rician_spread(direct):
     power = fading(np.array(direct), stream(2, "fading").standard_normal((2, 400_000)))
     assert power.mean() == pytest.approx(1, abs=0.01)
     assert power.var() == pytest.approx((2 * direct + 1) / (direct + 1) ** 2, rel=0.02)
+
+
+@pytest.mark.parametrize("rician_db", [None, 0.0, 7.0, 9.0])
+def test_quantiles_of_fading_are_those_of_its_draws(rician_db):
+    quantiles_db = fading_quantiles_db(rician_db)
+    assert quantiles_db.dtype == np.float32 and len(quantiles_db) == QUANTILES
+    assert (np.diff(quantiles_db) > 0).all() and ratio(quantiles_db.astype(float)).mean() == pytest.approx(1, abs=1e-3)
+    drawn = fading(np.array(direct_factor(rician_db)), stream(4, "fading").standard_normal((2, 400_000)))
+    parts = np.array([0.001, 0.01, 0.1, 0.5, 0.9, 0.99])
+    got_db = quantiles_db[(parts * QUANTILES).astype(int)]
+    np.testing.assert_allclose(got_db, 10 * np.log10(np.quantile(drawn, parts)), atol=0.35)
+    np.testing.assert_allclose(outage_share(got_db, np.array(0.0), rician_db), parts, atol=1e-4)
 
 
 def test_shadowing_keeps_its_spread_and_forgets_with_the_way():

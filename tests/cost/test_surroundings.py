@@ -14,7 +14,7 @@ from distilfleet.cost.churn import ALWAYS, Churn
 from distilfleet.cost.energy import energy_j
 from distilfleet.cost.pathloss import UMI, clear_share, losses_db
 from distilfleet.cost.presets import PRESETS
-from distilfleet.cost.radio import ATTENUATED, CQI_1
+from distilfleet.cost.radio import ATTENUATED, CQI_1, outage_share
 from distilfleet.cost.surroundings import BLOCK, KEPT, Setting, Surroundings
 
 KINDS = trainable_kinds()
@@ -182,22 +182,22 @@ def test_the_chain_is_that_of_the_formulas_one_device_at_a_time():
     """From place to rate in plain float64, on the same draws."""
     world, seed, count = Surroundings(fleet(200), QUIET, 9), 9, 200
     key = stream(seed, "surroundings", 0).integers(0, 2**32, 4).tolist()
-    normals = np.random.Generator(np.random.SFC64(key)).standard_normal((4, count), np.float32).astype(float)
+    rng = np.random.Generator(np.random.SFC64(key))
+    uniform, normals = rng.random(count, np.float32), rng.standard_normal((2, count), np.float32).astype(float)
     shadow = world.shadow_N.astype(float)
+    below = [outage_share(np.linspace(-60, 15, 150_001), np.array(0.0), factor) for factor in (None, 9.0)]
     differing = 0
     for i in range(count):
         x_m, y_m = (abs(float(phase) - 200.0) - 100.0 for phase in world.phase_2N[:, i])
         away_m = np.array([np.hypot(x_m, y_m)])
         clear = world.sight_N[i] < clear_share(UMI, away_m)[0]
         loss_db = losses_db(UMI, away_m, 3.5e9)[0 if clear else 1][0] + (4.0 if clear else 7.82) * shadow[i]
-        direct = 10**0.9 if clear else 0.0
-        real = np.sqrt(direct / (direct + 1)) + np.sqrt(0.5 / (direct + 1)) * normals[1, i]
-        power = real**2 + 0.5 / (direct + 1) * normals[2, i] ** 2
-        snr_db = 23 - loss_db + 10 * np.log10(power) + 174 - 10 * np.log10(20e6) - 5 - 3
+        power_db = -60 + 75 * np.searchsorted(below[bool(clear)], uniform[i]) / 150_000
+        snr_db = 23 - loss_db + power_db + 174 - 10 * np.log10(20e6) - 5 - 3
         index = np.searchsorted(CQI_1.thresholds_db, snr_db, side="right")
         rate_bps = 0.75 / 1.111 * 20e6 * ([0.0, *CQI_1.efficiencies][index])
         differing += world.up_bps[i] != pytest.approx(rate_bps, rel=1e-5)
-        assert world.slowdown[i] == pytest.approx(np.exp(0.15 * normals[3, i]), rel=1e-5)
+        assert world.slowdown[i] == pytest.approx(np.exp(0.15 * normals[1, i]), rel=1e-5)
     assert differing <= 0.02 * count, "the grid of 0.1 dB may differ at a threshold, nowhere else"
 
 

@@ -23,7 +23,7 @@ from .churn import Churn
 from .compute import compute_s
 from .pathloss import UMI, Scene, clear_share, losses_db
 from .presets import Preset
-from .radio import CQI_1, Cqi, RateLaw, direct_factor, fading, noise_dbm
+from .radio import CQI_1, QUANTILES, Cqi, RateLaw, fading_quantiles_db, noise_dbm
 from .throttle import Throttle, sustained_share
 
 BLOCK = 16_384
@@ -123,7 +123,9 @@ class Surroundings:
         self._index = {device: i for i, device in enumerate(devices)}
         self._settle_devices(list(devices.values()), families or {row.kind: row.family for row in entries().values()})
         self.steps, self.elapsed_s = 0, 0.0
-        self._drawn = np.empty(4 * BLOCK, np.float32)
+        self._drawn = np.empty(2 * BLOCK, np.float32)
+        sights = (setting.scene.clear, setting.scene.blocked)
+        self._fades_db = np.concatenate([fading_quantiles_db(sight.rician_db) for sight in sights])
         self._begin(stream(seed, "surroundings"))
         rng = self._rng()
         for rows in _blocks(len(self._index)):
@@ -268,19 +270,22 @@ class Surroundings:
 
     def _renew(self, rows: slice, rng: np.random.Generator, duration_s: float) -> None:
         """What a block's devices find in the next round."""
-        normals_4B = self._draw(rng.standard_normal, 4, rows)
-        up_db, down_db = self._snr_db(rows, duration_s, normals_4B)
+        quantile_B = (self._draw(rng.random, 1, rows)[0] * QUANTILES).astype(np.int32)
+        normals_2B = self._draw(rng.standard_normal, 2, rows)
+        up_db, down_db = self._snr_db(rows, duration_s, quantile_B, normals_2B[0])
         law, band_hz = self.setting.law, self.setting.bandwidth_hz
         self.up_bps[rows] = solo_bps(band_hz, law.bps_per_hz(up_db))
         self.down_bps[rows] = solo_bps(band_hz, law.bps_per_hz(down_db))
-        self.slowdown[rows] = self.setting.throttle.slowdown(self.heat_N[rows], self._sustained_N[rows], normals_4B[3])
+        self.slowdown[rows] = self.setting.throttle.slowdown(self.heat_N[rows], self._sustained_N[rows], normals_2B[1])
 
-    def _snr_db(self, rows: slice, duration_s: float, normals_4B: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _snr_db(
+        self, rows: slice, duration_s: float, quantile_B: np.ndarray, normal_B: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Of a block after it moved, at the station and at the devices."""
         setting = self.setting
         distance_m = self._moved_m(rows, duration_s)
         clear = self.sight_N[rows] < clear_share(setting.scene, distance_m)
-        self._shade(rows, clear, duration_s, normals_4B[0])
+        self._shade(rows, clear, duration_s, normal_B)
         if setting.preset is not None:
             law = setting.law if isinstance(setting.law, Cqi) else CQI_1
             level_db = setting.preset.snr_db(law, self.shadow_N[rows])
@@ -289,8 +294,8 @@ class Surroundings:
         clear_db, blocked_db = losses_db(setting.scene, distance_m, setting.carrier_hz)
         loss_db = np.where(clear, clear_db, blocked_db)
         loss_db += np.where(clear, np.float32(seen.shadow_db), np.float32(unseen.shadow_db)) * self.shadow_N[rows]
-        direct = np.where(clear, np.float32(direct_factor(seen.rician_db)), np.float32(direct_factor(unseen.rician_db)))
-        gain_db = 10 * np.log10(fading(direct, normals_4B[1:3])) - loss_db
+        quantile_B += np.where(clear, np.int32(0), np.int32(QUANTILES))
+        gain_db = self._fades_db[quantile_B] - loss_db
         return gain_db + setting.up_db, gain_db + setting.down_db
 
     def _moved_m(self, rows: slice, duration_s: float) -> np.ndarray:
