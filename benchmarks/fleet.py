@@ -61,8 +61,8 @@ def main() -> None:
         busy = min(busy for _, busy in took_s)
         reached = "" if goal is None else f"{goal:g}: {'met' if 1 / best >= goal else 'missed'}"
         print(
-            f"| {count:,} | {1e3 * best:.3f} | {1e3 * worst:.3f} | {1e3 * busy:.3f} | {1 / best:,.0f} | {count / best / 1e6:.1f} M "
-            f"| {reached} |",
+            f"| {count:,} | {1e3 * best:.3f} | {1e3 * worst:.3f} | {1e3 * busy:.3f} | {1 / best:,.0f} "
+            f"| {count / best / 1e6:.1f} M | {reached} |",
             flush=True,
         )
 
