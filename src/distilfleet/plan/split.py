@@ -64,7 +64,7 @@ class SplitPlanner:
         roster = self.roster(conditions)
         if self.objective == "card":
             return self._card(roster)
-        rosters = self._clusters(roster)
+        rosters = self.clusters(roster)
         best: tuple[Server, list[Decision]] | None = None
         cost, bound, refused = np.inf, np.inf, None
         for server in self._servers():
@@ -120,7 +120,8 @@ class SplitPlanner:
         clocks = (max(self.clocks, default=1.0),) if self.objective == "makespan" else self.clocks
         return [Server.of(self.server, clock) for clock in sorted(clocks, reverse=True)]
 
-    def _clusters(self, roster: Roster) -> list[Roster]:
+    def clusters(self, roster: Roster) -> list[Roster]:
+        """Who runs side by side, one cluster after the other. Raises InfeasibleError."""
         most = capacity(roster.facts, Server.of(self.server))
         most = min(most, self.cluster) if self.cluster else most
         if len(roster.ids) <= most:
