@@ -30,7 +30,7 @@ class Makespan:
     lower_bound_s: float
 
 
-def least_makespan(facts: Facts, server: Server, *, gap: float = 5e-3, steps: int = 150) -> Makespan:
+def least_makespan(facts: Facts, server: Server, *, gap: float = 8e-3, steps: int = 150) -> Makespan:
     """Stops at this relative gap between the plan and its bound."""
     search = Search(Roots.of(facts, server), undominated(facts) if len(facts) <= SMALL else extreme(facts))
     for step in range(steps):
