@@ -24,6 +24,7 @@ distilfleet: teach a large model with a fleet of small devices, and give every d
 
   distilfleet run RECIPE [--flag value ...] [--out DIR]   train on a simulated fleet
   distilfleet run --resume DIR [--rounds N]               go on with an interrupted run, or add rounds
+  distilfleet plan RECIPE [--flag value ...] [--json]     who would cut where, what it costs, and the proven bound
   distilfleet compare DIR [DIR ...] [--out FILE]          runs side by side: table and page
   distilfleet devices [--json]                            the catalogue of devices and servers
 
@@ -74,7 +75,12 @@ def _told(fault: OSError) -> str:
 
 def _dispatch(words: list[str]) -> int:
     verb, *rest = words or ["--help"]
-    verbs: dict[str, Callable[[list[str]], int]] = {"run": _run, "compare": _compare, "devices": _devices}
+    verbs: dict[str, Callable[[list[str]], int]] = {
+        "run": _run,
+        "plan": _plan,
+        "compare": _compare,
+        "devices": _devices,
+    }
     if verb in ("--help", "-h", "help"):
         print(USAGE, end="")
         return 0
@@ -191,6 +197,29 @@ def _pages(path: Path) -> bool:
     write_page([history], path / PAGE)
     closing(history, path / PAGE)
     return len(history.rounds) >= int(history.about["rounds"])
+
+
+# --- plan -------------------------------------------------------------------------------------------------------
+
+
+def _plan(words: list[str]) -> int:
+    if not words or words[0] in ("--help", "-h"):
+        print(USAGE, end="")
+        return 0
+    from .recipes.find import recipe
+
+    name, rest = words[0], [word for word in words[1:] if word != "--json"]
+    found = recipe(name)
+    flags = _flags(found.flags, f"distilfleet plan {name}", rest)
+    from .recipes.plan import planned
+    from .report.plan import plan_json, print_plan
+
+    result = planned(found.build(flags), name, time.perf_counter)
+    if "--json" in words:
+        print(json.dumps(plan_json(result)))
+    else:
+        print_plan(result)
+    return 0
 
 
 # --- compare, devices -------------------------------------------------------------------------------------------

@@ -9,10 +9,11 @@ from ..nn.profile import profile, savings, training_memory_bytes
 from ..nn.train import Local
 from ..nn.zoo import Model
 from ..plan.sample import Sample
-from ..sim.fleet import SimFleet, World
+from ..sim.fleet import SimFleet
 from .flags import Common, Training
 from .run import Run
 from .scene import Scene, fleet_facts
+from .world import world
 
 
 def local(training: Training, calibrate: bool = False) -> Local:
@@ -40,13 +41,7 @@ class Models:
 
 def assemble(common: Common, scene: Scene, method: Method[Any], models: Models, notes: Sequence[str] = ()) -> Run:
     """A simulated run."""
-    world = World(
-        server=scene.server,
-        offline_share=common.offline_share,
-        cohorts=common.cohorts == "on",
-        seed=common.seed,
-        ignore_memory=scene.ignore_memory,
-    )
+    surrounded = world(common, scene.devices, scene.server, ignore_memory=scene.ignore_memory)
     planner = Sample(
         per_round=common.per_round or len(scene.devices),
         seed=common.seed,
@@ -56,7 +51,7 @@ def assemble(common: Common, scene: Scene, method: Method[Any], models: Models, 
     )
     return Run(
         method=method,
-        fleet=SimFleet(scene.devices, scene.data, method, world),
+        fleet=SimFleet(scene.devices, scene.data, method, surrounded),
         planner=planner,
         test=scene.source.test,
         rounds=common.rounds,

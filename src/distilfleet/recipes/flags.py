@@ -20,7 +20,7 @@ ONE_OR_MORE = frozenset(
     {"devices", "per_round", "minimum", "rounds", "threads", "local_passes", "local_batch", "memory_quota_bytes"}
 )
 NOT_NEGATIVE = frozenset({"spare", "seed", "mixtures", "checkpoint_every_s", "feature_weight", "local_weight_decay"})
-ABOVE_ZERO = frozenset({"deadline_s", "temperature", "alpha", "local_lr"})
+ABOVE_ZERO = frozenset({"bandwidth_hz", "deadline_s", "temperature", "alpha", "local_lr"})
 SHARES = frozenset({"offline_share", "ema", "local_momentum"})
 
 
@@ -65,6 +65,11 @@ class Common:
     """Seconds of wall time between checkpoints."""
     server: str = "server-rtx4060ti-16g"
     """The server's kind."""
+    channels: Literal["own", "good", "normal", "poor", "street", "city", "office"] = "own"
+    """Radio: every device's own link at its catalogue rate; or cells that devices share, of one quality or in a scene
+    with places, walking, fading, heat and batteries."""
+    bandwidth_hz: float = 20e6
+    """Of a cell, in each direction, where devices share cells."""
     deadline_s: float | None = None
     """Simulated seconds after which a round goes on without the devices that are late."""
     offline_share: float = 0.0

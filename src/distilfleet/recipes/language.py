@@ -10,12 +10,13 @@ from ..core.errors import ConfigError
 from ..core.types import Dataset, Device, DeviceId, LanguageProfile, Method, Planner
 from ..cost import catalogue
 from ..data import text
-from ..nn.language import LanguageModel
+from ..nn.language import PUBLISHED, LanguageModel
 from ..nn.pretrain import Schooling
 from ..nn.trace import trace
-from ..sim.fleet import SimFleet, World
+from ..sim.fleet import SimFleet
 from .flags import Common, Flat
 from .run import Run
+from .world import world
 
 NEW = "llama"
 """How names of models with new weights begin; whatever else is named comes trained."""
@@ -109,9 +110,14 @@ def stage(common: Common, language: Language) -> Stage:
         server=catalogue.device(common.server, "server"),
         teacher=models[language.teacher],
         student=models[language.student],
-        profiles={name: trace(name, steps=language.context, vocabulary=source.tokenizer.vocabulary) for name in models},
+        profiles={name: _profile(name, language.context, source.tokenizer.vocabulary) for name in models},
         index={name: i for i, name in enumerate(ids)},
     )
+
+
+def _profile(name: str, context: int, vocabulary: int) -> LanguageProfile:
+    """A published size has its own vocabulary, whatever text it is planned for."""
+    return trace(name, steps=context, vocabulary=None if name in PUBLISHED else vocabulary)
 
 
 def schooling(language: Language) -> Schooling:
@@ -126,10 +132,10 @@ def assemble(
     common: Common, stage: Stage, method: Method[Any], planner: Planner, about: Mapping[str, Any] | None = None
 ) -> Run:
     """A simulated run."""
-    world = World(server=stage.server, offline_share=common.offline_share, seed=common.seed)
+    surrounded = world(common, stage.devices, stage.server)
     return Run(
         method=method,
-        fleet=SimFleet(stage.devices, stage.data, method, world),
+        fleet=SimFleet(stage.devices, stage.data, method, surrounded),
         planner=planner,
         test=stage.test,
         rounds=common.rounds,

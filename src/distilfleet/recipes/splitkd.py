@@ -3,14 +3,20 @@
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
+from ..core.errors import ConfigError
+from ..core.types import Budget, LanguageProfile, Planner
 from ..methods.splitkd.device import Split
 from ..methods.splitkd.learn import Loss
 from ..methods.splitkd.server import SplitKD
 from ..methods.splitkd.signals import Sort
 from ..plan.fixed import FixedCut
+from ..plan.options import Workload, decoder_options
 from ..plan.sample import Sample
+from ..plan.split import SplitPlanner
 from .flags import CommonFlags
-from .language import TEXT, Language, LanguageFlags, assemble, schooling, stage
+from .language import TEXT, Language, LanguageFlags, Stage, assemble, schooling, stage
 from .run import Run
 
 BITS: dict[str, Literal[4, 8, 16]] = {"fp16": 16, "int8": 8, "int4": 4}
@@ -22,10 +28,22 @@ class Flags:
 
     common: CommonFlags = TEXT
     language: LanguageFlags = Language()
-    cut: int = 0
-    """Layers of the student on each device."""
-    smashed: Literal["fp16", "int8", "int4"] = "int8"
-    """What a number on its way up is sent as; gradients come back as int8, or fp16 with fp16."""
+    cut: int | None = None
+    """Layers of the student on each device. Default: as the planner finds best for each."""
+    smashed: tuple[Literal["fp16", "int8", "int4"], ...] = ("int8",)
+    """What a number on its way up is sent as; of several the planner chooses. Gradients come back as int8, or fp16 with
+    fp16 alone."""
+    objective: Literal["sum", "makespan", "deadline", "open", "card"] = "sum"
+    """What the planner makes small: delays and energy together, the longest delay, energy within --delay-budget-s,
+    delay within --energy-budget-j in the long run, or as the published CARD does."""
+    delay_budget_s: float | None = None
+    """Of a step, for the objective deadline."""
+    energy_budget_j: float | None = None
+    """Of a device in a step, above idling."""
+    price_s_per_j: float = 0.02
+    """Seconds that a joule is worth to the planner."""
+    privacy_floor: int = 0
+    """Least cut that a device may have."""
     labels: Literal["shared", "kept"] = "shared"
     """Whether labels go to the server, or the loss is computed on the device from the last hidden states."""
     lora: int = 0
@@ -54,8 +72,8 @@ def splitkd(flags: Flags) -> Run:
             steps=language.steps,
             micro_batches=min(flags.micro_batches, language.batch),
             context=language.context,
-            bits=BITS[flags.smashed],
-            gradient_bits=16 if flags.smashed == "fp16" else 8,
+            bits=BITS[flags.smashed[0]],
+            gradient_bits=16 if flags.smashed == ("fp16",) else 8,
             labels=flags.labels,
             classes=scene.classes,
             lr=language.lr,
@@ -68,12 +86,42 @@ def splitkd(flags: Flags) -> Run:
         school=scene.school if teacher is not None else None,
         schooling=schooling(language),
     )
+    return assemble(flags.common, scene, method, _planner(flags, scene, method))
+
+
+def _planner(flags: Flags, scene: Stage, method: SplitKD) -> Planner:
+    common, language, split = flags.common, flags.language, method.split
     sample = Sample(
-        per_round=flags.common.per_round or len(scene.devices),
-        seed=flags.common.seed,
-        spare=flags.common.spare,
-        minimum=flags.common.minimum,
-        deadline_s=flags.common.deadline_s,
+        per_round=common.per_round or len(scene.devices),
+        seed=common.seed,
+        spare=common.spare,
+        minimum=common.minimum,
+        deadline_s=common.deadline_s,
     )
-    planner = FixedCut(sample=sample, cut=flags.cut, bits=BITS[flags.smashed], cluster=flags.cluster)
-    return assemble(flags.common, scene, method, planner)
+    bits = tuple(BITS[one] for one in flags.smashed)
+    if flags.cut is not None:
+        _check_cut(flags.cut, split.student)
+        return FixedCut(sample=sample, cut=flags.cut, bits=bits[0], cluster=flags.cluster)
+    work = Workload(
+        batch_tokens=language.batch * language.context,
+        steps=language.steps,
+        bits=bits,
+        rank=flags.lora or None,
+        rows=max(len(np.unique(scene.data(device).inputs)) for device in scene.devices),
+        labels_kept=flags.labels == "kept",
+    )
+    return SplitPlanner(
+        options=decoder_options(split.teacher if split.with_teacher else None, split.student, work),
+        server=scene.server,
+        objective=flags.objective,
+        budget=Budget(delay_s=flags.delay_budget_s, energy_j=flags.energy_budget_j),
+        privacy_floor=flags.privacy_floor,
+        price_s_per_j=flags.price_s_per_j,
+        cluster=flags.cluster,
+        sample=sample,
+    )
+
+
+def _check_cut(cut: int, student: LanguageProfile) -> None:
+    if not 0 <= cut <= len(student.layers):
+        raise ConfigError(f"--cut {cut} is beyond {student.name}, which has {len(student.layers)} layers")
