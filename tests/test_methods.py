@@ -29,8 +29,14 @@ def one_thread():
     torch.set_num_threads(1)
 
 
+TEXTS = ("central_kd", "fedavg_text", "koala_text")
+"""Methods of language models, which learn from windows."""
+
+
 def tiny(name):
     module = importlib.import_module(f"distilfleet.methods.{name}")
+    if name in TEXTS:
+        return Case(make=module.tiny, shape=(8,), draw=windows)
     if hasattr(module, "tiny"):
         return Case(make=module.tiny)
     return Case(make=server.tiny, shape=(8,), draw=windows)
@@ -68,6 +74,9 @@ SPLITS = {
     "nothing remembered": splitkd_of(remember="none"),
     "one micro-batch": splitkd_of(micro_batches=1),
     "late gradients": splitkd_of(late=True, cut=1),
+    "noise": splitkd_of(noise=0.5, labels="kept"),
+    "noise on frozen rows": splitkd_of(noise=0.5, train_rows=False),
+    "noise behind a cut": splitkd_of(noise=0.5, cut=1),
     "classes": splitkd_of(sentences, classes=3),
     "classes kept behind a cut": splitkd_of(sentences, classes=3, labels="kept", cut=1),
 }
@@ -129,7 +138,7 @@ def held_to(check, case, folder):
 
 
 def test_there_are_methods_and_checks():
-    assert {"koala", "fedavg", "fedmd", "feddf", "local", "central", "splitkd"} <= set(FOUND)
+    assert {"koala", "fedavg", "fedmd", "feddf", "local", "central", "splitkd", *TEXTS} <= set(FOUND)
     assert len(CHECKS) >= 10
 
 

@@ -21,6 +21,7 @@ import numpy as np
 from ...core import wire
 from ...core.chance import stream
 from ...core.types import Arrays, ArraySpec, Dataset, Device, Job, LanguageProfile, Load
+from ...trust.noise import Noise, eta_for, typical_norm
 from . import codec
 from .rows import Adam, Rows, Table
 
@@ -29,6 +30,8 @@ PADDING = -1
 DIGEST_BYTES = 16
 NOTHING = -1
 """As a slot: no micro-batch is asked for."""
+Lengths = float
+"""In typical lengths of an embedding, which is a number without a unit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +61,8 @@ class Split:
     with_teacher: bool = True
     tables: Literal["rows", "file"] = "rows"
     """Where a device's teacher rows come from: sent once, those that occur there; or a table file of its own."""
+    noise: Lengths = 0.0
+    """Expected length of the noise that a device adds to every smashed vector; 0: none."""
 
 
 class Front(Protocol):
@@ -107,6 +112,10 @@ class SplitWorker:
     _ids: np.ndarray | None = None
     _order: tuple[int, np.ndarray] = (-1, np.zeros(0, np.int64))
     """Of the samples in one pass: its number, and they."""
+    _visits: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int32))
+    """How often each sample was sent with noise; empty where there is none."""
+    _norms: dict[str, float] = field(default_factory=dict)
+    """By model: what noise is measured by, settled once, for draws of two lengths and one direction would cancel."""
 
     # --- what a job takes
 
@@ -179,7 +188,7 @@ class SplitWorker:
         """Cross-entropy and its gradient, from the last hidden states of a micro-batch's counted positions."""
         assert self._head is not None, "labels are kept, so the head came with `begin`"
         hidden_ND = codec.decode(codec.part(arrays, "hidden"))
-        wanted_N = self._wanted(int(arrays["slot"]))
+        wanted_N = self.wanted(int(arrays["slot"]))
         logits_NV = hidden_ND @ self._head.values.T
         logits_NV -= logits_NV.max(axis=1, keepdims=True)
         surplus_NV = np.exp(logits_NV)
@@ -208,7 +217,10 @@ class SplitWorker:
     # --- a micro-batch, there and back
 
     def _forward(self, slot: int, need_B: np.ndarray) -> Arrays:
-        ids_BT, bits = self._slot_ids(slot), self._plan["bits"]
+        ids_BT, bits = self.tokens(slot), self._plan["bits"]
+        if self.split.noise:
+            self._visits = self._visits if len(self._visits) else np.zeros(len(self.data), np.int32)
+            np.add.at(self._visits, self._slot_samples(slot), 1)
         answer = codec.named("student", self._smashed("student", slot, ids_BT, bits))
         if need_B.any():
             answer |= codec.named("teacher", self._smashed("teacher", slot, ids_BT[need_B], bits))
@@ -222,28 +234,51 @@ class SplitWorker:
     def _smashed(self, whose: str, slot: int, ids_BT: np.ndarray, bits: int) -> Arrays:
         """What travels: distinct rows and where they stand, or, after a front, the activations of every position."""
         front = self._fronts.get(whose)
-        if front is None:
+        if front is None and not self.split.noise:
             distinct_U, index_BT = distinct(ids_BT)
             return {**codec.encode(self._rows(whose, distinct_U), bits), "index": index_BT}
-        lengths_B = (ids_BT != PADDING).sum(axis=1)
-        activations_BTD = front.forward(slot, self._embedded(whose, ids_BT), lengths_B)
-        return codec.encode(activations_BTD.reshape(-1, activations_BTD.shape[-1]), bits)
+        vectors_BTD = self._embedded(whose, ids_BT)
+        if front is not None:
+            vectors_BTD = front.forward(slot, vectors_BTD, (ids_BT != PADDING).sum(axis=1))
+        if self.split.noise:
+            vectors_BTD = self._noisy(whose, slot, vectors_BTD, ids_BT)
+        return codec.encode(vectors_BTD.reshape(-1, vectors_BTD.shape[-1]), bits)
+
+    def _noisy(self, whose: str, slot: int, vectors_BTD: np.ndarray, ids_BT: np.ndarray) -> np.ndarray:
+        """Every vector with a draw of its own, the same at the next visit if the vectors are."""
+        cut = self._plan["cut" if whose == "student" else "teacher_cut"]
+        eta_nats = eta_for(vectors_BTD.shape[-1], self.split.noise * self._norm(whose))
+        noise = Noise(eta_nats=eta_nats, secret=self._secret(), memoised=is_frozen(self.split, whose, cut))
+        step = self._plan["first_step"] + slot // self.split.micro_batches
+        drawn = [
+            noise.on(vectors_TD, digest=self._digest(window), tensor=f"{whose} {cut}", visit=step)
+            for vectors_TD, window in zip(vectors_BTD, ids_BT, strict=True)
+        ]
+        return np.stack(drawn)
+
+    def _norm(self, whose: str) -> float:
+        if whose not in self._norms:
+            self._norms[whose] = typical_norm(self._rows(whose, self.ids))
+        return self._norms[whose]
 
     def _backward(self, slot: int, arrays: Arrays) -> None:
         """The gradient of what was smashed; it comes as a sum over positions, `share` makes it the step's mean."""
         assert self._student is not None
         gradient = codec.decode(codec.part(arrays, "back")) * np.float32(arrays["share"])
-        ids_BT = self._slot_ids(slot)
+        ids_BT = self.tokens(slot)
         front = self._fronts.get("student")
         tokens = int((ids_BT != PADDING).sum())
         distinct_U, index_BT = distinct(ids_BT)
         seen_U = np.bincount(index_BT[ids_BT != PADDING].ravel(), minlength=len(distinct_U))
+        gradient_ND = gradient
         if front is not None:
             lengths_B = (ids_BT != PADDING).sum(axis=1)
             x_BTD = self._embedded("student", ids_BT)
-            gradient_BTD = front.backward(slot, x_BTD, lengths_B, gradient.reshape(x_BTD.shape))
-            gradient = np.zeros((len(distinct_U), x_BTD.shape[-1]), np.float32)
-            np.add.at(gradient, index_BT.ravel(), gradient_BTD.reshape(-1, x_BTD.shape[-1]))
+            gradient_ND = front.backward(slot, x_BTD, lengths_B, gradient.reshape(x_BTD.shape))
+        if front is not None or self.split.noise:
+            width = gradient.shape[-1]
+            gradient = np.zeros((len(distinct_U), width), np.float32)
+            np.add.at(gradient, index_BT.ravel(), gradient_ND.reshape(-1, width))
         if self.split.train_rows:
             self._student.add(gradient, tokens, at=np.searchsorted(self.ids, distinct_U), seen=seen_U)
 
@@ -283,30 +318,34 @@ class SplitWorker:
         step, part = divmod(slot, self.split.micro_batches)
         return np.array_split(self._samples(step), self.split.micro_batches)[part]
 
-    def _slot_ids(self, slot: int) -> np.ndarray:
+    def tokens(self, slot: int) -> np.ndarray:
+        """What a micro-batch says, [B, T], once `begin` has come: the truth that an audit compares with."""
         return np.asarray(self.data.inputs[self._slot_samples(slot)], np.int64)
 
     def _lengths(self, samples: np.ndarray) -> np.ndarray:
         return np.asarray((self.data.inputs[samples] != PADDING).sum(axis=1), np.int32)
 
-    def _wanted(self, slot: int) -> np.ndarray:
+    def wanted(self, slot: int) -> np.ndarray:
         """Labels of the counted positions of a micro-batch, [N]."""
         samples = self._slot_samples(slot)
         if self.data.labels is not None:
             return np.asarray(self.data.labels[samples])
-        next_BT = self._slot_ids(slot)[:, 1:]
+        next_BT = self.tokens(slot)[:, 1:]
         return np.asarray(next_BT[next_BT != PADDING])
 
     def _digest(self, window: np.ndarray) -> bytes:
         """Names a sample to the server without telling it more than equality."""
-        secret = stream(self.seed, "secret", self.device.id).bytes(32)
-        return hmac.digest(secret, window.tobytes() + self.split.teacher.name.encode(), hashlib.sha256)[:DIGEST_BYTES]
+        said = np.asarray(window, np.int32).tobytes() + self.split.teacher.name.encode()
+        return hmac.digest(self._secret(), said, hashlib.sha256)[:DIGEST_BYTES]
+
+    def _secret(self) -> bytes:
+        return stream(self.seed, "secret", self.device.id).bytes(32)
 
     def _announced(self, job: Job) -> Mapping[str, ArraySpec]:
         """What will be answered, exactly: where rows travel, the number of distinct ones is known here alone."""
         if job.op != "step" or int(job.arrays["slot"]) == NOTHING:
             return job.expected.arrays
-        ids_BT, need_B = self._slot_ids(int(job.arrays["slot"])), np.asarray(job.arrays["need"])
+        ids_BT, need_B = self.tokens(int(job.arrays["slot"])), np.asarray(job.arrays["need"])
         exact = dict(job.expected.arrays)
         for whose, ids in (("student", ids_BT), ("teacher", ids_BT[need_B])):
             if whose not in self._fronts and f"{whose}/index" in exact:
@@ -339,6 +378,9 @@ class SplitWorker:
 
     def snapshot(self) -> Arrays:
         kept: dict[str, np.ndarray] = {f"plan/{name}": np.array(value) for name, value in self._plan.items()}
+        if len(self._visits):
+            kept["visits"] = self._visits.copy()
+        kept |= {f"norm/{name}": np.array(value) for name, value in self._norms.items()}
         for name, rows in (("teacher", self._teacher), ("student", self._student), ("head", self._head)):
             if rows is not None:
                 kept |= {f"{name}/{part}": array for part, array in rows.snapshot().items()}
@@ -348,6 +390,8 @@ class SplitWorker:
 
     def restore(self, kept: Arrays) -> None:
         self._plan = {name: int(value) for name, value in _under("plan/", kept).items()}
+        self._visits = np.array(kept.get("visits", self._visits[:0]))
+        self._norms = {name: float(value) for name, value in _under("norm/", kept).items()}
         self._teacher, self._student, self._head = (
             Rows.restored(_under(f"{name}/", kept)) if f"{name}/ids" in kept else None
             for name in ("teacher", "student", "head")
@@ -366,6 +410,24 @@ class SplitWorker:
             elif layers:
                 fronts[whose] = self.front_of(whose, layers)
         return fronts
+
+
+def is_frozen(split: Split, whose: str, cut: int) -> bool:
+    """Whether a sample is smashed to the same vectors each time.
+
+    Where it is not, a draw that is the same each time protects nothing: the difference of two visits is free of it.
+    """
+    return whose == "teacher" or (cut == 0 and not split.train_rows)
+
+
+def spent_nats(split: Split, cut: int, visits_S: np.ndarray) -> np.ndarray:
+    """Each sample's account after so many visits, for texts that are a typical embedding's length apart, [S].
+
+    A draw spends width over noise; draws add up, over both models, and over visits where vectors change.
+    """
+    student_S = np.minimum(visits_S, 1) if is_frozen(split, "student", cut) else visits_S
+    teacher_S = np.minimum(visits_S, 1) * split.with_teacher
+    return np.asarray((split.student.width * student_S + split.teacher.width * teacher_S) / split.noise, np.float64)
 
 
 def rows_present(packed: np.ndarray, vocabulary: int) -> np.ndarray:

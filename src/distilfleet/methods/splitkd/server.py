@@ -10,7 +10,7 @@ Source: "Split knowledge distillation for large models in IoT", https://arxiv.or
 leave open is decided in docs/design/0009-splitkd.md.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -24,7 +24,7 @@ from ...nn.language import LanguageModel
 from ...nn.pretrain import Schooling, nats_per_token, pretrain
 from ...nn.trace import trace
 from .cluster import train_cluster
-from .device import Split, SplitWorker
+from .device import Split, SplitWorker, spent_nats
 from .front import LayeredFront
 from .learn import Loss, Studio, trained
 
@@ -72,7 +72,16 @@ class SplitKD:
 
     @property
     def disclosure(self) -> str:
-        if self.split.labels == "shared":
+        split = self.split
+        if split.noise:
+            spent = spent_nats(split, split.cut, np.array([1, 2]))
+            again = "" if spent[1] == spent[0] else f", {spent[1] - spent[0]:.4g} more for each later one"
+            return (
+                f"noisy: smashed data with metric-DP noise of {split.noise:g} embedding lengths; between texts one "
+                f"such length apart it tells at most {spent[0]:.4g} nats at a sample's first visit{again}; labels and "
+                "gradients that return tell more"
+            )
+        if split.labels == "shared":
             return "recoverable: smashed data and labels; the edge server can read every token that a device trains on"
         return "recoverable: smashed data; labels stay, yet the edge server can look up every token in its own table"
 
@@ -116,7 +125,19 @@ class SplitKD:
                 measured |= (
                     {f"{size}_loss": nats} if self.split.classes is None else {f"{size}_accuracy": correct_share}
                 )
-        return {**measured, "tokens": float(state.tokens), "teacher_uploads": float(state.uploads)}
+        return {
+            **measured,
+            "tokens": float(state.tokens),
+            "teacher_uploads": float(state.uploads),
+            **self._spent(kept.values()),
+        }
+
+    def _spent(self, kept: Iterable[Arrays]) -> Metrics:
+        """The account of the sample that spent most, over the devices that can be seen."""
+        if not self.split.noise:
+            return {}
+        accounts = [spent_nats(self.split, int(one["plan/cut"]), one["visits"]) for one in kept if "visits" in one]
+        return {"noise_nats": max((float(account_S.max()) for account_S in accounts), default=0.0)}
 
     def models(self, state: State) -> Mapping[str, Arrays]:
         studio = self._ready(state)
