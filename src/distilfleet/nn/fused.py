@@ -158,19 +158,19 @@ class _Sums:
         self, hidden_RH: Tensor, weights_VH: Tensor, rows_R: Tensor, task: _Task, blocks: list[Tensor]
     ) -> Tensor:
         """Adds the loss of these rows; gives its gradient with respect to their logits, in one of the blocks."""
-        logits_RV, gradient_RV, *spare = blocks
+        logits_RV, gradient_RV, log_q_RV, other_RV = blocks
         _multiply(hidden_RH, weights_VH, logits_RV)
-        gradient_RV.zero_()
-        if task.labels_N is not None and task.kd_weight < 1:
-            loss = _cross_entropy(logits_RV, task.labels_N[rows_R], gradient_RV)
-            gradient_RV.mul_(1 - task.kd_weight)
-            self.loss += (1 - task.kd_weight) * loss
-        if task.teacher is not None and task.kd_weight > 0:
-            torch.log_softmax(logits_RV.div_(task.temperature), -1, out=spare[0])
-            loss = _divergence(task, rows_R, spare[0], logits_RV, spare[1])
-            gradient_RV.add_(spare[0], alpha=task.kd_weight * task.temperature)
-            self.loss += task.kd_weight * task.temperature**2 * loss
-        return gradient_RV
+        hard_share, soft_share = 1 - task.kd_weight, task.kd_weight
+        if task.labels_N is not None and hard_share > 0:
+            self.loss += hard_share * _cross_entropy(logits_RV, task.labels_N[rows_R], gradient_RV)
+            gradient_RV.mul_(hard_share)
+        if soft_share == 0:
+            return gradient_RV
+        torch.log_softmax(logits_RV.div_(task.temperature), -1, out=log_q_RV)
+        loss = _divergence(task, rows_R, log_q_RV, logits_RV, other_RV)
+        self.loss += soft_share * task.temperature**2 * loss
+        log_q_RV.mul_(soft_share * task.temperature)
+        return log_q_RV if task.labels_N is None or hard_share == 0 else gradient_RV.add_(log_q_RV)
 
     def _add_gradients(self, gradient_RV: Tensor, hidden_RH: Tensor, weights_VH: Tensor, rows_R: Tensor) -> None:
         if self.hidden_NH is not None:
@@ -212,7 +212,7 @@ def _divergence(task: _Task, rows_R: Tensor, log_q_RV: Tensor, spare_RV: Tensor,
 
 def _dense(log_p_RV: Tensor, log_q_RV: Tensor, p_RV: Tensor) -> Tensor:
     torch.exp(log_p_RV, out=p_RV)
-    loss: Tensor = torch.linalg.vecdot(p_RV, log_p_RV.sub_(log_q_RV)).double().sum()
+    loss: Tensor = log_p_RV.sub_(log_q_RV).mul_(p_RV).sum(-1).double().sum()
     log_q_RV.exp_().sub_(p_RV)
     return loss
 

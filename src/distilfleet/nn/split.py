@@ -223,7 +223,7 @@ def _difference(full: nn.Module, layers: int, cut: int) -> float:
     model: Any = full
     device = output_table(full).device
     generator = torch.Generator().manual_seed(0)
-    ids_BT = torch.randint(0, len(token_table(full)), (2, 16), generator=generator).to(device)
+    ids_BT = torch.randint(0, len(token_table(full)), (2, 16), generator=generator, device="cpu").to(device)
     mask_BT = torch.ones_like(ids_BT)
     mask_BT[0, :5] = 0
     facts = {"attention_mask": mask_BT, "position_ids": positions(mask_BT), "use_cache": False}
