@@ -244,7 +244,7 @@ def test_a_mistake_is_named_with_its_remedy(flags, told_of, bad, koala, tmp_path
 @pytest.mark.parametrize(
     ("words", "told_of"),
     [
-        (["nope"], ["'nope'", "run, compare, devices"]),
+        (["nope"], ["'nope'", "run, plan, compare"]),
         (["run", "nope"], ["'nope'", "koala", "path/to/file.py:function"]),
         (["run", "missing.py:mine"], ["missing.py", "no such file"]),
         (["run", "--rounds", "3"], ["recipe", "distilfleet run koala --rounds 3"]),

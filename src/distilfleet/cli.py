@@ -27,6 +27,7 @@ distilfleet: teach a large model with a fleet of small devices, and give every d
   distilfleet plan RECIPE [--flag value ...] [--json]     who would cut where, what it costs, and the proven bound
   distilfleet compare DIR [DIR ...] [--out FILE]          runs side by side: table and page
   distilfleet devices [--json]                            the catalogue of devices and servers
+  distilfleet calibrate [--kind NAME] [--out FILE]        measure this board, half a minute: its own catalogue row
 
 Recipes: koala, and the baselines local, central, fedavg, feddf, fedmd; or your own, path/to/file.py:function.
 `distilfleet run RECIPE --help` lists a recipe's flags. First try: distilfleet run koala
@@ -80,6 +81,7 @@ def _dispatch(words: list[str]) -> int:
         "plan": _plan,
         "compare": _compare,
         "devices": _devices,
+        "calibrate": _calibrate,
     }
     if verb in ("--help", "-h", "help"):
         print(USAGE, end="")
@@ -256,6 +258,8 @@ def _compare(words: list[str]) -> int:
 class Devices:
     """The catalogue of devices and servers; each number's source is in the package."""
 
+    catalogue: Path | None = None
+    """CSV file with kinds of your own boards, as `distilfleet calibrate` writes it."""
     json: bool = False
     """Print one JSON object, with sources."""
 
@@ -267,11 +271,19 @@ def _devices(words: list[str]) -> int:
     from .cost.catalogue import entries
     from .report.devices import catalogue_json, print_catalogue
 
-    rows = [asdict(entry) for entry in entries().values()]
+    rows = [asdict(entry) for entry in entries(asked.catalogue).values()]
     if asked.json:
         print(json.dumps(catalogue_json(rows)))
     else:
         print_catalogue(rows)
+    return 0
+
+
+def _calibrate(words: list[str]) -> int:
+    from .recipes.calibrate import Calibrate, calibrate
+
+    asked = _flags(Calibrate, "distilfleet calibrate", words)
+    print(calibrate(asked, time.perf_counter, time.sleep, f"{datetime.now(UTC):%Y-%m-%d}"))
     return 0
 
 

@@ -74,13 +74,13 @@ def test_a_fleet_larger_than_its_data_shares_samples(table):
 def test_a_quota_holds_memory_down(table):
     own = stage(table, memory_quota_bytes=10**6)
     assert {device.memory_bytes for device in own.devices.values()} == {10**6}
-    assert fleet_facts(own, {}, 10**6)["quota_bytes"] == 10**6
+    assert fleet_facts(own, {}, Common(memory_quota_bytes=10**6))["quota_bytes"] == 10**6
 
 
 def test_facts_show_labels_and_models(table):
     own = stage(table)
     models = assign(own, Smalls(), 16)
-    facts = fleet_facts(own, models, None)
+    facts = fleet_facts(own, models, Common())
     assert (facts["total"], facts["kinds"]) == (6, dict.fromkeys(KINDS, 2))
     assert sum(sum(one["labels"]) for one in facts["shown"]) == len(own.private)
     assert {one["model"] for one in facts["shown"]} == {"mlp-m"}

@@ -64,7 +64,7 @@ def assemble(common: Common, scene: Scene, method: Method[Any], models: Models, 
             "savings": _savings(models),
             "notes": [*notes, *scene.source.notes],
         },
-        facts=fleet_facts(scene, models.smalls, common.memory_quota_bytes),
+        facts=fleet_facts(scene, models.smalls, common),
     )
 
 

@@ -19,7 +19,9 @@ Flat = arg(name="")
 ONE_OR_MORE = frozenset(
     {"devices", "per_round", "minimum", "rounds", "threads", "local_passes", "local_batch", "memory_quota_bytes"}
 )
-NOT_NEGATIVE = frozenset({"spare", "seed", "mixtures", "checkpoint_every_s", "feature_weight", "local_weight_decay"})
+NOT_NEGATIVE = frozenset(
+    {"spare", "seed", "mixtures", "checkpoint_every_s", "feature_weight", "local_weight_decay", "keep_wire", "noise"}
+)
 ABOVE_ZERO = frozenset({"bandwidth_hz", "deadline_s", "temperature", "alpha", "local_lr"})
 SHARES = frozenset({"offline_share", "ema", "local_momentum"})
 
@@ -41,6 +43,8 @@ class Common:
     """Number of devices. Default: 20, or one per owner."""
     device_kinds: tuple[str, ...] = ("rpi-zero-2w", "rpi-3b-plus", "rpi-4b", "rpi-5", "jetson-nano")
     """Kinds of device in the fleet, in equal shares; `distilfleet devices` lists them."""
+    catalogue: Path | None = None
+    """CSV file with kinds of your own boards, as `distilfleet calibrate` writes it."""
     per_round: int | None = None
     """Devices that take part in a round. Default: all."""
     spare: int = 0
@@ -70,6 +74,8 @@ class Common:
     with places, walking, fading, heat and batteries."""
     bandwidth_hz: float = 20e6
     """Of a cell, in each direction, where devices share cells."""
+    keep_wire: int = 0
+    """Exchanges with devices that are kept as they travelled, for `distilfleet audit`."""
     deadline_s: float | None = None
     """Simulated seconds after which a round goes on without the devices that are late."""
     offline_share: float = 0.0

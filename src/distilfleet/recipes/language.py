@@ -16,7 +16,7 @@ from ..nn.trace import trace
 from ..sim.fleet import SimFleet
 from .flags import Common, Flat
 from .run import Run
-from .world import world
+from .world import board_memory_bytes, enrol, world
 
 NEW = "llama"
 """How names of models with new weights begin; whatever else is named comes trained."""
@@ -91,11 +91,6 @@ def stage(common: Common, language: Language) -> Stage:
     source = text.load(common.data, _wanted(common, language))
     own, school = _schooled(source, language)
     ids = source.owners or tuple(f"device-{i:0{len(str(len(own) - 1))}d}" for i in range(len(own)))
-    kinds = common.device_kinds
-    devices = {
-        name: catalogue.device(kinds[i % len(kinds)], name, quota_bytes=common.memory_quota_bytes)
-        for i, name in enumerate(ids)
-    }
     facts: dict[str, Any] = {
         "vocabulary": source.tokenizer.vocabulary,
         "context": language.context,
@@ -106,8 +101,8 @@ def stage(common: Common, language: Language) -> Stage:
         source=source,
         private=own,
         school=school,
-        devices=devices,
-        server=catalogue.device(common.server, "server"),
+        devices=enrol(common, ids),
+        server=catalogue.device(common.server, "server", extra=common.catalogue),
         teacher=models[language.teacher],
         student=models[language.student],
         profiles={name: _profile(name, language.context, source.tokenizer.vocabulary) for name in models},
@@ -142,7 +137,8 @@ def assemble(
         seed=common.seed,
         checkpoint_every_s=common.checkpoint_every_s,
         about={"models": _names(stage), "data": _data(stage), "notes": list(stage.source.notes), **(about or {})},
-        facts=_fleet(stage),
+        facts=_fleet(stage, common),
+        data=stage.data,
     )
 
 
@@ -202,7 +198,7 @@ def _data(stage: Stage) -> dict[str, Any]:
     return facts if stage.school is None else {**facts, "school": len(stage.school)}
 
 
-def _fleet(stage: Stage) -> dict[str, object]:
+def _fleet(stage: Stage, common: Common) -> dict[str, object]:
     kinds = [device.kind for device in stage.devices.values()]
     shown = list(stage.devices.values())[:200]
     return {
@@ -217,7 +213,7 @@ def _fleet(stage: Stage) -> dict[str, object]:
                 "samples": len(stage.data(device.id)),
                 "labels": _histogram(stage, device.id),
                 "memory_bytes": device.memory_bytes,
-                "board_memory_bytes": catalogue.entry(device.kind).usable_memory_bytes,
+                "board_memory_bytes": board_memory_bytes(common, device),
             }
             for device in shown
         ],

@@ -17,6 +17,7 @@ from ..nn import zoo
 from ..nn.profile import profile, training_memory_bytes
 from ..nn.zoo import Model
 from .flags import Common, ProxyData, Smalls
+from .world import board_memory_bytes, enrol
 
 LEAST_OWN = 15
 """Below this many samples per device an IID fleet shares samples between devices."""
@@ -64,18 +65,13 @@ def scene(common: Common, proxy: ProxyData | None) -> Scene:
     source = sources.load(common.data, holdout=common.holdout, label=common.label, group=common.group, seed=common.seed)
     private, groups, held_out = _hold_out(source, proxy, common.seed)
     ids, rows, how = _partition(private, groups, common)
-    kinds = common.device_kinds
-    devices = {
-        name: catalogue.device(kinds[i % len(kinds)], name, quota_bytes=common.memory_quota_bytes)
-        for i, name in enumerate(ids)
-    }
     return Scene(
         source=source,
         private=private,
         proxy=held_out,
         rows=rows,
-        devices=devices,
-        server=catalogue.device(common.server, "server"),
+        devices=enrol(common, ids),
+        server=catalogue.device(common.server, "server", extra=common.catalogue),
         partition=how,
         index={name: i for i, name in enumerate(ids)},
     )
@@ -124,7 +120,7 @@ def check_fits(device: Device, model: Model, batch: int) -> None:
         )
 
 
-def fleet_facts(scene: Scene, models: Mapping[str, Model], quota_bytes: int | None) -> dict[str, object]:
+def fleet_facts(scene: Scene, models: Mapping[str, Model], common: Common) -> dict[str, object]:
     """`fleet.json`: who takes part, with the label histogram of each; the first two hundred in full."""
     assert scene.private.labels is not None
     shown = list(scene.devices.values())[:200]
@@ -142,12 +138,12 @@ def fleet_facts(scene: Scene, models: Mapping[str, Model], quota_bytes: int | No
                 "samples": int(counts.sum()),
                 "labels": counts.tolist(),
                 "memory_bytes": device.memory_bytes,
-                "board_memory_bytes": catalogue.entry(device.kind).usable_memory_bytes,
+                "board_memory_bytes": board_memory_bytes(common, device),
             }
             for device, counts in zip(shown, histogram, strict=True)
         ],
     }
-    return facts if quota_bytes is None else {**facts, "quota_bytes": quota_bytes}
+    return facts if common.memory_quota_bytes is None else {**facts, "quota_bytes": common.memory_quota_bytes}
 
 
 def _check(common: Common) -> None:

@@ -1,8 +1,10 @@
-"""From flags to what surrounds a simulated fleet."""
+"""From flags to a simulated fleet and what surrounds it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from ..core.types import Device, DeviceId
+from ..cost import catalogue
 from ..cost.pathloss import INDOOR, UMA, UMI
 from ..cost.presets import PRESETS
 from ..cost.surroundings import Setting, Surroundings
@@ -10,6 +12,18 @@ from ..sim.fleet import World
 from .flags import Common
 
 SCENES = {"street": UMI, "city": UMA, "office": INDOOR}
+
+
+def enrol(common: Common, ids: Sequence[DeviceId]) -> dict[DeviceId, Device]:
+    """A fleet of `--device-kinds` in turn. Raises ConfigError for a kind that no catalogue has."""
+    quota_bytes, extra = common.memory_quota_bytes, common.catalogue
+    boards = [catalogue.device(kind, "", quota_bytes=quota_bytes, extra=extra) for kind in common.device_kinds]
+    return {name: replace(boards[i % len(boards)], id=name) for i, name in enumerate(ids)}
+
+
+def board_memory_bytes(common: Common, device: Device) -> int:
+    """What the board has, whatever the quota."""
+    return catalogue.entry(device.kind, common.catalogue).usable_memory_bytes
 
 
 def world(common: Common, devices: Mapping[DeviceId, Device], server: Device, *, ignore_memory: bool = False) -> World:
