@@ -3,16 +3,18 @@
 Axes: N devices, G kinds of hardware, K options.
 """
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..core.errors import InfeasibleError
-from ..core.types import Channel, Device, DeviceId
+from ..core.types import Conditions, DeviceId
 from ..core.units import pretty_bytes, pretty_j
 from .facts import Roster, sorted_by
 from .options import Options
+
+LEAST_BPS = 1.0
+"""Less is no channel."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,18 +25,29 @@ class Limits:
     energy_j: float | None = None
 
 
-def check_channels(devices: Sequence[Device], channels: Mapping[DeviceId, Channel], round_number: int) -> None:
+def reached(conditions: Conditions) -> list[DeviceId]:
+    """Devices that can send and receive at all this round."""
+    return [one for one in conditions.ids if min(_rates_bps(conditions, one)) >= LEAST_BPS]
+
+
+def check_channels(conditions: Conditions) -> None:
     """Raises InfeasibleError for a device that cannot send or receive at all."""
-    for device in devices:
-        found = channels.get(device.id)
-        up_bps, down_bps = (found.up_bps, found.down_bps) if found else (device.link.up_bps, device.link.down_bps)
-        if up_bps > 0 and down_bps > 0:
-            continue
-        way, cell = ("uplink" if up_bps <= 0 else "downlink"), (f" in cell {found.cell}" if found else "")
-        raise InfeasibleError(
-            f"device {device.id} has no {way} in round {round_number}: 0 bit/s{cell}, so no cut is short enough."
-            " Leave it out of the round, or wait for its channel"
-        )
+    there = set(reached(conditions))
+    lost = next((one for one in conditions.ids if one not in there), None)
+    if lost is None:
+        return
+    up_bps, down_bps = _rates_bps(conditions, lost)
+    way, found = ("uplink" if up_bps < LEAST_BPS else "downlink"), conditions.channels.get(lost)
+    cell = f" in cell {found.cell}" if found else ""
+    raise InfeasibleError(
+        f"device {lost} has no {way} in round {conditions.round}: {min(up_bps, down_bps):.2g} bit/s{cell}, so no cut"
+        " is short enough. Leave it out of the round, or wait for its channel"
+    )
+
+
+def _rates_bps(conditions: Conditions, device: DeviceId) -> tuple[float, float]:
+    found = conditions.channels.get(device) or conditions.devices[device].link
+    return found.up_bps, found.down_bps
 
 
 def within(roster: Roster, limits: Limits) -> Roster:

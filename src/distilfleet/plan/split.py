@@ -1,11 +1,11 @@
 """The planner of split models: who cuts where, with which share of cell and server, at which clock, beside whom.
 
-It remembers nothing: a round's plan follows from the round's conditions, and debts, if any, are among them.
+It remembers nothing: a round's plan follows from the round's conditions, what devices have spent among them.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from types import MappingProxyType
+from typing import Literal
 
 import numpy as np
 
@@ -15,15 +15,15 @@ from .card import card
 from .clusters import capacity, runs
 from .decide import Aim, Decision, Objective, decide, equal
 from .facts import Roster, Server, part, roster_of
-from .limits import Limits, check_channels, within
+from .limits import Limits, check_channels, reached, within
 from .makespan import least_makespan
+from .open import owed_j
 from .options import Options
 from .sample import Sample
 from .stages import Stages, joined, stages
 
 CLOCKS = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3)
 """Steps of the server's clock, as shares of its highest."""
-NO_DEBTS: Mapping[DeviceId, float] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,26 +45,30 @@ class SplitPlanner:
     price_s_per_j: float = 0.02
     """Seconds that a joule is worth, of devices and server alike."""
     delay_weight: float = 100.0
-    """V of `open`, in joules squared per second: higher waits less and owes more."""
+    """V of `open`, in joules of debt times joules per second: higher waits less and owes more."""
+    steps: int = 1
+    """Of a round; budgets are per step."""
     clocks: Sequence[float] = CLOCKS
     cluster: int | None = None
     """Devices side by side at most; None: as many as the server's memory holds."""
+    outage: Literal["refuse", "leave out"] = "refuse"
+    """What to do with a device without a channel; a round without any device is refused in any case."""
     sample: Sample | None = None
     """Who takes part; None: everybody."""
 
-    def plan(self, conditions: Conditions, debts_j: Mapping[DeviceId, float] = NO_DEBTS) -> Plan:
+    def plan(self, conditions: Conditions) -> Plan:
         """Raises InfeasibleError, which says which device, which limit, by how much, and what to do."""
         if self.sample is None:
-            return self._plan(conditions, debts_j)
+            return self._plan(conditions)
         drawn = self.sample.plan(conditions)
-        plan = self._plan(replace(conditions, ids=drawn.devices), debts_j)
+        plan = self._plan(replace(conditions, ids=drawn.devices))
         return replace(plan, goal=drawn.goal, minimum=drawn.minimum, deadline_s=drawn.deadline_s)
 
-    def _plan(self, conditions: Conditions, debts_j: Mapping[DeviceId, float]) -> Plan:
+    def _plan(self, conditions: Conditions) -> Plan:
         roster = self.roster(conditions)
         if self.objective == "card":
             return self._card(roster)
-        rosters = self.clusters(roster)
+        rosters, debts_j = self.clusters(roster), self._debts_j(conditions)
         best: tuple[Server, list[Decision]] | None = None
         cost, bound, refused = np.inf, np.inf, None
         for server in self._servers():
@@ -83,10 +87,12 @@ class SplitPlanner:
 
     def roster(self, conditions: Conditions) -> Roster:
         """The round's devices in columns, with the options that memory, privacy and budget leave them."""
-        devices = [conditions.devices[one] for one in conditions.ids]
+        there = reached(conditions) if self.outage == "leave out" else []
+        if not there:
+            check_channels(conditions)
+        devices = [conditions.devices[one] for one in there or conditions.ids]
         if not devices:
             raise InfeasibleError(f"round {conditions.round} has no device to plan for")
-        check_channels(devices, conditions.channels, conditions.round)
         roster = roster_of(devices, conditions.channels, self.options)
         hard_j = None if self.objective in ("open", "card") else self.budget.energy_j
         return within(roster, Limits(privacy_floor=self.privacy_floor, energy_j=hard_j))
@@ -114,6 +120,14 @@ class SplitPlanner:
             cost=0.0,
             lower_bound=0.0,
         )
+
+    def _debts_j(self, conditions: Conditions) -> Mapping[DeviceId, float]:
+        """Beyond the long-run budget, by the devices that have one."""
+        if self.objective != "open":
+            return {}
+        if self.budget.energy_j is None:
+            raise ConfigError("the objective open needs energy to keep to: set it in the budget, per step")
+        return owed_j(conditions.spent_j, self.budget.energy_j * self.steps * (conditions.round - 1))
 
     def _servers(self) -> list[Server]:
         """Nothing but the highest clock is quickest."""
