@@ -36,7 +36,7 @@ def least_makespan(facts: Facts, server: Server, *, gap: float = 8e-3, steps: in
     for step in range(steps):
         if search.good(gap):
             break
-        search.advance(1.2 / (1 + step / 150))
+        search.advance(1.8 / (1 + step / 150))
         if step % 40 == 39:
             search.relieve(gap)
     search.settle(gap)
@@ -97,7 +97,7 @@ class Search:
             self.best_prices = prices or self.prices
         return usage
 
-    def relieve(self, gap: float, steps: int = 40) -> None:
+    def relieve(self, gap: float, steps: int = 30) -> None:
         """A little later than the bound, make what is used too much dearer and nothing cheaper.
 
         A cell that does not bind has next to no price, at which its devices waver between two options; a price that
