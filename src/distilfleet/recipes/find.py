@@ -20,7 +20,10 @@ from ..record.run import reopen, rewrite_about
 from .flags import check, common, unflatten
 from .run import Run, versions
 
-SHIPPED = ("koala", "splitkd", "local", "central", "fedavg", "feddf", "fedmd")
+SHIPPED = (
+    *("koala", "splitkd", "local", "central", "fedavg", "feddf", "fedmd"),
+    *("central_kd", "fedavg_text", "koala_text"),
+)
 MUST_EQUAL = ("distilfleet",)
 
 

@@ -1,0 +1,184 @@
+"""Distillation on pooled text: devices send all their windows once, and the server has teacher, student and data.
+
+What split KD is held against: the same teacher, loss, steps, windows per step and step size, without the split, the
+wire's rounding and the averaging. No privacy.
+
+Axes: n windows, T tokens of a window.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from ..core.types import (
+    Arrays,
+    ArraySpec,
+    Conditions,
+    Dataset,
+    Device,
+    DeviceId,
+    Expected,
+    Job,
+    LanguageProfile,
+    Load,
+    Metrics,
+    Plan,
+    Reply,
+    Round,
+    Wave,
+    Work,
+    Worker,
+)
+from ..nn.language import LanguageModel
+from ..nn.lessons import Lessons, dense, forward_flops, learn, quality, rows_of, schooled, scratch, training_load
+from ..nn.loads import frames
+from ..nn.pretrain import Schooling
+from ..nn.trace import trace
+from ..nn.weights import put, to_arrays
+
+NARROW = np.iinfo(np.int16).max
+"""Up to this id, two bytes are a token's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    seed: int
+    round: int
+    student: Arrays
+    moments: Arrays
+    teacher: Arrays
+    """Empty without one."""
+    givers: tuple[DeviceId, ...]
+    """Devices whose windows the server has."""
+    windows: np.ndarray
+    labels: np.ndarray
+    """Classes; empty for a language model."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Giver:
+    """Sends the device's windows. The server declares how many it expects."""
+
+    data: Dataset
+
+    def load(self, job: Job) -> Load:
+        return replace(frames(job), memory_bytes=self.data.inputs.nbytes)
+
+    def handle(self, job: Job) -> Arrays:
+        given = {"windows": self.data.inputs.astype(job.expected.arrays["windows"].dtype)}
+        return given if self.data.labels is None else {**given, "labels": self.data.labels}
+
+    def snapshot(self) -> Arrays:
+        return {}
+
+    def restore(self, kept: Arrays) -> None:
+        pass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class CentralKD:
+    """See the module docstring."""
+
+    teacher: LanguageModel | None
+    """None: cross-entropy alone."""
+    student: LanguageModel
+    profiles: Mapping[str, LanguageProfile]
+    """By model name."""
+    samples: Mapping[DeviceId, int]
+    """Windows of each device."""
+    lessons: Lessons
+    """Of the server; its `batch` is that of all devices together."""
+    school: Dataset | None = None
+    """Windows that the server owns and trains the teacher on; None: the teacher comes trained."""
+    schooling: Schooling = field(default_factory=Schooling)
+
+    @property
+    def disclosure(self) -> str:
+        return "everything: all text of all devices that took part lies on the server"
+
+    def init(self, seed: int) -> State:
+        return State(
+            seed=seed,
+            round=0,
+            student=to_arrays(self.student.build(seed)),
+            moments={},
+            teacher={} if self.teacher is None else schooled(self.teacher, self.school, self.schooling, seed),
+            givers=(),
+            windows=np.zeros((0, self.student.context), np.int32),
+            labels=np.zeros(0, np.int64),
+        )
+
+    def round(self, state: State, plan: Plan, conditions: Conditions) -> Round[State]:
+        number, known = state.round + 1, frozenset(state.givers)
+        jobs = [self._ask(number, device) for device in plan.devices if device not in known]
+        results = (yield Wave(jobs=jobs, minimum=plan.minimum, deadline_s=plan.deadline_s)) if jobs else []
+        replies = [result for result in results if isinstance(result, Reply)]
+        state = replace(self._with(state, replies), round=number)
+        if not len(state.windows):
+            return state
+        module = put(scratch(self.student), state.student)
+        teacher = None if self.teacher is None else put(scratch(self.teacher), state.teacher)
+        moments = learn(
+            module,
+            self._pool(state),
+            rows_of(len(state.windows), self.lessons, number, (state.seed, "central")),
+            self.lessons,
+            state.moments,
+            None if teacher is None else dense(teacher),
+        )
+        yield Work(self._load())
+        return replace(state, student=to_arrays(module), moments=moments)
+
+    def worker(self, device: Device, data: Dataset, seed: int) -> Worker:
+        return Giver(data=data)
+
+    def evaluate(self, state: State, kept: Mapping[DeviceId, Arrays], test: Dataset) -> Metrics:
+        small = quality("small", put(scratch(self.student), state.student), test)
+        if self.teacher is None:
+            return small
+        return {**small, **quality("large", put(scratch(self.teacher), state.teacher), test)}
+
+    def models(self, state: State) -> Mapping[str, Arrays]:
+        return {"student": state.student, **({"teacher": state.teacher} if state.teacher else {})}
+
+    def _ask(self, number: int, device: DeviceId) -> Job:
+        count, context = self.samples[device], self.student.context
+        arrays = {"windows": ArraySpec("<i2" if self.student.vocabulary <= NARROW else "<i4", (count, context))}
+        if self.student.classes is not None:
+            arrays["labels"] = ArraySpec("<i8", (count,))
+        return Job(id=f"{number}:give:{device}", device=device, op="give", arrays={}, expected=Expected(arrays=arrays))
+
+    def _with(self, state: State, replies: list[Reply]) -> State:
+        """Ids and classes that there are not are as good as none: a device that sends some is taken for padding."""
+        came = [np.minimum(reply.arrays["windows"], self.student.vocabulary - 1) for reply in replies]
+        most = (self.student.classes or 1) - 1
+        labels = [np.clip(reply.arrays["labels"], 0, most) for reply in replies if "labels" in reply.arrays]
+        return replace(
+            state,
+            windows=np.concatenate([state.windows, *came]).astype(np.int32),
+            labels=np.concatenate([state.labels, *labels]),
+            givers=(*state.givers, *(reply.device for reply in replies)),
+        )
+
+    def _pool(self, state: State) -> Dataset:
+        return Dataset(state.windows, None if self.student.classes is None else state.labels)
+
+    def _load(self) -> Load:
+        context, how = self.student.context, self.lessons
+        own = training_load(self.profiles[self.student.name], how, context)
+        if self.teacher is None:
+            return own
+        return own + Load(flops=forward_flops(self.profiles[self.teacher.name]) * how.batch * context * how.steps)
+
+
+def tiny() -> CentralKD:
+    """The smallest useful instance: forty tokens, the fleet of the contract tests."""
+    teacher, student = (LanguageModel(name=name, vocabulary=40, context=8) for name in ("llama:64x2", "llama:32x2"))
+    return CentralKD(
+        teacher=teacher,
+        student=student,
+        profiles={one.name: trace(one.name, steps=8, vocabulary=40) for one in (teacher, student)},
+        samples={f"device-{i:02d}": 9 + 5 * i for i in range(4)},
+        lessons=Lessons(steps=2, batch=8),
+    )

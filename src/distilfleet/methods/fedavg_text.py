@@ -1,0 +1,137 @@
+"""Federated averaging of a language model: devices train the whole student on their own windows, the server averages.
+
+Weights travel as half floats, down whole and up as what a round changed; the average is weighted by the tokens that a
+device predicted. Adam's moments stay on the device from round to round.
+
+Source: McMahan et al., "Communication-efficient learning of deep networks from decentralized data", AISTATS 2017.
+https://arxiv.org/abs/1602.05629
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..core.types import (
+    Arrays,
+    ArraySpec,
+    Conditions,
+    Dataset,
+    Device,
+    DeviceId,
+    Expected,
+    Job,
+    LanguageProfile,
+    Load,
+    Metrics,
+    Plan,
+    Reply,
+    Round,
+    Wave,
+    Worker,
+)
+from ..nn.language import LanguageModel
+from ..nn.lessons import Lessons, learn, predicted, quality, rows_of, scratch, training_load
+from ..nn.loads import frames
+from ..nn.trace import trace
+from ..nn.weights import average, norm, put, to_arrays
+
+TOKENS = "tokens"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    round: int
+    student: Arrays
+
+
+@dataclass(slots=True, kw_only=True)
+class Trainer:
+    """Trains the student that comes with the job, and keeps the optimiser's moments."""
+
+    device: Device
+    data: Dataset
+    model: LanguageModel
+    profile: LanguageProfile
+    lessons: Lessons
+    seed: int
+    moments: Arrays = field(default_factory=dict)
+
+    def load(self, job: Job) -> Load:
+        return training_load(self.profile, self.lessons, self.model.context) + frames(job)
+
+    def handle(self, job: Job) -> Arrays:
+        number = int(job.arrays["round"])
+        before = {name: array.astype(np.float32) for name, array in job.arrays.items() if name != "round"}
+        module = put(scratch(self.model), before)
+        key = (self.seed, "windows", self.device.id)
+        rows_SB = rows_of(len(self.data), self.lessons, number, key)
+        self.moments = learn(module, self.data, rows_SB, self.lessons, self.moments)
+        learnt = {name: (after - before[name]).astype(np.float16) for name, after in to_arrays(module).items()}
+        return {**learnt, TOKENS: np.array(int(predicted(self.data)[rows_SB].sum()))}
+
+    def snapshot(self) -> Arrays:
+        return self.moments
+
+    def restore(self, kept: Arrays) -> None:
+        self.moments = dict(kept)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class FedAvgText:
+    """See the module docstring."""
+
+    student: LanguageModel
+    profile: LanguageProfile
+    lessons: Lessons
+
+    @property
+    def disclosure(self) -> str:
+        return "weights and token counts: the server sees each device's trained student, never its text"
+
+    def init(self, seed: int) -> State:
+        return State(round=0, student=to_arrays(self.student.build(seed)))
+
+    def round(self, state: State, plan: Plan, conditions: Conditions) -> Round[State]:
+        number = state.round + 1
+        sent = {name: array.astype(np.float16) for name, array in state.student.items()}
+        arrays = {**sent, "round": np.array(number)}
+        expected = self._expected(state.student)
+        jobs = [
+            Job(id=f"{number}:train:{device}", device=device, op="train", arrays=arrays, expected=expected)
+            for device in plan.devices
+        ]
+        results = yield Wave(jobs=jobs, goal=plan.goal, minimum=plan.minimum, deadline_s=plan.deadline_s)
+        replies = [result for result in results if isinstance(result, Reply)]
+        return State(round=number, student=self._merged(sent, replies) if replies else state.student)
+
+    def worker(self, device: Device, data: Dataset, seed: int) -> Worker:
+        return Trainer(
+            device=device, data=data, model=self.student, profile=self.profile, lessons=self.lessons, seed=seed
+        )
+
+    def evaluate(self, state: State, kept: Mapping[DeviceId, Arrays], test: Dataset) -> Metrics:
+        return quality("small", put(scratch(self.student), state.student), test)
+
+    def models(self, state: State) -> Mapping[str, Arrays]:
+        return {"student": state.student}
+
+    def _expected(self, student: Arrays) -> Expected:
+        arrays = {name: ArraySpec("<f2", array.shape) for name, array in student.items()}
+        return Expected(arrays={**arrays, TOKENS: ArraySpec("<i8", ())}, most_norm=10 * norm(student))
+
+    def _merged(self, sent: Arrays, replies: list[Reply]) -> dict[str, np.ndarray]:
+        """From the weights that were sent; a device counts for no more tokens than its steps can have."""
+        most = self.lessons.steps * self.lessons.batch * self.student.context
+        shares = [float(np.clip(reply.arrays[TOKENS], 1, most)) for reply in replies]
+        learnt = [{name: np.asarray(reply.arrays[name], np.float32) for name in sent} for reply in replies]
+        return {name: sent[name].astype(np.float32) + step for name, step in average(learnt, shares).items()}
+
+
+def tiny() -> FedAvgText:
+    """The smallest useful instance: forty tokens, two layers."""
+    return FedAvgText(
+        student=LanguageModel(name="llama:32x2", vocabulary=40, context=8),
+        profile=trace("llama:32x2", steps=8, vocabulary=40),
+        lessons=Lessons(steps=2, batch=2),
+    )

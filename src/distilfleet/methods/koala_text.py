@@ -1,0 +1,254 @@
+"""KOALA's exchange for text: small language models on devices and a large one on the server teach each other by ids.
+
+A device trains its own small model on its own windows, and for each position of the server's public windows sends ids
+drawn from what the model says there: an unbiased account of a distribution over the whole vocabulary in a few bytes.
+The ids of all devices together are drawn from their mixture, which the server distils into the large model (reverse
+distillation). Ids drawn from the large model go back, and devices distil them into their small ones (forward
+distillation). Weights and private text never travel. Public text is its own label, so both distillations take
+cross-entropy with them.
+
+Source: "KOALA: Knowledge-based distillation for large models from IoT devices", https://arxiv.org/abs/2407.05268, for
+the exchange; Anshumann et al., "Sparse logit sampling", ACL 2025, https://arxiv.org/abs/2503.16870, for drawn ids.
+
+Axes: P public windows, N positions of them that count, K ids drawn for a position, T tokens of a window.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from torch import nn
+
+from ..core.chance import stream
+from ..core.types import (
+    Arrays,
+    ArraySpec,
+    Conditions,
+    Dataset,
+    Device,
+    DeviceId,
+    Expected,
+    Job,
+    LanguageProfile,
+    Load,
+    Metrics,
+    Plan,
+    Reply,
+    Round,
+    Wave,
+    Work,
+    Worker,
+)
+from ..nn.fused import SampledTeacher
+from ..nn.language import LanguageModel
+from ..nn.lessons import (
+    Lessons,
+    TeacherOf,
+    draw_ids,
+    forward_flops,
+    id_dtype,
+    learn,
+    predicted,
+    quality,
+    rows_of,
+    schooled,
+    scratch,
+    training_load,
+)
+from ..nn.loads import frames
+from ..nn.pretrain import Schooling
+from ..nn.trace import trace
+from ..nn.weights import put, to_arrays, to_tensor
+
+MOST_JUDGED = 100
+NO_IDS = np.zeros((0, 0), np.uint16)
+"""Before there are any."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class How:
+    """The method's settings."""
+
+    local: Lessons
+    """Of a device on its own windows: cross-entropy."""
+    forward: Lessons
+    """Of a device on the public windows."""
+    reverse: Lessons
+    """Of the server on the public windows."""
+    draws: int = 8
+    """Ids for a position, from each device and to each."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    seed: int
+    round: int
+    large: Arrays
+    moments: Arrays
+    """Of the large model's optimiser."""
+    holders: tuple[DeviceId, ...]
+    """Devices that have the public windows."""
+    taught_NK: np.ndarray
+    """What the large model says, for devices."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Pupil:
+    """Keeps its model and its optimiser's moments; weights never leave the device."""
+
+    device: Device
+    data: Dataset
+    model: LanguageModel
+    profile: LanguageProfile
+    how: How
+    seed: int
+    weights: Arrays = field(default_factory=dict)
+    moments: Arrays = field(default_factory=dict)
+    public: np.ndarray | None = None
+
+    def load(self, job: Job) -> Load:
+        context, public = self.model.context, job.arrays.get("public", self.public)
+        assert public is not None, "public windows come with the first job"
+        total = training_load(self.profile, self.how.local, context) + frames(job)
+        if "taught" in job.arrays:
+            total += training_load(self.profile, self.how.forward, context)
+        return total + Load(flops=forward_flops(self.profile) * public.size)
+
+    def handle(self, job: Job) -> Arrays:
+        number = int(job.arrays["round"])
+        module = put(scratch(self.model), self.weights or to_arrays(self.model.build(self.seed)))
+        if "public" in job.arrays:
+            self.public = job.arrays["public"].astype(np.int32)
+        assert self.public is not None, "public windows come with the first job"
+        public, where = Dataset(self.public), (self.seed, self.device.id)
+        if "taught" in job.arrays:
+            rows_SB = rows_of(len(public), self.how.forward, number, (*where, "public"))
+            teacher = drawn(public, job.arrays["taught"], self.how.forward.temperature)
+            self.moments = learn(module, public, rows_SB, self.how.forward, self.moments, teacher)
+        rows_SB = rows_of(len(self.data), self.how.local, number, (*where, "windows"))
+        self.moments = learn(module, self.data, rows_SB, self.how.local, self.moments)
+        self.weights = to_arrays(module)
+        rng = stream(self.seed, "draws", job.id)
+        return {"ids": draw_ids(module, public, self.how.draws, self.how.reverse.temperature, rng)}
+
+    def snapshot(self) -> Arrays:
+        kept = {f"weights/{name}": array for name, array in self.weights.items()}
+        kept |= {f"moments/{name}": array for name, array in self.moments.items()}
+        return kept if self.public is None else {**kept, "public": self.public}
+
+    def restore(self, kept: Arrays) -> None:
+        self.weights, self.moments = _under("weights/", kept), _under("moments/", kept)
+        self.public = kept.get("public")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class KoalaText:
+    """See the module docstring."""
+
+    large: LanguageModel
+    small: LanguageModel
+    profiles: Mapping[str, LanguageProfile]
+    """By model name."""
+    public: Dataset
+    """Windows that the server owns and everybody may see."""
+    how: How
+    school: Dataset | None = None
+    """Windows that the server trains the large model on first; None: it comes trained."""
+    schooling: Schooling = field(default_factory=Schooling)
+
+    @property
+    def disclosure(self) -> str:
+        return "soft labels on public text: ids drawn from each device's model; no weights and no text leave a device"
+
+    def init(self, seed: int) -> State:
+        large = schooled(self.large, self.school, self.schooling, seed)
+        return State(seed=seed, round=0, large=large, moments={}, holders=(), taught_NK=NO_IDS)
+
+    def round(self, state: State, plan: Plan, conditions: Conditions) -> Round[State]:
+        state = replace(state, round=state.round + 1)
+        jobs = [self._job(state, device) for device in plan.devices]
+        results = yield Wave(jobs=jobs, goal=plan.goal, minimum=plan.minimum, deadline_s=plan.deadline_s)
+        replies = [result for result in results if isinstance(result, Reply)]
+        if not replies:
+            return state
+        module, how = put(scratch(self.large), state.large), self.how.reverse
+        mixture = drawn(self.public, np.concatenate([r.arrays["ids"] for r in replies], axis=1), how.temperature)
+        rows_SB = rows_of(len(self.public), how, state.round, (state.seed, "reverse"))
+        moments = learn(module, self.public, rows_SB, how, state.moments, mixture)
+        rng = stream(state.seed, "taught", state.round)
+        taught_NK = draw_ids(module, self.public, self.how.draws, self.how.forward.temperature, rng)
+        yield Work(self._load())
+        return replace(
+            state,
+            large=to_arrays(module),
+            moments=moments,
+            holders=tuple(dict.fromkeys((*state.holders, *(reply.device for reply in replies)))),
+            taught_NK=taught_NK,
+        )
+
+    def worker(self, device: Device, data: Dataset, seed: int) -> Worker:
+        profile = self.profiles[self.small.name]
+        return Pupil(device=device, data=data, model=self.small, profile=profile, how=self.how, seed=seed)
+
+    def evaluate(self, state: State, kept: Mapping[DeviceId, Arrays], test: Dataset) -> Metrics:
+        """Of small models the mean over devices that have one."""
+        large = quality("large", put(scratch(self.large), state.large), test)
+        own = [_under("weights/", one) for one in list(kept.values())[:MOST_JUDGED]]
+        small = [quality("small", self._small(weights), test) for weights in own if weights]
+        return {**large, **{name: float(np.mean([one[name] for one in small])) for one in small[:1] for name in one}}
+
+    def models(self, state: State) -> Mapping[str, Arrays]:
+        return {"large": state.large}
+
+    def _small(self, weights: Arrays) -> nn.Module:
+        return put(scratch(self.small), weights)
+
+    def _job(self, state: State, device: DeviceId) -> Job:
+        arrays = {"round": np.array(state.round)}
+        if device not in state.holders:
+            arrays["public"] = self.public.inputs.astype("<i2" if self.small.vocabulary < 1 << 15 else "<i4")
+        if len(state.taught_NK):
+            arrays["taught"] = state.taught_NK
+        answer = ArraySpec(id_dtype(self.small.vocabulary), (int(predicted(self.public).sum()), self.how.draws))
+        expected = Expected(arrays={"ids": answer})
+        return Job(id=f"{state.round}:learn:{device}", device=device, op="learn", arrays=arrays, expected=expected)
+
+    def _load(self) -> Load:
+        profile = self.profiles[self.large.name]
+        own = training_load(profile, self.how.reverse, self.large.context)
+        return own + Load(flops=forward_flops(profile) * self.public.inputs.size)
+
+
+def drawn(windows: Dataset, ids_NK: np.ndarray, temperature: float) -> TeacherOf:
+    """A teacher that is known by ids, for all positions of these windows that count; a step has some of the windows."""
+    counts = predicted(windows)
+    first = np.cumsum(counts) - counts
+
+    def of(some: Dataset, rows_B: np.ndarray) -> SampledTeacher:
+        at_N = np.concatenate([np.arange(first[row], first[row] + counts[row]) for row in rows_B])
+        return SampledTeacher(ids_NK=to_tensor(ids_NK[at_N].astype(np.int64)), temperature=temperature)
+
+    return of
+
+
+def public_part(school: Dataset, windows: int) -> Dataset:
+    """So many of the server's windows, evenly spaced."""
+    return school.take(np.unique(np.linspace(0, len(school) - 1, min(windows, len(school))).round().astype(np.int64)))
+
+
+def _under(prefix: str, arrays: Arrays) -> dict[str, np.ndarray]:
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+
+
+def tiny() -> KoalaText:
+    """The smallest useful instance: forty tokens, six public windows."""
+    large, small = (LanguageModel(name=name, vocabulary=40, context=8) for name in ("llama:64x2", "llama:32x2"))
+    few = Lessons(steps=2, batch=2)
+    start_P1: Sequence[Sequence[int]] = [[0], [5], [11], [18], [24], [31]]
+    return KoalaText(
+        large=large,
+        small=small,
+        profiles={one.name: trace(one.name, steps=8, vocabulary=40) for one in (large, small)},
+        public=Dataset(((np.array(start_P1) + np.arange(8)) % 40).astype(np.int32)),
+        how=How(local=few, forward=few, reverse=few, draws=4),
+    )

@@ -1,0 +1,32 @@
+"""The recipe `central_kd`: all text pooled on the server and distilled there, what split KD is held against."""
+
+from dataclasses import dataclass
+
+from ..methods.central_kd import CentralKD
+from .baselines import lessons, simulated, taking_part
+from .flags import CommonFlags
+from .language import TEXT, Language, LanguageFlags, schooling, stage
+from .run import Run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flags:
+    """All devices send their text once and the server distils alone: the upper reference of split KD, no privacy."""
+
+    common: CommonFlags = TEXT
+    language: LanguageFlags = Language()
+
+
+def central_kd(flags: Flags) -> Run:
+    scene, language = stage(flags.common, flags.language), flags.language
+    teacher = scene.teacher if language.kd_weight else None
+    method = CentralKD(
+        teacher=teacher,
+        student=scene.student,
+        profiles=scene.profiles,
+        samples={device: len(scene.data(device)) for device in scene.devices},
+        lessons=lessons(language, devices=taking_part(flags.common, scene)),
+        school=scene.school if teacher is not None else None,
+        schooling=schooling(language),
+    )
+    return simulated(flags.common, scene, method, "Upper reference: all private text lies on the server.")

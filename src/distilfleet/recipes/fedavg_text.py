@@ -1,0 +1,29 @@
+"""The recipe `fedavg_text`: devices train the whole student on their text, and the server averages it."""
+
+from dataclasses import dataclass
+
+from ..methods.fedavg_text import FedAvgText
+from .baselines import lessons, simulated
+from .flags import CommonFlags
+from .language import TEXT, Language, LanguageFlags, stage
+from .run import Run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flags:
+    """Federated averaging of a language model: no teacher, whole students on devices."""
+
+    common: CommonFlags = TEXT
+    language: LanguageFlags = Language()
+    """The teacher is not used; the server's share of the text is left out all the same, so that devices own as much
+    as under split KD."""
+
+
+def fedavg_text(flags: Flags) -> Run:
+    scene = stage(flags.common, flags.language)
+    method = FedAvgText(
+        student=scene.student,
+        profile=scene.profiles[scene.student.name],
+        lessons=lessons(flags.language),
+    )
+    return simulated(flags.common, scene, method)

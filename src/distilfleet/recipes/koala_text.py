@@ -1,0 +1,45 @@
+"""The recipe `koala_text`: small language models on devices and a large one on the server teach each other by ids."""
+
+from dataclasses import dataclass, replace
+
+from ..core.errors import ConfigError
+from ..methods.koala_text import How, KoalaText, public_part
+from .baselines import lessons, simulated
+from .flags import CommonFlags
+from .language import TEXT, Language, LanguageFlags, schooling, stage
+from .run import Run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flags:
+    """KOALA's exchange for text: drawn ids on public windows travel, never weights or private text."""
+
+    common: CommonFlags = TEXT
+    language: LanguageFlags = Language()
+    """The teacher is the server's large model, the student that of each device."""
+    public: int = 256
+    """Of the server's windows, how many everybody sees."""
+    draws: int = 8
+    """Ids for each of their positions, from a device and to it."""
+    reverse_lr: float = 2e-4
+    """Adam's step size for the large model, which learns what devices say."""
+
+
+def koala_text(flags: Flags) -> Run:
+    scene, language = stage(flags.common, flags.language), flags.language
+    if scene.school is None or scene.classes is not None:
+        raise ConfigError(
+            "koala_text needs text without labels and a teacher that this command trains: the public windows are the "
+            "server's; name a teacher such as llama:128x4 and leave out --label"
+        )
+    own = lessons(language)
+    method = KoalaText(
+        large=scene.teacher,
+        small=scene.student,
+        profiles=scene.profiles,
+        public=public_part(scene.school, flags.public),
+        how=How(local=own, forward=own, reverse=replace(own, lr=flags.reverse_lr), draws=flags.draws),
+        school=scene.school,
+        schooling=schooling(language),
+    )
+    return simulated(flags.common, scene, method)
