@@ -286,10 +286,10 @@ def _seeded(seed: int) -> Iterator[None]:
 # --- published sizes --------------------------------------------------------------------------------------------
 
 
-def _llama3(width: int, hidden: int, layers: int, *, factor: float, tied: bool, head_width: int) -> dict[str, Any]:
+def _llama3(width: int, hidden: int, layers: int, *, factor: int, tied: bool, head_width: int) -> dict[str, Any]:
     scaling = {
         "rope_type": "llama3",
-        "factor": factor,
+        "factor": float(factor),
         "low_freq_factor": 1.0,
         "high_freq_factor": 4.0,
         "original_max_position_embeddings": 8192,
@@ -311,7 +311,7 @@ def _llama3(width: int, hidden: int, layers: int, *, factor: float, tied: bool, 
 
 
 PUBLISHED: Mapping[str, Mapping[str, Any]] = {
-    "llama-3.1-8b": _llama3(4096, 14_336, 32, factor=8.0, tied=False, head_width=128),
-    "llama-3.2-1b": _llama3(2048, 8192, 16, factor=32.0, tied=True, head_width=64),
+    "llama-3.1-8b": _llama3(4096, 14_336, 32, factor=8, tied=False, head_width=128),
+    "llama-3.2-1b": _llama3(2048, 8192, 16, factor=32, tied=True, head_width=64),
 }
 """Sizes as published with the models, https://arxiv.org/abs/2407.21783 and their model cards; weights are not here."""
