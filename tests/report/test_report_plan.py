@@ -33,7 +33,7 @@ def planned(size=2, clusters=1, objective="sum", teacher_cut=0, **changes):
         ),
     )
     there = Conditions(round=1, devices=devices, ids=tuple(ids))
-    rows = [{"id": device, **row} for device in ids]
+    rows = [{"id": device, **row} for device in reversed(ids)]
     return Planned(plan=plan, conditions=there, rows=rows, plan_s=0.012, lines=["binds      radio"], **changes)
 
 

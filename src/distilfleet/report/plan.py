@@ -42,6 +42,12 @@ class Planned:
     """That planning took."""
     lines: Sequence[str] = ()
 
+    @property
+    def ordered(self) -> Sequence[Row]:
+        """The rows as the conditions name their devices."""
+        place = {device: n for n, device in enumerate(self.conditions.ids)}
+        return sorted(self.rows, key=lambda row: place[row["id"]])
+
 
 def plan_json(planned: Planned) -> dict[str, Any]:
     """One object: cost, proven bound, relative gap, and an entry for each device. Raises ValueError without them."""
@@ -61,7 +67,7 @@ def plan_json(planned: Planned) -> dict[str, Any]:
         "server_clock_share": plan.server_clock_share,
         "binds": forecast.binds,
         "clusters": [list(cluster) for cluster in plan.clusters],
-        "devices": [_entry(planned, row) for row in planned.rows],
+        "devices": [_entry(planned, row) for row in planned.ordered],
         "notes": list(planned.lines),
     }
 
@@ -99,7 +105,7 @@ def summary(planned: Planned) -> list[str]:
 
 def plan_figure(planned: Planned) -> Html:
     """Stacked bars: where each device's step goes, the first devices of a large fleet."""
-    shown = planned.rows[:MOST_BARS]
+    shown = planned.ordered[:MOST_BARS]
     places = [float(n) for n in range(1, len(shown) + 1)]
     series = [
         Series(name=stage, tone=_TONE + n, xs=places, ys=[row[f"{stage}_s"] for row in shown])
@@ -124,9 +130,20 @@ def _table(planned: Planned) -> Table:
     table = Table(box=None, padding=(0, 1), header_style="bold")
     for name in ("device", "kind"):
         table.add_column(name, no_wrap=True)
-    for name in ("cut", "bits", "up", "server", "compute", "uplink", "server", "downlink", "delay", "energy"):
+    for name in (
+        "cut",
+        "bits",
+        "up share",
+        "server share",
+        "compute",
+        "uplink",
+        "server",
+        "downlink",
+        "delay",
+        "energy",
+    ):
         table.add_column(name, justify="right", no_wrap=True)
-    for row in planned.rows[:MOST_SHOWN]:
+    for row in planned.ordered[:MOST_SHOWN]:
         table.add_row(*_cells(planned, row))
     return table
 
