@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode  # the name that torch's own documentation gives
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModelForCausalLM
 
@@ -45,8 +46,9 @@ def trace(
     settings = config(model, vocabulary=vocabulary, context=steps) if isinstance(model, str) else model
     if vocabulary is not None:
         settings.vocab_size = vocabulary
-    net = _on_meta(settings)
-    flops = _forward_flops(net, steps)
+    with FakeTensorMode():  # the meta device, but it says that it is a processor: version 4 asks for autocast there
+        net = _without_weights(settings)
+        flops = _forward_flops(net, steps)
     return LanguageProfile(
         name=model if isinstance(model, str) else str(settings.model_type),
         width=settings.hidden_size,
@@ -60,18 +62,18 @@ def trace(
     )
 
 
-def _on_meta(settings: Any) -> Any:
-    """Eager attention: the other kinds are one operation that says nothing of its products on this device."""
+def _without_weights(settings: Any) -> Any:
+    """Eager attention: the other kinds are one operation that says nothing of its products here."""
     make: Any = AutoModelForCausalLM
-    with torch.device("meta"):
-        return make.from_config(settings, attn_implementation="eager", **{DTYPE: torch.float32}).eval()
+    return make.from_config(settings, attn_implementation="eager", **{DTYPE: torch.float32}).eval()
 
 
 def _forward_flops(net: Any, steps: int) -> dict[str, Any]:
     """Of one sequence, by the name of the module and the operation."""
-    ids_BT = torch.zeros(1, steps, dtype=torch.long, device="meta")
+    ids_BT = torch.zeros(1, steps, dtype=torch.long)
+    mask_B1TT = torch.zeros(1, 1, steps, steps)  # ready-made: a smaller one would be looked at
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        net(input_ids=ids_BT, attention_mask=torch.zeros(1, 1, steps, steps, device="meta"), use_cache=False)
+        net(input_ids=ids_BT, attention_mask=_masks(net.config, mask_B1TT), use_cache=False)
     counts: dict[str, Any] = counter.get_flop_counts()
     return counts
 
