@@ -5,7 +5,7 @@ import importlib.util
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, is_dataclass
+from dataclasses import dataclass, is_dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any, get_type_hints
@@ -39,7 +39,8 @@ class Recipe:
         """The run, with torch set to its number of threads: equal bits need equal numbers. Raises ConfigError."""
         check(flags)
         torch.set_num_threads(common(flags).threads)
-        return self.function(flags)
+        run = self.function(flags)
+        return replace(run, keep=replace(run.keep, most=common(flags).keep_wire))
 
 
 def recipe(name: str) -> Recipe:

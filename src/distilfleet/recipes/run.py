@@ -2,17 +2,19 @@
 
 import platform
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from typing import Any, get_type_hints
 
 from ..core.engine import rounds
 from ..core.errors import RecordError
 from ..core.pack import pack, unpack
-from ..core.types import Dataset, Fleet, Method, Planner, Tally
+from ..core.types import DataOf, Dataset, Fleet, Method, Planner, Tally
 from ..record.checkpoint import Checkpoint
 from ..record.history import SCHEMA
+from ..record.overheard import read_wire, write_wire
 from ..record.run import Run as Record
+from .overhear import Keep, Overheard
 
 MOST_MISSED = 100
 """Missed jobs that a round's record names; the rest are counted."""
@@ -37,6 +39,10 @@ class Run:
     """For the record: models, data, savings, notes."""
     facts: Mapping[str, Any] = field(default_factory=dict)
     """For the record: the fleet."""
+    keep: Keep = Keep()
+    """For an audit: what of the messages is kept."""
+    data: DataOf | None = None
+    """For an audit of a simulated run: what its devices own."""
 
 
 def about(run: Run, recipe: str, settings: Mapping[str, Any], started: str) -> dict[str, Any]:
@@ -69,9 +75,12 @@ def train(run: Run, record: Record, start: Checkpoint | None, now_s: Callable[[]
         now_s: a monotonic clock, for `wall_s` and the checkpoint interval.
     """
     state: Any
+    if run.keep.most:
+        heard = Overheard(inner=run.fleet, keep=run.keep, seed=run.seed, kept_wire=read_wire(record.path))
+        run = replace(run, fleet=heard)
     if start is None:
         state, before_s, first = run.method.init(run.seed), 0.0, 1
-        record.checkpoint(_checkpoint(run, state, 0, 0.0))
+        _save(run, record, state, 0, 0.0)
     else:
         state, before_s = _restore(run, start)
         first = start.round + 1
@@ -86,26 +95,36 @@ def train(run: Run, record: Record, start: Checkpoint | None, now_s: Callable[[]
             if number == run.rounds:
                 record.models(run.method.models(state))
             if number == run.rounds or now_s() - kept_s >= run.checkpoint_every_s:
-                record.checkpoint(_checkpoint(run, state, number, wall_s))
+                _save(run, record, state, number, wall_s)
                 kept, kept_s = number, now_s()
             yield line
     except GeneratorExit:
         if number > kept:
-            record.checkpoint(_checkpoint(run, state, number, before_s + now_s() - began_s))
+            _save(run, record, state, number, before_s + now_s() - began_s)
         raise
 
 
-def _checkpoint(run: Run, state: object, number: int, wall_s: float) -> Checkpoint:
+def _save(run: Run, record: Record, state: object, number: int, wall_s: float) -> None:
+    if isinstance(run.fleet, Overheard):
+        write_wire(record.path, run.fleet.kept_wire)
     arrays, plain = pack(state)
     fleet = {f"fleet/{name}": array for name, array in run.fleet.snapshot().items()}
-    return Checkpoint(round=number, arrays={**arrays, **fleet}, plain={"state": plain, "wall_s": wall_s})
+    record.checkpoint(Checkpoint(round=number, arrays={**arrays, **fleet}, plain={"state": plain, "wall_s": wall_s}))
+
+
+def state_of(run: Run, start: Checkpoint) -> Any:
+    """The server's, as a checkpoint has it. Raises RecordError if that is of another method or version."""
+    kind = get_type_hints(run.method.init)["return"]
+    try:
+        return unpack(start.plain["state"], start.arrays, kind)
+    except (KeyError, ValueError) as fault:
+        raise RecordError(f"the checkpoint of round {start.round} is of another method or version: {fault}") from None
 
 
 def _restore(run: Run, start: Checkpoint) -> tuple[Any, float]:
-    kind = get_type_hints(run.method.init)["return"]
+    state = state_of(run, start)
     fleet = {name.removeprefix("fleet/"): a for name, a in start.arrays.items() if name.startswith("fleet/")}
     try:
-        state: Any = unpack(start.plain["state"], start.arrays, kind)
         run.fleet.restore(fleet)
     except (KeyError, ValueError) as fault:
         raise RecordError(f"the checkpoint of round {start.round} is of another method or version: {fault}") from None

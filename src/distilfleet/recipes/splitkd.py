@@ -1,13 +1,13 @@
 """The recipe `splitkd`: a language model is distilled over devices that run embedding modules and first layers."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
 from ..core.errors import ConfigError
 from ..core.types import Budget, LanguageProfile, Planner
-from ..methods.splitkd.device import Split
+from ..methods.splitkd.device import Lengths, Split
 from ..methods.splitkd.learn import Loss
 from ..methods.splitkd.server import SplitKD
 from ..methods.splitkd.signals import Sort
@@ -17,6 +17,7 @@ from ..plan.sample import Sample
 from ..plan.split import SplitPlanner
 from .flags import CommonFlags
 from .language import TEXT, Language, LanguageFlags, Stage, assemble, schooling, stage
+from .overhear import Keep
 from .run import Run
 
 BITS: dict[str, Literal[4, 8, 16]] = {"fp16": 16, "int8": 8, "int4": 4}
@@ -26,7 +27,7 @@ BITS: dict[str, Literal[4, 8, 16]] = {"fp16": 16, "int8": 8, "int4": 4}
 class Flags:
     """Split KD: devices run the embedding modules, and layers up to the cut; the server finishes both models."""
 
-    common: CommonFlags = TEXT
+    common: CommonFlags = replace(TEXT, keep_wire=8)
     language: LanguageFlags = Language()
     cut: int | None = None
     """Layers of the student on each device. Default: as the planner finds best for each."""
@@ -46,6 +47,9 @@ class Flags:
     """Least cut that a device may have."""
     labels: Literal["shared", "kept"] = "shared"
     """Whether labels go to the server, or the loss is computed on the device from the last hidden states."""
+    noise: Lengths = 0.0
+    """Noise on smashed data, its length in typical lengths of an embedding; 0: none. Not with labels that are tokens
+    and travel."""
     lora: int = 0
     """Rank of adapters, all else of the student frozen; 0: all of it is trained."""
     micro_batches: int = 2
@@ -60,6 +64,8 @@ class Flags:
 
 def splitkd(flags: Flags) -> Run:
     scene = stage(flags.common, flags.language)
+    if flags.noise and flags.labels == "shared" and scene.classes is None:
+        raise ConfigError("--noise hides nothing where labels, which are the tokens, travel: add --labels kept")
     language = flags.language
     teacher = scene.teacher if language.kd_weight else None
     method = SplitKD(
@@ -79,6 +85,8 @@ def splitkd(flags: Flags) -> Run:
             lr=language.lr,
             train_rows=not flags.lora,
             with_teacher=teacher is not None,
+            cut=flags.cut or 0,
+            noise=flags.noise,
         ),
         loss=Loss(kd_weight=language.kd_weight, temperature=language.temperature, remember=flags.remember),
         late=flags.late,
@@ -86,7 +94,8 @@ def splitkd(flags: Flags) -> Run:
         school=scene.school if teacher is not None else None,
         schooling=schooling(language),
     )
-    return assemble(flags.common, scene, method, _planner(flags, scene, method))
+    run = assemble(flags.common, scene, method, _planner(flags, scene, method))
+    return replace(run, keep=Keep(ops=("step", "loss"), before="begin"))
 
 
 def _planner(flags: Flags, scene: Stage, method: SplitKD) -> Planner:

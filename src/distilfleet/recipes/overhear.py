@@ -1,0 +1,96 @@
+"""Any fleet, with a bounded sample of what travelled kept for an audit."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from ..core import wire
+from ..core.types import Arrays, Conditions, Device, DeviceId, Fleet, Job, Load, Plan, Reply, Result, Tally, Wave
+from ..record.overheard import Exchange
+
+MOST_BYTES = 1 << 26
+"""Of one exchange; a larger one is passed over."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keep:
+    """What of a run's messages is kept."""
+
+    most: int = 0
+    """Exchanges."""
+    ops: tuple[str, ...] = ()
+    """Of these jobs alone; empty: of every job."""
+    before: str = ""
+    """Op of a job that is kept along: the last one that the same device had before."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Overheard:
+    """Implements `core.types.Fleet` around another.
+
+    Which exchanges stay depends on the seed and on job ids alone, so a run that was interrupted keeps the same ones.
+    """
+
+    inner: Fleet
+    keep: Keep
+    seed: int
+    kept_wire: dict[str, Exchange]
+    _jobs: dict[int, Sequence[Job]] = field(default_factory=dict)
+    _before: dict[DeviceId, Job] = field(default_factory=dict)
+
+    def start(self, wave: Wave) -> int:
+        ticket = self.inner.start(wave)
+        self._jobs[ticket] = wave.jobs
+        self._before |= {job.device: job for job in wave.jobs if job.op == self.keep.before}
+        return ticket
+
+    def collect(self, ticket: int) -> list[Result]:
+        results = self.inner.collect(ticket)
+        for job, result in zip(self._jobs.pop(ticket), results, strict=True):
+            if isinstance(result, Reply) and result.arrays and (not self.keep.ops or job.op in self.keep.ops):
+                self._consider(job, result)
+        return results
+
+    def _consider(self, job: Job, reply: Reply) -> None:
+        kept = self.kept_wire
+        last = max(kept, key=self._rank) if len(kept) >= self.keep.most else None
+        if job.id in kept or (last is not None and self._rank(job.id) > self._rank(last)):
+            return
+        before = self._before.get(job.device)
+        messages = [job.arrays, reply.arrays, {} if before is None else before.arrays]
+        if sum(map(wire.encoded_bytes, messages)) > MOST_BYTES:
+            return
+        if last is not None:
+            del kept[last]
+        kept[job.id] = Exchange(
+            job=wire.encode_job(job).to_bytes(),
+            reply=wire.encode_reply(reply.job, reply.device, reply.arrays).to_bytes(),
+            before=b"" if before is None else wire.encode_job(before).to_bytes(),
+        )
+
+    def _rank(self, job: str) -> bytes:
+        return hashlib.blake2b(repr((self.seed, "overheard", job)).encode(), digest_size=8).digest()
+
+    def roster(self) -> Mapping[DeviceId, Device]:
+        return self.inner.roster()
+
+    def conditions(self, number: int) -> Conditions:
+        return self.inner.conditions(number)
+
+    def adopt(self, plan: Plan) -> None:
+        self.inner.adopt(plan)
+
+    def work(self, load: Load) -> None:
+        self.inner.work(load)
+
+    def tally(self) -> Tally:
+        return self.inner.tally()
+
+    def kept(self) -> Mapping[DeviceId, Arrays]:
+        return self.inner.kept()
+
+    def snapshot(self) -> Arrays:
+        return self.inner.snapshot()
+
+    def restore(self, kept: Arrays) -> None:
+        self.inner.restore(kept)
