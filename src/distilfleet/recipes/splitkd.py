@@ -126,6 +126,8 @@ def _planner(flags: Flags, scene: Stage, method: SplitKD) -> Planner:
         budget=Budget(delay_s=flags.delay_budget_s, energy_j=flags.energy_budget_j),
         privacy_floor=flags.privacy_floor,
         price_s_per_j=flags.price_s_per_j,
+        steps=language.steps,
+        outage="leave out",
         cluster=flags.cluster,
         sample=sample,
     )

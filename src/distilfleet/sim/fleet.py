@@ -196,7 +196,7 @@ class SimFleet:
         self._answered += [result.device for result in results if isinstance(result, Reply)]
         self._clock.occupy(called.index_J, called.passage, until_s)
         sent = called.down_bytes_J, called.up_bytes_J
-        self._used += self._profiles.usage(called.index_J, called.passage, sent, until_s, self._spent)
+        self._used += self._profiles.usage((called.index_J, called.passage), sent, until_s, self._air, self._spent)
 
     def _begin_tally(self) -> None:
         self._used, self._since_s = Usage(), self._clock.now_s
@@ -325,6 +325,7 @@ def _shared(around: Surroundings, index: Mapping[DeviceId, int], plan: Plan) -> 
         up_bps=np.maximum(around.up_bps * up_share, least),
         down_bps=np.maximum(around.down_bps * down_share, least),
         slowdown=np.asarray(around.slowdown, float),
+        up_share=np.asarray(up_share, float),
     )
 
 

@@ -64,21 +64,34 @@ class Profiles:
     @property
     def air(self) -> "Air":
         """Every device with its own link to itself."""
-        return Air(up_bps=self.up_bps, down_bps=self.down_bps, slowdown=np.ones(len(self.up_bps)))
+        return Air(
+            up_bps=self.up_bps,
+            down_bps=self.down_bps,
+            slowdown=np.ones(len(self.up_bps)),
+            up_share=np.ones(len(self.up_bps)),
+        )
 
     def usage(
-        self, index_J: np.ndarray, passage: Passage, sent: tuple[np.ndarray, np.ndarray], until_s: float, spent: "Spent"
+        self,
+        called: tuple[np.ndarray, Passage],
+        sent: tuple[np.ndarray, np.ndarray],
+        until_s: float,
+        air: "Air",
+        spent: "Spent",
     ) -> Usage:
         """What the devices spent: whole jobs, or the part of them before they were called off.
 
-        `sent` are the bytes of each job's frame and of its reply's; `spent` is added to.
+        `sent` are the bytes of each job's frame and of its reply's; `spent` is added to. A radio sends in its share of
+        the cell's slots alone.
         """
+        index_J, passage = called
         spent_3J = passage.spent_s(until_s)
         ends_J = np.minimum(passage.finish_s, until_s)
         elapsed_J = np.clip(ends_J - np.maximum(passage.start_3J[DOWN], spent.until_s[index_J]), 0.0, None)
         idle, busy, transmit = self.idle_w[index_J], self.busy_w[index_J], self.transmit_w[index_J]
-        energy_J = energy_j(elapsed_J, spent_3J[COMPUTE], spent_3J[UP], idle, busy, transmit)
-        spent.note(index_J, ends_J, spent_3J, energy_J)
+        sending_J = spent_3J[UP] * air.up_share[index_J]
+        energy_J = energy_j(elapsed_J, spent_3J[COMPUTE], sending_J, idle, busy, transmit)
+        spent.note(index_J, ends_J, (spent_3J[COMPUTE], sending_J), energy_J)
         share_3J = spent_3J / np.maximum(passage.duration_3J, 1e-30)
         return Usage(
             busy_s=float(spent_3J[COMPUTE].sum()),
@@ -95,6 +108,8 @@ class Air:
     up_bps: np.ndarray
     down_bps: np.ndarray
     slowdown: np.ndarray
+    up_share: np.ndarray
+    """Of the time, in which a device that sends has the cell."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -111,11 +126,14 @@ class Spent:
     def nothing(count: int) -> "Spent":
         return Spent(**{name: np.zeros(count) for name in Spent.__slots__})
 
-    def note(self, index_J: np.ndarray, ends_J: np.ndarray, spent_3J: np.ndarray, energy_J: np.ndarray) -> None:
+    def note(
+        self, index_J: np.ndarray, ends_J: np.ndarray, active_2J: tuple[np.ndarray, np.ndarray], energy_J: np.ndarray
+    ) -> None:
+        """`active_2J` are seconds of computing and of sending."""
         self.until_s[index_J] = np.maximum(self.until_s[index_J], ends_J)
         self.energy_j[index_J] += energy_J
-        self.busy_s[index_J] += spent_3J[COMPUTE]
-        self.transmit_s[index_J] += spent_3J[UP]
+        self.busy_s[index_J] += active_2J[0]
+        self.transmit_s[index_J] += active_2J[1]
 
     def begin_round(self) -> None:
         self.busy_s[:] = 0

@@ -12,6 +12,9 @@ import numpy as np
 
 from ...core.types import Arrays
 
+BLOCK = 128
+"""Rows that are worked on at a time."""
+
 
 class Table(Protocol):
     """Rows by token id."""
@@ -55,7 +58,7 @@ class Rows:
     ids: np.ndarray
     values: np.ndarray
     began: np.ndarray
-    """What they were when the round began; empty for frozen rows, as are the four below."""
+    """What they were when the round began, float16 as they came; empty for frozen rows, as are the four below."""
     gradient: np.ndarray
     first: np.ndarray
     second: np.ndarray
@@ -66,7 +69,7 @@ class Rows:
 
     @staticmethod
     def frozen(ids: np.ndarray, values: np.ndarray) -> "Rows":
-        none = np.zeros((0, values.shape[1]), np.float32)
+        none = np.zeros((0, values.shape[1]), np.float16)
         return Rows(
             ids=ids,
             values=np.asarray(values, np.float16),
@@ -81,11 +84,12 @@ class Rows:
     @staticmethod
     def begin(ids: np.ndarray, values: np.ndarray, before: "Rows | None") -> "Rows":
         """Rows as the server sent them, with the moments of the round before."""
-        values = np.array(values, np.float32)
+        began = np.asarray(values, np.float16)
+        values = began.astype(np.float32)
         return Rows(
             ids=ids,
             values=values,
-            began=values.copy(),
+            began=began,
             gradient=np.zeros_like(values),
             first=np.zeros_like(values) if before is None else before.first,
             second=np.zeros_like(values) if before is None else before.second,
@@ -111,17 +115,24 @@ class Rows:
         """One step of Adam with the gradient so far, in place."""
         self.steps = self.steps + 1
         one, two = how.decay
-        self.first *= one
-        self.first += (1 - one) * self.gradient
-        self.second *= two
-        self.second += (1 - two) * np.square(self.gradient)
-        correction = how.lr * np.sqrt(1 - two ** int(self.steps)) / (1 - one ** int(self.steps))
-        self.values -= correction * self.first / (np.sqrt(self.second) + how.epsilon)
+        debias = 1 - one ** int(self.steps), 1 - two ** int(self.steps)
+        for at in range(0, len(self.ids), BLOCK):  # so that nothing as large as the rows is made on the way
+            rows = slice(at, at + BLOCK)
+            gradient, first, second = self.gradient[rows], self.first[rows], self.second[rows]
+            first *= one
+            first += (1 - one) * gradient
+            second *= two
+            second += (1 - two) * np.square(gradient)
+            self.values[rows] -= how.lr * (first / debias[0]) / (np.sqrt(second / debias[1]) + how.epsilon)
         self.gradient[:] = 0
 
     def learnt(self) -> np.ndarray:
         """What the round changed, float16 [R, D]."""
-        return np.asarray(self.values - self.began, np.float16)
+        learnt = np.empty(self.values.shape, np.float16)
+        for at in range(0, len(self.ids), BLOCK):
+            rows = slice(at, at + BLOCK)
+            learnt[rows] = self.values[rows] - self.began[rows]
+        return learnt
 
     def snapshot(self) -> Arrays:
         return {name: getattr(self, name) for name in Rows.__slots__}
