@@ -1,4 +1,4 @@
-"""The verbs: run, compare, devices. Each imports its rooms only when it runs.
+"""The verbs: run, compare, audit, devices. Each imports its rooms only when it runs.
 
 Exit codes: 0 done; 1 a fault of ours, with the traceback in a log file; 2 a mistake that the message names; 130 and 143
 interrupted and resumable.
@@ -26,6 +26,7 @@ distilfleet: teach a large model with a fleet of small devices, and give every d
   distilfleet run --resume DIR [--rounds N]               go on with an interrupted run, or add rounds
   distilfleet plan RECIPE [--flag value ...] [--json]     who would cut where, what it costs, and the proven bound
   distilfleet compare DIR [DIR ...] [--out FILE]          runs side by side: table and page
+  distilfleet audit DIR [--json]                          what a curious server could recover from what travelled
   distilfleet devices [--json]                            the catalogue of devices and servers
   distilfleet calibrate [--kind NAME] [--out FILE]        measure this board, half a minute: its own catalogue row
 
@@ -80,6 +81,7 @@ def _dispatch(words: list[str]) -> int:
         "run": _run,
         "plan": _plan,
         "compare": _compare,
+        "audit": _audit,
         "devices": _devices,
         "calibrate": _calibrate,
     }
@@ -251,6 +253,31 @@ def _compare(words: list[str]) -> int:
     out = asked.out or asked.runs[0].parent / "compare.html"
     write_page(runs, out)
     print(json.dumps(as_json(runs)) if asked.json else f"{text_table(runs)}\n\nPage: {out}")
+    return 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Audit:
+    """Attack what a run kept of its messages (--keep-wire), and say how many tokens a curious server recovers."""
+
+    run: Path
+    """Run directory."""
+    json: bool = False
+    """Print one JSON object instead of text."""
+
+
+def _audit(words: list[str]) -> int:
+    asked = _flags(Audit, "distilfleet audit", words or ["--help"])
+    from .recipes.audit import audited
+    from .record.history import read
+    from .record.overheard import write_audit
+    from .report.audit import audit_json, audit_text
+    from .report.page import write_page
+
+    write_audit(asked.run, audited(read(asked.run)))
+    history = read(asked.run)
+    write_page([history], asked.run / PAGE)
+    print(json.dumps(audit_json(history)) if asked.json else audit_text(history))
     return 0
 
 

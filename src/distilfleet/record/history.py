@@ -3,11 +3,12 @@
 import json
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..core.errors import RecordError
+from .overheard import read_audit
 
 SCHEMA = 1
 
@@ -23,11 +24,19 @@ class History:
     """`fleet.json`: who takes part."""
     rounds: Sequence[Mapping[str, Any]]
     """`metrics.jsonl`, one mapping per finished round."""
+    audit: Mapping[str, Any] = field(default_factory=dict)
+    """`audit.json`: what a curious server recovered; empty if that was not tried."""
 
 
 def read(path: Path) -> History:
     """A run's history. Raises RecordError if the directory holds no run of this version."""
-    return History(path=path, about=read_about(path), fleet=_read_fleet(path), rounds=read_rounds(path))
+    return History(
+        path=path,
+        about=read_about(path),
+        fleet=_read_fleet(path),
+        rounds=read_rounds(path),
+        audit=read_audit(path),
+    )
 
 
 def read_about(path: Path) -> Mapping[str, Any]:

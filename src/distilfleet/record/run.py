@@ -3,6 +3,7 @@
 run.toml        what was asked, with what versions        metrics.jsonl   one object per finished round
 fleet.json      who takes part                            checkpoints/    safetensors, newest generations
 models/         the trained models, safetensors           report.html     written by `report`
+wire.safetensors and audit.json: see `overheard`
 """
 
 import fcntl

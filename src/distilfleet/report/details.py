@@ -7,6 +7,7 @@ from typing import Any
 from ..core.units import pretty_flops
 from ..record.history import History
 from . import figures
+from .audit import recovery_rows
 from .html import Html, tag
 
 _CLASSES = (
@@ -21,6 +22,16 @@ _CLASSES = (
         "proxy",
         "The server sees how a device’s model answers on shared, unlabelled inputs. That tells which classes the "
         "device knows well, and far less about single samples than weights do.",
+    ),
+    (
+        "recoverable",
+        "The edge server made the tables that smashed data were looked up in, so it can look them up in turn; deeper "
+        "cuts and fewer bits hinder that little. Outsiders and readers of storage see neither.",
+    ),
+    (
+        "noisy",
+        "Devices add noise to smashed data, which bounds what those tell. A bound of many nats is a loose one, and "
+        "rows, layers and gradients that return are not covered by it.",
     ),
     ("sample counts", "The server learns how much data a device has, and nothing of what is in it."),
 )
@@ -43,6 +54,7 @@ def disclosure_section(run: History) -> Html | None:
         tag("h2", "What the server learns"),
         tag("p", tag("strong", f"{name[:1].upper()}{name[1:]}."), f" {_sentence(rest)}" if rest.strip() else None),
         tag("p", meaning) if meaning else None,
+        recovery_rows(run),
         tag(
             "p",
             "This states what travels; it is no proof of privacy.",

@@ -158,6 +158,7 @@ def pretty(field: str, value: Value) -> str:
     for ending, show in (
         ("accuracy", percent),
         ("saved", percent),
+        ("share", percent),
         ("loss", nats),
         ("bytes", pretty_bytes),
         ("bytes_per_device", pretty_bytes),

@@ -10,6 +10,7 @@ from pathlib import Path
 from ..core.units import pretty_bytes
 from ..record.history import History
 from . import compare, costs, curves, details, figures, fleet, headline, missed, story
+from .audit import protection
 from .html import Html, join, tag
 
 
@@ -51,6 +52,7 @@ def _one(run: History) -> Html:
         ),
         tag(
             "main",
+            protection(run),
             headline.notes(run),
             tag("p", " ".join(story.story(run)), class_="story"),
             headline.headline(run),

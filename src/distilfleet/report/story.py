@@ -120,6 +120,15 @@ def _central(facts: _Facts) -> list[str]:
     ]
 
 
+def _splitkd(facts: _Facts) -> list[str]:
+    small = facts.small[0] if facts.small else "a small model"
+    return [
+        f"In each round {facts.some} ran the embedding modules, and the layers of the small model ({small}) before its "
+        f"cut, and sent what came out; the server finished it and {facts.large}, which stayed as it was.",
+        "It sent back the gradient of the small model’s smashed data, from which devices trained their part.",
+    ]
+
+
 def _any_method(facts: _Facts) -> list[str]:
     return [f"In each round {facts.some} did the work that the method gave them, and the server combined the answers."]
 
@@ -131,6 +140,7 @@ _METHODS: dict[str, Callable[[_Facts], list[str]]] = {
     "fedmd": _fedmd,
     "local": _local,
     "central": _central,
+    "splitkd": _splitkd,
 }
 
 

@@ -36,6 +36,8 @@ class Row:
     storage_saved: Value
     """Least over the small models, as are the FLOPs."""
     flops_saved: Value
+    recovered_share: Value
+    """Of the tokens that an audit tried."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +62,7 @@ COLUMNS = (
     Column(field="missed", name="missed jobs", best=0),
     Column(field="storage_saved", name="storage saved", best=1),
     Column(field="flops_saved", name="FLOPs saved", best=1),
+    Column(field="recovered_share", name="tokens recovered", best=-1),
 )
 
 
@@ -116,6 +119,7 @@ def _row(name: str, run: History) -> Row:
         wall_s=figures.last(run, "wall_s"),
         storage_saved=storage[0] if storage else None,
         flops_saved=flops[0] if flops else None,
+        recovered_share=figures.number(run.audit, "recovered_share"),
         **last,
         **sums,
     )

@@ -106,7 +106,7 @@ class SplitKD:
 
     def round(self, state: State, plan: Plan, conditions: Conditions) -> Round[State]:
         state = replace(state, round=state.round + 1, tokens=0, uploads=0)
-        studio = self._ready(state)
+        studio = self.ready(state)
         for number, cluster in enumerate(plan.clusters):
             state = yield from train_cluster(self, studio, state, plan, (number, cluster))
         return state
@@ -115,7 +115,7 @@ class SplitKD:
         return SplitWorker(device=device, data=data, split=self.split, seed=seed, front_of=self._front)
 
     def evaluate(self, state: State, kept: Mapping[DeviceId, Arrays], test: Dataset) -> Metrics:
-        studio = self._ready(state)
+        studio = self.ready(state)
         splitting.put_weights(studio.student, state.student)
         quality = {"small": studio.student, "large": studio.teacher}
         measured: dict[str, float] = {}
@@ -140,14 +140,14 @@ class SplitKD:
         return {"noise_nats": max((float(account_S.max()) for account_S in accounts), default=0.0)}
 
     def models(self, state: State) -> Mapping[str, Arrays]:
-        studio = self._ready(state)
+        studio = self.ready(state)
         splitting.put_weights(studio.student, state.student)
         models = {"student": _everything(studio.student)}
         if state.teacher and studio.teacher is not None:
             models["teacher"] = _everything(studio.teacher)
         return models
 
-    def _ready(self, state: State) -> Studio:
+    def ready(self, state: State) -> Studio:
         """The modules, with this run's own teacher in them if it has one."""
         studio = self._modules()
         if state.teacher and studio.teacher is not None:
