@@ -26,6 +26,7 @@ def test_damage_is_named(tmp_path):
     (tmp_path / WIRE).write_bytes((tmp_path / WIRE).read_bytes()[:-1])
     with pytest.raises(RecordError, match=WIRE):
         read_wire(tmp_path)
-    (tmp_path / AUDIT).write_text("{")
-    with pytest.raises(RecordError, match=r"audit\.json is damaged.*again"):
-        read_audit(tmp_path)
+    for spoilt in ("{", "[]", '{"schema": 0}'):
+        (tmp_path / AUDIT).write_text(spoilt)
+        with pytest.raises(RecordError, match=r"audit\.json is .*Delete it and run distilfleet audit"):
+            read_audit(tmp_path)

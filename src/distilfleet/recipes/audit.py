@@ -14,13 +14,12 @@ from ..methods.splitkd.device import SplitWorker
 from ..methods.splitkd.server import SplitKD
 from ..record.checkpoint import read_checkpoint
 from ..record.history import History
-from ..record.overheard import Exchange, read_wire
+from ..record.overheard import AUDIT_SCHEMA, Exchange, read_wire
 from ..trust.audit import Recovery
 from .find import recipe
 from .flags import unflatten
 from .run import Run, state_of
 
-SCHEMA = 1
 Row = tuple[str, int, str]
 """Source, cut and attack: what is added up."""
 
@@ -32,7 +31,7 @@ def audited(history: History) -> dict[str, Any]:
     """
     kept = read_wire(history.path)
     told: dict[str, Any] = {
-        "schema": SCHEMA,
+        "schema": AUDIT_SCHEMA,
         "disclosure": str(history.about["disclosure"]),
         "rounds": len(history.rounds),
         "exchanges": len(kept),

@@ -16,6 +16,7 @@ from ..core.errors import RecordError
 from .checkpoint import write_atomically
 
 WIRE, AUDIT = "wire.safetensors", "audit.json"
+AUDIT_SCHEMA = 1
 PARTS = ("job", "reply", "before")
 
 
@@ -63,5 +64,7 @@ def read_audit(path: Path) -> Mapping[str, Any]:
     try:
         result = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as fault:
-        raise RecordError(f"{file} is damaged: {fault}. Run distilfleet audit {path} again.") from None
-    return result if isinstance(result, dict) else {}
+        raise RecordError(f"{file} is damaged: {fault}. Delete it and run distilfleet audit {path} again.") from None
+    if not isinstance(result, dict) or result.get("schema") != AUDIT_SCHEMA:
+        raise RecordError(f"{file} is not of schema {AUDIT_SCHEMA}. Delete it and run distilfleet audit {path} again.")
+    return result
