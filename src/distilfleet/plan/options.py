@@ -59,6 +59,14 @@ class Options:
     def __len__(self) -> int:
         return len(self.cut)
 
+    def at(self, cut: int) -> "Options":
+        """Those with this cut of the student alone. Raises ConfigError for a cut beyond the model."""
+        kept_K = self.cut == cut
+        if not kept_K.any():
+            raise ConfigError(f"a cut of {cut} is beyond {self.model}, which has {self.layers} layers")
+        columns = {name: getattr(self, name) for name in self.__slots__}
+        return Options(**{name: v[kept_K] if isinstance(v, np.ndarray) else v for name, v in columns.items()})
+
     def find(self, teacher_cut: int, cut: int, bits: int) -> int:
         """The row of a choice. Raises ConfigError where there is none."""
         (rows,) = np.nonzero((self.teacher_cut == teacher_cut) & (self.cut == cut) & (self.bits == bits))

@@ -17,13 +17,18 @@ T = TypeVar("T")
 Flat = arg(name="")
 
 ONE_OR_MORE = frozenset(
-    {"devices", "per_round", "minimum", "rounds", "threads", "local_passes", "local_batch", "memory_quota_bytes"}
+    [
+        *("devices", "per_round", "minimum", "rounds", "threads", "local_passes", "local_batch", "memory_quota_bytes"),
+        *("context", "batch", "steps", "school_steps", "micro_batches", "cluster"),
+    ]
 )
 NOT_NEGATIVE = frozenset(
     {"spare", "seed", "mixtures", "checkpoint_every_s", "feature_weight", "local_weight_decay", "keep_wire", "noise"}
 )
-ABOVE_ZERO = frozenset({"bandwidth_hz", "deadline_s", "temperature", "alpha", "local_lr"})
-SHARES = frozenset({"offline_share", "ema", "local_momentum"})
+ABOVE_ZERO = frozenset(
+    {"bandwidth_hz", "deadline_s", "delay_budget_s", "energy_budget_j", "temperature", "alpha", "lr"}
+)
+SHARES = frozenset({"offline_share", "ema", "local_momentum", "kd_weight", "school_share"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

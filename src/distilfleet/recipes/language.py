@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
@@ -10,7 +11,8 @@ from ..core.errors import ConfigError
 from ..core.types import Dataset, Device, DeviceId, LanguageProfile, Method, Planner
 from ..cost import catalogue
 from ..data import text
-from ..nn.language import PUBLISHED, LanguageModel
+from ..data.tokenizer import Tokenizer, from_path
+from ..nn.language import PUBLISHED, LanguageModel, check_tokenizers, config
 from ..nn.pretrain import Schooling
 from ..nn.trace import trace
 from ..sim.fleet import SimFleet
@@ -20,39 +22,41 @@ from .world import board_memory_bytes, enrol, world
 
 NEW = "llama"
 """How names of models with new weights begin; whatever else is named comes trained."""
-TEXT = Common(data="stdlib", devices=8, rounds=15, holdout=0.1, device_kinds=("rpi-4b", "rpi-5", "jetson-nano"))
+TEXT = Common(data="stdlib", devices=8, rounds=60, holdout=0.1, device_kinds=("rpi-4b", "rpi-5", "jetson-nano"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Language:
     """Text, and the two models that learn from it."""
 
-    teacher: str = "llama:128x4"
+    teacher: str = "llama:128x2"
     """The large model: llama:WIDTHxLAYERS (trained by this command first), a folder, a hub name, or a llama2.c file."""
-    student: str = "llama:64x2"
+    student: str = "llama:64x1"
     """The small model, named the same way."""
     tokenizer: str | None = None
     """A folder, file or hub name, or `bytes`. Default: the teacher's own, or one trained on the text."""
     context: int = 64
     """Tokens of a window."""
-    vocabulary: int = 2048
+    vocabulary: int = 512
     """Entries of a tokenizer that is trained."""
     school_share: float = 0.5
     """Share of the training text that the server owns; it trains the teacher where that does not come trained."""
-    school_steps: int = 500
+    school_steps: int = 1000
     """Steps of that training."""
-    school_lr: float = 4e-3
+    school_lr: float = 2e-3
     """Its largest step size."""
     batch: int = 4
     """Windows of a device in a step."""
-    steps: int = 20
+    steps: int = 10
     """Steps of a round."""
     lr: float = 2e-3
     """Adam's step size, on the server and on devices."""
-    kd_weight: float = 0.5
+    kd_weight: float = 0.7
     """Share of the distillation loss; the rest is cross-entropy."""
     temperature: float = 1.0
     """Of the distillation loss."""
+    test_windows: int = 256
+    """Held-out windows that quality is measured on, evenly spaced over all there are."""
 
 
 LanguageFlags = Annotated[Language, Flat]
@@ -73,14 +77,12 @@ class Stage:
     student: LanguageModel
     profiles: Mapping[str, LanguageProfile]
     index: Mapping[DeviceId, int]
+    test: Dataset
+    """Windows that quality is measured on."""
 
     @property
     def classes(self) -> int | None:
         return len(self.source.classes) or None
-
-    @property
-    def test(self) -> Dataset:
-        return self.source.test.dataset()
 
     def data(self, device: DeviceId) -> Dataset:
         return self.private[self.index[device]]
@@ -89,6 +91,8 @@ class Stage:
 def stage(common: Common, language: Language) -> Stage:
     """Load, cut, divide and enrol. Raises ConfigError."""
     source = text.load(common.data, _wanted(common, language))
+    for model in (language.teacher, language.student):
+        _check_tokenizer(model, source.tokenizer)
     own, school = _schooled(source, language)
     ids = source.owners or tuple(f"device-{i:0{len(str(len(own) - 1))}d}" for i in range(len(own)))
     facts: dict[str, Any] = {
@@ -107,6 +111,7 @@ def stage(common: Common, language: Language) -> Stage:
         student=models[language.student],
         profiles={name: _profile(name, language.context, source.tokenizer.vocabulary) for name in models},
         index={name: i for i, name in enumerate(ids)},
+        test=some_of(source.test.dataset(), language.test_windows),
     )
 
 
@@ -127,10 +132,11 @@ def assemble(
     common: Common, stage: Stage, method: Method[Any], planner: Planner, about: Mapping[str, Any] | None = None
 ) -> Run:
     """A simulated run."""
-    surrounded = world(common, stage.devices, stage.server)
+    fleet = SimFleet(stage.devices, stage.data, method, world(common, stage.devices, stage.server))
+    planner.plan(fleet.conditions(1))  # so that what cannot be is said before anything is written or trained
     return Run(
         method=method,
-        fleet=SimFleet(stage.devices, stage.data, method, surrounded),
+        fleet=fleet,
         planner=planner,
         test=stage.test,
         rounds=common.rounds,
@@ -158,6 +164,20 @@ def _wanted(common: Common, language: Language) -> text.Wanted:
     )
 
 
+def _check_tokenizer(model: str, chosen: Tokenizer) -> None:
+    """A model that comes trained takes the ids of its own tokenizer alone. Raises ConfigError."""
+    if not comes_trained(model):
+        return
+    rows = config(model).vocab_size
+    if model.endswith(".bin") and rows != chosen.vocabulary:
+        raise ConfigError(
+            f"{model} has {rows} tokens and the tokenizer {chosen.name} has {chosen.vocabulary}: it is another "
+            f"model's; name the file that belongs to it with --tokenizer"
+        )
+    if Path(model).is_dir() and (Path(model) / "tokenizer.json").is_file():
+        check_tokenizers(from_path(Path(model)).entries, chosen.entries)
+
+
 def _own_tokenizer(teacher: str) -> str | None:
     """A model that comes trained brings its tokenizer, save a llama2.c file."""
     if not comes_trained(teacher):
@@ -165,6 +185,11 @@ def _own_tokenizer(teacher: str) -> str | None:
     if teacher.endswith(".bin"):
         raise ConfigError(f"{teacher} has no tokenizer with it: name its file with --tokenizer")
     return teacher
+
+
+def some_of(data: Dataset, windows: int) -> Dataset:
+    """So many of the windows, evenly spaced; all of them if there are no more."""
+    return data.take(np.unique(np.linspace(0, len(data) - 1, min(windows, len(data))).round().astype(np.int64)))
 
 
 def _schooled(source: text.TextSource, language: Language) -> tuple[tuple[Dataset, ...], Dataset | None]:
@@ -191,7 +216,7 @@ def _data(stage: Stage) -> dict[str, Any]:
         "classes": list(stage.source.classes),
         "shape": [stage.source.train.ids_NT.shape[1]],
         "train": sum(map(len, stage.private)),
-        "test": len(stage.source.test),
+        "test": len(stage.test),
         "partition": stage.source.partition,
         "tokenizer": stage.source.tokenizer.digest,
     }

@@ -6,12 +6,11 @@ from typing import Literal
 import numpy as np
 
 from ..core.errors import ConfigError
-from ..core.types import Budget, LanguageProfile, Planner
+from ..core.types import Budget, Planner
 from ..methods.splitkd.device import Lengths, Split
 from ..methods.splitkd.learn import Loss
 from ..methods.splitkd.server import SplitKD
 from ..methods.splitkd.signals import Sort
-from ..plan.fixed import FixedCut
 from ..plan.options import Workload, decoder_options
 from ..plan.sample import Sample
 from ..plan.split import SplitPlanner
@@ -107,20 +106,17 @@ def _planner(flags: Flags, scene: Stage, method: SplitKD) -> Planner:
         minimum=common.minimum,
         deadline_s=common.deadline_s,
     )
-    bits = tuple(BITS[one] for one in flags.smashed)
-    if flags.cut is not None:
-        _check_cut(flags.cut, split.student)
-        return FixedCut(sample=sample, cut=flags.cut, bits=bits[0], cluster=flags.cluster)
     work = Workload(
         batch_tokens=language.batch * language.context,
         steps=language.steps,
-        bits=bits,
+        bits=tuple(BITS[one] for one in flags.smashed),
         rank=flags.lora or None,
         rows=max(len(np.unique(scene.data(device).inputs)) for device in scene.devices),
         labels_kept=flags.labels == "kept",
     )
+    options = decoder_options(split.teacher if split.with_teacher else None, split.student, work)
     return SplitPlanner(
-        options=decoder_options(split.teacher if split.with_teacher else None, split.student, work),
+        options=options if flags.cut is None else options.at(flags.cut),
         server=scene.server,
         objective=flags.objective,
         budget=Budget(delay_s=flags.delay_budget_s, energy_j=flags.energy_budget_j),
@@ -131,8 +127,3 @@ def _planner(flags: Flags, scene: Stage, method: SplitKD) -> Planner:
         cluster=flags.cluster,
         sample=sample,
     )
-
-
-def _check_cut(cut: int, student: LanguageProfile) -> None:
-    if not 0 <= cut <= len(student.layers):
-        raise ConfigError(f"--cut {cut} is beyond {student.name}, which has {len(student.layers)} layers")
