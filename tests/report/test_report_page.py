@@ -207,3 +207,11 @@ def test_a_harmless_note_stays_quiet(tmp_path):
     _, walker = page(tmp_path, run)
     assert "Note no test part" in walker.words
     assert "Read this first" not in walker.words
+
+
+def test_devices_and_their_jobs_are_told_apart(tmp_path):
+    rows = [{**row, "asked": 5, "jobs": 500, "missed": 3} for row in history().rounds]
+    words = page(tmp_path, history(rows=rows))[1].words
+    assert "0.6 % 30 of 5,000" in words
+    assert "Missed jobs in each round" in words
+    assert "Missed jobs in each round" not in page(tmp_path, history())[1].words

@@ -132,13 +132,17 @@ def _restore(run: Run, start: Checkpoint) -> tuple[Any, float]:
 
 
 def _spent(tally: Tally) -> dict[str, Any]:
+    """Devices are counted once, however many jobs a round has for each; missed jobs are counted as jobs."""
+    answered, lost = set(tally.answered), {missed.device for missed in tally.missed}
     return {
         "up_bytes": tally.devices.up_bytes,
         "down_bytes": tally.devices.down_bytes,
         "device_energy_j": tally.devices.energy_j,
         "server_energy_j": tally.server.energy_j,
         "elapsed_s": tally.elapsed_s,
-        "devices": len(tally.answered),
+        "devices": len(answered),
+        "asked": len(answered | lost),
+        "jobs": len(tally.answered) + len(tally.missed),
         "missed": len(tally.missed),
         "missed_jobs": [[missed.device, missed.reason] for missed in tally.missed[:MOST_MISSED]],
     }

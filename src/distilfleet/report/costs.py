@@ -1,6 +1,6 @@
 """What each round took: bytes, energy and answers, and whatever else a method wrote down."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..core.units import pretty_bytes, pretty_j
@@ -26,6 +26,8 @@ _SHOWN = frozenset(
         "elapsed_s",
         "wall_s",
         "devices",
+        "asked",
+        "jobs",
         "missed",
         "missed_jobs",
     }
@@ -60,17 +62,25 @@ _ENERGY = Cost(
     show=pretty_j,
     fields={"device_energy_j": "devices", "server_energy_j": "server"},
 )
-_ANSWERS = Cost(
-    title="Answers in each round",
-    sub="Devices that were asked for work.",
-    show=figures.plain,
-    fields={"missed": "missed", "devices": "answered"},
-)
 
 
 def cost_charts(run: History) -> list[Html]:
     """Bytes, energy and answers of each round, stacked."""
-    return [_stack(run, cost) for cost in (_BYTES, _ENERGY, _ANSWERS) if figures.total(run, *cost.fields)]
+    stacks = [_stack(run, cost) for cost in (_BYTES, _ENERGY) if figures.total(run, *cost.fields)]
+    return [*stacks, *_answers(run)]
+
+
+def _answers(run: History) -> list[Html]:
+    """Devices that answered or did not; and missed jobs, where that is another matter."""
+    answered, missed, silent = figures.series(run, "devices"), figures.series(run, "missed"), figures.silent(run)
+    charts = []
+    if any(answered) or any(silent):
+        stack = {"did not answer": silent, "answered": answered}
+        charts.append(_stacked(run, "Answers in each round", "Devices that were asked for work.", stack, figures.plain))
+    if any(missed) and missed != silent:
+        sub = "A device has many jobs in a round; after one that it misses it is left out until the next round."
+        charts.append(_stacked(run, "Missed jobs in each round", sub, {"missed jobs": missed}, figures.plain))
+    return charts
 
 
 def cost_lines(runs: Sequence[History]) -> list[Html]:
@@ -85,15 +95,22 @@ def extra_charts(runs: Sequence[History]) -> list[Html]:
 
 
 def _stack(run: History, cost: Cost) -> Html:
+    values = {name: figures.series(run, field) for field, name in cost.fields.items()}
+    return _stacked(run, cost.title, cost.sub, values, cost.show)
+
+
+def _stacked(
+    run: History, title: str, sub: str, values: Mapping[str, Sequence[Value]], show: Callable[[float], str]
+) -> Html:
     rounds = figures.round_numbers(run)
     series = [
-        Series(name=name, tone=_TONE + place, xs=rounds, ys=figures.series(run, field))
-        for place, (field, name) in enumerate(cost.fields.items())
-        if figures.total(run, field)
+        Series(name=name, tone=_TONE + place, xs=rounds, ys=ys)
+        for place, (name, ys) in enumerate(values.items())
+        if any(ys)
     ]
-    most = max(value or 0.0 for value in figures.per_round(run, *cost.fields))
+    most = max(sum(value or 0.0 for value in column) for column in zip(*values.values(), strict=True))
     x = slot_axis(rounds[0], rounds[-1])
-    return bar_chart(_chart(cost.title, cost.sub, series, x, amount_axis("", most, cost.show), cost.show))
+    return bar_chart(_chart(title, sub, series, x, amount_axis("", most, show), show))
 
 
 def _lines(runs: Sequence[History], cost: Cost) -> Html:

@@ -104,6 +104,17 @@ def runs_large(run: History) -> bool:
     return recipe(run) in {"fedavg", "central"} and part(run.about, "settings").get("who") == "large"
 
 
+def silent(run: History) -> list[Value]:
+    """Devices of each round that were asked and never answered. Older records count jobs instead."""
+    rows = zip(series(run, "asked"), series(run, "devices"), series(run, "missed"), strict=True)
+    return [missed if asked is None else asked - (devices or 0.0) for asked, devices, missed in rows]
+
+
+def jobs(run: History) -> Value:
+    """All jobs of the run, answered or not."""
+    return total(run, "jobs") if has(run, "jobs") else total(run, "devices", "missed")
+
+
 def tables(facts: Mapping[str, Any], field: str) -> list[Mapping[str, Any]]:
     """A list of tables; entries of another type are passed over."""
     return [entry for entry in listed(facts, field) if isinstance(entry, Mapping)]

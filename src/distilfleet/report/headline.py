@@ -135,13 +135,13 @@ def _savings(run: History) -> Iterator[Figure]:
 
 
 def _missed(run: History) -> Iterator[Figure]:
-    missed, answered = figures.total(run, "missed"), figures.total(run, "devices")
-    if missed is None or answered is None or not missed + answered:
+    missed, jobs = figures.total(run, "missed"), figures.jobs(run)
+    if missed is None or not jobs:
         return
-    share = figures.percent(missed / (missed + answered))
+    share = figures.percent(missed / jobs)
     surplus = sum(reason == "surplus" for _, _, reason in missed_jobs(run))
     spare = f"; {surplus:,} only because enough others had answered" if surplus else ""
-    note = f"{missed:,.0f} of {missed + answered:,.0f}{spare}" if missed else "every device that was asked answered"
+    note = f"{missed:,.0f} of {jobs:,.0f}{spare}" if missed else "every device that was asked answered"
     yield Figure(label="Jobs missed", value=share if missed else "none", note=note)
 
 

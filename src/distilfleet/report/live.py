@@ -126,9 +126,18 @@ def _cells(metrics: Mapping[str, Any]) -> list[str]:
         pretty_bytes(metrics["down_bytes"]),
         pretty_j(energy_j),
         pretty_s(metrics["elapsed_s"]),
-        f"{metrics['devices']}/{metrics['devices'] + metrics['missed']}",
+        _answered(metrics),
         f"{metrics['tokens_per_s']:,.0f}" if "tokens_per_s" in metrics else "-",
     ]
+
+
+def _answered(metrics: Mapping[str, Any]) -> str:
+    """Devices, of those that were asked; missed jobs where a device has several."""
+    devices, missed = metrics["devices"], metrics["missed"]
+    asked = metrics.get("asked", devices + missed)
+    if missed <= asked - devices:
+        return f"{devices}/{asked}"
+    return f"{devices}/{asked} but {missed:,} job{'' if missed == 1 else 's'} missed"
 
 
 def _quality(metrics: Mapping[str, Any], who: str) -> str:

@@ -1,0 +1,20 @@
+"""The line of a round in a terminal."""
+
+from report_samples import history
+
+from distilfleet.report.live import show
+
+
+def shown(capsys, row):
+    show(10, 1, [row], lambda: False)
+    return capsys.readouterr().out.replace("\n", " ")
+
+
+def test_devices_that_answered_are_told_from_jobs_that_were_missed(capsys):
+    row = history().rounds[0]
+    assert "answered 4/5 " in shown(capsys, row)
+    assert "answered 4/5 " in shown(capsys, {**row, "asked": 5, "jobs": 5})
+    assert "answered 5/5 but 1 job missed" in shown(capsys, {**row, "devices": 5, "asked": 5, "jobs": 500})
+    assert "answered 5/6 but 4,000 jobs missed" in shown(
+        capsys, {**row, "devices": 5, "asked": 6, "jobs": 9000, "missed": 4000}
+    )
