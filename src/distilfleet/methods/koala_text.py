@@ -231,11 +231,6 @@ def drawn(windows: Dataset, ids_NK: np.ndarray, temperature: float) -> TeacherOf
     return of
 
 
-def public_part(school: Dataset, windows: int) -> Dataset:
-    """So many of the server's windows, evenly spaced."""
-    return school.take(np.unique(np.linspace(0, len(school) - 1, min(windows, len(school))).round().astype(np.int64)))
-
-
 def _under(prefix: str, arrays: Arrays) -> dict[str, np.ndarray]:
     return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
 

@@ -19,7 +19,7 @@ Flat = arg(name="")
 ONE_OR_MORE = frozenset(
     [
         *("devices", "per_round", "minimum", "rounds", "threads", "local_passes", "local_batch", "memory_quota_bytes"),
-        *("context", "batch", "steps", "school_steps", "micro_batches", "cluster"),
+        *("context", "batch", "steps", "school_steps", "micro_batches", "cluster", "test_windows"),
     ]
 )
 NOT_NEGATIVE = frozenset(

@@ -3,10 +3,10 @@
 from dataclasses import dataclass, replace
 
 from ..core.errors import ConfigError
-from ..methods.koala_text import How, KoalaText, public_part
+from ..methods.koala_text import How, KoalaText
 from .baselines import lessons, simulated
 from .flags import CommonFlags
-from .language import TEXT, Language, LanguageFlags, schooling, stage
+from .language import TEXT, Language, LanguageFlags, schooling, some_of, stage
 from .run import Run
 
 
@@ -37,7 +37,7 @@ def koala_text(flags: Flags) -> Run:
         large=scene.teacher,
         small=scene.student,
         profiles=scene.profiles,
-        public=public_part(scene.school, flags.public),
+        public=some_of(scene.school, flags.public),
         how=How(local=own, forward=own, reverse=replace(own, lr=flags.reverse_lr), draws=flags.draws),
         school=scene.school,
         schooling=schooling(language),
