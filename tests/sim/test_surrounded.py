@@ -10,6 +10,7 @@ from distilfleet.core.types import Assignment, Load, Plan, Wave
 from distilfleet.cost.churn import ALWAYS
 from distilfleet.cost.presets import GOOD
 from distilfleet.cost.surroundings import Setting, Surroundings
+from distilfleet.sim.fleet import PATIENCE_S
 
 NAMES = ["a", "b", "c"]
 BOARDS = [board(name) for name in NAMES]
@@ -96,6 +97,16 @@ def test_whoever_cannot_be_reached_is_offline():
     results = carry_out(on, Wave(jobs=[ask(name) for name in NAMES]))
     assert [getattr(result, "reason", None) for result in results] == ["offline", None, None]
     assert on.conditions(2).ids == ("b", "c")
+
+
+def test_a_round_without_anybody_waits_until_somebody_may_be_back():
+    on = surrounded()
+    on._world.surroundings.present_N[:] = False
+    assert on.conditions(1).ids == ()
+    on.adopt(Plan(clusters=[[]]))
+    assert carry_out(on, Wave(jobs=[])) == []
+    assert on.tally().elapsed_s == PATIENCE_S
+    assert on.conditions(2).ids == tuple(NAMES), "who is always there is back"
 
 
 def test_spending_is_told_and_a_restored_fleet_goes_on_the_same():

@@ -57,7 +57,12 @@ class SplitPlanner:
     """Who takes part; None: everybody."""
 
     def plan(self, conditions: Conditions) -> Plan:
-        """Raises InfeasibleError, which says which device, which limit, by how much, and what to do."""
+        """Raises InfeasibleError, which says which device, which limit, by how much, and what to do.
+
+        A round that nobody can be reached in has no device, where outage means leaving out.
+        """
+        if self.outage == "leave out" and not reached(conditions):
+            return Plan(clusters=())
         if self.sample is None:
             return self._plan(conditions)
         drawn = self.sample.plan(conditions)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from ..core.errors import ConfigError
+from ..core.errors import ConfigError, InfeasibleError
 from ..core.types import Dataset, Device, DeviceId, LanguageProfile, Method, Planner
 from ..cost import catalogue
 from ..data import text
@@ -133,7 +133,11 @@ def assemble(
 ) -> Run:
     """A simulated run."""
     fleet = SimFleet(stage.devices, stage.data, method, world(common, stage.devices, stage.server))
-    planner.plan(fleet.conditions(1))  # so that what cannot be is said before anything is written or trained
+    if not planner.plan(fleet.conditions(1)).devices:  # what cannot be is said before anything is written or trained
+        raise InfeasibleError(
+            f"no device can be reached in the first round with --channels {common.channels}: choose better ones, more "
+            "--bandwidth-hz, more --devices, or another --seed"
+        )
     return Run(
         method=method,
         fleet=fleet,

@@ -40,6 +40,8 @@ from ..cost.surroundings import Surroundings
 from .clock import Clock, Passage
 from .prices import Air, Profiles, Spent
 
+PATIENCE_S = 60.0
+"""Until the next round, where nobody could be reached in one: time must pass for somebody to come back."""
 Cohort = Callable[[Sequence[Worker], Sequence[Job]], Sequence[Arrays]]
 
 
@@ -119,6 +121,8 @@ class SimFleet:
         self._clock.serve(float(compute_s(load.flops, load.moved_bytes, speed_flops_per_s, server.memory_bytes_per_s)))
 
     def tally(self) -> Tally:
+        if self._world.surroundings is not None and self._clock.now_s == self._since_s:
+            self._clock.wait(self._since_s + PATIENCE_S)
         server, elapsed_s = self._world.server, self._clock.now_s - self._since_s
         busy_s = self._clock.serving_s
         busy_w = server.idle_w + (server.busy_w - server.idle_w) * self._server_clock_share**3  # as in cost.dvfs
