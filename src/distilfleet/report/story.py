@@ -14,6 +14,9 @@ TITLES = {
     "local": "Local training",
     "central": "Central training",
     "splitkd": "Split KD",
+    "central_kd": "Central KD",
+    "fedavg_text": "FedAvg",
+    "koala_text": "KOALA",
 }
 
 
@@ -49,7 +52,7 @@ def _who(run: History) -> str:
     devices = _count(fleet_size(run), "device" if measured(run) else "simulated device")
     samples = _count(number(data, "train"), "training sample")
     split = f", split by {data['partition']}" if data.get("partition") else ""
-    if recipe(run) == "central":
+    if recipe(run) in ("central", "central_kd"):
         return f"{_capital(devices)} held {samples}{split}, and sent all of it to the server, once."
     name = data.get("name", "the data set")
     return f"{_capital(samples)} of {name} were spread over {devices}{split}; each device kept its part."
@@ -129,6 +132,30 @@ def _splitkd(facts: _Facts) -> list[str]:
     ]
 
 
+def _central_kd(facts: _Facts) -> list[str]:
+    small = facts.small[0] if facts.small else "a small model"
+    return [
+        f"There the small model ({small}) learnt from the pooled text and from {facts.large}, which stayed as it was, "
+        "without regard to privacy: an upper reference for split KD."
+    ]
+
+
+def _fedavg_text(facts: _Facts) -> list[str]:
+    return [
+        f"In each round {facts.some} trained the whole small model{_named(facts.small)} on private text and sent what "
+        "had changed in its weights; the server averaged that by tokens. There was no teacher."
+    ]
+
+
+def _koala_text(facts: _Facts) -> list[str]:
+    return [
+        f"In each round {facts.some} trained a small model{_named(facts.small)} on private text and sent, for every "
+        "position of the server’s public windows, ids drawn from what that model says there; never weights or text.",
+        f"The server distilled the mixture into {facts.large} and sent ids drawn from that one back, which devices "
+        "distilled into their small models.",
+    ]
+
+
 def _any_method(facts: _Facts) -> list[str]:
     return [f"In each round {facts.some} did the work that the method gave them, and the server combined the answers."]
 
@@ -141,6 +168,9 @@ _METHODS: dict[str, Callable[[_Facts], list[str]]] = {
     "local": _local,
     "central": _central,
     "splitkd": _splitkd,
+    "central_kd": _central_kd,
+    "fedavg_text": _fedavg_text,
+    "koala_text": _koala_text,
 }
 
 
