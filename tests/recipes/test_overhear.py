@@ -74,6 +74,15 @@ def test_only_the_ops_that_are_named_and_the_job_before():
     assert begun == {"2.ask.a": "1.begin.a", "4.ask.a": "3.begin.a", "5.ask.b": b""}
 
 
+def test_the_reply_after_is_kept_along():
+    keep = Keep(most=9, ops=("ask",), after="end")
+    fleet = Overheard(inner=Echo(), keep=keep, seed=0, kept_wire={})
+    for jobs in ([job(2)], [job(3, device="b"), job(4)], [job(5, "end"), job(6, "end", device="c")], [job(7, "end")]):
+        fleet.collect(fleet.start(Wave(jobs=jobs)))
+    told = {name: one.after and wire.decode_reply(one.after).job for name, one in fleet.kept_wire.items()}
+    assert told == {"2.ask.a": "5.end.a", "3.ask.b": b"", "4.ask.a": "5.end.a"}
+
+
 def test_what_is_too_large_is_passed_over(monkeypatch):
     monkeypatch.setattr(overhear, "MOST_BYTES", 8)
     assert overheard(range(5)) == {}

@@ -69,6 +69,7 @@ def _heard(history: History, kept: Mapping[str, Exchange]) -> Iterator[Finding]:
             begin=wire.decode_job(one.before, Expected(arrays={})),
             job=wire.decode_job(one.job, Expected(arrays={})),
             reply=wire.decode_reply(one.reply),
+            learnt=wire.decode_reply(one.after).arrays if one.after else {},
         )
         yield from findings(run.method, state, _worker(run, exchange.job.device), exchange)
 

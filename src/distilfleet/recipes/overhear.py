@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ..core import wire
 from ..core.types import Arrays, Conditions, Device, DeviceId, Fleet, Job, Load, Plan, Reply, Result, Tally, Wave
@@ -22,6 +22,8 @@ class Keep:
     """Of these jobs alone; empty: of every job."""
     before: str = ""
     """Op of a job that is kept along: the last one that the same device had before."""
+    after: str = ""
+    """Op of a job whose reply is kept along: the first one that the same device gives after."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -37,6 +39,8 @@ class Overheard:
     kept_wire: dict[str, Exchange]
     _jobs: dict[int, Sequence[Job]] = field(default_factory=dict)
     _before: dict[DeviceId, Job] = field(default_factory=dict)
+    _open: dict[DeviceId, list[str]] = field(default_factory=dict)
+    """Kept exchanges whose later reply has not come."""
 
     def start(self, wave: Wave) -> int:
         ticket = self.inner.start(wave)
@@ -49,7 +53,14 @@ class Overheard:
         for job, result in zip(self._jobs.pop(ticket), results, strict=True):
             if isinstance(result, Reply) and result.arrays and (not self.keep.ops or job.op in self.keep.ops):
                 self._consider(job, result)
+            if job.op == self.keep.after:
+                self._close(job.device, result)
         return results
+
+    def _close(self, device: DeviceId, result: Result) -> None:
+        for job in self._open.pop(device, []):
+            if job in self.kept_wire and isinstance(result, Reply):
+                self.kept_wire[job] = replace(self.kept_wire[job], after=_frame(result))
 
     def _consider(self, job: Job, reply: Reply) -> None:
         kept = self.kept_wire
@@ -64,9 +75,11 @@ class Overheard:
             del kept[last]
         kept[job.id] = Exchange(
             job=wire.encode_job(job).to_bytes(),
-            reply=wire.encode_reply(reply.job, reply.device, reply.arrays).to_bytes(),
+            reply=_frame(reply),
             before=b"" if before is None else wire.encode_job(before).to_bytes(),
         )
+        if self.keep.after:
+            self._open.setdefault(job.device, []).append(job.id)
 
     def _rank(self, job: str) -> bytes:
         return hashlib.blake2b(repr((self.seed, "overheard", job)).encode(), digest_size=8).digest()
@@ -94,3 +107,7 @@ class Overheard:
 
     def restore(self, kept: Arrays) -> None:
         self.inner.restore(kept)
+
+
+def _frame(reply: Reply) -> bytes:
+    return wire.encode_reply(reply.job, reply.device, reply.arrays).to_bytes()

@@ -94,7 +94,7 @@ def splitkd(flags: Flags) -> Run:
         schooling=schooling(language),
     )
     run = assemble(flags.common, scene, method, _planner(flags, scene, method))
-    return replace(run, keep=Keep(ops=("step", "loss"), before="begin"))
+    return replace(run, keep=Keep(ops=("step", "loss"), before="begin", after="end"))
 
 
 def _planner(flags: Flags, scene: Stage, method: SplitKD) -> Planner:

@@ -17,7 +17,7 @@ from .checkpoint import write_atomically
 
 WIRE, AUDIT = "wire.safetensors", "audit.json"
 AUDIT_SCHEMA = 1
-PARTS = ("job", "reply", "before")
+PARTS = ("job", "reply", "before", "after")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +28,8 @@ class Exchange:
     reply: bytes
     before: bytes = b""
     """An earlier job to the same device, without which the reply means little; empty if there is none."""
+    after: bytes = b""
+    """A later reply of the same device that tells more about this one; empty if none came."""
 
 
 def write_wire(path: Path, kept: Mapping[str, Exchange]) -> None:
