@@ -11,9 +11,9 @@ from .flags import Common, CommonFlags, ProxyData, ProxyFlags, SmallFlags, Small
 from .run import Run
 from .scene import assign, large_model, scene
 
-FORWARD = {"homogeneous": (1, 5e-4), "heterogeneous": (3, 1e-3)}
+FORWARD = {"homogeneous": (1, 1e-4), "heterogeneous": (3, 1e-3)}
 """Passes and step size of forward distillation. Where few devices share an architecture, its average has more to learn
-from the large model than where all do."""
+from the large model; where all do, the large model has learnt from that average, and harder teaching sets both back."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +39,7 @@ class Flags:
     forward_passes: int | None = None
     """Passes over the proxy set per round, large teaches small. Default: 1, or 3 in heterogeneous mode."""
     forward_lr: float | None = None
-    """Adam's step size, large teaches small. Default: 0.0005, or 0.001 in heterogeneous mode."""
+    """Adam's step size, large teaches small. Default: 0.0001, or 0.001 in heterogeneous mode."""
     feature_weight: float = 0.1
     """Weight of the intermediate-layer loss in forward distillation; with weights on the wire only."""
     calibrate: bool = True
