@@ -359,7 +359,7 @@ def _smashed_spec(method: "SplitKD", seat: Seat, need_B: np.ndarray) -> dict[str
             continue
         width = (split.student if whose == "student" else split.teacher).width
         plain = codec.spec((samples * split.context, width), seat.how.bits)
-        if cut == 0 and not split.noise:
+        if cut == 0 and split.sends_distinct:
             plain = {name: replace(one, at_most=bool(one.shape)) for name, one in plain.items()}
             plain["index"] = ArraySpec(codec.index_dtype(samples * split.context), (samples, split.context))
         spec |= codec.named(whose, plain)

@@ -63,6 +63,13 @@ class Split:
     """Where a device's teacher rows come from: sent once, those that occur there; or a table file of its own."""
     noise: Lengths = 0.0
     """Expected length of the noise that a device adds to every smashed vector; 0: none."""
+    distinct: bool = True
+    """Whether a device without layers sends each row of a micro-batch once; False: a row per token, as published."""
+
+    @property
+    def sends_distinct(self) -> bool:
+        """With noise, equal tokens have different vectors."""
+        return self.distinct and not self.noise
 
 
 class Front(Protocol):
@@ -234,7 +241,7 @@ class SplitWorker:
     def _smashed(self, whose: str, slot: int, ids_BT: np.ndarray, bits: int) -> Arrays:
         """What travels: distinct rows and where they stand, or, after a front, the activations of every position."""
         front = self._fronts.get(whose)
-        if front is None and not self.split.noise:
+        if front is None and self.split.sends_distinct:
             distinct_U, index_BT = distinct(ids_BT)
             return {**codec.encode(self._rows(whose, distinct_U), bits), "index": index_BT}
         vectors_BTD = self._embedded(whose, ids_BT)
@@ -275,7 +282,7 @@ class SplitWorker:
             lengths_B = (ids_BT != PADDING).sum(axis=1)
             x_BTD = self._embedded("student", ids_BT)
             gradient_ND = front.backward(slot, x_BTD, lengths_B, gradient.reshape(x_BTD.shape))
-        if front is not None or self.split.noise:
+        if front is not None or not self.split.sends_distinct:
             width = gradient.shape[-1]
             gradient = np.zeros((len(distinct_U), width), np.float32)
             np.add.at(gradient, index_BT.ravel(), gradient_ND.reshape(-1, width))
