@@ -1,13 +1,16 @@
 """A plan as table, JSON and figure."""
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
+from report_samples import history
 
 from distilfleet.core.types import Assignment, Conditions, Forecast, Plan
 from distilfleet.cost import catalogue
-from distilfleet.report.plan import MOST_SHOWN, Planned, plan_figure, plan_json, print_plan, summary
+from distilfleet.report.page import write_page
+from distilfleet.report.plan import MOST_SHOWN, Planned, plan_figure, plan_json, print_plan, short_j, short_s, summary
 
 KINDS = ("rpi-5", "jetson-nano")
 
@@ -52,20 +55,20 @@ def test_a_plan_without_forecast_is_refused():
     one = planned()
     with pytest.raises(ValueError, match="no forecast"):
         plan_json(replace(one, plan=replace(one.plan, forecast=None)))
-    assert summary(replace(one, plan=replace(one.plan, forecast=None))) == ["binds      radio"]
 
 
 def test_the_table_for_people_names_devices_cuts_stages_and_the_proof(capsys):
     print_plan(planned(teacher_cut=2))
     told = capsys.readouterr().out
-    for words in ("device", "kind", "cut", "rpi-5", "3 + 2", "25.0%", "0.25 s", "9 J", "binds      radio"):
+    for words in ("device", "kind", "cut", "rpi-5", "3 + 2", "25.0%", "250 ms", "9 J", "binds      radio"):
         assert words in told
+    assert "share" in told and "works for" in told
     assert "no plan is below 4.46 s: gap 0.01" in told
     assert "server 300 J at 50% of its clock" in told
 
 
 def test_units_follow_the_objective_and_clusters_are_counted():
-    told = "\n".join(summary(planned(size=5, clusters=2, objective="deadline")))
+    told = "\n".join(summary(plan_json(planned(size=5, clusters=2, objective="deadline"))))
     assert "clusters   2, one after the other: 3, 2" in told
     assert "no plan with these clusters is below 4.46 J" in told
 
@@ -79,8 +82,46 @@ def test_a_large_fleet_is_shortened_for_people_alone(capsys):
 
 
 def test_the_figure_stacks_the_stages_of_each_device():
-    figure = plan_figure(planned(size=3))
+    figure = plan_figure(plan_json(planned(size=3)))
     assert figure.count("<path") >= 4
-    for words in ("compute", "uplink", "server", "downlink", "Where a step goes"):
+    for words in ("device computes", "device sends", "server works", "device receives", "Where a step goes"):
         assert words in figure
-    assert "50 more are not shown" in plan_figure(planned(size=150))
+    assert "50 more are not shown" in plan_figure(plan_json(planned(size=150)))
+
+
+def page(tmp_path, **changes):
+    told = json.loads(json.dumps(plan_json(planned())))
+    step = {"planned_s": 3.0, "planned_device_energy_j": 18.0, "planned_server_energy_j": 300.0}
+    rounds = [{**row, **step, "cuts_changed": int(row["round"] > 7)} for row in history().rounds]
+    run = history(recipe="splitkd", rows=rounds)
+    about = {**run.about, "settings": {**run.about["settings"], "steps": 4}}
+    write_page([replace(run, plan=told, about=about, **changes)], tmp_path / "page.html")
+    return re.sub("<[^>]*>", " ", (tmp_path / "page.html").read_text())
+
+
+def test_a_page_has_the_plan_and_what_came_of_it(tmp_path):
+    words = " ".join(page(tmp_path).split())
+    for told in (
+        "The plan",
+        "Proof No plan is below 4.46 s: gap 0.01",
+        "Binds Radio",
+        "Where a step goes",
+        "Until the last device is done 3 s 5 s",
+        "Energy of the server 300 J 75 J",
+        "in 3 of 10 another cut or other bits were best for some devices, at most for 1 at once",
+        "d1 jetson-nano 3 8 25.0 % 100.0 % 100.0 % 1 s · 1 J 2 s · 2 J 250 ms · 250 mJ 750 ms · 750 mJ 4 s 9 J",
+    ):
+        assert told in words, told
+
+
+def test_an_odd_plan_does_not_break_a_page(tmp_path):
+    for plan in ({"devices": [{}, 3]}, {"devices": 5, "clusters": [1, 2], "notes": [None, ""]}, {"cost": "<b>"}):
+        write_page([replace(history(), plan=plan)], tmp_path / "page.html")
+    assert "The plan" in (tmp_path / "page.html").read_text()
+    write_page([history()], tmp_path / "page.html")
+    assert "The plan" not in (tmp_path / "page.html").read_text()
+
+
+def test_short_times_and_energies_are_in_small_units():
+    assert [short_s(t) for t in (0.0, 4.92e-5, 0.00742, 0.9, 12.0)] == ["0 s", "49.2 µs", "7.42 ms", "900 ms", "12 s"]
+    assert [short_j(t) for t in (2e-6, 0.0236, 5000.0)] == ["2 µJ", "23.6 mJ", "5 kJ"]

@@ -15,6 +15,7 @@ from ..record.history import SCHEMA
 from ..record.overheard import read_wire, write_wire
 from ..record.run import Run as Record
 from .overhear import Keep, Overheard
+from .plan import expected, first_plan
 
 MOST_MISSED = 100
 """Missed jobs that a round's record names; the rest are counted."""
@@ -75,6 +76,7 @@ def train(run: Run, record: Record, start: Checkpoint | None, now_s: Callable[[]
         now_s: a monotonic clock, for `wall_s` and the checkpoint interval.
     """
     state: Any
+    planned = first_plan(run, record, new=start is None, now_s=now_s)
     if run.keep.most:
         heard = Overheard(inner=run.fleet, keep=run.keep, seed=run.seed, kept_wire=read_wire(record.path))
         run = replace(run, fleet=heard)
@@ -90,7 +92,8 @@ def train(run: Run, record: Record, start: Checkpoint | None, now_s: Callable[[]
         for done in rounds(run.method, run.planner, run.fleet, state, range(first, run.rounds + 1)):
             number, state, wall_s = done.round, done.state, before_s + now_s() - began_s
             metrics = run.method.evaluate(state, run.fleet.kept(), run.test)
-            line = {"round": number, **metrics, **_spent(run.fleet.tally()), "wall_s": round(wall_s, 6)}
+            spent = {**_spent(run.fleet.tally()), **expected(done.plan, planned)}
+            line = {"round": number, **metrics, **spent, "wall_s": round(wall_s, 6)}
             record.append(line)
             if number == run.rounds:
                 record.models(run.method.models(state))

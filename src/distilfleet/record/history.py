@@ -26,6 +26,8 @@ class History:
     """`metrics.jsonl`, one mapping per finished round."""
     audit: Mapping[str, Any] = field(default_factory=dict)
     """`audit.json`: what a curious server recovered; empty if that was not tried."""
+    plan: Mapping[str, Any] = field(default_factory=dict)
+    """`plan.json`: cuts and shares of the first round, and what they were expected to cost; empty without cuts."""
 
 
 def read(path: Path) -> History:
@@ -36,6 +38,7 @@ def read(path: Path) -> History:
         fleet=_read_fleet(path),
         rounds=read_rounds(path),
         audit=read_audit(path),
+        plan=read_plan(path),
     )
 
 
@@ -69,6 +72,18 @@ def read_rounds(path: Path) -> list[Mapping[str, Any]]:
         except ValueError as fault:
             raise RecordError(f"{file}, line {number} is damaged: {fault}. Delete it and what follows.") from None
     return rounds
+
+
+def read_plan(path: Path) -> Mapping[str, Any]:
+    """`plan.json`; empty if there is none."""
+    file = path / "plan.json"
+    if not file.is_file():
+        return {}
+    try:
+        plan = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as fault:
+        raise RecordError(f"{file} is damaged: {fault}. Restore it from a copy, or delete it.") from None
+    return plan if isinstance(plan, dict) else {}
 
 
 def _read_fleet(path: Path) -> Mapping[str, Any]:

@@ -3,7 +3,7 @@
 run.toml        what was asked, with what versions        metrics.jsonl   one object per finished round
 fleet.json      who takes part                            checkpoints/    safetensors, newest generations
 models/         the trained models, safetensors           report.html     written by `report`
-wire.safetensors and audit.json: see `overheard`
+plan.json       of the first round, where cuts are planned; wire.safetensors and audit.json: see `overheard`
 """
 
 import fcntl
@@ -50,7 +50,7 @@ class Run:
             write_atomically(folder / f"{_file_name(name)}.safetensors", save(dict(arrays)))
 
     def plan(self, plan: Mapping[str, Any]) -> None:
-        """The last round's plan."""
+        """What the planner of cuts decided for the first round."""
         write_atomically(self.path / "plan.json", json.dumps(plan).encode())
 
     def close(self) -> None:

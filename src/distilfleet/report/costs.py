@@ -30,6 +30,10 @@ _SHOWN = frozenset(
         "jobs",
         "missed",
         "missed_jobs",
+        "planned_s",
+        "planned_device_energy_j",
+        "planned_server_energy_j",
+        "cuts_changed",
     }
 )
 """Fields that have a place of their own on the page."""

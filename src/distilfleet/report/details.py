@@ -99,12 +99,21 @@ def _saving(row: Mapping[str, Any], size: str) -> list[str]:
     ]
 
 
-def scrolled(heads: Sequence[str], rows: Sequence[Sequence[str | Html]], class_: str | None = None) -> Html:
+def scrolled(
+    heads: Sequence[str], rows: Sequence[Sequence[str | Html]], class_: str | None = None, *, tall: bool = False
+) -> Html:
     """A table that scrolls inside its box; the first cell of a row names it."""
     head = tag("tr", *(tag("th", name, scope="col") for name in heads))
     body = (tag("tr", tag("th", first, scope="row"), *(tag("td", cell) for cell in rest)) for first, *rest in rows)
     table = tag("table", tag("thead", head), tag("tbody", *body), class_=class_)
-    return tag("div", table, class_="scroll", tabindex=0, role="region", aria_label=f"Table: {heads[0]}")
+    return tag(
+        "div",
+        table,
+        class_="scroll tall" if tall else "scroll",
+        tabindex=0,
+        role="region",
+        aria_label=f"Table: {heads[0]}",
+    )
 
 
 def rounds_details(run: History) -> Html | None:

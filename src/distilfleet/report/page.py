@@ -12,6 +12,7 @@ from ..record.history import History
 from . import compare, costs, curves, details, figures, fleet, headline, missed, story
 from .audit import protection
 from .html import Html, join, tag
+from .plan_page import plan_section
 
 
 def write_page(runs: Sequence[History], path: Path) -> None:
@@ -59,6 +60,7 @@ def _one(run: History) -> Html:
             headline.modelled(run),
             _results(run),
             _costs(run),
+            plan_section(run),
             fleet.fleet_section(run),
             missed.missed_section(run),
             details.savings_section(run),

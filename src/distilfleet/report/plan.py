@@ -1,4 +1,4 @@
-"""A plan of cuts and shares as a table for people, as JSON for programs, and as a figure for the page."""
+"""A plan of cuts and shares: one JSON object for programs and the record, from it a table and a figure for people."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -7,21 +7,25 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from ..core.types import Assignment, Conditions, Plan
+from ..core.types import Conditions, Plan
 from ..core.units import pretty_j, pretty_s
+from . import figures
 from .charts import Chart, Series, bar_chart
 from .html import Html
 from .scale import amount_axis, slot_axis
 
 Row = Mapping[str, Any]
 """Of a device: its `id`, and seconds and joules by stage, named `compute_s`, `uplink_j` and so on."""
+Told = Mapping[str, Any]
+"""A plan as `plan_json` tells it."""
 STAGES = ("compute", "uplink", "server", "downlink")
 MOST_SHOWN = 40
 """Devices in the table for people; programs get all."""
 MOST_BARS = 100
 PIPED_WIDTH = 160
 _TONE = 0
-_UNITS = {"deadline": pretty_j}
+_JOULES = frozenset({"deadline"})
+"""Objectives that count joules; the others count seconds."""
 _MEANING = {
     "sum": "mean of delay and priced energy per device",
     "makespan": "until the last device is done",
@@ -29,6 +33,10 @@ _MEANING = {
     "open": "mean of delay and energy priced by debts, per device",
     "card": "mean delay of a device's turn; nothing is proven",
 }
+_HEADS = (
+    *("cut", "bits", "share\nof uplink", "share\nof server"),
+    *("computes\nfor", "sends\nfor", "server\nworks for", "receives\nfor", "step", "energy"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,96 +80,6 @@ def plan_json(planned: Planned) -> dict[str, Any]:
     }
 
 
-def print_plan(planned: Planned) -> None:
-    """Devices with cuts, shares, and predicted seconds and joules by stage; then cost, bound, and what binds."""
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = PIPED_WIDTH
-    console.print(_table(planned))
-    hidden = len(planned.rows) - MOST_SHOWN
-    if hidden > 0:
-        console.print(f"and {hidden} more devices: --json has them all")
-    for line in summary(planned):
-        console.print(line, soft_wrap=not console.is_terminal)
-
-
-def summary(planned: Planned) -> list[str]:
-    """The plan as a whole, one line for each thing that is known of it."""
-    plan, forecast = planned.plan, planned.plan.forecast
-    lines = [f"clusters   {len(plan.clusters)}, one after the other: {_sizes(plan)}"] if len(plan.clusters) > 1 else []
-    if forecast is None:
-        return [*lines, *planned.lines]
-    show = _UNITS.get(forecast.objective, pretty_s)
-    lines += [
-        f"step       {pretty_s(forecast.delay_s)} until the last device is done; devices"
-        f" {pretty_j(forecast.device_energy_j)}, server {pretty_j(forecast.server_energy_j)}"
-        f" at {plan.server_clock_share:.0%} of its clock",
-        f"objective  {forecast.objective}: {show(forecast.cost)}, {_MEANING.get(forecast.objective, '')}",
-    ]
-    if forecast.lower_bound > 0:
-        lines.append(f"proof      no plan{_within(plan)} is below {show(forecast.lower_bound)}: gap {forecast.gap:.2g}")
-    return [*lines, *planned.lines, f"planned in {pretty_s(planned.plan_s)}; seconds and joules are modelled"]
-
-
-def plan_figure(planned: Planned) -> Html:
-    """Stacked bars: where each device's step goes, the first devices of a large fleet."""
-    shown = planned.ordered[:MOST_BARS]
-    places = [float(n) for n in range(1, len(shown) + 1)]
-    series = [
-        Series(name=stage, tone=_TONE + n, xs=places, ys=[row[f"{stage}_s"] for row in shown])
-        for n, stage in enumerate(STAGES)
-    ]
-    longest_s = max((_total(row, "s") for row in shown), default=1.0)
-    names = [str(row["id"]) for row in shown]
-    left_out = len(planned.rows) - len(shown)
-    chart = Chart(
-        title="Where a step goes",
-        sub="Predicted seconds of each device." + (f" {left_out} more are not shown." if left_out else ""),
-        series=series,
-        x=replace(slot_axis(1, max(1, len(shown))), label="device"),
-        y=amount_axis("", longest_s, pretty_s),
-        say_x=lambda place: names[min(max(round(place), 1), len(names)) - 1] if names else "",
-        say_y=pretty_s,
-    )
-    return bar_chart(chart)
-
-
-def _table(planned: Planned) -> Table:
-    table = Table(box=None, padding=(0, 1), header_style="bold")
-    for name in ("device", "kind"):
-        table.add_column(name, no_wrap=True)
-    for name in (
-        "cut",
-        "bits",
-        "up share",
-        "server share",
-        "compute",
-        "uplink",
-        "server",
-        "downlink",
-        "delay",
-        "energy",
-    ):
-        table.add_column(name, justify="right", no_wrap=True)
-    for row in planned.ordered[:MOST_SHOWN]:
-        table.add_row(*_cells(planned, row))
-    return table
-
-
-def _cells(planned: Planned, row: Row) -> list[str]:
-    given = planned.plan.assignments[row["id"]]
-    seconds = [pretty_s(row[f"{stage}_s"]) for stage in STAGES]
-    shares = [f"{given.uplink_share:.1%}", f"{given.server_share:.1%}"]
-    energy = pretty_j(given.energy_j)
-    kind = planned.conditions.devices[row["id"]].kind
-    return [row["id"], kind, _cut(given), str(given.bits), *shares, *seconds, pretty_s(given.delay_s), energy]
-
-
-def _cut(given: Assignment) -> str:
-    """The student's, and the teacher's if it is cut beyond its embedding."""
-    return f"{given.cut} + {given.teacher_cut}" if given.teacher_cut else str(given.cut)
-
-
 def _entry(planned: Planned, row: Row) -> dict[str, Any]:
     given = planned.plan.assignments[row["id"]]
     return {
@@ -179,13 +97,131 @@ def _entry(planned: Planned, row: Row) -> dict[str, Any]:
     }
 
 
-def _total(row: Row, unit: str) -> float:
-    return float(sum(row[f"{stage}_{unit}"] for stage in STAGES))
+# --- for a terminal ---------------------------------------------------------------------------------------------
 
 
-def _sizes(plan: Plan) -> str:
-    return ", ".join(str(len(cluster)) for cluster in plan.clusters[:12]) + (" ..." if len(plan.clusters) > 12 else "")
+def print_plan(planned: Planned) -> None:
+    """Devices with cuts, shares, and predicted seconds and joules by stage; then cost, bound, and what binds."""
+    console, told = Console(highlight=False), plan_json(planned)
+    if not console.is_terminal:
+        console.width = PIPED_WIDTH
+    console.print(_table(told))
+    hidden = len(told["devices"]) - MOST_SHOWN
+    if hidden > 0:
+        console.print(f"and {hidden} more devices: --json has them all")
+    for line in summary(told):
+        console.print(line, soft_wrap=not console.is_terminal)
 
 
-def _within(plan: Plan) -> str:
-    return " with these clusters" if len(plan.clusters) > 1 else ""
+def summary(told: Told) -> list[str]:
+    """The plan as a whole, one line for each thing that is known of it."""
+    return [
+        *(f"{name:<10} {words}" for name, words in facts(told)),
+        *map(str, told["notes"]),
+        f"planned in {short_s(told['plan_s'])}; seconds and joules are modelled",
+    ]
+
+
+def _table(told: Told) -> Table:
+    table = Table(box=None, padding=(0, 1), header_style="bold")
+    for name in ("device", "kind"):
+        table.add_column(name, no_wrap=True, vertical="bottom")
+    for name in _HEADS:
+        table.add_column(name, justify="right", no_wrap=True)
+    for entry in told["devices"][:MOST_SHOWN]:
+        seconds = [short_s(entry["stages"][f"{stage}_s"]) for stage in STAGES]
+        shares = [f"{entry[share]:.1%}" for share in ("uplink_share", "server_share")]
+        whole = [short_s(entry["delay_s"]), short_j(entry["energy_j"])]
+        table.add_row(entry["id"], entry["kind"], cut(entry), str(entry["bits"]), *shares, *seconds, *whole)
+    return table
+
+
+# --- for both ---------------------------------------------------------------------------------------------------
+
+
+def facts(told: Told) -> list[tuple[str, str]]:
+    """What is known of the plan as a whole: names and words."""
+    objective, clusters = str(told.get("objective")), figures.listed(told, "clusters")
+    show = short_j if objective in _JOULES else short_s
+    cost, bound, gap = (figures.number(told, name) or 0.0 for name in ("cost", "lower_bound", "gap"))
+    delay_s, device_j, server_j, clock_share = (
+        figures.number(told, name) or 0.0
+        for name in ("delay_s", "device_energy_j", "server_energy_j", "server_clock_share")
+    )
+    several = len(clusters) > 1
+    lines = [("clusters", f"{len(clusters)}, one after the other: {_sizes(clusters)}")] if several else []
+    lines += [
+        (
+            "step",
+            f"{short_s(delay_s)} until the last device is done; devices {short_j(device_j)}, server {short_j(server_j)}"
+            f" at {clock_share:.0%} of its clock",
+        ),
+        ("objective", f"{objective}: {show(cost)}, {_MEANING.get(objective, 'in its own unit')}"),
+    ]
+    if bound > 0:
+        within = " with these clusters" if several else ""
+        lines.append(("proof", f"no plan{within} is below {show(bound)}: gap {gap if gap > 1e-9 else 0:.2g}"))
+    return lines
+
+
+def plan_figure(told: Told) -> Html:
+    """Stacked bars: where each device's step goes, the first devices of a large fleet."""
+    devices = figures.tables(told, "devices")
+    shown = devices[:MOST_BARS]
+    places = [float(n) for n in range(1, len(shown) + 1)]
+    seconds = [stage_seconds(entry) for entry in shown]
+    series = [
+        Series(name=_NAMES[stage], tone=_TONE + n, xs=places, ys=[row[n] for row in seconds])
+        for n, stage in enumerate(STAGES)
+    ]
+    longest_s = max(map(sum, seconds), default=1.0)
+    names = [str(entry.get("id", "")) for entry in shown]
+    left_out = len(devices) - len(shown)
+    chart = Chart(
+        title="Where a step goes",
+        sub="Predicted seconds of each device." + (f" {left_out} more are not shown." if left_out else ""),
+        series=series,
+        x=replace(slot_axis(1, max(1, len(shown))), label="device, in the order of the table"),
+        y=amount_axis("", longest_s, short_s),
+        say_x=lambda place: names[min(max(round(place), 1), len(names)) - 1] if names else "",
+        say_y=short_s,
+    )
+    return bar_chart(chart)
+
+
+_NAMES = {
+    "compute": "device computes",
+    "uplink": "device sends",
+    "server": "server works",
+    "downlink": "device receives",
+}
+
+
+def stage_seconds(entry: Mapping[str, Any]) -> list[float]:
+    """By stage."""
+    stages = figures.part(entry, "stages")
+    return [figures.number(stages, f"{stage}_s") or 0.0 for stage in STAGES]
+
+
+def cut(entry: Mapping[str, Any]) -> str:
+    """The student's, and the teacher's if it is cut beyond its embedding."""
+    return f"{entry.get('cut')} + {entry['teacher_cut']}" if entry.get("teacher_cut") else str(entry.get("cut"))
+
+
+def short_s(duration_s: float) -> str:
+    """A duration for people, in milliseconds or microseconds where it is short."""
+    return pretty_s(duration_s) if duration_s >= 1 or not duration_s else _small(duration_s, "s")
+
+
+def short_j(energy_j: float) -> str:
+    """An energy for people, in millijoules or microjoules where it is small."""
+    return pretty_j(energy_j) if energy_j >= 1 or not energy_j else _small(energy_j, "J")
+
+
+def _small(value: float, unit: str) -> str:
+    return f"{value * 1e3:.3g} m{unit}" if value >= 0.9995e-3 else f"{value * 1e6:.3g} µ{unit}"
+
+
+def _sizes(clusters: Sequence[Any]) -> str:
+    sizes = [str(len(cluster)) for cluster in clusters[:12] if isinstance(cluster, list | tuple)]
+    return ", ".join(sizes) + (" ..." if len(clusters) > 12 else "")
