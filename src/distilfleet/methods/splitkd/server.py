@@ -18,6 +18,7 @@ from functools import lru_cache
 import numpy as np
 from torch import nn
 
+from ...core.errors import RecordError
 from ...core.types import Arrays, Conditions, Dataset, Device, DeviceId, LanguageProfile, Metrics, Plan, Round, Worker
 from ...nn import split as splitting
 from ...nn.language import LanguageModel
@@ -150,6 +151,7 @@ class SplitKD:
     def ready(self, state: State) -> Studio:
         """The modules, with this run's own teacher in them if it has one."""
         studio = self._modules()
+        _check(state.student, studio.student)
         if state.teacher and studio.teacher is not None:
             splitting.put_weights(studio.teacher, state.teacher)
         return studio
@@ -173,6 +175,18 @@ def _studio(teacher: LanguageModel | None, student: LanguageModel, lora_rank: in
         if module is not None:
             splitting.self_check(module)
     return Studio(large, small, student.classes)
+
+
+def _check(weights: Arrays, module: nn.Module) -> None:
+    """Raises RecordError for the weights of another model."""
+    shapes = {name: tuple(p.shape) for name, p in module.named_parameters() if p.requires_grad}
+    came = {name: array.shape for name, array in weights.items()}
+    if came != shapes:
+        strange = next(iter(sorted(name for name in came.keys() | shapes.keys() if came.get(name) != shapes.get(name))))
+        raise RecordError(
+            f"the checkpoint is of another model: {strange} is {came.get(strange)} there and {shapes.get(strange)} in "
+            "the student that the settings name"
+        )
 
 
 def _built(student: LanguageModel, lora_rank: int, seed: int) -> nn.Module:
