@@ -1,0 +1,172 @@
+"""The server between rounds and sessions: waves become jobs of devices, answers become results, outcomes are journaled.
+
+Still no socket, clock or thread. What has to be said comes out as `Send` and `Drop`.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from ..core.errors import WireError
+from ..core.types import Job, Missed, Reply, Result, Usage, Wave
+from ..core.wire import Body, admit, decode_reply, encode_body
+from .journal import Journal, Outcome
+from .protocol import AnyMessage, Hello, Setup, digest_of, key_of, most_bytes, pack_job, run_of
+from .session import Arrived, Asked, Declined, Drop, Output, Send, Server
+from .wave import PATIENCE_S, Collecting
+
+Said = list[Send | Drop]
+
+
+@dataclass(slots=True)
+class Spent:
+    """What devices said that jobs took, since it was last looked at."""
+
+    usage: Usage = field(default_factory=lambda: Usage(measured=True))
+    late: int = 0
+    """Answers that came after their wave was over."""
+
+
+@dataclass(slots=True)
+class Desk:
+    """One run on one fleet of sessions."""
+
+    server: Server
+    journal: Journal
+    run: str
+    number: int = 0
+    """The round under way."""
+    patience_s: float = PATIENCE_S
+    waves: dict[int, Collecting] = field(default_factory=dict)
+    tickets: int = 0
+    jobs: dict[str, tuple[int, Job]] = field(default_factory=dict)
+    """By key: ticket and job, while their wave goes on."""
+    digests: dict[str, bytes] = field(default_factory=dict)
+    counted: dict[str, str] = field(default_factory=dict)
+    """Keys of answers that wait for their round's checkpoint, and their devices."""
+    spent: Spent = field(default_factory=Spent)
+
+    # --- from the round -----------------------------------------------------------------------------------------
+
+    def prepare(self, spec: bytes) -> Said:
+        return self._hear(self.server.prepare(Setup(self.run, spec)))
+
+    def begin(self, number: int) -> Said:
+        """A round begins, so all before it are on disk."""
+        said = self.commit(number - 1) if number > 1 else []
+        self.number = number
+        return said
+
+    def start(self, wave: Wave, now_s: float) -> tuple[int, Said]:
+        """Jobs go out. What the journal has as missed stays missed: this round was under way before a crash."""
+        self.tickets += 1
+        self.waves[self.tickets] = collecting = Collecting(wave, now_s, self.patience_s)
+        before = {outcome.job: outcome for outcome in self.journal.outcomes(self.run, self.number)}
+        said: Said = []
+        bodies: dict[int, Body] = {}
+        for job in wave.jobs:
+            known = before.get(job.id)
+            if known is not None and known.reason:
+                collecting.take(Missed(job=job.id, device=job.device, reason=known.reason))
+                continue
+            if id(job.arrays) not in bodies:
+                bodies[id(job.arrays)] = encode_body(job.arrays)
+            said += self._assign(job, bodies[id(job.arrays)])
+        return self.tickets, said
+
+    def collect(self, ticket: int, now_s: float) -> tuple[list[Result] | None, Said]:
+        """The results, once the wave is over and its outcomes are on disk; None until then."""
+        results = self.waves[ticket].finished(now_s, lambda device: self.server.away_s(device, now_s))
+        if results is None:
+            return None, []
+        del self.waves[ticket]
+        self.journal.record([self._outcome(result) for result in results])
+        return results, [one for result in results for one in self._close(result)]
+
+    def commit(self, number: int) -> Said:
+        """The checkpoint of this round is on disk: devices may let go of their answers."""
+        self.journal.commit(self.run, number)
+        counted, self.counted = self.counted, {}
+        return [one for key, device in counted.items() for one in self._hear(self.server.settle(device, key, True))]
+
+    # --- from the network ---------------------------------------------------------------------------------------
+
+    def enter(self, hello: Hello, now_s: float) -> tuple[int, Said]:
+        fence, outputs = self.server.enter(hello, now_s)
+        return fence, self._hear(outputs)
+
+    def leave(self, device: str, fence: int) -> Said:
+        return self._hear(self.server.leave(device, fence))
+
+    def receive(self, device: str, fence: int, message: AnyMessage, now_s: float) -> Said:
+        """Raises WireError: end this session."""
+        return self._hear(self.server.receive(device, fence, message, now_s))
+
+    def tick(self, now_s: float) -> Said:
+        return self._hear(self.server.tick(now_s))
+
+    # --- inside -------------------------------------------------------------------------------------------------
+
+    def _assign(self, job: Job, body: Body) -> Said:
+        key, data = key_of(self.run, job.id), pack_job(job, body)
+        self.jobs[key] = self.tickets, job
+        self.spent.usage += Usage(down_bytes=len(data), measured=True)
+        return self._hear(self.server.assign(job.device, key, data, most_bytes(job)))
+
+    def _hear(self, outputs: Iterable[Output]) -> Said:
+        said: Said = []
+        for output in outputs:
+            match output:
+                case Send() | Drop():
+                    said.append(output)
+                case Arrived():
+                    said += self._arrived(output)
+                case Declined():
+                    said += self._resolve(output.key, None, output.reason)
+                case Asked():
+                    said += self._answer(output)
+        return said
+
+    def _arrived(self, arrived: Arrived) -> Said:
+        self.spent.usage += arrived.usage
+        try:
+            reply = decode_reply(arrived.data)
+        except WireError as fault:
+            return self._resolve(arrived.key, None, f"rejected: {fault}")
+        self.digests[arrived.key] = digest_of(arrived.data)
+        return self._resolve(arrived.key, reply, "")
+
+    def _resolve(self, key: str, reply: Reply | None, reason: str) -> Said:
+        """A result for the wave that waits for it; outcomes are settled when that wave is over."""
+        if key not in self.jobs:
+            self.spent.late += 1
+            return []
+        ticket, job = self.jobs[key]
+        missed = Missed(job=job.id, device=job.device, reason=reason)
+        self.waves[ticket].take(missed if reply is None else admit(reply, job))
+        return []
+
+    def _answer(self, asked: Asked) -> Said:
+        """What became of jobs that a device still holds answers to. Unknown ones of this run may yet be asked for."""
+        verdicts = dict(self.journal.verdicts(asked.keys))
+        verdicts |= {key: False for key in asked.keys if key not in verdicts and run_of(key) != self.run}
+        return [
+            one
+            for key, counted in verdicts.items()
+            for one in self._hear(self.server.settle(asked.device, key, counted))
+        ]
+
+    def _outcome(self, result: Result) -> Outcome:
+        key = key_of(self.run, result.job)
+        reason = result.reason if isinstance(result, Missed) else ""
+        digest = b"" if reason else self.digests[key]
+        where = {"run": self.run, "job": result.job, "device": result.device}
+        return Outcome(key=key, round=self.number, reason=reason, digest=digest, **where)
+
+    def _close(self, result: Result) -> Said:
+        key = key_of(self.run, result.job)
+        self.jobs.pop(key, None)
+        self.digests.pop(key, None)
+        if isinstance(result, Reply):
+            self.counted[key] = result.device
+            return []
+        return self._hear(self.server.settle(result.device, key, False))

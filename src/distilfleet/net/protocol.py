@@ -1,0 +1,210 @@
+"""What server and devices say to each other: a closed list of typed messages, each its own bytes.
+
+Every transfer goes the same way in both directions: `Offer`, `Grant`, `Chunk` ..., `Received`. A grant is cumulative
+("I hold what is before `start`, send up to `until`"), so that hearing it twice, late or out of order does no harm, and
+no body travels before there is room for it. `Received` says that the bytes are there, `Committed` that the outcome is
+on disk: a device keeps its answer until then.
+
+A job goes by its *key*, the run's name and the job's id, so that keys never repeat.
+
+    message on the wire = number in its session u32, little endian | msgpack of one of the structs
+
+Numbers turn a network that loses, repeats or reorders into one that breaks: what comes twice is dropped, a gap ends the
+session, and the next session resumes. Within a session order can be relied on.
+"""
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import msgspec
+from blake3 import blake3
+
+from ..core.errors import WireError
+from ..core.types import Expected, Job
+from ..core.wire import Body, body_bytes, decode_job, encode_job, head_bytes
+
+VERSION = 1
+VERSIONS = tuple(range(VERSION, max(0, VERSION - 2), -1))
+"""This one and the one before, best first."""
+CHUNK_BYTES = 1 << 20
+MOST_MESSAGE_BYTES = CHUNK_BYTES + (64 << 10)
+MOST_KEYS = 64
+"""Keys that one message lists."""
+
+
+class Message(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """Fields are only ever added at the end, with defaults."""
+
+
+class Hello(Message, frozen=True, tag=1):
+    """Device: the first words of a session."""
+
+    versions: tuple[int, ...]
+    device: str
+    unsettled: tuple[str, ...] = ()
+    """Jobs whose outcome the device does not know."""
+
+
+class Welcome(Message, frozen=True, tag=2):
+    """Server: the session is open, and any other of this device is over."""
+
+    version: int
+    fence: int
+    """Number of the session among all of this device."""
+    beat_s: float
+
+
+class Refuse(Message, frozen=True, tag=3):
+    """Server: no session, and why."""
+
+    reason: str
+    retry_s: float
+
+
+class Beat(Message, frozen=True, tag=4):
+    """Either: still here. A server answers each of a device's."""
+
+
+class Setup(Message, frozen=True, tag=5):
+    """Server: what to build a worker from, a `RunSpec` and a `Device` as JSON."""
+
+    run: str
+    spec: bytes
+
+
+class Offer(Message, frozen=True, tag=6):
+    """Either: there is a frame to send."""
+
+    key: str
+    size_bytes: int
+    digest: bytes
+    attempt: int
+    """Counts up, so that a grant for an earlier offer is told from one for this."""
+    busy_s: float = 0.0
+    energy_j: float = 0.0
+    measured: bool = False
+    """Of an answer: seconds and joules that it took."""
+
+
+class Grant(Message, frozen=True, tag=7):
+    key: str
+    attempt: int
+    start: int
+    """Chunks before this one have come."""
+    until: int
+    """Chunks before this one may be sent."""
+
+
+class Chunk(Message, frozen=True, tag=8):
+    key: str
+    index: int
+    data: bytes
+
+
+class Received(Message, frozen=True, tag=9):
+    """Either: all bytes are here, with the right digest. In memory only."""
+
+    key: str
+    digest: bytes
+
+
+class Committed(Message, frozen=True, tag=10):
+    """Server: the outcome is on disk. A device that did not count goes back to what it was before the job."""
+
+    key: str
+    counted: bool
+
+
+class Decline(Message, frozen=True, tag=11):
+    """Device: will not, or cannot, do this job."""
+
+    key: str
+    reason: str
+
+
+AnyMessage = Hello | Welcome | Refuse | Beat | Setup | Offer | Grant | Chunk | Received | Committed | Decline
+_NUMBER = struct.Struct("<I")
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(AnyMessage).decode
+
+
+@dataclass(slots=True)
+class Line:
+    """One end of a session: numbers what goes out and checks the numbers of what comes in."""
+
+    sent: int = 0
+    heard: int = 0
+
+    def write(self, message: AnyMessage) -> bytes:
+        self.sent += 1
+        return _NUMBER.pack(self.sent) + _encode(message)
+
+    def read(self, data: bytes) -> AnyMessage | None:
+        """None for what came before. Raises WireError for a gap or unreadable bytes; never anything else."""
+        number, message = decode(data)
+        if number <= self.heard:
+            return None
+        if number != self.heard + 1:
+            raise WireError(f"expected message {self.heard + 1} of the session, got {number}")
+        self.heard = number
+        return message
+
+
+def decode(data: bytes) -> tuple[int, AnyMessage]:
+    """A message and its number. Raises WireError; never anything else, whatever the bytes."""
+    if not _NUMBER.size < len(data) <= MOST_MESSAGE_BYTES:
+        raise WireError(f"a message has {_NUMBER.size + 1} to {MOST_MESSAGE_BYTES} bytes, got {len(data)}")
+    try:
+        return _NUMBER.unpack_from(data)[0], _decode(memoryview(data)[_NUMBER.size :])
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as fault:
+        raise WireError(f"unreadable message: {fault}") from None
+
+
+def agree(theirs: Sequence[int], ours: Sequence[int] = VERSIONS) -> int | None:
+    """The best version that both speak."""
+    return max(set(theirs) & set(ours), default=None)
+
+
+def digest_of(data: bytes | bytearray) -> bytes:
+    return blake3(data).digest()
+
+
+def chunks_of(size_bytes: int, chunk_bytes: int) -> int:
+    return -(-size_bytes // chunk_bytes)
+
+
+def key_of(run: str, job: str) -> str:
+    return f"{run}/{job}"
+
+
+def run_of(key: str) -> str:
+    return key.partition("/")[0]
+
+
+# --- frames of jobs ---------------------------------------------------------------------------------------------
+
+_expected = msgspec.msgpack.Decoder(Expected).decode
+
+
+def pack_job(job: Job, body: Body | None = None) -> bytes:
+    """What a device needs to do a job: the reply that is expected of it, and the job's frame."""
+    expected = _encode(job.expected)
+    return _NUMBER.pack(len(expected)) + expected + encode_job(job, body).to_bytes()
+
+
+def unpack_job(data: bytes) -> Job:
+    """Raises WireError; never anything else, whatever the bytes."""
+    if len(data) < _NUMBER.size:
+        raise WireError(f"a job has at least {_NUMBER.size} bytes, got {len(data)}")
+    end = _NUMBER.size + _NUMBER.unpack_from(data)[0]
+    try:
+        expected = _expected(memoryview(data)[_NUMBER.size : end])
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as fault:
+        raise WireError(f"unreadable announcement of the reply: {fault}") from None
+    return decode_job(data[end:], expected)
+
+
+def most_bytes(job: Job) -> int:
+    """Of the frame of an answer to this job."""
+    return head_bytes(job)[1] + body_bytes(job.expected.arrays)

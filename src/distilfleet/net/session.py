@@ -1,0 +1,433 @@
+"""Both ends of a session as state machines: what was heard goes in, what is to be said and done comes out.
+
+Neither end knows a socket, a clock, a thread or a disk; time is an argument. A session is one connection of one device;
+jobs outlive it. `Server` has all sessions, because room for uploads is shared; `DeviceSide` has its own.
+"""
+
+from dataclasses import dataclass, field
+
+from ..core.errors import WireError
+from ..core.types import DeviceId, Usage
+from .protocol import (
+    CHUNK_BYTES,
+    MOST_KEYS,
+    VERSIONS,
+    AnyMessage,
+    Beat,
+    Chunk,
+    Committed,
+    Decline,
+    Grant,
+    Hello,
+    Offer,
+    Received,
+    Refuse,
+    Setup,
+    Welcome,
+    agree,
+)
+from .transfer import Incoming, Outgoing, Room
+
+BEAT_S = 15.0
+LEASE_BEATS = 3
+"""Beats that may be missed before a session counts as over."""
+STALL_S = 30.0
+"""An upload that does not get on for so long gives its room back."""
+
+# --- what comes out ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    device: DeviceId
+    message: AnyMessage
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """A device's answer, whole and with the right digest."""
+
+    device: DeviceId
+    key: str
+    data: bytes
+    usage: Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Declined:
+    device: DeviceId
+    key: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A device holds answers to jobs that are not under way: say with `settle` what became of them."""
+
+    device: DeviceId
+    keys: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """This session is over as far as the server is concerned: close its connection."""
+
+    device: DeviceId
+    fence: int
+    reason: str
+
+
+Output = Send | Arrived | Declined | Asked | Drop
+
+
+@dataclass(frozen=True, slots=True)
+class Prepare:
+    """Device: build the worker of this run."""
+
+    run: str
+    spec: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Begin:
+    """Device: do this job, then call `answer` or `decline`."""
+
+    key: str
+    data: bytes
+    digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Settle:
+    """Device: the answer may go. Not counted: the worker must be as it was before this job."""
+
+    key: str
+    counted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Device: the server gives no session."""
+
+    reason: str
+    retry_s: float
+
+
+DeviceOutput = AnyMessage | Prepare | Begin | Settle | Refused
+
+# --- the server's end -------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class _Task:
+    """A job under way."""
+
+    out: Outgoing | None
+    """None once the answer is here."""
+    most_bytes: int
+    """Of an answer."""
+    incoming: Incoming | None = None
+    moved_s: float = 0.0
+    arrived: bytes | None = None
+    """Digest of the answer."""
+
+
+@dataclass(slots=True)
+class _Seat:
+    """One device."""
+
+    fence: int = 0
+    live: bool = False
+    heard_s: float = 0.0
+    tasks: dict[str, _Task] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Server:
+    """All sessions. Methods return what to send and what happened."""
+
+    room: Room
+    now_s: float = 0.0
+    """As last handed in."""
+    beat_s: float = BEAT_S
+    chunk_bytes: int = CHUNK_BYTES
+    setup: Setup | None = None
+    seats: dict[DeviceId, _Seat] = field(default_factory=dict)
+
+    def enter(self, hello: Hello, now_s: float) -> tuple[int, list[Output]]:
+        """A device says hello: its fence, 0 if it is refused, and what to do. Any older session is over."""
+        self.now_s, version = now_s, agree(hello.versions)
+        if version is None:
+            spoken = f"this server speaks {list(VERSIONS)}, the device {list(hello.versions)}"
+            return 0, [Send(hello.device, Refuse(f"version: {spoken}", 600.0))]
+        seat = self._seat(hello.device)
+        out = self._free(seat)
+        seat.fence, seat.live, seat.heard_s = seat.fence + 1, True, now_s
+        out.append(Send(hello.device, Welcome(version, seat.fence, self.beat_s)))
+        if self.setup is not None:
+            out.append(Send(hello.device, self.setup))
+        stray = tuple(key for key in hello.unsettled if key not in seat.tasks)
+        out += [Asked(hello.device, stray)] if stray else []
+        return seat.fence, out + self.offer_all(hello.device)
+
+    def offer_all(self, device: DeviceId) -> list[Output]:
+        """Jobs that the device has not answered, again."""
+        tasks = self._seat(device).tasks.values()
+        return [Send(device, task.out.offer()) for task in tasks if task.out is not None]
+
+    def leave(self, device: DeviceId, fence: int) -> list[Output]:
+        """A session is over; its jobs are not."""
+        seat = self._seat(device)
+        if seat.fence != fence:
+            return []
+        seat.live = False
+        return self._free(seat)
+
+    def away_s(self, device: DeviceId, now_s: float) -> float:
+        """Since the device was last heard; 0 while its lease runs."""
+        seat = self._seat(device)
+        silent_s = now_s - seat.heard_s
+        return 0.0 if seat.live and silent_s < LEASE_BEATS * self.beat_s else silent_s
+
+    def prepare(self, setup: Setup) -> list[Output]:
+        """Tell everybody what run is on, now and when they come."""
+        self.setup = setup
+        return [Send(device, setup) for device, seat in self.seats.items() if seat.live]
+
+    def assign(self, device: DeviceId, key: str, data: bytes, most_bytes: int) -> list[Output]:
+        """Give a device a job; its answer may have `most_bytes`."""
+        seat = self._seat(device)
+        if key in seat.tasks:
+            return []
+        seat.tasks[key] = task = _Task(Outgoing(key, data, self.chunk_bytes), most_bytes)
+        assert task.out is not None
+        return [Send(device, task.out.offer())] if seat.live else []
+
+    def settle(self, device: DeviceId, key: str, counted: bool) -> list[Output]:
+        """The outcome is on disk: tell the device, if it is there; else it will ask."""
+        seat = self._seat(device)
+        seat.tasks.pop(key, None)
+        out = self._granted(self.room.free(key))
+        return [*out, Send(device, Committed(key, counted))] if seat.live else out
+
+    def receive(self, device: DeviceId, fence: int, message: AnyMessage, now_s: float) -> list[Output]:
+        """Raises WireError for what no device says: end its session."""
+        seat = self._seat(device)
+        if not seat.live or seat.fence != fence:
+            return []
+        self.now_s = seat.heard_s = now_s
+        if isinstance(message, Beat):
+            return [Send(device, Beat())]
+        if not isinstance(message, Grant | Received | Offer | Chunk | Decline):
+            raise WireError(f"{device}: a device does not say {type(message).__name__}")
+        task = seat.tasks.get(message.key)
+        if task is None:
+            return [Asked(device, (message.key,))] if isinstance(message, Offer) else []
+        return self._about(device, task, message)
+
+    def tick(self, now_s: float) -> list[Output]:
+        """Now and then: sessions whose lease ran out or whose upload stands still are over."""
+        self.now_s, out = now_s, list[Output]()
+        for device, seat in self.seats.items():
+            reason = self._fault(seat) if seat.live else ""
+            if reason:
+                out += [Drop(device, seat.fence, reason), *self.leave(device, seat.fence)]
+        return out
+
+    def _fault(self, seat: _Seat) -> str:
+        if self.now_s - seat.heard_s >= LEASE_BEATS * self.beat_s:
+            return "lease"
+        granted = [task for key, task in seat.tasks.items() if key in self.room.taken]
+        return "stalled" if any(self.now_s - task.moved_s >= STALL_S for task in granted) else ""
+
+    def _about(
+        self, device: DeviceId, task: _Task, message: Grant | Received | Offer | Chunk | Decline
+    ) -> list[Output]:
+        match message:
+            case Grant() if task.out is not None:
+                return [Send(device, chunk) for chunk in task.out.granted(message)]
+            case Received() if task.out is not None:
+                task.out.heard(message)
+            case Offer():
+                return self._offered(device, task, message)
+            case Chunk() if task.incoming is not None and message.key in self.room.taken:
+                return self._chunk(device, task, message)
+            case Decline() if task.arrived is None:
+                return [Declined(device, message.key, message.reason)]
+        return []
+
+    def _offered(self, device: DeviceId, task: _Task, offer: Offer) -> list[Output]:
+        if task.arrived == offer.digest:
+            return [Send(device, Received(offer.key, offer.digest))]
+        if task.arrived is not None:
+            return [Declined(device, offer.key, "rejected: answered twice, and not the same")]
+        if offer.size_bytes > task.most_bytes or offer.size_bytes < 1:
+            reason = f"rejected: offers {offer.size_bytes} bytes, at most {task.most_bytes} are expected"
+            return [Declined(device, offer.key, reason)]
+        before = task.incoming
+        same = before is not None and (before.offer.digest, before.offer.size_bytes) == (offer.digest, offer.size_bytes)
+        out = [] if same else self._granted(self.room.free(offer.key))
+        parts = before.parts if before and same else []
+        task.incoming, task.moved_s = Incoming(offer, parts, self.chunk_bytes), self.now_s
+        return [*out, Send(device, task.incoming.grant())] if self.room.ask(offer.key, offer.size_bytes) else out
+
+    def _chunk(self, device: DeviceId, task: _Task, chunk: Chunk) -> list[Output]:
+        incoming = task.incoming
+        assert incoming is not None
+        if not incoming.take(chunk):
+            return []
+        task.moved_s = self.now_s
+        if not incoming.complete:
+            return [Send(device, incoming.grant())]
+        out = self._granted(self.room.free(chunk.key))
+        task.incoming = None
+        if not incoming.sound():
+            return [*out, Declined(device, chunk.key, "rejected: the bytes do not have the digest that was offered")]
+        offer, task.arrived, task.out = incoming.offer, incoming.offer.digest, None
+        usage = Usage(busy_s=offer.busy_s, energy_j=offer.energy_j, up_bytes=offer.size_bytes, measured=offer.measured)
+        said = Send(device, Received(offer.key, offer.digest))
+        return [*out, said, Arrived(device, offer.key, incoming.data, usage)]
+
+    def _granted(self, keys: list[str]) -> list[Output]:
+        """Whose turn it is to send."""
+        out: list[Output] = []
+        for device, task in ((d, seat.tasks[k]) for k in keys for d, seat in self.seats.items() if k in seat.tasks):
+            task.moved_s = self.now_s
+            if task.incoming is not None and self.seats[device].live:
+                out.append(Send(device, task.incoming.grant()))
+        return out
+
+    def _free(self, seat: _Seat) -> list[Output]:
+        return [output for key in seat.tasks for output in self._granted(self.room.free(key))]
+
+    def _seat(self, device: DeviceId) -> _Seat:
+        return self.seats.setdefault(device, _Seat(heard_s=self.now_s))
+
+
+# --- the device's end -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """An answer that a device keeps until it is settled."""
+
+    job_digest: bytes
+    data: bytes
+    busy_s: float = 0.0
+    energy_j: float = 0.0
+    measured: bool = False
+
+
+@dataclass(slots=True)
+class DeviceSide:
+    """A device's own session. Methods return what to say and what to do."""
+
+    device: DeviceId
+    most_bytes: int
+    """Of a job."""
+    held: dict[str, Held] = field(default_factory=dict)
+    open: bool = False
+    beat_s: float = BEAT_S
+    chunk_bytes: int = CHUNK_BYTES
+    heard_s: float = 0.0
+    running: dict[str, bytes] = field(default_factory=dict)
+    """Digests of jobs under way here."""
+    incoming: dict[str, Incoming] = field(default_factory=dict)
+    outgoing: dict[str, Outgoing] = field(default_factory=dict)
+
+    def hello(self, now_s: float) -> Hello:
+        """A new connection: these are the first words on it."""
+        self.open, self.heard_s = False, now_s
+        return Hello(VERSIONS, self.device, tuple(self.held)[:MOST_KEYS])
+
+    def receive(self, message: AnyMessage, now_s: float) -> list[DeviceOutput]:
+        """Raises WireError for what no server says."""
+        self.heard_s = now_s
+        match message:
+            case Welcome():
+                self.open, self.beat_s = True, message.beat_s
+            case Refuse():
+                return [Refused(message.reason, message.retry_s)]
+            case Setup():
+                return [Prepare(message.run, message.spec)]
+            case Offer():
+                return self._offered(message)
+            case Chunk():
+                return self._chunk(message)
+            case Grant():
+                out = self.outgoing.get(message.key)
+                return [] if out is None else list(out.granted(message))
+            case Received():
+                self.outgoing.pop(message.key, None)
+            case Committed():
+                return self._settled(message)
+            case Beat():
+                pass
+            case _:
+                raise WireError(f"a server does not say {type(message).__name__}")
+        return []
+
+    def over(self, now_s: float) -> bool:
+        """Whether the server has been silent for too long: connect again."""
+        return now_s - self.heard_s >= LEASE_BEATS * self.beat_s
+
+    def answer(self, key: str, held: Held) -> list[DeviceOutput]:
+        """A job is done and its answer on this device's disk. Says nothing if it is no longer wanted."""
+        if self.running.pop(key, None) != held.job_digest:
+            return []
+        self.held[key] = held
+        return self._send(key)
+
+    def decline(self, key: str, reason: str) -> list[DeviceOutput]:
+        if self.running.pop(key, None) is None:
+            return []
+        return [Decline(key, reason)] if self.open else []
+
+    def _offered(self, offer: Offer) -> list[DeviceOutput]:
+        key, held = offer.key, self.held.get(offer.key)
+        if held is not None and held.job_digest == offer.digest:
+            return [Received(key, offer.digest), *self._send(key)]
+        if self.running.get(key) == offer.digest:
+            return [Received(key, offer.digest)]
+        if not 0 < offer.size_bytes <= self.most_bytes:
+            return [Decline(key, f"a job of {offer.size_bytes} bytes; this device takes {self.most_bytes}")]
+        before = self.incoming.get(key)
+        same = before is not None and before.offer.digest == offer.digest
+        forgotten = self._settled(Committed(key, False))
+        self.incoming[key] = Incoming(offer, before.parts if before and same else [], self.chunk_bytes)
+        return [*forgotten, self.incoming[key].grant()]
+
+    def _chunk(self, chunk: Chunk) -> list[DeviceOutput]:
+        incoming = self.incoming.get(chunk.key)
+        if incoming is None or not incoming.take(chunk):
+            return []
+        if not incoming.complete:
+            return [incoming.grant()]
+        del self.incoming[chunk.key]
+        if not incoming.sound():
+            raise WireError(f"{chunk.key}: the bytes do not have the digest that was offered")
+        self.running[chunk.key] = incoming.offer.digest
+        return [Received(chunk.key, incoming.offer.digest), Begin(chunk.key, incoming.data, incoming.offer.digest)]
+
+    def _settled(self, message: Committed) -> list[DeviceOutput]:
+        """What did not count goes together with all that was built on it, the latest first."""
+        done = list(self.held)
+        since = done[done.index(message.key) :] if message.key in done and not message.counted else [message.key]
+        out = [settle for key in reversed(since) for settle in self._forget(key, message.counted)]
+        return out + [Decline(key, "built on an answer that did not count") for key in since[1:] if self.open]
+
+    def _forget(self, key: str, counted: bool) -> list[DeviceOutput]:
+        known = key in self.held or key in self.running
+        self.held.pop(key, None)
+        self.running.pop(key, None)
+        self.outgoing.pop(key, None)
+        self.incoming.pop(key, None)
+        return [Settle(key, counted)] if known else []
+
+    def _send(self, key: str) -> list[DeviceOutput]:
+        held, out = self.held[key], self.outgoing.get(key)
+        if out is None:
+            used = held.busy_s, held.energy_j, held.measured
+            out = Outgoing(key, held.data, self.chunk_bytes, *used)
+            self.outgoing[key] = out
+        return [out.offer()] if self.open else []

@@ -1,0 +1,124 @@
+"""One frame on its way, at both ends: offered, granted, cut into chunks, put together, checked."""
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from .protocol import CHUNK_BYTES, Chunk, Grant, Offer, Received, chunks_of, digest_of
+
+WINDOW = 4
+"""Chunks of one frame under way."""
+
+
+@dataclass(slots=True)
+class Outgoing:
+    """The sender's end. `attempt` tells grants of this offer from those of one before."""
+
+    key: str
+    data: bytes
+    chunk_bytes: int = CHUNK_BYTES
+    busy_s: float = 0.0
+    energy_j: float = 0.0
+    measured: bool = False
+    digest: bytes = b""
+    attempt: int = 0
+    sent: int = 0
+    until: int = 0
+    received: bool = False
+
+    def __post_init__(self) -> None:
+        self.digest = self.digest or digest_of(self.data)
+
+    def offer(self) -> Offer:
+        """Start, or start again."""
+        self.attempt, self.until, self.received = self.attempt + 1, 0, False
+        used = self.busy_s, self.energy_j, self.measured
+        return Offer(self.key, len(self.data), self.digest, self.attempt, *used)
+
+    def granted(self, grant: Grant) -> list[Chunk]:
+        if grant.attempt != self.attempt:
+            return []
+        if self.until == 0:
+            self.sent = grant.start
+        until = min(grant.until, grant.start + WINDOW, chunks_of(len(self.data), self.chunk_bytes))
+        chunks = [self._chunk(index) for index in range(self.sent, until)]
+        self.until, self.sent = max(self.until, grant.until), self.sent + len(chunks)
+        return chunks
+
+    def _chunk(self, index: int) -> Chunk:
+        at = index * self.chunk_bytes
+        return Chunk(self.key, index, self.data[at : at + self.chunk_bytes])
+
+    def heard(self, received: Received) -> None:
+        self.received = self.received or received.digest == self.digest
+
+
+@dataclass(slots=True)
+class Incoming:
+    """The receiver's end; what has come outlives the session in which it came."""
+
+    offer: Offer
+    parts: list[bytes] = field(default_factory=list)
+    chunk_bytes: int = CHUNK_BYTES
+
+    @property
+    def complete(self) -> bool:
+        return len(self.parts) == chunks_of(self.offer.size_bytes, self.chunk_bytes)
+
+    @property
+    def data(self) -> bytes:
+        return b"".join(self.parts)
+
+    def grant(self) -> Grant:
+        have = len(self.parts)
+        return Grant(self.offer.key, self.offer.attempt, have, have + WINDOW)
+
+    def take(self, chunk: Chunk) -> bool:
+        """Whether it was the next one, of the size that it must have; anything else is as if it had not come."""
+        at = chunk.index * self.chunk_bytes
+        wanted = min(self.chunk_bytes, self.offer.size_bytes - at)
+        if chunk.index != len(self.parts) or len(chunk.data) != wanted or wanted <= 0:
+            return False
+        self.parts.append(chunk.data)
+        return True
+
+    def sound(self) -> bool:
+        return digest_of(self.data) == self.offer.digest
+
+
+@dataclass(slots=True)
+class Room:
+    """Bytes that may be under way to the server at once; who finds none waits in line."""
+
+    most_bytes: int
+    taken: dict[str, int] = field(default_factory=dict)
+    waiting: deque[tuple[str, int]] = field(default_factory=deque)
+    used_bytes: int = 0
+
+    def ask(self, key: str, size_bytes: int) -> bool:
+        """Whether there is room now. A frame larger than all the room gets it alone."""
+        if key in self.taken:
+            return True
+        if self.waiting or not self._fits(size_bytes):
+            if key not in dict(self.waiting):
+                self.waiting.append((key, size_bytes))
+            return False
+        self._take(key, size_bytes)
+        return True
+
+    def free(self, key: str) -> list[str]:
+        """The frame has come or is called off; the keys that now have room."""
+        self.used_bytes -= self.taken.pop(key, 0)
+        self.waiting = deque(entry for entry in self.waiting if entry[0] != key)
+        called = []
+        while self.waiting and self._fits(self.waiting[0][1]):
+            waited, size_bytes = self.waiting.popleft()
+            self._take(waited, size_bytes)
+            called.append(waited)
+        return called
+
+    def _fits(self, size_bytes: int) -> bool:
+        return not self.taken or self.used_bytes + size_bytes <= self.most_bytes
+
+    def _take(self, key: str, size_bytes: int) -> None:
+        self.taken[key] = size_bytes
+        self.used_bytes += size_bytes

@@ -1,0 +1,54 @@
+"""When a wave is over, and what came of it: goal, minimum, deadline, without a clock."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from math import inf
+
+from ..core.types import DeviceId, Missed, Reply, Result, Wave
+
+PATIENCE_S = 60.0
+"""How long a wave without a deadline waits for a device that is away."""
+
+
+@dataclass(slots=True)
+class Collecting:
+    """A wave under way. The first result of a job counts; what comes later is late."""
+
+    wave: Wave
+    began_s: float
+    patience_s: float = PATIENCE_S
+    results: dict[str, Result] = field(default_factory=dict)
+
+    def take(self, result: Result) -> bool:
+        """Whether it counts."""
+        if result.job in self.results or result.job not in {job.id for job in self.wave.jobs}:
+            return False
+        self.results[result.job] = result
+        return True
+
+    def finished(self, now_s: float, away_s: Callable[[DeviceId], float]) -> list[Result] | None:
+        """The results in job order, or None while there is something to wait for."""
+        answers = sum(isinstance(result, Reply) for result in self.results.values())
+        late = now_s >= self.due_s
+        if answers >= self._goal:
+            return self._in_job_order("surplus")
+        if late and answers >= self.wave.minimum:
+            return self._in_job_order("deadline")
+        patience_s = 0.0 if late else max(self.patience_s, self.due_s - self.began_s if self.due_s < inf else 0.0)
+        waited = [job for job in self.wave.jobs if job.id not in self.results]
+        if any(away_s(job.device) <= patience_s for job in waited):
+            return None
+        return self._in_job_order("offline")
+
+    @property
+    def due_s(self) -> float:
+        return inf if self.wave.deadline_s is None else self.began_s + self.wave.deadline_s
+
+    @property
+    def _goal(self) -> int:
+        return len(self.wave.jobs) if self.wave.goal is None else self.wave.goal
+
+    def _in_job_order(self, reason: str) -> list[Result]:
+        return [
+            self.results.get(job.id) or Missed(job=job.id, device=job.device, reason=reason) for job in self.wave.jobs
+        ]

@@ -1,0 +1,171 @@
+"""Bugs that the simulation must find: one wrong line each, in the place where it would be made."""
+
+from dataclasses import replace
+
+from simulated import MemoryStore, Parts
+
+from distilfleet.net.bench import Bench
+from distilfleet.net.desk import Desk
+from distilfleet.net.protocol import Line, Received, decode
+from distilfleet.net.session import Asked, DeviceSide, Server
+from distilfleet.net.transfer import Room
+
+
+class CommitsEarly(Desk):
+    def collect(self, ticket, now_s):
+        results, said = super().collect(ticket, now_s)
+        counted = {} if results is None else self.counted
+        return results, said + [x for k, d in counted.items() for x in self._hear(self.server.settle(d, k, True))]
+
+
+class AnswersNobody(Desk):
+    def _answer(self, asked):
+        return []
+
+
+class CountsWhatWasMissed(Desk):
+    def _answer(self, asked):
+        return [x for k in asked.keys for x in self._hear(self.server.settle(asked.device, k, True))]
+
+
+class ForgetsTheMissed(Desk):
+    def _outcome(self, result):
+        return replace(super()._outcome(result), reason="")
+
+
+class WaitsForEver(Server):
+    def away_s(self, device, now_s):
+        return 0.0
+
+
+class OffersOnce(Server):
+    def offer_all(self, device):
+        return []
+
+
+class NeverAsks(Server):
+    def enter(self, hello, now_s):
+        fence, out = super().enter(hello, now_s)
+        return fence, [one for one in out if not isinstance(one, Asked)]
+
+
+class MixesParts(DeviceSide):
+    def _offered(self, offer):
+        before = self.incoming.get(offer.key)
+        out = super()._offered(offer)
+        if before is not None and offer.key in self.incoming:
+            self.incoming[offer.key].parts = [*before.parts, b"x" * self.chunk_bytes][: len(before.parts) + 1]
+        return out
+
+
+class LetsGoOnReceived(DeviceSide):
+    def receive(self, message, now_s):
+        out = super().receive(message, now_s)
+        if isinstance(message, Received) and message.key in self.held:
+            del self.held[message.key]
+        return out
+
+
+class ForgetsToHave(DeviceSide):
+    def _offered(self, offer):
+        self.held.pop(offer.key, None)
+        return super()._offered(offer)
+
+
+class AnswersAnother(DeviceSide):
+    """The old answer to a job that has changed."""
+
+    def _offered(self, offer):
+        if offer.key in self.held:
+            return [Received(offer.key, offer.digest), *self._send(offer.key)]
+        return super()._offered(offer)
+
+
+class TakesBackOne(DeviceSide):
+    """Not what was built on it."""
+
+    def _settled(self, message):
+        return self._forget(message.key, message.counted)
+
+
+class NeverReturns(DeviceSide):
+    def over(self, now_s):
+        return False
+
+
+class TakesNothingBack(Bench):
+    def settle(self, key, counted):
+        super().settle(key, True)
+
+
+class TakesBackInMemory(Bench):
+    def settle(self, key, counted):
+        before = None if counted else self.store.before(key)
+        self.store.settle(key, None)
+        if before is not None:
+            self.worker.restore(before)
+
+
+class StartsAfresh(Bench):
+    @classmethod
+    def resume(cls, worker, store, metered):
+        return cls(worker, store, metered)
+
+
+class TornStore(MemoryStore):
+    """The answer is not written with the state."""
+
+    def held(self):
+        return {}
+
+
+class HearsGaps(Line):
+    def read(self, data):
+        self.heard = max(self.heard, decode(data)[0] - 1)
+        return super().read(data)
+
+
+class HearsTwice(Line):
+    def read(self, data):
+        number, message = decode(data)
+        self.heard = max(self.heard, number)
+        return message
+
+
+class Crowded(Room):
+    def _fits(self, size_bytes):
+        return True
+
+
+class NobodyIsCalled(Room):
+    def free(self, key):
+        super().free(key)
+        return []
+
+
+PLANTED = {
+    "journal without synchronisation": Parts(journal_synced=False),
+    "checkpoint renamed before it is synchronised": Parts(checkpoint_synced=False),
+    "committed before the checkpoint": Parts(commit_first=True),
+    "committed when the wave is over": Parts(desk=CommitsEarly),
+    "a device that asks is not answered": Parts(desk=AnswersNobody),
+    "whoever asks is told that it counted": Parts(desk=CountsWhatWasMissed),
+    "missed jobs are journaled as answered": Parts(desk=ForgetsTheMissed),
+    "a wave waits for who is gone": Parts(server=WaitsForEver),
+    "jobs are not offered again": Parts(server=OffersOnce),
+    "nobody is asked what became of old answers": Parts(server=NeverAsks),
+    "chunks of two offers are mixed": Parts(side=MixesParts),
+    "a device lets go when its answer is received": Parts(side=LetsGoOnReceived),
+    "a device does a job again that it has done": Parts(side=ForgetsToHave),
+    "an old answer to a changed job": Parts(side=AnswersAnother),
+    "what was built on a dropped answer stays": Parts(side=TakesBackOne),
+    "a device never notices a dead connection": Parts(side=NeverReturns),
+    "a missed job leaves its traces": Parts(bench=TakesNothingBack),
+    "a missed job leaves its traces on disk": Parts(bench=TakesBackInMemory),
+    "a worker starts afresh after a crash": Parts(bench=StartsAfresh),
+    "answers are lost in a crash and states are not": Parts(store=TornStore),
+    "gaps in a session go unnoticed": Parts(line=HearsGaps),
+    "what comes twice is heard twice": Parts(line=HearsTwice),
+    "more is granted than there is room": Parts(room=Crowded),
+    "who waits for room is not called": Parts(room=NobodyIsCalled),
+}

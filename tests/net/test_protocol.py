@@ -1,0 +1,180 @@
+"""Messages, transfers, room and journal, by themselves."""
+
+import random
+import shutil
+from contextlib import suppress
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from distilfleet.core.errors import RecordError, WireError
+from distilfleet.core.types import ArraySpec, Expected, Job
+from distilfleet.core.wire import encode_reply
+from distilfleet.net import protocol
+from distilfleet.net.journal import Outcome, SqliteJournal
+from distilfleet.net.protocol import (
+    Beat,
+    Chunk,
+    Committed,
+    Decline,
+    Grant,
+    Hello,
+    Line,
+    Offer,
+    Received,
+    Refuse,
+    Setup,
+    Welcome,
+)
+from distilfleet.net.transfer import Incoming, Outgoing, Room
+
+EVERY = [
+    Hello((1,), "pi-07", ("run/1:train:pi-07",)),
+    Welcome(1, 3, 15.0),
+    Refuse("version", 600.0),
+    Beat(),
+    Setup("run", b"{}"),
+    Offer("run/1", 5, b"d" * 32, 1, 0.5, 2.0, True),
+    Grant("run/1", 1, 0, 4),
+    Chunk("run/1", 0, b"abc"),
+    Received("run/1", b"d" * 32),
+    Committed("run/1", True),
+    Decline("run/1", "no"),
+]
+JOB = Job(
+    id="1:a:pi",
+    device="pi",
+    op="a",
+    arrays={"x": np.arange(6, dtype=np.float32)},
+    expected=Expected(arrays={"y": ArraySpec("<f4", (3,))}),
+)
+
+
+def test_every_message_comes_through_as_it_was():
+    assert {type(message) for message in EVERY} == set(protocol.AnyMessage.__args__)
+    out, back = Line(), Line()
+    assert [back.read(out.write(message)) for message in EVERY] == EVERY
+
+
+def test_what_comes_twice_is_dropped_and_a_gap_ends_the_session():
+    out, back = Line(), Line()
+    first, second, third = (out.write(Beat()) for _ in range(3))
+    assert back.read(first) == Beat()
+    assert back.read(first) is None
+    with pytest.raises(WireError, match="expected message 2 of the session, got 3"):
+        back.read(third)
+    assert back.read(second) == Beat()
+
+
+def test_damaged_bytes_raise_one_type_of_error():
+    rng = random.Random(0)
+    frames = [Line().write(message) for message in EVERY]
+    for _ in range(20_000):
+        data = bytearray(rng.choice(frames))
+        for _ in range(rng.randint(1, 4)):
+            data[rng.randrange(len(data))] = rng.randrange(256)
+        with suppress(WireError):
+            protocol.decode(bytes(data[: rng.randint(0, len(data))]))
+
+
+@given(st.binary(max_size=200))
+def test_no_bytes_are_a_job_by_chance(data):
+    with pytest.raises(WireError):
+        protocol.unpack_job(data)
+
+
+def test_versions_overlap_or_do_not():
+    assert protocol.agree((3, 2), (2, 1)) == 2
+    assert protocol.agree((1,), (2, 1)) == 1
+    assert protocol.agree((4, 3), (2, 1)) is None
+
+
+def test_a_job_travels_with_what_is_expected_of_it():
+    job = protocol.unpack_job(protocol.pack_job(JOB))
+    assert (job.id, job.op, job.expected) == (JOB.id, JOB.op, JOB.expected)
+    np.testing.assert_array_equal(job.arrays["x"], JOB.arrays["x"])
+    assert protocol.most_bytes(JOB) == len(encode_reply(JOB.id, JOB.device, {"y": np.zeros(3, np.float32)}))
+
+
+def moved(out: Outgoing, into: Incoming, most: int) -> int:
+    """Chunks that are sent until `most` have come; the rest is lost."""
+    sent, grants = 0, [into.grant()]
+    while grants and sent < most:
+        for chunk in out.granted(grants.pop())[: most - sent]:
+            sent += 1
+            if into.take(chunk) and not into.complete:
+                grants = [into.grant()]
+    return sent
+
+
+@given(st.integers(1, 500), st.integers(0, 20))
+def test_a_cut_transfer_goes_on_where_it_stopped(size_bytes, before_cut):
+    data = random.Random(size_bytes).randbytes(size_bytes)
+    out = Outgoing("k", data, chunk_bytes=16)
+    first = Incoming(out.offer(), chunk_bytes=16)
+    moved(out, first, before_cut)
+    have = len(first.parts)
+    second = Incoming(out.offer(), first.parts, chunk_bytes=16)
+    sent = 0 if second.complete else moved(out, second, 1000)
+    assert second.complete
+    assert second.sound()
+    assert second.data == data
+    assert have + sent == protocol.chunks_of(size_bytes, 16)
+
+
+def test_room_is_shared_in_order():
+    room = Room(most_bytes=10)
+    assert room.ask("a", 6)
+    assert not room.ask("b", 6)
+    assert not room.ask("c", 1)
+    assert room.free("a") == ["b", "c"]
+    assert room.used_bytes == 7
+    assert room.free("b") == []
+    assert not Room(10, {"x": 10}, used_bytes=10).ask("large", 99)
+    assert Room(10).ask("large", 99)
+
+
+def outcome(job: str, number: int, reason: str = "") -> Outcome:
+    return Outcome(key=f"r/{job}", run="r", round=number, job=job, device="d", reason=reason, digest=b"x")
+
+
+def test_the_journal_says_what_is_settled(tmp_path):
+    journal = SqliteJournal(tmp_path / "journal.sqlite")
+    journal.record([outcome("1:a", 1), outcome("1:b", 1, "deadline"), outcome("2:a", 2)])
+    assert journal.verdicts(["r/1:a", "r/1:b", "r/2:a", "r/9"]) == {"r/1:b": False}
+    journal.commit("r", 1)
+    assert journal.verdicts(["r/1:a", "r/1:b", "r/2:a"]) == {"r/1:a": True, "r/1:b": False}
+    assert (journal.committed("r"), journal.committed("other")) == (1, 0)
+    assert [row.job for row in journal.outcomes("r", 1)] == ["1:a", "1:b"]
+    assert (journal.begin(), journal.begin()) == (1, 2)
+    journal.close()
+
+
+@pytest.mark.parametrize("keep", [0.0, 0.3, 0.6, 0.9, 1.0])
+def test_a_torn_log_loses_the_end_and_nothing_else(tmp_path, keep):
+    journal = SqliteJournal(tmp_path / "journal.sqlite")
+    for number in range(1, 21):
+        journal.record([outcome(f"{number}:a", number)])
+        journal.commit("r", number)
+    torn = tmp_path / "torn"
+    torn.mkdir()
+    for file in tmp_path.glob("journal.sqlite*"):
+        shutil.copy(file, torn)
+    journal.close()
+    log = torn / "journal.sqlite-wal"
+    log.write_bytes(log.read_bytes()[: int(keep * log.stat().st_size)])
+    (torn / "journal.sqlite-shm").unlink(missing_ok=True)
+    again = SqliteJournal(torn / "journal.sqlite")
+    last = again.committed("r")
+    assert all(again.outcomes("r", number) for number in range(1, last + 1))
+    assert last == 20 or keep < 1
+    again.close()
+
+
+def test_a_damaged_journal_is_named(tmp_path):
+    file = tmp_path / "journal.sqlite"
+    file.write_bytes(b"not a database" * 1000)
+    with pytest.raises(RecordError, match="is damaged"):
+        SqliteJournal(file)
