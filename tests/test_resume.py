@@ -127,15 +127,15 @@ def test_a_run_killed_between_two_files_ends_as_one_that_was_not(event, count, k
     same(path, whole("weights", 6))
 
 
-def test_a_run_killed_before_its_first_checkpoint_says_so(words, tmp_path, capfd):
+def test_a_run_killed_before_its_first_checkpoint_begins_anew(words, whole, tmp_path, capfd):
     path = tmp_path / "run"
     process = child("os.rename", 3, *words("weights", 6, path), script=KILL_BEFORE)
     process.communicate()
     assert process.returncode == -signal.SIGKILL
     said = told(capfd, "run", "--resume", path)
-    assert said.code == 2
-    assert "holds no checkpoint" in said.err
-    assert "Traceback" not in said.err
+    assert said.code == 0, said.err
+    assert "from its start" in said.out
+    same(path, whole("weights", 6))
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

@@ -152,7 +152,8 @@ def _resume(asked: Resume) -> int:
             _pages(asked.resume)
         print(f"{asked.resume} is finished: nothing is left. Add rounds with --rounds.")
         return 0
-    print(f"Going on with {asked.resume} after round {resumed[2].round}.")
+    after = "from its start" if resumed[2] is None else f"after round {resumed[2].round}"
+    print(f"Going on with {asked.resume} {after}.")
     return _train(*resumed)
 
 

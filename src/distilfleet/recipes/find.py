@@ -60,8 +60,8 @@ def recipe(name: str) -> Recipe:
     return Recipe(name=name, flags=hints[0], function=build)
 
 
-def again(path: Path, rounds: int | None) -> tuple[Run, Record, Checkpoint] | None:
-    """An interrupted run, rebuilt and open for writing; None if nothing is left to do.
+def again(path: Path, rounds: int | None) -> tuple[Run, Record, Checkpoint | None] | None:
+    """An interrupted run, rebuilt and open for writing, and where it goes on; None if nothing is left to do.
 
     Raises RecordError if the directory is damaged, in use, or of another version.
     """
@@ -70,7 +70,7 @@ def again(path: Path, rounds: int | None) -> tuple[Run, Record, Checkpoint] | No
     with ExitStack() as opened:
         opened.callback(record.close)
         wanted = max(about["rounds"], rounds or 0)
-        if checkpoint.round >= wanted:
+        if checkpoint is not None and checkpoint.round >= wanted:
             return None
         found = recipe(about["recipe"])
         run = found.build(unflatten(found.flags, {**about["settings"], "rounds": wanted}))
@@ -100,6 +100,6 @@ def _own(file: Path) -> ModuleType:
     sys.modules[file.stem] = module
     try:
         spec.loader.exec_module(module)
-    except (SyntaxError, ImportError) as fault:
+    except (SyntaxError, ImportError, NameError, AttributeError, TypeError, ValueError) as fault:
         raise ConfigError(f"{file} cannot be read as a recipe: {fault}") from None
     return module

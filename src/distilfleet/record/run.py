@@ -80,17 +80,19 @@ def create(path: Path, about: Mapping[str, Any], fleet: Mapping[str, Any]) -> Ru
     return Run(path=path, lock=lock, metrics=metrics)
 
 
-def reopen(path: Path) -> tuple[Run, Mapping[str, Any], Checkpoint]:
+def reopen(path: Path) -> tuple[Run, Mapping[str, Any], Checkpoint | None]:
     """An interrupted run, its `run.toml` and its newest checkpoint; metrics after that checkpoint are cut off.
+
+    None: the run was stopped before its first round and its first checkpoint, so it begins anew.
 
     Raises RecordError if the directory is no run, damaged, or being written by another process.
     """
     about = read_about(path)
     with ExitStack() as opened:
         lock = opened.enter_context(_lock(path))
-        checkpoint = read_checkpoint(path / "checkpoints")
         metrics = opened.enter_context((path / "metrics.jsonl").open("r+b"))
-        _cut(metrics, checkpoint.round)
+        checkpoint = None if _is_untouched(path) else read_checkpoint(path / "checkpoints")
+        _cut(metrics, 0 if checkpoint is None else checkpoint.round)
         opened.pop_all()
     return Run(path=path, lock=lock, metrics=metrics), about, checkpoint
 
@@ -98,6 +100,11 @@ def reopen(path: Path) -> tuple[Run, Mapping[str, Any], Checkpoint]:
 def rewrite_about(run: Run, about: Mapping[str, Any]) -> None:
     """Replace `run.toml`, for example when more rounds are asked of a run."""
     write_atomically(run.path / "run.toml", tomli_w.dumps(about).encode())
+
+
+def _is_untouched(path: Path) -> bool:
+    """Whether nothing came of the run yet."""
+    return not (path / "metrics.jsonl").stat().st_size and not any((path / "checkpoints").glob("*.safetensors"))
 
 
 def _cut(metrics: IO[bytes], rounds: int) -> None:
