@@ -1,0 +1,260 @@
+"""Who is who: a certificate authority, one-time tokens, certificates of seven days, and a list of who is denied.
+
+A device makes its own key. Its token holds the authority's certificate, so that the device knows the server before it
+says a word, and a secret that is never sent: the request carries its HMAC. Only elliptic-curve keys are issued, which
+`transport` relies on to refuse TLS 1.2.
+"""
+
+import hmac
+import os
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+
+import msgspec
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from ..core.errors import ConfigError, WireError
+from ..core.types import DeviceId
+from .journal import open_database
+
+DAY_S = 86_400.0
+LIFE_S = 7 * DAY_S
+SERVER_LIFE_S = 90 * DAY_S
+AUTHORITY_LIFE_S = 3650 * DAY_S
+RENEW_AT_SHARE = 2 / 3
+SKEW_S = 300.0
+"""Clocks of devices may be behind by so much."""
+URN = "urn:distilfleet:device:"
+SCHEMA = """
+create table if not exists tokens (device text primary key, secret blob, expires_s real) without rowid;
+create table if not exists denied (device text primary key) without rowid;
+"""
+
+
+class Token(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What an operator carries to a device, once."""
+
+    address: str
+    """Of the enrolment listener, HOST:PORT."""
+    device: DeviceId
+    authority: bytes
+    """Its certificate, DER."""
+    secret: bytes
+    expires_s: float
+
+    def text(self) -> str:
+        return urlsafe_b64encode(msgspec.msgpack.encode(self)).decode().rstrip("=")
+
+    @staticmethod
+    def read(text: str) -> "Token":
+        """Raises ConfigError."""
+        try:
+            return msgspec.msgpack.decode(urlsafe_b64decode(text + "=" * (-len(text) % 4)), type=Token)
+        except (ValueError, msgspec.DecodeError):
+            raise ConfigError("this is no token; `distilfleet enrol create --device NAME` prints one") from None
+
+    def proof(self, request: bytes) -> bytes:
+        return hmac.digest(self.secret, request, "sha256")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keys:
+    """What one end of a TLS connection shows and trusts; PEM."""
+
+    key: bytes
+    certificate: bytes
+    authority: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Who is at the other end, from a certificate that TLS has checked."""
+
+    device: DeviceId
+    expires_s: float
+
+
+# --- the authority ----------------------------------------------------------------------------------------------
+
+
+class Authority:
+    """Issues and denies. One folder, readable by its owner alone."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._key_file, self._file = folder / "authority.key", folder / "authority.pem"
+        if not self._file.exists():
+            self._found()
+        self._key = _private(self._key_file.read_bytes())
+        self.certificate = x509.load_pem_x509_certificate(self._file.read_bytes())
+        self._base = open_database(folder / "identity.sqlite", SCHEMA)
+
+    @property
+    def pem(self) -> bytes:
+        return self.certificate.public_bytes(serialization.Encoding.PEM)
+
+    @property
+    def fingerprint(self) -> str:
+        return self.certificate.fingerprint(hashes.SHA256()).hex()
+
+    def token(self, device: DeviceId, address: str, lasting_s: float, now_s: float) -> Token:
+        """A new one; an older one of this device is void. Whoever holds it becomes the device."""
+        secret, expires_s = os.urandom(16), now_s + lasting_s
+        with self._base:
+            self._base.execute("insert or replace into tokens values (?, ?, ?)", (device, secret, expires_s))
+            self._base.execute("delete from denied where device = ?", (device,))
+        der = self.certificate.public_bytes(serialization.Encoding.DER)
+        return Token(address=address, device=device, authority=der, secret=secret, expires_s=expires_s)
+
+    def enrol(self, device: DeviceId, request: bytes, proof: bytes, now_s: float) -> bytes:
+        """A certificate for a token, which is used up. Raises WireError with the reason."""
+        row = self._base.execute("select secret, expires_s from tokens where device = ?", (device,)).fetchone()
+        if row is None:
+            raise WireError("no token, or used already")
+        if now_s > row[1]:
+            raise WireError("token expired")
+        if not hmac.compare_digest(hmac.digest(row[0], request, "sha256"), proof):
+            raise WireError("wrong proof")
+        certificate = self.sign(device, request, now_s)
+        with self._base:
+            self._base.execute("delete from tokens where device = ?", (device,))
+        return certificate
+
+    def sign(self, device: DeviceId, request: bytes, now_s: float) -> bytes:
+        """Seven days for the key in a request; nothing else of the request counts. Raises WireError."""
+        try:
+            asked = x509.load_der_x509_csr(request)
+            key = asked.public_key()
+            sound = asked.is_signature_valid
+        except (ValueError, InvalidSignature):
+            raise WireError("unreadable certificate request") from None
+        if not sound or not isinstance(key, ec.EllipticCurvePublicKey):
+            raise WireError("a certificate request has an elliptic-curve key and is signed by it")
+        return self._issue(key, f"{URN}{device}", [x509.UniformResourceIdentifier(f"{URN}{device}")], now_s)
+
+    def server_keys(self, names: Sequence[str], now_s: float) -> Keys:
+        """A fresh key for the server under these host names and addresses."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        certificate = self._issue(key.public_key(), names[0], [_name(name) for name in names], now_s)
+        return Keys(key=_pem(key), certificate=certificate, authority=self.pem)
+
+    def deny(self, device: DeviceId) -> None:
+        """From now on; a new token lets it in again."""
+        with self._base:
+            self._base.execute("insert or ignore into denied values (?)", (device,))
+            self._base.execute("delete from tokens where device = ?", (device,))
+
+    def denied(self, device: DeviceId) -> bool:
+        return self._base.execute("select 1 from denied where device = ?", (device,)).fetchone() is not None
+
+    def close(self) -> None:
+        self._base.close()
+
+    def _found(self) -> None:
+        key = ec.generate_private_key(ec.SECP256R1())
+        write_private(self._key_file, _pem(key))
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "distilfleet authority")])
+        now = datetime.now(UTC)
+        builder = _builder(name, name, key.public_key(), now.timestamp(), AUTHORITY_LIFE_S)
+        builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        certificate = builder.sign(key, hashes.SHA256())
+        self._file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+
+    def _issue(
+        self, key: ec.EllipticCurvePublicKey, common: str, names: Sequence[x509.GeneralName], now_s: float
+    ) -> bytes:
+        device = common.startswith(URN)
+        use = ExtendedKeyUsageOID.CLIENT_AUTH if device else ExtendedKeyUsageOID.SERVER_AUTH
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common[-64:])])
+        builder = _builder(subject, self.certificate.subject, key, now_s, LIFE_S if device else SERVER_LIFE_S)
+        builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        builder = builder.add_extension(x509.ExtendedKeyUsage([use]), critical=False)
+        builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+        return builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+
+def peer_of(certificate: bytes) -> Peer:
+    """Raises WireError if this is no device's certificate."""
+    try:
+        read = x509.load_pem_x509_certificate(certificate)
+        names = read.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        uses = read.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    except (ValueError, x509.ExtensionNotFound):
+        raise WireError("unreadable certificate") from None
+    uris = names.get_values_for_type(x509.UniformResourceIdentifier)
+    if len(uris) != 1 or not uris[0].startswith(URN) or ExtendedKeyUsageOID.CLIENT_AUTH not in uses:
+        raise WireError("not a device's certificate")
+    return Peer(uris[0].removeprefix(URN), read.not_valid_after_utc.timestamp())
+
+
+# --- the device -------------------------------------------------------------------------------------------------
+
+
+def new_request(device: DeviceId) -> tuple[bytes, bytes]:
+    """A key, PEM, that stays here, and a certificate request, DER, that does not."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, device[-64:])])
+    request = x509.CertificateSigningRequestBuilder().subject_name(name).sign(key, hashes.SHA256())
+    return _pem(key), request.public_bytes(serialization.Encoding.DER)
+
+
+def renewal_due(certificate: bytes, now_s: float) -> bool:
+    """Whether two thirds of its life are over."""
+    read = x509.load_pem_x509_certificate(certificate)
+    began_s, ends_s = read.not_valid_before_utc.timestamp(), read.not_valid_after_utc.timestamp()
+    return now_s >= began_s + RENEW_AT_SHARE * (ends_s - began_s)
+
+
+def authority_pem(der: bytes) -> bytes:
+    return x509.load_der_x509_certificate(der).public_bytes(serialization.Encoding.PEM)
+
+
+def write_private(file: Path, data: bytes) -> None:
+    """For the owner's eyes; all of it or nothing."""
+    unfinished = file.with_name(file.name + ".unfinished")
+    with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out:
+        out.write(data)
+        out.flush()
+        os.fsync(out.fileno())
+    unfinished.replace(file)
+
+
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, now_s: float, life_s: float
+) -> x509.CertificateBuilder:
+    start = datetime.fromtimestamp(now_s, UTC)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(start - timedelta(seconds=SKEW_S))
+        .not_valid_after(start + timedelta(seconds=life_s))
+    )
+
+
+def _name(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
+
+
+def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    return key.private_bytes(*form)
+
+
+def _private(pem: bytes) -> ec.EllipticCurvePrivateKey:
+    key = serialization.load_pem_private_key(pem, password=None)
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    return key

@@ -1,0 +1,181 @@
+"""The one file that knows gRPC: streams of bytes over mutual TLS 1.3, and single calls.
+
+Another transport would be another such file: `listen`, `connect`, `call`, and a stream with `read`, `write`, `close`.
+
+gRPC's Python interface has no lowest TLS version. For TLS 1.2 it is therefore left one cipher that needs an RSA
+certificate, and `identity` issues elliptic-curve ones: no TLS 1.2 handshake can succeed. A test holds this.
+"""
+
+import os
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+os.environ["GRPC_SSL_CIPHER_SUITES"] = "ECDHE-RSA-AES256-GCM-SHA384"
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+
+import grpc
+import grpc.aio
+
+from ..core.errors import ConfigError, WireError
+from .identity import Keys, Peer, peer_of
+from .protocol import MOST_MESSAGE_BYTES
+
+SERVICE = "distilfleet.Fleet"
+OPTIONS = (
+    ("grpc.max_receive_message_length", MOST_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MOST_MESSAGE_BYTES),
+    ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.so_reuseport", 0),
+)
+
+
+class Stream(Protocol):
+    """One connection's bytes, message by message."""
+
+    async def read(self) -> bytes | None:
+        """The next message; None at the end."""
+        ...
+
+    async def write(self, data: bytes) -> None:
+        """Returns when there is room for more; OSError if the connection is over."""
+        ...
+
+    def close(self) -> None: ...
+
+
+OnStream = Callable[[Peer, Stream], Awaitable[None]]
+OnCall = Callable[[Peer | None, bytes], Awaitable[bytes]]
+"""Raises WireError to refuse."""
+
+
+@dataclass(slots=True)
+class Listening:
+    server: grpc.aio.Server
+    port: int
+
+    async def close(self) -> None:
+        await self.server.stop(None)
+
+
+async def listen(address: str, keys: Keys, calls: dict[str, OnCall], stream: OnStream | None = None) -> Listening:
+    """With `stream`, for devices that show a certificate; without, for those that have none yet.
+
+    Raises ConfigError if the address cannot be had.
+    """
+    server = grpc.aio.server(options=OPTIONS)
+    mutual = stream is not None
+    handlers: dict[str, Any] = {name: grpc.unary_unary_rpc_method_handler(_called(on)) for name, on in calls.items()}
+    if stream is not None:
+        handlers["Session"] = grpc.stream_stream_rpc_method_handler(_streamed(stream))
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
+    pair = [(keys.key, keys.certificate)]
+    credentials = grpc.ssl_server_credentials(pair, keys.authority if mutual else None, require_client_auth=mutual)
+    try:
+        port = server.add_secure_port(address, credentials)
+    except RuntimeError:
+        raise ConfigError(f"{address} cannot be listened on; is another server running?") from None
+    await server.start()
+    return Listening(server, port)
+
+
+@dataclass(slots=True)
+class Connection:
+    """A device's own."""
+
+    channel: grpc.aio.Channel
+    calling: Any
+
+    async def read(self) -> bytes | None:
+        try:
+            data = await self.calling.read()
+        except grpc.RpcError:
+            return None
+        return data if isinstance(data, bytes) else None
+
+    async def write(self, data: bytes) -> None:
+        try:
+            await self.calling.write(data)
+        except (grpc.RpcError, grpc.aio.UsageError) as fault:
+            raise ConnectionError(str(fault)) from None
+
+    def close(self) -> None:
+        self.calling.cancel()
+
+    async def shut(self) -> None:
+        """Let go of the channel too."""
+        self.calling.cancel()
+        await self.channel.close()
+
+
+async def connect(address: str, keys: Keys) -> Connection:
+    """Returns at once; the first read or write says whether there is a server."""
+    channel = grpc.aio.secure_channel(address, _credentials(keys), options=OPTIONS)
+    return Connection(channel, channel.stream_stream(f"/{SERVICE}/Session")())
+
+
+async def call(address: str, keys: Keys, name: str, data: bytes, timeout_s: float) -> bytes:
+    """One request and its answer. Raises WireError if it is refused, ConnectionError if there is no server."""
+    async with grpc.aio.secure_channel(address, _credentials(keys), options=OPTIONS) as channel:
+        try:
+            answer = await channel.unary_unary(f"/{SERVICE}/{name}")(data, timeout=timeout_s)
+        except grpc.aio.AioRpcError as fault:
+            if fault.code() == grpc.StatusCode.PERMISSION_DENIED:
+                raise WireError(fault.details() or "refused") from None
+            raise ConnectionError(f"{address}: {fault.details()}") from None
+    assert isinstance(answer, bytes)
+    return answer
+
+
+def _credentials(keys: Keys) -> grpc.ChannelCredentials:
+    if not keys.key:
+        return grpc.ssl_channel_credentials(keys.authority)
+    return grpc.ssl_channel_credentials(keys.authority, keys.key, keys.certificate)
+
+
+@dataclass(slots=True)
+class _Accepted:
+    """A server's end of a stream."""
+
+    context: Any
+
+    async def read(self) -> bytes | None:
+        data = await self.context.read()
+        return data if isinstance(data, bytes) else None
+
+    async def write(self, data: bytes) -> None:
+        try:
+            await self.context.write(data)
+        except (grpc.RpcError, grpc.aio.UsageError, RuntimeError) as fault:
+            raise ConnectionError(str(fault)) from None
+
+    def close(self) -> None:
+        """The handler ends the stream by returning."""
+
+
+def _streamed(on: OnStream) -> Callable[[Any, Any], Awaitable[None]]:
+    async def handle(_requests: Any, context: Any) -> None:
+        try:
+            await on(peer_of(_certificate(context)), _Accepted(context))
+        except WireError as fault:
+            await context.abort(grpc.StatusCode.PERMISSION_DENIED, str(fault))
+
+    return handle
+
+
+def _called(on: OnCall) -> Callable[[bytes, Any], Awaitable[bytes]]:
+    async def handle(request: bytes, context: Any) -> bytes:
+        shown = _certificate(context)
+        try:
+            return await on(peer_of(shown) if shown else None, request)
+        except WireError as fault:
+            await context.abort(grpc.StatusCode.PERMISSION_DENIED, str(fault))
+            raise
+
+    return handle
+
+
+def _certificate(context: Any) -> bytes:
+    shown = context.auth_context().get("x509_pem_cert", [b""])
+    return bytes(shown[0])

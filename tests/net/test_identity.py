@@ -1,0 +1,191 @@
+"""Who gets in: enrolment, certificates, and every way of not getting in, over real TLS on loopback."""
+
+import asyncio
+import ssl
+import time
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import pytest
+
+from distilfleet.core.errors import ConfigError, WireError
+from distilfleet.net.identity import (
+    DAY_S,
+    LIFE_S,
+    Authority,
+    Keys,
+    Token,
+    authority_pem,
+    new_request,
+    peer_of,
+    renewal_due,
+)
+from distilfleet.net.transport import call, connect, listen
+
+NOW_S = 1_800_000_000.0
+
+
+@pytest.fixture
+def authority(tmp_path):
+    made = Authority(tmp_path / "authority")
+    yield made
+    made.close()
+
+
+def device_keys(authority: Authority, device: str, now_s: float) -> Keys:
+    key, request = new_request(device)
+    return Keys(key=key, certificate=authority.sign(device, request, now_s), authority=authority.pem)
+
+
+def test_a_token_is_good_once(authority):
+    token = Token.read(authority.token("pi-07", "localhost:1", 3600.0, NOW_S).text())
+    key, request = new_request("pi-07")
+    certificate = authority.enrol("pi-07", request, token.proof(request), NOW_S)
+    assert peer_of(certificate).device == "pi-07"
+    assert peer_of(certificate).expires_s == NOW_S + LIFE_S
+    assert authority_pem(token.authority) == authority.pem
+    assert b"PRIVATE" in key
+    with pytest.raises(WireError, match="used already"):
+        authority.enrol("pi-07", request, token.proof(request), NOW_S)
+
+
+def test_bad_tokens_are_refused_with_a_reason(authority):
+    token = authority.token("pi", "localhost:1", 60.0, NOW_S)
+    _, request = new_request("pi")
+    with pytest.raises(WireError, match="token expired"):
+        authority.enrol("pi", request, token.proof(request), NOW_S + 61)
+    with pytest.raises(WireError, match="wrong proof"):
+        authority.enrol("pi", request, replaced(token).proof(request), NOW_S)
+    with pytest.raises(WireError, match="no token"):
+        authority.enrol("other", request, token.proof(request), NOW_S)
+    with pytest.raises(WireError, match="unreadable certificate request"):
+        authority.sign("pi", b"\x30\x01", NOW_S)
+    with pytest.raises(ConfigError, match="this is no token"):
+        Token.read("abc")
+
+
+def replaced(token: Token) -> Token:
+    fields = {name: getattr(token, name) for name in Token.__struct_fields__}
+    return Token(**{**fields, "secret": bytes(16)})
+
+
+def test_certificates_are_renewed_at_two_thirds_of_their_life(authority):
+    certificate = device_keys(authority, "pi", NOW_S).certificate
+    assert not renewal_due(certificate, NOW_S + 4.6 * DAY_S)
+    assert renewal_due(certificate, NOW_S + 4.7 * DAY_S)
+
+
+def test_a_denied_device_needs_a_new_token(authority):
+    authority.deny("pi")
+    assert authority.denied("pi")
+    authority.token("pi", "localhost:1", 60.0, NOW_S)
+    assert not authority.denied("pi")
+
+
+def test_the_authority_outlives_its_process_and_hides_its_key(authority, tmp_path):
+    again = Authority(tmp_path / "authority")
+    assert again.fingerprint == authority.fingerprint
+    assert (tmp_path / "authority" / "authority.key").stat().st_mode & 0o077 == 0
+    again.close()
+
+
+@asynccontextmanager
+async def echoing(authority, names=("localhost",)):
+    async def echo(peer, stream):
+        while (message := await stream.read()) is not None:
+            await stream.write(peer.device.encode() + message)
+
+    listening = await listen("127.0.0.1:0", authority.server_keys(names, time.time()), {}, echo)
+    try:
+        yield f"localhost:{listening.port}"
+    finally:
+        await listening.close()
+
+
+async def said(address: str, keys: Keys) -> bytes | None:
+    connection = await connect(address, keys)
+    try:
+        await connection.write(b"!")
+        return await asyncio.wait_for(connection.read(), 5)
+    except ConnectionError:
+        return None
+    finally:
+        await connection.shut()
+
+
+@pytest.mark.net
+def test_only_devices_of_this_authority_get_in(authority, tmp_path):
+    now_s = time.time()
+    mine, stranger = device_keys(authority, "pi", now_s), Authority(tmp_path / "stranger")
+    foreign = device_keys(stranger, "pi", now_s)
+    server = authority.server_keys(["localhost"], now_s)
+    cases = {
+        "another authority": replace(foreign, authority=authority.pem),
+        "expired": replace(device_keys(authority, "pi", now_s - LIFE_S - 1), key=b""),
+        "no certificate": Keys(key=b"", certificate=b"", authority=authority.pem),
+        "a server's certificate": replace(server, authority=authority.pem),
+        "a server of another authority": replace(mine, authority=stranger.pem),
+    }
+    key, request = new_request("pi")
+    expired = Keys(key=key, certificate=authority.sign("pi", request, now_s - LIFE_S - 1), authority=authority.pem)
+    cases["expired"] = expired
+
+    async def attempts():
+        async with echoing(authority) as address:
+            assert await said(address, mine) == b"pi!"
+            return {name: await said(address, keys) for name, keys in cases.items()}
+
+    assert asyncio.run(attempts()) == dict.fromkeys(cases)
+    stranger.close()
+
+
+@pytest.mark.net
+def test_a_server_under_another_name_is_refused(authority):
+    mine = device_keys(authority, "pi", time.time())
+
+    async def attempt():
+        async with echoing(authority, ["elsewhere.example"]) as address:
+            return await said(address, mine)
+
+    assert asyncio.run(attempt()) is None
+
+
+@pytest.mark.net
+@pytest.mark.parametrize(("version", "welcome"), [("TLSv1_2", False), ("TLSv1_3", True)])
+def test_nothing_below_tls_1_3(authority, tmp_path, version, welcome):
+    mine = device_keys(authority, "pi", time.time())
+    for name in ("key", "certificate", "authority"):
+        (tmp_path / f"{name}.pem").write_bytes(getattr(mine, name))
+    context = ssl.create_default_context(cafile=tmp_path / "authority.pem")
+    context.load_cert_chain(tmp_path / "certificate.pem", tmp_path / "key.pem")
+    context.minimum_version = context.maximum_version = ssl.TLSVersion[version]
+    context.set_alpn_protocols(["h2"])
+
+    async def attempt():
+        async with echoing(authority) as address:
+            host, _, port = address.partition(":")
+            try:
+                _, writer = await asyncio.open_connection(host, int(port), ssl=context)
+            except (ssl.SSLError, ConnectionResetError):
+                return False
+            writer.transport.abort()
+            return True
+
+    assert asyncio.run(attempt()) is welcome
+
+
+@pytest.mark.net
+def test_single_calls_tell_why_they_are_refused(authority):
+    async def refuse(peer, data):
+        raise WireError("not today")
+
+    async def attempt():
+        listening = await listen("127.0.0.1:0", authority.server_keys(["localhost"], time.time()), {"Enrol": refuse})
+        keys = Keys(key=b"", certificate=b"", authority=authority.pem)
+        try:
+            await call(f"localhost:{listening.port}", keys, "Enrol", b"", 5.0)
+        finally:
+            await listening.close()
+
+    with pytest.raises(WireError, match="not today"):
+        asyncio.run(attempt())
