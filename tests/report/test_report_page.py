@@ -4,6 +4,7 @@ import base64
 import hashlib
 import re
 import shlex
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -165,7 +166,7 @@ def test_comparison_says_what_differs(tmp_path):
         "What it took to reach 90 %",
         "(best)",
         "Settings that differ",
-        "b: counterfactual: memory",
+        "all runs: counterfactual: memory",
     ):
         assert words in walker.words, words
 
@@ -215,3 +216,58 @@ def test_devices_and_their_jobs_are_told_apart(tmp_path):
     assert "0.6 % 30 of 5,000" in words
     assert "Missed jobs in each round" in words
     assert "Missed jobs in each round" not in page(tmp_path, history())[1].words
+
+
+def text_run(name="text", recipe="splitkd", classes=(), **changes):
+    run = history(name, recipe=recipe, quality="accuracy" if classes else "loss", **changes)
+    facts = {"tokenizer": "24ec1d04", "classes": list(classes), "shape": [64], "school": 900}
+    about = {**run.about, "data": {**run.about["data"], **facts}, "disclosure": "recoverable: smashed data"}
+    rounds = [{**row, "large_loss": 0.25} if "large_loss" in row else row for row in run.rounds]
+    falling = [{**row, "small_loss": 1 - 0.05 * row["round"]} if "small_loss" in row else row for row in rounds]
+    return replace(run, about=about, rounds=falling)
+
+
+def test_a_split_run_has_a_student_a_teacher_and_windows(tmp_path):
+    source, walker = page(tmp_path, text_run())
+    for words in (
+        "Disclosure: recoverable: smashed data.",
+        "Student, loss, nats per token 0.500 best 0.500 in round 10",
+        "Teacher, loss, nats per token 0.250 stays as it was before round 1",
+        "teacher, 0.250",
+        "training windows of 64 tokens of digits",
+        "on 900 windows of its own",
+        "What it runs Windows",
+    ):
+        assert words in walker.words, words
+    assert 'data-name="Student"' in source and 'data-name="Teacher"' not in source
+    assert "memory quota" in walker.words and "front of conv-s" in walker.words
+
+
+def test_what_a_device_runs_is_what_was_planned(tmp_path):
+    plan = {"devices": [{"id": "device-00", "cut": 0}, {"id": "device-01", "cut": 1}, {"id": "device-02", "cut": 2}]}
+    words = page(tmp_path, replace(text_run(), plan=plan))[1].words
+    for told in ("embedding of conv-s", "embedding and 1 layer of conv-s", "embedding and 2 layers of conv-s"):
+        assert told in words
+
+
+def test_texts_with_classes_have_an_accuracy(tmp_path):
+    words = page(tmp_path, text_run(classes=["light", "music"]))[1].words
+    for told in ("Student, accuracy 80.0 %", "teacher, 90.0 %", "guessing, 50.0 %", "1,200 training texts of digits"):
+        assert told in words
+
+
+def test_text_runs_side_by_side_have_one_teacher_and_a_loss_to_reach(tmp_path):
+    source, walker = page(tmp_path, text_run("a"), text_run("b", recipe="central_kd"))
+    for words in (
+        "What it took to reach 0.5 nats per token",
+        "teacher, 0.250",
+        "a: recoverable: smashed data. b: recoverable: smashed data. Split KD protects against outsiders",
+        "its one student",
+    ):
+        assert words in walker.words, words
+    assert 'data-name="a, student"' in source and "teacher" not in "".join(re.findall('data-name="[^"]*"', source))
+    other = text_run("b", recipe="koala_text")
+    source, walker = page(tmp_path, text_run("a"), other)
+    assert 'data-name="b, large model"' in source and 'data-name="b, small models, mean"' in source
+    strange = replace(other, about={**other.about, "data": {**other.about["data"], "tokenizer": "another one"}})
+    assert "The tokenizer, so that a nat per token is not the same" in page(tmp_path, text_run("a"), strange)[1].words

@@ -106,8 +106,8 @@ def test_a_page_has_the_plan_and_what_came_of_it(tmp_path):
         "Proof No plan is below 4.46 s: gap 0.01",
         "Binds Radio",
         "Where a step goes",
-        "Until the last device is done 3 s 5 s",
-        "Energy of the server 300 J 75 J",
+        "Delay 3 s 5 s",
+        "Energy, server 300 J 75 J",
         "in 3 of 10 another cut or other bits were best for some devices, at most for 1 at once",
         "d1 jetson-nano 3 8 25.0 % 100.0 % 100.0 % 1 s · 1 J 2 s · 2 J 250 ms · 250 mJ 750 ms · 750 mJ 4 s 9 J",
     ):

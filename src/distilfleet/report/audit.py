@@ -45,9 +45,11 @@ def protection(run: History) -> Html | None:
     if figures.recipe(run) != "splitkd":
         return None
     said = verdict(run.audit) if run.audit else "How much of it is recovered was not measured: distilfleet audit DIR."
+    disclosure = str(run.about.get("disclosure", "")).strip()
     return tag(
         "aside",
         tag("strong", "Who can read the data"),
+        tag("p", tag("b", "Disclosure: "), disclosure, ".") if disclosure else None,
         tag("p", PROTECTS),
         tag("p", said),
         class_="callout",

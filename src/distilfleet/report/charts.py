@@ -46,8 +46,8 @@ class Chart:
     say_x: Callable[[float], str]
     """Read-out of a place along the bottom."""
     say_y: Callable[[float], str]
-    guide: tuple[float, str] | None = None
-    """A level worth comparing with, and its name."""
+    guides: Sequence[tuple[float, str, str]] = ()
+    """Levels worth comparing with, their names, and at which side those stand: where the lines are elsewhere."""
 
 
 def line_chart(chart: Chart) -> Html:
@@ -73,7 +73,9 @@ def key(tone: int, dashed: bool = False) -> Html:
 
 def _figure(chart: Chart, marks: Html, kind: str) -> Html:
     # hidden from screen readers: the picture's text alternative says the same in one sentence
-    words = tag("div", *_y_ticks(chart.y), *_x_ticks(chart.x), _guide_label(chart), class_="ticks", aria_hidden="true")
+    words = tag(
+        "div", *_y_ticks(chart.y), *_x_ticks(chart.x), *_guide_labels(chart), class_="ticks", aria_hidden="true"
+    )
     picture = tag(
         "svg",
         _grid(chart),
@@ -103,7 +105,8 @@ def _entry(chart: Chart, series: Series) -> Html:
 
 def _alternative(chart: Chart) -> str:
     told = " ".join(_told(chart, series) for series in chart.series)
-    return f"{chart.title}. {chart.sub} {told}"
+    beside = "".join(f" Beside it: {name}." for _, name, _ in chart.guides)
+    return f"{chart.title}. {chart.sub} {told}{beside}"
 
 
 def _told(chart: Chart, series: Series) -> str:
@@ -180,15 +183,15 @@ def _read_out(chart: Chart, series: Series) -> dict[str, str]:
 
 def _grid(chart: Chart) -> Html:
     lines = "".join(f"M0 {SPAN - chart.y.place(y)}H{SPAN}" for y in chart.y.ticks)
-    guide = chart.guide and tag("path", class_="guide", d=f"M0 {SPAN - chart.y.place(chart.guide[0])}H{SPAN}")
-    return join(tag("path", class_="grid", d=lines), guide)
+    guides = (tag("path", class_="guide", d=f"M0 {SPAN - chart.y.place(level)}H{SPAN}") for level, _, _ in chart.guides)
+    return join(tag("path", class_="grid", d=lines), *guides)
 
 
-def _guide_label(chart: Chart) -> Html | None:
-    if chart.guide is None:
-        return None
-    level, name = chart.guide
-    return tag("span", name, class_="gl", style=f"bottom:{chart.y.share(level)}")
+def _guide_labels(chart: Chart) -> list[Html]:
+    return [
+        tag("span", name, class_=f"gl {side}", style=f"bottom:{chart.y.share(level)}")
+        for level, name, side in chart.guides
+    ]
 
 
 def _y_ticks(axis: Axis) -> list[Html]:

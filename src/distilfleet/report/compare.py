@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from ..core.units import pretty_bytes, pretty_s
 from ..record.history import History
 from . import costs, curves, details, figures, headline, story
+from .audit import PROTECTS
 from .charts import key
 from .differences import cautions, differing_settings
 from .html import Html, join, tag
 from .table import COLUMNS, Column, Row, best_rows, rounds_done, summary
 
-_LINES = "One colour for each run. Solid: the large model. Dashed: the small models, their mean."
+_BOTH = "One colour for each run. Solid: the large model. Dashed: the small models, their mean, or the one student."
+_ONE = "One colour for each run: its small models, their mean, or its one student."
 
 
 def body(runs: Sequence[History]) -> Html:
@@ -21,11 +23,12 @@ def body(runs: Sequence[History]) -> Html:
         tag(
             "main",
             _cautions(runs),
+            _protection(runs),
             _notes(runs),
             _final(runs),
             headline.modelled(runs[0]),
             _target(runs),
-            _charts("Results", curves.quality_charts(runs), _LINES),
+            _charts("Results", curves.quality_charts(runs), _BOTH if curves.draws_large(runs) else _ONE),
             _charts("What each round took", [*costs.cost_lines(runs), *costs.extra_charts(runs)]),
             _differing(runs),
             _each(runs),
@@ -40,9 +43,20 @@ def _cautions(runs: Sequence[History]) -> Html | None:
 
 
 def _notes(runs: Sequence[History]) -> Html | None:
+    """Those of all runs once, then those of some."""
+    labels, said = figures.names(runs), [[str(note) for note in figures.listed(run.about, "notes")] for run in runs]
+    common = [note for note in dict.fromkeys(said[0]) if all(note in own for own in said)]
+    rest = [f"{labels[i]}: {note}" for i, own in enumerate(said) for note in own if note not in common]
+    return headline.noted([*(f"all runs: {note}" for note in common), *rest])
+
+
+def _protection(runs: Sequence[History]) -> Html | None:
+    """What the server learns in each run, where a split one is among them."""
+    if all(figures.recipe(run) != "splitkd" for run in runs):
+        return None
     labels = figures.names(runs)
-    found = [f"{labels[i]}: {note}" for i, run in enumerate(runs) for note in figures.listed(run.about, "notes")]
-    return headline.noted(found)
+    told = [f"{labels[i]}: {run.about.get('disclosure', 'not stated')}." for i, run in enumerate(runs)]
+    return headline.callout("Who can read the data", [*told, PROTECTS])
 
 
 def _charts(name: str, charts: Sequence[Html], lead: str | None = None) -> Html | None:
@@ -82,29 +96,53 @@ def _cell(row: Row, column: Column, best: bool) -> Html:
 
 
 def _target(runs: Sequence[History]) -> Html | None:
-    """What each run spent to reach an accuracy that all of them reach."""
-    field = max(("large_accuracy", "small_accuracy"), key=lambda f: sum(figures.has(run, f) for run in runs))
+    """What each run spent to reach a quality that all of them reach."""
+    field = _judged(runs)
     tops = [best[0] for run in runs if (best := figures.best(run, field))]
-    goal = math.floor(20 * min(tops, default=0.0) + 1e-9) / 20
+    goal = _goal(field, tops)
     if len(tops) < 2 or goal <= 0:
         return None
     which = "large model" if field.startswith("large") else "small models"
-    lead = f"First round in which the {which} reached an accuracy that every run with such a model reaches."
+    what = "an accuracy" if field.endswith("accuracy") else "a loss"
+    lead = f"First round in which the {which} reached {what} that every run with such a model reaches."
     rows = [
         [_name(row, i), *_spent(run, field, goal)]
         for i, (row, run) in enumerate(zip(summary(runs), runs, strict=True))
         if figures.has(run, field)
     ]
+    shown = f"{100 * goal:.0f} %" if field.endswith("accuracy") else f"{goal:.1f} nats per token"
     return tag(
         "section",
-        tag("h2", f"What it took to reach {100 * goal:.0f} %"),
+        tag("h2", f"What it took to reach {shown}"),
         tag("p", lead, class_="lead"),
         details.scrolled(("Run", "Round", "Data sent, whole fleet", "Time"), rows, "final"),
     )
 
 
-def _spent(run: History, field: str, share: float) -> list[str]:
-    place = next(i for i, value in enumerate(figures.series(run, field)) if value is not None and value >= share)
+def _judged(runs: Sequence[History]) -> str:
+    """The field that most runs learn; a teacher that stays as it is says nothing about a run."""
+    fields = [f"{size}_{kind}" for kind in ("accuracy", "loss") for size in ("large", "small")]
+    learnt = {
+        field: sum(
+            figures.has(run, field) and not (field.startswith("large") and figures.frozen_teacher(run)) for run in runs
+        )
+        for field in fields
+    }
+    return max(fields, key=lambda field: learnt[field])
+
+
+def _goal(field: str, tops: Sequence[float]) -> float:
+    """In steps of 5 %, or of a tenth of a nat."""
+    if field.endswith("accuracy"):
+        return math.floor(20 * min(tops, default=0.0) + 1e-9) / 20
+    return math.ceil(10 * max(tops, default=0.0) - 1e-9) / 10
+
+
+def _spent(run: History, field: str, value: float) -> list[str]:
+    sign = 1 if field.endswith("accuracy") else -1
+    place = next(
+        i for i, found in enumerate(figures.series(run, field)) if found is not None and sign * found >= sign * value
+    )
     sent = figures.cumulative(figures.per_round(run, "up_bytes", "down_bytes"))[place]
     elapsed = figures.number(run.rounds[place], "elapsed_s")
     return [

@@ -38,8 +38,20 @@ _SHOWN = frozenset(
 )
 """Fields that have a place of their own on the page."""
 _MOST_EXTRAS = 12
-_TITLES = {"proxy_kl_nats": "Distance of the large model from its teachers"}
-_SUBS = {"proxy_kl_nats": "KL divergence on the proxy data, nats, from the consensus that the large model learns."}
+_TITLES = {
+    "proxy_kl_nats": "Distance of the large model from its teachers",
+    "tokens": "Tokens trained on",
+    "teacher_uploads": "Questions to the teacher",
+    "noise_nats": "Account of the noise",
+}
+_SUBS = {
+    "proxy_kl_nats": "KL divergence on the proxy data, nats, from the consensus that the large model learns.",
+    "tokens": "Predicted by the student, all devices.",
+    "teacher_uploads": "Samples that were sent for the teacher too, as the server remembered no answer for them.",
+    "noise_nats": "The most, in nats, that any one sample’s smashed data may have told so far.",
+}
+_FROM_NOTHING = frozenset({"tokens", "teacher_uploads"})
+"""Fields that are counts: their axis begins at 0."""
 _TONE = 8
 """First of the two shades that stacked bars have."""
 
@@ -132,9 +144,11 @@ def _amounts(series: Sequence[Series], show: Callable[[float], str]) -> Axis:
 
 
 def _extra(runs: Sequence[History], field: str) -> Html:
-    names = figures.names(runs) if len(runs) > 1 else [field]
+    names = figures.names(runs) if len(runs) > 1 else [field.replace("_", " ")]
     series = _by_run(runs, names, [figures.series(run, field) for run in runs])
-    y = free_axis(field, [y for one in series for _, y in one.points], figures.plain)
+    values = [y for one in series for _, y in one.points]
+    counts = field in _FROM_NOTHING
+    y = amount_axis(field, max(values), figures.plain) if counts else free_axis(field, values, figures.plain)
     sub = _SUBS.get(field, "As the method wrote it down.")
     return line_chart(_chart(_TITLES.get(field, field), sub, series, _rounds(series), y, figures.plain))
 

@@ -57,7 +57,7 @@ _FAR_APART = 20
 
 def quality_charts(runs: Sequence[History]) -> list[Html]:
     """Against rounds, bytes and time; those for which there is nothing to show are left out."""
-    fields = [field for field in _quality_fields(runs) if any(figures.has(run, field) for run in runs)]
+    fields = [field for field in _quality_fields(runs) if any(_draws(runs, run, field) for run in runs)]
     if not fields:
         return []
     bottoms = [_ROUNDS]
@@ -75,7 +75,8 @@ def _quality_fields(runs: Sequence[History]) -> list[str]:
 
 def _quality_chart(runs: Sequence[History], fields: Sequence[str], bottom: Bottom) -> Html:
     series = [one for place, run in enumerate(runs) for one in _quality_series(runs, run, place, fields, bottom)]
-    values = [y for one in series for _, y in one.points]
+    teacher = common_teacher(runs)
+    values = [y for one in series for _, y in one.points] + ([] if teacher is None else [teacher])
     accuracy = fields[0].endswith("accuracy")
     y = accuracy_axis(values) if accuracy else free_axis("nats per token", values, figures.plain)
     kind = "Accuracy" if accuracy else "Loss"
@@ -92,7 +93,7 @@ def _quality_chart(runs: Sequence[History], fields: Sequence[str], bottom: Botto
         y=y,
         say_x=bottom.show,
         say_y=figures.percent if accuracy else figures.nats,
-        guide=_chance(runs, y, accuracy),
+        guides=[*_chance(runs, y, accuracy), *_teacher(teacher, fields[0])],
     )
     return line_chart(chart)
 
@@ -104,17 +105,36 @@ def _quality_series(
     xs = bottom.places(run)
     if bottom is not _ROUNDS and not any(xs):
         return []
+    both = len(fields) > 1
     return [
         Series(
-            name=f"{name}, {_who(field)}" if several else _who(field).capitalize(),
+            name=f"{name}, {_who(run, field)}" if several else _who(run, field).capitalize(),
             tone=tone(place) if several else int(field.startswith("small")),
-            dashed=field.startswith("small"),
+            dashed=both and field.startswith("small"),
             xs=xs,
             ys=_drawn(xs, figures.series(run, field), bottom),
         )
         for field in fields
-        if figures.has(run, field)
+        if _draws(runs, run, field)
     ]
+
+
+def draws_large(runs: Sequence[History]) -> bool:
+    """Whether some large model has a line of its own."""
+    return any(_draws(runs, run, field) for run in runs for field in _quality_fields(runs)[:1])
+
+
+def common_teacher(runs: Sequence[History]) -> Value:
+    """The quality of the one teacher that stays as it is, of all runs that have such a one; else None."""
+    kind = figures.quality(next((run for run in runs if run.rounds), runs[0]))
+    found = {figures.teacher(run) for run in runs if figures.has(run, f"large_{kind}")} - {None}
+    return found.pop() if len(found) == 1 else None
+
+
+def _draws(runs: Sequence[History], run: History, field: str) -> bool:
+    """A teacher that stays as it is needs no line of its own, if it is the only one."""
+    common = field.startswith("large") and figures.frozen_teacher(run) and common_teacher(runs) is not None
+    return figures.has(run, field) and not common
 
 
 def _drawn(xs: Sequence[float], ys: Sequence[Value], bottom: Bottom) -> list[Value]:
@@ -127,8 +147,9 @@ def tone(place: int) -> int:
     return place % 8
 
 
-def _who(field: str) -> str:
-    return "large model" if field.startswith("large") else "small models, mean"
+def _who(run: History, field: str) -> str:
+    size = "large" if field.startswith("large") else "small"
+    return figures.who(run, size) + (", mean" if size == "small" and not figures.frozen_teacher(run) else "")
 
 
 def _bottom_axis(runs: Sequence[History], bottom: Bottom) -> Axis:
@@ -146,10 +167,15 @@ def far_apart(amounts: Sequence[float]) -> bool:
     return bool(some) and max(some) > _FAR_APART * min(some)
 
 
-def _chance(runs: Sequence[History], y: Axis, accuracy: bool) -> tuple[float, str] | None:
+def _teacher(level: Value, field: str) -> list[tuple[float, str, str]]:
+    """At the left, since a student comes near it at the right."""
+    return [] if level is None else [(level, f"teacher, {figures.pretty(field, level)}", "left")]
+
+
+def _chance(runs: Sequence[History], y: Axis, accuracy: bool) -> list[tuple[float, str, str]]:
     """The accuracy of guessing, where it is known and on the chart."""
     counts = {len(figures.listed(figures.part(run.about, "data"), "classes")) for run in runs}
     classes = counts.pop()
     if not accuracy or counts or classes < 2 or not y.low < 1 / classes < y.high:
-        return None
-    return 1 / classes, f"guessing, {figures.percent(1 / classes)}"
+        return []
+    return [(1 / classes, f"guessing, {figures.percent(1 / classes)}", "right")]

@@ -24,6 +24,11 @@ _CLASSES = (
         "device knows well, and far less about single samples than weights do.",
     ),
     (
+        "soft labels",
+        "The server sees how a device’s model continues shared, public text. That tells what kind of text the device "
+        "has, and far less about single passages than weights do.",
+    ),
+    (
         "recoverable",
         "The edge server made the tables that smashed data were looked up in, so it can look them up in turn; deeper "
         "cuts and fewer bits hinder that little. Outsiders and readers of storage see neither.",

@@ -53,6 +53,10 @@ def _data(run: History) -> str:
     return f"{data.get('name', _ABSENT)}, {data.get('train', _ABSENT)} to train, {data.get('test', _ABSENT)} to test"
 
 
+def _tokenizer(run: History) -> str:
+    return str(figures.part(run.about, "data").get("tokenizer", "none"))[:8]
+
+
 def _partition(run: History) -> str:
     return str(figures.part(run.about, "data").get("partition", _ABSENT))
 
@@ -82,6 +86,7 @@ def _rounds(run: History) -> str:
 
 _CONDITIONS: tuple[tuple[str, Callable[[History], str]], ...] = (
     ("The data", _data),
+    ("The tokenizer, so that a nat per token is not the same in all runs,", _tokenizer),
     ("The way the data were spread", _partition),
     ("The seed", _seed),
     ("The fleet", _devices),

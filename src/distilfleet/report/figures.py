@@ -9,6 +9,8 @@ from ..record.history import History
 
 Value = float | None
 """None: the record does not have it."""
+_FROZEN_TEACHER = frozenset({"splitkd", "central_kd"})
+"""Recipes in which one student learns from a large model that stays as it is."""
 
 
 def number(facts: Mapping[str, Any], field: str) -> Value:
@@ -124,6 +126,31 @@ def quality(run: History) -> str:
     """Which kind of quality the run measured: `accuracy` or `loss`."""
     losses = has(run, "large_loss") or has(run, "small_loss")
     return "loss" if losses and not (has(run, "large_accuracy") or has(run, "small_accuracy")) else "accuracy"
+
+
+def frozen_teacher(run: History) -> bool:
+    """Whether the large model is a teacher that stays as it is, and the small one its only student."""
+    return recipe(run) in _FROZEN_TEACHER
+
+
+def teacher(run: History) -> Value:
+    """The quality of a teacher that stays as it is; None if the large model learns."""
+    return last(run, f"large_{quality(run)}") if frozen_teacher(run) else None
+
+
+def who(run: History, size: str) -> str:
+    """What a large or small model is called in this run."""
+    if frozen_teacher(run):
+        return "teacher" if size == "large" else "student"
+    return "large model" if size == "large" else "small models"
+
+
+def sample(run: History) -> str:
+    """What one sample is called: a window where text is cut into them, a text where it is classified."""
+    data = part(run.about, "data")
+    if "tokenizer" not in data:
+        return "sample"
+    return "text" if listed(data, "classes") else "window"
 
 
 def measured(run: History) -> bool:

@@ -53,7 +53,7 @@ def _kinds(run: History, devices: Sequence[Mapping[str, Any]]) -> Html | None:
     if not kinds:
         return None
     most = max(kinds.values()) or 1.0
-    models = _models_by_kind(devices)
+    models = _models_by_kind(run, devices)
     rows = (
         tag(
             "tr",
@@ -63,15 +63,33 @@ def _kinds(run: History, devices: Sequence[Mapping[str, Any]]) -> Html | None:
         )
         for kind, count in sorted(kinds.items(), key=lambda item: -item[1])
     )
-    head = tag("tr", *(tag("th", name, scope="col") for name in ("Kind of device", "How many", "Models they run")))
+    head = tag(
+        "tr", *(tag("th", name, scope="col") for name in ("Kind of device", "How many", _runs_what(run, "they run")))
+    )
     return tag("div", tag("table", tag("thead", head), tag("tbody", *rows)), class_="scroll narrow")
 
 
-def _models_by_kind(devices: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+def _runs_what(run: History, whose: str) -> str:
+    return f"What {whose}" if figures.recipe(run) == "splitkd" else f"Models {whose}"
+
+
+def _part(run: History, device: Mapping[str, Any]) -> str:
+    """The model on a device; of a split one the part, as planned for the first round."""
+    model = str(device["model"]) if device.get("model") else ""
+    if figures.recipe(run) != "splitkd":
+        return model
+    planned = {entry.get("id"): entry.get("cut") for entry in figures.tables(run.plan, "devices")}
+    cut = planned.get(device.get("id"), figures.part(run.about, "settings").get("cut"))
+    if not isinstance(cut, int):
+        return f"front of {model}"
+    return f"embedding of {model}" if cut == 0 else f"embedding and {cut} layer{'' if cut == 1 else 's'} of {model}"
+
+
+def _models_by_kind(run: History, devices: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     counts: dict[str, Counter[str]] = {}
     for device in devices:
         if device.get("model"):
-            counts.setdefault(str(device.get("kind")), Counter())[str(device["model"])] += 1
+            counts.setdefault(str(device.get("kind")), Counter())[_part(run, device)] += 1
     return {
         kind: ", ".join(f"{model} × {count}" for model, count in found.most_common()) for kind, found in counts.items()
     }
@@ -105,6 +123,7 @@ class _Table:
     """Columns that the record has facts for."""
 
     def __init__(self, run: History, devices: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> None:
+        self.run = run
         self.devices = devices
         self.classes = classes
         self.labels = any(figures.listed(device, "labels") for device in devices) and bool(classes)
@@ -116,9 +135,13 @@ class _Table:
     def head(self) -> Html:
         memory = "Memory quota" if self.quota else "Memory for a job"
         labels = tag("th", "Its data, by class", self._class_names(), scope="col") if self.labels else None
-        names = [tag("th", name, scope="col") for name in ("Device", "Kind", "Model", "Samples")]
+        names = [tag("th", name, scope="col") for name in ("Device", "Kind", *self._what())]
         rest = [tag("th", name, scope="col") for name in (memory, "Missed jobs")]
         return tag("thead", tag("tr", *names, labels, *rest))
+
+    def _what(self) -> tuple[str, str]:
+        model = "What it runs" if figures.recipe(self.run) == "splitkd" else "Model"
+        return model, f"{figures.sample(self.run).capitalize()}s"
 
     def body(self) -> Html:
         return tag("tbody", *(self._row(device) for device in self.devices))
@@ -130,7 +153,7 @@ class _Table:
             "tr",
             tag("th", name, scope="row"),
             tag("td", str(device.get("kind", "–"))),
-            tag("td", str(device.get("model", "–"))),
+            tag("td", _part(self.run, device) or "–"),
             tag("td", _meter((samples or 0.0) / self.most_samples), figures.pretty("", samples), class_="bar-cell"),
             tag("td", self._strip(device)) if self.labels else None,
             tag("td", self._memory(device), class_="bar-cell"),

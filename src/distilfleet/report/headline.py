@@ -75,8 +75,7 @@ def modelled(run: History) -> Html:
 
 
 def _figures(run: History) -> Iterator[Figure]:
-    yield from _quality(run, "large", "Large model")
-    yield from _quality(run, "small", "Small models")
+    yield from _quality(run)
     yield from _bytes(run)
     yield from _time(run)
     yield from _energy(run)
@@ -84,13 +83,21 @@ def _figures(run: History) -> Iterator[Figure]:
     yield from _missed(run)
 
 
-def _quality(run: History, size: str, name: str) -> Iterator[Figure]:
-    field = f"{size}_{figures.quality(run)}"
+def _quality(run: History) -> Iterator[Figure]:
+    """A student comes before the teacher that it is held against."""
+    for size in ("small", "large") if figures.frozen_teacher(run) else ("large", "small"):
+        yield from _quality_of(run, size)
+
+
+def _quality_of(run: History, size: str) -> Iterator[Figure]:
+    field, name = f"{size}_{figures.quality(run)}", figures.who(run, size).capitalize()
     final, best = figures.last(run, field), figures.best(run, field)
     if final is None or best is None:
         return
-    mean = "their mean; " if size == "small" else ""
+    mean = "their mean; " if size == "small" and not figures.frozen_teacher(run) else ""
     note = f"{mean}best {figures.pretty(field, best[0])} in round {best[1]}"
+    if size == "large" and figures.frozen_teacher(run):
+        note = "stays as it was before round 1"
     kind = "accuracy" if field.endswith("accuracy") else "loss, nats per token"
     yield Figure(label=f"{name}, {kind}", value=figures.pretty(field, final), note=note)
 

@@ -25,9 +25,9 @@ def opening(about: Mapping[str, Any], facts: Mapping[str, Any], path: Path) -> N
     kinds = ", ".join(f"{count} {kind}" for kind, count in facts["kinds"].items())
     console.print(f"[bold]{about['recipe']}[/] on {data['name']}: {facts['total']} devices ({kinds})")
     proxy = f", {data['proxy']} unlabelled proxy samples" if "proxy" in data else ""
-    console.print(
-        f"  data       {data['train']} private samples, {data['partition']}; {data['test']} for testing{proxy}"
-    )
+    private = f"{data['train']} private {_samples(data)}"
+    school = f"; {data['school']} of the server, to train the teacher" if "school" in data else ""
+    console.print(f"  data       {private}, {data['partition']}; {data['test']} for testing{proxy}{school}")
     models = about["models"]
     large = f"large {models['large']}; " if "large" in models else ""
     console.print(f"  models     {large}small {', '.join(models['small']) or 'none'}")
@@ -37,6 +37,13 @@ def opening(about: Mapping[str, Any], facts: Mapping[str, Any], path: Path) -> N
     for note in about.get("notes", ()):
         console.print(f"  note       {note}")
     console.print(f"  record     {path}")
+
+
+def _samples(data: Mapping[str, Any]) -> str:
+    """What they are called: text without labels comes in windows."""
+    if "tokenizer" not in data:
+        return "samples"
+    return "texts" if data.get("classes") else f"windows of {data['shape'][0]} tokens"
 
 
 def show(total: int, first: int, steps: Iterable[Mapping[str, Any]], stop: Callable[[], bool]) -> None:

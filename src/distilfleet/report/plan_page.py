@@ -85,10 +85,10 @@ def _against(run: History) -> Html | None:
         return None
     taken = steps * len(run.rounds)
     elapsed_s = (figures.last(run, "elapsed_s") or 0.0) / taken
-    rows = [["Until the last device is done", _expected(run, "planned_s", "delay_s", short_s), short_s(elapsed_s)]]
-    for who, field in (("all devices", "device_energy_j"), ("the server", "server_energy_j")):
+    rows = [["Delay", _expected(run, "planned_s", "delay_s", short_s), short_s(elapsed_s)]]
+    for who, field in (("all devices", "device_energy_j"), ("server", "server_energy_j")):
         used_j = (figures.total(run, field) or 0.0) / taken
-        rows.append([f"Energy of {who}", _expected(run, f"planned_{field}", field, short_j), short_j(used_j)])
+        rows.append([f"Energy, {who}", _expected(run, f"planned_{field}", field, short_j), short_j(used_j)])
     clock = "On the fleet" if figures.measured(run) else "Simulated"
     words = (
         "Mean over all rounds. The plan prices one step after the other, asks the teacher each time, and leaves out "

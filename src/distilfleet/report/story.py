@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..record.history import History
-from .figures import fleet_size, listed, measured, number, part, recipe
+from .figures import fleet_size, listed, measured, number, part, recipe, sample
 
 TITLES = {
     "koala": "KOALA",
@@ -31,7 +31,7 @@ def story(run: History) -> list[str]:
     """One paragraph, sentence by sentence: who had which data, what a round did, how quality was found."""
     method = _METHODS.get(recipe(run), _any_method)
     planned = [] if run.rounds else ["No round has finished; this is what the run was set up to do."]
-    return [*planned, _who(run), *method(_Facts(run)), *_tested(run)]
+    return [*planned, _who(run), *_schooled(run), *method(_Facts(run)), *_tested(run)]
 
 
 class _Facts:
@@ -45,17 +45,35 @@ class _Facts:
         self.proxy = _count(number(part(run.about, "data"), "proxy"), "unlabelled proxy sample")
         self.some = _some(self.settings.get("per_round", self.settings.get("per-round")), fleet_size(run))
         self.soft = self.settings.get("wire") == "soft-labels"
+        self.student = f"the small model ({self.small[0]})" if self.small else "the small model"
+        self.steps = _count(number(self.settings, "steps"), "step")
+        self.taught = bool(self.settings.get("kd_weight", 1))
 
 
 def _who(run: History) -> str:
     data = part(run.about, "data")
     devices = _count(fleet_size(run), "device" if measured(run) else "simulated device")
-    samples = _count(number(data, "train"), "training sample")
+    samples = _count(number(data, "train"), f"training {sample(run)}") + _long(run)
     split = f", split by {data['partition']}" if data.get("partition") else ""
     if recipe(run) in ("central", "central_kd"):
         return f"{_capital(devices)} held {samples}{split}, and sent all of it to the server, once."
     name = data.get("name", "the data set")
     return f"{_capital(samples)} of {name} were spread over {devices}{split}; each device kept its part."
+
+
+def _long(run: History) -> str:
+    """How much text a window is."""
+    shape = listed(part(run.about, "data"), "shape")
+    return f" of {_count(shape[0], 'token')}" if sample(run) == "window" and len(shape) == 1 else ""
+
+
+def _schooled(run: History) -> list[str]:
+    """Where the server trained its large model on text of its own before the first round."""
+    school = number(part(run.about, "data"), "school")
+    large = part(run.about, "models").get("large")
+    if not school or not large or recipe(run) == "fedavg_text":
+        return []
+    return [f"Before, the server trained its large model ({large}) on {_count(school, sample(run))} of its own."]
 
 
 def _koala(facts: _Facts) -> list[str]:
@@ -124,11 +142,14 @@ def _central(facts: _Facts) -> list[str]:
 
 
 def _splitkd(facts: _Facts) -> list[str]:
-    small = facts.small[0] if facts.small else "a small model"
+    taught = "teacher and student" if facts.taught else "the student"
+    against = "the teacher’s predictions and the true tokens or labels" if facts.taught else "the true tokens or labels"
     return [
-        f"In each round {facts.some} ran the embedding modules, and the layers of the small model ({small}) before its "
-        f"cut, and sent what came out; the server finished it and {facts.large}, which stayed as it was.",
-        "It sent back the gradient of the small model’s smashed data, from which devices trained their part.",
+        f"In each step of a round ({facts.steps}) {facts.some} ran the embedding modules, and the layers of "
+        f"{facts.student} before its cut, on a batch of its own, and sent what came out. The server finished {taught}, "
+        f"held the student against {against}, trained its part, and returned the gradient from which each device "
+        "trained its own.",
+        *(["The teacher stayed as it was."] if facts.taught else []),
     ]
 
 
@@ -176,7 +197,9 @@ _METHODS: dict[str, Callable[[_Facts], list[str]]] = {
 
 def _tested(run: History) -> list[str]:
     test = number(part(run.about, "data"), "test")
-    return [f"Quality was measured on {_count(test, 'held-out sample')} that no device had seen."] if test else []
+    return (
+        [f"Quality was measured on {_count(test, f'held-out {sample(run)}')} that no device had seen."] if test else []
+    )
 
 
 def _some(asked: Any, devices: int) -> str:

@@ -53,8 +53,8 @@ class Column:
 COLUMNS = (
     Column(field="large_accuracy", name="large accuracy", best=1),
     Column(field="small_accuracy", name="small accuracy", best=1),
-    Column(field="large_loss", name="large loss", best=-1),
-    Column(field="small_loss", name="small loss", best=-1),
+    Column(field="large_loss", name="large loss (nats)", best=-1),
+    Column(field="small_loss", name="small loss (nats)", best=-1),
     Column(field="bytes_per_device", name="data per device", best=-1),
     Column(field="elapsed_s", name="time", best=-1),
     Column(field="device_energy_j", name="device energy", best=-1),
