@@ -39,7 +39,7 @@ class Language:
     """Tokens of a window."""
     vocabulary: int = 512
     """Entries of a tokenizer that is trained."""
-    school_share: float = 0.5
+    school_share: float = 0.75
     """Share of the training text that the server owns; it trains the teacher where that does not come trained."""
     school_steps: int = 1000
     """Steps of that training."""
