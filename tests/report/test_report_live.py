@@ -18,3 +18,8 @@ def test_devices_that_answered_are_told_from_jobs_that_were_missed(capsys):
     assert "answered 5/6 but 4,000 jobs missed" in shown(
         capsys, {**row, "devices": 5, "asked": 6, "jobs": 9000, "missed": 4000}
     )
+
+
+def test_a_round_that_asks_nobody_has_no_answers(capsys):
+    row = history().rounds[0]
+    assert "answered" not in shown(capsys, {**row, "devices": 0, "asked": 0, "jobs": 0, "missed": 0})

@@ -235,6 +235,7 @@ def test_a_split_run_has_a_student_a_teacher_and_windows(tmp_path):
         "Teacher, loss, nats per token 0.250 stays as it was before round 1",
         "teacher, 0.250",
         "training windows of 64 tokens of digits",
+        "the teacher’s predictions and the true tokens",
         "on 900 windows of its own",
         "What it runs Windows",
     ):
@@ -266,6 +267,7 @@ def test_text_runs_side_by_side_have_one_teacher_and_a_loss_to_reach(tmp_path):
     ):
         assert words in walker.words, words
     assert 'data-name="a, student"' in source and "teacher" not in "".join(re.findall('data-name="[^"]*"', source))
+    assert "0.250 (best)" not in walker.words
     other = text_run("b", recipe="koala_text")
     source, walker = page(tmp_path, text_run("a"), other)
     assert 'data-name="b, large model"' in source and 'data-name="b, small models, mean"' in source

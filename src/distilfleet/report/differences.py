@@ -76,6 +76,10 @@ def _quota(run: History) -> str:
     return "none" if quota is None else pretty_bytes(quota)
 
 
+def _channels(run: History) -> str:
+    return str(_settings(run).get("channels", "own"))
+
+
 def _clock(run: History) -> str:
     return "measured on a real fleet" if figures.measured(run) else "modelled in simulation"
 
@@ -91,6 +95,7 @@ _CONDITIONS: tuple[tuple[str, Callable[[History], str]], ...] = (
     ("The seed", _seed),
     ("The fleet", _devices),
     ("The memory quota", _quota),
+    ("What channels are like", _channels),
     ("The number of finished rounds", _rounds),
     ("Where seconds come from", _clock),
 )

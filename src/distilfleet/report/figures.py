@@ -9,7 +9,7 @@ from ..record.history import History
 
 Value = float | None
 """None: the record does not have it."""
-_FROZEN_TEACHER = frozenset({"splitkd", "central_kd"})
+FROZEN_TEACHER = frozenset({"splitkd", "central_kd"})
 """Recipes in which one student learns from a large model that stays as it is."""
 
 
@@ -130,7 +130,7 @@ def quality(run: History) -> str:
 
 def frozen_teacher(run: History) -> bool:
     """Whether the large model is a teacher that stays as it is, and the small one its only student."""
-    return recipe(run) in _FROZEN_TEACHER
+    return recipe(run) in FROZEN_TEACHER
 
 
 def teacher(run: History) -> Value:

@@ -139,9 +139,11 @@ def _cells(metrics: Mapping[str, Any]) -> list[str]:
 
 
 def _answered(metrics: Mapping[str, Any]) -> str:
-    """Devices, of those that were asked; missed jobs where a device has several."""
+    """Devices, of those that were asked, if any were; missed jobs where a device has several."""
     devices, missed = metrics["devices"], metrics["missed"]
     asked = metrics.get("asked", devices + missed)
+    if not asked:
+        return "-"
     if missed <= asked - devices:
         return f"{devices}/{asked}"
     return f"{devices}/{asked} but {missed:,} job{'' if missed == 1 else 's'} missed"

@@ -116,6 +116,8 @@ def _expected(run: History, each: str, first: str, show: Callable[[float], str])
 def _devices(run: History, devices: list[Mapping[str, Any]]) -> Html:
     shown = devices[:MOST_ROWS]
     which = f"The first {len(shown)} of {len(devices):,} devices." if len(shown) < len(devices) else "Every device."
+    if len(devices) < figures.fleet_size(run):
+        which = f"{which.removesuffix('.')} that took part in the first round: {len(devices):,} of the fleet’s."
     words = (
         f"{which} Predicted for one step of the first round; joules are those of the device, the server’s beside it."
     )

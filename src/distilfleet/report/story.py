@@ -47,6 +47,7 @@ class _Facts:
         self.soft = self.settings.get("wire") == "soft-labels"
         self.student = f"the small model ({self.small[0]})" if self.small else "the small model"
         self.steps = _count(number(self.settings, "steps"), "step")
+        self.truth = "labels" if sample(run) == "text" else "tokens"
         self.taught = bool(self.settings.get("kd_weight", 1))
 
 
@@ -143,7 +144,7 @@ def _central(facts: _Facts) -> list[str]:
 
 def _splitkd(facts: _Facts) -> list[str]:
     taught = "teacher and student" if facts.taught else "the student"
-    against = "the teacher’s predictions and the true tokens or labels" if facts.taught else "the true tokens or labels"
+    against = f"{'the teacher’s predictions and ' if facts.taught else ''}the true {facts.truth}"
     return [
         f"In each step of a round ({facts.steps}) {facts.some} ran the embedding modules, and the layers of "
         f"{facts.student} before its cut, on a batch of its own, and sent what came out. The server finished {taught}, "
