@@ -63,6 +63,22 @@ def test_odd_sizes_fit(shape):
         assert net(torch.zeros(1, *shape)).shape == (1, 3)
 
 
+@pytest.mark.parametrize(
+    ("name", "count"),
+    {"wave-xs": 1346, "wave-s": 10_450, "wave-m": 27_522, "wave-l": 52_274, "wave-xl": 469_714}.items(),
+)
+def test_series_nets_keep_their_size(name, count):
+    assert parameters(model(name, SHAPES["series"], 18).build(0)) == count
+
+
+@pytest.mark.parametrize("name", ["wave-xs", "wave-s", "wave-m", "wave-l", "wave-xl"])
+def test_series_nets_see_how_strong_a_signal_is(name):
+    """Normalisation alone would not: without biases in the stem, a scaled signal would give the same logits."""
+    inputs_NCL = torch.randn(2, *SHAPES["series"], generator=torch.Generator().manual_seed(0))
+    net = model(name, SHAPES["series"], 4).build(0).eval()
+    assert (net(4 * inputs_NCL) - net(inputs_NCL)).abs().max() > 0.1
+
+
 def test_mlps_flatten_any_sample():
     for shape in SHAPES.values():
         assert model("mlp-s", shape, 4).build(0)(torch.zeros(2, *shape)).shape == (2, 4)

