@@ -23,6 +23,8 @@ MOST_SHOWN = 40
 """Devices in the table for people; programs get all."""
 MOST_BARS = 100
 PIPED_WIDTH = 160
+WIDE = 112
+"""Columns of a terminal from which on the table has room between its own."""
 _TONE = 0
 _JOULES = frozenset({"deadline"})
 """Objectives that count joules; the others count seconds."""
@@ -34,8 +36,8 @@ _MEANING = {
     "card": "mean delay of a device's turn; nothing is proven",
 }
 _HEADS = (
-    *("cut", "bits", "share\nof uplink", "share\nof server"),
-    *("computes\nfor", "sends\nfor", "server\nworks for", "receives\nfor", "step", "energy"),
+    *("cut", "bits", "uplink\nshare", "server\nshare"),
+    *("device\ntime", "uplink\ntime", "server\ntime", "down\ntime", "whole\nstep", "device\nenergy"),
 )
 
 
@@ -105,7 +107,7 @@ def print_plan(planned: Planned) -> None:
     console, told = Console(highlight=False), plan_json(planned)
     if not console.is_terminal:
         console.width = PIPED_WIDTH
-    console.print(_table(told))
+    console.print(_table(told, tight=console.width < WIDE))
     hidden = len(told["devices"]) - MOST_SHOWN
     if hidden > 0:
         console.print(f"and {hidden} more devices: --json has them all")
@@ -122,8 +124,8 @@ def summary(told: Told) -> list[str]:
     ]
 
 
-def _table(told: Told) -> Table:
-    table = Table(box=None, padding=(0, 1), header_style="bold")
+def _table(told: Told, *, tight: bool) -> Table:
+    table = Table(box=None, padding=(0, 1), collapse_padding=tight, pad_edge=not tight, header_style="bold")
     for name in ("device", "kind"):
         table.add_column(name, no_wrap=True, vertical="bottom")
     for name in _HEADS:
