@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ...core.types import Arrays
+from ...core.types import Arrays, Dataset
 from ...nn import split
 from ...nn.fused import DenseTeacher, Teacher, fused_kd
-from ...nn.pretrain import mask_of
+from ...nn.pretrain import mask_of, nats_per_token
 from ...nn.weights import to_tensor
 from .signals import Memory, Sort, signals_of
 
@@ -83,6 +83,14 @@ class Studio:
         self._backs: dict[tuple[int, int], split.Back] = {}
         self._named = {name: p for name, p in student.named_parameters() if p.requires_grad}
         self._adam = torch.optim.Adam(list(self._named.values()))
+        self._judged: tuple[Dataset, Arrays, tuple[float, float]] | None = None
+
+    def teachers(self, test: Dataset, weights: Arrays) -> tuple[float, float]:
+        """`nats_per_token` of the teacher, whose `weights` are in place: worked out once, as it never changes."""
+        assert self.teacher is not None
+        if self._judged is None or self._judged[0] is not test or self._judged[1] is not weights:
+            self._judged = test, weights, nats_per_token(self.teacher, test)
+        return self._judged[2]
 
     # --- weights
 

@@ -118,20 +118,17 @@ class SplitKD:
     def evaluate(self, state: State, kept: Mapping[DeviceId, Arrays], test: Dataset) -> Metrics:
         studio = self.ready(state)
         splitting.put_weights(studio.student, state.student)
-        quality = {"small": studio.student, "large": studio.teacher}
-        measured: dict[str, float] = {}
-        for size, module in quality.items():
-            if module is not None:
-                nats, correct_share = nats_per_token(module, test)
-                measured |= (
-                    {f"{size}_loss": nats} if self.split.classes is None else {f"{size}_accuracy": correct_share}
-                )
         return {
-            **measured,
+            **self._quality("small", nats_per_token(studio.student, test)),
+            **(self._quality("large", studio.teachers(test, state.teacher)) if studio.teacher is not None else {}),
             "tokens": float(state.tokens),
             "teacher_uploads": float(state.uploads),
             **self._spent(kept.values()),
         }
+
+    def _quality(self, size: str, judged: tuple[float, float]) -> Metrics:
+        nats, correct_share = judged
+        return {f"{size}_loss": nats} if self.split.classes is None else {f"{size}_accuracy": correct_share}
 
     def _spent(self, kept: Iterable[Arrays]) -> Metrics:
         """The account of the sample that spent most, over the devices that can be seen."""
