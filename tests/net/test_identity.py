@@ -38,7 +38,7 @@ def device_keys(authority: Authority, device: str, now_s: float) -> Keys:
 
 
 def test_a_token_is_good_once(authority):
-    token = Token.read(authority.token("pi-07", "localhost:1", 3600.0, NOW_S).text())
+    token = Token.read(authority.token("pi-07", "rpi-5", "localhost:1", 3600.0, NOW_S).text())
     key, request = new_request("pi-07")
     certificate = authority.enrol("pi-07", request, token.proof(request), NOW_S)
     assert peer_of(certificate).device == "pi-07"
@@ -50,7 +50,7 @@ def test_a_token_is_good_once(authority):
 
 
 def test_bad_tokens_are_refused_with_a_reason(authority):
-    token = authority.token("pi", "localhost:1", 60.0, NOW_S)
+    token = authority.token("pi", "rpi-5", "localhost:1", 60.0, NOW_S)
     _, request = new_request("pi")
     with pytest.raises(WireError, match="token expired"):
         authority.enrol("pi", request, token.proof(request), NOW_S + 61)
@@ -78,7 +78,7 @@ def test_certificates_are_renewed_at_two_thirds_of_their_life(authority):
 def test_a_denied_device_needs_a_new_token(authority):
     authority.deny("pi")
     assert authority.denied("pi")
-    authority.token("pi", "localhost:1", 60.0, NOW_S)
+    authority.token("pi", "rpi-5", "localhost:1", 60.0, NOW_S)
     assert not authority.denied("pi")
 
 

@@ -67,7 +67,11 @@ class Bench:
         job = unpack_job(data)
         self.check(job)
         before = self.worker.snapshot()
-        arrays, usage = self.metered(lambda: self.worker.handle(job))
+        try:
+            arrays, usage = self.metered(lambda: self.worker.handle(job))
+        except Exception:
+            self.worker.restore(before)
+            raise
         frame = encode_reply(job.id, job.device, arrays).to_bytes()
         used = {"busy_s": usage.busy_s, "energy_j": usage.energy_j}
         held = Held(job_digest=digest, data=frame, measured=usage.measured, **used)

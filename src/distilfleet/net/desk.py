@@ -32,7 +32,7 @@ class Desk:
 
     server: Server
     journal: Journal
-    run: str
+    run: str = ""
     number: int = 0
     """The round under way."""
     patience_s: float = PATIENCE_S
@@ -47,8 +47,13 @@ class Desk:
 
     # --- from the round -----------------------------------------------------------------------------------------
 
-    def prepare(self, spec: bytes) -> Said:
-        return self._hear(self.server.prepare(Setup(self.run, spec)))
+    def prepare(self, run: str, spec: bytes) -> Said:
+        """A run begins or goes on. Whatever another run left is called off."""
+        self.run, self.number = run, 0
+        self.waves, self.jobs, self.counted = {}, {}, {}
+        left = [(device, key) for device, seat in self.server.seats.items() for key in seat.tasks]
+        said = [one for device, key in left for one in self._hear(self.server.settle(device, key, False))]
+        return said + self._hear(self.server.prepare(Setup(run, spec)))
 
     def begin(self, number: int) -> Said:
         """A round begins, so all before it are on disk."""

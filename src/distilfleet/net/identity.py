@@ -45,6 +45,8 @@ class Token(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     address: str
     """Of the enrolment listener, HOST:PORT."""
     device: DeviceId
+    kind: str
+    """Row of the catalogue."""
     authority: bytes
     """Its certificate, DER."""
     secret: bytes
@@ -105,14 +107,14 @@ class Authority:
     def fingerprint(self) -> str:
         return self.certificate.fingerprint(hashes.SHA256()).hex()
 
-    def token(self, device: DeviceId, address: str, lasting_s: float, now_s: float) -> Token:
+    def token(self, device: DeviceId, kind: str, address: str, lasting_s: float, now_s: float) -> Token:
         """A new one; an older one of this device is void. Whoever holds it becomes the device."""
         secret, expires_s = os.urandom(16), now_s + lasting_s
         with self._base:
             self._base.execute("insert or replace into tokens values (?, ?, ?)", (device, secret, expires_s))
             self._base.execute("delete from denied where device = ?", (device,))
         der = self.certificate.public_bytes(serialization.Encoding.DER)
-        return Token(address=address, device=device, authority=der, secret=secret, expires_s=expires_s)
+        return Token(address=address, device=device, kind=kind, authority=der, secret=secret, expires_s=expires_s)
 
     def enrol(self, device: DeviceId, request: bytes, proof: bytes, now_s: float) -> bytes:
         """A certificate for a token, which is used up. Raises WireError with the reason."""
