@@ -1,0 +1,278 @@
+"""A device's agent: enrols, connects, does jobs, and keeps its answers until they are committed.
+
+One loop for words and one thread for work, so that beats go out while a job trains. What a worker is, the agent is
+told by name and settings alone; `build` makes it from installed code.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+
+import msgspec
+
+from ..core.errors import ConfigError, Error, WireError
+from ..core.types import Arrays, Device, DeviceId, Job, RunSpec, Usage, Worker
+from ..cost.meters import Meter
+from .bench import Bench, DeclinedError
+from .identity import Keys, Token, authority_pem, new_request, renewal_due, write_private
+from .protocol import AnyMessage, Beat, Line
+from .session import Begin, DeviceOutput, DeviceSide, Prepare, Refused, Settle
+from .store import SqliteStore
+from .transport import Connection, call, connect
+
+log = logging.getLogger(__name__)
+MOST_BACKOFF_S = 60.0
+CALL_S = 20.0
+Build = Callable[[RunSpec], Worker]
+"""A worker on this device's own data. Raises ConfigError for what is not installed or not allowed here."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caps:
+    """What a device's owner allows; more is declined with a reason."""
+
+    job_bytes: int = 256 << 20
+    jobs: int | None = None
+    busy_s: float | None = None
+    hours: tuple[int, int] = (0, 24)
+    """Of the day, local time: from, until."""
+
+
+class Badge(msgspec.Struct, frozen=True, kw_only=True):
+    """What an enrolled device is and where its server is."""
+
+    address: str
+    enrol_address: str
+    device: DeviceId
+    kind: str
+
+
+class Enrol(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A device's request at the enrolment listener."""
+
+    device: DeviceId
+    request: bytes
+    proof: bytes
+
+
+class Enrolled(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The answer."""
+
+    certificate: bytes
+    address: str
+
+
+# --- enrolment --------------------------------------------------------------------------------------------------
+
+
+async def enrol(token: Token, folder: Path) -> Badge:
+    """Become the device of a token. Raises WireError with the server's reason."""
+    authority = authority_pem(token.authority)
+    key, request = new_request(token.device)
+    asked = Enrol(device=token.device, request=request, proof=token.proof(request))
+    nobody = Keys(key=b"", certificate=b"", authority=authority)
+    answer = await call(token.address, nobody, "Enrol", msgspec.msgpack.encode(asked), CALL_S)
+    got = msgspec.msgpack.decode(answer, type=Enrolled)
+    badge = Badge(address=got.address, enrol_address=token.address, device=token.device, kind=token.kind)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for name, data in (("key", key), ("certificate", got.certificate), ("authority", authority)):
+        write_private(folder / f"{name}.pem", data)
+    write_private(folder / "badge.json", msgspec.json.encode(badge))
+    return badge
+
+
+def badge_of(folder: Path) -> Badge:
+    """Raises ConfigError if this device is not enrolled."""
+    try:
+        return msgspec.json.decode((folder / "badge.json").read_bytes(), type=Badge)
+    except (OSError, msgspec.DecodeError):
+        raise ConfigError(f"{folder}: not enrolled; start once with --token, from `enrol create`") from None
+
+
+def keys_of(folder: Path) -> Keys:
+    parts = {name: (folder / f"{name}.pem").read_bytes() for name in ("key", "certificate", "authority")}
+    return Keys(**parts)
+
+
+async def renew(badge: Badge, folder: Path) -> None:
+    """A new key and certificate over the session's own listener."""
+    key, request = new_request(badge.device)
+    certificate = await call(badge.address, keys_of(folder), "Renew", request, CALL_S)
+    write_private(folder / "key.pem", key)
+    write_private(folder / "certificate.pem", certificate)
+
+
+# --- work -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Gauge:
+    """Seconds on the wall and joules of a job: from the board's meter if it has one, else from its catalogue row."""
+
+    device: Device
+    meter: Meter | None = None
+
+    def __call__(self, work: Callable[[], Arrays]) -> tuple[Arrays, Usage]:
+        if self.meter is not None:
+            self.meter.mean_w(1.0)
+        began_s = time.perf_counter()
+        arrays = work()
+        busy_s = max(time.perf_counter() - began_s, 1e-9)
+        mean_w = self.device.busy_w if self.meter is None else self.meter.mean_w(busy_s)
+        return arrays, Usage(busy_s=busy_s, energy_j=mean_w * busy_s, measured=self.meter is not None)
+
+
+@dataclass(slots=True)
+class Agent:
+    """One device's process."""
+
+    badge: Badge
+    folder: Path
+    device: Device
+    build: Build
+    caps: Caps = field(default_factory=Caps)
+    meter: Meter | None = None
+    rng: Random = field(default_factory=Random)
+    side: DeviceSide = field(init=False)
+    store: SqliteStore = field(init=False)
+    bench: Bench | None = None
+    run: str = ""
+    why_not: str = "no run is on"
+    done: int = 0
+    busy_s: float = 0.0
+    todo: "asyncio.Queue[Begin | Settle]" = field(default_factory=asyncio.Queue)
+    outbox: "asyncio.Queue[AnyMessage]" = field(default_factory=asyncio.Queue)
+    retry_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.store = SqliteStore(self.folder / "answers.sqlite")
+        self.side = DeviceSide(self.badge.device, self.caps.job_bytes, dict(self.store.held()))
+
+    async def serve(self) -> None:
+        """Until cancelled: connect, do what is asked, and again after a pause that grows with each failure."""
+        working = asyncio.create_task(self._work())
+        failures = 0
+        try:
+            while not working.done():
+                self.retry_s = 0.0
+                failures = 0 if await self._session() else failures + 1
+                most_s = min(MOST_BACKOFF_S, 0.25 * 2.0 ** min(failures, 10))
+                await asyncio.sleep(max(self.retry_s, self.rng.uniform(0.05, most_s)))
+            await working
+        finally:
+            working.cancel()
+
+    async def _session(self) -> bool:
+        """One connection, to its end; whether there was a session."""
+        await self._renew_if_due()
+        connection = await connect(self.badge.address, keys_of(self.folder))
+        self.outbox = asyncio.Queue()
+        self.outbox.put_nowait(self.side.hello(time.monotonic()))
+        tasks = [asyncio.create_task(part) for part in (self._read(connection), self._write(connection), self._beat())]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            opened, self.side.open = self.side.open, False
+            for task in tasks:
+                task.cancel()
+            for ended in await asyncio.gather(*tasks, return_exceptions=True):
+                if isinstance(ended, Exception) and not isinstance(ended, ConnectionError):
+                    log.warning("session of %s: %r", self.badge.device, ended)
+            await connection.shut()
+        return opened
+
+    async def _read(self, connection: Connection) -> None:
+        line = Line()
+        while (data := await connection.read()) is not None:
+            message = line.read(data)
+            if message is not None:
+                self._act(self.side.receive(message, time.monotonic()))
+
+    async def _write(self, connection: Connection) -> None:
+        line = Line()
+        while True:
+            await connection.write(line.write(await self.outbox.get()))
+
+    async def _beat(self) -> None:
+        while not self.side.over(time.monotonic()):
+            await asyncio.sleep(self.side.beat_s * self.rng.uniform(0.8, 1.0) if self.side.open else 1.0)
+            if self.side.open:
+                self.outbox.put_nowait(Beat())
+
+    async def _renew_if_due(self) -> None:
+        if renewal_due(keys_of(self.folder).certificate, time.time()):
+            with suppress(ConnectionError, WireError):
+                await renew(self.badge, self.folder)
+
+    def _act(self, outputs: Iterable[DeviceOutput]) -> None:
+        for output in outputs:
+            match output:
+                case Begin() | Settle():
+                    self.todo.put_nowait(output)
+                case Prepare():
+                    self._prepare(output)
+                case Refused():
+                    log.warning("refused: %s", output.reason)
+                    self.retry_s = output.retry_s
+                case _:
+                    self.outbox.put_nowait(output)
+
+    def _prepare(self, wanted: Prepare) -> None:
+        """Build the worker of a run, once."""
+        if wanted.run == self.run and self.bench is not None:
+            return
+        self.run, self.bench = wanted.run, None
+        if not self.store.open_run(wanted.run):
+            self.side.held.clear()
+        try:
+            spec = msgspec.msgpack.decode(wanted.spec, type=RunSpec)
+            self.bench = Bench.resume(self.build(spec), self.store, Gauge(self.device, self.meter), self._check)
+        except (Error, msgspec.DecodeError, RecursionError) as fault:
+            self.why_not = f"declined: {fault}"
+            log.warning("%s", self.why_not)
+
+    def _check(self, job: Job) -> None:
+        """The owner's limits."""
+        assert self.bench is not None
+        first, last = self.caps.hours
+        if not first <= time.localtime().tm_hour < last:
+            raise DeclinedError(f"declined: only from {first} to {last} o'clock")
+        if self.caps.jobs is not None and self.done >= self.caps.jobs:
+            raise DeclinedError(f"declined: {self.caps.jobs} jobs are done")
+        if self.caps.busy_s is not None and self.busy_s >= self.caps.busy_s:
+            raise DeclinedError(f"declined: {self.caps.busy_s:g} s of work are done")
+        if self.bench.worker.load(job).memory_bytes > self.device.memory_bytes:
+            raise DeclinedError("memory")
+
+    async def _work(self) -> None:
+        """Jobs and what became of them, one after the other."""
+        while True:
+            task = await self.todo.get()
+            if isinstance(task, Settle):
+                if self.bench is not None:
+                    self.bench.settle(task.key, task.counted)
+            elif self.side.running.get(task.key) == task.digest:
+                await self._do(task)
+
+    async def _do(self, task: Begin) -> None:
+        bench = self.bench
+        if bench is None:
+            self._act(self.side.decline(task.key, self.why_not))
+            return
+        try:
+            held = await asyncio.to_thread(bench.handle, task.key, task.digest, task.data)
+        except (DeclinedError, Error) as fault:
+            self._act(self.side.decline(task.key, str(fault)))
+        except Exception as fault:
+            log.exception("job %s", task.key)
+            self._act(self.side.decline(task.key, f"declined: a fault of the device: {type(fault).__name__}"))
+        else:
+            self.done, self.busy_s = self.done + 1, self.busy_s + held.busy_s
+            self._act(self.side.answer(task.key, held))
+            if task.key not in self.side.held:  # called off while it ran
+                bench.settle(task.key, False)
