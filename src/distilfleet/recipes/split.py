@@ -1,0 +1,74 @@
+"""`distilfleet split`: the partition that a simulation would use, as one file per device and the server's own part."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..core.errors import ConfigError
+from ..core.types import Dataset
+from ..data.arrays import open_npz
+from ..data.sources import load
+from .flags import Common, ProxyData, check
+from .scene import Scene, scene
+
+SERVER, PROXY = "server.npz", "proxy.npz"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Split:
+    """Write what each device of a simulation would own, so that real devices can train on the same."""
+
+    data: str
+    """Dataset: `digits`, `hub:NAME`, or a path."""
+    devices: int | None = None
+    """Number of devices. Default: 20, or one per owner with --group."""
+    alpha: float | None = None
+    """Skew between devices, Dirichlet. Default: 0.5. Not with --group."""
+    seed: int = 0
+    """Of everything that is drawn at random."""
+    holdout: float = 0.2
+    """Share of the data that is held out for testing, where the data has no test part."""
+    label: str | None = None
+    """Column or key that holds the label."""
+    group: str | None = None
+    """Column or key that names the owner of each sample."""
+    proxy_share: float = 0.15
+    """Share of the training data that becomes the server's unlabelled proxy dataset."""
+    out: Path
+    """Folder to write to; must not hold anything yet."""
+
+
+def split(asked: Split) -> Scene:
+    """Samples are written as models see them, scaled by the whole train part. Raises ConfigError."""
+    if asked.out.exists() and any(asked.out.iterdir()):
+        raise ConfigError(f"{asked.out} is not empty; name another --out")
+    given = {"devices": asked.devices, "alpha": asked.alpha, "label": asked.label, "group": asked.group}
+    common = Common(data=asked.data, seed=asked.seed, holdout=asked.holdout, **given)  # type: ignore[arg-type]
+    check(common)
+    stage = scene(common, ProxyData(proxy_share=asked.proxy_share))
+    asked.out.mkdir(parents=True, exist_ok=True)
+    for device in stage.devices:
+        _write(asked.out / f"{device}.npz", stage.data(device), stage.classes)
+    test = stage.source.test
+    names = np.array(stage.source.classes)
+    assert test.labels is not None
+    parts = {"x_train": test.inputs, "y_train": test.labels, "x_test": test.inputs, "y_test": test.labels}
+    np.savez(asked.out / SERVER, allow_pickle=False, classes=names, **parts)
+    assert stage.proxy is not None
+    np.savez(asked.out / PROXY, x=stage.proxy.inputs)
+    return stage
+
+
+def own_data(path: str) -> Dataset:
+    """A device's: a part that `split` wrote, as it is, or anything that `run --data` takes, scaled by itself."""
+    if path.endswith(".npz") and Path(path).is_file():
+        arrays = open_npz(Path(path))
+        if "prepared_x" in arrays:
+            return Dataset(arrays["prepared_x"], arrays["prepared_y"])
+    return load(path).train
+
+
+def _write(file: Path, data: Dataset, classes: int) -> None:
+    assert data.labels is not None
+    np.savez(file, prepared_x=data.inputs, prepared_y=data.labels, classes=np.array(classes))
