@@ -1,0 +1,132 @@
+"""The same recipe in simulation and on separate processes over TLS: the same weights, to the bit, kills included."""
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fleets import KINDS, Processes, kill
+
+from distilfleet.core.errors import ConfigError
+from distilfleet.core.types import RunSpec
+from distilfleet.methods import fedavg, feddf, fedmd, koala, local
+from distilfleet.recipes import serve
+from distilfleet.recipes.deploy import builder, method_of, spec_of, write_spec
+from distilfleet.recipes.flags import Common, ProxyData
+from distilfleet.recipes.koala import Flags
+from distilfleet.recipes.scene import scene
+from distilfleet.recipes.simulate import simulate
+from distilfleet.recipes.split import Split, own_data, split
+
+ROUNDS = 3
+WAIT_S = 240.0
+
+
+def flags() -> Flags:
+    return Flags(common=Common(rounds=ROUNDS, devices=len(KINDS), device_kinds=KINDS, cohorts="off"), mixtures=64)
+
+
+def weights(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in (folder / "models").iterdir()}
+
+
+def until(ready: Callable[[], bool]) -> None:
+    """Other processes are waited for."""
+    end_s = time.monotonic() + WAIT_S
+    while not ready():
+        assert time.monotonic() < end_s, "waited too long"
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def simulated(tmp_path_factory):
+    path = tmp_path_factory.mktemp("simulated") / "run"
+    simulate("koala", flags(), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory):
+    processes = Processes(tmp_path_factory.mktemp("fleet"))
+    processes.start_server()
+    until((processes.folder / "fleet-state" / "authority" / "identity.sqlite").exists)
+    for number in range(len(KINDS)):
+        processes.start_agent(number, new=True)
+    yield processes
+    processes.stop()
+
+
+@pytest.mark.net
+@pytest.mark.slow
+def test_simulation_equals_deployment(fleet, simulated):
+    run = serve.submit(fleet.file, "koala", flags())
+    lines = list(serve.follow(fleet.file, run))
+    assert [line["round"] for line in lines] == [1, 2, 3]
+    assert all(line["devices"] == len(KINDS) and line["missed"] == 0 for line in lines)
+    assert all(line["device_energy_j"] > 0 and line["up_bytes"] > 80_000 for line in lines)
+    assert weights(serve.page_of(fleet.file, run).parent) == weights(simulated)
+
+
+@pytest.mark.net
+@pytest.mark.slow
+def test_kills_of_server_and_agent_change_no_bit(fleet, simulated):
+    run = serve.submit(fleet.file, "koala", flags())
+    metrics = fleet.folder / "fleet-state" / "runs" / run / "metrics.jsonl"
+    until(lambda: metrics.exists() and metrics.read_text().count("\n") >= 1)
+    kill(fleet.server)
+    kill(fleet.agents["device-1"])
+    fleet.start_server()
+    fleet.start_agent(1)
+    assert [line["round"] for line in serve.follow(fleet.file, run)][-1] == ROUNDS
+    assert weights(metrics.parent) == weights(simulated)
+
+
+# --- without processes ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("module", [koala, fedavg, feddf, fedmd, local])
+def test_a_method_comes_back_from_its_spec(module):
+    method = module.tiny()
+    spec = spec_of(method, 7)
+    again = method_of(spec)
+    assert type(again) is type(method)
+    assert spec_of(again, 7) == spec
+    assert len(write_spec(spec)) < 10_000
+    if hasattr(method, "proxy"):
+        assert len(again.proxy) == 0
+
+
+def test_agents_build_nothing_that_is_not_installed():
+    spec = spec_of(koala.tiny(), 0)
+    device = serve.catalogue.device("rpi-4b", "pi")
+    build = builder(device, koala.tiny().proxy)
+    with pytest.raises(ConfigError, match="no method 'os'"):
+        build(replace(spec, method="os"))
+    with pytest.raises(ConfigError, match="do not fit"):
+        build(replace(spec, settings={"large": 1}))
+    with pytest.raises(ConfigError, match="the server has numpy 0"):
+        build(replace(spec, versions={**spec.versions, "numpy": "0"}))
+    with pytest.raises(ConfigError, match="os:system is not of the zoo"):
+        build(foreign(spec))
+
+
+def foreign(spec: RunSpec) -> RunSpec:
+    return replace(spec, settings={**spec.settings, "large": {"name": "os:system", "shape": [8], "classes": 3}})
+
+
+def test_split_writes_what_a_simulation_uses(tmp_path):
+    out = tmp_path / "parts"
+    split(Split(data="digits", devices=4, alpha=0.3, seed=2, out=out))
+    stage = scene(Common(devices=4, alpha=0.3, seed=2), ProxyData())
+    for device in stage.devices:
+        mine, theirs = own_data(str(out / f"{device}.npz")), stage.data(device)
+        np.testing.assert_array_equal(mine.inputs, theirs.inputs)
+        np.testing.assert_array_equal(mine.labels, theirs.labels)
+    server = scene(Common(data=str(out / "server.npz"), devices=4, seed=2), ProxyData(proxy=str(out / "proxy.npz")))
+    np.testing.assert_array_equal(server.source.test.inputs, stage.source.test.inputs)
+    np.testing.assert_array_equal(server.proxy.inputs, stage.proxy.inputs)
+    assert server.classes == stage.classes
+    with pytest.raises(ConfigError, match="is not empty"):
+        split(Split(data="digits", out=out))
