@@ -39,6 +39,11 @@ from .signals import Memory
 if TYPE_CHECKING:
     from .server import SplitKD, State
 
+MOST_SMASHED = 1e5
+"""Hidden states of decoders stay well below; a device that sends more is left out."""
+SLACK = 10.0
+"""Adam moves a weight by about its step size in a step; what was learnt may have this many times that norm."""
+
 Steps = Generator[Any, Any, Any]
 
 
@@ -71,6 +76,8 @@ class Session:
     tokens: dict[DeviceId, int] = field(default_factory=dict)
     """Predicted so far."""
     uploads: int = 0
+    cuts: dict[DeviceId, int] = field(default_factory=dict)
+    """Of everybody who began, whether they are still there or not."""
     asked: dict[tuple[DeviceId, int], np.ndarray] = field(default_factory=dict)
     """Of which samples of a slot the teacher's part was asked for."""
 
@@ -78,7 +85,15 @@ class Session:
 
     def job(self, device: DeviceId, op: str, mark: str, arrays: Arrays, expected: Mapping[str, ArraySpec]) -> Job:
         name = f"{self.state.round}.{self.number}.{mark}.{device}"
-        return Job(id=name, device=device, op=op, arrays=arrays, expected=Expected(arrays=expected))
+        most_norm = self.most_learnt(expected) if op == "end" else float("inf")
+        return Job(
+            id=name, device=device, op=op, arrays=arrays, expected=Expected(arrays=expected, most_norm=most_norm)
+        )
+
+    def most_learnt(self, expected: Mapping[str, ArraySpec]) -> float:
+        """Norm of what a device can have learnt in a round."""
+        count = sum(int(np.prod(one.shape)) for one in expected.values())
+        return SLACK * self.method.split.lr * self.method.split.steps * float(np.sqrt(count))
 
     def samples(self, slot: int) -> slice:
         """Which of a device's K samples a micro-batch has."""
@@ -155,7 +170,7 @@ class Session:
     def losses_of(self, parts: Mapping[DeviceId, Part], done: Forwarded, slot: int, share: float) -> Steps:
         """Where labels stay on devices: each computes its cross-entropy from the last hidden states."""
         split, jobs = self.method.split, []
-        weight = share * (1.0 - self.method.loss.kd_weight if self.method.teacher is not None else share)
+        weight = share * (1.0 - self.method.loss.kd_weight if self.method.teacher is not None else 1.0)
         for i, device in enumerate(parts):
             hidden = done.hidden_of(i)
             arrays = {"slot": np.array(slot), "share": np.array(weight, np.float32)}
@@ -253,10 +268,9 @@ def train_cluster(
     studio.begin(state.student, state.moments, method.split.lr)
     yield from session.train()
     replies = yield from _end(session)
-    held = {device: seat.how.cut for device, seat in session.seats.items()}
     return replace(
         session.state,
-        student=merged(studio, session.state, replies, held, session.tokens),
+        student=merged(studio, session.state, replies, session.cuts, session.tokens),
         moments=studio.moments(),
         signals=session.memory.stored(),
         tokens=session.state.tokens + sum(session.tokens.values()),
@@ -293,6 +307,7 @@ def _begin(session: Session, plan: Plan, devices: Sequence[DeviceId]) -> Steps:
                 digests_K=np.array(result.arrays["digests"]),
                 lengths_K=np.array(result.arrays["lengths"]),
             )
+    session.cuts = {device: seat.how.cut for device, seat in session.seats.items()}
     if method.teacher is not None:
         session.state = replace(session.state, holders=tuple({*session.state.holders, *session.seats}))
 
@@ -395,6 +410,8 @@ def _read(session: Session, reply: Reply, slot: int) -> Part | None:
 def _smashed(arrays: Arrays, cut: int, lengths_B: np.ndarray) -> Smashed:
     """Raises WireError."""
     values, index_BT = codec.decode(arrays), arrays.get("index")
+    if values.size and np.abs(values).max() > MOST_SMASHED:
+        raise WireError(f"smashed data reach {np.abs(values).max():.3g}, over {MOST_SMASHED:.3g}")
     if index_BT is not None and index_BT.size and index_BT.max() >= len(values):
         raise WireError(f"index {index_BT.max()} into {len(values)} rows")
     return Smashed(values=values, index_BT=index_BT, cut=cut, lengths_B=lengths_B)
