@@ -11,7 +11,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,11 +30,19 @@ distilfleet: teach a large model with a fleet of small devices, and give every d
   distilfleet devices [--json]                            the catalogue of devices and servers
   distilfleet calibrate [--kind NAME] [--out FILE]        measure this board, half a minute: its own catalogue row
 
+A real fleet:
+  distilfleet serve fleet.toml                            the server
+  distilfleet enrol create --device NAME                  a one-time token for a device; `enrol deny` shuts it out
+  distilfleet agent --token TOKEN --data FILE             on the device: enrol, then serve jobs until stopped
+  distilfleet run RECIPE --fleet fleet.toml               hand a run to the server and follow it
+  distilfleet split DATA --devices N --out DIR            a simulation's partition, one file per device
+
 Recipes: koala, and the baselines local, central, fedavg, feddf, fedmd; or your own, path/to/file.py:function.
 `distilfleet run RECIPE --help` lists a recipe's flags. First try: distilfleet run koala
 """
 PAGE = "report.html"
 TRAINING_PACKAGES = ("torch", "sklearn", "PIL")
+NETWORK_PACKAGES = ("grpc", "cryptography", "blake3")
 INTERRUPTED = {signal.SIGINT: 130, signal.SIGTERM: 143}
 
 
@@ -63,6 +71,9 @@ def _guarded(words: list[str]) -> int:
         if isinstance(fault, ModuleNotFoundError) and fault.name in TRAINING_PACKAGES:
             print(f"distilfleet: training needs {fault.name}: pip install 'distilfleet[train]'", file=sys.stderr)
             return 2
+        if isinstance(fault, ModuleNotFoundError) and fault.name in NETWORK_PACKAGES:
+            print(f"distilfleet: a real fleet needs {fault.name}: pip install 'distilfleet[net]'", file=sys.stderr)
+            return 2
         log = Path(f"distilfleet-fault-{os.getpid()}.log").absolute()
         log.write_text(traceback.format_exc())
         print(f"distilfleet: a fault of ours: {fault!r}. Please report it with {log}.", file=sys.stderr)
@@ -84,6 +95,10 @@ def _dispatch(words: list[str]) -> int:
         "audit": _audit,
         "devices": _devices,
         "calibrate": _calibrate,
+        "serve": _serve,
+        "enrol": _enrol,
+        "agent": _agent,
+        "split": _split,
     }
     if verb in ("--help", "-h", "help"):
         print(USAGE, end="")
@@ -119,6 +134,9 @@ def _run(words: list[str]) -> int:
         if words[0].partition("=")[0] != "--resume":
             raise ConfigError(f"name a recipe before its flags: distilfleet run koala {' '.join(words)}")
         return _resume(_flags(Resume, "distilfleet run", words))
+    if "--fleet" in words[1:-1]:
+        at = words.index("--fleet")
+        return _on_fleet(Path(words[at + 1]), words[0], words[1:at] + words[at + 2 :])
     return _start(words[0], words[1:])
 
 
@@ -313,6 +331,73 @@ def _calibrate(words: list[str]) -> int:
     asked = _flags(Calibrate, "distilfleet calibrate", words)
     print(calibrate(asked, time.perf_counter, time.sleep, f"{datetime.now(UTC):%Y-%m-%d}"))
     return 0
+
+
+# --- the real fleet ---------------------------------------------------------------------------------------------
+
+
+def _serve(words: list[str]) -> int:
+    from .recipes.serve import ServeFlags, serve
+
+    asked = _flags(ServeFlags, "distilfleet serve", words)
+    _log_to_terminal()
+    try:
+        serve(asked.fleet)
+    except KeyboardInterrupt:
+        print("Stopped. Runs go on when the server is started again.", file=sys.stderr)
+    return 0
+
+
+def _enrol(words: list[str]) -> int:
+    from .recipes.serve import EnrolFlags, create_token, deny
+
+    asked = _flags(EnrolFlags, "distilfleet enrol", words)
+    if asked.what == "deny":
+        deny(asked.fleet, asked.device)
+        print(f"{asked.device} is shut out; `enrol create` lets it in again.")
+    else:
+        print(create_token(asked.fleet, asked.device, 3600.0 * asked.hours))
+    return 0
+
+
+def _agent(words: list[str]) -> int:
+    from .recipes.serve import AgentFlags, run_agent
+
+    asked = _flags(AgentFlags, "distilfleet agent", words)
+    _log_to_terminal()
+    with suppress(KeyboardInterrupt):
+        run_agent(asked.token, asked.data, asked.state, asked.caps, asked.own_models)
+    return 0
+
+
+def _split(words: list[str]) -> int:
+    from .recipes.split import Split, split
+
+    asked = _flags(Split, "distilfleet split", words)
+    stage = split(asked)
+    print(f"{asked.out}: {len(stage.devices)} devices, {stage.partition}; server.npz and proxy.npz for the server")
+    return 0
+
+
+def _on_fleet(fleet: Path, name: str, words: list[str]) -> int:
+    from .recipes.find import recipe
+    from .recipes.flags import common
+    from .recipes.serve import follow, page_of, submit
+    from .report.live import show
+
+    found = recipe(name)
+    flags = _flags(found.flags, f"distilfleet run {name}", words)
+    run = submit(fleet, found.name, flags)
+    print(f"{run} is with the server; Ctrl-C stops following, not the run.", flush=True)
+    show(common(flags).rounds, 1, follow(fleet, run), lambda: False)
+    print(f"Page: {page_of(fleet, run)}")
+    return 0
+
+
+def _log_to_terminal() -> None:
+    import logging
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
 
 
 def _flags(kind: Any, program: str, words: list[str]) -> Any:

@@ -10,8 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from distilfleet.net.agent import Caps
-from distilfleet.recipes.serve import create_token, run_agent, serve
+from distilfleet.recipes.serve import create_token
 from distilfleet.recipes.split import Split, split
 
 KINDS = ("rpi-4b", "jetson-nano")
@@ -30,7 +29,7 @@ def free_ports(count: int) -> list[int]:
 
 @dataclass
 class Processes:
-    """Starts this file again, once per process."""
+    """Each is a verb of the command line."""
 
     folder: Path
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -50,13 +49,13 @@ class Processes:
         return self.folder / "fleet.toml"
 
     def start_server(self) -> None:
-        self.server = self._start("serve")
+        self.server = self._start("serve", str(self.file))
 
     def start_agent(self, number: int, new: bool = False) -> None:
         name = f"device-{number}"
-        token = create_token(self.file, name, 3600.0) if new else "-"
-        own = self.folder / "data" / f"{name}.npz", self.folder / name
-        self.agents[name] = self._start("agent", token, *map(str, own))
+        token = ["--token", create_token(self.file, name, 3600.0)] if new else []
+        own = ["--data", str(self.folder / "data" / f"{name}.npz"), "--state", str(self.folder / name)]
+        self.agents[name] = self._start("agent", *token, *own)
 
     def stop(self) -> None:
         for process in (*self.agents.values(), self.server):
@@ -66,22 +65,10 @@ class Processes:
     def _start(self, *words: str) -> subprocess.Popen:
         log = (self.folder / f"{words[0]}.log").open("ab")
         with log:
-            command = [sys.executable, __file__, str(self.file), *words]
+            command = [sys.executable, "-m", "distilfleet.cli", *words]
             return subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, "OMP_NUM_THREADS": "1"})
 
 
 def kill(process: subprocess.Popen) -> None:
     process.send_signal(signal.SIGKILL)
     process.wait()
-
-
-def main(file: str, verb: str, *rest: str) -> None:
-    if verb == "serve":
-        serve(Path(file))
-    else:
-        token, data, folder = rest
-        run_agent(None if token == "-" else token, data, Path(folder), Caps())
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

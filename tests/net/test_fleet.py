@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from fleets import KINDS, Processes, kill
 
+from distilfleet.cli import main
 from distilfleet.core.errors import ConfigError
 from distilfleet.core.types import RunSpec
 from distilfleet.methods import fedavg, feddf, fedmd, koala, local
@@ -71,6 +72,17 @@ def test_simulation_equals_deployment(fleet, simulated):
 
 @pytest.mark.net
 @pytest.mark.slow
+def test_a_run_is_handed_over_and_followed_from_the_command_line(fleet, capsys):
+    with pytest.raises(SystemExit) as done:
+        main(["run", "fedavg", "--fleet", str(fleet.file), "--rounds", "1"])
+    assert done.value.code == 0
+    said = capsys.readouterr().out
+    assert "round 1/1" in said
+    assert Path(said.rpartition("Page: ")[2].strip()).is_file()
+
+
+@pytest.mark.net
+@pytest.mark.slow
 def test_kills_of_server_and_agent_change_no_bit(fleet, simulated):
     run = serve.submit(fleet.file, "koala", flags())
     metrics = fleet.folder / "fleet-state" / "runs" / run / "metrics.jsonl"
@@ -81,6 +93,16 @@ def test_kills_of_server_and_agent_change_no_bit(fleet, simulated):
     fleet.start_agent(1)
     assert [line["round"] for line in serve.follow(fleet.file, run)][-1] == ROUNDS
     assert weights(metrics.parent) == weights(simulated)
+
+
+@pytest.mark.net
+@pytest.mark.slow
+def test_who_is_denied_is_cut_off_and_the_round_goes_on(fleet):
+    with pytest.raises(SystemExit):
+        main(["enrol", "deny", "--device", "device-1", "--fleet", str(fleet.file)])
+    run = serve.submit(fleet.file, "koala", replace(flags(), common=replace(flags().common, rounds=1, deadline_s=8.0)))
+    (line,) = serve.follow(fleet.file, run)
+    assert line["missed_jobs"] == [["device-1", "deadline"]]
 
 
 # --- without processes ------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -42,7 +42,7 @@ from ..record.run import create, reopen
 from ..report.page import write_page
 from .deploy import builder, spec_of, write_spec
 from .find import recipe
-from .flags import common, flatten, unflatten
+from .flags import flatten, unflatten
 from .run import Run, about, train
 from .split import own_data
 
@@ -251,9 +251,55 @@ def page_of(path: Path, run: str) -> Path:
     return place(path).state / "runs" / run / "report.html"
 
 
-def fleet_flags(flags: Any) -> int:
-    """Rounds that a recipe's flags ask for."""
-    return common(flags).rounds
+# --- flags ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServeFlags:
+    """The server of a real fleet: owns models and journal, takes runs from `distilfleet run RECIPE --fleet FILE`."""
+
+    fleet: Path
+    """The fleet file, for example fleet.toml."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnrolFlags:
+    """`enrol create` prints a one-time token for a device; `enrol deny` shuts it out until it gets a new one."""
+
+    what: Literal["create", "deny"]
+    """What to do."""
+    device: str = ""
+    """Id of the device, as the fleet file has it."""
+    fleet: Path = Path("fleet.toml")
+    """The fleet file."""
+    hours: int = 24
+    """That the token is good for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentFlags:
+    """A device of a real fleet: enrols once with a token, then trains on its own data until it is stopped."""
+
+    data: str = ""
+    """The device's data: a part that `distilfleet split` wrote, or whatever `run --data` takes."""
+    token: str | None = None
+    """From `distilfleet enrol create`; needed once."""
+    state: Path = Path("agent-state")
+    """Folder for keys and answers."""
+    most_jobs: int | None = None
+    """Jobs after which everything is declined."""
+    most_busy_s: float | None = None
+    """Seconds of work after which everything is declined."""
+    from_hour: int = 0
+    """Work from this hour of the day on."""
+    to_hour: int = 24
+    """Work until this hour of the day."""
+    own_models: bool = False
+    """Let the server ask for models from files and modules of this machine, by name."""
+
+    @property
+    def caps(self) -> Caps:
+        return Caps(jobs=self.most_jobs, busy_s=self.most_busy_s, hours=(self.from_hour, self.to_hour))
 
 
 # --- enrol and agent --------------------------------------------------------------------------------------------
@@ -279,6 +325,8 @@ def deny(path: Path, device: DeviceId) -> None:
 def run_agent(token: str | None, data: str, folder: Path, caps: Caps, own_models: bool = False) -> None:
     """Enrol if there is a token, then serve until stopped. Raises ConfigError."""
     badge = asyncio.run(agents.enrol(Token.read(token), folder)) if token else agents.badge_of(folder)
+    if not data:
+        raise ConfigError("say with --data what this device trains on; it stays here")
     device = catalogue.device(badge.kind, badge.device)
     build = builder(device, own_data(data), own_models)
     working = Agent(badge=badge, folder=folder, device=device, build=build, caps=caps, meter=meters.find(Path("/sys")))

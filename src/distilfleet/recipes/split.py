@@ -35,7 +35,7 @@ class Split:
     """Column or key that names the owner of each sample."""
     proxy_share: float = 0.15
     """Share of the training data that becomes the server's unlabelled proxy dataset."""
-    out: Path
+    out: Path = Path("parts")
     """Folder to write to; must not hold anything yet."""
 
 
