@@ -14,6 +14,7 @@ COMMANDS = (
     ("planner.py",),
     ("fleet.py",),
     ("case_study.py",),
+    ("sessions.py",),
     ("splitkd_wire.py",),
     ("leakage.py",),
     ("quality.py", "run"),
