@@ -17,16 +17,16 @@ from torch import nn
 from ..core.chance import stream
 from ..core.types import Arrays, Dataset, LanguageProfile, Load
 from . import split
+from .adam import adam_of, moments_of
 from .fused import DenseTeacher, Teacher, fused_kd
 from .language import LanguageModel
 from .pretrain import Schooling, counted, nats_per_token, pretrain
-from .weights import to_arrays, to_tensor
+from .weights import to_arrays
 
 TeacherOf = Callable[[Dataset, np.ndarray], Teacher]
 """(windows of a step, which they are) -> what it says of the positions that count."""
 DRAWN = 512
 """Positions whose probabilities exist at a time."""
-MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +76,7 @@ def learn(
 ) -> dict[str, np.ndarray]:
     """Train in place; gives the optimiser's moments, to go on with."""
     named = {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}
-    adam = _adam(named, how.lr, moments)
+    adam = adam_of(named, how.lr, moments)
     module.train()
     for rows_B in rows_SB:
         some = windows.take(rows_B)
@@ -93,11 +93,7 @@ def learn(
         loss.backward()  # type: ignore[no-untyped-call]
         adam.step()
     module.eval()
-    return {
-        f"{part}/{name}": tensor.numpy().copy()
-        for name, parameter in named.items()
-        for part, tensor in adam.state[parameter].items()
-    }
+    return moments_of(named, adam)
 
 
 def dense(teacher: nn.Module) -> TeacherOf:
@@ -163,14 +159,6 @@ def training_load(profile: LanguageProfile, how: Lessons, context: int) -> Load:
 def forward_flops(profile: LanguageProfile) -> float:
     """Of one token, output table and all."""
     return sum(layer.forward_flops for layer in profile.layers) + profile.head_flops
-
-
-def _adam(named: Mapping[str, nn.Parameter], lr: float, moments: Arrays) -> torch.optim.Adam:
-    adam = torch.optim.Adam(list(named.values()), lr=lr)
-    for name, parameter in named.items():
-        if f"step/{name}" in moments:
-            adam.state[parameter] = {part: to_tensor(moments[f"{part}/{name}"]) for part in MOMENTS}
-    return adam
 
 
 def _hidden(module: nn.Module, windows: Dataset) -> Iterator[torch.Tensor]:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ..core.chance import stream
 from ..core.types import Dataset
 from . import split
-from .fused import DenseTeacher, fused_kd
+from .fused import fused_kd
 
 PADDING = -1
 """In a window, after its last token."""
@@ -36,16 +36,8 @@ def mask_of(lengths_B: np.ndarray, context: int) -> Tensor:
     return torch.from_numpy((np.arange(context)[None] < np.asarray(lengths_B)[:, None]).astype(np.int64))
 
 
-def pretrain(
-    module: nn.Module,
-    windows: Dataset,
-    how: Schooling,
-    seed: int,
-    teacher: nn.Module | None = None,
-    *,
-    kd_weight: float = 0.5,
-) -> None:
-    """Train in place on cross-entropy, or, with a frozen teacher, on `kd_weight` KL and the rest cross-entropy."""
+def pretrain(module: nn.Module, windows: Dataset, how: Schooling, seed: int) -> None:
+    """Train in place on cross-entropy."""
     trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
     adam = torch.optim.Adam(trained, lr=how.lr)
     pace = torch.optim.lr_scheduler.LambdaLR(adam, lambda step: _pace(step, how.steps))
@@ -53,7 +45,8 @@ def pretrain(
     module.train()
     for _ in range(how.steps):
         rows = np.sort(rng.choice(len(windows), min(how.batch, len(windows)), replace=False))
-        loss = _loss(module, windows.take(rows), teacher, kd_weight)
+        hidden_ND, labels_N = counted(module, windows.take(rows))
+        loss = fused_kd(hidden_ND, split.output_table(module), labels_N=labels_N)
         adam.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         adam.step()
@@ -88,16 +81,6 @@ def counted(module: nn.Module, windows: Dataset) -> tuple[Tensor, Tensor]:
         return split.last_token(hidden_BTD, mask_BT), torch.from_numpy(windows.labels)
     real_BT = mask_BT[:, 1:] > 0
     return hidden_BTD[:, :-1][real_BT], ids_BT[:, 1:][real_BT]
-
-
-def _loss(module: nn.Module, windows: Dataset, teacher: nn.Module | None, kd_weight: float) -> Tensor:
-    hidden_ND, labels_N = counted(module, windows)
-    if teacher is None:
-        return fused_kd(hidden_ND, split.output_table(module), labels_N=labels_N, teacher=None, kd_weight=0.0)
-    with torch.no_grad():
-        seen_NE, _ = counted(teacher, windows)
-        dense = DenseTeacher(hidden_ND=seen_NE, table_VD=split.output_table(teacher))
-    return fused_kd(hidden_ND, split.output_table(module), labels_N=labels_N, teacher=dense, kd_weight=kd_weight)
 
 
 def _pace(step: int, steps: int) -> float:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ...core.types import Arrays, Dataset
 from ...nn import split
+from ...nn.adam import adam_of, moments_of
 from ...nn.fused import DenseTeacher, Teacher, fused_kd
 from ...nn.pretrain import mask_of, nats_per_token
 from ...nn.weights import to_tensor
@@ -96,23 +97,13 @@ class Studio:
 
     def begin(self, weights: Arrays, moments: Arrays, lr: float) -> None:
         split.put_weights(self.student, weights)
-        self._adam = torch.optim.Adam(list(self._named.values()), lr=lr)
-        for name, parameter in self._named.items():
-            parameter.grad = None
-            if f"step/{name}" in moments:
-                self._adam.state[parameter] = {
-                    part: to_tensor(moments[f"{part}/{name}"]) for part in ("step", "exp_avg", "exp_avg_sq")
-                }
+        self._adam = adam_of(self._named, lr, moments)
 
     def weights(self) -> dict[str, np.ndarray]:
         return trained(self.student)
 
     def moments(self) -> dict[str, np.ndarray]:
-        return {
-            f"{part}/{name}": tensor.numpy().copy()
-            for name, parameter in self._named.items()
-            for part, tensor in self._adam.state.get(parameter, {}).items()
-        }
+        return moments_of(self._named, self._adam)
 
     def step(self, share: float) -> None:
         """One step of Adam with the gradient so far, a sum over positions that `share` makes a mean."""
