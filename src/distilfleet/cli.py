@@ -361,12 +361,12 @@ def _enrol(words: list[str]) -> int:
 
 
 def _agent(words: list[str]) -> int:
-    from .recipes.serve import AgentFlags, run_agent
+    from .recipes.join import AgentFlags, join
 
     asked = _flags(AgentFlags, "distilfleet agent", words)
     _log_to_terminal()
     with suppress(KeyboardInterrupt):
-        run_agent(asked.token, asked.data, asked.state, asked.caps, asked.own_models)
+        join(asked)
     return 0
 
 
@@ -374,8 +374,7 @@ def _split(words: list[str]) -> int:
     from .recipes.split import Split, split
 
     asked = _flags(Split, "distilfleet split", words)
-    stage = split(asked)
-    print(f"{asked.out}: {len(stage.devices)} devices, {stage.partition}; server.npz and proxy.npz for the server")
+    print(f"{asked.out}: {split(asked)}")
     return 0
 
 

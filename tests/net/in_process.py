@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from distilfleet.core.types import Arrays, DeviceId, Job, Load, RunSpec, Worker
+from distilfleet.methods.splitkd.server import SplitKD
 from distilfleet.net.agent import Agent, Badge
 from distilfleet.net.desk import Desk
 from distilfleet.net.fleet import NetFleet
@@ -19,7 +20,8 @@ from distilfleet.net.journal import SqliteJournal
 from distilfleet.net.session import Server
 from distilfleet.net.transfer import Room
 from distilfleet.net.transport import listen
-from distilfleet.recipes.deploy import METHODS, builder, spec_of, write_spec
+from distilfleet.recipes.deploy import METHODS, spec_of, write_spec
+from distilfleet.recipes.join import builder
 
 ONE_AT_A_TIME = threading.Lock()
 """Workers of one process share modules; those of separate processes do not."""
@@ -56,7 +58,7 @@ class RealFleet(NetFleet):
         self.thread = threading.Thread(target=self.loop.run_forever)
         self.thread.start()
         name = type(method).__module__.rpartition(".")[2]
-        self.named = name in METHODS
+        self.named = name in METHODS or isinstance(method, SplitKD)
         nothing = RunSpec(method=name, settings={}, models={}, versions={}, seed=world.seed)
         self.spec = spec_of(method, world.seed) if self.named else nothing
         hub = self.run(self._serve(devices))
@@ -115,6 +117,10 @@ class RealFleet(NetFleet):
             task.cancel()
         await asyncio.gather(*self.tasks, return_exceptions=True)
         await self.listening.close()
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
         for agent in self.agents:
             agent.store.close()
         self.journal.close()

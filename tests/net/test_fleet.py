@@ -1,5 +1,7 @@
 """The same recipe in simulation and on separate processes over TLS: the same weights, to the bit, kills included."""
 
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,12 +16,13 @@ from distilfleet.core.errors import ConfigError
 from distilfleet.core.types import RunSpec
 from distilfleet.methods import fedavg, feddf, fedmd, koala, local
 from distilfleet.recipes import serve
-from distilfleet.recipes.deploy import builder, method_of, spec_of, write_spec
+from distilfleet.recipes.deploy import method_of, spec_of, write_spec
 from distilfleet.recipes.flags import Common, ProxyData
+from distilfleet.recipes.join import builder, own_data
 from distilfleet.recipes.koala import Flags
 from distilfleet.recipes.scene import scene
 from distilfleet.recipes.simulate import simulate
-from distilfleet.recipes.split import Split, own_data, split
+from distilfleet.recipes.split import Split, split
 
 ROUNDS = 3
 WAIT_S = 240.0
@@ -152,3 +155,16 @@ def test_split_writes_what_a_simulation_uses(tmp_path):
     assert server.classes == stage.classes
     with pytest.raises(ConfigError, match="is not empty"):
         split(Split(data="digits", out=out))
+
+
+BARE = """
+import sys
+from distilfleet.recipes.join import builder
+import distilfleet.net.agent
+print(*(name for name in ("torch", "transformers", "sklearn") if name in sys.modules))
+"""
+
+
+def test_an_agent_loads_no_torch():
+    done = subprocess.run([sys.executable, "-c", BARE], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""

@@ -69,6 +69,7 @@ class Hub:
             self._count("protocol")
         finally:
             writing.cancel()
+            await asyncio.gather(writing, return_exceptions=True)
             if self.live.get(peer.device) is own:
                 del self.live[peer.device]
             self.say(self.desk.leave(peer.device, fence))

@@ -5,7 +5,7 @@ method's own frozen dataclass, so that nothing but its fields gets through, and 
 """
 
 import importlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any, get_type_hints
 
@@ -15,7 +15,9 @@ import torch
 
 from ..core.errors import ConfigError
 from ..core.types import Dataset, Device, Method, RunSpec, Worker
+from ..methods.splitkd.server import SplitKD
 from ..nn.zoo import Model
+from .join import EMBEDDING_ONLY
 from .run import versions
 
 METHODS = ("koala", "fedavg", "feddf", "fedmd", "local")
@@ -26,12 +28,16 @@ MOST_SPEC_BYTES = 256 << 10
 
 def spec_of(method: Method[Any], seed: int) -> RunSpec:
     """Raises ConfigError for a method that agents do not have."""
+    packages = {name: version for name, version in versions().items() if name in MUST_EQUAL}
+    if isinstance(method, SplitKD):
+        settings = msgspec.to_builtins(method.split)
+        return RunSpec(method=EMBEDDING_ONLY, settings=settings, models={}, versions=packages, seed=seed)
     name = type(method).__module__.rpartition(".")[2]
     if name not in METHODS or type(method) is not _kind(name):
-        raise ConfigError(f"{type(method).__name__} cannot run on a real fleet yet; these can: {', '.join(METHODS)}")
+        able = ", ".join((*METHODS, EMBEDDING_ONLY))
+        raise ConfigError(f"{type(method).__name__} cannot run on a real fleet yet; these can: {able}")
     settings = msgspec.to_builtins(method, enc_hook=_emptied)
     models = {model.name: "zoo" for model in _models(method)}
-    packages = {name: version for name, version in versions().items() if name in MUST_EQUAL}
     return RunSpec(method=name, settings=settings, models=models, versions=packages, seed=seed)
 
 
@@ -42,19 +48,15 @@ def write_spec(spec: RunSpec) -> bytes:
     return data
 
 
-def builder(device: Device, data: Dataset, own_models: bool = False) -> Callable[[RunSpec], Worker]:
-    """What an agent hands to its loop. With `own_models`, models may come from files and modules of this machine."""
-
-    def build(spec: RunSpec) -> Worker:
-        _check_versions(spec.versions)
-        method = method_of(spec)
-        foreign = [model.name for model in _models(method) if ":" in model.name]
-        if foreign and not own_models:
-            raise ConfigError(f"model {foreign[0]} is not of the zoo, and this device builds no others")
-        torch.set_num_threads(1)
-        return method.worker(device, data, spec.seed)
-
-    return build
+def build_worker(spec: RunSpec, device: Device, data: Dataset, own_models: bool) -> Worker:
+    """Raises ConfigError for what is not installed or not allowed here."""
+    _check_versions(spec.versions)
+    method = method_of(spec)
+    foreign = [model.name for model in _models(method) if ":" in model.name]
+    if foreign and not own_models:
+        raise ConfigError(f"model {foreign[0]} is not of the zoo, and this device builds no others")
+    torch.set_num_threads(1)
+    return method.worker(device, data, spec.seed)
 
 
 def method_of(spec: RunSpec) -> Method[Any]:

@@ -1,4 +1,4 @@
-"""The real fleet's verbs: serve, enrol, agent, and run on a fleet.
+"""The server's verbs of a real fleet: serve, enrol, and run on a fleet. A device's are in `join`.
 
 A run is handed to the server as a file in its folder, so that a crash loses none: it stays in `queue` until it is
 finished, and a server that starts goes on with the oldest.
@@ -25,13 +25,12 @@ import msgspec
 
 from ..core.errors import ConfigError, Error, WireError
 from ..core.types import Device, DeviceId
-from ..cost import catalogue, meters
-from ..net import agent as agents
-from ..net.agent import Agent, Caps, Enrol, Enrolled
+from ..cost import catalogue
+from ..net.agent import Enrol, Enrolled
 from ..net.desk import Desk
 from ..net.fleet import NetFleet
 from ..net.hub import Hub
-from ..net.identity import Authority, Peer, Token
+from ..net.identity import Authority, Peer
 from ..net.journal import SqliteJournal
 from ..net.session import Server
 from ..net.transfer import Room
@@ -40,11 +39,10 @@ from ..record.checkpoint import write_atomically
 from ..record.history import read
 from ..record.run import create, reopen
 from ..report.page import write_page
-from .deploy import builder, spec_of, write_spec
+from .deploy import spec_of, write_spec
 from .find import recipe
 from .flags import flatten, unflatten
 from .run import Run, about, train
-from .split import own_data
 
 log = logging.getLogger(__name__)
 ROOM_BYTES = 64 << 20
@@ -276,33 +274,7 @@ class EnrolFlags:
     """That the token is good for."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AgentFlags:
-    """A device of a real fleet: enrols once with a token, then trains on its own data until it is stopped."""
-
-    data: str = ""
-    """The device's data: a part that `distilfleet split` wrote, or whatever `run --data` takes."""
-    token: str | None = None
-    """From `distilfleet enrol create`; needed once."""
-    state: Path = Path("agent-state")
-    """Folder for keys and answers."""
-    most_jobs: int | None = None
-    """Jobs after which everything is declined."""
-    most_busy_s: float | None = None
-    """Seconds of work after which everything is declined."""
-    from_hour: int = 0
-    """Work from this hour of the day on."""
-    to_hour: int = 24
-    """Work until this hour of the day."""
-    own_models: bool = False
-    """Let the server ask for models from files and modules of this machine, by name."""
-
-    @property
-    def caps(self) -> Caps:
-        return Caps(jobs=self.most_jobs, busy_s=self.most_busy_s, hours=(self.from_hour, self.to_hour))
-
-
-# --- enrol and agent --------------------------------------------------------------------------------------------
+# --- enrol ----------------------------------------------------------------------------------------------------
 
 
 def create_token(path: Path, device: DeviceId, lasting_s: float) -> str:
@@ -320,14 +292,3 @@ def create_token(path: Path, device: DeviceId, lasting_s: float) -> str:
 def deny(path: Path, device: DeviceId) -> None:
     with closing(Authority(place(path).folder("authority"))) as authority:
         authority.deny(device)
-
-
-def run_agent(token: str | None, data: str, folder: Path, caps: Caps, own_models: bool = False) -> None:
-    """Enrol if there is a token, then serve until stopped. Raises ConfigError."""
-    badge = asyncio.run(agents.enrol(Token.read(token), folder)) if token else agents.badge_of(folder)
-    if not data:
-        raise ConfigError("say with --data what this device trains on; it stays here")
-    device = catalogue.device(badge.kind, badge.device)
-    build = builder(device, own_data(data), own_models)
-    working = Agent(badge=badge, folder=folder, device=device, build=build, caps=caps, meter=meters.find(Path("/sys")))
-    asyncio.run(working.serve())

@@ -7,10 +7,9 @@ import numpy as np
 
 from ..core.errors import ConfigError
 from ..core.types import Dataset
-from ..data.arrays import open_npz
-from ..data.sources import load
-from .flags import Common, ProxyData, check
-from .scene import Scene, scene
+from .find import recipe
+from .flags import Common, ProxyData, check, flatten, unflatten
+from .scene import scene
 
 SERVER, PROXY = "server.npz", "proxy.npz"
 
@@ -35,21 +34,25 @@ class Split:
     """Column or key that names the owner of each sample."""
     proxy_share: float = 0.15
     """Share of the training data that becomes the server's unlabelled proxy dataset."""
+    recipe: str = ""
+    """For text: the recipe whose windows devices own, such as splitkd; no file for the server is written then."""
     out: Path = Path("parts")
     """Folder to write to; must not hold anything yet."""
 
 
-def split(asked: Split) -> Scene:
-    """Samples are written as models see them, scaled by the whole train part. Raises ConfigError."""
+def split(asked: Split) -> str:
+    """What was written. Samples are as models see them, scaled by the whole train part. Raises ConfigError."""
     if asked.out.exists() and any(asked.out.iterdir()):
         raise ConfigError(f"{asked.out} is not empty; name another --out")
     given = {"devices": asked.devices, "alpha": asked.alpha, "label": asked.label, "group": asked.group}
     common = Common(data=asked.data, seed=asked.seed, holdout=asked.holdout, **given)  # type: ignore[arg-type]
     check(common)
-    stage = scene(common, ProxyData(proxy_share=asked.proxy_share))
     asked.out.mkdir(parents=True, exist_ok=True)
+    if asked.recipe:
+        return _split_text(asked, common)
+    stage = scene(common, ProxyData(proxy_share=asked.proxy_share))
     for device in stage.devices:
-        _write(asked.out / f"{device}.npz", stage.data(device), stage.classes)
+        _write(asked.out / f"{device}.npz", stage.data(device))
     test = stage.source.test
     names = np.array(stage.source.classes)
     assert test.labels is not None
@@ -57,18 +60,20 @@ def split(asked: Split) -> Scene:
     np.savez(asked.out / SERVER, allow_pickle=False, classes=names, **parts)
     assert stage.proxy is not None
     np.savez(asked.out / PROXY, x=stage.proxy.inputs)
-    return stage
+    return f"{len(stage.devices)} devices, {stage.partition}; {SERVER} and {PROXY} for the server"
 
 
-def own_data(path: str) -> Dataset:
-    """A device's: a part that `split` wrote, as it is, or anything that `run --data` takes, scaled by itself."""
-    if path.endswith(".npz") and Path(path).is_file():
-        arrays = open_npz(Path(path))
-        if "prepared_x" in arrays:
-            return Dataset(arrays["prepared_x"], arrays["prepared_y"])
-    return load(path).train
+def _split_text(asked: Split, common: Common) -> str:
+    found = recipe(asked.recipe)
+    run = found.build(unflatten(found.flags, flatten(common)))
+    if run.data is None:
+        raise ConfigError(f"--recipe {asked.recipe}: not a recipe of text; leave it out")
+    devices = list(run.fleet.roster())
+    for device in devices:
+        _write(asked.out / f"{device}.npz", run.data(device))
+    return f"{len(devices)} devices, windows as {asked.recipe} has them"
 
 
-def _write(file: Path, data: Dataset, classes: int) -> None:
-    assert data.labels is not None
-    np.savez(file, prepared_x=data.inputs, prepared_y=data.labels, classes=np.array(classes))
+def _write(file: Path, data: Dataset) -> None:
+    labels = {} if data.labels is None else {"prepared_y": data.labels}
+    np.savez(file, allow_pickle=False, prepared_x=data.inputs, **labels)
