@@ -8,6 +8,8 @@ import pytest
 from safetensors.numpy import load_file
 
 from cli_runs import child, mistaken, told
+from distilfleet.data.tokenizer import restore
+from distilfleet.nn.language import LanguageModel
 from test_resume import interrupted, same
 
 SMALL = ["--context", 16, "--vocabulary", 300, "--devices", 3, "--school-steps", 4, "--steps", 3, "--batch", 2]
@@ -44,6 +46,18 @@ def test_a_run_records_losses_tokens_and_bytes(text, tmp_path, capfd):
     student = load_file(path / "models" / "student.safetensors")
     assert student["lm_head.weight"].shape == (300, 32)
     assert (path / "report.html").stat().st_size > 0
+    assert restore((path / "models" / "tokenizer.json").read_bytes()).vocabulary == 300
+
+
+def test_adapters_are_merged_into_the_exported_student(text, tmp_path, capfd):
+    path = tmp_path / "run"
+    assert told(capfd, *words("run", text, "--rounds", 1, "--lora", 2, "--cut", 0, "--out", path)).code == 0
+    student = load_file(path / "models" / "student.safetensors")
+    plain = LanguageModel(name="llama:32x2", vocabulary=300, context=16).build(0).state_dict()
+    assert student.keys() == plain.keys()
+    moved = [name for name in student if not np.array_equal(student[name], plain[name].numpy())]
+    assert moved
+    assert all("proj" in name for name in moved), "only what has adapters changes"
 
 
 def test_a_killed_run_ends_as_one_that_was_not(text, tmp_path, capfd):

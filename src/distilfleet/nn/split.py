@@ -19,6 +19,7 @@ from typing import Any, NoReturn, cast
 import numpy as np
 import torch
 from peft import LoraConfig, inject_adapter_in_model
+from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 from transformers import AutoModel
 
@@ -134,6 +135,15 @@ def add_lora(full: nn.Module, *, rank: int, seed: int) -> nn.Module:
         torch.default_generator.manual_seed(seed)
         inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=names), full)
     return full
+
+
+def merged_weights(full: nn.Module) -> dict[str, np.ndarray]:
+    """Copies of all weights, adapters added to what they adapt, under the names of the model without them."""
+    plain = copy.deepcopy(full)
+    for layer in [module for module in plain.modules() if isinstance(module, BaseTunerLayer)]:
+        layer.merge()
+    names = [name for name, _ in plain.named_parameters() if ".lora_" not in name]
+    return {name.replace(".base_layer", ""): array for name, array in get_weights(plain, names).items()}
 
 
 # --- which weights belong where ---------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import numpy as np
 
+from ..core.chance import stream
 from ..core.errors import ConfigError, InfeasibleError
 from ..core.types import Dataset, Device, DeviceId, LanguageProfile, Method, Planner
 from ..cost import catalogue
@@ -149,6 +150,7 @@ def assemble(
         about={"models": _names(stage), "data": _data(stage), "notes": list(stage.source.notes), **(about or {})},
         facts=_fleet(stage, common),
         data=stage.data,
+        files={"tokenizer.json": stage.source.tokenizer.data},
     )
 
 
@@ -197,17 +199,23 @@ def some_of(data: Dataset, windows: int) -> Dataset:
 
 
 def _schooled(source: text.TextSource, language: Language) -> tuple[tuple[Dataset, ...], Dataset | None]:
-    """What devices own, and what the server does: the first part of every device's text."""
+    """What devices own, and what the server does: the first part of every device's text, or, of labelled texts, which
+    may be sorted by class, any."""
     datasets = [source.data(device).dataset() for device in range(len(source.rows))]
     if comes_trained(language.teacher):
         return tuple(datasets), None
     cuts = [round(language.school_share * len(data)) for data in datasets]
     if any(cut == len(data) for cut, data in zip(cuts, datasets, strict=True)):
         raise ConfigError("--school-share leaves a device without text; lower it, or give more text")
-    own = [data.take(np.arange(cut, len(data))) for cut, data in zip(cuts, datasets, strict=True)]
-    parts = [data.take(np.arange(cut)) for cut, data in zip(cuts, datasets, strict=True)]
+    orders = [_order(data, device) for device, data in enumerate(datasets)]
+    own = [data.take(np.sort(order[cut:])) for cut, order, data in zip(cuts, orders, datasets, strict=True)]
+    parts = [data.take(np.sort(order[:cut])) for cut, order, data in zip(cuts, orders, datasets, strict=True)]
     labels = None if parts[0].labels is None else np.concatenate([p.labels for p in parts if p.labels is not None])
     return tuple(own), Dataset(np.concatenate([part.inputs for part in parts]), labels)
+
+
+def _order(data: Dataset, device: int) -> np.ndarray:
+    return np.arange(len(data)) if data.labels is None else stream(0, "school", device).permutation(len(data))
 
 
 def _names(stage: Stage) -> dict[str, Any]:

@@ -44,6 +44,8 @@ class Run:
     """For an audit: what of the messages is kept."""
     data: DataOf | None = None
     """For an audit of a simulated run: what its devices own."""
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    """To be stored beside the trained models: what they cannot be used without."""
 
 
 def about(run: Run, recipe: str, settings: Mapping[str, Any], started: str) -> dict[str, Any]:
@@ -96,7 +98,7 @@ def train(run: Run, record: Record, start: Checkpoint | None, now_s: Callable[[]
             line = {"round": number, **metrics, **spent, "wall_s": round(wall_s, 6)}
             record.append(line)
             if number == run.rounds:
-                record.models(run.method.models(state))
+                record.models(run.method.models(state), run.files)
             if number == run.rounds or now_s() - kept_s >= run.checkpoint_every_s:
                 _save(run, record, state, number, wall_s)
                 kept, kept_s = number, now_s()

@@ -42,12 +42,14 @@ class Run:
         os.fsync(self.metrics.fileno())
         write_checkpoint(self.path / "checkpoints", checkpoint)
 
-    def models(self, models: Mapping[str, Arrays]) -> None:
-        """Export trained models, one safetensors file each."""
+    def models(self, models: Mapping[str, Arrays], files: Mapping[str, bytes] | None = None) -> None:
+        """Export trained models, one safetensors file each, and files that they cannot be used without."""
         folder = self.path / "models"
         folder.mkdir(exist_ok=True)
         for name, arrays in models.items():
             write_atomically(folder / f"{_file_name(name)}.safetensors", save(dict(arrays)))
+        for name, data in (files or {}).items():
+            write_atomically(folder / _file_name(name), data)
 
     def plan(self, plan: Mapping[str, Any]) -> None:
         """What the planner of cuts decided for the first round."""

@@ -192,7 +192,8 @@ def _built(student: LanguageModel, lora_rank: int, seed: int) -> nn.Module:
 
 
 def _everything(module: nn.Module) -> dict[str, np.ndarray]:
-    return splitting.get_weights(module, [name for name, _ in module.named_parameters()])
+    """All weights under the names of a model without adapters, which are merged into what they adapt."""
+    return splitting.merged_weights(module)
 
 
 def tiny() -> SplitKD:
