@@ -1,0 +1,113 @@
+"""`make fleet-demo`: one server and eight agents as separate processes on this machine, over mutual TLS.
+
+Trains KOALA on handwritten digits, then split KD on text, and leaves the pages of both runs.
+"""
+
+import logging
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ..core.errors import ConfigError
+from ..record.run import check_free
+from ..report.live import show
+from .find import recipe
+from .flags import common
+from .serve import create_token, follow, page_of, submit
+from .split import Split, split
+
+log = logging.getLogger(__name__)
+KINDS = ("rpi-zero-2w", "rpi-3b-plus", "rpi-4b", "rpi-5") * 2
+PORTS = 17443, 17444
+STARTED_S = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Demo:
+    """A run of the demonstration."""
+
+    recipe: str
+    split: Split
+    settings: Mapping[str, Any]
+    """Of the recipe's flags."""
+
+
+def demos(folder: Path) -> Sequence[Demo]:
+    koala = Split(data="digits", devices=len(KINDS), out=folder / "koala" / "data")
+    text = Split(data="stdlib", devices=len(KINDS), holdout=0.1, recipe="splitkd", out=folder / "splitkd" / "data")
+    return [
+        Demo(recipe="koala", split=koala, settings={}),
+        Demo(recipe="splitkd", split=text, settings={"cut": 0}),
+    ]
+
+
+def demo(folder: Path, rounds: int = 3) -> list[Path]:
+    """The pages. Raises RecordError if the folder holds something."""
+    check_free(folder)
+    return [_one(folder / one.recipe, one, rounds) for one in demos(folder)]
+
+
+def _one(folder: Path, one: Demo, rounds: int) -> Path:
+    folder.mkdir(parents=True)
+    say(f"{one.recipe}: {split(one.split)}")
+    found, file = recipe(one.recipe), folder / "fleet.toml"
+    flags = replace(found.flags(), **one.settings)
+    flags = replace(flags, common=replace(common(flags), data=one.split.data, rounds=rounds))
+    _write(file)
+    with _processes(folder, file):
+        run = submit(file, one.recipe, flags)
+        show(rounds, 1, follow(file, run), lambda: False)
+    say(f"Page: {page_of(file, run)}")
+    return page_of(file, run)
+
+
+def _write(file: Path) -> None:
+    addresses = [f'address = "localhost:{PORTS[0]}"', f'enrol_address = "localhost:{PORTS[1]}"', "[devices]"]
+    file.write_text("\n".join([*addresses, *(f'device-{i} = "{kind}"' for i, kind in enumerate(KINDS))]) + "\n")
+
+
+@contextmanager
+def _processes(folder: Path, file: Path) -> Iterator[None]:
+    """A server and its agents, stopped at the end."""
+    started = [_start(folder / "serve.log", "serve", str(file))]
+    try:
+        _wait(folder / "fleet-state" / "authority" / "identity.sqlite", started[0])
+        for i in range(len(KINDS)):
+            name = f"device-{i}"
+            own = ["--data", str(folder / "data" / f"{name}.npz"), "--state", str(folder / name)]
+            token = create_token(file, name, 3600.0)
+            started.append(_start(folder / f"{name}.log", "agent", "--token", token, *own))
+        yield
+    finally:
+        for process in started:
+            process.terminate()
+        for process in started:
+            process.wait()
+
+
+def _start(log_file: Path, *words: str) -> "subprocess.Popen[bytes]":
+    with log_file.open("ab") as out:
+        command = [sys.executable, "-m", "distilfleet.cli", *words]
+        return subprocess.Popen(command, stdout=out, stderr=out)  # noqa: S603 (our own command line)
+
+
+def _wait(file: Path, process: "subprocess.Popen[bytes]") -> None:
+    end_s = time.monotonic() + STARTED_S
+    while not file.exists():
+        if process.poll() is not None or time.monotonic() > end_s:
+            raise ConfigError(f"the server did not start; see {file.parents[2] / 'serve.log'}")
+        time.sleep(0.1)
+
+
+def say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    demo(Path(sys.argv[1]))
