@@ -9,7 +9,7 @@ FLEET_DEMO := runs/fleet-demo
 DEMO_QUOTA_BYTES := 2000000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo fleet-demo test lint bench clean
+.PHONY: help setup demo fleet-demo test lint bench drills clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +36,10 @@ lint: $(STAMP) ## style, types and the direction of imports
 
 bench: $(STAMP) ## measure speed and memory
 	@$(BIN)/python benchmarks/run_all.py
+
+drills: $(STAMP) ## kill server and agents 200 times; about an hour
+	@rm -rf runs/drills
+	@$(BIN)/python benchmarks/drills.py --kills 200 --out runs/drills
 
 clean: ## remove .venv, caches and the demo, and no other run
 	@rm -rf .venv $(DEMO) $(FLEET_DEMO) build dist src/*.egg-info

@@ -58,7 +58,7 @@ def _one(folder: Path, one: Demo, rounds: int) -> Path:
     found, file = recipe(one.recipe), folder / "fleet.toml"
     flags = replace(found.flags(), **one.settings)
     flags = replace(flags, common=replace(common(flags), data=one.split.data, rounds=rounds))
-    _write(file)
+    write_fleet(file, KINDS)
     with _processes(folder, file):
         run = submit(file, one.recipe, flags)
         show(rounds, 1, follow(file, run), lambda: False)
@@ -66,22 +66,23 @@ def _one(folder: Path, one: Demo, rounds: int) -> Path:
     return page_of(file, run)
 
 
-def _write(file: Path) -> None:
+def write_fleet(file: Path, kinds: Sequence[str]) -> None:
+    """A fleet file of this machine."""
     addresses = [f'address = "localhost:{PORTS[0]}"', f'enrol_address = "localhost:{PORTS[1]}"', "[devices]"]
-    file.write_text("\n".join([*addresses, *(f'device-{i} = "{kind}"' for i, kind in enumerate(KINDS))]) + "\n")
+    file.write_text("\n".join([*addresses, *(f'device-{i} = "{kind}"' for i, kind in enumerate(kinds))]) + "\n")
 
 
 @contextmanager
 def _processes(folder: Path, file: Path) -> Iterator[None]:
     """A server and its agents, stopped at the end."""
-    started = [_start(folder / "serve.log", "serve", str(file))]
+    started = [start(folder / "serve.log", "serve", str(file))]
     try:
-        _wait(folder / "fleet-state" / "authority" / "identity.sqlite", started[0])
+        wait_for(folder / "fleet-state" / "authority" / "identity.sqlite", started[0])
         for i in range(len(KINDS)):
             name = f"device-{i}"
             own = ["--data", str(folder / "data" / f"{name}.npz"), "--state", str(folder / name)]
             token = create_token(file, name, 3600.0)
-            started.append(_start(folder / f"{name}.log", "agent", "--token", token, *own))
+            started.append(start(folder / f"{name}.log", "agent", "--token", token, *own))
         yield
     finally:
         for process in started:
@@ -90,13 +91,14 @@ def _processes(folder: Path, file: Path) -> Iterator[None]:
             process.wait()
 
 
-def _start(log_file: Path, *words: str) -> "subprocess.Popen[bytes]":
+def start(log_file: Path, *words: str) -> "subprocess.Popen[bytes]":
+    """A verb of the command line, in a process of its own."""
     with log_file.open("ab") as out:
         command = [sys.executable, "-m", "distilfleet.cli", *words]
         return subprocess.Popen(command, stdout=out, stderr=out)  # noqa: S603 (our own command line)
 
 
-def _wait(file: Path, process: "subprocess.Popen[bytes]") -> None:
+def wait_for(file: Path, process: "subprocess.Popen[bytes]") -> None:
     end_s = time.monotonic() + STARTED_S
     while not file.exists():
         if process.poll() is not None or time.monotonic() > end_s:
