@@ -2,7 +2,7 @@
 
     python benchmarks/drills.py [--kills 20] [--seed 0] [--out runs/drills]
 
-Real processes, `kill -9`, mutual TLS on loopback; every second kill is of the server. Prints seconds from a start of the
+Real processes, `kill -9`, mutual TLS on loopback; every second kill is of the server. Prints seconds from start of the
 server to its next finished round, and whether the models equal those of the simulation, to the bit.
 """
 
