@@ -73,6 +73,7 @@ SPLITS = {
     "hidden states": splitkd_of(remember="hidden"),
     "nothing remembered": splitkd_of(remember="none"),
     "one micro-batch": splitkd_of(micro_batches=1),
+    "reverse KL": splitkd_of(divergence="reverse", remember="hidden"),
     "late gradients": splitkd_of(late=True, cut=1),
     "noise": splitkd_of(noise=0.5, labels="kept"),
     "noise on frozen rows": splitkd_of(noise=0.5, train_rows=False),

@@ -100,6 +100,7 @@ def test_a_fixed_cut_is_planned_too(text, capfd):
         (["--objective", "deadline"], ["deadline", "delay"]),
         (["--objective", "deadline", "--delay-budget-s", 1e-6], ["1e-06 s", "quickest"]),
         (["--channels", "poor", "--bandwidth-hz", 1e-30], ["reached", "--channels"]),
+        (["--divergence", "jsd"], ["--divergence jsd", "--remember hidden"]),
         (["--kd-weight", 2], ["--kd-weight", "between 0 and 1"]),
         (["--lr", 0], ["--lr", "above 0"]),
     ],

@@ -8,7 +8,7 @@ import numpy as np
 from ..core.errors import ConfigError
 from ..core.types import Budget, Planner
 from ..methods.splitkd.device import Lengths, Split
-from ..methods.splitkd.learn import Loss
+from ..methods.splitkd.learn import Divergence, Loss
 from ..methods.splitkd.server import SplitKD
 from ..methods.splitkd.signals import Sort
 from ..plan.options import Workload, decoder_options
@@ -55,6 +55,9 @@ class Flags:
     """Parts of a step that are under way at the same time."""
     remember: Sort = "ids"
     """What the server keeps of the teacher's answer to a window it has seen, so that it is asked once."""
+    divergence: Divergence = "forward"
+    """Between teacher and student: forward or reverse KL, Jensen-Shannon, or KL against a mixture of both. All but the
+    first need the teacher's whole distribution: --remember hidden or none."""
     late: bool = False
     """Start a step before the gradient of the one before has come: shorter steps, worse ones at large step sizes."""
     cluster: int | None = None
@@ -65,6 +68,11 @@ def splitkd(flags: Flags) -> Run:
     scene = stage(flags.common, flags.language)
     if flags.noise and flags.labels == "shared" and scene.classes is None:
         raise ConfigError("--noise hides nothing where labels, which are the tokens, travel: add --labels kept")
+    if flags.divergence != "forward" and flags.remember in ("ids", "top"):
+        raise ConfigError(
+            f"--divergence {flags.divergence} needs the teacher's whole distribution, and --remember {flags.remember} "
+            "keeps a part of it: add --remember hidden, or none"
+        )
     language = flags.language
     teacher = scene.teacher if language.kd_weight else None
     method = SplitKD(
@@ -87,7 +95,12 @@ def splitkd(flags: Flags) -> Run:
             cut=flags.cut or 0,
             noise=flags.noise,
         ),
-        loss=Loss(kd_weight=language.kd_weight, temperature=language.temperature, remember=flags.remember),
+        loss=Loss(
+            kd_weight=language.kd_weight,
+            temperature=language.temperature,
+            divergence=flags.divergence,
+            remember=flags.remember,
+        ),
         late=flags.late,
         lora_rank=flags.lora,
         school=scene.school if teacher is not None else None,

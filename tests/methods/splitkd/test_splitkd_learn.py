@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from distilfleet.methods.splitkd.learn import Loss, Part, Smashed, Studio
+from distilfleet.methods.splitkd.learn import DIVERGENCES, Loss, Part, Smashed, Studio
 from distilfleet.methods.splitkd.signals import Memory
 from distilfleet.nn import split
 from distilfleet.nn.language import LanguageModel
@@ -44,7 +44,7 @@ def part_of(teacher, student, number, cut, count=2):
     )
 
 
-def whole(teacher, student, batches, kd_weight):
+def whole(teacher, student, batches, kd_weight, divergence=forward_kl):
     """The same loss on unsplit models, summed over positions."""
     total = torch.zeros(())
     for ids_BT, lengths_B in batches:
@@ -55,7 +55,7 @@ def whole(teacher, student, batches, kd_weight):
         with torch.no_grad():
             soft = teacher(input_ids=ids, **facts).logits[:, :-1][counted]
         ce = torch.nn.functional.cross_entropy(logits, ids[:, 1:][counted], reduction="sum")
-        total = total + (1 - kd_weight) * ce + kd_weight * len(logits) * forward_kl(logits, soft)
+        total = total + (1 - kd_weight) * ce + kd_weight * len(logits) * divergence(logits, soft)
     return total
 
 
@@ -95,6 +95,23 @@ def test_the_gradient_of_the_smashed_data_is_that_of_the_rows():
     whole(teacher, student, [(ids_BT, part.student.lengths_B)], 0.5).backward()
     name = split.parts(student).embedding[0]
     np.testing.assert_allclose(table, dict(student.named_parameters())[name].grad.numpy(), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("divergence", DIVERGENCES)
+def test_other_divergences_are_those_of_the_whole_models(divergence):
+    teacher, student = models()
+    ids_BT, part = part_of(teacher, student, 0, 0)
+    studio, loss = Studio(teacher, student, None), Loss(remember="none", divergence=divergence)
+    studio.begin({}, {}, 1e-3)
+    done = studio.forward([part], loss, Memory.of("none", {}), np.random.default_rng(0))
+    studio.backward(done, loss, None)
+    got = {name: p.grad.clone() for name, p in student.named_parameters() if p.grad is not None}
+    for parameter in student.parameters():
+        parameter.grad = None
+    lengths_B = part.student.lengths_B
+    whole(teacher, student, [(ids_BT, lengths_B)], 0.5, DIVERGENCES[divergence]).backward()
+    for name, gradient in got.items():
+        torch.testing.assert_close(gradient, dict(student.named_parameters())[name].grad, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("sort", ["ids", "top", "hidden"])

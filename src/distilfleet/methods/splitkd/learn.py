@@ -4,8 +4,9 @@ Axes: B samples, T tokens, P positions of a sample that may count, N positions t
 the teacher, V vocabulary.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from ...core.types import Arrays, Dataset
 from ...nn import split
 from ...nn.adam import adam_of, moments_of
 from ...nn.fused import DenseTeacher, Teacher, fused_kd
+from ...nn.losses import generalised_jsd, reverse_kl, skewed_kl, skewed_reverse_kl
 from ...nn.pretrain import mask_of, nats_per_token
 from ...nn.weights import to_tensor
 from .signals import Memory, Sort, signals_of
@@ -44,11 +46,22 @@ class Part:
     """Token ids [B, T], or classes [B]; None where labels stay on the device."""
 
 
+Divergence = Literal["forward", "reverse", "jsd", "skewed", "skewed-reverse"]
+DIVERGENCES: Mapping[str, Callable[..., Tensor]] = {
+    "reverse": reverse_kl,
+    "jsd": generalised_jsd,
+    "skewed": skewed_kl,
+    "skewed-reverse": skewed_reverse_kl,
+}
+"""Of whole distributions; forward KL has the fused loss, and can do with a part of the teacher's."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loss:
-    """`kd_weight` T^2 KL(teacher || student) + (1 - `kd_weight`) cross-entropy."""
+    """`kd_weight` T^2 D(teacher, student) + (1 - `kd_weight`) cross-entropy, D being a divergence."""
 
     kd_weight: float = 0.5
+    divergence: Divergence = "forward"
     temperature: float = 1.0
     remember: Sort = "ids"
     draws: int = 48
@@ -146,14 +159,8 @@ class Studio:
         for rows_N, teacher in done.groups:
             rows = torch.from_numpy(rows_N)
             weight = len(rows_N) * (1.0 if labels_N is not None or teacher is None else loss.kd_weight)
-            total = total + weight * fused_kd(
-                done.hidden_ND[rows],
-                table_VD,
-                labels_N=None if labels_N is None else labels_N[rows],
-                teacher=teacher,
-                kd_weight=loss.kd_weight,
-                temperature=loss.temperature,
-            )
+            labels = None if labels_N is None else labels_N[rows]
+            total = total + weight * _loss(done.hidden_ND[rows], table_VD, labels, teacher, loss)
         if from_devices is not None:
             gradient_ND = (1.0 - self._kd_weight(loss)) * to_tensor(np.concatenate(from_devices))
             total = total + (done.hidden_ND * gradient_ND).sum()
@@ -226,6 +233,19 @@ class Studio:
             return torch.from_numpy(together)
         lengths_B = np.concatenate([part.student.lengths_B for part in parts])
         return torch.from_numpy(together[:, 1:][self._counted(lengths_B, together.shape[1])])
+
+
+def _loss(hidden_ND: Tensor, table_VD: Tensor, labels_N: Tensor | None, teacher: Teacher | None, loss: Loss) -> Tensor:
+    """Mean over these positions; without labels the divergence alone, at full weight."""
+    how = {"kd_weight": loss.kd_weight, "temperature": loss.temperature}
+    if teacher is None or loss.divergence == "forward":
+        return fused_kd(hidden_ND, table_VD, labels_N=labels_N, teacher=teacher, **how)
+    assert isinstance(teacher, DenseTeacher), "other divergences are of whole distributions"
+    student_NV, teacher_NV = hidden_ND @ table_VD.T, teacher.hidden_ND @ teacher.table_VD.T
+    apart = DIVERGENCES[loss.divergence](student_NV, teacher_NV, temperature=loss.temperature)
+    if labels_N is None:
+        return apart
+    return loss.kd_weight * apart + (1 - loss.kd_weight) * fused_kd(hidden_ND, table_VD, labels_N=labels_N)
 
 
 def _spread(leaf: Tensor, smashed: Smashed) -> Tensor:
