@@ -175,54 +175,11 @@ def test_what_is_announced_and_finite_always_decodes_to_finite_numbers(arrays):
     assert np.isfinite(codec.decode(arrays)).all()
 
 
-# --- rows that repeat -------------------------------------------------------------------------------------------
-
-
-@given(st.lists(st.integers(0, 5), max_size=200), widths, bits_of)
-def test_distinct_rows_give_the_same_numbers_in_no_more_bytes(ids, width, bits):
-    ids_N = np.array(ids, np.int32)
-    rows_ND = normal(6, width)[ids_N]
-    arrays, plain = codec.encode_rows(ids_N, rows_ND, bits), codec.encode(rows_ND, bits)
-    assert np.array_equal(codec.decode_rows(arrays), codec.decode(plain))
-    assert wire.encoded_bytes(arrays) <= wire.body_bytes(codec.spec(rows_ND.shape, bits))
-
-
-def test_repeats_are_sent_once():
-    ids_N = np.array([7, 7, 3] * 100, np.int32)
-    arrays = codec.encode_rows(ids_N, normal(8, 64)[ids_N], 8)
-    assert arrays["codes"].shape == (2, 64)
-    assert arrays["index"].dtype == np.uint16
-    assert arrays["index"][:3].tolist() == [0, 0, 1]
-
-
-def test_rows_without_repeats_have_no_index():
-    assert "index" not in codec.encode_rows(np.arange(8), normal(8, 64), 8)
+# --- rows that repeat, several messages -------------------------------------------------------------------------
 
 
 def test_the_index_is_as_wide_as_it_must_be():
     assert (codec.index_dtype(1 << 16), codec.index_dtype((1 << 16) + 1)) == ("<u2", "<u4")
-    ids_N = np.repeat(np.arange((1 << 16) + 1), 2)
-    first_U, index_N = codec.distinct(ids_N)
-    assert index_N.dtype == np.uint32
-    assert np.array_equal(ids_N[first_U][index_N], ids_N)
-
-
-@given(hnp.arrays(np.int64, st.integers(0, 50), elements=st.integers(-3, 9)))
-def test_distinct_is_in_order_of_appearance(ids_N):
-    first_U, index_N = codec.distinct(ids_N)
-    assert (np.diff(first_U) > 0).all()
-    assert np.array_equal(ids_N[first_U][index_N], ids_N)
-
-
-def test_an_index_beyond_the_rows_is_refused():
-    for index, message in ((np.array([9], np.uint16), "index 9 into 3 rows"), (np.array([0.0]), "expected uint16")):
-        with pytest.raises(WireError, match=message):
-            codec.decode_rows(sent(8, index=index))
-
-
-def test_an_id_for_each_row_is_needed():
-    with pytest.raises(ValueError, match="expected an id for each row"):
-        codec.encode_rows(np.arange(3), normal(4, 8), 8)
 
 
 def test_tensors_of_a_message_are_kept_apart():

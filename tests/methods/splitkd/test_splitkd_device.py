@@ -3,6 +3,9 @@
 from dataclasses import replace
 
 import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 from small_split import BOARD, begun, job, settings, windows, worker
 
 from distilfleet.methods.splitkd import codec
@@ -80,6 +83,17 @@ def test_padding_is_never_a_token():
     kinds, index = distinct(data.inputs)
     assert index.shape == data.inputs.shape
     assert kinds[index][:, :3].tolist() == data.inputs[:, :3].tolist()
+
+
+@given(hnp.arrays(np.int64, st.tuples(st.integers(1, 4), st.integers(1, 12)), elements=st.integers(PADDING, 9)))
+def test_distinct_ids_and_their_places_give_every_token_again(ids_BT):
+    kinds, index_BT = distinct(ids_BT)
+    real_BT = ids_BT != PADDING
+    assert len(set(kinds.tolist())) == len(kinds)
+    assert PADDING not in kinds
+    assert index_BT.dtype == codec.index_dtype(ids_BT.size)
+    if real_BT.any():
+        assert (kinds[index_BT][real_BT] == ids_BT[real_BT]).all()
 
 
 def test_cross_entropy_on_the_device_is_that_of_its_labels():

@@ -1,6 +1,6 @@
 """Smashed data and gradients on the wire: half floats, or 8 or 4 bits with half-float scales. NumPy alone.
 
-Axes: N rows (tokens), D numbers of a row, U distinct rows, G groups of a row, B bytes.
+Axes: N rows (tokens), D numbers of a row, G groups of a row, B bytes.
 
     16 bits  halves   float16 [N, D]
      8 bits  codes    int8 [N, D], -127..127      scales float16 [N]      one per row
@@ -23,7 +23,6 @@ import numpy as np
 
 from distilfleet.core.errors import WireError
 from distilfleet.core.types import Arrays, ArraySpec
-from distilfleet.core.wire import body_bytes, encoded_bytes
 
 BITS = (4, 8, 16)
 GROUP = 32
@@ -85,47 +84,9 @@ def spec(shape: tuple[int, int], bits: int) -> dict[str, ArraySpec]:
     return {"nibbles": nibbles, "scales": groups} | exponent
 
 
-# --- rows that repeat -------------------------------------------------------------------------------------------
-
-
-def distinct(ids_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(positions of the first of each id, in order, [U]; which of them each position repeats, [N], as it travels)."""
-    _, first_U, index_N = np.unique(ids_N.ravel(), return_index=True, return_inverse=True)
-    order_U = np.argsort(first_U)
-    rank_U = np.empty(len(order_U), np.int64)
-    rank_U[order_U] = np.arange(len(order_U))
-    return first_U[order_U], rank_U[index_N.ravel()].astype(index_dtype(len(first_U)))
-
-
 def index_dtype(count: int) -> str:
     """Of an index into so many rows."""
     return "<u2" if count <= NARROW_INDEX else "<u4"
-
-
-def encode_rows(ids_N: np.ndarray, rows_ND: np.ndarray, bits: int) -> dict[str, np.ndarray]:
-    """Rows of which equal ids have equal ones: the distinct rows and an index, or `encode` where that is no smaller.
-
-    `decode_rows` gives the same numbers either way; `spec` bounds the bytes of both from above.
-    """
-    if ids_N.shape != rows_ND.shape[:1]:
-        raise ValueError(f"{ids_N.shape} ids for rows {rows_ND.shape}; expected an id for each row")
-    first_U, index_N = distinct(ids_N)
-    short = encode(rows_ND[first_U], bits) | {"index": index_N}
-    plain = spec((rows_ND.shape[0], rows_ND.shape[1]), bits)
-    return short if encoded_bytes(short) < body_bytes(plain) else encode(rows_ND, bits)
-
-
-def decode_rows(arrays: Arrays) -> np.ndarray:
-    """Every row, float32 [N, D]. Raises WireError."""
-    rows = decode(arrays)
-    if "index" not in arrays:
-        return rows
-    index_N = arrays["index"]
-    if index_N.ndim != 1 or index_N.dtype not in (np.uint16, np.uint32):
-        raise WireError(f"index is {index_N.dtype}{list(index_N.shape)}; expected uint16 or uint32 [N]")
-    if index_N.size and index_N.max() >= len(rows):
-        raise WireError(f"index {index_N.max()} into {len(rows)} rows")
-    return rows[index_N]
 
 
 # --- several messages in one ------------------------------------------------------------------------------------
