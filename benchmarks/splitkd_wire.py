@@ -37,11 +37,12 @@ from distilfleet.core.types import (
 )
 from distilfleet.cost import catalogue
 from distilfleet.data import text
-from distilfleet.methods.splitkd.cluster import Seat, Session, Steps
-from distilfleet.methods.splitkd.device import NOTHING, Split, SplitWorker
+from distilfleet.methods.splitkd.device import SplitWorker
 from distilfleet.methods.splitkd.learn import Loss, Part
 from distilfleet.methods.splitkd.server import SplitKD, State
+from distilfleet.methods.splitkd.settings import NOTHING, Split
 from distilfleet.methods.splitkd.signals import Memory
+from distilfleet.methods.splitkd.steps import Seat, Session, Steps
 from distilfleet.nn.trace import trace
 from distilfleet.plan.sample import Sample
 from distilfleet.recipes.language import TEXT, Language, Stage, schooling, stage

@@ -15,7 +15,8 @@ from ..core.errors import ConfigError
 from ..core.types import Dataset, Device, RunSpec, Worker
 from ..cost import catalogue, meters
 from ..data.arrays import open_npz
-from ..methods.splitkd.device import Front, Split, SplitWorker
+from ..methods.splitkd.device import Front, SplitWorker
+from ..methods.splitkd.settings import Split
 from ..net import agent as agents
 from ..net.agent import Agent, Caps
 from ..net.bench import DeclinedError

@@ -7,9 +7,9 @@ import numpy as np
 
 from ..core.errors import ConfigError
 from ..core.types import Budget, Planner
-from ..methods.splitkd.device import Lengths, Split
 from ..methods.splitkd.learn import Divergence, Loss
 from ..methods.splitkd.server import SplitKD
+from ..methods.splitkd.settings import Lengths, Split
 from ..methods.splitkd.signals import Sort
 from ..plan.options import Workload, decoder_options
 from ..plan.sample import Sample

@@ -3,7 +3,8 @@
 import numpy as np
 
 from distilfleet.core.types import Dataset, Device, Expected, Job, LanguageProfile, LayerProfile, Link
-from distilfleet.methods.splitkd.device import Split, SplitWorker
+from distilfleet.methods.splitkd.device import SplitWorker
+from distilfleet.methods.splitkd.settings import Split
 
 BOARD = Device(
     id="device-0",

@@ -9,7 +9,8 @@ from hypothesis.extra import numpy as hnp
 from small_split import BOARD, begun, job, settings, windows, worker
 
 from distilfleet.methods.splitkd import codec
-from distilfleet.methods.splitkd.device import NOTHING, PADDING, distinct, rows_present
+from distilfleet.methods.splitkd.rows import distinct, rows_present
+from distilfleet.methods.splitkd.settings import NOTHING, PADDING
 
 WIDTH = 32
 

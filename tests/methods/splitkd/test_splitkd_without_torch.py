@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 from distilfleet.core.types import Dataset
 from distilfleet.methods.splitkd import codec
-from distilfleet.methods.splitkd.device import Split, SplitWorker
+from distilfleet.methods.splitkd.device import SplitWorker
+from distilfleet.methods.splitkd.settings import Split
 from distilfleet.methods.splitkd.rows import MappedTable
 from small_split import BOARD, begun, job, profile
 

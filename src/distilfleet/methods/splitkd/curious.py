@@ -22,8 +22,9 @@ from ...nn import split as splitting
 from ...nn.candidates import Candidates
 from ...trust.audit import Recovery, by_left_to_right, by_nearest_row
 from . import codec
-from .device import PADDING, SplitWorker
+from .device import SplitWorker
 from .learn import Studio
+from .settings import PADDING
 
 if TYPE_CHECKING:
     from .server import SplitKD, State

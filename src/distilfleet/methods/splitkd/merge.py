@@ -10,8 +10,8 @@ import numpy as np
 
 from ...core.types import DeviceId, Reply
 from ...nn import split as splitting
-from .device import rows_present
 from .learn import Studio
+from .rows import rows_present
 
 if TYPE_CHECKING:
     from .server import State

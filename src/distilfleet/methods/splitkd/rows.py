@@ -11,6 +11,8 @@ from typing import Protocol
 import numpy as np
 
 from ...core.types import Arrays
+from . import codec
+from .settings import PADDING
 
 BLOCK = 128
 """Rows that are worked on at a time."""
@@ -140,3 +142,17 @@ class Rows:
     @staticmethod
     def restored(kept: Arrays) -> "Rows":
         return Rows(**{name: np.array(kept[name]) for name in Rows.__slots__})
+
+
+def rows_present(packed: np.ndarray, vocabulary: int) -> np.ndarray:
+    """Ids of the rows that a device said occur there, [R]."""
+    return np.flatnonzero(np.unpackbits(packed)[:vocabulary])
+
+
+def distinct(ids_BT: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Distinct token ids, sorted, and which of them stands at each position; at padding, the first."""
+    real_BT = ids_BT != PADDING
+    distinct_U, inverse = np.unique(ids_BT[real_BT], return_inverse=True)
+    index_BT = np.zeros(ids_BT.shape, codec.index_dtype(ids_BT.size))
+    index_BT[real_BT] = inverse
+    return distinct_U, index_BT

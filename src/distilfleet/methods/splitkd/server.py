@@ -25,9 +25,10 @@ from ...nn.language import LanguageModel
 from ...nn.pretrain import Schooling, nats_per_token, pretrain
 from ...nn.trace import trace
 from .cluster import train_cluster
-from .device import Split, SplitWorker, spent_nats
+from .device import SplitWorker
 from .front import LayeredFront
 from .learn import Loss, Studio, trained
+from .settings import Split, spent_nats
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,75 @@
+"""What both halves of split KD know: the settings of a run, and what they say about noise.
+
+Axes: S samples.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from ...core.types import LanguageProfile
+
+PADDING = -1
+"""In a window, after its last token."""
+DIGEST_BYTES = 16
+NOTHING = -1
+"""As a slot: no micro-batch is asked for."""
+Lengths = float
+"""In typical lengths of an embedding, which is a number without a unit."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Split:
+    """What both halves know: the settings of a run."""
+
+    teacher: LanguageProfile
+    student: LanguageProfile
+    batch: int = 4
+    """Samples of a device in a step."""
+    steps: int = 10
+    """Of a round."""
+    micro_batches: int = 2
+    """In flight at a time; a step's gradient is the sum of theirs."""
+    context: int = 64
+    cut: int = 0
+    """Layers of the student on a device, where no plan says otherwise."""
+    bits: Literal[4, 8, 16] = 8
+    """Of a smashed number on the way up, where no plan says otherwise."""
+    gradient_bits: Literal[8, 16] = 8
+    labels: Literal["shared", "kept"] = "shared"
+    classes: int | None = None
+    """Of a classifier; None for a language model, whose labels are its own tokens."""
+    lr: float = 2e-3
+    train_rows: bool = True
+    """Whether the student's embedding rows are trained."""
+    with_teacher: bool = True
+    tables: Literal["rows", "file"] = "rows"
+    """Where a device's teacher rows come from: sent once, those that occur there; or a table file of its own."""
+    noise: Lengths = 0.0
+    """Expected length of the noise that a device adds to every smashed vector; 0: none."""
+    distinct: bool = True
+    """Whether a device without layers sends each row of a micro-batch once; False: a row per token, as published."""
+
+    @property
+    def sends_distinct(self) -> bool:
+        """With noise, equal tokens have different vectors."""
+        return self.distinct and not self.noise
+
+
+def is_frozen(split: Split, whose: str, cut: int) -> bool:
+    """Whether a sample is smashed to the same vectors each time.
+
+    Where it is not, a draw that is the same each time protects nothing: the difference of two visits is free of it.
+    """
+    return whose == "teacher" or (cut == 0 and not split.train_rows)
+
+
+def spent_nats(split: Split, cut: int, visits_S: np.ndarray) -> np.ndarray:
+    """Each sample's account after so many visits, for texts that are a typical embedding's length apart, [S].
+
+    A draw spends width over noise; draws add up, over both models, and over visits where vectors change.
+    """
+    student_S = np.minimum(visits_S, 1) if is_frozen(split, "student", cut) else visits_S
+    teacher_S = np.minimum(visits_S, 1) * split.with_teacher
+    return np.asarray((split.student.width * student_S + split.teacher.width * teacher_S) / split.noise, np.float64)
