@@ -23,6 +23,7 @@ from distilfleet.recipes.koala import Flags
 from distilfleet.recipes.scene import scene
 from distilfleet.recipes.simulate import simulate
 from distilfleet.recipes.split import Split, split
+from distilfleet.record.history import read_times
 
 ROUNDS = 3
 WAIT_S = 240.0
@@ -70,7 +71,24 @@ def test_simulation_equals_deployment(fleet, simulated):
     assert [line["round"] for line in lines] == [1, 2, 3]
     assert all(line["devices"] == len(KINDS) and line["missed"] == 0 for line in lines)
     assert all(line["device_energy_j"] > 0 and line["up_bytes"] > 80_000 for line in lines)
-    assert weights(serve.page_of(fleet.file, run).parent) == weights(simulated)
+    folder = serve.page_of(fleet.file, run).parent
+    assert weights(folder) == weights(simulated)
+    check_times(list(read_times(folder)))
+
+
+def check_times(rounds: list) -> None:
+    """Each job went its way in order, and the server worked after the answers had come."""
+    order = ("sent_s", "received_s", "begun_s", "done_s", "offered_s", "uploaded_s")
+    assert [one["round"] for one in rounds] == [1, 2, 3]
+    for one in rounds:
+        assert {job["device"] for job in one["jobs"]} == {"device-0", "device-1"}
+        for job in one["jobs"]:
+            moments = [job[name] for name in order]
+            assert moments == sorted(moments)
+            assert moments[0] >= 0
+            assert job["up_bytes"] > 40_000
+        ((begin_s, _), *_) = one["server_s"]
+        assert begin_s >= max(job["uploaded_s"] for job in one["jobs"])
 
 
 @pytest.mark.net

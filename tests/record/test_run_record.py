@@ -6,8 +6,9 @@ import pytest
 from safetensors.numpy import load_file
 
 from distilfleet.core.errors import RecordError
+from distilfleet.core.types import Timed, Times
 from distilfleet.record.checkpoint import Checkpoint
-from distilfleet.record.history import SCHEMA, read, read_rounds
+from distilfleet.record.history import SCHEMA, read, read_rounds, read_times
 from distilfleet.record.run import check_free, create, reopen, rewrite_about
 
 ABOUT = {"schema": SCHEMA, "recipe": "koala", "rounds": 3, "versions": {"distilfleet": "1.2.3"}}
@@ -50,6 +51,24 @@ def test_reopening_cuts_what_came_after_the_checkpoint(path):
     assert about == ABOUT
     assert checkpoint.round == 2
     assert [line.get("again") for line in read_rounds(path)] == [None, None, True]
+
+
+def test_times_after_the_checkpoint_are_cut_off_too(path):
+    at = {"sent_s": 0.0, "received_s": 0.1, "begun_s": None, "done_s": None, "offered_s": 0.5, "uploaded_s": 1.0}
+    job = Timed(job="a", device="pi", down_bytes=1, up_bytes=2, **at)
+    run, _, checkpoint = reopen(path)
+    for number in range(1, checkpoint.round + 3):
+        run.append_times(number, Times(jobs=[job], server_s=[(1.0, 2.0)]))
+    run.close()
+    with (path / "times.jsonl").open("ab") as file:
+        file.write(b'{"round":')
+    reopen(path)[0].close()
+    rounds = list(read_times(path))
+    assert [one["round"] for one in rounds] == list(range(1, checkpoint.round + 1))
+    (told,) = rounds[0]["jobs"]
+    assert told == {"job": "a", "device": "pi", "down_bytes": 1, "up_bytes": 2} | {
+        n: t for n, t in at.items() if t is not None
+    }
 
 
 def test_one_writer_at_a_time(path):

@@ -429,6 +429,37 @@ class Tally:
     """On the fleet's clock, since the start of the run."""
     answered: Sequence[DeviceId]
     missed: Sequence[Missed]
+    times: "Times | None" = None
+    """When each job was where; a simulated fleet has none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timed:
+    """When a job was where, in seconds since its round began, on the server's clock. None: it cannot be told.
+
+    `sent_s` its offer went out; `received_s` the device had all of it; `begun_s` and `done_s` its work, by the device's
+    own count from there; `offered_s` the answer was announced; `uploaded_s` the server had all of it.
+    """
+
+    job: str
+    device: DeviceId
+    sent_s: float
+    received_s: float | None
+    begun_s: float | None
+    done_s: float | None
+    offered_s: float
+    uploaded_s: float
+    down_bytes: int
+    up_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Times:
+    """A round of a real fleet."""
+
+    jobs: Sequence[Timed]
+    server_s: Sequence[tuple[float, float]]
+    """From when to when the server computed."""
 
 
 class Fleet(Protocol):

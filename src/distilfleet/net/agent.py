@@ -9,7 +9,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
 
@@ -264,6 +264,7 @@ class Agent:
         if bench is None:
             self._act(self.side.decline(task.key, self.why_not))
             return
+        waited_s = time.monotonic() - task.heard_s
         try:
             held = await asyncio.to_thread(bench.handle, task.key, task.digest, task.data)
         except (DeclinedError, Error) as fault:
@@ -273,6 +274,6 @@ class Agent:
             self._act(self.side.decline(task.key, f"declined: a fault of the device: {type(fault).__name__}"))
         else:
             self.done, self.busy_s = self.done + 1, self.busy_s + held.busy_s
-            self._act(self.side.answer(task.key, held))
+            self._act(self.side.answer(task.key, replace(held, waited_s=waited_s)))
             if task.key not in self.side.held:  # called off while it ran
                 bench.settle(task.key, False)

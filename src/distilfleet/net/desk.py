@@ -4,17 +4,19 @@ Still no socket, clock or thread. What has to be said comes out as `Send` and `D
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ..core.errors import WireError
-from ..core.types import Job, Missed, Reply, Result, Usage, Wave
+from ..core.types import Job, Missed, Reply, Result, Timed, Usage, Wave
 from ..core.wire import Body, admit, decode_reply, encode_body
 from .journal import Journal, Outcome
-from .protocol import AnyMessage, Hello, Setup, digest_of, key_of, most_bytes, pack_job, run_of
+from .protocol import AnyMessage, Hello, Setup, digest_of, job_of, key_of, most_bytes, pack_job, run_of
 from .session import Arrived, Asked, Declined, Drop, Output, Send, Server
 from .wave import PATIENCE_S, Collecting
 
 Said = list[Send | Drop]
+MOST_TIMED = 5000
+"""Jobs of a round whose times are recorded."""
 
 
 @dataclass(slots=True)
@@ -24,6 +26,8 @@ class Spent:
     usage: Usage = field(default_factory=lambda: Usage(measured=True))
     late: int = 0
     """Answers that came after their wave was over."""
+    times: list[Timed] = field(default_factory=list)
+    """Of the first `MOST_TIMED` answers."""
 
 
 @dataclass(slots=True)
@@ -63,7 +67,7 @@ class Desk:
 
     def start(self, wave: Wave, now_s: float) -> tuple[int, Said]:
         """Jobs go out. What the journal has as missed stays missed: this round was under way before a crash."""
-        self.tickets += 1
+        self.tickets, self.server.now_s = self.tickets + 1, now_s
         self.waves[self.tickets] = collecting = Collecting(wave, now_s, self.patience_s)
         before = {outcome.job: outcome for outcome in self.journal.outcomes(self.run, self.number)}
         said: Said = []
@@ -133,6 +137,8 @@ class Desk:
 
     def _arrived(self, arrived: Arrived) -> Said:
         self.spent.usage += arrived.usage
+        if len(self.spent.times) < MOST_TIMED:
+            self.spent.times.append(replace(arrived.timed, job=job_of(arrived.key)))
         try:
             reply = decode_reply(arrived.data)
         except WireError as fault:

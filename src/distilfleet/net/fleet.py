@@ -5,7 +5,8 @@ A round runs in its own thread, sessions in another; between them nothing is sha
 
 import asyncio
 import time
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -21,6 +22,8 @@ from ..core.types import (
     Reply,
     Result,
     Tally,
+    Timed,
+    Times,
     Usage,
     Wave,
 )
@@ -42,8 +45,8 @@ class NetFleet:
         self._devices, self._server, self._hub, self._loop = devices, server, hub, loop
         self._ids = tuple(devices)
         self._before_s, self._began_s = 0.0, time.monotonic()
-        self._mark_s = self._tally_s = self._began_s
-        self._serving_s = 0.0
+        self._mark_s = self._tally_s = self._round_s = self._began_s
+        self._serving: list[tuple[float, float]] = []
         self._answered: list[DeviceId] = []
         self._missed: list[Missed] = []
 
@@ -56,6 +59,7 @@ class NetFleet:
 
     def conditions(self, number: int) -> Conditions:
         self._call(self._say_begin(number))
+        self._round_s = time.monotonic()
         return Conditions(round=number, devices=self._devices, ids=self._ids)
 
     def adopt(self, plan: Plan) -> None:
@@ -76,20 +80,24 @@ class NetFleet:
     def work(self, load: Load) -> None:
         """What the server did since it last spoke with devices."""
         now_s = time.monotonic()
-        self._serving_s, self._mark_s = self._serving_s + now_s - self._mark_s, now_s
+        self._serving.append((self._mark_s, now_s))
+        self._mark_s = now_s
 
     def tally(self) -> Tally:
         now_s, server = time.monotonic(), self._server
-        lasting_s = max(now_s - self._tally_s, self._serving_s)
-        server_j = float(energy_j(lasting_s, self._serving_s, 0.0, server.idle_w, server.busy_w, 0.0))
+        serving_s = sum(end_s - begin_s for begin_s, end_s in self._serving)
+        lasting_s = max(now_s - self._tally_s, serving_s)
+        server_j = float(energy_j(lasting_s, serving_s, 0.0, server.idle_w, server.busy_w, 0.0))
+        used, times = self._call(self._take_usage())
         tally = Tally(
-            devices=self._call(self._take_usage()),
-            server=Usage(busy_s=self._serving_s, energy_j=server_j),
+            devices=used,
+            server=Usage(busy_s=serving_s, energy_j=server_j),
             elapsed_s=self._before_s + now_s - self._began_s,
             answered=self._answered,
             missed=self._missed,
+            times=self._times(times),
         )
-        self._answered, self._missed, self._serving_s, self._tally_s = [], [], 0.0, now_s
+        self._answered, self._missed, self._serving, self._tally_s = [], [], [], now_s
         return tally
 
     def kept(self) -> Mapping[DeviceId, Arrays]:
@@ -115,10 +123,33 @@ class NetFleet:
     async def _say_commit(self, number: int) -> None:
         self._hub.say(self._hub.desk.commit(number))
 
-    async def _take_usage(self) -> Usage:
+    async def _take_usage(self) -> tuple[Usage, list[Timed]]:
         spent = self._hub.desk.spent
         used, spent.usage = spent.usage, Usage(measured=True)
-        return used
+        times, spent.times = spent.times, []
+        return used, times
+
+    def _times(self, jobs: Sequence[Timed]) -> Times:
+        began_s = self._round_s
+        server_s = [(begin_s - began_s, end_s - began_s) for begin_s, end_s in self._serving]
+        return Times(jobs=[since(began_s, one) for one in jobs], server_s=server_s)
 
     def _call(self, work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+
+def since(began_s: float, timed: Timed) -> Timed:
+    """The same on a clock that begins then."""
+
+    def on_it(at_s: float | None) -> float | None:
+        return None if at_s is None else at_s - began_s
+
+    return replace(
+        timed,
+        sent_s=timed.sent_s - began_s,
+        received_s=on_it(timed.received_s),
+        begun_s=on_it(timed.begun_s),
+        done_s=on_it(timed.done_s),
+        offered_s=timed.offered_s - began_s,
+        uploaded_s=timed.uploaded_s - began_s,
+    )

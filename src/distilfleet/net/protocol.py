@@ -85,6 +85,8 @@ class Offer(Message, frozen=True, tag=6):
     energy_j: float = 0.0
     measured: bool = False
     """Of an answer: seconds and joules that it took."""
+    waited_s: float | None = None
+    """Of an answer: between having the job and beginning it; None if the device was off in between."""
 
 
 class Grant(Message, frozen=True, tag=7):
@@ -180,6 +182,10 @@ def key_of(run: str, job: str) -> str:
 
 def run_of(key: str) -> str:
     return key.partition("/")[0]
+
+
+def job_of(key: str) -> str:
+    return key.partition("/")[2]
 
 
 # --- frames of jobs ---------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ jobs outlive it. `Server` has all sessions, because room for uploads is shared; 
 from dataclasses import dataclass, field
 
 from ..core.errors import WireError
-from ..core.types import DeviceId, Usage
+from ..core.types import DeviceId, Timed, Usage
 from .protocol import (
     CHUNK_BYTES,
     MOST_KEYS,
@@ -31,6 +31,8 @@ from .transfer import Incoming, Outgoing, Room
 BEAT_S = 15.0
 LEASE_BEATS = 3
 """Beats that may be missed before a session counts as over."""
+SKEW_S = 0.5
+"""By so much, what a device says of its work may differ from what the server sees before it is disbelieved."""
 STALL_S = 30.0
 """An upload that does not get on for so long gives its room back."""
 
@@ -51,6 +53,8 @@ class Arrived:
     key: str
     data: bytes
     usage: Usage
+    timed: Timed
+    """Under the job's key, in seconds of the server's clock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +99,8 @@ class Begin:
     key: str
     data: bytes
     digest: bytes
+    heard_s: float = 0.0
+    """When the last of it came."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +134,9 @@ class _Task:
     """Of an answer."""
     incoming: Incoming | None = None
     moved_s: float = 0.0
+    sent_s: float | None = None
+    received_s: float | None = None
+    offered_s: float = 0.0
     arrived: bytes | None = None
     """Digest of the answer."""
 
@@ -172,8 +181,13 @@ class Server:
 
     def offer_all(self, device: DeviceId) -> list[Output]:
         """Jobs that the device has not answered, again."""
-        tasks = self._seat(device).tasks.values()
-        return [Send(device, task.out.offer()) for task in tasks if task.out is not None]
+        return [one for task in self._seat(device).tasks.values() for one in self._offer(device, task)]
+
+    def _offer(self, device: DeviceId, task: _Task) -> list[Output]:
+        if task.out is None:
+            return []
+        task.sent_s = self.now_s if task.sent_s is None else task.sent_s
+        return [Send(device, task.out.offer())]
 
     def leave(self, device: DeviceId, fence: int) -> list[Output]:
         """A session is over; its jobs are not."""
@@ -200,8 +214,7 @@ class Server:
         if key in seat.tasks:
             return []
         seat.tasks[key] = task = _Task(Outgoing(key, data, self.chunk_bytes), most_bytes)
-        assert task.out is not None
-        return [Send(device, task.out.offer())] if seat.live else []
+        return self._offer(device, task) if seat.live else []
 
     def settle(self, device: DeviceId, key: str, counted: bool) -> list[Output]:
         """The outcome is on disk: tell the device, if it is there; else it will ask."""
@@ -248,6 +261,7 @@ class Server:
                 return [Send(device, chunk) for chunk in task.out.granted(message)]
             case Received() if task.out is not None:
                 task.out.heard(message)
+                task.received_s = self.now_s if task.received_s is None else task.received_s
             case Offer():
                 return self._offered(device, task, message)
             case Chunk() if task.incoming is not None and message.key in self.room.taken:
@@ -269,6 +283,7 @@ class Server:
         out = [] if same else self._granted(self.room.free(offer.key))
         parts = before.parts if before and same else []
         task.incoming, task.moved_s = Incoming(offer, parts, self.chunk_bytes), self.now_s
+        task.offered_s = self.now_s
         return [*out, Send(device, task.incoming.grant())] if self.room.ask(offer.key, offer.size_bytes) else out
 
     def _chunk(self, device: DeviceId, task: _Task, chunk: Chunk) -> list[Output]:
@@ -283,10 +298,31 @@ class Server:
         task.incoming = None
         if not incoming.sound():
             return [*out, Declined(device, chunk.key, "rejected: the bytes do not have the digest that was offered")]
-        offer, task.arrived, task.out = incoming.offer, incoming.offer.digest, None
+        offer, timed = incoming.offer, self._timed(device, task, incoming.offer)
+        task.arrived, task.out = offer.digest, None
         usage = Usage(busy_s=offer.busy_s, energy_j=offer.energy_j, up_bytes=offer.size_bytes, measured=offer.measured)
         said = Send(device, Received(offer.key, offer.digest))
-        return [*out, said, Arrived(device, offer.key, incoming.data, usage)]
+        return [*out, said, Arrived(device, offer.key, incoming.data, usage, timed)]
+
+    def _timed(self, device: DeviceId, task: _Task, offer: Offer) -> Timed:
+        assert task.out is not None and task.sent_s is not None, "an answer comes to a job that was sent"
+        begun_s = None if task.received_s is None or offer.waited_s is None else task.received_s + offer.waited_s
+        done_s = None if begun_s is None else begun_s + offer.busy_s
+        told = (
+            begun_s is not None and done_s is not None and task.sent_s <= begun_s <= done_s <= task.offered_s + SKEW_S
+        )
+        return Timed(
+            job=offer.key,
+            device=device,
+            sent_s=task.sent_s,
+            received_s=task.received_s,
+            begun_s=begun_s if told else None,
+            done_s=done_s if told else None,
+            offered_s=task.offered_s,
+            uploaded_s=self.now_s,
+            down_bytes=len(task.out.data),
+            up_bytes=offer.size_bytes,
+        )
 
     def _granted(self, keys: list[str]) -> list[Output]:
         """Whose turn it is to send."""
@@ -316,6 +352,8 @@ class Held:
     busy_s: float = 0.0
     energy_j: float = 0.0
     measured: bool = False
+    waited_s: float | None = None
+    """Between having the job and beginning it; not on disk."""
 
 
 @dataclass(slots=True)
@@ -407,7 +445,8 @@ class DeviceSide:
         if not incoming.sound():
             raise WireError(f"{chunk.key}: the bytes do not have the digest that was offered")
         self.running[chunk.key] = incoming.offer.digest
-        return [Received(chunk.key, incoming.offer.digest), Begin(chunk.key, incoming.data, incoming.offer.digest)]
+        begin = Begin(chunk.key, incoming.data, incoming.offer.digest, self.heard_s)
+        return [Received(chunk.key, incoming.offer.digest), begin]
 
     def _settled(self, message: Committed) -> list[DeviceOutput]:
         """What did not count goes together with all that was built on it, the latest first."""
@@ -427,7 +466,7 @@ class DeviceSide:
     def _send(self, key: str) -> list[DeviceOutput]:
         held, out = self.held[key], self.outgoing.get(key)
         if out is None:
-            used = held.busy_s, held.energy_j, held.measured
+            used = held.busy_s, held.energy_j, held.measured, held.waited_s
             out = Outgoing(key, held.data, self.chunk_bytes, *used)
             self.outgoing[key] = out
         return [out.offer()] if self.open else []

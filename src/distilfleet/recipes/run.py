@@ -94,7 +94,10 @@ def train(run: Run, record: Record, start: Checkpoint | None, now_s: Callable[[]
         for done in rounds(run.method, run.planner, run.fleet, state, range(first, run.rounds + 1)):
             number, state, wall_s = done.round, done.state, before_s + now_s() - began_s
             metrics = run.method.evaluate(state, run.fleet.kept(), run.test)
-            spent = {**_spent(run.fleet.tally()), **expected(done.plan, planned)}
+            tally = run.fleet.tally()
+            if tally.times is not None:
+                record.append_times(number, tally.times)
+            spent = {**_spent(tally), **expected(done.plan, planned)}
             line = {"round": number, **metrics, **spent, "wall_s": round(wall_s, 6)}
             record.append(line)
             if number == run.rounds:

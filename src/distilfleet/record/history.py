@@ -2,7 +2,7 @@
 
 import json
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -72,6 +72,14 @@ def read_rounds(path: Path) -> list[Mapping[str, Any]]:
         except ValueError as fault:
             raise RecordError(f"{file}, line {number} is damaged: {fault}. Delete it and what follows.") from None
     return rounds
+
+
+def read_times(path: Path) -> Iterator[Mapping[str, Any]]:
+    """`times.jsonl` of a real fleet, one object per round: see `core.types.Timed`. Nothing if there is none."""
+    file = path / "times.jsonl"
+    if file.is_file():
+        with file.open("rb") as lines:
+            yield from (json.loads(line) for line in lines if line.endswith(b"\n"))
 
 
 def read_plan(path: Path) -> Mapping[str, Any]:

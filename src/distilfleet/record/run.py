@@ -3,6 +3,7 @@
 run.toml        what was asked, with what versions        metrics.jsonl   one object per finished round
 fleet.json      who takes part                            checkpoints/    safetensors, newest generations
 models/         the trained models, safetensors           report.html     written by `report`
+times.jsonl     of a real fleet: when each job was where, one object per finished round
 plan.json       of the first round, where cuts are planned; wire.safetensors and audit.json: see `overheard`
 """
 
@@ -11,7 +12,7 @@ import json
 import os
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -19,7 +20,7 @@ import tomli_w
 from safetensors.numpy import save
 
 from ..core.errors import RecordError
-from ..core.types import Arrays
+from ..core.types import Arrays, Times
 from .checkpoint import Checkpoint, read_checkpoint, write_atomically, write_checkpoint
 from .history import read_about
 
@@ -34,8 +35,14 @@ class Run:
 
     def append(self, metrics: Mapping[str, Any]) -> None:
         """One finished round, flushed as it happens."""
-        self.metrics.write(json.dumps(metrics, separators=(",", ":")).encode() + b"\n")
+        self.metrics.write(_line(metrics))
         self.metrics.flush()
+
+    def append_times(self, number: int, times: Times) -> None:
+        """Of a round of a real fleet, before its metrics."""
+        jobs = [{name: value for name, value in asdict(job).items() if value is not None} for job in times.jobs]
+        with (self.path / "times.jsonl").open("ab") as out:
+            out.write(_line({"round": number, "jobs": jobs, "server_s": times.server_s}))
 
     def checkpoint(self, checkpoint: Checkpoint) -> None:
         """Keep a state; the metrics up to it reach the disk first."""
@@ -95,6 +102,7 @@ def reopen(path: Path) -> tuple[Run, Mapping[str, Any], Checkpoint | None]:
         metrics = opened.enter_context((path / "metrics.jsonl").open("r+b"))
         checkpoint = None if _is_untouched(path) else read_checkpoint(path / "checkpoints")
         _cut(metrics, 0 if checkpoint is None else checkpoint.round)
+        _cut_times(path / "times.jsonl", 0 if checkpoint is None else checkpoint.round)
         opened.pop_all()
     return Run(path=path, lock=lock, metrics=metrics), about, checkpoint
 
@@ -116,6 +124,18 @@ def _cut(metrics: IO[bytes], rounds: int) -> None:
                 f"{metrics.name} has fewer rounds than the checkpoint ({rounds}). Restore it, or start anew."
             )
     metrics.truncate()
+
+
+def _cut_times(file: Path, last: int) -> None:
+    """A line that a crash cut short goes too."""
+    if file.exists():
+        whole = file.read_bytes().splitlines(keepends=True)
+        kept = [line for line in whole if line.endswith(b"\n") and json.loads(line)["round"] <= last]
+        write_atomically(file, b"".join(kept))
+
+
+def _line(said: Mapping[str, Any]) -> bytes:
+    return json.dumps(said, separators=(",", ":")).encode() + b"\n"
 
 
 def _lock(path: Path) -> IO[bytes]:
