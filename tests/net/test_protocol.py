@@ -28,6 +28,7 @@ from distilfleet.net.protocol import (
     Setup,
     Welcome,
 )
+from distilfleet.net.session import DeviceSide, Held, Settle
 from distilfleet.net.transfer import Incoming, Outgoing, Room
 
 EVERY = [
@@ -100,12 +101,12 @@ def test_a_job_travels_with_what_is_expected_of_it():
 
 def moved(out: Outgoing, into: Incoming, most: int) -> int:
     """Chunks that are sent until `most` have come; the rest is lost."""
-    sent, grants = 0, [into.grant()]
+    sent, grants = 0, [into.grant(0.0)]
     while grants and sent < most:
         for chunk in out.granted(grants.pop())[: most - sent]:
             sent += 1
-            if into.take(chunk) and not into.complete:
-                grants = [into.grant()]
+            if into.take(chunk, 0.0) and not into.complete:
+                grants = [into.grant(0.0)]
     return sent
 
 
@@ -122,6 +123,29 @@ def test_a_cut_transfer_goes_on_where_it_stopped(size_bytes, before_cut):
     assert second.sound()
     assert second.data == data
     assert have + sent == protocol.chunks_of(size_bytes, 16)
+
+
+def under_way(each_s: list[float]) -> list[int]:
+    """Chunks that the receiver lets the sender have on the link, after each that came after so many seconds."""
+    out = Outgoing("k", bytes(1600), chunk_bytes=16)
+    into, now_s = Incoming(out.offer(), chunk_bytes=16), 0.0
+    into.grant(now_s)
+    ahead = []
+    for index, lasting_s in enumerate(each_s):
+        now_s += lasting_s
+        assert into.take(Chunk("k", index, bytes(16)), now_s)
+        grant = into.grant(now_s)
+        ahead.append(grant.until - grant.start)
+    return ahead
+
+
+def test_a_cut_costs_one_chunk_of_a_slow_link_and_half_a_second_of_a_fast_one():
+    assert Incoming(Outgoing("k", bytes(64), chunk_bytes=16).offer(), chunk_bytes=16).grant(5.0).until == 1
+    assert under_way([1.8] * 5) == [1] * 5
+    assert under_way([0.2] * 5) == [2] * 5
+    assert under_way([0.001] * 5) == [4] * 5
+    assert under_way([0.0] * 5) == [4] * 5
+    assert under_way([0.001, 0.001, 3.0, 0.0, 0.0])[2:] == [1, 1, 1]
 
 
 def test_room_is_shared_in_order():
@@ -178,3 +202,39 @@ def test_a_damaged_journal_is_named(tmp_path):
     file.write_bytes(b"not a database" * 1000)
     with pytest.raises(RecordError, match="is damaged"):
         SqliteJournal(file)
+
+
+# --- a device's session -----------------------------------------------------------------------------------------
+
+
+def working(*keys: str) -> DeviceSide:
+    """A device that has received these jobs and done none of them."""
+    side = DeviceSide("pi", 1000)
+    side.receive(Welcome(1, 1, 15.0), 0.0)
+    for key in keys:
+        side.receive(Offer(key, 3, protocol.digest_of(key.encode()), 1), 0.0)
+        side.receive(Chunk(key, 0, key.encode()), 0.0)
+    return side
+
+
+def done(side: DeviceSide, key: str) -> list:
+    return side.answer(key, Held(job_digest=protocol.digest_of(key.encode()), data=b"answer"))
+
+
+def test_a_device_asks_about_jobs_that_are_under_way_too():
+    """An answer that is finished between hello and welcome would else be built upon before its outcome is known."""
+    side = working("r/a", "r/b")
+    done(side, "r/a")
+    assert side.hello(1.0).unsettled == ("r/a", "r/b")
+
+
+def test_what_is_built_on_an_answer_that_did_not_count_is_called_off_while_it_runs():
+    side = working("r/a", "r/b")
+    done(side, "r/a")
+    said = side.receive(Committed("r/a", False), 1.0)
+    assert said == [
+        Settle("r/b", False),
+        Settle("r/a", False),
+        Decline("r/b", "built on an answer that did not count"),
+    ]
+    assert done(side, "r/b") == []

@@ -280,20 +280,22 @@ class Server:
             return [Declined(device, offer.key, reason)]
         before = task.incoming
         same = before is not None and (before.offer.digest, before.offer.size_bytes) == (offer.digest, offer.size_bytes)
-        out = [] if same else self._granted(self.room.free(offer.key))
+        out: list[Output] = [] if same else self._granted(self.room.free(offer.key))
         parts = before.parts if before and same else []
         task.incoming, task.moved_s = Incoming(offer, parts, self.chunk_bytes), self.now_s
         task.offered_s = self.now_s
-        return [*out, Send(device, task.incoming.grant())] if self.room.ask(offer.key, offer.size_bytes) else out
+        if self.room.ask(offer.key, offer.size_bytes):
+            out.append(Send(device, task.incoming.grant(self.now_s)))
+        return out
 
     def _chunk(self, device: DeviceId, task: _Task, chunk: Chunk) -> list[Output]:
         incoming = task.incoming
         assert incoming is not None
-        if not incoming.take(chunk):
+        if not incoming.take(chunk, self.now_s):
             return []
         task.moved_s = self.now_s
         if not incoming.complete:
-            return [Send(device, incoming.grant())]
+            return [Send(device, incoming.grant(self.now_s))]
         out = self._granted(self.room.free(chunk.key))
         task.incoming = None
         if not incoming.sound():
@@ -330,7 +332,7 @@ class Server:
         for device, task in ((d, seat.tasks[k]) for k in keys for d, seat in self.seats.items() if k in seat.tasks):
             task.moved_s = self.now_s
             if task.incoming is not None and self.seats[device].live:
-                out.append(Send(device, task.incoming.grant()))
+                out.append(Send(device, task.incoming.grant(self.now_s)))
         return out
 
     def _free(self, seat: _Seat) -> list[Output]:
@@ -376,7 +378,7 @@ class DeviceSide:
     def hello(self, now_s: float) -> Hello:
         """A new connection: these are the first words on it."""
         self.open, self.heard_s = False, now_s
-        return Hello(VERSIONS, self.device, tuple(self.held)[:MOST_KEYS])
+        return Hello(VERSIONS, self.device, (*self.held, *self.running)[:MOST_KEYS])
 
     def receive(self, message: AnyMessage, now_s: float) -> list[DeviceOutput]:
         """Raises WireError for what no server says."""
@@ -433,14 +435,14 @@ class DeviceSide:
         same = before is not None and before.offer.digest == offer.digest
         forgotten = self._settled(Committed(key, False))
         self.incoming[key] = Incoming(offer, before.parts if before and same else [], self.chunk_bytes)
-        return [*forgotten, self.incoming[key].grant()]
+        return [*forgotten, self.incoming[key].grant(self.heard_s)]
 
     def _chunk(self, chunk: Chunk) -> list[DeviceOutput]:
         incoming = self.incoming.get(chunk.key)
-        if incoming is None or not incoming.take(chunk):
+        if incoming is None or not incoming.take(chunk, self.heard_s):
             return []
         if not incoming.complete:
-            return [incoming.grant()]
+            return [incoming.grant(self.heard_s)]
         del self.incoming[chunk.key]
         if not incoming.sound():
             raise WireError(f"{chunk.key}: the bytes do not have the digest that was offered")
@@ -450,7 +452,7 @@ class DeviceSide:
 
     def _settled(self, message: Committed) -> list[DeviceOutput]:
         """What did not count goes together with all that was built on it, the latest first."""
-        done = list(self.held)
+        done = [*self.held, *self.running] if message.key in self.held else []
         since = done[done.index(message.key) :] if message.key in done and not message.counted else [message.key]
         out = [settle for key in reversed(since) for settle in self._forget(key, message.counted)]
         return out + [Decline(key, "built on an answer that did not count") for key in since[1:] if self.open]

@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 from .protocol import CHUNK_BYTES, Chunk, Grant, Offer, Received, chunks_of, digest_of
 
 WINDOW = 4
-"""Chunks of one frame under way."""
+"""Chunks of one frame under way, at most."""
+AHEAD_S = 0.5
+"""No more is under way than the link carries in so long, or one chunk: this is what a cut can cost."""
 
 
 @dataclass(slots=True)
@@ -60,6 +62,12 @@ class Incoming:
     offer: Offer
     parts: list[bytes] = field(default_factory=list)
     chunk_bytes: int = CHUNK_BYTES
+    began_s: float | None = None
+    """Of the first grant."""
+    moved_s: float = 0.0
+    came: int = 0
+    """Chunks since then."""
+    ahead: int = 1
 
     @property
     def complete(self) -> bool:
@@ -69,18 +77,30 @@ class Incoming:
     def data(self) -> bytes:
         return b"".join(self.parts)
 
-    def grant(self) -> Grant:
+    def grant(self, now_s: float) -> Grant:
+        if self.began_s is None:
+            self.began_s = self.moved_s = now_s
         have = len(self.parts)
-        return Grant(self.offer.key, self.offer.attempt, have, have + WINDOW)
+        return Grant(self.offer.key, self.offer.attempt, have, have + self.ahead)
 
-    def take(self, chunk: Chunk) -> bool:
+    def take(self, chunk: Chunk, now_s: float) -> bool:
         """Whether it was the next one, of the size that it must have; anything else is as if it had not come."""
         at = chunk.index * self.chunk_bytes
         wanted = min(self.chunk_bytes, self.offer.size_bytes - at)
         if chunk.index != len(self.parts) or len(chunk.data) != wanted or wanted <= 0:
             return False
         self.parts.append(chunk.data)
+        self._pace(now_s)
         return True
+
+    def _pace(self, now_s: float) -> None:
+        """One chunk at a time until the link is known to be fast. The mean is not fooled by bursts, the last one is
+        not by how fast the link once was."""
+        began_s = self.began_s if self.began_s is not None else now_s
+        self.came += 1
+        each_s = max((now_s - began_s) / self.came, now_s - self.moved_s)
+        self.ahead = WINDOW if each_s * WINDOW <= AHEAD_S else max(1, int(AHEAD_S / each_s))
+        self.moved_s = now_s
 
     def sound(self) -> bool:
         return digest_of(self.data) == self.offer.digest
