@@ -144,15 +144,17 @@ def fleet_of(case: Case, method: Any, seed: int = 0, **world: Any) -> Any:
     return case.fleet(DEVICES, case.data, method, surroundings)
 
 
-def run(case: Case, count: int, *, seed: int = 0, lost: Lost = nobody, method: Any = None) -> list[Outcome]:
+def run(
+    case: Case, count: int, *, seed: int = 0, lost: Lost = nobody, method: Any = None, planner: Any = None
+) -> list[Outcome]:
     """`count` rounds with all devices; each round leaves the state that it started from as it was."""
-    method = method or case.make()
+    method, planner = method or case.make(), planner or Sample(per_round=len(DEVICES), seed=seed)
     fleet = Losing(fleet_of(case, method, seed), lost)
     state = method.init(seed)
     outcomes = []
     for number in range(1, count + 1):
         before = state_bits(state)
-        (done,) = rounds(method, Sample(per_round=len(DEVICES), seed=seed), fleet, state, range(number, number + 1))
+        (done,) = rounds(method, planner, fleet, state, range(number, number + 1))
         assert state_bits(state) == before, "a round changed the state that it was given"
         state = done.state
         outcomes.append(observe(case, method, fleet, state))

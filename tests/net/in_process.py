@@ -10,7 +10,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from distilfleet.core.types import Arrays, DeviceId, Job, Load, RunSpec, Worker
-from distilfleet.methods.splitkd.server import SplitKD
 from distilfleet.net.agent import Agent, Badge
 from distilfleet.net.desk import Desk
 from distilfleet.net.fleet import NetFleet
@@ -20,8 +19,8 @@ from distilfleet.net.journal import SqliteJournal
 from distilfleet.net.session import Server
 from distilfleet.net.transfer import Room
 from distilfleet.net.transport import listen
-from distilfleet.recipes.deploy import METHODS, spec_of, write_spec
-from distilfleet.recipes.join import builder
+from distilfleet.recipes.deploy import spec_of, write_spec
+from distilfleet.recipes.join import Consent, builder
 
 ONE_AT_A_TIME = threading.Lock()
 """Workers of one process share modules; those of separate processes do not."""
@@ -50,6 +49,7 @@ class Alone:
 class RealFleet(NetFleet):
     """As `SimFleet` is made, with agents that listen to it."""
 
+    consent = Consent(label_counts=True, data=True)
     open_ones: list["RealFleet"] = []  # noqa: RUF012 (closed after each test)
 
     def __init__(self, devices: Mapping[DeviceId, Any], data: Any, method: Any, world: Any) -> None:
@@ -57,14 +57,11 @@ class RealFleet(NetFleet):
         self.loop = asyncio.new_event_loop()
         self.thread = threading.Thread(target=self.loop.run_forever)
         self.thread.start()
-        name = type(method).__module__.rpartition(".")[2]
-        self.named = name in METHODS or isinstance(method, SplitKD)
-        nothing = RunSpec(method=name, settings={}, models={}, versions={}, seed=world.seed)
-        self.spec = spec_of(method, world.seed) if self.named else nothing
+        self.spec = spec_of(method, world.seed)
         hub = self.run(self._serve(devices))
         super().__init__(devices, world.server, hub, self.loop)
         self.open("run", write_spec(self.spec))
-        self.run(self._join(devices, data, method))
+        self.run(self._join(devices, data))
         RealFleet.open_ones.append(self)
 
     def run(self, work: Any) -> Any:
@@ -81,11 +78,11 @@ class RealFleet(NetFleet):
         self.tasks = [asyncio.create_task(hub.tick())]
         return hub
 
-    async def _join(self, devices: Mapping[DeviceId, Any], data: Any, method: Any) -> None:
-        self.agents = [self._agent(device, data, method) for device in devices.values()]
+    async def _join(self, devices: Mapping[DeviceId, Any], data: Any) -> None:
+        self.agents = [self._agent(device, data(device.id)) for device in devices.values()]
         self.tasks += [asyncio.create_task(agent.serve()) for agent in self.agents]
 
-    def _agent(self, device: Any, data: Any, method: Any) -> Agent:
+    def _agent(self, device: Any, owned: Any) -> Agent:
         folder = Path(self.folder.name) / device.id
         folder.mkdir()
         key, request = new_request(device.id)
@@ -94,11 +91,13 @@ class RealFleet(NetFleet):
             write_private(folder / f"{name}.pem", pem)
         address = f"localhost:{self.listening.port}"
         badge = Badge(address=address, enrol_address=address, device=device.id, kind=device.kind)
-        owned = data(device.id)
-        own = builder(device, owned) if self.named else lambda spec: method.worker(device, owned, spec.seed)
-        return Agent(
-            badge=badge, folder=folder, device=device, build=lambda spec: Alone(own(spec)), rng=Random(device.id)
-        )
+        own = builder(device, owned, self.consent)
+
+        def build(spec: RunSpec) -> Worker:
+            with ONE_AT_A_TIME:
+                return Alone(own(spec))
+
+        return Agent(badge=badge, folder=folder, device=device, build=build, rng=Random(device.id))
 
     def kept(self) -> Mapping[DeviceId, Arrays]:
         """What the server cannot see, and a test can."""

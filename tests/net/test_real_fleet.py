@@ -18,7 +18,7 @@ from distilfleet.methods import fedavg, feddf, fedmd, koala, local
 from distilfleet.recipes import serve
 from distilfleet.recipes.deploy import method_of, spec_of, write_spec
 from distilfleet.recipes.flags import Common, ProxyData
-from distilfleet.recipes.join import builder, own_data
+from distilfleet.recipes.join import Consent, builder, own_data
 from distilfleet.recipes.koala import Flags
 from distilfleet.recipes.scene import scene
 from distilfleet.recipes.simulate import simulate
@@ -144,7 +144,7 @@ def test_a_method_comes_back_from_its_spec(module):
 def test_agents_build_nothing_that_is_not_installed():
     spec = spec_of(koala.tiny(), 0)
     device = serve.catalogue.device("rpi-4b", "pi")
-    build = builder(device, koala.tiny().proxy)
+    build = builder(device, koala.tiny().proxy, Consent())
     with pytest.raises(ConfigError, match="no method 'os'"):
         build(replace(spec, method="os"))
     with pytest.raises(ConfigError, match="do not fit"):

@@ -8,14 +8,10 @@ import numpy as np
 
 from ..core.types import (
     Arrays,
-    ArraySpec,
     Conditions,
     Dataset,
     Device,
     DeviceId,
-    Expected,
-    Job,
-    Load,
     Metrics,
     Plan,
     Reply,
@@ -24,8 +20,9 @@ from ..core.types import (
     Work,
     Worker,
 )
+from ..nn.giver import INPUTS, LABELS, Giver, give_job, paired
 from ..nn.learner import judge, scratch
-from ..nn.loads import frames, server_load
+from ..nn.loads import server_load
 from ..nn.train import Local, task, train
 from ..nn.weights import to_arrays
 from ..nn.zoo import Model, model
@@ -43,32 +40,10 @@ class State:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Giver:
-    """Sends the device's data. The server declares how many samples it expects."""
-
-    data: Dataset
-
-    def load(self, job: Job) -> Load:
-        return replace(frames(job), memory_bytes=self.data.inputs.nbytes)
-
-    def handle(self, job: Job) -> Arrays:
-        assert self.data.labels is not None, "a device has labelled data"
-        return {"inputs": self.data.inputs, "labels": self.data.labels}
-
-    def snapshot(self) -> Arrays:
-        return {}
-
-    def restore(self, kept: Arrays) -> None:
-        pass
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Central:
     """See the module docstring."""
 
     model: Model
-    samples: Mapping[DeviceId, int]
-    """How much data each device has."""
     who: Literal["large", "small"] = "large"
     local: Local = field(default_factory=Local)
 
@@ -89,11 +64,13 @@ class Central:
     def round(self, state: State, plan: Plan, conditions: Conditions) -> Round[State]:
         number = state.round + 1
         known = frozenset(state.givers)
-        jobs = [self._ask(number, device) for device in plan.devices if device not in known]
+        shape = self.model.shape
+        jobs = [give_job(number, device, "<f4", shape, True) for device in plan.devices if device not in known]
         results = (yield Wave(jobs=jobs, minimum=plan.minimum, deadline_s=plan.deadline_s)) if jobs else []
-        replies = [result for result in results if isinstance(result, Reply)]
-        inputs = np.concatenate([state.inputs, *(reply.arrays["inputs"] for reply in replies)])
-        labels = np.concatenate([state.labels, *(reply.arrays["labels"] for reply in replies)])
+        replies = paired([result for result in results if isinstance(result, Reply)])
+        inputs = np.concatenate([state.inputs, *(reply.arrays[INPUTS] for reply in replies)])
+        given = [np.clip(reply.arrays[LABELS], 0, self.model.classes - 1) for reply in replies]
+        labels = np.concatenate([state.labels, *given])
         givers = (*state.givers, *(reply.device for reply in replies))
         state = replace(state, round=number, inputs=inputs, labels=labels, givers=givers)
         if not len(labels):
@@ -117,13 +94,7 @@ class Central:
     def models(self, state: State) -> Mapping[str, Arrays]:
         return {self.who: state.weights}
 
-    def _ask(self, number: int, device: DeviceId) -> Job:
-        count = self.samples[device]
-        arrays = {"inputs": ArraySpec("<f4", (count, *self.model.shape)), "labels": ArraySpec("<i8", (count,))}
-        return Job(id=f"{number}:give:{device}", device=device, op="give", arrays={}, expected=Expected(arrays=arrays))
-
 
 def tiny() -> Central:
-    """The smallest useful instance: eight features, three classes, the fleet of the contract tests."""
-    samples = {f"device-{i:02d}": 9 + 5 * i for i in range(4)}
-    return Central(model=model("mlp-xs", (8,), 3), samples=samples, local=Local(passes=1, batch=8))
+    """The smallest useful instance: eight features, three classes."""
+    return Central(model=model("mlp-xs", (8,), 3), local=Local(passes=1, batch=8))

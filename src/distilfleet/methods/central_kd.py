@@ -13,12 +13,10 @@ import numpy as np
 
 from ..core.types import (
     Arrays,
-    ArraySpec,
     Conditions,
     Dataset,
     Device,
     DeviceId,
-    Expected,
     Job,
     LanguageProfile,
     Load,
@@ -30,9 +28,9 @@ from ..core.types import (
     Work,
     Worker,
 )
+from ..nn.giver import INPUTS, LABELS, Giver, give_job, paired
 from ..nn.language import LanguageModel
 from ..nn.lessons import Lessons, dense, forward_flops, learn, quality, rows_of, schooled, scratch, training_load
-from ..nn.loads import frames
 from ..nn.pretrain import Schooling
 from ..nn.trace import trace
 from ..nn.weights import put, to_arrays
@@ -56,26 +54,6 @@ class State:
     """Classes; empty for a language model."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Giver:
-    """Sends the device's windows. The server declares how many it expects."""
-
-    data: Dataset
-
-    def load(self, job: Job) -> Load:
-        return replace(frames(job), memory_bytes=self.data.inputs.nbytes)
-
-    def handle(self, job: Job) -> Arrays:
-        given = {"windows": self.data.inputs.astype(job.expected.arrays["windows"].dtype)}
-        return given if self.data.labels is None else {**given, "labels": self.data.labels}
-
-    def snapshot(self) -> Arrays:
-        return {}
-
-    def restore(self, kept: Arrays) -> None:
-        pass
-
-
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class CentralKD:
     """See the module docstring."""
@@ -85,8 +63,6 @@ class CentralKD:
     student: LanguageModel
     profiles: Mapping[str, LanguageProfile]
     """By model name."""
-    samples: Mapping[DeviceId, int]
-    """Windows of each device."""
     lessons: Lessons
     """Of the server; its `batch` is that of all devices together."""
     school: Dataset | None = None
@@ -113,7 +89,7 @@ class CentralKD:
         number, known = state.round + 1, frozenset(state.givers)
         jobs = [self._ask(number, device) for device in plan.devices if device not in known]
         results = (yield Wave(jobs=jobs, minimum=plan.minimum, deadline_s=plan.deadline_s)) if jobs else []
-        replies = [result for result in results if isinstance(result, Reply)]
+        replies = paired([result for result in results if isinstance(result, Reply)])
         state = replace(self._with(state, replies), round=number)
         if not len(state.windows):
             return state
@@ -143,17 +119,14 @@ class CentralKD:
         return {"student": state.student, **({"teacher": state.teacher} if state.teacher else {})}
 
     def _ask(self, number: int, device: DeviceId) -> Job:
-        count, context = self.samples[device], self.student.context
-        arrays = {"windows": ArraySpec("<i2" if self.student.vocabulary <= NARROW else "<i4", (count, context))}
-        if self.student.classes is not None:
-            arrays["labels"] = ArraySpec("<i8", (count,))
-        return Job(id=f"{number}:give:{device}", device=device, op="give", arrays={}, expected=Expected(arrays=arrays))
+        dtype = "<i2" if self.student.vocabulary <= NARROW else "<i4"
+        return give_job(number, device, dtype, (self.student.context,), self.student.classes is not None)
 
     def _with(self, state: State, replies: list[Reply]) -> State:
         """Ids and classes that there are not are as good as none: a device that sends some is taken for padding."""
-        came = [np.minimum(reply.arrays["windows"], self.student.vocabulary - 1) for reply in replies]
+        came = [np.minimum(reply.arrays[INPUTS], self.student.vocabulary - 1) for reply in replies]
         most = (self.student.classes or 1) - 1
-        labels = [np.clip(reply.arrays["labels"], 0, most) for reply in replies if "labels" in reply.arrays]
+        labels = [np.clip(reply.arrays[LABELS], 0, most) for reply in replies if LABELS in reply.arrays]
         return replace(
             state,
             windows=np.concatenate([state.windows, *came]).astype(np.int32),
@@ -173,12 +146,11 @@ class CentralKD:
 
 
 def tiny() -> CentralKD:
-    """The smallest useful instance: forty tokens, the fleet of the contract tests."""
+    """The smallest useful instance: forty tokens."""
     teacher, student = (LanguageModel(name=name, vocabulary=40, context=8) for name in ("llama:64x2", "llama:32x2"))
     return CentralKD(
         teacher=teacher,
         student=student,
         profiles={one.name: trace(one.name, steps=8, vocabulary=40) for one in (teacher, student)},
-        samples={f"device-{i:02d}": 9 + 5 * i for i in range(4)},
         lessons=Lessons(steps=2, batch=8),
     )

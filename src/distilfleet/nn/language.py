@@ -140,7 +140,7 @@ def _built(name: str, vocabulary: int, context: int, dtype: torch.dtype, classes
     if classes is not None:
         found.num_labels = classes
     kind: Any = AutoModelForCausalLM if classes is None else AutoModelForSequenceClassification
-    if _is_new(name):
+    if is_new(name):
         found.tie_word_embeddings = False
         return kind.from_config(found, **{DTYPE: dtype})
     return _pretrained(kind, name, found, dtype)
@@ -177,7 +177,7 @@ def _from_llama2c(name: str, dtype: torch.dtype, classes: int | None) -> Any:
 
 
 def _config(name: str, vocabulary: int | None, context: int | None) -> Any:
-    if _is_new(name):
+    if is_new(name):
         return _new_config(name, vocabulary, context)
     if llama2c.is_file(name):
         return llama2c.config(llama2c.read(Path(name))[0])
@@ -195,7 +195,7 @@ def _config(name: str, vocabulary: int | None, context: int | None) -> Any:
         ) from error
 
 
-def _is_new(name: str) -> bool:
+def is_new(name: str) -> bool:
     return name in ZOO or name in PUBLISHED or name.startswith("llama:")
 
 

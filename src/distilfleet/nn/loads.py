@@ -5,7 +5,7 @@ from functools import lru_cache
 from math import prod
 
 from ..core import wire
-from ..core.types import Job, Load
+from ..core.types import Arrays, Job, Load
 from .profile import Profile, profile, training_memory_bytes
 from .train import Local
 from .zoo import Model
@@ -45,6 +45,12 @@ def frames(job: Job) -> Load:
     """The exact bytes of the job's frame and of the expected reply's."""
     down, up = wire.head_bytes(job)
     return Load(down_bytes=down + wire.encoded_bytes(job.arrays), up_bytes=up + wire.body_bytes(job.expected.arrays))
+
+
+def exact_frames(job: Job, reply: Arrays) -> Load:
+    """The bytes of the job's frame and of this reply's, where the announcement is a bound."""
+    down, up = wire.head_bytes(job)
+    return Load(down_bytes=down + wire.encoded_bytes(job.arrays), up_bytes=up + wire.encoded_bytes(reply))
 
 
 def server_load(parts: Sequence[tuple[Model, int, int]]) -> Load:

@@ -43,9 +43,7 @@ def trace(
     Raises:
         ConfigError: there is no such model, or its family is unsupported.
     """
-    settings = config(model, vocabulary=vocabulary, context=steps) if isinstance(model, str) else model
-    if vocabulary is not None:
-        settings.vocab_size = vocabulary
+    settings = _settings(model, steps, vocabulary)
     with FakeTensorMode():  # the meta device, but it says that it is a processor: version 4 asks for autocast there
         net = _without_weights(settings)
         flops = _forward_flops(net, steps)
@@ -60,6 +58,26 @@ def trace(
         other_parameters=_others(net),
         bytes_per_weight=bytes_per_weight,
     )
+
+
+def weighs(model: str, said: LanguageProfile, vocabulary: int | None) -> bool:
+    """Whether a profile has as many weights in the same places as the model of this name.
+
+    Unlike `trace` it may be asked while another thread computes: FLOPs are counted by hooks on all modules there are.
+    """
+    with FakeTensorMode():
+        net = _without_weights(_settings(model, said.steps, vocabulary))
+    layers = [_count(layer) for layer in net.base_model.layers]
+    stated = [layer.weight_bytes // said.bytes_per_weight for layer in said.layers]
+    sizes = _count(net.get_input_embeddings()), _others(net), layers, net.config.hidden_size
+    return sizes == (said.embedding_parameters, said.other_parameters, stated, said.width)
+
+
+def _settings(model: str | Any, steps: int, vocabulary: int | None) -> Any:
+    settings = config(model, vocabulary=vocabulary, context=steps) if isinstance(model, str) else model
+    if vocabulary is not None:
+        settings.vocab_size = vocabulary
+    return settings
 
 
 def _without_weights(settings: Any) -> Any:

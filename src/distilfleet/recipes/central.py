@@ -32,7 +32,6 @@ def central(flags: Flags) -> Run:
     else:
         names = () if flags.small is None else (flags.small,)
         model = next(iter(assign(stage, Smalls(small=names), flags.training.local_batch).values()))
-    samples = {device: len(rows) for device, rows in zip(stage.devices, stage.rows, strict=True)}
-    method = Central(model=model, samples=samples, who=flags.who, local=local(flags.training))
+    method = Central(model=model, who=flags.who, local=local(flags.training))
     models = Models(smalls={}, large=model if flags.who == "large" else None, batch=flags.training.local_batch)
     return assemble(flags.common, stage, method, models, ["Upper bound: all private data lie on the server."])

@@ -24,7 +24,6 @@ def central_kd(flags: Flags) -> Run:
         teacher=teacher,
         student=scene.student,
         profiles=scene.profiles,
-        samples={device: len(scene.data(device)) for device in scene.devices},
         lessons=lessons(language, devices=taking_part(flags.common, scene)),
         school=scene.school if teacher is not None else None,
         schooling=schooling(language),

@@ -14,30 +14,38 @@ import numpy as np
 import torch
 
 from ..core.errors import ConfigError
-from ..core.types import Dataset, Device, Method, RunSpec, Worker
+from ..core.types import Dataset, Device, LanguageProfile, Method, RunSpec, Worker
+from ..methods.splitkd.device import Front
 from ..methods.splitkd.server import SplitKD
+from ..nn.language import PUBLISHED, LanguageModel, is_new
+from ..nn.trace import weighs
 from ..nn.zoo import Model
-from .join import EMBEDDING_ONLY
+from .join import SPLITKD, Half, check_labels, check_version, check_windows
 from .run import versions
 
-METHODS = ("koala", "fedavg", "feddf", "fedmd", "local")
+METHODS = ("koala", "fedavg", "feddf", "fedmd", "local", "central", "fedavg_text", "koala_text", "central_kd")
 """Modules of the room `methods` whose workers an agent may be asked to build."""
 MUST_EQUAL = ("distilfleet", "numpy", "torch")
 MOST_SPEC_BYTES = 256 << 10
+WHOLE_STUDENT = 2
+"""Copies of the student that a device holds while it cuts its layers out."""
+DTYPES = {str(one): one for one in (torch.float32, torch.float16, torch.bfloat16)}
 
 
 def spec_of(method: Method[Any], seed: int) -> RunSpec:
     """Raises ConfigError for a method that agents do not have."""
     packages = {name: version for name, version in versions().items() if name in MUST_EQUAL}
     if isinstance(method, SplitKD):
-        settings = msgspec.to_builtins(method.split)
-        return RunSpec(method=EMBEDDING_ONLY, settings=settings, models={}, versions=packages, seed=seed)
+        model = method.student
+        half = Half(split=method.split, student=model.name, vocabulary=model.vocabulary, lora_rank=method.lora_rank)
+        settings = msgspec.to_builtins(half)
+        return RunSpec(method=SPLITKD, settings=settings, models={model.name: "language"}, versions=packages, seed=seed)
     name = type(method).__module__.rpartition(".")[2]
     if name not in METHODS or type(method) is not _kind(name):
-        able = ", ".join((*METHODS, EMBEDDING_ONLY))
+        able = ", ".join((*METHODS, SPLITKD))
         raise ConfigError(f"{type(method).__name__} cannot run on a real fleet yet; these can: {able}")
     settings = msgspec.to_builtins(method, enc_hook=_emptied)
-    models = {model.name: "zoo" for model in _models(method)}
+    models = {model.name: "zoo" if isinstance(model, Model) else "language" for model in _models(method)}
     return RunSpec(method=name, settings=settings, models=models, versions=packages, seed=seed)
 
 
@@ -49,14 +57,53 @@ def write_spec(spec: RunSpec) -> bytes:
 
 
 def build_worker(spec: RunSpec, device: Device, data: Dataset, own_models: bool) -> Worker:
-    """Raises ConfigError for what is not installed or not allowed here."""
-    _check_versions(spec.versions)
-    method = method_of(spec)
-    foreign = [model.name for model in _models(method) if ":" in model.name]
-    if foreign and not own_models:
-        raise ConfigError(f"model {foreign[0]} is not of the zoo, and this device builds no others")
+    """Raises ConfigError for what is not installed or not allowed here, or does not fit this device's data."""
+    _check_versions(spec)
+    worker = method_of(spec).worker(device, data, spec.seed)
+    for model in _models(method_of(spec)):
+        if isinstance(model, Model):
+            _allow(model.name, ":" not in model.name, own_models)
+    for mine in _models(worker):
+        if isinstance(mine, LanguageModel):
+            _allow(mine.name, is_new(mine.name), own_models)
+            check_windows(data, mine.context, mine.vocabulary, mine.classes)
+            _check_profile(mine, getattr(worker, "profile", None))
+        else:
+            check_samples(data, mine)
     torch.set_num_threads(1)
-    return method.worker(device, data, spec.seed)
+    return worker
+
+
+def front(spec: RunSpec, half: Half, device: Device, layers: int, own_models: bool) -> Front:
+    """The student's first layers. Raises ConfigError as `build_worker` does."""
+    _check_versions(spec)
+    split = half.split
+    student = LanguageModel(name=half.student, vocabulary=half.vocabulary, context=split.context, classes=split.classes)
+    _allow(student.name, is_new(student.name), own_models)
+    _check_profile(student, split.student)
+    if WHOLE_STUDENT * 4 * split.student.parameters > device.memory_bytes:
+        raise ConfigError(f"{student.name} does not fit this device's memory, from which its layers are cut")
+    torch.set_num_threads(1)
+    return SplitKD(teacher=None, student=student, split=split, lora_rank=half.lora_rank).front("student", layers)
+
+
+def _allow(name: str, known: bool, own_models: bool) -> None:
+    if not known and not own_models:
+        raise ConfigError(f"model {name} is not of the zoo, and this device builds no others")
+
+
+def _check_profile(model: LanguageModel, said: LanguageProfile | None) -> None:
+    """Memory is reckoned from the profile, so that of a smaller model would get past the device's limits."""
+    if said is not None and not weighs(model.name, said, None if model.name in PUBLISHED else model.vocabulary):
+        raise ConfigError(f"the profile that came with {model.name} is that of another model")
+
+
+def check_samples(data: Dataset, model: Model) -> None:
+    """Raises ConfigError for data that this model does not take."""
+    if data.shape != model.shape or data.inputs.dtype != np.float32:
+        here = f"{data.inputs.dtype} of shape {list(data.shape)}"
+        raise ConfigError(f"samples are {here} here; {model.name} takes float32 of shape {list(model.shape)}")
+    check_labels(data, model.classes)
 
 
 def method_of(spec: RunSpec) -> Method[Any]:
@@ -81,18 +128,22 @@ def _kind(name: str) -> type[Any]:
 def _emptied(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         return [value.dtype.str, *(int(size) for size in value.shape[1:])]
+    if isinstance(value, torch.dtype):
+        return str(value)
     raise NotImplementedError(f"{type(value).__name__} cannot be written down")
 
 
 def _empty(kind: type, value: Any) -> Any:
     if kind is np.ndarray and isinstance(value, list) and value and isinstance(value[0], str):
         return np.zeros((0, *(int(size) for size in value[1:])), value[0])
+    if kind is torch.dtype and value in DTYPES:
+        return DTYPES[value]
     raise NotImplementedError
 
 
-def _models(value: Any) -> Iterator[Model]:
-    """All that a method has in its fields."""
-    if isinstance(value, Model):
+def _models(value: Any) -> Iterator[Model | LanguageModel]:
+    """All that a method, or a worker, has in its fields."""
+    if isinstance(value, Model | LanguageModel):
         yield value
     elif isinstance(value, Mapping):
         for part in value.values():
@@ -102,8 +153,7 @@ def _models(value: Any) -> Iterator[Model]:
             yield from _models(getattr(value, field.name))
 
 
-def _check_versions(there: Mapping[str, str]) -> None:
+def _check_versions(spec: RunSpec) -> None:
     here = versions()
     for name in MUST_EQUAL:
-        if there.get(name) != here[name]:
-            raise ConfigError(f"the server has {name} {there.get(name)}, this device {here[name]}: install the same")
+        check_version(spec, name, here[name])

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from types import ModuleType
 
 import msgspec
 
@@ -22,8 +23,32 @@ from ..net.agent import Agent, Caps
 from ..net.bench import DeclinedError
 from ..net.identity import Token
 
-EMBEDDING_ONLY = "splitkd"
-"""The method of which agents have the half that needs no torch."""
+SPLITKD = "splitkd"
+"""The method of which agents have a half that needs no torch, unless layers are asked of it."""
+SENDS_DATA = ("central", "central_kd")
+"""Methods that send a device's data as they are."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Half:
+    """What a device is told of split KD: the settings, and the student that its layers are cut from."""
+
+    split: Split
+    student: str
+    vocabulary: int
+    lora_rank: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Consent:
+    """What a device's owner agrees to."""
+
+    label_counts: bool = False
+    """That labels, or how many there are of each class, leave the device."""
+    data: bool = False
+    """That its data do, for methods that pool data."""
+    own_models: bool = False
+    """That the server names models in files and modules of this machine, or on a hub."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +70,15 @@ class AgentFlags:
     to_hour: int = 24
     """Work until this hour of the day."""
     own_models: bool = False
-    """Let the server ask for models from files and modules of this machine, by name."""
+    """Let the server ask for models from files and modules of this machine, or from a hub, by name."""
+    share_label_counts: bool = False
+    """Let labels, or how many samples of each class there are, leave this device."""
+    share_data: bool = False
+    """Let this device's data leave it, for recipes that pool data."""
+
+    @property
+    def consent(self) -> Consent:
+        return Consent(label_counts=self.share_label_counts, data=self.share_data, own_models=self.own_models)
 
     @property
     def caps(self) -> Caps:
@@ -59,7 +92,7 @@ def join(asked: AgentFlags) -> None:
     if not asked.data:
         raise ConfigError("say with --data what this device trains on; it stays here")
     device = catalogue.device(badge.kind, badge.device)
-    build, meter = builder(device, own_data(asked.data), asked.own_models), meters.find(Path("/sys"))
+    build, meter = builder(device, own_data(asked.data), asked.consent), meters.find(Path("/sys"))
     asyncio.run(Agent(badge=badge, folder=folder, device=device, build=build, caps=asked.caps, meter=meter).serve())
 
 
@@ -74,33 +107,78 @@ def own_data(path: str) -> Dataset:
     return load(path).train
 
 
-def builder(device: Device, data: Dataset, own_models: bool = False) -> Callable[[RunSpec], Worker]:
-    """What an agent hands to its loop. With `own_models`, models may come from files and modules of this machine."""
+def builder(device: Device, data: Dataset, consent: Consent) -> Callable[[RunSpec], Worker]:
+    """What an agent hands to its loop."""
 
     def build(spec: RunSpec) -> Worker:
-        if spec.method == EMBEDDING_ONLY:
-            return _embedding_only(spec, device, data)
-        try:
-            from .deploy import build_worker
-        except ModuleNotFoundError as fault:
-            raise ConfigError(
-                f"{spec.method} trains on devices and needs {fault.name} here; this one has none"
-            ) from None
-        return build_worker(spec, device, data, own_models)
+        if spec.method in SENDS_DATA and not consent.data:
+            raise ConfigError(f"{spec.method} sends a device's data to the server; this one's owner has not agreed")
+        if spec.method == SPLITKD:
+            return _split_worker(spec, device, data, consent)
+        worker: Worker = _trainer().build_worker(spec, device, data, consent.own_models)
+        return worker
 
     return build
 
 
-def _embedding_only(spec: RunSpec, device: Device, data: Dataset) -> Worker:
-    here = version("distilfleet")
-    if spec.versions.get("distilfleet") != here:
-        raise ConfigError(f"the server has distilfleet {spec.versions.get('distilfleet')}, this device {here}")
+def _split_worker(spec: RunSpec, device: Device, data: Dataset, consent: Consent) -> Worker:
+    check_version(spec, "distilfleet", version("distilfleet"))
     try:
-        split = msgspec.convert(spec.settings, Split)
+        half = msgspec.convert(spec.settings, Half)
     except (msgspec.ValidationError, RecursionError) as fault:
         raise ConfigError(f"the settings of {spec.method} do not fit the version here: {fault}") from None
-    return SplitWorker(device=device, data=data, split=split, seed=spec.seed, front_of=_no_layers)
+    _check_split(half.split, data, consent)
+
+    def front_of(whose: str, layers: int) -> Front:
+        if whose != "student":
+            raise DeclinedError("declined: layers of a teacher do not travel")
+        try:
+            made: Front = _trainer().front(spec, half, device, layers, consent.own_models)
+        except ConfigError as fault:
+            raise DeclinedError(f"declined: {fault}") from None
+        return made
+
+    return SplitWorker(device=device, data=data, split=half.split, seed=spec.seed, front_of=front_of)
 
 
-def _no_layers(whose: str, layers: int) -> Front:
-    raise DeclinedError(f"declined: this device runs embedding modules alone, not {layers} layers of the {whose}")
+def _check_split(split: Split, data: Dataset, consent: Consent) -> None:
+    check_windows(data, split.context, split.student.vocabulary, split.classes)
+    if split.tables != "rows":
+        raise ConfigError("the run wants a table of the teacher on this device, which has none")
+    if split.classes is not None and split.labels == "shared" and not consent.label_counts:
+        raise ConfigError("labels go to the server in this run, and this device's owner has not agreed: --labels kept")
+
+
+def check_windows(data: Dataset, context: int, vocabulary: int, classes: int | None) -> None:
+    """Raises ConfigError for data that are no windows of tokens for such a run."""
+    if data.inputs.ndim != 2 or data.inputs.dtype.kind != "i":
+        raise ConfigError("this device's data are no windows of tokens: `distilfleet split --recipe` writes them")
+    if data.inputs.shape[1] != context or data.inputs.max(initial=0) >= vocabulary:
+        here = f"{data.inputs.shape[1]} tokens with ids up to {data.inputs.max(initial=0)}"
+        raise ConfigError(f"windows are of {here} here, of {context} tokens out of {vocabulary} in the run")
+    check_labels(data, classes)
+
+
+def check_labels(data: Dataset, classes: int | None) -> None:
+    """Raises ConfigError."""
+    if classes is None:
+        return
+    if data.labels is None:
+        raise ConfigError(f"this device's data have no labels; the run has {classes} classes")
+    if data.labels.max(initial=0) >= classes:
+        raise ConfigError(f"this device has a class {data.labels.max()}; the run has {classes} classes, from 0 on")
+
+
+def check_version(spec: RunSpec, name: str, here: str) -> None:
+    """Raises ConfigError: weights would differ."""
+    if spec.versions.get(name) != here:
+        raise ConfigError(f"the server has {name} {spec.versions.get(name)}, this device {here}: install the same")
+
+
+def _trainer() -> ModuleType:
+    """What needs torch. Raises ConfigError where there is none."""
+    try:
+        from . import deploy
+    except ModuleNotFoundError as fault:
+        raise ConfigError(f"this run trains layers on devices and needs {fault.name}; this device has none") from None
+    return deploy

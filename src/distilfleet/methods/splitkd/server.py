@@ -114,7 +114,7 @@ class SplitKD:
         return state
 
     def worker(self, device: Device, data: Dataset, seed: int) -> Worker:
-        return SplitWorker(device=device, data=data, split=self.split, seed=seed, front_of=self._front)
+        return SplitWorker(device=device, data=data, split=self.split, seed=seed, front_of=self.front)
 
     def evaluate(self, state: State, kept: Mapping[DeviceId, Arrays], test: Dataset) -> Metrics:
         studio = self.ready(state)
@@ -154,7 +154,7 @@ class SplitKD:
             splitting.put_weights(studio.teacher, state.teacher)
         return studio
 
-    def _front(self, whose: str, layers: int) -> LayeredFront:
+    def front(self, whose: str, layers: int) -> LayeredFront:
         studio = self._modules()
         module = studio.student if whose == "student" else studio.teacher
         assert module is not None, "a device has layers of a teacher only where there is one"
