@@ -60,6 +60,14 @@ class Enrol(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     proof: bytes
 
 
+def read_request(data: bytes) -> Enrol:
+    """Raises WireError; never anything else, whatever the bytes."""
+    try:
+        return msgspec.msgpack.decode(data, type=Enrol)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        raise WireError("unreadable request") from None
+
+
 class Enrolled(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The answer."""
 
@@ -184,6 +192,8 @@ class Agent:
                 if isinstance(ended, Exception) and not isinstance(ended, ConnectionError):
                     log.warning("session of %s: %r", self.badge.device, ended)
             await connection.shut()
+        if not opened and connection.fault:
+            log.warning("no session at %s: %s", self.badge.address, connection.fault)
         return opened
 
     async def _read(self, connection: Connection) -> None:

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from ..core.errors import WireError
 from ..core.types import DeviceId, Result, Wave
 from .desk import Desk, Said
+from .handshakes import take_failed
 from .identity import Peer
-from .protocol import AnyMessage, Hello, Line, Refuse
+from .protocol import MOST_HELLO_BYTES, AnyMessage, Hello, Line, Refuse
 from .session import Drop
 from .transport import Stream
 
@@ -20,6 +21,8 @@ HELLO_S = 10.0
 """To say hello in."""
 WRITE_S = 30.0
 """A reader that takes longer for one message is dropped."""
+MOST_UNSENT = 1024
+"""Messages that wait for a reader; who lets more pile up is dropped."""
 TICK_S = 0.5
 
 
@@ -30,7 +33,7 @@ class Live:
     fence: int
     task: "asyncio.Task[None]"
     line: Line = field(default_factory=Line)
-    outbox: "asyncio.Queue[AnyMessage]" = field(default_factory=asyncio.Queue)
+    outbox: "asyncio.Queue[AnyMessage]" = field(default_factory=lambda: asyncio.Queue(MOST_UNSENT))
 
 
 @dataclass(slots=True)
@@ -43,6 +46,7 @@ class Hub:
     live: dict[DeviceId, Live] = field(default_factory=dict)
     refused: dict[str, int] = field(default_factory=dict)
     """How often, by reason."""
+    told: dict[str, int] = field(default_factory=dict)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def stream(self, peer: Peer, stream: Stream) -> None:
@@ -55,7 +59,7 @@ class Hub:
         fence, said = self.desk.enter(hello, time.monotonic())
         if not fence:
             await stream.write(line.write(next(one.message for one in said if not isinstance(one, Drop))))
-            self._count("version")
+            self.count("version")
             return
         if older is not None:
             older.task.cancel()
@@ -66,7 +70,7 @@ class Hub:
             await self._read(peer, own, stream)
         except WireError as fault:
             log.warning("%s: %s", peer.device, fault)
-            self._count("protocol")
+            self.count("protocol")
         finally:
             writing.cancel()
             await asyncio.gather(writing, return_exceptions=True)
@@ -94,8 +98,10 @@ class Hub:
         while True:
             self.say(self.desk.tick(time.monotonic()))
             for device in [device for device in self.live if self.denied(device)]:
-                self._count("denied")
-                self.live[device].task.cancel()
+                self._end(device, "denied")
+            for reason, times in take_failed().items():
+                self.count(f"handshake: {reason}", times)
+            self._tell()
             await asyncio.sleep(TICK_S)
 
     def say(self, said: Said) -> None:
@@ -104,8 +110,9 @@ class Hub:
             if session is None:
                 continue
             if isinstance(one, Drop):
-                self._count(one.reason)
-                session.task.cancel()
+                self._end(one.device, one.reason)
+            elif session.outbox.full():
+                self._end(one.device, "slow reader")
             else:
                 session.outbox.put_nowait(one.message)
         self.changed.set()
@@ -113,19 +120,32 @@ class Hub:
     async def _hello(self, peer: Peer, stream: Stream) -> Hello:
         """Raises WireError for whoever may not come in."""
         if peer.device not in self.enrolled or self.denied(peer.device):
-            self._count("denied")
             with suppress(ConnectionError):
                 await stream.write(Line().write(Refuse("denied: this device is not of this fleet", 60.0)))
-            raise WireError("denied")
+            raise self._refusal("denied")
         try:
             data = await asyncio.wait_for(stream.read(), HELLO_S)
         except TimeoutError:
-            data = None
-        message = Line().read(data or b"")
-        if not isinstance(message, Hello) or message.device != peer.device:
-            self._count("protocol")
-            raise WireError("a session begins with hello from the device of the certificate")
+            raise self._refusal("no hello in time") from None
+        if data is None or len(data) > MOST_HELLO_BYTES:
+            raise self._refusal("no hello" if data is None else "oversized hello")
+        try:
+            message = Line().read(data)
+        except WireError:
+            message = None
+        if not isinstance(message, Hello):
+            raise self._refusal("unreadable hello")
+        if message.device != peer.device:
+            raise self._refusal("hello from another device than the certificate's")
         return message
+
+    def _refusal(self, reason: str) -> WireError:
+        self.count(reason)
+        return WireError(reason)
+
+    def _end(self, device: DeviceId, reason: str) -> None:
+        self.count(reason)
+        self.live.pop(device).task.cancel()
 
     async def _read(self, peer: Peer, own: Live, stream: Stream) -> None:
         while (data := await stream.read()) is not None:
@@ -139,8 +159,16 @@ class Hub:
                 message = await own.outbox.get()
                 await asyncio.wait_for(stream.write(own.line.write(message)), WRITE_S)
         except (ConnectionError, TimeoutError):
-            self._count("slow or gone")
+            self.count("slow or gone")
             own.task.cancel()
 
-    def _count(self, reason: str) -> None:
-        self.refused[reason] = self.refused.get(reason, 0) + 1
+    def count(self, reason: str, times: int = 1) -> None:
+        """Somebody was turned away."""
+        self.refused[reason] = self.refused.get(reason, 0) + times
+
+    def _tell(self) -> None:
+        """A line for each reason with news, so that nobody can flood the log."""
+        for reason, times in self.refused.items():
+            if times != self.told.get(reason):
+                log.warning("refused: %s (%d so far)", reason, times)
+        self.told = dict(self.refused)

@@ -16,6 +16,7 @@ session, and the next session resumes. Within a session order can be relied on.
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import msgspec
 from blake3 import blake3
@@ -29,8 +30,10 @@ VERSIONS = tuple(range(VERSION, max(0, VERSION - 2), -1))
 """This one and the one before, best first."""
 CHUNK_BYTES = 1 << 20
 MOST_MESSAGE_BYTES = CHUNK_BYTES + (64 << 10)
-MOST_KEYS = 64
-"""Keys that one message lists."""
+MOST_HELLO_BYTES = 4096
+"""Whoever has not said hello is not listened to any longer."""
+MOST_KEYS, MOST_KEYS_BYTES = 64, 3072
+"""That one message lists."""
 
 
 class Message(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -178,6 +181,12 @@ def chunks_of(size_bytes: int, chunk_bytes: int) -> int:
 
 def key_of(run: str, job: str) -> str:
     return f"{run}/{job}"
+
+
+def listed(keys: Sequence[str]) -> tuple[str, ...]:
+    """As many as a hello may hold."""
+    ends = accumulate(len(key.encode()) + 5 for key in keys)
+    return tuple(key for key, end in zip(keys, ends, strict=True) if end <= MOST_KEYS_BYTES)[:MOST_KEYS]
 
 
 def run_of(key: str) -> str:

@@ -10,7 +10,6 @@ from ..core.errors import WireError
 from ..core.types import DeviceId, Timed, Usage
 from .protocol import (
     CHUNK_BYTES,
-    MOST_KEYS,
     VERSIONS,
     AnyMessage,
     Beat,
@@ -25,6 +24,7 @@ from .protocol import (
     Setup,
     Welcome,
     agree,
+    listed,
 )
 from .transfer import Incoming, Outgoing, Room
 
@@ -378,7 +378,7 @@ class DeviceSide:
     def hello(self, now_s: float) -> Hello:
         """A new connection: these are the first words on it."""
         self.open, self.heard_s = False, now_s
-        return Hello(VERSIONS, self.device, (*self.held, *self.running)[:MOST_KEYS])
+        return Hello(VERSIONS, self.device, listed((*self.held, *self.running)))
 
     def receive(self, message: AnyMessage, now_s: float) -> list[DeviceOutput]:
         """Raises WireError for what no server says."""

@@ -4,6 +4,9 @@ Another transport would be another such file: `listen`, `connect`, `call`, and a
 
 gRPC's Python interface has no lowest TLS version. For TLS 1.2 it is therefore left one cipher that needs an RSA
 certificate, and `identity` issues elliptic-curve ones: no TLS 1.2 handshake can succeed. A test holds this.
+
+What a stranger can take is limited: connections, seconds for a handshake, streams, headers, and at the listener for
+those without a certificate the bytes of a request.
 """
 
 import os
@@ -11,8 +14,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from . import handshakes  # before gRPC, which it listens to
+
 os.environ["GRPC_SSL_CIPHER_SUITES"] = "ECDHE-RSA-AES256-GCM-SHA384"
-os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 import grpc
 import grpc.aio
@@ -23,12 +27,20 @@ from .protocol import MOST_MESSAGE_BYTES
 
 SERVICE = "distilfleet.Fleet"
 OPTIONS = (
-    ("grpc.max_receive_message_length", MOST_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MOST_MESSAGE_BYTES),
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.http2.max_pings_without_data", 0),
-    ("grpc.so_reuseport", 0),
 )
+MOST_REQUEST_BYTES = 4096
+"""Of whoever shows no certificate."""
+LISTENING = (
+    ("grpc.so_reuseport", 0),
+    ("grpc.server_handshake_timeout_ms", 10_000),
+    ("grpc.max_concurrent_streams", 8),
+    ("grpc.max_connection_idle_ms", 60_000),
+    ("grpc.absolute_max_metadata_size", 8192),
+)
+MOST_CONNECTIONS = 4096
 
 
 class Stream(Protocol):
@@ -59,13 +71,23 @@ class Listening:
         await self.server.stop(None)
 
 
-async def listen(address: str, keys: Keys, calls: dict[str, OnCall], stream: OnStream | None = None) -> Listening:
+async def listen(
+    address: str,
+    keys: Keys,
+    calls: dict[str, OnCall],
+    stream: OnStream | None = None,
+    most_connections: int = MOST_CONNECTIONS,
+) -> Listening:
     """With `stream`, for devices that show a certificate; without, for those that have none yet.
 
     Raises ConfigError if the address cannot be had.
     """
-    server = grpc.aio.server(options=OPTIONS)
     mutual = stream is not None
+    most = (
+        ("grpc.max_receive_message_length", MOST_MESSAGE_BYTES if mutual else MOST_REQUEST_BYTES),
+        ("grpc.max_allowed_incoming_connections", most_connections),
+    )
+    server = grpc.aio.server(options=(*OPTIONS, *LISTENING, *most))
     handlers: dict[str, Any] = {name: grpc.unary_unary_rpc_method_handler(_called(on)) for name, on in calls.items()}
     if stream is not None:
         handlers["Session"] = grpc.stream_stream_rpc_method_handler(_streamed(stream))
@@ -86,11 +108,14 @@ class Connection:
 
     channel: grpc.aio.Channel
     calling: Any
+    fault: str = ""
+    """Why it is over, as far as the transport knows."""
 
     async def read(self) -> bytes | None:
         try:
             data = await self.calling.read()
-        except grpc.RpcError:
+        except grpc.RpcError as fault:
+            self.fault = _told(fault)
             return None
         return data if isinstance(data, bytes) else None
 
@@ -98,7 +123,8 @@ class Connection:
         try:
             await self.calling.write(data)
         except (grpc.RpcError, grpc.aio.UsageError) as fault:
-            raise ConnectionError(str(fault)) from None
+            self.fault = _told(fault)
+            raise ConnectionError(self.fault) from None
 
     def close(self) -> None:
         self.calling.cancel()
@@ -111,13 +137,13 @@ class Connection:
 
 async def connect(address: str, keys: Keys) -> Connection:
     """Returns at once; the first read or write says whether there is a server."""
-    channel = grpc.aio.secure_channel(address, _credentials(keys), options=OPTIONS)
+    channel = _channel(address, keys)
     return Connection(channel, channel.stream_stream(f"/{SERVICE}/Session")())
 
 
 async def call(address: str, keys: Keys, name: str, data: bytes, timeout_s: float) -> bytes:
     """One request and its answer. Raises WireError if it is refused, ConnectionError if there is no server."""
-    async with grpc.aio.secure_channel(address, _credentials(keys), options=OPTIONS) as channel:
+    async with _channel(address, keys) as channel:
         try:
             answer = await channel.unary_unary(f"/{SERVICE}/{name}")(data, timeout=timeout_s)
         except grpc.aio.AioRpcError as fault:
@@ -126,6 +152,16 @@ async def call(address: str, keys: Keys, name: str, data: bytes, timeout_s: floa
             raise ConnectionError(f"{address}: {fault.details()}") from None
     assert isinstance(answer, bytes)
     return answer
+
+
+def _told(fault: Exception) -> str:
+    """In a line."""
+    return str(fault.details() or "") if isinstance(fault, grpc.aio.AioRpcError) else str(fault)
+
+
+def _channel(address: str, keys: Keys) -> grpc.aio.Channel:
+    options = (*OPTIONS, ("grpc.max_receive_message_length", MOST_MESSAGE_BYTES))
+    return grpc.aio.secure_channel(address, _credentials(keys), options=options)
 
 
 def _credentials(keys: Keys) -> grpc.ChannelCredentials:
@@ -157,7 +193,7 @@ class _Accepted:
 def _streamed(on: OnStream) -> Callable[[Any, Any], Awaitable[None]]:
     async def handle(_requests: Any, context: Any) -> None:
         try:
-            await on(peer_of(_certificate(context)), _Accepted(context))
+            await on(_peer(context), _Accepted(context))
         except WireError as fault:
             await context.abort(grpc.StatusCode.PERMISSION_DENIED, str(fault))
 
@@ -166,14 +202,21 @@ def _streamed(on: OnStream) -> Callable[[Any, Any], Awaitable[None]]:
 
 def _called(on: OnCall) -> Callable[[bytes, Any], Awaitable[bytes]]:
     async def handle(request: bytes, context: Any) -> bytes:
-        shown = _certificate(context)
         try:
-            return await on(peer_of(shown) if shown else None, request)
+            return await on(_peer(context) if _certificate(context) else None, request)
         except WireError as fault:
             await context.abort(grpc.StatusCode.PERMISSION_DENIED, str(fault))
             raise
 
     return handle
+
+
+def _peer(context: Any) -> Peer:
+    try:
+        return peer_of(_certificate(context))
+    except WireError:
+        handshakes.count("no device's certificate")
+        raise
 
 
 def _certificate(context: Any) -> bytes:

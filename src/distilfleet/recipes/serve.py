@@ -26,7 +26,7 @@ import msgspec
 from ..core.errors import ConfigError, Error, WireError
 from ..core.types import Device, DeviceId
 from ..cost import catalogue
-from ..net.agent import Enrol, Enrolled
+from ..net.agent import Enrolled, read_request
 from ..net.desk import Desk
 from ..net.fleet import NetFleet
 from ..net.hub import Hub
@@ -46,6 +46,8 @@ from .run import Run, about, train
 
 log = logging.getLogger(__name__)
 ROOM_BYTES = 64 << 20
+SPARE_CONNECTIONS = 256
+"""Above two for each device."""
 LOOK_S = 0.3
 """Between looks into a folder."""
 
@@ -145,21 +147,24 @@ async def _open(here: Place, authority: Authority, journal: SqliteJournal) -> tu
 
     async def enrol(_peer: Peer | None, data: bytes) -> bytes:
         try:
-            asked = msgspec.msgpack.decode(data, type=Enrol)
-        except msgspec.DecodeError:
-            raise WireError("unreadable request") from None
-        certificate = authority.enrol(asked.device, asked.request, asked.proof, time.time())
+            asked = read_request(data)
+            certificate = authority.enrol(asked.device, asked.request, asked.proof, time.time())
+        except WireError as fault:
+            hub.count(f"enrolment: {fault}")
+            raise
         return msgspec.msgpack.encode(Enrolled(certificate=certificate, address=here.file.address))
 
     async def renew(peer: Peer | None, data: bytes) -> bytes:
-        if peer is None or authority.denied(peer.device):
+        if peer is None or peer.device not in here.file.devices or authority.denied(peer.device):
+            hub.count("renewal: denied")
             raise WireError("denied")
         return authority.sign(peer.device, data, time.time())
 
     names = list({address.rpartition(":")[0] for address in (here.file.address, here.file.enrol_address)})
     keys = authority.server_keys(names, time.time())
-    sessions = await listen(here.listening(here.file.address), keys, {"Renew": renew}, hub.stream)
-    enrolment = await listen(here.listening(here.file.enrol_address), keys, {"Enrol": enrol})
+    most = 2 * len(here.file.devices) + SPARE_CONNECTIONS
+    sessions = await listen(here.listening(here.file.address), keys, {"Renew": renew}, hub.stream, most)
+    enrolment = await listen(here.listening(here.file.enrol_address), keys, {"Enrol": enrol}, None, most)
     ticking = asyncio.create_task(hub.tick())
 
     async def stop() -> None:
