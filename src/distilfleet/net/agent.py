@@ -181,7 +181,8 @@ class Agent:
         connection = await connect(self.badge.address, keys_of(self.folder))
         self.outbox = asyncio.Queue()
         self.outbox.put_nowait(self.side.hello(time.monotonic()))
-        tasks = [asyncio.create_task(part) for part in (self._read(connection), self._write(connection), self._beat())]
+        parts = self._read(connection), self._write(connection), self._beat(), self._stay_certified()
+        tasks = [asyncio.create_task(part) for part in parts]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -206,13 +207,21 @@ class Agent:
     async def _write(self, connection: Connection) -> None:
         line = Line()
         while True:
-            await connection.write(line.write(await self.outbox.get()))
+            message = await self.outbox.get()
+            line.version = self.side.version
+            await connection.write(line.write(message))
 
     async def _beat(self) -> None:
         while not self.side.over(time.monotonic()):
             await asyncio.sleep(self.side.beat_s * self.rng.uniform(0.8, 1.0) if self.side.open else 1.0)
             if self.side.open:
                 self.outbox.put_nowait(Beat())
+
+    async def _stay_certified(self) -> None:
+        """A session may outlast the certificate that it came with."""
+        while True:
+            await asyncio.sleep(self.side.beat_s)
+            await self._renew_if_due()
 
     async def _renew_if_due(self) -> None:
         if renewal_due(keys_of(self.folder).certificate, time.time()):

@@ -12,7 +12,7 @@ from ..core.types import DeviceId, Result, Wave
 from .desk import Desk, Said
 from .handshakes import take_failed
 from .identity import Peer
-from .protocol import MOST_HELLO_BYTES, AnyMessage, Hello, Line, Refuse
+from .protocol import MOST_HELLO_BYTES, VERSION, AnyMessage, Hello, Line, Refuse, agree
 from .session import Drop
 from .transport import Stream
 
@@ -32,6 +32,8 @@ class Live:
 
     fence: int
     task: "asyncio.Task[None]"
+    expires_s: float
+    """Of the certificate that it came with."""
     line: Line = field(default_factory=Line)
     outbox: "asyncio.Queue[AnyMessage]" = field(default_factory=lambda: asyncio.Queue(MOST_UNSENT))
 
@@ -61,9 +63,10 @@ class Hub:
             await stream.write(line.write(next(one.message for one in said if not isinstance(one, Drop))))
             self.count("version")
             return
+        line.version = agree(hello.versions) or VERSION
         if older is not None:
             older.task.cancel()
-        self.live[peer.device] = own = Live(fence, task, line)
+        self.live[peer.device] = own = Live(fence, task, peer.expires_s, line)
         writing = asyncio.create_task(self._write(own, stream))
         self.say(said)
         try:
@@ -99,6 +102,8 @@ class Hub:
             self.say(self.desk.tick(time.monotonic()))
             for device in [device for device in self.live if self.denied(device)]:
                 self._end(device, "denied")
+            for device in [device for device, own in self.live.items() if own.expires_s < time.time()]:
+                self._end(device, "expired")
             for reason, times in take_failed().items():
                 self.count(f"handshake: {reason}", times)
             self._tell()

@@ -90,7 +90,9 @@ class Peer:
 class Authority:
     """Issues and denies. One folder, readable by its owner alone."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, life_s: float = LIFE_S) -> None:
+        """Certificates of devices are good for `life_s`."""
+        self._life_s = life_s
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._key_file, self._file = folder / "authority.key", folder / "authority.pem"
         if not self._file.exists():
@@ -131,7 +133,7 @@ class Authority:
         return certificate
 
     def sign(self, device: DeviceId, request: bytes, now_s: float) -> bytes:
-        """Seven days for the key in a request; nothing else of the request counts. Raises WireError."""
+        """A certificate for the key in a request; nothing else of the request counts. Raises WireError."""
         try:
             asked = x509.load_der_x509_csr(request)
             key = asked.public_key()
@@ -176,7 +178,7 @@ class Authority:
         device = common.startswith(URN)
         use = ExtendedKeyUsageOID.CLIENT_AUTH if device else ExtendedKeyUsageOID.SERVER_AUTH
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common[-64:])])
-        builder = _builder(subject, self.certificate.subject, key, now_s, LIFE_S if device else SERVER_LIFE_S)
+        builder = _builder(subject, self.certificate.subject, key, now_s, self._life_s if device else SERVER_LIFE_S)
         builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         builder = builder.add_extension(x509.ExtendedKeyUsage([use]), critical=False)
         builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)

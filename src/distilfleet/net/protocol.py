@@ -25,7 +25,7 @@ from ..core.errors import WireError
 from ..core.types import Expected, Job
 from ..core.wire import Body, body_bytes, decode_job, encode_job, head_bytes
 
-VERSION = 1
+VERSION = 2
 VERSIONS = tuple(range(VERSION, max(0, VERSION - 2), -1))
 """This one and the one before, best first."""
 CHUNK_BYTES = 1 << 20
@@ -129,6 +129,8 @@ class Decline(Message, frozen=True, tag=11):
 
 
 AnyMessage = Hello | Welcome | Refuse | Beat | Setup | Offer | Grant | Chunk | Received | Committed | Decline
+FORMER: dict[int, dict[type[Message], int]] = {1: {Offer: 7}}
+"""By version before this one: messages that had fewer fields, and how many."""
 _NUMBER = struct.Struct("<I")
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(AnyMessage).decode
@@ -140,10 +142,12 @@ class Line:
 
     sent: int = 0
     heard: int = 0
+    version: int = VERSION
+    """That the other end speaks. Hello, which comes before this is known, is the same in all."""
 
     def write(self, message: AnyMessage) -> bytes:
         self.sent += 1
-        return _NUMBER.pack(self.sent) + _encode(message)
+        return _NUMBER.pack(self.sent) + encode(message, self.version)
 
     def read(self, data: bytes) -> AnyMessage | None:
         """None for what came before. Raises WireError for a gap or unreadable bytes; never anything else."""
@@ -154,6 +158,14 @@ class Line:
             raise WireError(f"expected message {self.heard + 1} of the session, got {number}")
         self.heard = number
         return message
+
+
+def encode(message: AnyMessage, version: int = VERSION) -> bytes:
+    """As that version has it: fields that it does not know are left out."""
+    most = FORMER.get(version, {}).get(type(message))
+    if most is None:
+        return _encode(message)
+    return _encode((type(message).__struct_config__.tag, *msgspec.structs.astuple(message)[:most]))
 
 
 def decode(data: bytes) -> tuple[int, AnyMessage]:

@@ -10,6 +10,7 @@ from ..core.errors import WireError
 from ..core.types import DeviceId, Timed, Usage
 from .protocol import (
     CHUNK_BYTES,
+    VERSION,
     VERSIONS,
     AnyMessage,
     Beat,
@@ -369,6 +370,7 @@ class DeviceSide:
     open: bool = False
     beat_s: float = BEAT_S
     chunk_bytes: int = CHUNK_BYTES
+    version: int = VERSION
     heard_s: float = 0.0
     running: dict[str, bytes] = field(default_factory=dict)
     """Digests of jobs under way here."""
@@ -385,7 +387,7 @@ class DeviceSide:
         self.heard_s = now_s
         match message:
             case Welcome():
-                self.open, self.beat_s = True, message.beat_s
+                self.open, self.beat_s, self.version = True, message.beat_s, message.version
             case Refuse():
                 return [Refused(message.reason, message.retry_s)]
             case Setup():

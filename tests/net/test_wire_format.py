@@ -1,0 +1,148 @@
+"""The bytes of every message, so that none can change unnoticed, and devices and servers of the version before.
+
+Whoever has to change a line here that is not new has broken the protocol: add a version instead.
+"""
+
+import msgspec
+import numpy as np
+import pytest
+
+from distilfleet.core.types import ArraySpec, Expected, Job
+from distilfleet.core.wire import encode_reply
+from distilfleet.net import protocol
+from distilfleet.net.agent import Enrol, Enrolled
+from distilfleet.net.protocol import (
+    Beat,
+    Chunk,
+    Committed,
+    Decline,
+    Grant,
+    Hello,
+    Line,
+    Message,
+    Offer,
+    Received,
+    Refuse,
+    Setup,
+    Welcome,
+)
+from distilfleet.net.session import Arrived, Begin, DeviceSide, Held, Send, Server
+from distilfleet.net.transfer import Room
+
+OFFER = Offer("run/1", 5, b"dddd", 1, 0.5, 2.0, True, 0.25)
+GOLDEN = {
+    "9401920201a570692d303791b172756e2f313a747261696e3a70692d3037": Hello((2, 1), "pi-07", ("run/1:train:pi-07",)),
+    "94020203cb402e000000000000": Welcome(2, 3, 15.0),
+    "9303a776657273696f6ecb4082c00000000000": Refuse("version", 600.0),
+    "9104": Beat(),
+    "9305a372756ec4027b7d": Setup("run", b"{}"),
+    "9906a572756e2f3105c4046464646401cb3fe0000000000000cb4000000000000000c3cb3fd0000000000000": OFFER,
+    "9507a572756e2f31010004": Grant("run/1", 1, 0, 4),
+    "9408a572756e2f3100c403616263": Chunk("run/1", 0, b"abc"),
+    "9309a572756e2f31c40464646464": Received("run/1", b"dddd"),
+    "930aa572756e2f31c3": Committed("run/1", True),
+    "930ba572756e2f31a26e6f": Decline("run/1", "no"),
+}
+FORMER_OFFER = "9806a572756e2f3105c4046464646401cb3fe0000000000000cb4000000000000000c3"
+JOB = Job(
+    id="1:a:pi",
+    device="pi",
+    op="a",
+    arrays={"x": np.arange(2, dtype="<f4")},
+    expected=Expected(arrays={"y": ArraySpec("|u1", (3,))}, most_norm=2.0),
+)
+JOB_FRAME = (
+    "3a00000082a661727261797381a17983a56474797065a37c7531a573686170659103a761745f6d6f7374c2a96d6f73745f6e"
+    "6f726dcb4000000000000000444601000d0000000a00000093a6313a613a7069a27069a1619193a178a33c66349102000000"
+    "000000803f"
+)
+REPLY_FRAME = "444601010b0000000a00000092a6313a613a7069a270699193a179a37c75319103010203"
+
+
+@pytest.mark.parametrize(("golden", "message"), GOLDEN.items(), ids=[type(one).__name__ for one in GOLDEN.values()])
+def test_messages_are_these_bytes(golden, message):
+    assert protocol.encode(message).hex() == golden
+    assert protocol.decode(bytes.fromhex("07000000" + golden)) == (7, message)
+    assert Line(6, 6).write(message).hex() == "07000000" + golden
+
+
+def test_no_message_is_left_out():
+    assert {type(message) for message in GOLDEN.values()} == set(protocol.AnyMessage.__args__)
+
+
+def test_frames_of_jobs_and_answers_are_these_bytes():
+    reply = encode_reply("1:a:pi", "pi", {"y": np.array([1, 2, 3], "|u1")})
+    assert reply.to_bytes().hex() == REPLY_FRAME
+    assert protocol.pack_job(JOB).hex() == JOB_FRAME
+
+
+def test_requests_for_a_certificate_are_these_bytes():
+    asked = Enrol(device="pi", request=b"r", proof=b"p")
+    assert msgspec.msgpack.encode(asked).hex() == "83a6646576696365a27069a772657175657374c40172a570726f6f66c40170"
+    got = Enrolled(certificate=b"c", address="a:1")
+    assert msgspec.msgpack.encode(got).hex() == "82ab6365727469666963617465c40163a761646472657373a3613a31"
+
+
+# --- the version before -----------------------------------------------------------------------------------------
+
+
+class FormerOffer(Message, frozen=True, tag=6):
+    """Of version 1."""
+
+    key: str
+    size_bytes: int
+    digest: bytes
+    attempt: int
+    busy_s: float = 0.0
+    energy_j: float = 0.0
+    measured: bool = False
+
+
+Former = Hello | Welcome | Refuse | Beat | Setup | FormerOffer | Grant | Chunk | Received | Committed | Decline
+read_former = msgspec.msgpack.Decoder(Former).decode
+
+
+def test_messages_of_the_version_before_are_these_bytes():
+    """All are as they are now, but for the offer."""
+    assert protocol.VERSIONS == (2, 1)
+    for golden, message in GOLDEN.items():
+        former = FORMER_OFFER if message is OFFER else golden
+        assert protocol.encode(message, 1).hex() == former
+        read_former(bytes.fromhex(former))
+    with pytest.raises(msgspec.ValidationError):
+        read_former(protocol.encode(OFFER))
+    (offer,) = (message for message in [protocol.decode(bytes.fromhex("01000000" + FORMER_OFFER))[1]])
+    assert offer == Offer("run/1", 5, b"dddd", 1, 0.5, 2.0, True)
+
+
+def carried(message, version: int, former: bool):
+    """To the other end, which reads with the types of version 1 alone if it is a `former` one."""
+    data = protocol.encode(message, version)
+    if former:
+        read_former(data)
+    return protocol.decode(bytes([1, 0, 0, 0]) + data)[1]
+
+
+@pytest.mark.parametrize("former", ["device", "server"])
+def test_a_job_is_done_with_the_version_before(former):
+    server, side = Server(room=Room(1 << 20), chunk_bytes=16), DeviceSide("pi", 1000, chunk_bytes=16)
+    server.assign("pi", "r/1", b"a job of more than one chunk", 1000)
+    hello = Hello((1,), "pi") if former == "device" else side.hello(0.0)
+    version = protocol.agree(hello.versions, (1,) if former == "server" else protocol.VERSIONS)
+    fence, down = server.enter(Hello((version,), "pi"), 0.0)
+    arrived = None
+    while down:
+        match down.pop(0):
+            case Send(message=message):
+                up = side.receive(carried(message, version, former == "device"), 0.0)
+            case Arrived() as arrived:
+                up = []
+        for one in up:
+            done = [one]
+            if isinstance(one, Begin):
+                done = side.answer(one.key, Held(job_digest=one.digest, data=one.data[::-1], waited_s=0.5))
+            for message in done:
+                came = carried(message, side.version, former == "server")
+                down += server.receive("pi", fence, came, 0.0)
+    assert side.version == version == 1
+    assert arrived.data == b"a job of more than one chunk"[::-1]
