@@ -41,7 +41,12 @@ from distilfleet.record.run import create, reopen
 from distilfleet.sim.fleet import SimFleet, World
 
 CLASSES = 3
-DEVICES = {f"device-{i:02d}": catalogue.device(("rpi-4b", "rpi-5")[i % 2], f"device-{i:02d}") for i in range(4)}
+KINDS = ("rpi-4b", "rpi-5")
+DEVICES = {
+    name: replace(catalogue.device(KINDS[i % 2], name), shares_label_counts=i != 1)
+    for i, name in enumerate(f"device-{i:02d}" for i in range(4))
+}
+"""The owner of one keeps its label counts."""
 SERVER = catalogue.device("server-rtx4060ti-16g", "server")
 SAME = 1e-5
 """How far a cohort may be from its workers, relative to the larger of the number and one."""

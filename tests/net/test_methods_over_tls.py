@@ -71,9 +71,10 @@ def test_the_same_bits_as_in_simulation(name, lost):
 
 
 @pytest.mark.net
-@pytest.mark.parametrize("form", SPLITS.values(), ids=SPLITS)
+@pytest.mark.parametrize("form", [name for name in SPLITS if name != "classes"])
 def test_split_kd_in_every_form(form):
-    same_over_tls(form, some)
+    """With classes, labels travel from devices whose owners agree: see `test_consent`."""
+    same_over_tls(SPLITS[form], some)
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """The same recipe in simulation and on separate processes over TLS: the same weights, to the bit, kills included."""
 
+import json
 import subprocess
 import sys
 import time
@@ -74,6 +75,9 @@ def test_simulation_equals_deployment(fleet, simulated):
     folder = serve.page_of(fleet.file, run).parent
     assert weights(folder) == weights(simulated)
     check_times(list(read_times(folder)))
+    told = json.loads((folder / "fleet.json").read_text())["shown"]
+    assert [one["id"] for one in told] == ["device-0", "device-1"]
+    assert not [one for one in told if "labels" in one or "samples" in one]
 
 
 def check_times(rounds: list) -> None:

@@ -47,6 +47,8 @@ class Device:
     busy_w: float
     """Whole board at full load."""
     link: Link
+    shares_label_counts: bool = False
+    """Whether its owner agrees that the server hears how many samples of each class it has."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -42,7 +42,19 @@ from ..core.types import (
 )
 from ..nn import soft, zoo
 from ..nn.distil import Distil, augment, distil, lesson, predict, teach
-from ..nn.learner import LABELS, SAMPLES, Learner, by_model, judge, learn_together, merge, scratch, sizes, trained_reply
+from ..nn.learner import (
+    LABELS,
+    SAMPLES,
+    Learner,
+    by_model,
+    judge,
+    label_spec,
+    learn_together,
+    merge,
+    scratch,
+    sizes,
+    trained_reply,
+)
 from ..nn.loads import server_load
 from ..nn.pupil import NO_LABELS, Pupil, learn_jobs, pupils_accuracy, read_soft
 from ..nn.refine import Refine, refine
@@ -89,6 +101,8 @@ class State:
     soft_PC: np.ndarray
     """The teacher's soft labels on the proxy inputs, for devices; empty before the first round and with weights."""
     proxy_kl_nats: float
+    told_labels: int
+    """Devices that told their label counts in the last round."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,10 +119,10 @@ class Koala:
     def disclosure(self) -> str:
         if self.how.wire == "weights":
             return "weights and sample counts: the server sees each device's trained small model, never its data" + (
-                "; label counts too" if self._counts_labels else ""
+                "; label counts too, of devices whose owners agree" if self._counts_labels else ""
             )
         return "proxy soft labels and sample counts: no weights and no data leave a device" + (
-            "; label counts do" if self._counts_labels else ""
+            "; label counts do where owners agree" if self._counts_labels else ""
         )
 
     def init(self, seed: int) -> State:
@@ -125,6 +139,7 @@ class Koala:
             holders=(),
             soft_PC=NO_LABELS,
             proxy_kl_nats=float("inf"),
+            told_labels=0,
         )
 
     def round(self, state: State, plan: Plan, conditions: Conditions) -> Round[State]:
@@ -133,7 +148,7 @@ class Koala:
         jobs = self._label_jobs(state, plan.devices) if soft_wire else self._weight_jobs(state, model_of)
         results = yield Wave(jobs=jobs, goal=plan.goal, minimum=plan.minimum, deadline_s=plan.deadline_s)
         replies = [result for result in results if isinstance(result, Reply)]
-        state = replace(state, round=state.round + 1)
+        state = replace(state, round=state.round + 1, told_labels=self._told_labels(replies))
         if not replies:
             return state
         if soft_wire:
@@ -157,6 +172,8 @@ class Koala:
         metrics = {"large_accuracy": large}
         if np.isfinite(state.proxy_kl_nats):
             metrics["proxy_kl_nats"] = state.proxy_kl_nats
+        if self._counts_labels:
+            metrics["told_labels"] = float(state.told_labels)
         if self.how.wire == "soft-labels":
             return {**metrics, **pupils_accuracy(kept, self._by_name, test)}
         by_name = {name: judge(model, state.small[name], test) for name, model in self._by_name.items()}
@@ -183,7 +200,7 @@ class Koala:
         counts = LABELS if self._counts_labels else SAMPLES
         answer = {
             "soft": ArraySpec("|u1", (len(self.proxy), self.large.classes)),
-            counts: ArraySpec("<i8", (self.large.classes,) if self._counts_labels else ()),
+            counts: label_spec(self.large.classes) if self._counts_labels else ArraySpec("<i8", ()),
         }
         return learn_jobs(state.round + 1, devices, state.holders, self.proxy, state.soft_PC, answer)
 
@@ -248,12 +265,19 @@ class Koala:
         return soft.soften(predict(put(scratch(self._by_name[name]), weights), inputs), self.how.temperature)
 
     def _labels(self, replies: Sequence[Reply]) -> np.ndarray:
-        """[N, C], or [N, 1] where only sample counts leave the devices; rows add up to the capped sizes."""
-        size_N1 = np.array(sizes(replies))[:, None]
+        """[N, C], or [N, 1] where only sample counts leave the devices; rows add up to the capped sizes.
+
+        A device that keeps its label counts is taken to have as many samples of each class.
+        """
+        size_N1, classes = np.array(sizes(replies))[:, None], self.large.classes
         if not self._counts_labels:
             return size_N1
-        counts_NC = np.stack([np.maximum(reply.arrays[LABELS], 0) for reply in replies]).astype(np.float64)
+        told = [np.maximum(reply.arrays[LABELS], 0) for reply in replies]
+        counts_NC = np.stack([one if len(one) == classes else np.ones(classes) for one in told]).astype(np.float64)
         return np.asarray(size_N1 * counts_NC / np.maximum(counts_NC.sum(axis=1, keepdims=True), 1))
+
+    def _told_labels(self, replies: Sequence[Reply]) -> int:
+        return sum(len(r.arrays[LABELS]) == self.large.classes for r in replies if LABELS in r.arrays)
 
     @property
     def _counts_labels(self) -> bool:

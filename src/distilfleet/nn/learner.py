@@ -1,7 +1,7 @@
 """The device half of methods in which weights travel: train the model that comes with the job and send it back."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -35,7 +35,7 @@ def layout(model: Model) -> Mapping[str, ArraySpec]:
 
 def trained_reply(model: Model, sent_norm: float, classes: int | None) -> Expected:
     """What a learner answers: new weights and how many samples they come from, per class if `classes` is given."""
-    count = {SAMPLES: ArraySpec("<i8", ())} if classes is None else {LABELS: ArraySpec("<i8", (classes,))}
+    count = {SAMPLES: ArraySpec("<i8", ())} if classes is None else {LABELS: label_spec(classes)}
     root_size = float(np.sqrt(profile(model).parameters))
     return Expected(arrays={**layout(model), **count}, most_norm=NORM_SLACK * (sent_norm + root_size))
 
@@ -78,7 +78,7 @@ class Learner:
     seed: int
 
     def load(self, job: Job) -> Load:
-        return training_load(self.model, len(self.data), self.local) + frames(job)
+        return training_load(self.model, len(self.data), self.local) + frames(as_answered(job, self.device))
 
     def handle(self, job: Job) -> Arrays:
         return self.answer(job, train(scratch(self.model), self.task(job), self.local))
@@ -88,7 +88,7 @@ class Learner:
 
     def answer(self, job: Job, weights: Arrays) -> Arrays:
         if LABELS in job.expected.arrays:
-            return {**weights, LABELS: label_counts(self.data, self.model.classes)}
+            return {**weights, LABELS: label_counts(self.device, self.data, self.model.classes)}
         return {**weights, SAMPLES: np.array(len(self.data))}
 
     def snapshot(self) -> Arrays:
@@ -125,7 +125,22 @@ def _train_all(model: Model, tasks: Sequence[Task], local: Local) -> Sequence[Ar
     return [train(module, one, local) for one in tasks]
 
 
-def label_counts(data: Dataset, classes: int) -> np.ndarray:
-    """Samples per class, [classes] int64."""
+def label_counts(device: Device, data: Dataset, classes: int) -> np.ndarray:
+    """Samples per class, [classes] int64; of a device whose owner keeps that, how many there are in all, [1]."""
     assert data.labels is not None, "a device trains on labelled data"
+    if not device.shares_label_counts:
+        return np.array([len(data)])
     return np.bincount(data.labels, minlength=classes).astype(np.int64)
+
+
+def label_spec(classes: int) -> ArraySpec:
+    """Of an answer with label counts, or without them if the device's owner keeps them."""
+    return ArraySpec("<i8", (classes,), at_most=True)
+
+
+def as_answered(job: Job, device: Device) -> Job:
+    """The job with what this device will answer, exactly."""
+    if device.shares_label_counts or LABELS not in job.expected.arrays:
+        return job
+    arrays = {**job.expected.arrays, LABELS: ArraySpec("<i8", (1,))}
+    return replace(job, expected=replace(job.expected, arrays=arrays))

@@ -10,7 +10,7 @@ from ..core.chance import stream
 from ..core.types import Arrays, ArraySpec, Dataset, Device, DeviceId, Expected, Job, Load
 from . import soft
 from .distil import Distil, distil, predict
-from .learner import LABELS, SAMPLES, judge, label_counts, scratch
+from .learner import LABELS, SAMPLES, as_answered, judge, label_counts, scratch
 from .loads import frames, proxy_load, training_load
 from .train import Local, task, train
 from .weights import put, to_arrays
@@ -39,12 +39,12 @@ class Pupil:
     proxy: np.ndarray | None = None
 
     def load(self, job: Job) -> Load:
-        train = training_load(self.model, len(self.data), self.local)
+        train = training_load(self.model, len(self.data), self.local) + frames(as_answered(job, self.device))
         proxy = job.arrays.get("proxy", self.proxy)
         if proxy is None:
-            return train + frames(job)
+            return train
         passes = self.digest.passes if "soft" in job.arrays else 0
-        return train + proxy_load(self.model, len(proxy), passes, self.digest.batch) + frames(job)
+        return train + proxy_load(self.model, len(proxy), passes, self.digest.batch)
 
     def handle(self, job: Job) -> Arrays:
         module = put(scratch(self.model), self.weights or to_arrays(self.model.build(self.seed)))
@@ -61,7 +61,7 @@ class Pupil:
     def _answer(self, job: Job, module: nn.Module) -> Arrays:
         counts = {
             SAMPLES: np.array(len(self.data)),
-            LABELS: label_counts(self.data, self.model.classes),
+            LABELS: label_counts(self.device, self.data, self.model.classes),
         }
         answer = {name: counts[name] for name in job.expected.arrays if name in counts}
         if "soft" in job.expected.arrays and self.proxy is not None:

@@ -66,6 +66,8 @@ def again(path: Path, rounds: int | None) -> tuple[Run, Record, Checkpoint | Non
     Raises RecordError if the directory is damaged, in use, or of another version.
     """
     _check_versions(path, read_about(path))
+    if "fleet" in read_about(path)["settings"]:
+        raise RecordError(f"{path} is a run of a real fleet: its server goes on with it by itself")
     record, about, checkpoint = reopen(path)
     with ExitStack() as opened:
         opened.callback(record.close)

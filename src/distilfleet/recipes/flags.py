@@ -28,7 +28,7 @@ NOT_NEGATIVE = frozenset(
 ABOVE_ZERO = frozenset(
     {"bandwidth_hz", "deadline_s", "delay_budget_s", "energy_budget_j", "temperature", "alpha", "lr"}
 )
-SHARES = frozenset({"offline_share", "ema", "local_momentum", "kd_weight", "school_share"})
+SHARES = frozenset({"offline_share", "ema", "local_momentum", "kd_weight", "school_share", "label_counts_share"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +85,8 @@ class Common:
     """Simulated seconds after which a round goes on without the devices that are late."""
     offline_share: float = 0.0
     """Share of calls that find a device offline."""
+    label_counts_share: float = 1.0
+    """Share of simulated owners who let the server hear how many samples of each class their device has."""
     memory_quota_bytes: int | None = None
     """Memory that the job may use on a device; less than the board has."""
 

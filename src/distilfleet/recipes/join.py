@@ -5,7 +5,7 @@ Nothing here needs torch until a run asks for training: a device that runs embed
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
@@ -91,7 +91,7 @@ def join(asked: AgentFlags) -> None:
     badge = asyncio.run(agents.enrol(Token.read(token), folder)) if token else agents.badge_of(folder)
     if not asked.data:
         raise ConfigError("say with --data what this device trains on; it stays here")
-    device = catalogue.device(badge.kind, badge.device)
+    device = owned(catalogue.device(badge.kind, badge.device), asked.consent)
     build, meter = builder(device, own_data(asked.data), asked.consent), meters.find(Path("/sys"))
     asyncio.run(Agent(badge=badge, folder=folder, device=device, build=build, caps=asked.caps, meter=meter).serve())
 
@@ -105,6 +105,11 @@ def own_data(path: str) -> Dataset:
     from ..data.sources import load
 
     return load(path).train
+
+
+def owned(device: Device, consent: Consent) -> Device:
+    """The device with what its owner agrees to."""
+    return replace(device, shares_label_counts=consent.label_counts)
 
 
 def builder(device: Device, data: Dataset, consent: Consent) -> Callable[[RunSpec], Worker]:
@@ -127,7 +132,7 @@ def _split_worker(spec: RunSpec, device: Device, data: Dataset, consent: Consent
         half = msgspec.convert(spec.settings, Half)
     except (msgspec.ValidationError, RecursionError) as fault:
         raise ConfigError(f"the settings of {spec.method} do not fit the version here: {fault}") from None
-    _check_split(half.split, data, consent)
+    _check_split(half.split, data, device)
 
     def front_of(whose: str, layers: int) -> Front:
         if whose != "student":
@@ -141,11 +146,11 @@ def _split_worker(spec: RunSpec, device: Device, data: Dataset, consent: Consent
     return SplitWorker(device=device, data=data, split=half.split, seed=spec.seed, front_of=front_of)
 
 
-def _check_split(split: Split, data: Dataset, consent: Consent) -> None:
+def _check_split(split: Split, data: Dataset, device: Device) -> None:
     check_windows(data, split.context, split.student.vocabulary, split.classes)
     if split.tables != "rows":
         raise ConfigError("the run wants a table of the teacher on this device, which has none")
-    if split.classes is not None and split.labels == "shared" and not consent.label_counts:
+    if split.classes is not None and split.labels == "shared" and not device.shares_label_counts:
         raise ConfigError("labels go to the server in this run, and this device's owner has not agreed: --labels kept")
 
 

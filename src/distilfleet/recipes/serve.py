@@ -43,6 +43,7 @@ from .deploy import spec_of, write_spec
 from .find import recipe
 from .flags import flatten, unflatten
 from .run import Run, about, train
+from .told import about_of, facts_of
 
 log = logging.getLogger(__name__)
 ROOM_BYTES = 64 << 20
@@ -77,6 +78,7 @@ class Place:
 
     file: FleetFile
     state: Path
+    name: str
 
     def folder(self, name: str) -> Path:
         made = self.state / name
@@ -100,7 +102,7 @@ def place(path: Path) -> Place:
         raise ConfigError(f"{path} is no fleet file: {fault}") from None
     if not file.devices:
         raise ConfigError(f"{path} names no devices; under [devices], write: pi-07 = 'rpi-4b'")
-    return Place(file=file, state=path.parent / file.state)
+    return Place(file=file, state=path.parent / file.state, name=path.name)
 
 
 # --- serve ------------------------------------------------------------------------------------------------------
@@ -194,10 +196,8 @@ def _train(here: Place, name: str, asked: Mapping[str, Any], fleet: NetFleet) ->
         record, _, start = reopen(folder)
     else:
         shutil.rmtree(folder, ignore_errors=True)
-        record, start = (
-            create(folder, about(run, asked["recipe"], asked["settings"], asked["started"]), run.facts),
-            None,
-        )
+        told = about_of(about(run, asked["recipe"], asked["settings"], asked["started"]), here.name)
+        record, start = create(folder, told, facts_of(run, list(here.devices))), None
     with closing(record):
         fleet.open(name, write_spec(spec_of(run.method, run.seed)))
         if start is None or start.round < run.rounds:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from ..core.chance import stream
 from ..core.types import Device, DeviceId
 from ..cost import catalogue
 from ..cost.pathloss import INDOOR, UMA, UMI
@@ -18,7 +19,11 @@ def enrol(common: Common, ids: Sequence[DeviceId]) -> dict[DeviceId, Device]:
     """A fleet of `--device-kinds` in turn. Raises ConfigError for a kind that no catalogue has."""
     quota_bytes, extra = common.memory_quota_bytes, common.catalogue
     boards = [catalogue.device(kind, "", quota_bytes=quota_bytes, extra=extra) for kind in common.device_kinds]
-    return {name: replace(boards[i % len(boards)], id=name) for i, name in enumerate(ids)}
+    agree_N = stream(common.seed, "label counts").random(len(ids)) < common.label_counts_share
+    return {
+        name: replace(boards[i % len(boards)], id=name, shares_label_counts=bool(agree_N[i]))
+        for i, name in enumerate(ids)
+    }
 
 
 def board_memory_bytes(common: Common, device: Device) -> int:

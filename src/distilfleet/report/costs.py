@@ -43,14 +43,16 @@ _TITLES = {
     "tokens": "Tokens trained on",
     "teacher_uploads": "Questions to the teacher",
     "noise_nats": "Account of the noise",
+    "told_labels": "Devices that told their label counts",
 }
 _SUBS = {
     "proxy_kl_nats": "KL divergence on the proxy data, nats, from the consensus that the large model learns.",
     "tokens": "Predicted by the student, all devices.",
     "teacher_uploads": "Samples that were sent for the teacher too, as the server remembered no answer for them.",
+    "told_labels": "The others’ owners did not agree; each of their classes counts the same.",
     "noise_nats": "The most, in nats, that any one sample’s smashed data may have told so far.",
 }
-_FROM_NOTHING = frozenset({"tokens", "teacher_uploads"})
+_FROM_NOTHING = frozenset({"tokens", "teacher_uploads", "told_labels"})
 """Fields that are counts: their axis begins at 0."""
 _TONE = 8
 """First of the two shades that stacked bars have."""

@@ -127,6 +127,7 @@ class _Table:
         self.devices = devices
         self.classes = classes
         self.labels = any(figures.listed(device, "labels") for device in devices) and bool(classes)
+        self.samples = any("samples" in device for device in devices)
         self.quota = figures.number(run.fleet, "quota_bytes") is not None
         self.missed = by_device(run)
         self.most_samples = _most(devices, "samples")
@@ -139,26 +140,30 @@ class _Table:
         rest = [tag("th", name, scope="col") for name in (memory, "Missed jobs")]
         return tag("thead", tag("tr", *names, labels, *rest))
 
-    def _what(self) -> tuple[str, str]:
+    def _what(self) -> tuple[str, ...]:
         model = "What it runs" if figures.recipe(self.run) == "splitkd" else "Model"
-        return model, f"{figures.sample(self.run).capitalize()}s"
+        return (model, f"{figures.sample(self.run).capitalize()}s") if self.samples else (model,)
 
     def body(self) -> Html:
         return tag("tbody", *(self._row(device) for device in self.devices))
 
     def _row(self, device: Mapping[str, Any]) -> Html:
         name = str(device.get("id", ""))
-        samples = figures.number(device, "samples")
         return tag(
             "tr",
             tag("th", name, scope="row"),
             tag("td", str(device.get("kind", "–"))),
             tag("td", _part(self.run, device) or "–"),
-            tag("td", _meter((samples or 0.0) / self.most_samples), figures.pretty("", samples), class_="bar-cell"),
+            self._samples(device) if self.samples else None,
             tag("td", self._strip(device)) if self.labels else None,
             tag("td", self._memory(device), class_="bar-cell"),
             tag("td", self._missed_words(name), class_="missed"),
         )
+
+    def _samples(self, device: Mapping[str, Any]) -> Html:
+        samples = figures.number(device, "samples")
+        share = (samples or 0.0) / self.most_samples
+        return tag("td", _meter(share), figures.pretty("", samples), class_="bar-cell")
 
     def _memory(self, device: Mapping[str, Any]) -> Html:
         memory, board = figures.number(device, "memory_bytes"), figures.number(device, "board_memory_bytes")
