@@ -18,8 +18,6 @@ from typing import Any, NoReturn, cast
 
 import numpy as np
 import torch
-from peft import LoraConfig, inject_adapter_in_model
-from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 from transformers import AutoModel
 
@@ -128,6 +126,8 @@ def add_lora(full: nn.Module, *, rank: int, seed: int) -> nn.Module:
 
     Source: Hu et al., LoRA, https://arxiv.org/abs/2106.09685.
     """
+    from peft import LoraConfig, inject_adapter_in_model  # seconds, for those who want adapters
+
     names = sorted({name.rpartition(".")[2] for name, _ in _base(full).layers.named_modules()} & set(PROJECTIONS))
     if not names:
         _unsupported(full, "none of its layers has a projection that adapters are known for")
@@ -140,8 +140,11 @@ def add_lora(full: nn.Module, *, rank: int, seed: int) -> nn.Module:
 def merged_weights(full: nn.Module) -> dict[str, np.ndarray]:
     """Copies of all weights, adapters added to what they adapt, under the names of the model without them."""
     plain = copy.deepcopy(full)
-    for layer in [module for module in plain.modules() if isinstance(module, BaseTunerLayer)]:
-        layer.merge()
+    if any(".lora_" in name for name, _ in plain.named_parameters()):
+        from peft.tuners.tuners_utils import BaseTunerLayer
+
+        for layer in [module for module in plain.modules() if isinstance(module, BaseTunerLayer)]:
+            layer.merge()
     names = [name for name, _ in plain.named_parameters() if ".lora_" not in name]
     return {name.replace(".base_layer", ""): array for name, array in get_weights(plain, names).items()}
 

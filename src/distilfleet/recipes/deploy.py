@@ -7,7 +7,7 @@ method's own frozen dataclass, so that nothing but its fields gets through, and 
 import importlib
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
-from typing import Any, get_type_hints
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 import msgspec
 import numpy as np
@@ -16,15 +16,16 @@ import torch
 from ..core.errors import ConfigError
 from ..core.types import Dataset, Device, LanguageProfile, Method, RunSpec, Worker
 from ..methods.splitkd.device import Front
-from ..methods.splitkd.server import SplitKD
-from ..nn.language import PUBLISHED, LanguageModel, is_new
-from ..nn.trace import weighs
 from ..nn.zoo import Model
 from .join import SPLITKD, Half, check_labels, check_version, check_windows
 from .run import versions
 
+if TYPE_CHECKING:  # imports of seconds, made where a run is of text
+    from ..nn.language import LanguageModel
+
 METHODS = ("koala", "fedavg", "feddf", "fedmd", "local", "central", "fedavg_text", "koala_text", "central_kd")
 """Modules of the room `methods` whose workers an agent may be asked to build."""
+SPLITKD_SERVER, LANGUAGE = "distilfleet.methods.splitkd.server", "distilfleet.nn.language"
 MUST_EQUAL = ("distilfleet", "numpy", "torch")
 MOST_SPEC_BYTES = 256 << 10
 WHOLE_STUDENT = 2
@@ -35,7 +36,10 @@ DTYPES = {str(one): one for one in (torch.float32, torch.float16, torch.bfloat16
 def spec_of(method: Method[Any], seed: int) -> RunSpec:
     """Raises ConfigError for a method that agents do not have."""
     packages = {name: version for name, version in versions().items() if name in MUST_EQUAL}
-    if isinstance(method, SplitKD):
+    if type(method).__module__ == SPLITKD_SERVER:
+        from ..methods.splitkd.server import SplitKD
+
+        assert isinstance(method, SplitKD)
         model = method.student
         half = Half(split=method.split, student=model.name, vocabulary=model.vocabulary, lora_rank=method.lora_rank)
         settings = msgspec.to_builtins(half)
@@ -64,22 +68,25 @@ def build_worker(spec: RunSpec, device: Device, data: Dataset, own_models: bool)
         if isinstance(model, Model):
             _allow(model.name, ":" not in model.name, own_models)
     for mine in _models(worker):
-        if isinstance(mine, LanguageModel):
-            _allow(mine.name, is_new(mine.name), own_models)
+        if isinstance(mine, Model):
+            check_samples(data, mine)
+        else:
+            _check_language(mine, own_models)
             check_windows(data, mine.context, mine.vocabulary, mine.classes)
             _check_profile(mine, getattr(worker, "profile", None))
-        else:
-            check_samples(data, mine)
     torch.set_num_threads(1)
     return worker
 
 
 def front(spec: RunSpec, half: Half, device: Device, layers: int, own_models: bool) -> Front:
     """The student's first layers. Raises ConfigError as `build_worker` does."""
+    from ..methods.splitkd.server import SplitKD
+    from ..nn.language import LanguageModel
+
     _check_versions(spec)
     split = half.split
     student = LanguageModel(name=half.student, vocabulary=half.vocabulary, context=split.context, classes=split.classes)
-    _allow(student.name, is_new(student.name), own_models)
+    _check_language(student, own_models)
     _check_profile(student, split.student)
     if WHOLE_STUDENT * 4 * split.student.parameters > device.memory_bytes:
         raise ConfigError(f"{student.name} does not fit this device's memory, from which its layers are cut")
@@ -92,8 +99,17 @@ def _allow(name: str, known: bool, own_models: bool) -> None:
         raise ConfigError(f"model {name} is not of the zoo, and this device builds no others")
 
 
-def _check_profile(model: LanguageModel, said: LanguageProfile | None) -> None:
+def _check_language(model: "LanguageModel", own_models: bool) -> None:
+    from ..nn.language import is_new
+
+    _allow(model.name, is_new(model.name), own_models)
+
+
+def _check_profile(model: "LanguageModel", said: LanguageProfile | None) -> None:
     """Memory is reckoned from the profile, so that of a smaller model would get past the device's limits."""
+    from ..nn.language import PUBLISHED
+    from ..nn.trace import weighs
+
     if said is not None and not weighs(model.name, said, None if model.name in PUBLISHED else model.vocabulary):
         raise ConfigError(f"the profile that came with {model.name} is that of another model")
 
@@ -141,9 +157,9 @@ def _empty(kind: type, value: Any) -> Any:
     raise NotImplementedError
 
 
-def _models(value: Any) -> Iterator[Model | LanguageModel]:
+def _models(value: Any) -> Iterator["Model | LanguageModel"]:
     """All that a method, or a worker, has in its fields."""
-    if isinstance(value, Model | LanguageModel):
+    if isinstance(value, Model) or (type(value).__module__, type(value).__name__) == (LANGUAGE, "LanguageModel"):
         yield value
     elif isinstance(value, Mapping):
         for part in value.values():

@@ -10,8 +10,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, get_type_hints
 
-import torch
-
 from ..core.errors import ConfigError, RecordError
 from ..record.checkpoint import Checkpoint
 from ..record.history import read_about
@@ -38,6 +36,8 @@ class Recipe:
     def build(self, flags: Any) -> Run:
         """The run, with torch set to its number of threads: equal bits need equal numbers. Raises ConfigError."""
         check(flags)
+        import torch
+
         torch.set_num_threads(common(flags).threads)
         run = self.function(flags)
         return replace(run, keep=replace(run.keep, most=common(flags).keep_wire))
