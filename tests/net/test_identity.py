@@ -16,9 +16,12 @@ from distilfleet.net.identity import (
     Keys,
     Token,
     authority_pem,
+    belongs,
+    new_key,
     new_request,
     peer_of,
     renewal_due,
+    request_for,
 )
 from distilfleet.net.transport import call, connect, listen
 
@@ -45,7 +48,19 @@ def test_a_token_is_good_once(authority):
     assert peer_of(certificate).expires_s == NOW_S + LIFE_S
     assert authority_pem(token.authority) == authority.pem
     assert b"PRIVATE" in key
+    _, other = new_request("pi-07")
     with pytest.raises(WireError, match="used already"):
+        authority.enrol("pi-07", other, token.proof(other), NOW_S)
+
+
+def test_who_did_not_hear_the_answer_asks_again_with_the_same_key(authority):
+    token = authority.token("pi-07", "rpi-5", "localhost:1", 3600.0, NOW_S)
+    key = new_key()
+    for _ in range(2):
+        request = request_for(key, "pi-07")
+        assert belongs(key, authority.enrol("pi-07", request, token.proof(request), NOW_S))
+    authority.deny("pi-07")
+    with pytest.raises(WireError, match="no token"):
         authority.enrol("pi-07", request, token.proof(request), NOW_S)
 
 

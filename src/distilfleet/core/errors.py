@@ -17,5 +17,9 @@ class RecordError(Error):
     """A run directory cannot be used: damaged, from another version, or in use."""
 
 
+class StorageError(Error):
+    """A disk is full or fails: what must be kept cannot be. The process ends; started again, it goes on."""
+
+
 class WireError(Error):
     """The peer sent bytes that break the protocol."""

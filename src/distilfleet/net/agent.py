@@ -15,19 +15,24 @@ from random import Random
 
 import msgspec
 
-from ..core.errors import ConfigError, Error, WireError
+from ..core.errors import ConfigError, Error, StorageError, WireError
+from ..core.failpoint import reached
 from ..core.types import Arrays, Device, DeviceId, Job, RunSpec, Usage, Worker
 from ..cost.meters import Meter
 from .bench import Bench, DeclinedError
-from .identity import Keys, Token, authority_pem, new_request, renewal_due, write_private
-from .protocol import AnyMessage, Beat, Line
+from .identity import Keys, Token, authority_pem, belongs, new_key, renewal_due, request_for, write_private
+from .protocol import AnyMessage, Beat, Chunk, Committed, Line, Received, digest_of
 from .session import Begin, DeviceOutput, DeviceSide, Prepare, Refused, Settle
 from .store import SqliteStore
 from .transport import Connection, call, connect
 
 log = logging.getLogger(__name__)
-MOST_BACKOFF_S = 60.0
+FIRST_BACKOFF_S, MOST_BACKOFF_S, BACKOFF_GROWTH = 0.2, 15.0, 1.5
+"""Pauses before another try are drawn between nothing and a bound that grows: a fleet is back soon after its server,
+and not in one moment."""
 CALL_S = 20.0
+NEXT_KEY = "key.pem.next"
+"""Until its certificate is on disk."""
 Build = Callable[[RunSpec], Worker]
 """A worker on this device's own data. Raises ConfigError for what is not installed or not allowed here."""
 
@@ -50,6 +55,8 @@ class Badge(msgspec.Struct, frozen=True, kw_only=True):
     enrol_address: str
     device: DeviceId
     kind: str
+    token: str = ""
+    """Digest of the one that was used."""
 
 
 class Enrol(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -79,18 +86,28 @@ class Enrolled(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 async def enrol(token: Token, folder: Path) -> Badge:
-    """Become the device of a token. Raises WireError with the server's reason."""
-    authority = authority_pem(token.authority)
-    key, request = new_request(token.device)
+    """Become the device of a token, once: with the same token again nothing changes.
+
+    Raises WireError with the server's reason.
+    """
+    used = digest_of(token.secret).hex()
+    with suppress(ConfigError):
+        if badge_of(folder).token == used:
+            return badge_of(folder)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    request = request_for(_next_key(folder), token.device)
     asked = Enrol(device=token.device, request=request, proof=token.proof(request))
+    authority = authority_pem(token.authority)
     nobody = Keys(key=b"", certificate=b"", authority=authority)
     answer = await call(token.address, nobody, "Enrol", msgspec.msgpack.encode(asked), CALL_S)
     got = msgspec.msgpack.decode(answer, type=Enrolled)
-    badge = Badge(address=got.address, enrol_address=token.address, device=token.device, kind=token.kind)
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for name, data in (("key", key), ("certificate", got.certificate), ("authority", authority)):
-        write_private(folder / f"{name}.pem", data)
+    reached("agent.certified")
+    badge = Badge(address=got.address, enrol_address=token.address, device=token.device, kind=token.kind, token=used)
+    write_private(folder / "authority.pem", authority)
+    write_private(folder / "certificate.pem", got.certificate)
     write_private(folder / "badge.json", msgspec.json.encode(badge))
+    reached("agent.enrolled")
+    _take_key(folder)
     return badge
 
 
@@ -103,16 +120,33 @@ def badge_of(folder: Path) -> Badge:
 
 
 def keys_of(folder: Path) -> Keys:
-    parts = {name: (folder / f"{name}.pem").read_bytes() for name in ("key", "certificate", "authority")}
-    return Keys(**parts)
+    """The key is the one that the certificate is for: power may have failed between the two files."""
+    certificate, authority = ((folder / f"{name}.pem").read_bytes() for name in ("certificate", "authority"))
+    if (folder / NEXT_KEY).exists() and belongs((folder / NEXT_KEY).read_bytes(), certificate):
+        _take_key(folder)
+    return Keys(key=(folder / "key.pem").read_bytes(), certificate=certificate, authority=authority)
 
 
 async def renew(badge: Badge, folder: Path) -> None:
     """A new key and certificate over the session's own listener."""
-    key, request = new_request(badge.device)
+    request = request_for(_next_key(folder), badge.device)
     certificate = await call(badge.address, keys_of(folder), "Renew", request, CALL_S)
-    write_private(folder / "key.pem", key)
     write_private(folder / "certificate.pem", certificate)
+    reached("agent.renewed")
+    _take_key(folder)
+
+
+def _next_key(folder: Path) -> bytes:
+    """A key on disk before anybody is asked to certify it, so that asking again is asking for the same."""
+    file = folder / NEXT_KEY
+    if not file.exists():
+        write_private(file, new_key())
+        reached("agent.keyed")
+    return file.read_bytes()
+
+
+def _take_key(folder: Path) -> None:
+    (folder / NEXT_KEY).replace(folder / "key.pem")
 
 
 # --- work -------------------------------------------------------------------------------------------------------
@@ -168,15 +202,15 @@ class Agent:
         try:
             while not working.done():
                 self.retry_s = 0.0
-                failures = 0 if await self._session() else failures + 1
-                most_s = min(MOST_BACKOFF_S, 0.25 * 2.0 ** min(failures, 10))
-                await asyncio.sleep(max(self.retry_s, self.rng.uniform(0.05, most_s)))
+                failures = 0 if await self._session(working) else failures + 1
+                most_s = min(MOST_BACKOFF_S, FIRST_BACKOFF_S * BACKOFF_GROWTH ** min(failures, 20))
+                await asyncio.sleep(max(self.retry_s, self.rng.uniform(0.02, most_s)))
             await working
         finally:
             working.cancel()
 
-    async def _session(self) -> bool:
-        """One connection, to its end; whether there was a session."""
+    async def _session(self, working: "asyncio.Task[None]") -> bool:
+        """One connection, to its end or that of the work; whether there was a session."""
         await self._renew_if_due()
         connection = await connect(self.badge.address, keys_of(self.folder))
         self.outbox = asyncio.Queue()
@@ -184,12 +218,14 @@ class Agent:
         parts = self._read(connection), self._write(connection), self._beat(), self._stay_certified()
         tasks = [asyncio.create_task(part) for part in parts]
         try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([*tasks, working], return_when=asyncio.FIRST_COMPLETED)
         finally:
             opened, self.side.open = self.side.open, False
             for task in tasks:
                 task.cancel()
             for ended in await asyncio.gather(*tasks, return_exceptions=True):
+                if isinstance(ended, StorageError):
+                    raise ended
                 if isinstance(ended, Exception) and not isinstance(ended, ConnectionError):
                     log.warning("session of %s: %r", self.badge.device, ended)
             await connection.shut()
@@ -201,8 +237,12 @@ class Agent:
         line = Line()
         while (data := await connection.read()) is not None:
             message = line.read(data)
+            if isinstance(message, Committed):
+                reached("settle.heard")
             if message is not None:
                 self._act(self.side.receive(message, time.monotonic()))
+            if isinstance(message, Received):
+                reached("answer.received")
 
     async def _write(self, connection: Connection) -> None:
         line = Line()
@@ -210,6 +250,8 @@ class Agent:
             message = await self.outbox.get()
             line.version = self.side.version
             await connection.write(line.write(message))
+            if isinstance(message, Chunk):
+                reached("answer.sent")
 
     async def _beat(self) -> None:
         while not self.side.over(time.monotonic()):
@@ -248,6 +290,7 @@ class Agent:
         self.run, self.bench = wanted.run, None
         if not self.store.open_run(wanted.run):
             self.side.held.clear()
+        reached("run.joined")
         try:
             spec = msgspec.msgpack.decode(wanted.spec, type=RunSpec)
             self.bench = Bench.resume(self.build(spec), self.store, Gauge(self.device, self.meter), self._check)
@@ -275,6 +318,7 @@ class Agent:
             if isinstance(task, Settle):
                 if self.bench is not None:
                     self.bench.settle(task.key, task.counted)
+                    reached("answer.settled")
             elif self.side.running.get(task.key) == task.digest:
                 await self._do(task)
 
@@ -284,8 +328,11 @@ class Agent:
             self._act(self.side.decline(task.key, self.why_not))
             return
         waited_s = time.monotonic() - task.heard_s
+        reached("job.begun")
         try:
             held = await asyncio.to_thread(bench.handle, task.key, task.digest, task.data)
+        except StorageError:  # ends the process
+            raise
         except (DeclinedError, Error) as fault:
             self._act(self.side.decline(task.key, str(fault)))
         except Exception as fault:

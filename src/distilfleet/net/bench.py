@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, Self
 
+from ..core.failpoint import reached
 from ..core.types import Arrays, Job, Usage, Worker
 from ..core.wire import encode_reply
 from .protocol import unpack_job
@@ -69,13 +70,15 @@ class Bench:
         before = self.worker.snapshot()
         try:
             arrays, usage = self.metered(lambda: self.worker.handle(job))
+            frame = encode_reply(job.id, job.device, arrays).to_bytes()
+            used = {"busy_s": usage.busy_s, "energy_j": usage.energy_j}
+            held = Held(job_digest=digest, data=frame, measured=usage.measured, **used)
+            reached("job.done")
+            self.store.finish(key, held, before, self.worker.snapshot())
         except Exception:
             self.worker.restore(before)
             raise
-        frame = encode_reply(job.id, job.device, arrays).to_bytes()
-        used = {"busy_s": usage.busy_s, "energy_j": usage.energy_j}
-        held = Held(job_digest=digest, data=frame, measured=usage.measured, **used)
-        self.store.finish(key, held, before, self.worker.snapshot())
+        reached("answer.kept")
         return held
 
     def settle(self, key: str, counted: bool) -> None:

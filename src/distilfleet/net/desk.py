@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from ..core.errors import WireError
+from ..core.failpoint import reached
 from ..core.types import Job, Missed, Reply, Result, Timed, Usage, Wave
 from ..core.wire import Body, admit, decode_reply, encode_body
 from .journal import Journal, Outcome
@@ -88,12 +89,15 @@ class Desk:
         if results is None:
             return None, []
         del self.waves[ticket]
+        reached("wave.over")
         self.journal.record([self._outcome(result) for result in results])
+        reached("wave.recorded")
         return results, [one for result in results for one in self._close(result)]
 
     def commit(self, number: int) -> Said:
         """The checkpoint of this round is on disk: devices may let go of their answers."""
         self.journal.commit(self.run, number)
+        reached("round.committed")
         counted, self.counted = self.counted, {}
         return [one for key, device in counted.items() for one in self._hear(self.server.settle(device, key, True))]
 
@@ -157,9 +161,13 @@ class Desk:
         return []
 
     def _answer(self, asked: Asked) -> Said:
-        """What became of jobs that a device still holds answers to. Unknown ones of this run may yet be asked for."""
+        """What became of jobs that a device still holds answers to. Unknown ones of this run may yet be asked for.
+
+        So may all of them while the server has started and does not know yet which run goes on.
+        """
         verdicts = dict(self.journal.verdicts(asked.keys))
-        verdicts |= {key: False for key in asked.keys if key not in verdicts and run_of(key) != self.run}
+        others = {key for key in asked.keys if self.run and run_of(key) != self.run}
+        verdicts |= dict.fromkeys(others - verdicts.keys(), False)
         return [
             one
             for key, counted in verdicts.items()

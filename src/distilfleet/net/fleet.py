@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from ..core.failpoint import reached
 from ..core.types import (
     Arrays,
     Conditions,
@@ -116,9 +117,11 @@ class NetFleet:
 
     async def _say_prepare(self, run: str, spec: bytes) -> None:
         self._hub.say(self._hub.desk.prepare(run, spec))
+        reached("run.opened")
 
     async def _say_begin(self, number: int) -> None:
         self._hub.say(self._hub.desk.begin(number))
+        reached("round.begun")
 
     async def _say_commit(self, number: int) -> None:
         self._hub.say(self._hub.desk.commit(number))

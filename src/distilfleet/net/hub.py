@@ -8,11 +8,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from ..core.errors import WireError
+from ..core.failpoint import reached
 from ..core.types import DeviceId, Result, Wave
 from .desk import Desk, Said
 from .handshakes import take_failed
 from .identity import Peer
-from .protocol import MOST_HELLO_BYTES, VERSION, AnyMessage, Hello, Line, Refuse, agree
+from .protocol import MOST_HELLO_BYTES, VERSION, AnyMessage, Chunk, Hello, Line, Refuse, agree
 from .session import Drop
 from .transport import Stream
 
@@ -67,6 +68,7 @@ class Hub:
         if older is not None:
             older.task.cancel()
         self.live[peer.device] = own = Live(fence, task, peer.expires_s, line)
+        reached("session.entered")
         writing = asyncio.create_task(self._write(own, stream))
         self.say(said)
         try:
@@ -94,6 +96,7 @@ class Hub:
     async def start(self, wave: Wave) -> int:
         ticket, said = self.desk.start(wave, time.monotonic())
         self.say(said)
+        reached("wave.started")
         return ticket
 
     async def tick(self) -> None:
@@ -155,6 +158,8 @@ class Hub:
     async def _read(self, peer: Peer, own: Live, stream: Stream) -> None:
         while (data := await stream.read()) is not None:
             message = own.line.read(data)
+            if isinstance(message, Chunk):
+                reached("upload.chunk")
             if message is not None:
                 self.say(self.desk.receive(peer.device, own.fence, message, time.monotonic()))
 

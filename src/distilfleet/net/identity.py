@@ -21,9 +21,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from ..core.disk import write_atomically
 from ..core.errors import ConfigError, WireError
 from ..core.types import DeviceId
-from .journal import open_database
+from .journal import open_database, storing
 
 DAY_S = 86_400.0
 LIFE_S = 7 * DAY_S
@@ -35,6 +36,7 @@ SKEW_S = 300.0
 URN = "urn:distilfleet:device:"
 SCHEMA = """
 create table if not exists tokens (device text primary key, secret blob, expires_s real) without rowid;
+create table if not exists used (device text primary key, secret blob, expires_s real, key blob) without rowid;
 create table if not exists denied (device text primary key) without rowid;
 """
 
@@ -112,24 +114,32 @@ class Authority:
     def token(self, device: DeviceId, kind: str, address: str, lasting_s: float, now_s: float) -> Token:
         """A new one; an older one of this device is void. Whoever holds it becomes the device."""
         secret, expires_s = os.urandom(16), now_s + lasting_s
-        with self._base:
+        with storing(self._base):
             self._base.execute("insert or replace into tokens values (?, ?, ?)", (device, secret, expires_s))
+            self._base.execute("delete from used where device = ?", (device,))
             self._base.execute("delete from denied where device = ?", (device,))
         der = self.certificate.public_bytes(serialization.Encoding.DER)
         return Token(address=address, device=device, kind=kind, authority=der, secret=secret, expires_s=expires_s)
 
     def enrol(self, device: DeviceId, request: bytes, proof: bytes, now_s: float) -> bytes:
-        """A certificate for a token, which is used up. Raises WireError with the reason."""
-        row = self._base.execute("select secret, expires_s from tokens where device = ?", (device,)).fetchone()
+        """A certificate for a token, which is then good for this key alone: an answer may be lost.
+
+        Raises WireError with the reason.
+        """
+        tokens = "select secret, expires_s, null from tokens where device = ? union select secret, expires_s, key from"
+        row = self._base.execute(f"{tokens} used where device = ?", (device, device)).fetchone()
         if row is None:
             raise WireError("no token, or used already")
         if now_s > row[1]:
             raise WireError("token expired")
         if not hmac.compare_digest(hmac.digest(row[0], request, "sha256"), proof):
             raise WireError("wrong proof")
-        certificate = self.sign(device, request, now_s)
-        with self._base:
+        certificate, key = self.sign(device, request, now_s), _public(x509.load_der_x509_csr(request))
+        if row[2] not in (None, key):
+            raise WireError("no token, or used already")
+        with storing(self._base):
             self._base.execute("delete from tokens where device = ?", (device,))
+            self._base.execute("insert or replace into used values (?, ?, ?, ?)", (device, row[0], row[1], key))
         return certificate
 
     def sign(self, device: DeviceId, request: bytes, now_s: float) -> bytes:
@@ -152,9 +162,10 @@ class Authority:
 
     def deny(self, device: DeviceId) -> None:
         """From now on; a new token lets it in again."""
-        with self._base:
+        with storing(self._base):
             self._base.execute("insert or ignore into denied values (?)", (device,))
             self._base.execute("delete from tokens where device = ?", (device,))
+            self._base.execute("delete from used where device = ?", (device,))
 
     def denied(self, device: DeviceId) -> bool:
         return self._base.execute("select 1 from denied where device = ?", (device,)).fetchone() is not None
@@ -170,7 +181,7 @@ class Authority:
         builder = _builder(name, name, key.public_key(), now.timestamp(), AUTHORITY_LIFE_S)
         builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         certificate = builder.sign(key, hashes.SHA256())
-        self._file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+        write_atomically(self._file, certificate.public_bytes(serialization.Encoding.PEM))
 
     def _issue(
         self, key: ec.EllipticCurvePublicKey, common: str, names: Sequence[x509.GeneralName], now_s: float
@@ -202,12 +213,27 @@ def peer_of(certificate: bytes) -> Peer:
 # --- the device -------------------------------------------------------------------------------------------------
 
 
+def new_key() -> bytes:
+    """PEM, and stays here."""
+    return _pem(ec.generate_private_key(ec.SECP256R1()))
+
+
 def new_request(device: DeviceId) -> tuple[bytes, bytes]:
-    """A key, PEM, that stays here, and a certificate request, DER, that does not."""
-    key = ec.generate_private_key(ec.SECP256R1())
+    """A key and its request."""
+    key = new_key()
+    return key, request_for(key, device)
+
+
+def request_for(key: bytes, device: DeviceId) -> bytes:
+    """A certificate request, DER."""
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, device[-64:])])
-    request = x509.CertificateSigningRequestBuilder().subject_name(name).sign(key, hashes.SHA256())
-    return _pem(key), request.public_bytes(serialization.Encoding.DER)
+    request = x509.CertificateSigningRequestBuilder().subject_name(name).sign(_private(key), hashes.SHA256())
+    return request.public_bytes(serialization.Encoding.DER)
+
+
+def belongs(key: bytes, certificate: bytes) -> bool:
+    """Whether the certificate is for this key."""
+    return _public(x509.load_pem_x509_certificate(certificate)) == _public(_private(key))
 
 
 def renewal_due(certificate: bytes, now_s: float) -> bool:
@@ -223,12 +249,7 @@ def authority_pem(der: bytes) -> bytes:
 
 def write_private(file: Path, data: bytes) -> None:
     """For the owner's eyes; all of it or nothing."""
-    unfinished = file.with_name(file.name + ".unfinished")
-    with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out:
-        out.write(data)
-        out.flush()
-        os.fsync(out.fileno())
-    unfinished.replace(file)
+    write_atomically(file, data, 0o600)
 
 
 def _builder(
@@ -256,6 +277,11 @@ def _name(name: str) -> x509.GeneralName:
 def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
     form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     return key.private_bytes(*form)
+
+
+def _public(of: ec.EllipticCurvePrivateKey | x509.Certificate | x509.CertificateSigningRequest) -> bytes:
+    form = serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    return of.public_key().public_bytes(*form)
 
 
 def _private(pem: bytes) -> ec.EllipticCurvePrivateKey:

@@ -5,12 +5,14 @@ before its device hears of it, a round is committed after its checkpoint is on d
 """
 
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from ..core.errors import RecordError
+from ..core.disk import REMEDY
+from ..core.errors import RecordError, StorageError
 from ..core.types import DeviceId
 
 SCHEMA = """
@@ -66,11 +68,11 @@ class SqliteJournal:
 
     def record(self, outcomes: Sequence[Outcome]) -> None:
         rows = [(o.key, o.run, o.round, o.job, o.device, o.reason, o.digest) for o in outcomes]
-        with self._base:
+        with storing(self._base):
             self._base.executemany("insert or replace into outcomes values (?, ?, ?, ?, ?, ?, ?)", rows)
 
     def commit(self, run: str, number: int) -> None:
-        with self._base:
+        with storing(self._base):
             self._base.execute("insert or ignore into rounds values (?, ?)", (run, number))
 
     def committed(self, run: str) -> int:
@@ -93,7 +95,7 @@ class SqliteJournal:
 
     def begin(self) -> int:
         """The number of this start of the server."""
-        with self._base:
+        with storing(self._base):
             self._base.execute("insert into facts values ('starts', 1) on conflict do update set value = value + 1")
         (starts,) = self._base.execute("select value from facts where name = 'starts'").fetchone()
         return int(starts)
@@ -110,9 +112,22 @@ def open_database(file: Path, schema: str) -> sqlite3.Connection:
         base.execute("pragma synchronous = full")
         (found,) = base.execute("pragma quick_check").fetchone()
         base.executescript(schema)
+    except sqlite3.OperationalError as fault:
+        raise StorageError(f"{file} cannot be opened: {fault}. {REMEDY}") from None
     except sqlite3.DatabaseError as fault:
         found = str(fault)
     if found != "ok":
         base.close()
         raise RecordError(f"{file} is damaged: {found}. Restore it from a copy; devices still hold their answers.")
     return base
+
+
+@contextmanager
+def storing(base: sqlite3.Connection) -> Iterator[None]:
+    """A transaction, on disk at its end. Raises StorageError if the disk does not take it."""
+    try:
+        with base:
+            yield
+    except sqlite3.OperationalError as fault:
+        ((_, _, file),) = base.execute("pragma database_list")
+        raise StorageError(f"{file} cannot be written: {fault}. {REMEDY}") from None

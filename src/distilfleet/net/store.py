@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ..core.types import Arrays
 from ..core.wire import Body, decode_body, encode_body
-from .journal import open_database
+from .journal import open_database, storing
 from .session import Held
 
 SCHEMA = """
@@ -28,7 +28,7 @@ class SqliteStore:
         """Whether this run was under way here; whatever another one left is dropped."""
         found = self._base.execute("select 1 from worker where run = ?", (run,)).fetchone()
         if found is None:
-            with self._base:
+            with storing(self._base):
                 self._base.execute("delete from answers")
                 self._base.execute("delete from worker")
                 self._base.execute("insert into worker values (?, null, null)", (run,))
@@ -50,13 +50,13 @@ class SqliteStore:
     def finish(self, key: str, held: Held, before: Arrays, after: Arrays) -> None:
         then, now = encode_body(before), encode_body(after)
         said = key, held.job_digest, held.data, held.busy_s, held.energy_j, held.measured, then.manifest, then.data
-        with self._base:
+        with storing(self._base):
             self._base.execute("delete from answers where key = ?", (key,))
             self._base.execute("insert into answers values (null, ?, ?, ?, ?, ?, ?, ?, ?)", said)
             self._base.execute("update worker set manifest = ?, state = ?", (now.manifest, now.data))
 
     def settle(self, key: str, state: Arrays | None) -> None:
-        with self._base:
+        with storing(self._base):
             self._base.execute("delete from answers where key = ?", (key,))
             if state is not None:
                 body = encode_body(state)

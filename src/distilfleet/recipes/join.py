@@ -4,7 +4,9 @@ Nothing here needs torch until a run asks for training: a device that runs embed
 """
 
 import asyncio
+import logging
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -12,6 +14,7 @@ from types import ModuleType
 
 import msgspec
 
+from ..core.disk import lock
 from ..core.errors import ConfigError
 from ..core.types import Dataset, Device, RunSpec, Worker
 from ..cost import catalogue, meters
@@ -19,10 +22,13 @@ from ..data.arrays import open_npz
 from ..methods.splitkd.device import Front, SplitWorker
 from ..methods.splitkd.settings import Split
 from ..net import agent as agents
-from ..net.agent import Agent, Caps
+from ..net.agent import Agent, Badge, Caps
 from ..net.bench import DeclinedError
 from ..net.identity import Token
 
+log = logging.getLogger(__name__)
+AGAIN_S = 2.0
+"""Between tries to enrol."""
 SPLITKD = "splitkd"
 """The method of which agents have a half that needs no torch, unless layers are asked of it."""
 SENDS_DATA = ("central", "central_kd")
@@ -88,12 +94,28 @@ class AgentFlags:
 def join(asked: AgentFlags) -> None:
     """Enrol if there is a token, then serve until stopped. Raises ConfigError."""
     token, folder = asked.token, asked.state
-    badge = asyncio.run(agents.enrol(Token.read(token), folder)) if token else agents.badge_of(folder)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with closing(lock(folder, "is in use by another agent. Stop that one, or name another --state.")):
+        _join(asked, token, folder)
+
+
+def _join(asked: AgentFlags, token: str | None, folder: Path) -> None:
+    badge = asyncio.run(_enrolled(Token.read(token), folder)) if token else agents.badge_of(folder)
     if not asked.data:
         raise ConfigError("say with --data what this device trains on; it stays here")
     device = owned(catalogue.device(badge.kind, badge.device), asked.consent)
     build, meter = builder(device, own_data(asked.data), asked.consent), meters.find(Path("/sys"))
     asyncio.run(Agent(badge=badge, folder=folder, device=device, build=build, caps=asked.caps, meter=meter).serve())
+
+
+async def _enrolled(token: Token, folder: Path) -> Badge:
+    """Waits for a server that is not there yet."""
+    while True:
+        try:
+            return await agents.enrol(token, folder)
+        except ConnectionError as fault:
+            log.warning("not enrolled yet: %s", fault)
+            await asyncio.sleep(AGAIN_S)
 
 
 def own_data(path: str) -> Dataset:

@@ -23,7 +23,9 @@ from typing import Any, Literal
 
 import msgspec
 
-from ..core.errors import ConfigError, Error, WireError
+from ..core.disk import lock, write_atomically
+from ..core.errors import ConfigError, Error, StorageError, WireError
+from ..core.failpoint import reached
 from ..core.types import Device, DeviceId
 from ..cost import catalogue
 from ..net.agent import Enrolled, read_request
@@ -35,11 +37,9 @@ from ..net.journal import SqliteJournal
 from ..net.session import Server
 from ..net.transfer import Room
 from ..net.transport import listen
-from ..record.checkpoint import write_atomically
 from ..record.history import read
 from ..record.run import create, reopen
 from ..report.page import write_page
-from .deploy import spec_of, write_spec
 from .find import recipe
 from .flags import flatten, unflatten
 from .run import Run, about, train
@@ -111,8 +111,10 @@ def place(path: Path) -> Place:
 def serve(path: Path, once: bool = False) -> None:
     """The server: for ever, or with `once` until the queue is empty."""
     here = place(path)
-    with _online(here) as (hub, loop):
-        log.info("serving %d devices at %s", len(here.file.devices), here.file.address)
+    here.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with closing(lock(here.state, "is in use by another server. Stop that one first.")), _online(here) as (hub, loop):
+        log.info("ready: serving %d devices at %s", len(here.file.devices), here.file.address)
+        reached("server.listening")
         while True:
             asked = sorted(here.folder("queue").glob("*.json"))
             if asked:
@@ -183,14 +185,19 @@ def _carry_out(here: Place, asked: Path, hub: Hub, loop: asyncio.AbstractEventLo
     try:
         _train(here, name, json.loads(asked.read_text()), NetFleet(here.devices, _server(here), hub, loop))
         result = {"error": ""}
+    except StorageError:  # the run stays in the queue
+        raise
     except Error as fault:
         log.warning("%s: %s", name, fault)
         result = {"error": str(fault)}
     write_atomically(here.folder("done") / asked.name, json.dumps(result).encode())
+    reached("run.done")
     asked.unlink()
 
 
 def _train(here: Place, name: str, asked: Mapping[str, Any], fleet: NetFleet) -> None:
+    from .deploy import spec_of, write_spec
+
     run, folder = replace(built(here, asked), fleet=fleet, checkpoint_every_s=0.0), here.folder("runs") / name
     if any(folder.glob("checkpoints/*.safetensors")):
         record, _, start = reopen(folder)
@@ -229,6 +236,7 @@ def submit(path: Path, name: str, flags: Any) -> str:
     built(here, asked)  # a mistake is told here, not in the server's log
     run = f"{Path(name.partition(':')[0]).stem}-{started:%Y%m%d-%H%M%S-%f}"
     write_atomically(here.folder("queue") / f"{run}.json", json.dumps(asked).encode())
+    reached("run.submitted")
     return run
 
 

@@ -6,7 +6,6 @@ over all arrays is kept inside, so that damage is told from data.
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,9 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from ..core.disk import write_atomically
 from ..core.errors import RecordError
+from ..core.failpoint import reached
 
 GENERATIONS = 3
 
@@ -30,28 +31,6 @@ class Checkpoint:
     plain: Mapping[str, Any]
 
 
-def write_atomically(file: Path, data: bytes) -> None:
-    """All of `data` under that name, or what was there before; on disk when this returns. Raises RecordError."""
-    unfinished = file.with_name(file.name + ".unfinished")
-    try:
-        with unfinished.open("wb") as out:
-            out.write(data)
-            out.flush()
-            os.fsync(out.fileno())
-    except OSError as fault:
-        unfinished.unlink(missing_ok=True)
-        raise RecordError(
-            f"{file} cannot be written: {fault.strerror}. Make room for {len(data)} bytes; an interrupted run goes on "
-            f"with --resume."
-        ) from None
-    unfinished.replace(file)
-    folder = os.open(file.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
 def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
     """Write one and drop all but the newest generations."""
     folder.mkdir(exist_ok=True)
@@ -60,8 +39,10 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
     metadata = {"note": note, "digest": _digest(note, arrays)}
     file = folder / f"round-{checkpoint.round:08d}.safetensors"
     write_atomically(file, save(arrays, metadata))
+    reached("checkpoint.written")
     for old in _files(folder)[:-GENERATIONS]:
         old.unlink()
+    reached("checkpoint.kept")
     return file
 
 

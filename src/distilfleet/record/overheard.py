@@ -12,8 +12,8 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from ..core.disk import write_atomically
 from ..core.errors import RecordError
-from .checkpoint import write_atomically
 
 WIRE, AUDIT = "wire.safetensors", "audit.json"
 AUDIT_SCHEMA = 1

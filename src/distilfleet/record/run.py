@@ -7,7 +7,6 @@ times.jsonl     of a real fleet: when each job was where, one object per finishe
 plan.json       of the first round, where cuts are planned; wire.safetensors and audit.json: see `overheard`
 """
 
-import fcntl
 import json
 import os
 from collections.abc import Mapping
@@ -19,10 +18,15 @@ from typing import IO, Any
 import tomli_w
 from safetensors.numpy import save
 
+from ..core.disk import lock, storing, write_atomically
 from ..core.errors import RecordError
+from ..core.failpoint import reached
 from ..core.types import Arrays, Times
-from .checkpoint import Checkpoint, read_checkpoint, write_atomically, write_checkpoint
+from .checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from .history import read_about
+
+METRICS = "metrics.jsonl"
+IN_USE = "is in use by another run. Wait for it, or name another --out."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,18 +39,21 @@ class Run:
 
     def append(self, metrics: Mapping[str, Any]) -> None:
         """One finished round, flushed as it happens."""
-        self.metrics.write(_line(metrics))
-        self.metrics.flush()
+        with storing(self.path / METRICS):
+            self.metrics.write(_line(metrics))
+            self.metrics.flush()
+        reached("round.appended")
 
     def append_times(self, number: int, times: Times) -> None:
         """Of a round of a real fleet, before its metrics."""
         jobs = [{name: value for name, value in asdict(job).items() if value is not None} for job in times.jobs]
-        with (self.path / "times.jsonl").open("ab") as out:
+        with storing(self.path / "times.jsonl"), (self.path / "times.jsonl").open("ab") as out:
             out.write(_line({"round": number, "jobs": jobs, "server_s": times.server_s}))
 
     def checkpoint(self, checkpoint: Checkpoint) -> None:
         """Keep a state; the metrics up to it reach the disk first."""
-        os.fsync(self.metrics.fileno())
+        with storing(self.path / METRICS):
+            os.fsync(self.metrics.fileno())
         write_checkpoint(self.path / "checkpoints", checkpoint)
 
     def models(self, models: Mapping[str, Arrays], files: Mapping[str, bytes] | None = None) -> None:
@@ -57,6 +64,7 @@ class Run:
             write_atomically(folder / f"{_file_name(name)}.safetensors", save(dict(arrays)))
         for name, data in (files or {}).items():
             write_atomically(folder / _file_name(name), data)
+        reached("models.written")
 
     def plan(self, plan: Mapping[str, Any]) -> None:
         """What the planner of cuts decided for the first round."""
@@ -81,12 +89,13 @@ def create(path: Path, about: Mapping[str, Any], fleet: Mapping[str, Any]) -> Ru
     except OSError as fault:
         raise RecordError(f"{path} cannot be made: {fault}. Name another --out.") from None
     with ExitStack() as opened:
-        lock = opened.enter_context(_lock(path))
+        held = opened.enter_context(lock(path, IN_USE))
         write_atomically(path / "fleet.json", json.dumps(fleet).encode())
         write_atomically(path / "run.toml", tomli_w.dumps(about).encode())
-        metrics = opened.enter_context((path / "metrics.jsonl").open("ab"))
+        metrics = opened.enter_context((path / METRICS).open("ab"))
         opened.pop_all()
-    return Run(path=path, lock=lock, metrics=metrics)
+    reached("run.created")
+    return Run(path=path, lock=held, metrics=metrics)
 
 
 def reopen(path: Path) -> tuple[Run, Mapping[str, Any], Checkpoint | None]:
@@ -98,13 +107,13 @@ def reopen(path: Path) -> tuple[Run, Mapping[str, Any], Checkpoint | None]:
     """
     about = read_about(path)
     with ExitStack() as opened:
-        lock = opened.enter_context(_lock(path))
-        metrics = opened.enter_context((path / "metrics.jsonl").open("r+b"))
+        held = opened.enter_context(lock(path, IN_USE))
+        metrics = opened.enter_context((path / METRICS).open("r+b"))
         checkpoint = None if _is_untouched(path) else read_checkpoint(path / "checkpoints")
         _cut(metrics, 0 if checkpoint is None else checkpoint.round)
         _cut_times(path / "times.jsonl", 0 if checkpoint is None else checkpoint.round)
         opened.pop_all()
-    return Run(path=path, lock=lock, metrics=metrics), about, checkpoint
+    return Run(path=path, lock=held, metrics=metrics), about, checkpoint
 
 
 def rewrite_about(run: Run, about: Mapping[str, Any]) -> None:
@@ -114,7 +123,7 @@ def rewrite_about(run: Run, about: Mapping[str, Any]) -> None:
 
 def _is_untouched(path: Path) -> bool:
     """Whether nothing came of the run yet."""
-    return not (path / "metrics.jsonl").stat().st_size and not any((path / "checkpoints").glob("*.safetensors"))
+    return not (path / METRICS).stat().st_size and not any((path / "checkpoints").glob("*.safetensors"))
 
 
 def _cut(metrics: IO[bytes], rounds: int) -> None:
@@ -136,16 +145,6 @@ def _cut_times(file: Path, last: int) -> None:
 
 def _line(said: Mapping[str, Any]) -> bytes:
     return json.dumps(said, separators=(",", ":")).encode() + b"\n"
-
-
-def _lock(path: Path) -> IO[bytes]:
-    lock = (path / ".lock").open("wb")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        lock.close()
-        raise RecordError(f"{path} is in use by another run. Wait for it, or name another --out.") from None
-    return lock
 
 
 def _file_name(name: str) -> str:

@@ -1,0 +1,68 @@
+"""Files that survive a crash, and folders that belong to one process.
+
+A disk that does not take what must be kept, or cannot say that it did, stops the process: after a failed `fsync` nobody
+knows what is on disk, so nothing is tried again. Whatever was promised before is there when the process starts again.
+"""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from .errors import RecordError, StorageError
+from .failpoint import reached
+
+REMEDY = "Make room and start again: what was finished is kept (an interrupted run goes on with --resume)."
+
+
+def write_atomically(file: Path, data: bytes, mode: int = 0o666) -> None:
+    """All of `data` under that name, or what was there before; on disk when this returns. Raises StorageError."""
+    unfinished = file.with_name(file.name + ".unfinished")
+    try:
+        with storing(file):
+            with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as out:
+                out.write(data)
+                out.flush()
+                reached("file.written")
+                os.fsync(out.fileno())
+            reached("file.synced")
+            unfinished.replace(file)
+            reached("file.renamed")
+            sync_folder(file.parent)
+    except StorageError:
+        unfinished.unlink(missing_ok=True)
+        raise
+
+
+def sync_folder(folder: Path) -> None:
+    """The names in it are on disk."""
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
+
+
+@contextmanager
+def storing(file: Path) -> Iterator[None]:
+    """Turns what the disk says into a StorageError that names the file."""
+    try:
+        yield
+    except OSError as fault:
+        raise StorageError(f"{file} cannot be written: {fault.strerror}. {REMEDY}") from None
+
+
+def lock(folder: Path, told: str) -> IO[bytes]:
+    """Hold the folder until the file is closed or the process ends, however it ends.
+
+    Raises RecordError, which says `told`, if another process has it.
+    """
+    held = (folder / ".lock").open("wb")
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        held.close()
+        raise RecordError(f"{folder} {told}") from None
+    return held
