@@ -6,7 +6,7 @@ import numpy as np
 
 from distilfleet.core.errors import ConfigError
 from distilfleet.core.types import Dataset
-from distilfleet.data import arrays, images, tables
+from distilfleet.data import arrays, images, prepared, tables
 from distilfleet.data.raw import check_numbers
 from distilfleet.data.sources import Source
 
@@ -35,6 +35,9 @@ def hold_out(
 def from_path(path: str, source: Source) -> Dataset:
     """A user's own proxy samples, scaled as `source` was: .npz with `x`, .csv without a label, a folder of pictures."""
     file = Path(path).expanduser()
+    ready = _prepared(file)
+    if ready is not None:
+        return _checked(ready, file, source)
     raw = _read(file, source)
     if len(np.atleast_1d(raw)) == 0:
         raise ConfigError(f"{file}: no samples; expected unlabelled samples of shape {source.train.shape}")
@@ -44,6 +47,22 @@ def from_path(path: str, source: Source) -> Dataset:
     if source.scaling.kind == "image":
         _check_range(inputs, file)
     return Dataset(inputs)
+
+
+def _prepared(file: Path) -> Dataset | None:
+    """A part that `distilfleet split` wrote; None for other files."""
+    if file.suffix.lower() != ".npz" or not file.is_file():
+        return None
+    held = arrays.open_npz(file)
+    return Dataset(prepared.dataset(held, str(file)).inputs) if prepared.holds(held) else None
+
+
+def _checked(ready: Dataset, file: Path, source: Source) -> Dataset:
+    if ready.shape != source.train.shape:
+        raise ConfigError(
+            f"{file}: prepared samples have shape {ready.shape}, those of {source.name} {source.train.shape}"
+        )
+    return ready
 
 
 def _read(file: Path, source: Source) -> np.ndarray:

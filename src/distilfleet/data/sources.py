@@ -7,7 +7,7 @@ import numpy as np
 
 from distilfleet.core.errors import ConfigError
 from distilfleet.core.types import Dataset
-from distilfleet.data import arrays, hub, idx, images, labels, scaling, tables
+from distilfleet.data import arrays, hub, idx, images, labels, prepared, scaling, tables
 from distilfleet.data.raw import Column, Part, Raw, as_text, check_part
 from distilfleet.data.scaling import Scaling
 
@@ -44,9 +44,36 @@ def load(
     """
     if not 0 < holdout < 1:
         raise ConfigError(f"holdout is {holdout}; expected a share between 0 and 1, such as 0.2")
+    ready = _prepared(Path(data).expanduser())
+    if ready is not None:
+        _refuse_names(data, label, group)
+        return ready
     raw = _read(data, label, group)
     _check(raw)
     return _finish(raw, holdout, seed)
+
+
+def _prepared(path: Path) -> Source | None:
+    """The server's part that `distilfleet split` wrote, which is held out; None for other files."""
+    if path.suffix.lower() != ".npz" or not path.is_file():
+        return None
+    held = arrays.open_npz(path)
+    if not prepared.holds(held):
+        return None
+    part, where = prepared.dataset(held, str(path)), str(path)
+    classes, fitted, columns = prepared.treatment(held, where)
+    if part.labels is None or part.labels.max(initial=0) >= len(classes):
+        raise ConfigError(f"{where}: expected a label for each sample, from 0 to {len(classes) - 1}")
+    return Source(
+        name=where,
+        train=part,
+        test=part,
+        classes=classes,
+        groups=None,
+        scaling=fitted,
+        columns=columns,
+        notes=("prepared by `distilfleet split`: taken as it is",),
+    )
 
 
 def _read(data: str, label: str | None, group: str | None) -> Raw:

@@ -18,6 +18,7 @@ from ..core.disk import lock
 from ..core.errors import ConfigError
 from ..core.types import Dataset, Device, RunSpec, Worker
 from ..cost import catalogue, meters
+from ..data import prepared
 from ..data.arrays import open_npz
 from ..methods.splitkd.device import Front, SplitWorker
 from ..methods.splitkd.settings import Split
@@ -122,8 +123,8 @@ def own_data(path: str) -> Dataset:
     """A device's: a part that `split` wrote, as it is, or anything that `run --data` takes, scaled by itself."""
     if path.endswith(".npz") and Path(path).is_file():
         arrays = open_npz(Path(path))
-        if "prepared_x" in arrays:
-            return Dataset(arrays["prepared_x"], arrays.get("prepared_y"))
+        if prepared.holds(arrays):
+            return prepared.dataset(arrays, path)
     from ..data.sources import load
 
     return load(path).train

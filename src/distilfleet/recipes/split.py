@@ -3,10 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from ..core.errors import ConfigError
-from ..core.types import Dataset
+from ..data import prepared
 from .find import recipe
 from .flags import Common, ProxyData, check, flatten, unflatten
 from .scene import scene
@@ -52,14 +50,11 @@ def split(asked: Split) -> str:
         return _split_text(asked, common)
     stage = scene(common, ProxyData(proxy_share=asked.proxy_share))
     for device in stage.devices:
-        _write(asked.out / f"{device}.npz", stage.data(device))
-    test = stage.source.test
-    names = np.array(stage.source.classes)
-    assert test.labels is not None
-    parts = {"x_train": test.inputs, "y_train": test.labels, "x_test": test.inputs, "y_test": test.labels}
-    np.savez(asked.out / SERVER, allow_pickle=False, classes=names, **parts)
+        prepared.write(asked.out / f"{device}.npz", stage.data(device))
+    source = stage.source
+    prepared.write(asked.out / SERVER, source.test, **prepared.facts(source.classes, source.scaling, source.columns))
     assert stage.proxy is not None
-    np.savez(asked.out / PROXY, x=stage.proxy.inputs)
+    prepared.write(asked.out / PROXY, stage.proxy)
     return f"{len(stage.devices)} devices, {stage.partition}; {SERVER} and {PROXY} for the server"
 
 
@@ -70,10 +65,5 @@ def _split_text(asked: Split, common: Common) -> str:
         raise ConfigError(f"--recipe {asked.recipe}: not a recipe of text; leave it out")
     devices = list(run.fleet.roster())
     for device in devices:
-        _write(asked.out / f"{device}.npz", run.data(device))
+        prepared.write(asked.out / f"{device}.npz", run.data(device))
     return f"{len(devices)} devices, windows as {asked.recipe} has them"
-
-
-def _write(file: Path, data: Dataset) -> None:
-    labels = {} if data.labels is None else {"prepared_y": data.labels}
-    np.savez(file, allow_pickle=False, prepared_x=data.inputs, **labels)

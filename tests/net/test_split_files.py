@@ -1,0 +1,122 @@
+"""What `distilfleet split` writes trains a real fleet to the bits of the simulation on the data that were split."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from in_process import RealFleet
+
+import contract
+from distilfleet.core.engine import rounds
+from distilfleet.core.errors import ConfigError
+from distilfleet.data import proxy, sources
+from distilfleet.recipes.find import recipe
+from distilfleet.recipes.flags import unflatten
+from distilfleet.recipes.join import own_data
+from distilfleet.recipes.split import Split, split
+from distilfleet.sim.fleet import World
+
+DEVICES = 3
+
+
+@pytest.fixture(autouse=True)
+def closed():
+    torch.set_num_threads(1)
+    yield
+    for fleet in RealFleet.open_ones:
+        fleet.close()
+    RealFleet.open_ones.clear()
+
+
+def table(folder: Path) -> Path:
+    """Of columns in different units, one of them text; scaled by another part of the rows it would be another table."""
+    rng = np.random.default_rng(5)
+    rows = ["id,kg,place,bar,label"]
+    for i in range(240):
+        kind = i % 3
+        place = "hall" if rng.random() < 0.3 + 0.2 * kind else "yard"
+        rows.append(
+            f"{i},{rng.normal(70 + 9 * kind, 12):.3f},{place},{rng.normal(0.01 * kind, 0.004):.6f},{'abc'[kind]}"
+        )
+    (folder / "table.csv").write_text("\n".join(rows))
+    return folder / "table.csv"
+
+
+def series(folder: Path) -> Path:
+    rng = np.random.default_rng(6)
+    y = rng.integers(0, 3, 240)
+    waves = np.sin(np.arange(32)[None, :, None] * (0.2 + 0.2 * y)[:, None, None]) * [100.0, 0.1]
+    np.savez(folder / "series.npz", x=waves + 5 + rng.normal(size=(240, 32, 2)), y=y)
+    return folder / "series.npz"
+
+
+def trained(run, fleet) -> object:
+    state = run.method.init(run.seed)
+    for done in rounds(run.method, run.planner, fleet, state, range(1, 3)):
+        state = done.state
+    return contract.state_bits(state)
+
+
+def built(name: str, **settings):
+    found = recipe(name)
+    return found.build(unflatten(found.flags, {"devices": DEVICES, "cohorts": "off", **settings}))
+
+
+@pytest.mark.net
+@pytest.mark.parametrize("make", [table, series])
+def test_simulation_equals_deployment(make, tmp_path):
+    data, parts = make(tmp_path), tmp_path / "parts"
+    simulated = built("koala", data=str(data), mixtures=16)
+    split(Split(data=str(data), devices=DEVICES, out=parts))
+    served = built("koala", data=str(parts / "server.npz"), proxy=str(parts / "proxy.npz"), mixtures=16)
+    world = World(server=contract.SERVER, cohorts=False)
+    owned = {device: own_data(str(parts / f"{device}.npz")) for device in simulated.fleet.roster()}
+    real = RealFleet(simulated.fleet.roster(), owned.__getitem__, served.method, world)
+    assert trained(served, real) == trained(simulated, simulated.fleet)
+    np.testing.assert_array_equal(served.test.inputs, simulated.test.inputs)
+    np.testing.assert_array_equal(served.test.labels, simulated.test.labels)
+    assert served.about["data"]["classes"] == simulated.about["data"]["classes"]
+
+
+def test_the_servers_part_treats_further_samples_as_the_simulation_does(tmp_path):
+    data = table(tmp_path)
+    split(Split(data=str(data), devices=DEVICES, out=tmp_path / "parts"))
+    (tmp_path / "proxy.csv").write_text("kg,place,bar\n60,hall,0.01\n80,yard,0.02\n")
+    here, there = (sources.load(str(one)) for one in (data, tmp_path / "parts" / "server.npz"))
+    one, other = (proxy.from_path(str(tmp_path / "proxy.csv"), source).inputs for source in (here, there))
+    np.testing.assert_array_equal(one, other)
+
+
+def test_a_device_part_is_no_server_part(tmp_path):
+    split(Split(data=str(table(tmp_path)), devices=DEVICES, out=tmp_path / "parts"))
+    with pytest.raises(ConfigError, match=r"the part of a device, without classes; the server's is server\.npz"):
+        sources.load(str(tmp_path / "parts" / "device-0.npz"))
+
+
+@pytest.mark.parametrize(
+    ("changed", "why"),
+    [
+        ({"prepared_x": np.zeros((3, 2))}, "prepared_x is float64"),
+        ({"prepared_x": np.full((3, 2), np.nan, np.float32)}, "expected finite numbers"),
+        ({"prepared_y": np.array([0, 1, 9])}, "expected a label for each sample, from 0 to 2"),
+        ({"prepared_y": np.array([0, 1])}, "expected int64, one per sample: 3"),
+        ({"scaling_kind": np.array("music")}, "scaling_kind is 'music'"),
+        ({"columns": np.array("[")}, "columns cannot be read"),
+    ],
+)
+def test_damaged_parts_are_refused_by_name(changed, why, tmp_path):
+    sound = {
+        "prepared_x": np.zeros((3, 2), np.float32),
+        "prepared_y": np.array([0, 1, 2]),
+        "classes": np.array(["a", "b", "c"]),
+        "scaling_kind": np.array("table"),
+        "scaling_offset": np.zeros(2),
+        "scaling_factor": np.ones(2),
+        "columns": np.array("[]"),
+    }
+    np.savez(tmp_path / "part.npz", **sound)
+    assert len(sources.load(str(tmp_path / "part.npz")).test) == 3
+    np.savez(tmp_path / "part.npz", **{**sound, **changed})
+    with pytest.raises(ConfigError, match=why):
+        sources.load(str(tmp_path / "part.npz"))
