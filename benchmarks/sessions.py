@@ -23,6 +23,7 @@ from distilfleet.net.identity import Authority, Keys, new_request
 from distilfleet.net.journal import SqliteJournal
 from distilfleet.net.protocol import Line, unpack_job
 from distilfleet.net.session import Begin, DeviceSide, Held, Prepare, Server, Settle
+from distilfleet.net.spool import Spool
 from distilfleet.net.transfer import Room
 from distilfleet.net.transport import connect, listen
 
@@ -43,7 +44,12 @@ async def serve(folder: Path, names: list[str], pipe: Pipe) -> None:
     now_s = time.time()
     server_keys = authority.server_keys(["localhost"], now_s)
     hub = Hub(
-        desk=Desk(server=Server(room=Room(ROOM_BYTES), now_s=time.monotonic()), journal=journal, run="bench"),
+        desk=Desk(
+            server=Server(room=Room(ROOM_BYTES), now_s=time.monotonic()),
+            journal=journal,
+            run="bench",
+            spool=Spool(folder),
+        ),
         enrolled=frozenset(names),
         denied=authority.denied,
     )

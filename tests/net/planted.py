@@ -8,6 +8,7 @@ from distilfleet.net.bench import Bench
 from distilfleet.net.desk import Desk
 from distilfleet.net.protocol import Line, Received, decode
 from distilfleet.net.session import Asked, DeviceSide, Server
+from distilfleet.net.spool import Spool
 from distilfleet.net.transfer import Room
 
 
@@ -143,6 +144,17 @@ class NobodyIsCalled(Room):
         return []
 
 
+class MixesAnswers(Spool):
+    """What was spooled for one is what was spooled last."""
+
+    def keep(self, reply):
+        kept = super().keep(reply)
+        if kept.arrays is not reply.arrays:
+            self.last = getattr(self, "last", None) or kept.arrays
+            return replace(kept, arrays=self.last)
+        return kept
+
+
 PLANTED = {
     "journal without synchronisation": Parts(journal_synced=False),
     "checkpoint renamed before it is synchronised": Parts(checkpoint_synced=False),
@@ -167,5 +179,6 @@ PLANTED = {
     "gaps in a session go unnoticed": Parts(line=HearsGaps),
     "what comes twice is heard twice": Parts(line=HearsTwice),
     "more is granted than there is room": Parts(room=Crowded),
+    "answers on disk are mixed up": Parts(spool=MixesAnswers),
     "who waits for room is not called": Parts(room=NobodyIsCalled),
 }

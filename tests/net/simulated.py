@@ -21,10 +21,12 @@ from distilfleet.net.desk import Desk, Said
 from distilfleet.net.journal import Outcome
 from distilfleet.net.protocol import Beat, Hello, Line, Welcome
 from distilfleet.net.session import Begin, DeviceSide, Drop, Held, Prepare, Refused, Server, Settle
+from distilfleet.net.spool import Spool, Vault
 from distilfleet.net.transfer import Room
 
 ROUNDS, WAVES, CHUNK_BYTES, BEAT_S = 3, 2, 64, 5.0
 FAULTS_UNTIL_S, END_S = 240.0, 4000.0
+VAULT = Vault()
 EXPECTED = Expected(arrays={"x": ArraySpec("<u8", (4,))})
 
 
@@ -203,6 +205,7 @@ class Parts:
     store: type[MemoryStore] = MemoryStore
     line: type[Line] = Line
     room: type[Room] = Room
+    spool: type[Spool] = Spool
     journal_synced: bool = True
     checkpoint_synced: bool = True
     commit_first: bool = False
@@ -348,7 +351,8 @@ class ServerProcess:
         self.connections: dict[str, Connection] = {}
         room = parts.room(most_bytes=world.rng.choice((100, 200, 10_000)))
         server = parts.server(room=room, now_s=world.now_s, beat_s=BEAT_S, chunk_bytes=CHUNK_BYTES)
-        self.desk = parts.desk(server=server, journal=world.journal, run="run", patience_s=60.0)
+        spool = parts.spool(most_bytes=world.rng.choice((0, 100, 10_000)), vault=VAULT)
+        self.desk = parts.desk(server=server, journal=world.journal, run="run", patience_s=60.0, spool=spool)
         self.number, self.state = self._checkpoint()
         if self.number < world.journal.committed:
             raise BrokenError(f"round {world.journal.committed} is committed, the checkpoint is of {self.number}")

@@ -13,6 +13,7 @@ from ..core.wire import Body, admit, decode_reply, encode_body
 from .journal import Journal, Outcome
 from .protocol import AnyMessage, Hello, Setup, digest_of, job_of, key_of, most_bytes, pack_job, run_of
 from .session import Arrived, Asked, Declined, Drop, Output, Send, Server
+from .spool import Spool
 from .wave import PATIENCE_S, Collecting
 
 Said = list[Send | Drop]
@@ -49,12 +50,13 @@ class Desk:
     counted: dict[str, str] = field(default_factory=dict)
     """Keys of answers that wait for their round's checkpoint, and their devices."""
     spent: Spent = field(default_factory=Spent)
+    spool: Spool = field(default_factory=Spool)
 
     # --- from the round -----------------------------------------------------------------------------------------
 
     def prepare(self, run: str, spec: bytes) -> Said:
         """A run begins or goes on. Whatever another run left is called off."""
-        self.run, self.number = run, 0
+        self.run, self.number, self.spool.kept_bytes = run, 0, 0
         self.waves, self.jobs, self.counted = {}, {}, {}
         left = [(device, key) for device, seat in self.server.seats.items() for key in seat.tasks]
         said = [one for device, key in left for one in self._hear(self.server.settle(device, key, False))]
@@ -90,6 +92,9 @@ class Desk:
             return None, []
         del self.waves[ticket]
         reached("wave.over")
+        for result in results:
+            if isinstance(result, Reply):
+                self.spool.let_go(result)
         self.journal.record([self._outcome(result) for result in results])
         reached("wave.recorded")
         return results, [one for result in results for one in self._close(result)]
@@ -156,8 +161,11 @@ class Desk:
             self.spent.late += 1
             return []
         ticket, job = self.jobs[key]
-        missed = Missed(job=job.id, device=job.device, reason=reason)
-        self.waves[ticket].take(missed if reply is None else admit(reply, job))
+        wave = self.waves[ticket]
+        if job.id not in wave.results:
+            missed = Missed(job=job.id, device=job.device, reason=reason)
+            result = missed if reply is None else admit(reply, job)
+            wave.take(self.spool.keep(result) if isinstance(result, Reply) else result)
         return []
 
     def _answer(self, asked: Asked) -> Said:

@@ -13,6 +13,7 @@ from ..core.types import DeviceId, Result, Wave
 from .desk import Desk, Said
 from .handshakes import take_failed
 from .identity import Peer
+from .memory import Tide
 from .protocol import MOST_HELLO_BYTES, VERSION, AnyMessage, Chunk, Hello, Line, Refuse, agree
 from .session import Drop
 from .transport import Stream
@@ -51,6 +52,7 @@ class Hub:
     """How often, by reason."""
     told: dict[str, int] = field(default_factory=dict)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
+    tide: Tide = field(default_factory=Tide)
 
     async def stream(self, peer: Peer, stream: Stream) -> None:
         """One device's session, to its end."""
@@ -157,6 +159,7 @@ class Hub:
 
     async def _read(self, peer: Peer, own: Live, stream: Stream) -> None:
         while (data := await stream.read()) is not None:
+            self.tide.moved(len(data))
             message = own.line.read(data)
             if isinstance(message, Chunk):
                 reached("upload.chunk")

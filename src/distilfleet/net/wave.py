@@ -18,25 +18,29 @@ class Collecting:
     began_s: float
     patience_s: float = PATIENCE_S
     results: dict[str, Result] = field(default_factory=dict)
+    answers: int = 0
+    ids: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        self.ids = frozenset(job.id for job in self.wave.jobs)
 
     def take(self, result: Result) -> bool:
         """Whether it counts."""
-        if result.job in self.results or result.job not in {job.id for job in self.wave.jobs}:
+        if result.job in self.results or result.job not in self.ids:
             return False
         self.results[result.job] = result
+        self.answers += isinstance(result, Reply)
         return True
 
     def finished(self, now_s: float, away_s: Callable[[DeviceId], float]) -> list[Result] | None:
         """The results in job order, or None while there is something to wait for."""
-        answers = sum(isinstance(result, Reply) for result in self.results.values())
         late = now_s >= self.due_s
-        if answers >= self._goal:
+        if self.answers >= self._goal:
             return self._in_job_order("surplus")
-        if late and answers >= self.wave.minimum:
+        if late and self.answers >= self.wave.minimum:
             return self._in_job_order("deadline")
         patience_s = 0.0 if late else max(self.patience_s, self.due_s - self.began_s if self.due_s < inf else 0.0)
-        waited = [job for job in self.wave.jobs if job.id not in self.results]
-        if any(away_s(job.device) <= patience_s for job in waited):
+        if any(job.id not in self.results and away_s(job.device) <= patience_s for job in self.wave.jobs):
             return None
         return self._in_job_order("offline")
 

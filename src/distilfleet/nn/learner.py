@@ -49,8 +49,7 @@ def sizes(replies: Sequence[Reply]) -> list[float]:
 
 def merge(model: Model, replies: Sequence[Reply]) -> dict[str, np.ndarray]:
     """The average of the replies' weights, each counted by its samples."""
-    names = tuple(layout(model))
-    return average([{name: reply.arrays[name] for name in names} for reply in replies], sizes(replies))
+    return average([reply.arrays for reply in replies], sizes(replies), layout(model))
 
 
 def by_model(replies: Iterable[Reply], model_of: Mapping[DeviceId, str]) -> dict[str, list[Reply]]:

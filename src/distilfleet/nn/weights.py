@@ -1,6 +1,7 @@
 """Model weights as named arrays, and their average. Weights include normalisation statistics."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import reduce
 
 import numpy as np
 import torch
@@ -30,15 +31,19 @@ def to_tensor(array: np.ndarray) -> Tensor:
     return torch.from_numpy(np.array(array))
 
 
-def average(weights: Sequence[Arrays], shares: Sequence[float]) -> dict[str, np.ndarray]:
+def average(
+    weights: Sequence[Arrays], shares: Sequence[float], names: Iterable[str] | None = None
+) -> dict[str, np.ndarray]:
     """Weighted mean over models of one architecture; counters (integers) take the largest.
+
+    No more than a block of arrays is looked at at once: those of a real fleet may lie on disk. `names`: of these alone.
 
     Source: McMahan et al., "Communication-efficient learning of deep networks from decentralized data",
     AISTATS 2017, algorithm 1. https://arxiv.org/abs/1602.05629
     """
     total = float(sum(shares))
     scaled = [np.float32(share / total) for share in shares]
-    return {name: _mean([one[name] for one in weights], scaled) for name in weights[0]}
+    return {name: _mean(name, weights, scaled) for name in (weights[0] if names is None else names)}
 
 
 def blend(old: Arrays, new: Arrays, keep: float) -> dict[str, np.ndarray]:
@@ -51,13 +56,13 @@ def norm(weights: Arrays) -> float:
     return float(np.sqrt(sum(float(np.vdot(a, a)) for a in weights.values() if a.dtype.kind == "f")))
 
 
-def _mean(arrays: Sequence[np.ndarray], shares: Sequence[np.float32]) -> np.ndarray:
-    if arrays[0].dtype.kind != "f":
-        return np.asarray(np.max(np.stack(arrays), axis=0))
-    many = max(1, BLOCK_BYTES // max(1, arrays[0].nbytes))
-    shares_D, flat = np.array(shares), [array.reshape(-1) for array in arrays]
-    total: np.ndarray = np.zeros(arrays[0].size, np.float32)
-    for at in range(0, len(arrays), many):
-        block = flat[at : at + many]
+def _mean(name: str, weights: Sequence[Arrays], shares: Sequence[np.float32]) -> np.ndarray:
+    first = weights[0][name]
+    if first.dtype.kind != "f":
+        return np.asarray(reduce(np.maximum, (one[name] for one in weights)))
+    many = max(1, BLOCK_BYTES // max(1, first.nbytes))
+    shares_D, total = np.array(shares), np.zeros(first.size, np.float32)
+    for at in range(0, len(weights), many):
+        block = [one[name].reshape(-1) for one in weights[at : at + many]]
         total = total + shares_D[at : at + many] @ np.concatenate(block).reshape(len(block), -1)
-    return total.reshape(arrays[0].shape)
+    return total.reshape(first.shape)

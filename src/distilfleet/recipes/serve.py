@@ -34,7 +34,9 @@ from ..net.fleet import NetFleet
 from ..net.hub import Hub
 from ..net.identity import Authority, Peer
 from ..net.journal import SqliteJournal
+from ..net.memory import SERVER_ARENAS, settle_heap
 from ..net.session import Server
+from ..net.spool import Spool
 from ..net.transfer import Room
 from ..net.transport import listen
 from ..record.history import read
@@ -110,6 +112,7 @@ def place(path: Path) -> Place:
 
 def serve(path: Path, once: bool = False) -> None:
     """The server: for ever, or with `once` until the queue is empty."""
+    settle_heap(SERVER_ARENAS)
     here = place(path)
     here.state.mkdir(mode=0o700, parents=True, exist_ok=True)
     with closing(lock(here.state, "is in use by another server. Stop that one first.")), _online(here) as (hub, loop):
@@ -146,7 +149,7 @@ def _online(here: Place) -> Iterator[tuple[Hub, asyncio.AbstractEventLoop]]:
 
 async def _open(here: Place, authority: Authority, journal: SqliteJournal) -> tuple[Hub, Callable[[], Any]]:
     server = Server(room=Room(ROOM_BYTES), now_s=time.monotonic())
-    desk = Desk(server=server, journal=journal, patience_s=here.file.patience_s)
+    desk = Desk(server=server, journal=journal, patience_s=here.file.patience_s, spool=Spool(here.state))
     hub = Hub(desk=desk, enrolled=here.file.devices, denied=authority.denied)
 
     async def enrol(_peer: Peer | None, data: bytes) -> bytes:
