@@ -58,6 +58,9 @@ class Body:
     manifest: bytes
     data: bytes
 
+    def __len__(self) -> int:
+        return len(self.manifest) + len(self.data)
+
 
 @dataclass(frozen=True, slots=True)
 class Frame:
@@ -67,7 +70,7 @@ class Frame:
     body: Body
 
     def __len__(self) -> int:
-        return len(self.head) + len(self.body.manifest) + len(self.body.data)
+        return len(self.head) + len(self.body)
 
     def to_bytes(self) -> bytes:
         return b"".join((self.head, self.body.manifest, self.body.data))
@@ -84,11 +87,18 @@ def encode_body(arrays: Arrays) -> Body:
 
 def encode_job(job: Job, body: Body | None = None) -> Frame:
     """A job's frame; hand in `body` where another job of the wave has the same arrays."""
-    return _frame(_JOB, _encode(JobHead(job.id, job.device, job.op)), body or encode_body(job.arrays))
+    body = encode_body(job.arrays) if body is None else body
+    return Frame(job_head(job, body), body)
 
 
 def encode_reply(job: str, device: DeviceId, arrays: Arrays) -> Frame:
-    return _frame(_REPLY, _encode(ReplyHead(job, device)), encode_body(arrays))
+    body = encode_body(arrays)
+    return Frame(_front(_REPLY, _encode(ReplyHead(job, device)), body.manifest), body)
+
+
+def job_head(job: Job, body: Body) -> bytes:
+    """Prefix and head of the job's frame."""
+    return _front(_JOB, _encode(JobHead(job.id, job.device, job.op)), body.manifest)
 
 
 def reply_head(job: Job, manifest: bytes) -> bytes:
@@ -127,6 +137,12 @@ def head_bytes(job: Job) -> tuple[int, int]:
         _PREFIX.size + len(_encode(JobHead(job.id, job.device, job.op))),
         _PREFIX.size + len(_encode(ReplyHead(job.id, job.device))),
     )
+
+
+def frame_bytes(job: Job) -> tuple[int, int]:
+    """Sizes in bytes of the job's frame and of the expected reply's."""
+    down, up = head_bytes(job)
+    return down + encoded_bytes(job.arrays), up + body_bytes(job.expected.arrays)
 
 
 def body_bytes(arrays: Mapping[str, ArraySpec]) -> int:
@@ -192,10 +208,6 @@ def _large_norm(arrays: Arrays) -> float:
     floats = [array for array in arrays.values() if array.dtype.kind == "f" and array.size]
     largest = max(float(np.abs(array).max()) for array in floats)
     return largest * sqrt(sum(float(np.square(array.astype(np.float64) / largest).sum()) for array in floats))
-
-
-def _frame(kind: int, head: bytes, body: Body) -> Frame:
-    return Frame(_front(kind, head, body.manifest), body)
 
 
 def _front(kind: int, head: bytes, manifest: bytes) -> bytes:

@@ -10,7 +10,7 @@ from torch import nn
 from ..core import wire
 from ..core.types import Arrays, ArraySpec, Dataset, Device, DeviceId, Expected, Job, Load, Reply
 from .distil import accuracy, predict
-from .loads import frames, training_load
+from .loads import training_load
 from .profile import profile
 from .train import COHORT_STEP_FLOPS, Local, Task, can_cohort, task, train, train_cohort
 from .weights import average, put, to_arrays
@@ -77,7 +77,7 @@ class Learner:
     seed: int
 
     def load(self, job: Job) -> Load:
-        return training_load(self.model, len(self.data), self.local) + frames(as_answered(job, self.device))
+        return training_load(self.model, len(self.data), self.local, wire.frame_bytes(as_answered(job, self.device)))
 
     def handle(self, job: Job) -> Arrays:
         return self.answer(job, train(scratch(self.model), self.task(job), self.local))

@@ -12,13 +12,15 @@ from .zoo import Model
 
 
 @lru_cache(maxsize=4096)
-def training_load(model: Model, samples: int, local: Local) -> Load:
-    """Work and memory of local training; no bytes on the link."""
+def training_load(model: Model, samples: int, local: Local, frames: tuple[int, int] = (0, 0)) -> Load:
+    """Work and memory of local training, and the bytes of the job's frame and of its reply's if they are given."""
     facts, batch = profile(model), min(local.batch, max(2, samples))
     steps = -(-samples // batch) * local.passes
     return Load(
         flops=facts.train_flops * steps * batch,
         moved_bytes=float(steps * step_traffic_bytes(facts, batch)),
+        down_bytes=frames[0],
+        up_bytes=frames[1],
         memory_bytes=training_memory_bytes(facts, batch),
     )
 
@@ -43,8 +45,8 @@ def step_traffic_bytes(facts: Profile, batch: int) -> int:
 
 def frames(job: Job) -> Load:
     """The exact bytes of the job's frame and of the expected reply's."""
-    down, up = wire.head_bytes(job)
-    return Load(down_bytes=down + wire.encoded_bytes(job.arrays), up_bytes=up + wire.body_bytes(job.expected.arrays))
+    down, up = wire.frame_bytes(job)
+    return Load(down_bytes=down, up_bytes=up)
 
 
 def exact_frames(job: Job, reply: Arrays) -> Load:

@@ -222,8 +222,8 @@ class _Called:
     down_bytes_J: np.ndarray
     up_bytes_J: np.ndarray
     passage: Passage
-    refused: list[Missed | None]
-    """Per job of the wave: why it never started."""
+    refused: dict[int, Missed]
+    """By position: why it never started."""
 
     @staticmethod
     def of(wave: Wave, fleet: SimFleet) -> "_Called":
@@ -238,21 +238,17 @@ class _Called:
         reached = stream(fleet._world.seed, "offline", fleet._waves).random(len(jobs)) >= fleet._world.offline_share
         if fleet._world.surroundings is not None:
             reached &= fleet._world.surroundings.reachable[index]
-        taken = np.flatnonzero(fits & reached)
-        refused = [_refusal(job, bool(fits[i]), bool(reached[i])) for i, job in enumerate(jobs)]
-        chosen = index[taken]
-        down, up = down_bytes[taken], np.array([loads[i].up_bytes for i in taken])
-        passage = fleet._clock.pass_through(
-            chosen, profiles.durations(chosen, [loads[i] for i in taken], down, fleet._air)
-        )
+        taken, turned = np.flatnonzero(fits & reached), np.flatnonzero(~(fits & reached))
+        chosen, loads = index[taken], [loads[i] for i in taken]
+        sent = down_bytes[taken], np.array([load.up_bytes for load in loads])
         return _Called(
             jobs=[received[i] for i in taken],
             positions_J=taken,
             index_J=chosen,
-            down_bytes_J=down,
-            up_bytes_J=up,
-            passage=passage,
-            refused=refused,
+            down_bytes_J=sent[0],
+            up_bytes_J=sent[1],
+            passage=fleet._clock.pass_through(chosen, profiles.durations(chosen, loads, sent, fleet._air)),
+            refused={i: _refusal(jobs[i], bool(fits[i])) for i in turned.tolist()},
         )
 
 
@@ -273,7 +269,8 @@ def _settle(
     while len(queue):
         in_time = finish_J[queue[0]] <= limit_s
         wanted = max(0, (goal if in_time else wave.minimum) - answers)
-        batch = np.sort([j for j in queue[:wanted] if (finish_J[j] <= limit_s) == in_time])
+        next_up = queue[:wanted]
+        batch = np.sort(next_up[(finish_J[next_up] <= limit_s) == in_time])
         if not len(batch):
             break
         queue = queue[len(batch) :]
@@ -285,10 +282,10 @@ def _settle(
 
 
 def _in_job_order(called: _Called, results: Mapping[int, Result], late: str) -> list[Result]:
-    settled: list[Result | None] = list(called.refused)
-    for j, (job, position) in enumerate(zip(called.jobs, called.positions_J, strict=True)):
+    settled: dict[int, Result] = dict(called.refused)
+    for j, (job, position) in enumerate(zip(called.jobs, called.positions_J.tolist(), strict=True)):
         settled[position] = results.get(j) or Missed(job=job.id, device=job.device, reason=late)
-    return [result for result in settled if result is not None]
+    return [settled[position] for position in range(len(settled))]
 
 
 def _end(finish_J: np.ndarray, came: Sequence[int], enough: bool, limit_s: float, now_s: float) -> float:
@@ -307,9 +304,9 @@ def _deliver(jobs: Sequence[Job]) -> tuple[list[Job], np.ndarray]:
             body = wire.encode_body(job.arrays)
             bodies[id(job.arrays)] = body, wire.decode_body(body)
         body, arrays = bodies[id(job.arrays)]
-        frame = wire.encode_job(job, body)
-        received.append(wire.receive_job(frame.head, arrays, job.expected))
-        sizes.append(len(frame))
+        head = wire.job_head(job, body)
+        received.append(wire.receive_job(head, arrays, job.expected))
+        sizes.append(len(head) + len(body))
     return received, np.array(sizes)
 
 
@@ -333,7 +330,5 @@ def _shared(around: Surroundings, index: Mapping[DeviceId, int], plan: Plan) -> 
     )
 
 
-def _refusal(job: Job, fits: bool, reached: bool) -> Missed | None:
-    if fits and reached:
-        return None
+def _refusal(job: Job, fits: bool) -> Missed:
     return Missed(job=job.id, device=job.device, reason="offline" if fits else "memory")

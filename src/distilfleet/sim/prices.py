@@ -49,16 +49,17 @@ class Profiles:
             transmit_w=column(d.link.transmit_w for d in each),
         )
 
-    def durations(self, index_J: np.ndarray, loads: Sequence[Load], down_bytes_J: np.ndarray, air: "Air") -> np.ndarray:
-        """Seconds in each stage, [3, J]."""
+    def durations(
+        self, index_J: np.ndarray, loads: Sequence[Load], sent: tuple[np.ndarray, np.ndarray], air: "Air"
+    ) -> np.ndarray:
+        """Seconds in each stage, [3, J]; `sent` are the bytes of each job's frame and of its reply's."""
         flops = np.array([load.flops for load in loads])
         moved = np.array([load.moved_bytes for load in loads])
-        up = np.array([load.up_bytes for load in loads])
         speed, traffic = self.speed_flops_per_s[index_J], self.memory_bytes_per_s[index_J]
         seconds = np.empty((3, len(index_J)))
-        seconds[DOWN] = transfer_s(down_bytes_J, air.down_bps[index_J], self.latency_s[index_J])
+        seconds[DOWN] = transfer_s(sent[0], air.down_bps[index_J], self.latency_s[index_J])
         seconds[COMPUTE] = compute_s(flops, moved, speed, traffic) * air.slowdown[index_J]
-        seconds[UP] = transfer_s(up, air.up_bps[index_J], self.latency_s[index_J])
+        seconds[UP] = transfer_s(sent[1], air.up_bps[index_J], self.latency_s[index_J])
         return seconds
 
     @property
