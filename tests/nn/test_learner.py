@@ -113,7 +113,8 @@ def test_a_learner_learns():
 
 def test_labels_are_counted_by_class():
     own = Dataset(np.zeros((4, 8), np.float32), np.array([2, 0, 2, 2]))
-    assert label_counts(own, 4).tolist() == [1, 0, 3, 0]
+    assert label_counts(learner("a", 4).device, own, 4).tolist() == [1, 0, 3, 0]
+    assert label_counts(catalogue.device("rpi-5", "b"), own, 4).tolist() == [4]  # whose owner keeps them
 
 
 # --- what the server makes of answers ---------------------------------------------------------------------------
