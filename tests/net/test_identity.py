@@ -4,11 +4,16 @@ import asyncio
 import ssl
 import time
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 
 from distilfleet.core.errors import ConfigError, WireError
+from distilfleet.cost import catalogue
+from distilfleet.net.agent import Agent, Badge
+from distilfleet.net.desk import Desk
+from distilfleet.net.handshakes import take_failed
+from distilfleet.net.hub import Hub
 from distilfleet.net.identity import (
     DAY_S,
     LIFE_S,
@@ -22,7 +27,11 @@ from distilfleet.net.identity import (
     peer_of,
     renewal_due,
     request_for,
+    write_private,
 )
+from distilfleet.net.journal import SqliteJournal
+from distilfleet.net.session import Server
+from distilfleet.net.transfer import Room
 from distilfleet.net.transport import call, connect, listen
 
 NOW_S = 1_800_000_000.0
@@ -204,3 +213,46 @@ def test_single_calls_tell_why_they_are_refused(authority):
 
     with pytest.raises(WireError, match="not today"):
         asyncio.run(attempt())
+
+
+LIFE_OF_A_TEST_S = 3.0
+
+
+@pytest.mark.net
+@pytest.mark.slow
+def test_an_agent_outlives_its_certificates(tmp_path):
+    """The session ends with the certificate that it came with; the agent has another one by then."""
+    authority, journal = Authority(tmp_path / "a", LIFE_OF_A_TEST_S), SqliteJournal(tmp_path / "journal.sqlite")
+    server = Server(room=Room(1 << 20), now_s=time.monotonic(), beat_s=0.5)
+    take_failed()  # of other tests
+    hub = Hub(desk=Desk(server=server, journal=journal), enrolled={"pi"}, denied=authority.denied)
+
+    async def renew(peer, request):
+        return authority.sign(peer.device, request, time.time())
+
+    async def live_for(lasting_s):
+        here = await listen(
+            "127.0.0.1:0", authority.server_keys(["localhost"], time.time()), {"Renew": renew}, hub.stream
+        )
+        badge = Badge(address=f"localhost:{here.port}", enrol_address="", device="pi", kind="rpi-4b")
+        for name, data in asdict(device_keys(authority, "pi", time.time())).items():
+            write_private(tmp_path / f"{name}.pem", data)
+        agent = Agent(badge, tmp_path, catalogue.device("rpi-4b", "pi"), build=None)
+        tasks = [asyncio.create_task(hub.tick()), asyncio.create_task(agent.serve())]
+        began_s, sessions = time.time(), {}
+        while time.time() < began_s + lasting_s:
+            sessions |= {own.fence: own.expires_s for own in hub.live.values()}
+            await asyncio.sleep(0.05)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await here.close()
+        return sessions
+
+    sessions = asyncio.run(live_for(3 * LIFE_OF_A_TEST_S))
+    assert len(sessions) >= 3
+    assert sorted(sessions.values()) == list(sessions.values())
+    assert "handshake: expired certificate" not in hub.refused
+    assert hub.refused["expired"] >= 2
+    authority.close()
+    journal.close()

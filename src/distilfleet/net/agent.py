@@ -262,7 +262,7 @@ class Agent:
     async def _stay_certified(self) -> None:
         """A session may outlast the certificate that it came with."""
         while True:
-            await asyncio.sleep(self.side.beat_s)
+            await asyncio.sleep(self.side.beat_s if self.side.open else 1.0)
             await self._renew_if_due()
 
     async def _renew_if_due(self) -> None:

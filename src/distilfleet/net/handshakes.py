@@ -1,19 +1,28 @@
-"""Why TLS handshakes fail. gRPC's core checks certificates itself and tells C's standard error alone.
+"""How TLS handshakes are set in gRPC, which is imported here first, and why they fail.
 
-So importing this, before gRPC, puts a pipe in the place of C's `stderr` and asks for the lines that say so. Python's
-own `sys.stderr` stays what it is, and whatever other libraries write goes on to file descriptor 2. Who sets
-GRPC_VERBOSITY wants the lines as they are: then nothing is caught and nothing counted, as on systems without glibc.
+gRPC reads its settings from the environment, once, when it is imported. Its Python interface has no lowest TLS version:
+TLS 1.2 is left one cipher that needs an RSA certificate, and `identity` issues elliptic-curve ones, so that no TLS 1.2
+handshake can succeed. A test holds this.
+
+gRPC's core checks certificates itself and tells C's standard error alone. So a pipe takes the place of C's `stderr`,
+and the lines that say why are asked for. Python's own `sys.stderr` stays what it is, and whatever other libraries write
+goes on to file descriptor 2. Who sets GRPC_VERBOSITY wants the lines as they are: then nothing is caught and nothing
+counted, as on systems without glibc.
 
 Not told by gRPC, and so not counted: who connects and says nothing until the time for handshakes is over, who finds all
 connections taken, and a device that turns away from a certificate that it does not trust. Its own log has that.
 """
 
 import ctypes
+import importlib
 import os
 import re
+import sys
 import threading
 from collections import Counter
 
+CIPHERS = "ECDHE-RSA-AES256-GCM-SHA384"
+"""Of TLS 1.2, as GRPC_SSL_CIPHER_SUITES."""
 REASONS = {
     "expired certificate": "certificate has expired",
     "certificate not yet valid": "certificate is not yet valid",
@@ -84,5 +93,19 @@ def _listen(reading: int) -> None:
                 os.write(2, line)
 
 
-if "GRPC_VERBOSITY" not in os.environ:
-    os.environ["GRPC_VERBOSITY"] = "INFO" if _catch() else "NONE"
+def _import_grpc() -> None:
+    """Raises ImportError if that is too late."""
+    quiet, ciphers = "GRPC_VERBOSITY" not in os.environ, os.environ.get("GRPC_SSL_CIPHER_SUITES")
+    if "grpc" in sys.modules and ciphers != CIPHERS:
+        raise ImportError(
+            f"gRPC would allow TLS 1.2: import distilfleet.net before grpc, or set GRPC_SSL_CIPHER_SUITES={CIPHERS}"
+        )
+    os.environ["GRPC_SSL_CIPHER_SUITES"] = CIPHERS
+    if quiet:
+        os.environ["GRPC_VERBOSITY"] = "INFO" if _catch() else "NONE"
+    importlib.import_module("grpc")
+    if quiet:
+        del os.environ["GRPC_VERBOSITY"]  # child processes have lines of their own
+
+
+_import_grpc()

@@ -2,22 +2,18 @@
 
 Another transport would be another such file: `listen`, `connect`, `call`, and a stream with `read`, `write`, `close`.
 
-gRPC's Python interface has no lowest TLS version. For TLS 1.2 it is therefore left one cipher that needs an RSA
-certificate, and `identity` issues elliptic-curve ones: no TLS 1.2 handshake can succeed. A test holds this.
-
 What a stranger can take is limited: connections, seconds for a handshake, streams, headers, and at the listener for
 those without a certificate the bytes of a request.
 """
 
-import os
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from . import handshakes  # before gRPC, which it listens to
+from . import handshakes  # first: it sets what gRPC reads when it is imported
 
-os.environ["GRPC_SSL_CIPHER_SUITES"] = "ECDHE-RSA-AES256-GCM-SHA384"
-
+# isort: split
 import grpc
 import grpc.aio
 
@@ -194,6 +190,8 @@ def _streamed(on: OnStream) -> Callable[[Any, Any], Awaitable[None]]:
     async def handle(_requests: Any, context: Any) -> None:
         try:
             await on(_peer(context), _Accepted(context))
+        except asyncio.CancelledError:
+            return  # which ends the stream at both ends; what is cancelled stays open at the device's
         except WireError as fault:
             await context.abort(grpc.StatusCode.PERMISSION_DENIED, str(fault))
 
