@@ -353,12 +353,22 @@ def flipped(raw):
 
 
 @pytest.mark.parametrize("cut", [lambda raw: raw[:-100], lambda raw: raw[:4], lambda raw: b"", flipped])
-def test_a_damaged_checkpoint_is_named_and_the_one_before_it_works(cut, run, capfd):
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_works(cut, run, capfd, caplog):
+    whole = {file.name: file.read_bytes() for file in (run / "models").iterdir()}
     newest = max((run / "checkpoints").iterdir())
     newest.write_bytes(cut(newest.read_bytes()))
-    resumed_badly(capfd, run, newest.name, "damaged", f"Delete {newest.name}")
-    newest.unlink()
-    assert told(capfd, "run", "--resume", run, "--rounds", 3).code == 0
+    said = told(capfd, "run", "--resume", run)
+    assert said.code == 0
+    assert f"{newest.name} is" in caplog.text
+    assert "goes on from the checkpoint before it" in (run / "run.toml").read_text()
+    assert {file.name: file.read_bytes() for file in (run / "models").iterdir()} == whole
+
+
+def test_a_run_whose_checkpoints_are_all_damaged_says_so_once(run, capfd):
+    files = sorted((run / "checkpoints").iterdir())
+    for file in files:
+        file.write_bytes(flipped(file.read_bytes()))
+    resumed_badly(capfd, run, files[-1].name, "damaged", "No older one is sound: restore a copy")
 
 
 def test_missing_checkpoints_are_named(run, capfd):

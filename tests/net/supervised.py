@@ -4,18 +4,28 @@ They are forked from a process that has the packages loaded and has done nothing
 of a second; from there on each is the command line, with its own memory, sockets and files.
 """
 
+import json
 import multiprocessing
 import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from random import Random
 
-from distilfleet.core.failpoint import VARIABLE
+from fleets import free_ports
 
+from distilfleet.core.failpoint import VARIABLE
+from distilfleet.net.journal import SqliteJournal
+from distilfleet.recipes import serve
+from distilfleet.recipes.flags import Common, Smalls, Training
+from distilfleet.recipes.koala import Flags
+from distilfleet.recipes.split import Split, split
+
+KINDS = ("rpi-4b", "jetson-nano", "rpi-5")
 AT_RANDOM = "at random"
 SOON_S = 0.6
 """After its start a process that is to be killed at random is killed within this time."""
@@ -82,3 +92,69 @@ def keep_running(kept: Sequence[Kept], done: Callable[[], bool]) -> None:
         for one in kept:
             one.look()
         time.sleep(0.01)
+
+
+def flags(data: Path, rounds: int) -> Flags:
+    return Flags(
+        common=Common(data=str(data), rounds=rounds, devices=len(KINDS), device_kinds=KINDS, cohorts="off"),
+        smalls=Smalls(small=("mlp-xs", "mlp-s"), mode="heterogeneous"),
+        training=Training(local_passes=1),
+        large="mlp-l",
+        wire="soft-labels",
+        mixtures=8,
+    )
+
+
+def weights(run: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in (run / "models").iterdir()}
+
+
+class Fleet:
+    """A folder with a fleet file, data, and processes that are kept running."""
+
+    def __init__(self, folder: Path, data: Path, rounds: int) -> None:
+        self.folder, self.file, self.rng = folder, folder / "fleet.toml", Random(0)
+        sessions, enrolment = free_ports(2)
+        lines = [f'address = "localhost:{sessions}"', f'enrol_address = "localhost:{enrolment}"', "[devices]"]
+        self.file.write_text("\n".join([*lines, *(f'device-{i} = "{kind}"' for i, kind in enumerate(KINDS))]))
+        split(Split(data=str(data), devices=len(KINDS), out=folder / "data"))
+        self.run = serve.submit(self.file, "koala", flags(data, rounds))
+        self.path, self.state = serve.page_of(self.file, self.run).parent, folder / "fleet-state"
+
+    def server(self, points: Sequence[str] = ()) -> Kept:
+        words = ["serve", str(self.file)]
+        return Kept("server", words, self.folder / "serve.log", iter(points), self.rng, self.check_committed)
+
+    def agent(self, number: int, points: Sequence[str] = ()) -> Kept:
+        name = f"device-{number}"
+        token = serve.create_token(self.file, name, 3600.0)
+        own = ["--data", str(self.folder / "data" / f"{name}.npz"), "--state", str(self.folder / name)]
+        return Kept(name, ["agent", "--token", token, *own], self.folder / f"{name}.log", iter(points), self.rng)
+
+    def check_committed(self) -> None:
+        """What the journal has as committed is on disk."""
+        with closing(SqliteJournal(self.state / "journal.sqlite")) as journal:
+            committed = journal.committed(self.run)
+        newest = max((int(file.stem[-8:]) for file in self.path.glob("checkpoints/round-*.safetensors")), default=0)
+        assert newest >= committed
+
+    def finished(self) -> bool:
+        """With nothing left to do."""
+        return (self.state / "done" / f"{self.run}.json").exists() and not any((self.state / "queue").iterdir())
+
+    def rounds(self) -> list[int]:
+        """As the record has them."""
+        metrics = self.path / "metrics.jsonl"
+        return [json.loads(line)["round"] for line in metrics.read_text().splitlines()] if metrics.exists() else []
+
+
+@contextmanager
+def running(kept: Sequence[Kept]) -> Iterator[Sequence[Kept]]:
+    """Started, and stopped at the end."""
+    try:
+        for one in kept:
+            one.start()
+        yield kept
+    finally:
+        for one in kept:
+            one.stop()

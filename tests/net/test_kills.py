@@ -9,27 +9,19 @@ import sys
 import time
 from contextlib import closing
 from pathlib import Path
-from random import Random
 
 import msgspec
 import pytest
-from fleets import free_ports
-from supervised import AT_RANDOM, Kept, keep_running
+from supervised import AT_RANDOM, Fleet, flags, keep_running, running, weights
 
 import distilfleet
 from cli_runs import table
 from distilfleet.core.failpoint import VARIABLE
 from distilfleet.net.agent import Badge, keys_of
 from distilfleet.net.identity import Authority, belongs, new_key, request_for, write_private
-from distilfleet.net.journal import SqliteJournal
-from distilfleet.recipes import serve
-from distilfleet.recipes.flags import Common, Smalls, Training
-from distilfleet.recipes.koala import Flags
 from distilfleet.recipes.simulate import simulate
-from distilfleet.recipes.split import Split, split
 
 SOURCES = sorted(Path(distilfleet.__file__).parent.rglob("*.py"))
-KINDS = ("rpi-4b", "jetson-nano", "rpi-5")
 ROUNDS = 14
 SERVER = (
     *("run.created", "server.listening", "session.entered", "run.opened", "round.begun", "wave.started"),
@@ -61,57 +53,6 @@ def test_every_point_has_a_drill():
     assert points("from x.failpoint import reached\nreached('new.one')") == {"new.one"}
 
 
-def flags(data: Path) -> Flags:
-    return Flags(
-        common=Common(data=str(data), rounds=ROUNDS, devices=len(KINDS), device_kinds=KINDS, cohorts="off"),
-        smalls=Smalls(small=("mlp-xs", "mlp-s"), mode="heterogeneous"),
-        training=Training(local_passes=1),
-        large="mlp-l",
-        wire="soft-labels",
-        mixtures=8,
-    )
-
-
-def weights(run: Path) -> dict[str, bytes]:
-    return {file.name: file.read_bytes() for file in (run / "models").iterdir()}
-
-
-class Fleet:
-    """A folder with a fleet file, data, and processes that are kept running."""
-
-    def __init__(self, folder: Path, data: Path) -> None:
-        self.folder, self.file, self.rng = folder, folder / "fleet.toml", Random(0)
-        sessions, enrolment = free_ports(2)
-        lines = [f'address = "localhost:{sessions}"', f'enrol_address = "localhost:{enrolment}"', "[devices]"]
-        self.file.write_text("\n".join([*lines, *(f'device-{i} = "{kind}"' for i, kind in enumerate(KINDS))]))
-        split(Split(data=str(data), devices=len(KINDS), out=folder / "data"))
-        self.run = serve.submit(self.file, "koala", flags(data))
-        self.path, self.state = serve.page_of(self.file, self.run).parent, folder / "fleet-state"
-
-    def kept(self) -> list[Kept]:
-        return [self._server(), *(self._agent(number, points) for number, points in enumerate(AGENTS))]
-
-    def _server(self) -> Kept:
-        words = ["serve", str(self.file)]
-        return Kept("server", words, self.folder / "serve.log", iter(SERVER), self.rng, self.check_committed)
-
-    def _agent(self, number: int, points: tuple[str, ...]) -> Kept:
-        name = f"device-{number}"
-        token = serve.create_token(self.file, name, 3600.0)
-        own = ["--data", str(self.folder / "data" / f"{name}.npz"), "--state", str(self.folder / name)]
-        return Kept(name, ["agent", "--token", token, *own], self.folder / f"{name}.log", iter(points), self.rng)
-
-    def check_committed(self) -> None:
-        """What the journal has as committed is on disk."""
-        with closing(SqliteJournal(self.state / "journal.sqlite")) as journal:
-            committed = journal.committed(self.run)
-        newest = max((int(file.stem[-8:]) for file in self.path.glob("checkpoints/round-*.safetensors")), default=0)
-        assert newest >= committed
-
-    def finished(self) -> bool:
-        return (self.state / "done" / f"{self.run}.json").exists() and not any((self.state / "queue").iterdir())
-
-
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     return table(tmp_path_factory.mktemp("data") / "table.npz")
@@ -119,19 +60,13 @@ def data(tmp_path_factory):
 
 @pytest.mark.net
 def test_no_kill_changes_a_bit(data, tmp_path):
-    fleet = Fleet(tmp_path, data)
-    kept = fleet.kept()
-    try:
-        for one in kept:
-            one.start()
+    fleet = Fleet(tmp_path, data, ROUNDS)
+    agents = [fleet.agent(number, points) for number, points in enumerate(AGENTS)]
+    with running([fleet.server(SERVER), *agents]) as kept:
         keep_running(kept, lambda: fleet.finished() and not any(one.armed for one in kept))
-    finally:
-        for one in kept:
-            one.stop()
     assert [one.killed_at for one in kept] == [list(SERVER), *(list(agent) for agent in AGENTS)]
-    rounds = [json.loads(line)["round"] for line in (fleet.path / "metrics.jsonl").read_text().splitlines()]
-    assert rounds == list(range(1, ROUNDS + 1))
-    simulate("koala", flags(data), tmp_path / "simulated")
+    assert fleet.rounds() == list(range(1, ROUNDS + 1))
+    simulate("koala", flags(data, ROUNDS), tmp_path / "simulated")
     assert weights(fleet.path) == weights(tmp_path / "simulated")
 
 

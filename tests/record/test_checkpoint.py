@@ -8,7 +8,15 @@ from hypothesis.extra import numpy as hnp
 
 from distilfleet.core.errors import RecordError
 from distilfleet.core.wire import DTYPES
-from distilfleet.record.checkpoint import GENERATIONS, Checkpoint, read_checkpoint, write_atomically, write_checkpoint
+from distilfleet.record.checkpoint import (
+    GENERATIONS,
+    Checkpoint,
+    newest,
+    read_checkpoint,
+    set_aside,
+    write_atomically,
+    write_checkpoint,
+)
 
 arrays = st.dictionaries(
     st.text(st.characters(codec="utf-8", exclude_categories=("Cs",)), max_size=20).filter(
@@ -65,6 +73,22 @@ def test_half_a_file_is_never_under_the_real_name(tmp_path):
     assert read_checkpoint(tmp_path).round == 1
 
 
+def test_damage_is_passed_over_and_told(tmp_path):
+    for number in range(1, 4):
+        write_checkpoint(tmp_path, kept(number))
+    files = sorted(tmp_path.iterdir())
+    files[2].write_bytes(files[2].read_bytes()[:-9])
+    files[1].write_bytes(b"")
+    found, faults = newest(tmp_path)
+    assert found.round == 1
+    assert list(faults) == [files[2], files[1]]
+    assert "does not match" in faults[files[2]] or "damaged" in faults[files[2]]
+    set_aside(files[2])
+    write_checkpoint(tmp_path, kept(2))
+    assert newest(tmp_path)[0].round == 2
+    assert newest(tmp_path)[1] == {}
+
+
 def test_no_checkpoint_is_named(tmp_path):
     with pytest.raises(RecordError, match="holds no checkpoint"):
         read_checkpoint(tmp_path)
@@ -86,7 +110,7 @@ def assert_damaged_or_same(folder, file):
         back = read_checkpoint(folder)
     except RecordError as fault:
         assert file.name in str(fault)
-        assert "Delete" in str(fault)
+        assert "No older one is sound" in str(fault)
     else:
         assert back.round == 1
         assert bits(back.arrays) == bits(kept(1, w=np.arange(6, dtype=np.float32), n=np.array(3)).arrays)

@@ -23,6 +23,7 @@ create table if not exists outcomes (
 ) without rowid;
 create index if not exists of_round on outcomes (run, round);
 create table if not exists rounds (run text, round integer, primary key (run, round)) without rowid;
+create table if not exists branches (run text, number integer, round integer, primary key (run, number)) without rowid;
 """
 
 
@@ -79,6 +80,17 @@ class SqliteJournal:
         """The last committed round, 0 before the first."""
         (last,) = self._base.execute("select max(round) from rounds where run = ?", (run,)).fetchone()
         return int(last or 0)
+
+    def branches(self, run: str) -> tuple[int, int]:
+        """How often it went on from an older checkpoint than its devices did, and from which round the last time."""
+        query = "select number, round from branches where run = ? order by number desc"
+        found = self._base.execute(query, (run,)).fetchone()
+        return (0, 0) if found is None else (int(found[0]), int(found[1]))
+
+    def branch_off(self, run: str, number: int) -> None:
+        """Go on from this round, which is older than the last committed one."""
+        with storing(self._base):
+            self._base.execute("insert into branches values (?, ?, ?)", (run, self.branches(run)[0] + 1, number))
 
     def verdicts(self, keys: Iterable[str]) -> Mapping[str, bool]:
         found: dict[str, bool] = {}

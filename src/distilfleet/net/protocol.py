@@ -201,6 +201,17 @@ def listed(keys: Sequence[str]) -> tuple[str, ...]:
     return tuple(key for key, end in zip(keys, ends, strict=True) if end <= MOST_KEYS_BYTES)[:MOST_KEYS]
 
 
+def branch_of(run: str, number: int) -> str:
+    """The name of a run that went on from an older checkpoint, for the n-th time, than its devices did."""
+    return f"{run}~{number}" if number else run
+
+
+def trunk_of(branch: str) -> str:
+    """The run that it is a branch of. A run's name does not end in ~ and digits."""
+    run, _, number = branch.rpartition("~")
+    return run if number.isdigit() else branch
+
+
 def run_of(key: str) -> str:
     return key.partition("/")[0]
 

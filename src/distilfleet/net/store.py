@@ -6,6 +6,7 @@ from pathlib import Path
 from ..core.types import Arrays
 from ..core.wire import Body, decode_body, encode_body
 from .journal import open_database, storing
+from .protocol import trunk_of
 from .session import Held
 
 SCHEMA = """
@@ -25,14 +26,21 @@ class SqliteStore:
         self._base = open_database(file, SCHEMA)
 
     def open_run(self, run: str) -> bool:
-        """Whether this run was under way here; whatever another one left is dropped."""
-        found = self._base.execute("select 1 from worker where run = ?", (run,)).fetchone()
-        if found is None:
+        """Whether this run was under way here; whatever another one left is dropped.
+
+        A new branch of a run finds its worker, and the answers of the branch before until they are settled.
+        """
+        (before,) = self._base.execute("select run from worker").fetchone() or ("",)
+        found = trunk_of(before) == trunk_of(run)
+        if found and before != run:
+            with storing(self._base):
+                self._base.execute("update worker set run = ?", (run,))
+        if not found:
             with storing(self._base):
                 self._base.execute("delete from answers")
                 self._base.execute("delete from worker")
                 self._base.execute("insert into worker values (?, null, null)", (run,))
-        return found is not None
+        return found
 
     def held(self) -> Mapping[str, Held]:
         query = "select key, digest, data, busy_s, energy_j, measured from answers order by number"

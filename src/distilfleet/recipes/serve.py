@@ -40,11 +40,12 @@ from ..net.spool import Spool
 from ..net.transfer import Room
 from ..net.transport import listen
 from ..record.history import read
-from ..record.run import create, reopen
+from ..record.run import create
 from ..report.page import write_page
 from .find import recipe
 from .flags import flatten, unflatten
 from .run import Run, about, train
+from .take_up import take_up
 from .told import about_of, facts_of
 
 log = logging.getLogger(__name__)
@@ -186,7 +187,7 @@ def _carry_out(here: Place, asked: Path, hub: Hub, loop: asyncio.AbstractEventLo
     """One run, from where it is to its end."""
     name = asked.stem
     try:
-        _train(here, name, json.loads(asked.read_text()), NetFleet(here.devices, _server(here), hub, loop))
+        _train(here, name, json.loads(asked.read_text()), hub, loop)
         result = {"error": ""}
     except StorageError:  # the run stays in the queue
         raise
@@ -198,16 +199,20 @@ def _carry_out(here: Place, asked: Path, hub: Hub, loop: asyncio.AbstractEventLo
     asked.unlink()
 
 
-def _train(here: Place, name: str, asked: Mapping[str, Any], fleet: NetFleet) -> None:
+def _train(here: Place, name: str, asked: Mapping[str, Any], hub: Hub, loop: asyncio.AbstractEventLoop) -> None:
     from .deploy import spec_of, write_spec
 
+    fleet, journal = NetFleet(here.devices, _server(here), hub, loop), hub.desk.journal
+    assert isinstance(journal, SqliteJournal)
     run, folder = replace(built(here, asked), fleet=fleet, checkpoint_every_s=0.0), here.folder("runs") / name
-    if any(folder.glob("checkpoints/*.safetensors")):
-        record, _, start = reopen(folder)
+    found = take_up(folder, name, journal)
+    if found is not None:
+        record, start, name = found
     else:
         shutil.rmtree(folder, ignore_errors=True)
         told = about_of(about(run, asked["recipe"], asked["settings"], asked["started"]), here.name)
         record, start = create(folder, told, facts_of(run, list(here.devices))), None
+    log.info("%s: %s", name, "begins" if start is None else f"goes on after round {start.round}")
     with closing(record):
         fleet.open(name, write_spec(spec_of(run.method, run.seed)))
         if start is None or start.round < run.rounds:

@@ -47,11 +47,26 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
 
 
 def read_checkpoint(folder: Path) -> Checkpoint:
-    """The newest one. Raises RecordError if there is none, or if it is damaged."""
-    files = _files(folder)
+    """The newest one that is sound. Raises RecordError if there is none."""
+    return newest(folder)[0]
+
+
+def newest(folder: Path) -> tuple[Checkpoint, Mapping[Path, str]]:
+    """The newest one that is sound, and what is wrong with those after it. Raises RecordError if there is none."""
+    files, faults = _files(folder), dict[Path, str]()
     if not files:
         raise RecordError(f"{folder} holds no checkpoint, so there is nothing to resume. Start the run anew.")
-    return _read(files[-1])
+    for file in reversed(files):
+        try:
+            return _read(file), faults
+        except RecordError as fault:
+            faults[file] = str(fault)
+    raise RecordError(f"{next(iter(faults.values()))} No older one is sound: restore a copy, or start the run anew.")
+
+
+def set_aside(file: Path) -> None:
+    """A damaged one, so that it is neither read nor counted again."""
+    file.replace(file.with_name(file.name + ".damaged"))
 
 
 def _files(folder: Path) -> list[Path]:
@@ -59,16 +74,15 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _read(file: Path) -> Checkpoint:
-    remedy = f"Delete {file.name} to resume from the checkpoint before it."
     try:
         with safe_open(file, framework="numpy") as opened:
             metadata = opened.metadata() or {}
             arrays = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError, ValueError) as fault:
-        raise RecordError(f"{file} is truncated or damaged: {fault}. {remedy}") from None
+        raise RecordError(f"{file} is truncated or damaged: {fault}.") from None
     note = metadata.get("note", "")
     if metadata.get("digest") != _digest(note, arrays):
-        raise RecordError(f"{file} is damaged: its content does not match its digest. {remedy}")
+        raise RecordError(f"{file} is damaged: its content does not match its digest.")
     parsed = json.loads(note)
     return Checkpoint(round=parsed["round"], arrays=arrays, plain=parsed["plain"])
 

@@ -8,6 +8,7 @@ plan.json       of the first round, where cuts are planned; wire.safetensors and
 """
 
 import json
+import logging
 import os
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -22,9 +23,10 @@ from ..core.disk import lock, storing, write_atomically
 from ..core.errors import RecordError
 from ..core.failpoint import reached
 from ..core.types import Arrays, Times
-from .checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from .checkpoint import Checkpoint, newest, set_aside, write_checkpoint
 from .history import read_about
 
+log = logging.getLogger(__name__)
 METRICS = "metrics.jsonl"
 IN_USE = "is in use by another run. Wait for it, or name another --out."
 
@@ -99,9 +101,10 @@ def create(path: Path, about: Mapping[str, Any], fleet: Mapping[str, Any]) -> Ru
 
 
 def reopen(path: Path) -> tuple[Run, Mapping[str, Any], Checkpoint | None]:
-    """An interrupted run, its `run.toml` and its newest checkpoint; metrics after that checkpoint are cut off.
+    """An interrupted run, its `run.toml` and its newest sound checkpoint; metrics after that checkpoint are cut off.
 
-    None: the run was stopped before its first round and its first checkpoint, so it begins anew.
+    Damaged ones after it are set aside, and the record and the log say so. None: the run was stopped before its first
+    round and its first checkpoint, so it begins anew.
 
     Raises RecordError if the directory is no run, damaged, or being written by another process.
     """
@@ -109,11 +112,23 @@ def reopen(path: Path) -> tuple[Run, Mapping[str, Any], Checkpoint | None]:
     with ExitStack() as opened:
         held = opened.enter_context(lock(path, IN_USE))
         metrics = opened.enter_context((path / METRICS).open("r+b"))
-        checkpoint = None if _is_untouched(path) else read_checkpoint(path / "checkpoints")
+        checkpoint, faults = (None, {}) if _is_untouched(path) else newest(path / "checkpoints")
         _cut(metrics, 0 if checkpoint is None else checkpoint.round)
         _cut_times(path / "times.jsonl", 0 if checkpoint is None else checkpoint.round)
+        run = Run(path=path, lock=held, metrics=metrics)
+        for file, fault in faults.items():
+            about = add_note(run, about, f"{fault} The run goes on from the checkpoint before it.")
+            log.warning("%s The run goes on from the checkpoint before it.", fault)
+            set_aside(file)
         opened.pop_all()
-    return Run(path=path, lock=held, metrics=metrics), about, checkpoint
+    return run, about, checkpoint
+
+
+def add_note(run: Run, about: Mapping[str, Any], note: str) -> Mapping[str, Any]:
+    """For readers of the record and its page; the new `run.toml`."""
+    about = {**about, "notes": [*(old for old in about.get("notes", ()) if old != note), note]}
+    rewrite_about(run, about)
+    return about
 
 
 def rewrite_about(run: Run, about: Mapping[str, Any]) -> None:
