@@ -11,7 +11,7 @@ from test_methods_over_tls import soft_koala
 import contract
 from contract import DEVICES, Case
 from distilfleet.core.engine import rounds
-from distilfleet.net.agent import Caps
+from distilfleet.net.caps import Caps
 from distilfleet.plan.sample import Sample
 
 ROUNDS, DEADLINE_S = 3, 4.0

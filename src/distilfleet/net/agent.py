@@ -20,6 +20,7 @@ from ..core.failpoint import reached
 from ..core.types import Arrays, Device, DeviceId, Job, RunSpec, Usage, Worker
 from ..cost.meters import Meter
 from .bench import Bench, DeclinedError
+from .caps import Account, Caps, refusal
 from .identity import Keys, Token, authority_pem, belongs, new_key, renewal_due, request_for, write_private
 from .protocol import AnyMessage, Beat, Chunk, Committed, Line, Received, digest_of
 from .session import Begin, DeviceOutput, DeviceSide, Prepare, Refused, Settle
@@ -31,21 +32,11 @@ FIRST_BACKOFF_S, MOST_BACKOFF_S, BACKOFF_GROWTH = 0.2, 15.0, 1.5
 """Pauses before another try are drawn between nothing and a bound that grows: a fleet is back soon after its server,
 and not in one moment."""
 CALL_S = 20.0
+ACCOUNT = "account.json"
 NEXT_KEY = "key.pem.next"
 """Until its certificate is on disk."""
 Build = Callable[[RunSpec], Worker]
 """A worker on this device's own data. Raises ConfigError for what is not installed or not allowed here."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Caps:
-    """What a device's owner allows; more is declined with a reason."""
-
-    job_bytes: int = 256 << 20
-    jobs: int | None = None
-    busy_s: float | None = None
-    hours: tuple[int, int] = (0, 24)
-    """Of the day, local time: from, until."""
 
 
 class Badge(msgspec.Struct, frozen=True, kw_only=True):
@@ -185,8 +176,7 @@ class Agent:
     bench: Bench | None = None
     run: str = ""
     why_not: str = "no run is on"
-    done: int = 0
-    busy_s: float = 0.0
+    account: Account = field(init=False)
     todo: "asyncio.Queue[Begin | Settle]" = field(default_factory=asyncio.Queue)
     outbox: "asyncio.Queue[AnyMessage]" = field(default_factory=asyncio.Queue)
     retry_s: float = 0.0
@@ -194,6 +184,7 @@ class Agent:
     def __post_init__(self) -> None:
         self.store = SqliteStore(self.folder / "answers.sqlite")
         self.side = DeviceSide(self.badge.device, self.caps.job_bytes, dict(self.store.held()))
+        self.account = Account.read(self.folder / ACCOUNT)
 
     async def serve(self) -> None:
         """Until cancelled: connect, do what is asked, and again after a pause that grows with each failure."""
@@ -236,6 +227,7 @@ class Agent:
     async def _read(self, connection: Connection) -> None:
         line = Line()
         while (data := await connection.read()) is not None:
+            self._moved(len(data))
             message = line.read(data)
             if isinstance(message, Committed):
                 reached("settle.heard")
@@ -249,7 +241,9 @@ class Agent:
         while True:
             message = await self.outbox.get()
             line.version = self.side.version
-            await connection.write(line.write(message))
+            data = line.write(message)
+            self._moved(len(data))
+            await connection.write(data)
             if isinstance(message, Chunk):
                 reached("answer.sent")
 
@@ -298,18 +292,21 @@ class Agent:
             self.why_not = f"declined: {fault}"
             log.warning("%s", self.why_not)
 
+    def _moved(self, size_bytes: int) -> None:
+        """On the link; what is left bounds the jobs that are let in."""
+        day = today()
+        self.account.moved(size_bytes, day)
+        self.side.most_bytes = int(min(self.caps.job_bytes, self.account.left_bytes(self.caps, day)))
+
     def _check(self, job: Job) -> None:
         """The owner's limits."""
         assert self.bench is not None
-        first, last = self.caps.hours
-        if not first <= time.localtime().tm_hour < last:
-            raise DeclinedError(f"declined: only from {first} to {last} o'clock")
-        if self.caps.jobs is not None and self.done >= self.caps.jobs:
-            raise DeclinedError(f"declined: {self.caps.jobs} jobs are done")
-        if self.caps.busy_s is not None and self.busy_s >= self.caps.busy_s:
-            raise DeclinedError(f"declined: {self.caps.busy_s:g} s of work are done")
-        if self.bench.worker.load(job).memory_bytes > self.device.memory_bytes:
-            raise DeclinedError("memory")
+        load, left_bytes = self.bench.worker.load(job), self.account.left_bytes(self.caps, today())
+        reason = refusal(self.caps, self.account, self.device, load, time.localtime().tm_hour)
+        if reason is not None:
+            raise DeclinedError(reason)
+        if load.up_bytes > left_bytes:
+            raise DeclinedError(f"declined: an answer of {load.up_bytes} bytes, and {left_bytes:.0f} may yet travel")
 
     async def _work(self) -> None:
         """Jobs and what became of them, one after the other."""
@@ -339,7 +336,13 @@ class Agent:
             log.exception("job %s", task.key)
             self._act(self.side.decline(task.key, f"declined: a fault of the device: {type(fault).__name__}"))
         else:
-            self.done, self.busy_s = self.done + 1, self.busy_s + held.busy_s
+            self.account.did(held.busy_s)
+            self.account.write(self.folder / ACCOUNT)
             self._act(self.side.answer(task.key, replace(held, waited_s=waited_s)))
             if task.key not in self.side.held:  # called off while it ran
                 bench.settle(task.key, False)
+
+
+def today() -> str:
+    """Local, as the owner counts days."""
+    return time.strftime("%Y-%m-%d", time.localtime())

@@ -23,8 +23,9 @@ from ..data.arrays import open_npz
 from ..methods.splitkd.device import Front, SplitWorker
 from ..methods.splitkd.settings import Split
 from ..net import agent as agents
-from ..net.agent import Agent, Badge, Caps
+from ..net.agent import Agent, Badge
 from ..net.bench import DeclinedError
+from ..net.caps import Caps
 from ..net.identity import Token
 
 log = logging.getLogger(__name__)
@@ -72,10 +73,16 @@ class AgentFlags:
     """Jobs after which everything is declined."""
     most_busy_s: float | None = None
     """Seconds of work after which everything is declined."""
+    most_job_s: float | None = None
+    """Seconds that the work of one job may take, by this board's row of the catalogue; a longer one is declined."""
+    most_bytes: int | None = None
+    """Bytes to and from the server after which jobs are declined."""
+    most_bytes_a_day: int | None = None
+    """The same on each day."""
     from_hour: int = 0
     """Work from this hour of the day on."""
     to_hour: int = 24
-    """Work until this hour of the day."""
+    """Work until this hour; before --from-hour, it is that of the next day."""
     own_models: bool = False
     """Let the server ask for models from files and modules of this machine, or from a hub, by name."""
     share_label_counts: bool = False
@@ -89,7 +96,14 @@ class AgentFlags:
 
     @property
     def caps(self) -> Caps:
-        return Caps(jobs=self.most_jobs, busy_s=self.most_busy_s, hours=(self.from_hour, self.to_hour))
+        return Caps(
+            jobs=self.most_jobs,
+            busy_s=self.most_busy_s,
+            job_s=self.most_job_s,
+            total_bytes=self.most_bytes,
+            day_bytes=self.most_bytes_a_day,
+            hours=(self.from_hour, self.to_hour),
+        )
 
 
 def join(asked: AgentFlags) -> None:
