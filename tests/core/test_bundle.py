@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from distilfleet.core.bundle import all_over_the_wire, over_the_wire, write
-from distilfleet.core.types import Expected, Job, Reply
+from distilfleet.core.table import Row
+from distilfleet.core.types import ArraySpec, Expected, Job, Reply
 from distilfleet.core.wire import DTYPES, encode_reply, specs
 
 PLAIN = {"w": np.ones((2, 3), "f4"), "n": np.array(5), "v": np.arange(4, dtype="f8")}
@@ -18,6 +19,12 @@ layouts = st.dictionaries(
 def jobs(count, answer, most_norm=float("inf"), expected=None):
     expected = expected or Expected(arrays=specs(answer), most_norm=most_norm)
     return [Job(id="r" * (i + 1), device=f"d{9 + i}", op="o", arrays={}, expected=expected) for i in range(count)]
+
+
+def rows(answers):
+    """The same, side by side."""
+    table = {name: np.stack([one[name] for one in answers]) for name in answers[0]}
+    return [Row(table, d) for d in range(len(answers))]
 
 
 def assert_alike(asked, answers):
@@ -40,7 +47,9 @@ def assert_alike(asked, answers):
 def test_many_replies_come_as_each_alone(data, layout, count, most_norm):
     arrays = {name: hnp.arrays(*spec) for name, spec in layout.items()}
     answers = [data.draw(st.fixed_dictionaries(arrays)) for _ in range(count)]
-    assert_alike(jobs(count, answers[0], most_norm), answers)
+    asked = jobs(count, answers[0], most_norm)
+    assert_alike(asked, answers)
+    assert_alike(asked, rows(answers))
 
 
 ODD = {
@@ -63,6 +72,22 @@ ODD = {
 @pytest.mark.parametrize("odd", ODD)
 def test_an_odd_reply_among_others_is_treated_as_if_alone(odd, most_norm):
     assert_alike(jobs(4, PLAIN, most_norm), [PLAIN, ODD[odd], PLAIN, ODD[odd]])
+
+
+@pytest.mark.parametrize("odd", ["nan", "infinity", "overflow", "large"])
+def test_an_odd_row_among_others_is_treated_as_if_alone(odd):
+    assert_alike(jobs(4, PLAIN, 100.0), rows([PLAIN, ODD[odd], PLAIN, ODD[odd]])[::-1])
+
+
+@pytest.mark.parametrize("other", ["shape", "dtype", "big-endian", "missing", "nothing"])
+def test_rows_of_another_layout_are_refused_as_if_alone(other):
+    assert_alike(jobs(2, PLAIN), rows([ODD[other]] * 2))
+
+
+@pytest.mark.parametrize("count", [1, 3, 5])
+def test_fewer_rows_than_announced_are_let_in_and_more_are_not(count):
+    expected = Expected(arrays={"v": ArraySpec("<f8", (3,), at_most=True)})
+    assert_alike(jobs(2, {}, expected=expected), rows([{"v": np.ones(count)}] * 2))
 
 
 def test_a_norm_at_its_limit_is_decided_as_if_alone():

@@ -36,7 +36,16 @@ def alone_and_together(name, counts, local):
     model = zoo.model(name, SHAPES[name.split("-")[0]], 3)
     own = tasks(model, counts, local)
     module = model.build(1)
-    return [train(module, one, local) for one in own], train_cohort(model.build(2), own, local)
+    return [train(module, one, local) for one in own], side_by_side(model.build(2), own, local)
+
+
+def side_by_side(module, own, local):
+    trained = {
+        d: {name: array[at] for name, array in weights.items()}
+        for chunk, weights in train_cohort(module, own, local)
+        for at, d in enumerate(chunk)
+    }
+    return [trained[d] for d in range(len(own))]
 
 
 def close(alone, together):
@@ -74,7 +83,7 @@ def test_side_by_side_descends_as_torch_does(name, local):
 def test_devices_may_start_from_different_models():
     model, local = zoo.model("mlp-xs", (8,), 3), Local(passes=1, batch=8)
     own = [task(to_arrays(model.build(s)), data(16 + s), 3, local, (s, "o")) for s in range(3)]
-    close([train(model.build(9), one, local) for one in own], train_cohort(model.build(9), own, local))
+    close([train(model.build(9), one, local) for one in own], side_by_side(model.build(9), own, local))
 
 
 def test_a_cohort_of_one_and_its_order():

@@ -101,9 +101,9 @@ def job_head(job: Job, body: Body) -> bytes:
     return _front(_JOB, _encode(JobHead(job.id, job.device, job.op)), body.manifest)
 
 
-def reply_head(job: Job, manifest: bytes) -> bytes:
+def reply_head(job: Job, body: Body) -> bytes:
     """Prefix and head of the reply's frame."""
-    return _front(_REPLY, _encode(ReplyHead(job.id, job.device)), manifest)
+    return _front(_REPLY, _encode(ReplyHead(job.id, job.device)), body.manifest)
 
 
 def decode_job(frame: bytes, expected: Expected) -> Job:

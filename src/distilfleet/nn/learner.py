@@ -8,11 +8,12 @@ import numpy as np
 from torch import nn
 
 from ..core import wire
+from ..core.table import Row, column
 from ..core.types import Arrays, ArraySpec, Dataset, Device, DeviceId, Expected, Job, Load, Reply
 from .distil import accuracy, predict
 from .loads import training_load
 from .profile import profile
-from .train import COHORT_STEP_FLOPS, Local, Task, can_cohort, task, train, train_cohort
+from .train import COHORT_STEP_FLOPS, Local, Task, batch_size, can_cohort, task, train, train_cohort
 from .weights import average, put, to_arrays
 from .zoo import Model
 
@@ -42,8 +43,9 @@ def trained_reply(model: Model, sent_norm: float, classes: int | None) -> Expect
 
 def sizes(replies: Sequence[Reply]) -> list[float]:
     """Sample counts that the devices report, each capped at ten times the median: a lie cannot buy the average."""
-    counts = [reply.arrays[SAMPLES] if SAMPLES in reply.arrays else reply.arrays[LABELS].sum() for reply in replies]
-    counts_D = np.array(counts, np.float64)
+    arrays = [reply.arrays for reply in replies]
+    counts = column(arrays, SAMPLES) if SAMPLES in arrays[0] else [one[LABELS].sum() for one in arrays]
+    counts_D = np.asarray(counts, np.float64)
     return [float(count) for count in np.clip(counts_D, 1.0, 10 * np.median(counts_D))]
 
 
@@ -80,15 +82,16 @@ class Learner:
         return training_load(self.model, len(self.data), self.local, wire.frame_bytes(as_answered(job, self.device)))
 
     def handle(self, job: Job) -> Arrays:
-        return self.answer(job, train(scratch(self.model), self.task(job), self.local))
+        return {**train(scratch(self.model), self.task(job), self.local), **self.count(job)}
 
     def task(self, job: Job) -> Task:
         return task(job.arrays, self.data, self.model.classes, self.local, (self.seed, "train", job.id))
 
-    def answer(self, job: Job, weights: Arrays) -> Arrays:
+    def count(self, job: Job) -> dict[str, np.ndarray]:
+        """What goes with the weights."""
         if LABELS in job.expected.arrays:
-            return {**weights, LABELS: label_counts(self.device, self.data, self.model.classes)}
-        return {**weights, SAMPLES: np.array(len(self.data))}
+            return {LABELS: label_counts(self.device, self.data, self.model.classes)}
+        return {SAMPLES: np.array(len(self.data))}
 
     def snapshot(self) -> Arrays:
         return {}
@@ -99,29 +102,34 @@ class Learner:
 
 def learn_together(workers: Sequence[Learner], jobs: Sequence[Job]) -> list[Arrays]:
     """Each learner's `handle`, side by side where one architecture, batch size and small steps allow it."""
-    tasks = [worker.task(job) for worker, job in zip(workers, jobs, strict=True)]
-    answers: list[Arrays] = [{}] * len(jobs)
-    for rows in _alike(workers, tasks):
-        worker = workers[rows[0]]
-        trained = _train_all(worker.model, [tasks[i] for i in rows], worker.local)
-        for i, weights in zip(rows, trained, strict=True):
-            answers[i] = workers[i].answer(jobs[i], weights)
-    return answers
+    answers: dict[int, Arrays] = {}
+    for alike in _alike(workers):
+        came = _side_by_side([workers[i] for i in alike], [jobs[i] for i in alike])
+        answers.update(zip(alike, came, strict=True))
+    return [answers[i] for i in range(len(jobs))]
 
 
-def _alike(workers: Sequence[Learner], tasks: Sequence[Task]) -> list[list[int]]:
-    groups: dict[tuple[Model, Local, int], list[int]] = {}
-    for i, (worker, one) in enumerate(zip(workers, tasks, strict=True)):
-        groups.setdefault((worker.model, worker.local, one.rows_SB.shape[1]), []).append(i)
+def _alike(workers: Sequence[Learner]) -> list[list[int]]:
+    """Who trains one model in batches of one size, and counts in one shape."""
+    groups: dict[tuple[Model, Local, int, bool], list[int]] = {}
+    for i, worker in enumerate(workers):
+        batch = batch_size(len(worker.data), worker.local)
+        groups.setdefault((worker.model, worker.local, batch, worker.device.shares_label_counts), []).append(i)
     return list(groups.values())
 
 
-def _train_all(model: Model, tasks: Sequence[Task], local: Local) -> Sequence[Arrays]:
-    module = scratch(model)
-    step_flops = profile(model).train_flops * tasks[0].rows_SB.shape[1]
-    if len(tasks) > 1 and step_flops < COHORT_STEP_FLOPS and can_cohort(module) is None:
-        return train_cohort(module, tasks, local)
-    return [train(module, one, local) for one in tasks]
+def _side_by_side(workers: Sequence[Learner], jobs: Sequence[Job]) -> list[Arrays]:
+    model, local = workers[0].model, workers[0].local
+    step_flops = profile(model).train_flops * batch_size(len(workers[0].data), local)
+    if len(jobs) < 2 or step_flops >= COHORT_STEP_FLOPS or can_cohort(scratch(model)) is not None:
+        return [worker.handle(job) for worker, job in zip(workers, jobs, strict=True)]
+    tasks = [worker.task(job) for worker, job in zip(workers, jobs, strict=True)]
+    answers: dict[int, Arrays] = {}
+    for chunk, weights in train_cohort(scratch(model), tasks, local):
+        counts = [workers[d].count(jobs[d]) for d in chunk]
+        table = {**weights, **{name: column(counts, name) for name in counts[0]}}
+        answers.update((d, Row(table, at)) for at, d in enumerate(chunk))
+    return [answers[d] for d in range(len(jobs))]
 
 
 def label_counts(device: Device, data: Dataset, classes: int) -> np.ndarray:

@@ -8,7 +8,7 @@ loss; devices with less data simply leave the cohort earlier.
 Axes: D devices of a cohort, P passes, N samples, S steps, B batch, C classes.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -61,8 +61,16 @@ class Task:
 def task(weights: Arrays, data: Dataset, classes: int, local: Local, key: tuple[str | int, ...]) -> Task:
     """One device's training under these settings; all chance is drawn here, from the seed and words of `key`."""
     orders_PN = shuffles(key, len(data), local.passes)
-    rows_SB = schedule(orders_PN, min(local.batch, _power_of_two(len(data))))
+    rows_SB = schedule(orders_PN, batch_size(len(data), local))
     return Task(weights=weights, data=data, rows_SB=rows_SB, shift_C=_shift(data, classes, local))
+
+
+def batch_size(samples: int, local: Local) -> int:
+    """The device's own: with little data the largest power of two not above it, so that a fleet has few batch sizes.
+
+    At least two, the same sample twice if need be: batch normalisation cannot take one.
+    """
+    return min(local.batch, 1 << (max(2, samples).bit_length() - 1))
 
 
 def schedule(orders_PN: np.ndarray, batch: int) -> np.ndarray:
@@ -94,17 +102,19 @@ def train(module: nn.Module, task: Task, local: Local) -> dict[str, np.ndarray]:
     return to_arrays(module)
 
 
-def train_cohort(module: nn.Module, tasks: Sequence[Task], local: Local) -> list[dict[str, np.ndarray]]:
-    """New weights of each device, in order. All tasks have the same batch size and start from the same model."""
-    done: list[dict[str, np.ndarray]] = [{}] * len(tasks)
+def train_cohort(
+    module: nn.Module, tasks: Sequence[Task], local: Local
+) -> Iterator[tuple[list[int], dict[str, np.ndarray]]]:
+    """New weights of some devices after the other: which they are, and [D, ...] of each array.
+
+    All tasks have the same batch size and the same architecture.
+    """
     order = sorted(range(len(tasks)), key=lambda d: -len(tasks[d].rows_SB))
     size_bytes = 3 * sum(tensor.nbytes for tensor in module.state_dict().values())
     most = max(1, int(COHORT_BYTES / size_bytes))
     for start in range(0, len(order), most):
         chunk = order[start : start + most]
-        for d, weights in zip(chunk, _train_chunk(module.train(), [tasks[d] for d in chunk], local), strict=True):
-            done[d] = weights
-    return done
+        yield chunk, _train_chunk(module.train(), [tasks[d] for d in chunk], local)
 
 
 def can_cohort(module: nn.Module) -> str | None:
@@ -117,7 +127,7 @@ def can_cohort(module: nn.Module) -> str | None:
     return None
 
 
-def _train_chunk(module: nn.Module, tasks: Sequence[Task], local: Local) -> list[dict[str, np.ndarray]]:
+def _train_chunk(module: nn.Module, tasks: Sequence[Task], local: Local) -> dict[str, np.ndarray]:
     """Tasks in order of falling length: at each step the ones still at work are the first few."""
     weights = _stack(module, [task.weights for task in tasks])
     parameters = {name: weights[name] for name, _ in module.named_parameters()}
@@ -136,8 +146,7 @@ def _train_chunk(module: nn.Module, tasks: Sequence[Task], local: Local) -> list
         else:
             found = _by_autograd(loss, working, _first(buffers, k), batch)
         _descend(working, moving, found, local)
-    arrays = {name: tensor.numpy() for name, tensor in weights.items()}
-    return [{name: array[d, ...] for name, array in arrays.items()} for d in range(len(tasks))]
+    return {name: tensor.numpy() for name, tensor in weights.items()}
 
 
 def _by_autograd(
@@ -233,11 +242,3 @@ def _shift(data: Dataset, classes: int, local: Local) -> np.ndarray:
 def _labels(data: Dataset) -> np.ndarray:
     assert data.labels is not None, "a device trains on labelled data"
     return data.labels
-
-
-def _power_of_two(samples: int) -> int:
-    """The largest power of two not above `samples`, so that devices with little data fall into few batch sizes.
-
-    At least two, the same sample twice if need be: batch normalisation cannot take one.
-    """
-    return 1 << (max(2, samples).bit_length() - 1)

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..core.table import column
 from ..core.types import Arrays
 
 BLOCK_BYTES = 1 << 20
@@ -58,11 +59,11 @@ def norm(weights: Arrays) -> float:
 
 def _mean(name: str, weights: Sequence[Arrays], shares: Sequence[np.float32]) -> np.ndarray:
     first = weights[0][name]
-    if first.dtype.kind != "f":
-        return np.asarray(reduce(np.maximum, (one[name] for one in weights)))
     many = max(1, BLOCK_BYTES // max(1, first.nbytes))
+    blocks = (column(weights[at : at + many], name) for at in range(0, len(weights), many))
+    if first.dtype.kind != "f":
+        return np.asarray(reduce(np.maximum, (block.max(axis=0) for block in blocks)))
     shares_D, total = np.array(shares), np.zeros(first.size, np.float32)
-    for at in range(0, len(weights), many):
-        block = [one[name].reshape(-1) for one in weights[at : at + many]]
-        total = total + shares_D[at : at + many] @ np.concatenate(block).reshape(len(block), -1)
+    for at, block in zip(range(0, len(weights), many), blocks, strict=True):
+        total = total + shares_D[at : at + many] @ block.reshape(len(block), -1)
     return total.reshape(first.shape)
