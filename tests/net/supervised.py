@@ -9,12 +9,13 @@ import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from random import Random
+from typing import Any
 
 from fleets import free_ports
 
@@ -45,6 +46,8 @@ class Kept:
     points: Iterator[str]
     rng: Random
     on_death: Callable[[], None] = lambda: None
+    program: Callable[[list[str]], None] | None = None
+    """Instead of the command line."""
     killed_at: list[str] = field(default_factory=list)
     process: BaseProcess | None = None
     armed: str = ""
@@ -54,7 +57,9 @@ class Kept:
         self.armed = next(self.points, "")
         named = self.armed if self.armed != AT_RANDOM else ""
         self.ends_s = time.monotonic() + self.rng.uniform(0.0, SOON_S)
-        self.process = _forks.Process(target=_command, args=(list(self.words), self.log, named), daemon=True)
+        self.process = _forks.Process(
+            target=_command, args=(list(self.words), self.log, named, self.program), daemon=True
+        )
         self.process.start()
 
     def look(self) -> None:
@@ -74,14 +79,14 @@ class Kept:
             self.process.join()
 
 
-def _command(words: list[str], log: Path, point: str) -> None:
+def _command(words: list[str], log: Path, point: str, program: Callable[[list[str]], None] | None) -> None:
     os.environ[VARIABLE] = point
     out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(out, 1)
     os.dup2(out, 2)
     from distilfleet.cli import main
 
-    main(words)
+    (program or main)(words)
 
 
 def keep_running(kept: Sequence[Kept], done: Callable[[], bool]) -> None:
@@ -112,13 +117,14 @@ def weights(run: Path) -> dict[str, bytes]:
 class Fleet:
     """A folder with a fleet file, data, and processes that are kept running."""
 
-    def __init__(self, folder: Path, data: Path, rounds: int) -> None:
+    def __init__(self, folder: Path, data: Path, flags: Flags, settings: Mapping[str, Any] | None = None) -> None:
         self.folder, self.file, self.rng = folder, folder / "fleet.toml", Random(0)
         sessions, enrolment = free_ports(2)
-        lines = [f'address = "localhost:{sessions}"', f'enrol_address = "localhost:{enrolment}"', "[devices]"]
+        lines = [f'address = "localhost:{sessions}"', f'enrol_address = "localhost:{enrolment}"']
+        lines += [*(f"{name} = {value}" for name, value in (settings or {}).items()), "[devices]"]
         self.file.write_text("\n".join([*lines, *(f'device-{i} = "{kind}"' for i, kind in enumerate(KINDS))]))
         split(Split(data=str(data), devices=len(KINDS), out=folder / "data"))
-        self.run = serve.submit(self.file, "koala", flags(data, rounds))
+        self.run = serve.submit(self.file, "koala", flags)
         self.path, self.state = serve.page_of(self.file, self.run).parent, folder / "fleet-state"
 
     def server(self, points: Sequence[str] = ()) -> Kept:
@@ -142,10 +148,13 @@ class Fleet:
         """With nothing left to do."""
         return (self.state / "done" / f"{self.run}.json").exists() and not any((self.state / "queue").iterdir())
 
-    def rounds(self) -> list[int]:
-        """As the record has them."""
+    def lines(self) -> list[dict[str, Any]]:
+        """Finished rounds, as the record has them."""
         metrics = self.path / "metrics.jsonl"
-        return [json.loads(line)["round"] for line in metrics.read_text().splitlines()] if metrics.exists() else []
+        return [json.loads(line) for line in metrics.read_text().splitlines()] if metrics.exists() else []
+
+    def rounds(self) -> list[int]:
+        return [line["round"] for line in self.lines()]
 
 
 @contextmanager

@@ -32,7 +32,7 @@ def flip(file: Path) -> None:
 
 def after_a_death(folder: Path, data: Path, point: str, damage) -> tuple[Fleet, list[str]]:
     """A whole run whose server dies once, and whose newest checkpoint is then damaged; what its record notes."""
-    fleet = Fleet(folder, data, ROUNDS)
+    fleet = Fleet(folder, data, flags(data, ROUNDS))
     server = fleet.server([point])
     server.on_death = lambda: damage(max(fleet.path.glob("checkpoints/round-*.safetensors")))
     with running([server, *(fleet.agent(number) for number in range(3))]) as kept:

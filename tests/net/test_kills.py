@@ -60,7 +60,7 @@ def data(tmp_path_factory):
 
 @pytest.mark.net
 def test_no_kill_changes_a_bit(data, tmp_path):
-    fleet = Fleet(tmp_path, data, ROUNDS)
+    fleet = Fleet(tmp_path, data, flags(data, ROUNDS))
     agents = [fleet.agent(number, points) for number, points in enumerate(AGENTS)]
     with running([fleet.server(SERVER), *agents]) as kept:
         keep_running(kept, lambda: fleet.finished() and not any(one.armed for one in kept))

@@ -141,5 +141,5 @@ def storing(base: sqlite3.Connection) -> Iterator[None]:
         with base:
             yield
     except sqlite3.OperationalError as fault:
-        ((_, _, file),) = base.execute("pragma database_list")
+        _, _, file = base.execute("pragma database_list").fetchone()
         raise StorageError(f"{file} cannot be written: {fault}. {REMEDY}") from None

@@ -35,7 +35,7 @@ from ..net.hub import Hub
 from ..net.identity import Authority, Peer
 from ..net.journal import SqliteJournal
 from ..net.memory import SERVER_ARENAS, settle_heap
-from ..net.session import Server
+from ..net.session import BEAT_S, Server
 from ..net.spool import Spool
 from ..net.transfer import Room
 from ..net.transport import listen
@@ -73,6 +73,8 @@ class FleetFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """HOST to listen on. Default: that of `address`."""
     patience_s: float = 60.0
     """How long a wave without a deadline waits for a device that is away."""
+    beat_s: float = BEAT_S
+    """Between signs of life; who is silent for three of these is away."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,7 +151,7 @@ def _online(here: Place) -> Iterator[tuple[Hub, asyncio.AbstractEventLoop]]:
 
 
 async def _open(here: Place, authority: Authority, journal: SqliteJournal) -> tuple[Hub, Callable[[], Any]]:
-    server = Server(room=Room(ROOM_BYTES), now_s=time.monotonic())
+    server = Server(room=Room(ROOM_BYTES), now_s=time.monotonic(), beat_s=here.file.beat_s)
     desk = Desk(server=server, journal=journal, patience_s=here.file.patience_s, spool=Spool(here.state))
     hub = Hub(desk=desk, enrolled=here.file.devices, denied=authority.denied)
 

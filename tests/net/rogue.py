@@ -1,0 +1,67 @@
+"""Agents that lie and agents that babble: the product's agent with one part replaced, or its keys alone."""
+
+import asyncio
+import os
+from pathlib import Path
+from random import Random
+
+import numpy as np
+
+from distilfleet.cli import main
+from distilfleet.core.types import Arrays, Job
+from distilfleet.net import agent
+from distilfleet.net.identity import Token
+from distilfleet.net.protocol import VERSIONS, Hello, Line
+from distilfleet.net.transport import connect
+from distilfleet.recipes import join
+
+
+class Liar:
+    """A worker whose every answer is not a number."""
+
+    def __init__(self, inner):
+        self.inner = inner
+
+    def __getattr__(self, name):
+        return getattr(self.inner, name)
+
+    def handle(self, job: Job) -> Arrays:
+        return {name: poisoned(array) for name, array in self.inner.handle(job).items()}
+
+
+def poisoned(array: np.ndarray) -> np.ndarray:
+    return np.full_like(array, np.nan) if array.dtype.kind == "f" else np.full_like(array, 255)
+
+
+def lie(words: list[str]) -> None:
+    honest = join.builder
+
+    def builder(*given):
+        build = honest(*given)
+        return lambda spec: Liar(build(spec))
+
+    join.builder = builder
+    main(words)
+
+
+def babble(words: list[str]) -> None:
+    """Enrols, says hello and then nothing that means anything, for ever."""
+    given = dict(zip(words[1::2], words[2::2], strict=True))
+    asyncio.run(_babble(Token.read(given["--token"]), given["--state"]))
+
+
+async def _babble(token: Token, state: str) -> None:
+    badge, rng = await join._enrolled(token, Path(state)), Random(0)
+    while True:
+        connection = await connect(badge.address, agent.keys_of(Path(state)))
+        try:
+            await connection.write(Line().write(Hello(VERSIONS, badge.device)))
+            for _ in range(rng.randrange(3)):
+                await connection.read()
+            await connection.write(os.urandom(rng.randrange(1, 2000)))
+            while await connection.read() is not None:
+                pass
+        except ConnectionError:
+            pass
+        await connection.shut()
+        await asyncio.sleep(0.1)

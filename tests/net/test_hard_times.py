@@ -1,0 +1,159 @@
+"""Full disks, two of one kind, processes that stop and come back, liars and babblers, as processes over mutual TLS."""
+
+import ast
+import os
+import resource
+import signal
+import time
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import rogue
+from supervised import Fleet, Kept, flags, keep_running, running, weights
+
+from cli_runs import table
+from distilfleet.core.errors import RecordError
+from distilfleet.net import session
+from distilfleet.recipes import serve
+from distilfleet.recipes.flags import Smalls
+from distilfleet.recipes.join import AgentFlags, join
+from distilfleet.recipes.simulate import simulate
+
+NET = Path(session.__file__).parent
+ROUNDS = 8
+LIMIT_BYTES = 16 << 10
+BEATS = {"beat_s": 0.4}
+"""A device is away after three."""
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return table(tmp_path_factory.mktemp("data") / "table.npz")
+
+
+@pytest.fixture(scope="module")
+def simulated(data, tmp_path_factory):
+    path = tmp_path_factory.mktemp("simulated") / "run"
+    simulate("koala", flags(data, ROUNDS), path)
+    return path
+
+
+def with_deadline(data: Path, rounds: int, deadline_s: float):
+    asked = flags(data, rounds)
+    return replace(asked, common=replace(asked.common, deadline_s=deadline_s))
+
+
+def no_room(one: Kept) -> None:
+    """From now on no file of this process grows."""
+    resource.prlimit(one.process.pid, resource.RLIMIT_FSIZE, (LIMIT_BYTES, LIMIT_BYTES))
+
+
+def ended(one: Kept) -> bool:
+    return one.process.exitcode is not None
+
+
+@contextmanager
+def stopped(one: Kept):
+    os.kill(one.process.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(one.process.pid, signal.SIGCONT)
+
+
+@pytest.mark.net
+def test_a_full_disk_ends_server_and_agent_with_one_message_and_loses_nothing(data, simulated, tmp_path):
+    fleet = Fleet(tmp_path, data, flags(data, ROUNDS))
+    with running([fleet.server(), *(fleet.agent(number) for number in range(3))]) as kept:
+        for full, name in ((kept[0], "serve.log"), (kept[1], "device-0.log")):
+            others, before = [one for one in kept if one is not full], len(fleet.rounds())
+            keep_running(kept, lambda before=before: len(fleet.rounds()) > before)
+            no_room(full)
+            keep_running(others, lambda full=full: ended(full))
+            assert full.process.exitcode == 2
+            (line,) = [line for line in (tmp_path / name).read_text().splitlines() if line.startswith("distilfleet: ")]
+            assert "cannot be written: " in line
+            assert "Make room and start again" in line
+            full.start()
+        keep_running(kept, fleet.finished)
+    assert fleet.rounds() == list(range(1, ROUNDS + 1))
+    assert weights(fleet.path) == weights(simulated)
+
+
+@pytest.mark.net
+def test_who_stops_and_comes_back_changes_no_bit_and_keeps_a_second_one_out(data, simulated, tmp_path):
+    """An agent, then the server, for longer than their leases; the other end hears nothing meanwhile."""
+    fleet = Fleet(tmp_path, data, flags(data, ROUNDS), BEATS)
+    with running([fleet.server(), *(fleet.agent(number) for number in range(3))]) as kept:
+        for one in (kept[1], kept[0]):
+            before = len(fleet.rounds())
+            keep_running(kept, lambda before=before: len(fleet.rounds()) > before)
+            with stopped(one):
+                until_s = time.monotonic() + 5 * BEATS["beat_s"]
+                keep_running(kept, lambda until_s=until_s: time.monotonic() > until_s)
+                with pytest.raises(RecordError, match="is in use by another"):
+                    serve.serve(fleet.file)
+                with pytest.raises(RecordError, match="is in use by another"):
+                    join(AgentFlags(state=tmp_path / "device-0"))
+        keep_running(kept, fleet.finished)
+    assert fleet.rounds() == list(range(1, ROUNDS + 1))
+    assert weights(fleet.path) == weights(simulated)
+
+
+@pytest.mark.net
+def test_a_stalled_agent_holds_no_round_up_past_its_deadline_and_takes_part_again(data, tmp_path):
+    fleet = Fleet(tmp_path, data, with_deadline(data, 60, 1.0))
+    with running([fleet.server(), *(fleet.agent(number) for number in range(3))]) as kept:
+        keep_running(kept, lambda: fleet.lines()[-1:] and fleet.lines()[-1]["devices"] == 3)
+        with stopped(kept[1]):
+            began = len(fleet.rounds())
+            keep_running(kept, lambda: len(fleet.rounds()) >= began + 3)
+        late = fleet.lines()[began + 1 : began + 3]
+        assert [line["missed_jobs"] for line in late if line["devices"] == 2] == [[["device-0", "deadline"]]] * 2
+        back = len(fleet.rounds())
+        keep_running(kept, lambda: any(line["devices"] == 3 for line in fleet.lines()[back:]))
+
+
+@pytest.mark.net
+def test_liars_and_babblers_neither_end_nor_hold_up_a_round(data, tmp_path):
+    asked = replace(with_deadline(data, 3, 1.0), wire="weights", smalls=Smalls(small=("mlp-xs",)))
+    fleet = Fleet(tmp_path, data, asked)
+    rogues = [replace(fleet.agent(1), program=rogue.lie), replace(fleet.agent(2), program=rogue.babble)]
+    with running([fleet.server(), fleet.agent(0), *rogues]) as kept:
+        keep_running(kept, fleet.finished)
+    lines = fleet.lines()
+    assert [line["round"] for line in lines] == [1, 2, 3]
+    missed = [dict(line["missed_jobs"]) for line in lines]
+    assert missed[-1].keys() == {"device-1", "device-2"}
+    assert all(one["device-2"] in ("deadline", "offline") for one in missed)
+    assert all(one["device-1"].startswith("rejected: ") for one in missed[1:])
+    assert "refused: protocol" in (tmp_path / "serve.log").read_text()
+
+
+WALL = ("time.time", "datetime.now", "time.localtime")
+
+
+def wall_clocks(source: str) -> set[str]:
+    """Functions that look at the clock on the wall, which may jump."""
+    functions = [
+        node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
+    return {
+        function.name
+        for function in functions
+        for node in ast.walk(function)
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in WALL
+    }
+
+
+def test_a_clock_that_jumps_moves_no_lease_and_no_deadline():
+    """Certificates, tokens and hours of the day have to do with the clock on the wall; the rest is monotonic."""
+    found = {file.name: wall_clocks(file.read_text()) for file in sorted(NET.glob("*.py"))}
+    assert {name: names for name, names in found.items() if names} == {
+        "agent.py": {"_renew_if_due", "_check"},
+        "hub.py": {"tick"},  # certificates that have run out
+        "identity.py": {"_found"},
+    }
+    assert wall_clocks("def f():\n    return time.time() + 1") == {"f"}
