@@ -19,8 +19,9 @@ from distilfleet.core.types import ArraySpec, Expected, Job, Wave
 from distilfleet.core.wire import encode_reply
 from distilfleet.net.desk import Desk
 from distilfleet.net.hub import Hub
-from distilfleet.net.identity import Authority, Keys, new_request
+from distilfleet.net.identity import Authority, new_request
 from distilfleet.net.journal import SqliteJournal
+from distilfleet.net.keys import Keys
 from distilfleet.net.protocol import Line, unpack_job
 from distilfleet.net.session import Begin, DeviceSide, Held, Prepare, Server, Settle
 from distilfleet.net.spool import Spool

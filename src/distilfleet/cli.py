@@ -44,6 +44,8 @@ koala_text; or your own, path/to/file.py:function.
 PAGE = "report.html"
 TRAINING_PACKAGES = ("torch", "sklearn", "PIL")
 NETWORK_PACKAGES = ("grpc", "cryptography", "blake3")
+ATTEND = "--attend"
+"""Not for people: goes on as an agent whose flags are read."""
 INTERRUPTED = {signal.SIGINT: 130, signal.SIGTERM: 143}
 
 
@@ -362,12 +364,16 @@ def _enrol(words: list[str]) -> int:
 
 
 def _agent(words: list[str]) -> int:
-    from .recipes.join import AgentFlags, join
+    """Reading flags and enrolling take half the memory that an agent may have: a fresh process does the rest."""
+    from .recipes.join import AgentFlags, attend, join
 
-    asked = _flags(AgentFlags, "distilfleet agent", words)
     _log_to_terminal()
     with suppress(KeyboardInterrupt):
-        join(asked)
+        if words[:1] == [ATTEND]:
+            attend(words[1])
+        else:
+            said = join(_flags(AgentFlags, "distilfleet agent", words))
+            os.execv(sys.executable, [sys.executable, "-m", "distilfleet.cli", "agent", ATTEND, said])  # noqa: S606
     return 0
 
 

@@ -10,12 +10,13 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from distilfleet.core.types import Arrays, DeviceId, Job, Load, RunSpec, Worker
-from distilfleet.net.agent import Agent, Badge
+from distilfleet.net.agent import Agent
 from distilfleet.net.desk import Desk
 from distilfleet.net.fleet import NetFleet
 from distilfleet.net.hub import Hub
-from distilfleet.net.identity import Authority, new_request, write_private
+from distilfleet.net.identity import Authority, new_request
 from distilfleet.net.journal import SqliteJournal
+from distilfleet.net.keys import Badge, write_private
 from distilfleet.net.session import Server
 from distilfleet.net.transfer import Room
 from distilfleet.net.transport import listen

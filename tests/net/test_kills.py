@@ -17,8 +17,8 @@ from supervised import AT_RANDOM, Fleet, flags, keep_running, running, weights
 import distilfleet
 from cli_runs import table
 from distilfleet.core.failpoint import VARIABLE
-from distilfleet.net.agent import Badge, keys_of
-from distilfleet.net.identity import Authority, belongs, new_key, request_for, write_private
+from distilfleet.net.identity import Authority, belongs, new_key, request_for
+from distilfleet.net.keys import Badge, keys_of, write_private
 from distilfleet.recipes.simulate import simulate
 
 SOURCES = sorted(Path(distilfleet.__file__).parent.rglob("*.py"))
@@ -90,7 +90,7 @@ def test_a_run_that_was_handed_over_is_with_the_server(data, tmp_path):
 RENEW = """
 import asyncio, sys, time
 from pathlib import Path
-from distilfleet.net import agent
+from distilfleet.net import enrolment
 from distilfleet.net.identity import Authority
 
 folder = Path(sys.argv[1])
@@ -99,8 +99,8 @@ authority = Authority(folder / "authority")
 async def call(_address, _keys, _name, request, _timeout_s):
     return authority.sign("pi", request, time.time())
 
-agent.call = call
-asyncio.run(agent.renew(agent.badge_of(folder), folder))
+enrolment.call = call
+asyncio.run(enrolment.renew(enrolment.badge_of(folder), folder))
 """
 """A renewal whose certificate comes from a local authority."""
 

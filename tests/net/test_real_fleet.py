@@ -183,10 +183,10 @@ BARE = """
 import sys
 from distilfleet.recipes.join import builder
 import distilfleet.net.agent
-print(*(name for name in ("torch", "transformers", "sklearn") if name in sys.modules))
+print(*(name for name in ("torch", "transformers", "sklearn", "cryptography", "tyro", "rich") if name in sys.modules))
 """
 
 
-def test_an_agent_loads_no_torch():
+def test_an_idle_agent_loads_neither_torch_nor_what_enrolment_takes():
     done = subprocess.run([sys.executable, "-c", BARE], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""

@@ -18,8 +18,9 @@ from fleets import free_ports, kill
 
 from distilfleet.core.errors import WireError
 from distilfleet.net import handshakes
-from distilfleet.net.agent import Badge, Enrol, enrol, renew
-from distilfleet.net.identity import LIFE_S, Authority, Keys, Token, new_request, write_private
+from distilfleet.net.enrolment import Enrol, enrol, renew
+from distilfleet.net.identity import LIFE_S, Authority, new_request
+from distilfleet.net.keys import Badge, Keys, Token, write_private
 from distilfleet.net.protocol import Beat, Hello, Line, Refuse, Welcome
 from distilfleet.net.transport import call, connect
 

@@ -10,7 +10,7 @@ import pytest
 from distilfleet.core.types import ArraySpec, Expected, Job
 from distilfleet.core.wire import encode_reply
 from distilfleet.net import protocol
-from distilfleet.net.agent import Enrol, Enrolled
+from distilfleet.net.enrolment import Enrol, Enrolled
 from distilfleet.net.protocol import (
     Beat,
     Chunk,

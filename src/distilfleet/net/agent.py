@@ -15,132 +15,25 @@ from random import Random
 
 import msgspec
 
-from ..core.errors import ConfigError, Error, StorageError, WireError
+from ..core.errors import Error, StorageError, WireError
 from ..core.failpoint import reached
-from ..core.types import Arrays, Device, DeviceId, Job, RunSpec, Usage, Worker
+from ..core.types import Arrays, Device, Job, RunSpec, Usage, Worker
 from ..cost.meters import Meter
 from .bench import Bench, DeclinedError
 from .caps import Account, Caps, refusal
-from .identity import Keys, Token, authority_pem, belongs, new_key, renewal_due, request_for, write_private
-from .protocol import AnyMessage, Beat, Chunk, Committed, Line, Received, digest_of
+from .keys import Badge, keys_of, renewal_due
+from .protocol import AnyMessage, Beat, Chunk, Committed, Line, Received
 from .session import Begin, DeviceOutput, DeviceSide, Prepare, Refused, Settle
 from .store import SqliteStore
-from .transport import Connection, call, connect
+from .transport import Connection, connect
 
 log = logging.getLogger(__name__)
 FIRST_BACKOFF_S, MOST_BACKOFF_S, BACKOFF_GROWTH = 0.2, 15.0, 1.5
 """Pauses before another try are drawn between nothing and a bound that grows: a fleet is back soon after its server,
 and not in one moment."""
-CALL_S = 20.0
 ACCOUNT = "account.json"
-NEXT_KEY = "key.pem.next"
-"""Until its certificate is on disk."""
 Build = Callable[[RunSpec], Worker]
 """A worker on this device's own data. Raises ConfigError for what is not installed or not allowed here."""
-
-
-class Badge(msgspec.Struct, frozen=True, kw_only=True):
-    """What an enrolled device is and where its server is."""
-
-    address: str
-    enrol_address: str
-    device: DeviceId
-    kind: str
-    token: str = ""
-    """Digest of the one that was used."""
-
-
-class Enrol(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A device's request at the enrolment listener."""
-
-    device: DeviceId
-    request: bytes
-    proof: bytes
-
-
-def read_request(data: bytes) -> Enrol:
-    """Raises WireError; never anything else, whatever the bytes."""
-    try:
-        return msgspec.msgpack.decode(data, type=Enrol)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
-        raise WireError("unreadable request") from None
-
-
-class Enrolled(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The answer."""
-
-    certificate: bytes
-    address: str
-
-
-# --- enrolment --------------------------------------------------------------------------------------------------
-
-
-async def enrol(token: Token, folder: Path) -> Badge:
-    """Become the device of a token, once: with the same token again nothing changes.
-
-    Raises WireError with the server's reason.
-    """
-    used = digest_of(token.secret).hex()
-    with suppress(ConfigError):
-        if badge_of(folder).token == used:
-            return badge_of(folder)
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    request = request_for(_next_key(folder), token.device)
-    asked = Enrol(device=token.device, request=request, proof=token.proof(request))
-    authority = authority_pem(token.authority)
-    nobody = Keys(key=b"", certificate=b"", authority=authority)
-    answer = await call(token.address, nobody, "Enrol", msgspec.msgpack.encode(asked), CALL_S)
-    got = msgspec.msgpack.decode(answer, type=Enrolled)
-    reached("agent.certified")
-    badge = Badge(address=got.address, enrol_address=token.address, device=token.device, kind=token.kind, token=used)
-    write_private(folder / "authority.pem", authority)
-    write_private(folder / "certificate.pem", got.certificate)
-    write_private(folder / "badge.json", msgspec.json.encode(badge))
-    reached("agent.enrolled")
-    _take_key(folder)
-    return badge
-
-
-def badge_of(folder: Path) -> Badge:
-    """Raises ConfigError if this device is not enrolled."""
-    try:
-        return msgspec.json.decode((folder / "badge.json").read_bytes(), type=Badge)
-    except (OSError, msgspec.DecodeError):
-        raise ConfigError(f"{folder}: not enrolled; start once with --token, from `enrol create`") from None
-
-
-def keys_of(folder: Path) -> Keys:
-    """The key is the one that the certificate is for: power may have failed between the two files."""
-    certificate, authority = ((folder / f"{name}.pem").read_bytes() for name in ("certificate", "authority"))
-    if (folder / NEXT_KEY).exists() and belongs((folder / NEXT_KEY).read_bytes(), certificate):
-        _take_key(folder)
-    return Keys(key=(folder / "key.pem").read_bytes(), certificate=certificate, authority=authority)
-
-
-async def renew(badge: Badge, folder: Path) -> None:
-    """A new key and certificate over the session's own listener."""
-    request = request_for(_next_key(folder), badge.device)
-    certificate = await call(badge.address, keys_of(folder), "Renew", request, CALL_S)
-    write_private(folder / "certificate.pem", certificate)
-    reached("agent.renewed")
-    _take_key(folder)
-
-
-def _next_key(folder: Path) -> bytes:
-    """A key on disk before anybody is asked to certify it, so that asking again is asking for the same."""
-    file = folder / NEXT_KEY
-    if not file.exists():
-        write_private(file, new_key())
-        reached("agent.keyed")
-    return file.read_bytes()
-
-
-def _take_key(folder: Path) -> None:
-    (folder / NEXT_KEY).replace(folder / "key.pem")
-
-
-# --- work -------------------------------------------------------------------------------------------------------
 
 
 @dataclass(slots=True)
@@ -260,7 +153,9 @@ class Agent:
             await self._renew_if_due()
 
     async def _renew_if_due(self) -> None:
-        if renewal_due(keys_of(self.folder).certificate, time.time()):
+        if renewal_due(self.folder, time.time()):
+            from .enrolment import renew  # a library of nine megabytes, once in days
+
             with suppress(ConnectionError, WireError):
                 await renew(self.badge, self.folder)
 

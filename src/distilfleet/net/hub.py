@@ -12,7 +12,7 @@ from ..core.failpoint import reached
 from ..core.types import DeviceId, Result, Wave
 from .desk import Desk, Said
 from .handshakes import take_failed
-from .identity import Peer
+from .keys import Peer
 from .memory import Tide
 from .protocol import MOST_HELLO_BYTES, VERSION, AnyMessage, Chunk, Hello, Line, Refuse, agree
 from .session import Drop

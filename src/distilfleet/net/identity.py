@@ -7,14 +7,11 @@ says a word, and a secret that is never sent: the request carries its HMAC. Only
 
 import hmac
 import os
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
 
-import msgspec
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
@@ -22,9 +19,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from ..core.disk import write_atomically
-from ..core.errors import ConfigError, WireError
+from ..core.errors import WireError
 from ..core.types import DeviceId
 from .journal import open_database, storing
+from .keys import Keys, Peer, Token, write_private
 
 DAY_S = 86_400.0
 LIFE_S = 7 * DAY_S
@@ -39,51 +37,6 @@ create table if not exists tokens (device text primary key, secret blob, expires
 create table if not exists used (device text primary key, secret blob, expires_s real, key blob) without rowid;
 create table if not exists denied (device text primary key) without rowid;
 """
-
-
-class Token(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What an operator carries to a device, once."""
-
-    address: str
-    """Of the enrolment listener, HOST:PORT."""
-    device: DeviceId
-    kind: str
-    """Row of the catalogue."""
-    authority: bytes
-    """Its certificate, DER."""
-    secret: bytes
-    expires_s: float
-
-    def text(self) -> str:
-        return urlsafe_b64encode(msgspec.msgpack.encode(self)).decode().rstrip("=")
-
-    @staticmethod
-    def read(text: str) -> "Token":
-        """Raises ConfigError."""
-        try:
-            return msgspec.msgpack.decode(urlsafe_b64decode(text + "=" * (-len(text) % 4)), type=Token)
-        except (ValueError, msgspec.DecodeError):
-            raise ConfigError("this is no token; `distilfleet enrol create --device NAME` prints one") from None
-
-    def proof(self, request: bytes) -> bytes:
-        return hmac.digest(self.secret, request, "sha256")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Keys:
-    """What one end of a TLS connection shows and trusts; PEM."""
-
-    key: bytes
-    certificate: bytes
-    authority: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Peer:
-    """Who is at the other end, from a certificate that TLS has checked."""
-
-    device: DeviceId
-    expires_s: float
 
 
 # --- the authority ----------------------------------------------------------------------------------------------
@@ -236,20 +189,15 @@ def belongs(key: bytes, certificate: bytes) -> bool:
     return _public(x509.load_pem_x509_certificate(certificate)) == _public(_private(key))
 
 
-def renewal_due(certificate: bytes, now_s: float) -> bool:
-    """Whether two thirds of its life are over."""
+def renewal_s(certificate: bytes) -> float:
+    """When two thirds of its life are over."""
     read = x509.load_pem_x509_certificate(certificate)
     began_s, ends_s = read.not_valid_before_utc.timestamp(), read.not_valid_after_utc.timestamp()
-    return now_s >= began_s + RENEW_AT_SHARE * (ends_s - began_s)
+    return began_s + RENEW_AT_SHARE * (ends_s - began_s)
 
 
 def authority_pem(der: bytes) -> bytes:
     return x509.load_der_x509_certificate(der).public_bytes(serialization.Encoding.PEM)
-
-
-def write_private(file: Path, data: bytes) -> None:
-    """For the owner's eyes; all of it or nothing."""
-    write_atomically(file, data, 0o600)
 
 
 def _builder(

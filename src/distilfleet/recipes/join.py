@@ -5,12 +5,13 @@ Nothing here needs torch until a run asks for training: a device that runs embed
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
+from typing import IO
 
 import msgspec
 
@@ -22,11 +23,11 @@ from ..data import prepared
 from ..data.arrays import open_npz
 from ..methods.splitkd.device import Front, SplitWorker
 from ..methods.splitkd.settings import Split
-from ..net import agent as agents
-from ..net.agent import Agent, Badge
+from ..net.agent import Agent
 from ..net.bench import DeclinedError
 from ..net.caps import Caps
-from ..net.identity import Token
+from ..net.keys import Token, badge_of, renewal_due
+from ..net.memory import AGENT_ARENAS, settle_heap
 
 log = logging.getLogger(__name__)
 AGAIN_S = 2.0
@@ -106,28 +107,46 @@ class AgentFlags:
         )
 
 
-def join(asked: AgentFlags) -> None:
-    """Enrol if there is a token, then serve until stopped. Raises ConfigError."""
-    token, folder = asked.token, asked.state
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with closing(lock(folder, "is in use by another agent. Stop that one, or name another --state.")):
-        _join(asked, token, folder)
+def join(asked: AgentFlags) -> str:
+    """Enrol if there is a token. What to hand to `attend`, in a process that has not loaded what enrolment takes.
 
-
-def _join(asked: AgentFlags, token: str | None, folder: Path) -> None:
-    badge = asyncio.run(_enrolled(Token.read(token), folder)) if token else agents.badge_of(folder)
+    Raises ConfigError.
+    """
+    with _alone(asked.state):
+        if asked.token:
+            asyncio.run(_enrolled(Token.read(asked.token), asked.state))
+        badge_of(asked.state)
+        renewal_due(asked.state, time.time())  # worked out here, so that `attend` need not
     if not asked.data:
         raise ConfigError("say with --data what this device trains on; it stays here")
-    device = owned(catalogue.device(badge.kind, badge.device), asked.consent)
-    build, meter = builder(device, own_data(asked.data), asked.consent), meters.find(Path("/sys"))
-    asyncio.run(Agent(badge=badge, folder=folder, device=device, build=build, caps=asked.caps, meter=meter).serve())
+    return msgspec.json.encode(replace(asked, token=None), enc_hook=str).decode()
 
 
-async def _enrolled(token: Token, folder: Path) -> Badge:
+def attend(said: str) -> None:
+    """Serve until stopped. Raises ConfigError."""
+    settle_heap(AGENT_ARENAS)
+    asked = msgspec.json.decode(said, type=AgentFlags, dec_hook=lambda kind, value: kind(value))
+    with _alone(asked.state):
+        badge = badge_of(asked.state)
+        device = owned(catalogue.device(badge.kind, badge.device), asked.consent)
+        build, meter = builder(device, own_data(asked.data), asked.consent), meters.find(Path("/sys"))
+        caps, folder = asked.caps, asked.state
+        asyncio.run(Agent(badge=badge, folder=folder, device=device, build=build, caps=caps, meter=meter).serve())
+
+
+def _alone(folder: Path) -> closing[IO[bytes]]:
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return closing(lock(folder, "is in use by another agent. Stop that one, or name another --state."))
+
+
+async def _enrolled(token: Token, folder: Path) -> None:
     """Waits for a server that is not there yet."""
+    from ..net.enrolment import enrol
+
     while True:
         try:
-            return await agents.enrol(token, folder)
+            await enrol(token, folder)
+            return
         except ConnectionError as fault:
             log.warning("not enrolled yet: %s", fault)
             await asyncio.sleep(AGAIN_S)
@@ -164,6 +183,8 @@ def builder(device: Device, data: Dataset, consent: Consent) -> Callable[[RunSpe
 
 
 def _split_worker(spec: RunSpec, device: Device, data: Dataset, consent: Consent) -> Worker:
+    from importlib.metadata import version
+
     check_version(spec, "distilfleet", version("distilfleet"))
     try:
         half = msgspec.convert(spec.settings, Half)

@@ -28,12 +28,13 @@ from ..core.errors import ConfigError, Error, StorageError, WireError
 from ..core.failpoint import reached
 from ..core.types import Device, DeviceId
 from ..cost import catalogue
-from ..net.agent import Enrolled, read_request
 from ..net.desk import Desk
+from ..net.enrolment import Enrolled, read_request
 from ..net.fleet import NetFleet
 from ..net.hub import Hub
-from ..net.identity import Authority, Peer
+from ..net.identity import Authority
 from ..net.journal import SqliteJournal
+from ..net.keys import Peer
 from ..net.memory import SERVER_ARENAS, settle_heap
 from ..net.session import BEAT_S, Server
 from ..net.spool import Spool

@@ -1,0 +1,128 @@
+"""What a device has of its identity, without what it takes to make or read certificates.
+
+Reading one loads a library of nine megabytes, a seventh of what a device's agent may have; so an idle agent does not.
+"""
+
+import hmac
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from ..core.disk import write_atomically
+from ..core.errors import ConfigError
+from ..core.types import DeviceId
+from .protocol import digest_of
+
+NEXT_KEY = "key.pem.next"
+"""Until its certificate is on disk."""
+RENEWAL = "renewal.json"
+
+
+class Token(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What an operator carries to a device, once."""
+
+    address: str
+    """Of the enrolment listener, HOST:PORT."""
+    device: DeviceId
+    kind: str
+    """Row of the catalogue."""
+    authority: bytes
+    """Its certificate, DER."""
+    secret: bytes
+    expires_s: float
+
+    def text(self) -> str:
+        return urlsafe_b64encode(msgspec.msgpack.encode(self)).decode().rstrip("=")
+
+    @staticmethod
+    def read(text: str) -> "Token":
+        """Raises ConfigError."""
+        try:
+            return msgspec.msgpack.decode(urlsafe_b64decode(text + "=" * (-len(text) % 4)), type=Token)
+        except (ValueError, msgspec.DecodeError):
+            raise ConfigError("this is no token; `distilfleet enrol create --device NAME` prints one") from None
+
+    def proof(self, request: bytes) -> bytes:
+        return hmac.digest(self.secret, request, "sha256")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keys:
+    """What one end of a TLS connection shows and trusts; PEM."""
+
+    key: bytes
+    certificate: bytes
+    authority: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Who is at the other end, from a certificate that TLS has checked."""
+
+    device: DeviceId
+    expires_s: float
+
+
+class Badge(msgspec.Struct, frozen=True, kw_only=True):
+    """What an enrolled device is and where its server is."""
+
+    address: str
+    enrol_address: str
+    device: DeviceId
+    kind: str
+    token: str = ""
+    """Digest of the one that was used."""
+
+
+class Renewal(msgspec.Struct, frozen=True, kw_only=True):
+    """When a certificate is to be renewed."""
+
+    certificate: str
+    """Its digest."""
+    due_s: float
+
+
+def badge_of(folder: Path) -> Badge:
+    """Raises ConfigError if this device is not enrolled."""
+    try:
+        return msgspec.json.decode((folder / "badge.json").read_bytes(), type=Badge)
+    except (OSError, msgspec.DecodeError):
+        raise ConfigError(f"{folder}: not enrolled; start once with --token, from `enrol create`") from None
+
+
+def keys_of(folder: Path) -> Keys:
+    """The key is the one that the certificate is for: power may have failed between the two files."""
+    certificate, authority = ((folder / f"{name}.pem").read_bytes() for name in ("certificate", "authority"))
+    if (folder / NEXT_KEY).exists():
+        from .identity import belongs
+
+        if belongs((folder / NEXT_KEY).read_bytes(), certificate):
+            take_key(folder)
+    return Keys(key=(folder / "key.pem").read_bytes(), certificate=certificate, authority=authority)
+
+
+def renewal_due(folder: Path, now_s: float) -> bool:
+    """Whether it is time for a new certificate. The answer is worked out once for each, and kept beside it."""
+    certificate = (folder / "certificate.pem").read_bytes()
+    digest = digest_of(certificate).hex()
+    try:
+        renewal = msgspec.json.decode((folder / RENEWAL).read_bytes(), type=Renewal)
+    except (OSError, msgspec.DecodeError):
+        renewal = None
+    if renewal is None or renewal.certificate != digest:
+        from .identity import renewal_s
+
+        renewal = Renewal(certificate=digest, due_s=renewal_s(certificate))
+        write_private(folder / RENEWAL, msgspec.json.encode(renewal))
+    return now_s >= renewal.due_s
+
+
+def take_key(folder: Path) -> None:
+    (folder / NEXT_KEY).replace(folder / "key.pem")
+
+
+def write_private(file: Path, data: bytes) -> None:
+    """For the owner's eyes; all of it or nothing."""
+    write_atomically(file, data, 0o600)
