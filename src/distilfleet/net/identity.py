@@ -13,7 +13,7 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -101,7 +101,7 @@ class Authority:
             asked = x509.load_der_x509_csr(request)
             key = asked.public_key()
             sound = asked.is_signature_valid
-        except (ValueError, InvalidSignature):
+        except (ValueError, InvalidSignature, UnsupportedAlgorithm, x509.InvalidVersion):
             raise WireError("unreadable certificate request") from None
         if not sound or not isinstance(key, ec.EllipticCurvePublicKey):
             raise WireError("a certificate request has an elliptic-curve key and is signed by it")

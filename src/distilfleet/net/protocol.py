@@ -17,9 +17,11 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from typing import Annotated
 
 import msgspec
 from blake3 import blake3
+from msgspec import Meta
 
 from ..core.errors import WireError
 from ..core.types import Expected, Job
@@ -34,6 +36,16 @@ MOST_HELLO_BYTES = 4096
 """Whoever has not said hello is not listened to any longer."""
 MOST_KEYS, MOST_KEYS_BYTES = 64, 3072
 """That one message lists."""
+MOST_REASON = 1000
+"""Characters."""
+
+
+Text = Annotated[str, Meta(max_length=512)]
+Reason = Annotated[str, Meta(max_length=MOST_REASON)]
+Digest = Annotated[bytes, Meta(max_length=32)]
+Count = Annotated[int, Meta(ge=0)]
+Amount = Annotated[float, Meta(ge=0.0, le=1e9)]
+"""Seconds or joules; neither NaN nor infinity."""
 
 
 class Message(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -43,9 +55,9 @@ class Message(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_field
 class Hello(Message, frozen=True, tag=1):
     """Device: the first words of a session."""
 
-    versions: tuple[int, ...]
-    device: str
-    unsettled: tuple[str, ...] = ()
+    versions: Annotated[tuple[int, ...], Meta(max_length=16)]
+    device: Text
+    unsettled: Annotated[tuple[Text, ...], Meta(max_length=MOST_KEYS)] = ()
     """Jobs whose outcome the device does not know."""
 
 
@@ -53,16 +65,16 @@ class Welcome(Message, frozen=True, tag=2):
     """Server: the session is open, and any other of this device is over."""
 
     version: int
-    fence: int
+    fence: Count
     """Number of the session among all of this device."""
-    beat_s: float
+    beat_s: Amount
 
 
 class Refuse(Message, frozen=True, tag=3):
     """Server: no session, and why."""
 
-    reason: str
-    retry_s: float
+    reason: Reason
+    retry_s: Amount
 
 
 class Beat(Message, frozen=True, tag=4):
@@ -72,60 +84,60 @@ class Beat(Message, frozen=True, tag=4):
 class Setup(Message, frozen=True, tag=5):
     """Server: what to build a worker from, a `RunSpec` and a `Device` as JSON."""
 
-    run: str
+    run: Text
     spec: bytes
 
 
 class Offer(Message, frozen=True, tag=6):
     """Either: there is a frame to send."""
 
-    key: str
-    size_bytes: int
-    digest: bytes
-    attempt: int
+    key: Text
+    size_bytes: Count
+    digest: Digest
+    attempt: Count
     """Counts up, so that a grant for an earlier offer is told from one for this."""
-    busy_s: float = 0.0
-    energy_j: float = 0.0
+    busy_s: Amount = 0.0
+    energy_j: Amount = 0.0
     measured: bool = False
     """Of an answer: seconds and joules that it took."""
-    waited_s: float | None = None
+    waited_s: Amount | None = None
     """Of an answer: between having the job and beginning it; None if the device was off in between."""
 
 
 class Grant(Message, frozen=True, tag=7):
-    key: str
-    attempt: int
-    start: int
+    key: Text
+    attempt: Count
+    start: Count
     """Chunks before this one have come."""
-    until: int
+    until: Count
     """Chunks before this one may be sent."""
 
 
 class Chunk(Message, frozen=True, tag=8):
-    key: str
-    index: int
-    data: bytes
+    key: Text
+    index: Count
+    data: Annotated[bytes, Meta(max_length=CHUNK_BYTES)]
 
 
 class Received(Message, frozen=True, tag=9):
     """Either: all bytes are here, with the right digest. In memory only."""
 
-    key: str
-    digest: bytes
+    key: Text
+    digest: Digest
 
 
 class Committed(Message, frozen=True, tag=10):
     """Server: the outcome is on disk. A device that did not count goes back to what it was before the job."""
 
-    key: str
+    key: Text
     counted: bool
 
 
 class Decline(Message, frozen=True, tag=11):
     """Device: will not, or cannot, do this job."""
 
-    key: str
-    reason: str
+    key: Text
+    reason: Reason
 
 
 AnyMessage = Hello | Welcome | Refuse | Beat | Setup | Offer | Grant | Chunk | Received | Committed | Decline

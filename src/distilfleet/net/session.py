@@ -10,6 +10,7 @@ from ..core.errors import WireError
 from ..core.types import DeviceId, Timed, Usage
 from .protocol import (
     CHUNK_BYTES,
+    MOST_REASON,
     VERSION,
     VERSIONS,
     AnyMessage,
@@ -423,7 +424,7 @@ class DeviceSide:
     def decline(self, key: str, reason: str) -> list[DeviceOutput]:
         if self.running.pop(key, None) is None:
             return []
-        return [Decline(key, reason)] if self.open else []
+        return [Decline(key, reason[:MOST_REASON])] if self.open else []
 
     def _offered(self, offer: Offer) -> list[DeviceOutput]:
         key, held = offer.key, self.held.get(offer.key)
