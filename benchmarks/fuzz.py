@@ -24,8 +24,8 @@ from distilfleet.core.errors import WireError
 from distilfleet.core.types import ArraySpec, Expected, Job, RunSpec, Wave
 from distilfleet.core.wire import admit, decode_reply, encode_reply
 from distilfleet.net import protocol
-from distilfleet.net.agent import Enrol, read_request
 from distilfleet.net.desk import Desk
+from distilfleet.net.enrolment import Enrol, read_request
 from distilfleet.net.identity import Authority, new_request
 from distilfleet.net.journal import SqliteJournal
 from distilfleet.net.protocol import (
