@@ -29,14 +29,15 @@ from distilfleet.net.protocol import (
 from distilfleet.net.session import Arrived, Begin, DeviceSide, Held, Send, Server
 from distilfleet.net.transfer import Room
 
-OFFER = Offer("run/1", 5, b"dddd", 1, 0.5, 2.0, True, 0.25)
+OFFER = Offer("run/1", 5, b"dddd", 1, 0.5, 2.0, True, 0.25, 1.0, 4.0)
 GOLDEN = {
     "9401920201a570692d303791b172756e2f313a747261696e3a70692d3037": Hello((2, 1), "pi-07", ("run/1:train:pi-07",)),
     "94020203cb402e000000000000": Welcome(2, 3, 15.0),
     "9303a776657273696f6ecb4082c00000000000": Refuse("version", 600.0),
     "9104": Beat(),
     "9305a372756ec4027b7d": Setup("run", b"{}"),
-    "9906a572756e2f3105c4046464646401cb3fe0000000000000cb4000000000000000c3cb3fd0000000000000": OFFER,
+    "9b06a572756e2f3105c4046464646401cb3fe0000000000000cb4000000000000000c3cb3fd0000000000000"
+    "cb3ff0000000000000cb4010000000000000": OFFER,
     "9507a572756e2f31010004": Grant("run/1", 1, 0, 4),
     "9408a572756e2f3100c403616263": Chunk("run/1", 0, b"abc"),
     "9309a572756e2f31c40464646464": Received("run/1", b"dddd"),

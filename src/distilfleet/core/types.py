@@ -433,6 +433,8 @@ class Tally:
     missed: Sequence[Missed]
     times: "Times | None" = None
     """When each job was where; a simulated fleet has none."""
+    beside: "Beside | None" = None
+    """What a simulation says of the same jobs; of a real fleet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -453,6 +455,13 @@ class Timed:
     uploaded_s: float
     down_bytes: int
     up_bytes: int
+    busy_s: float
+    energy_j: float
+    """While it worked; by the board's meter if `metered`, else from its catalogue row and the seconds."""
+    metered: bool
+    flops: float | None = None
+    moved_bytes: float | None = None
+    """Of the work as the device declared it before."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -462,6 +471,34 @@ class Times:
     jobs: Sequence[Timed]
     server_s: Sequence[tuple[float, float]]
     """From when to when the server computed."""
+
+
+Pair = tuple[float, float]
+"""Measured, predicted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Jobs:
+    """Sums over the jobs that devices of one kind answered."""
+
+    jobs: int
+    metered: int
+    """Of which a power meter measured the joules."""
+    down_s: Pair
+    busy_s: Pair
+    up_s: Pair
+    busy_j: Pair
+    """While they worked."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Beside:
+    """A round as a real fleet measured it, beside what a simulation says of the same jobs on the catalogue's rows."""
+
+    round_s: Pair
+    """From its first job to its last answer, or the server's last work."""
+    server_s: Pair
+    kinds: Mapping[str, Jobs]
 
 
 class Fleet(Protocol):

@@ -17,7 +17,7 @@ import msgspec
 
 from ..core.errors import Error, StorageError, WireError
 from ..core.failpoint import reached
-from ..core.types import Arrays, Device, Job, RunSpec, Usage, Worker
+from ..core.types import Arrays, Device, Job, Load, RunSpec, Usage, Worker
 from ..cost.meters import Meter
 from .bench import Bench, DeclinedError
 from .caps import Account, Caps, refusal
@@ -193,10 +193,9 @@ class Agent:
         self.account.moved(size_bytes, day)
         self.side.most_bytes = int(min(self.caps.job_bytes, self.account.left_bytes(self.caps, day)))
 
-    def _check(self, job: Job) -> None:
+    def _check(self, job: Job, load: Load) -> None:
         """The owner's limits."""
-        assert self.bench is not None
-        load, left_bytes = self.bench.worker.load(job), self.account.left_bytes(self.caps, today())
+        left_bytes = self.account.left_bytes(self.caps, today())
         reason = refusal(self.caps, self.account, self.device, load, time.localtime().tm_hour)
         if reason is not None:
             raise DeclinedError(reason)

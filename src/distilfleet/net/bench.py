@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Protocol, Self
 
 from ..core.failpoint import reached
-from ..core.types import Arrays, Job, Usage, Worker
+from ..core.types import Arrays, Job, Load, Usage, Worker
 from ..core.wire import encode_reply
 from .protocol import unpack_job
 from .session import Held
@@ -50,12 +50,12 @@ class Bench:
     worker: Worker
     store: Store
     metered: Metered
-    check: Callable[[Job], None] = field(default=lambda job: None)
+    check: Callable[[Job, Load], None] = field(default=lambda job, load: None)
     """The device's own limits: raises `DeclinedError`."""
 
     @classmethod
     def resume(
-        cls, worker: Worker, store: Store, metered: Metered, check: Callable[[Job], None] = lambda job: None
+        cls, worker: Worker, store: Store, metered: Metered, check: Callable[[Job, Load], None] = lambda job, load: None
     ) -> Self:
         """The worker as it was when this device's power went off."""
         kept = store.state()
@@ -66,12 +66,14 @@ class Bench:
     def handle(self, key: str, digest: bytes, data: bytes) -> Held:
         """Do a job. The answer and the worker's states are on disk when this returns."""
         job = unpack_job(data)
-        self.check(job)
+        load = self.worker.load(job)
+        self.check(job, load)
         before = self.worker.snapshot()
         try:
             arrays, usage = self.metered(lambda: self.worker.handle(job))
             frame = encode_reply(job.id, job.device, arrays).to_bytes()
             used = {"busy_s": usage.busy_s, "energy_j": usage.energy_j}
+            used |= {"flops": load.flops, "moved_bytes": load.moved_bytes}
             held = Held(job_digest=digest, data=frame, measured=usage.measured, **used)
             reached("job.done")
             self.store.finish(key, held, before, self.worker.snapshot())

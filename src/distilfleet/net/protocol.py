@@ -102,6 +102,9 @@ class Offer(Message, frozen=True, tag=6):
     """Of an answer: seconds and joules that it took."""
     waited_s: Amount | None = None
     """Of an answer: between having the job and beginning it; None if the device was off in between."""
+    flops: float | None = None
+    moved_bytes: float | None = None
+    """Of an answer: its work as declared before, that a forecast may be held against what it took."""
 
 
 class Grant(Message, frozen=True, tag=7):

@@ -5,6 +5,7 @@ jobs outlive it. `Server` has all sessions, because room for uploads is shared; 
 """
 
 from dataclasses import dataclass, field
+from math import inf
 
 from ..core.errors import WireError
 from ..core.types import DeviceId, Timed, Usage
@@ -304,7 +305,8 @@ class Server:
             return [*out, Declined(device, chunk.key, "rejected: the bytes do not have the digest that was offered")]
         offer, timed = incoming.offer, self._timed(device, task, incoming.offer)
         task.arrived, task.out = offer.digest, None
-        usage = Usage(busy_s=offer.busy_s, energy_j=offer.energy_j, up_bytes=offer.size_bytes, measured=offer.measured)
+        used_s, used_j = timed.busy_s, timed.energy_j
+        usage = Usage(busy_s=used_s, energy_j=used_j, up_bytes=offer.size_bytes, measured=offer.measured)
         said = Send(device, Received(offer.key, offer.digest))
         return [*out, said, Arrived(device, offer.key, incoming.data, usage, timed)]
 
@@ -326,6 +328,11 @@ class Server:
             uploaded_s=self.now_s,
             down_bytes=len(task.out.data),
             up_bytes=offer.size_bytes,
+            busy_s=_sane(offer.busy_s) or 0.0,
+            energy_j=_sane(offer.energy_j) or 0.0,
+            metered=offer.measured,
+            flops=_sane(offer.flops),
+            moved_bytes=_sane(offer.moved_bytes),
         )
 
     def _granted(self, keys: list[str]) -> list[Output]:
@@ -344,6 +351,11 @@ class Server:
         return self.seats.setdefault(device, _Seat(heard_s=self.now_s))
 
 
+def _sane(count: float | None) -> float | None:
+    """What a device says of its work, if it can be."""
+    return count if count is not None and 0 <= count < inf else None
+
+
 # --- the device's end -------------------------------------------------------------------------------------------
 
 
@@ -358,6 +370,9 @@ class Held:
     measured: bool = False
     waited_s: float | None = None
     """Between having the job and beginning it; not on disk."""
+    flops: float | None = None
+    moved_bytes: float | None = None
+    """Of the work as declared; not on disk."""
 
 
 @dataclass(slots=True)
@@ -471,7 +486,7 @@ class DeviceSide:
     def _send(self, key: str) -> list[DeviceOutput]:
         held, out = self.held[key], self.outgoing.get(key)
         if out is None:
-            used = held.busy_s, held.energy_j, held.measured, held.waited_s
+            used = held.busy_s, held.energy_j, held.measured, held.waited_s, held.flops, held.moved_bytes
             out = Outgoing(key, held.data, self.chunk_bytes, *used)
             self.outgoing[key] = out
         return [out.offer()] if self.open else []

@@ -22,6 +22,8 @@ class Outgoing:
     energy_j: float = 0.0
     measured: bool = False
     waited_s: float | None = None
+    flops: float | None = None
+    moved_bytes: float | None = None
     digest: bytes = b""
     attempt: int = 0
     sent: int = 0
@@ -34,7 +36,7 @@ class Outgoing:
     def offer(self) -> Offer:
         """Start, or start again."""
         self.attempt, self.until, self.received = self.attempt + 1, 0, False
-        used = self.busy_s, self.energy_j, self.measured, self.waited_s
+        used = self.busy_s, self.energy_j, self.measured, self.waited_s, self.flops, self.moved_bytes
         return Offer(self.key, len(self.data), self.digest, self.attempt, *used)
 
     def granted(self, grant: Grant) -> list[Chunk]:

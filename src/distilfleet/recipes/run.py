@@ -2,7 +2,7 @@
 
 import platform
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from typing import Any, get_type_hints
 
@@ -153,4 +153,5 @@ def _spent(tally: Tally) -> dict[str, Any]:
         "jobs": len(tally.answered) + len(tally.missed),
         "missed": len(tally.missed),
         "missed_jobs": [[missed.device, missed.reason] for missed in tally.missed[:MOST_MISSED]],
+        **({} if tally.beside is None else asdict(tally.beside)),
     }

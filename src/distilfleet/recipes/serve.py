@@ -203,11 +203,13 @@ def _carry_out(here: Place, asked: Path, hub: Hub, loop: asyncio.AbstractEventLo
 
 
 def _train(here: Place, name: str, asked: Mapping[str, Any], hub: Hub, loop: asyncio.AbstractEventLoop) -> None:
+    from .beside import Watched
     from .deploy import spec_of, write_spec
 
     fleet, journal = NetFleet(here.devices, _server(here), hub, loop), hub.desk.journal
     assert isinstance(journal, SqliteJournal)
-    run, folder = replace(built(here, asked), fleet=fleet, checkpoint_every_s=0.0), here.folder("runs") / name
+    watched = Watched(inner=fleet, server=_server(here))
+    run, folder = replace(built(here, asked), fleet=watched, checkpoint_every_s=0.0), here.folder("runs") / name
     found = take_up(folder, name, journal)
     if found is not None:
         record, start, name = found

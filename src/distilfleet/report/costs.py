@@ -34,6 +34,9 @@ _SHOWN = frozenset(
         "planned_device_energy_j",
         "planned_server_energy_j",
         "cuts_changed",
+        "round_s",
+        "server_s",
+        "kinds",
     }
 )
 """Fields that have a place of their own on the page."""

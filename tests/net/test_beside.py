@@ -1,0 +1,75 @@
+"""Predicted beside measured: a real fleet's round is predicted to take what it takes in simulation."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from in_process import RealFleet
+from test_methods_over_tls import soft_koala
+
+import contract
+from contract import Case
+from distilfleet.cost import catalogue
+from distilfleet.methods import koala
+from distilfleet.recipes.beside import Watched
+from distilfleet.sim.fleet import SimFleet
+from test_methods import splitkd_of
+
+
+@pytest.fixture(autouse=True)
+def closed():
+    torch.set_num_threads(1)
+    yield
+    for fleet in RealFleet.open_ones:
+        fleet.close()
+    RealFleet.open_ones.clear()
+
+
+def watched(*args):
+    return Watched(inner=RealFleet(*args), server=contract.SERVER)
+
+
+CASES = {
+    "koala": Case(make=koala.tiny),
+    "koala, soft labels": Case(make=soft_koala),
+    "split KD": splitkd_of(cut=1),
+    "split KD, labels kept": splitkd_of(labels="kept", micro_batches=1),
+}
+
+
+@pytest.mark.net
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_the_prediction_is_the_simulation(case):
+    simulated, real = (contract.run(replace(case, fleet=fleet), 3) for fleet in (SimFleet, watched))
+    before_s = 0.0
+    for one, other in zip(simulated, real, strict=True):
+        beside = other.tally.beside
+        assert beside.round_s[1] == pytest.approx(one.tally.elapsed_s - before_s, rel=1e-9)
+        assert beside.server_s[1] == pytest.approx(one.tally.server.busy_s, rel=1e-9)
+        assert sum(own.busy_s[1] for own in beside.kinds.values()) == pytest.approx(one.tally.devices.busy_s, rel=1e-9)
+        before_s = one.tally.elapsed_s
+
+
+@pytest.mark.net
+def test_what_was_measured_is_that_of_the_jobs():
+    (outcome,) = contract.run(Case(make=koala.tiny, fleet=watched), 1)
+    tally = outcome.tally
+    assert {kind: own.jobs for kind, own in tally.beside.kinds.items()} == {"rpi-4b": 2, "rpi-5": 2}
+    for kind, own in tally.beside.kinds.items():
+        mine = [job for job in tally.times.jobs if contract.DEVICES[job.device].kind == kind]
+        assert own.busy_s[0] == sum(job.busy_s for job in mine) > 0
+        assert own.down_s[0] == sum(job.received_s - job.sent_s for job in mine) > 0
+        assert own.up_s[0] == sum(job.uploaded_s - job.offered_s for job in mine) > 0
+        assert own.metered == 0
+        assert own.busy_j[0] == pytest.approx(own.busy_s[0] * catalogue.device(kind, "").busy_w)
+    measured_s, _ = tally.beside.round_s
+    assert max(job.uploaded_s - job.sent_s for job in tally.times.jobs) < measured_s < 60
+
+
+@pytest.mark.net
+def test_who_is_missed_is_not_predicted():
+    (outcome,) = contract.run(Case(make=koala.tiny, fleet=watched), 1, lost=lambda wave, device: device != "device-00")
+    assert {kind: own.jobs for kind, own in outcome.tally.beside.kinds.items()} == {"rpi-4b": 1}
+    (nobody,) = contract.run(Case(make=koala.tiny, fleet=watched), 1, lost=lambda wave, device: True)
+    assert nobody.tally.beside.round_s[1] == 0
+    assert nobody.tally.beside.kinds == {}
