@@ -1,5 +1,6 @@
 """A complete experiment, and the loop that carries it out, records it and can go on where it stopped."""
 
+import gc
 import platform
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -90,6 +91,7 @@ def train(run: Run, record: Record, start: Checkpoint | None, now_s: Callable[[]
         first = start.round + 1
     began_s = kept_s = now_s()
     number = kept = first - 1
+    gc.freeze()  # the fleet stays to the end: without this the collector looks through all of it again and again
     try:
         for done in rounds(run.method, run.planner, run.fleet, state, range(first, run.rounds + 1)):
             number, state, wall_s = done.round, done.state, before_s + now_s() - began_s
@@ -110,6 +112,8 @@ def train(run: Run, record: Record, start: Checkpoint | None, now_s: Callable[[]
         if number > kept:
             _save(run, record, state, number, before_s + now_s() - began_s)
         raise
+    finally:
+        gc.unfreeze()
 
 
 def _save(run: Run, record: Record, state: object, number: int, wall_s: float) -> None:
