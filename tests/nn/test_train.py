@@ -180,7 +180,7 @@ def test_without_calibration_a_missing_class_is_pushed_down():
 
 @given(st.integers(1, 60), st.integers(1, 4), st.integers(1, 70), st.integers(0, 5))
 def test_every_pass_has_every_row_and_full_batches(samples, passes, batch, seed):
-    rows_SB = schedule(shuffles((seed, "rows"), samples, passes), batch)
+    rows_SB = schedule(shuffles([(seed, "rows")], samples, passes), batch)[0]
     steps = -(-samples // batch)
     assert rows_SB.shape == (passes * steps, batch)
     for one in rows_SB.reshape(passes, steps * batch):

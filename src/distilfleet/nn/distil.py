@@ -200,7 +200,7 @@ def _descend(
     kept, used = (rows[: samples // HELD_OUT], rows[samples // HELD_OUT :]) if how.early_stop else (rows[:0], rows)
     best = last = float("inf")
     for _ in range(how.passes):
-        rows_SB = schedule(rng.permutation(len(used))[None], how.batch)
+        rows_SB = schedule(rng.permutation(len(used))[None, None], how.batch)[0]
         losses = [_step(student, loss, adam, used[rows_B]) for rows_B in rows_SB]
         last = float(np.mean(losses))
         if how.early_stop and len(kept):

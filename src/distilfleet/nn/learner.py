@@ -8,12 +8,13 @@ import numpy as np
 from torch import nn
 
 from ..core import wire
+from ..core.chance import Key
 from ..core.table import Row, column
 from ..core.types import Arrays, ArraySpec, Dataset, Device, DeviceId, Expected, Job, Load, Reply
 from .distil import accuracy, predict
 from .loads import training_load
 from .profile import profile
-from .train import COHORT_STEP_FLOPS, Local, Task, batch_size, can_cohort, task, train, train_cohort
+from .train import COHORT_STEP_FLOPS, Local, Task, batch_size, can_cohort, task, tasks, train, train_cohort
 from .weights import average, put, to_arrays
 from .zoo import Model
 
@@ -85,7 +86,11 @@ class Learner:
         return {**train(scratch(self.model), self.task(job), self.local), **self.count(job)}
 
     def task(self, job: Job) -> Task:
-        return task(job.arrays, self.data, self.model.classes, self.local, (self.seed, "train", job.id))
+        return task(job.arrays, self.data, self.model.classes, self.local, self.key(job))
+
+    def key(self, job: Job) -> Key:
+        """Of all chance in a job."""
+        return self.seed, "train", job.id
 
     def count(self, job: Job) -> dict[str, np.ndarray]:
         """What goes with the weights."""
@@ -123,9 +128,10 @@ def _side_by_side(workers: Sequence[Learner], jobs: Sequence[Job]) -> list[Array
     step_flops = profile(model).train_flops * batch_size(len(workers[0].data), local)
     if len(jobs) < 2 or step_flops >= COHORT_STEP_FLOPS or can_cohort(scratch(model)) is not None:
         return [worker.handle(job) for worker, job in zip(workers, jobs, strict=True)]
-    tasks = [worker.task(job) for worker, job in zip(workers, jobs, strict=True)]
+    keys = [worker.key(job) for worker, job in zip(workers, jobs, strict=True)]
+    own = tasks([job.arrays for job in jobs], [worker.data for worker in workers], model.classes, local, keys)
     answers: dict[int, Arrays] = {}
-    for chunk, weights in train_cohort(scratch(model), tasks, local):
+    for chunk, weights in train_cohort(scratch(model), own, local):
         counts = [workers[d].count(jobs[d]) for d in chunk]
         table = {**weights, **{name: column(counts, name) for name in counts[0]}}
         answers.update((d, Row(table, at)) for at, d in enumerate(chunk))

@@ -18,7 +18,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from ..core.chance import shuffles
+from ..core.chance import Key, shuffles
 from ..core.types import Arrays, Dataset
 from .losses import prior_shift
 from .perceptrons import Product, gradients, linear_layers
@@ -58,11 +58,26 @@ class Task:
     shift_C: np.ndarray
 
 
-def task(weights: Arrays, data: Dataset, classes: int, local: Local, key: tuple[str | int, ...]) -> Task:
-    """One device's training under these settings; all chance is drawn here, from the seed and words of `key`."""
-    orders_PN = shuffles(key, len(data), local.passes)
-    rows_SB = schedule(orders_PN, batch_size(len(data), local))
-    return Task(weights=weights, data=data, rows_SB=rows_SB, shift_C=_shift(data, classes, local))
+def task(weights: Arrays, data: Dataset, classes: int, local: Local, key: Key) -> Task:
+    """One device's training under these settings; all chance is drawn here, from the key."""
+    return tasks([weights], [data], classes, local, [key])[0]
+
+
+def tasks(
+    weights: Sequence[Arrays], data: Sequence[Dataset], classes: int, local: Local, keys: Sequence[Key]
+) -> list[Task]:
+    """As `task` of each device."""
+    of_size: dict[int, list[int]] = {}
+    for d, own in enumerate(data):
+        of_size.setdefault(len(own), []).append(d)
+    rows: dict[int, np.ndarray] = {}
+    for samples, some in of_size.items():
+        orders_KPN = shuffles([keys[d] for d in some], samples, local.passes)
+        rows.update(zip(some, schedule(orders_KPN, batch_size(samples, local)), strict=True))
+    return [
+        Task(weights=start, data=own, rows_SB=rows[d], shift_C=_shift(own, classes, local))
+        for d, (start, own) in enumerate(zip(weights, data, strict=True))
+    ]
 
 
 def batch_size(samples: int, local: Local) -> int:
@@ -73,9 +88,9 @@ def batch_size(samples: int, local: Local) -> int:
     return min(local.batch, 1 << (max(2, samples).bit_length() - 1))
 
 
-def schedule(orders_PN: np.ndarray, batch: int) -> np.ndarray:
-    """Rows of every step, [S, B]; one pass per order, whose last batch is filled from its own start."""
-    return orders_PN.take(_filled(orders_PN.shape[1], batch), axis=1).reshape(-1, batch)
+def schedule(orders_KPN: np.ndarray, batch: int) -> np.ndarray:
+    """Rows of every step, [K, S, B], from [K, P, N]; one pass per order, whose last batch is filled from its start."""
+    return orders_KPN.take(_filled(orders_KPN.shape[2], batch), axis=2).reshape(len(orders_KPN), -1, batch)
 
 
 @lru_cache(maxsize=1024)
