@@ -91,7 +91,9 @@ def _is_ordinary(layout: Layout, expected: Expected) -> bool:
 
 
 def _fits(spec: ArraySpec, dtype: np.dtype, shape: tuple[int, ...]) -> bool:
-    return dtype.str in WIDE and dtype.str == spec.dtype and spec.fits(shape) and 0 not in shape
+    """Whether this is announced, and nothing that only `wire` looks at."""
+    plain = ArraySpec(dtype.str, spec.shape, at_most=spec.at_most)
+    return dtype.str in WIDE and spec == plain and spec.fits(shape) and 0 not in shape
 
 
 def _places(frames: np.ndarray, alike: Arrays) -> dict[str, np.ndarray]:
