@@ -24,7 +24,9 @@ from distilfleet.net.session import Begin, DeviceSide, Drop, Held, Prepare, Refu
 from distilfleet.net.spool import Spool, Vault
 from distilfleet.net.transfer import Room
 
-ROUNDS, WAVES, CHUNK_BYTES, BEAT_S = 3, 2, 64, 5.0
+ROUNDS, WAVES, BEAT_S = 3, 2, 5.0
+CHUNKS_BYTES = (64, 4096)
+"""Small ones take several for a frame; in large ones a frame goes along with its offer."""
 FAULTS_UNTIL_S, END_S = 240.0, 4000.0
 VAULT = Vault()
 EXPECTED = Expected(arrays={"x": ArraySpec("<u8", (4,))})
@@ -231,6 +233,7 @@ class World:
         rng = self.rng
         self.names = tuple(f"d{i}" for i in range(rng.randint(2, 3)))
         self.doomed = rng.choice(self.names) if rng.random() < 0.15 else None
+        self.chunk_bytes = rng.choice(CHUNKS_BYTES)
         self.loss, self.twice, self.swap = (rng.choice((0, 0, 0.01, 0.03)) for _ in range(3))
         self.crashes = rng.choice((0.0, 0.02, 0.1))
         self.goal = rng.choice((None, None, len(self.names) - 1))
@@ -350,7 +353,7 @@ class ServerProcess:
         self.up, self.life = True, self.life + 1
         self.connections: dict[str, Connection] = {}
         room = parts.room(most_bytes=world.rng.choice((100, 200, 10_000)))
-        server = parts.server(room=room, now_s=world.now_s, beat_s=BEAT_S, chunk_bytes=CHUNK_BYTES)
+        server = parts.server(room=room, now_s=world.now_s, beat_s=BEAT_S, chunk_bytes=world.chunk_bytes)
         spool = parts.spool(most_bytes=world.rng.choice((0, 100, 10_000)), vault=VAULT)
         self.desk = parts.desk(server=server, journal=world.journal, run="run", patience_s=60.0, spool=spool)
         self.number, self.state = self._checkpoint()
@@ -498,7 +501,11 @@ class DeviceProcess:
         parts = self.world.parts
         self.bench = parts.bench.resume(Adder(), self.store, unmetered)
         self.side = parts.side(
-            device=self.name, most_bytes=10_000, held=dict(self.store.held()), chunk_bytes=CHUNK_BYTES, beat_s=BEAT_S
+            device=self.name,
+            most_bytes=10_000,
+            held=dict(self.store.held()),
+            chunk_bytes=self.world.chunk_bytes,
+            beat_s=BEAT_S,
         )
         self.todo: list[Begin] = []
         self.busy = False

@@ -27,8 +27,8 @@ from distilfleet.net.protocol import (
     Setup,
     Welcome,
 )
-from distilfleet.net.session import DeviceSide, Held, Settle
-from distilfleet.net.transfer import Incoming, Outgoing, Room
+from distilfleet.net.session import DeviceSide, Held, Server, Settle
+from distilfleet.net.transfer import EAGER_BYTES, Incoming, Outgoing, Room
 
 EVERY = [
     Hello((1,), "pi-07", ("run/1:train:pi-07",)),
@@ -226,3 +226,30 @@ def test_what_is_built_on_an_answer_that_did_not_count_is_called_off_while_it_ru
         Decline("r/b", "built on an answer that did not count"),
     ]
     assert done(side, "r/b") == []
+
+
+def test_a_small_frame_needs_no_grant_but_where_there_is_no_room():
+    room = Room(100, {"other": 100}, used_bytes=100)
+    server, side = Server(room=room), DeviceSide("pi", 1000)
+    fence, _ = server.enter(side.hello(0.0), 0.0)
+    side.receive(Welcome(2, fence, 15.0), 0.0)
+    offer, chunk = (one.message for one in server.assign("pi", "r/1", b"job", 100))
+    assert side.receive(offer, 0.0) == []
+    received, begin = side.receive(chunk, 0.0)
+    server.receive("pi", fence, received, 0.0)
+    offer, chunk = side.answer("r/1", Held(job_digest=begin.digest, data=b"answer"))
+    assert server.receive("pi", fence, offer, 0.0) == []
+    assert server.receive("pi", fence, chunk, 0.0) == []  # no room
+    (granted,) = server._granted(room.free("other"))
+    (again,) = side.receive(granted.message, 0.0)
+    assert again == chunk
+    said, arrived = server.receive("pi", fence, again, 0.0)
+    assert said.message == Received("r/1", offer.digest)
+    assert arrived.data == b"answer"
+
+
+def test_a_large_frame_waits_for_its_grant():
+    server = Server(room=Room(1 << 30))
+    server.enter(Hello((2,), "pi"), 0.0)
+    (offer,) = server.assign("pi", "r/1", bytes(EAGER_BYTES + 1), 100)
+    assert isinstance(offer.message, Offer)

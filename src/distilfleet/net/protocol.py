@@ -2,8 +2,8 @@
 
 Every transfer goes the same way in both directions: `Offer`, `Grant`, `Chunk` ..., `Received`. A grant is cumulative
 ("I hold what is before `start`, send up to `until`"), so that hearing it twice, late or out of order does no harm, and
-no body travels before there is room for it. `Received` says that the bytes are there, `Committed` that the outcome is
-on disk: a device keeps its answer until then.
+no body travels before there is room for it; a small one goes along with its offer, and again if there was no room.
+`Received` says that the bytes are there, `Committed` that the outcome is on disk: a device keeps its answer until then.
 
 A job goes by its *key*, the run's name and the job's id, so that keys never repeat.
 

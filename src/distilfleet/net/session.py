@@ -32,7 +32,7 @@ from .protocol import (
     run_of,
     trunk_of,
 )
-from .transfer import Incoming, Outgoing, Room
+from .transfer import Incoming, Outgoing, Room, eager
 
 BEAT_S = 15.0
 LEASE_BEATS = 3
@@ -153,6 +153,7 @@ class _Seat:
 
     fence: int = 0
     live: bool = False
+    version: int = VERSION
     heard_s: float = 0.0
     tasks: dict[str, _Task] = field(default_factory=dict)
 
@@ -177,7 +178,7 @@ class Server:
             return 0, [Send(hello.device, Refuse(f"version: {spoken}", 600.0))]
         seat = self._seat(hello.device)
         out = self._free(seat)
-        seat.fence, seat.live, seat.heard_s = seat.fence + 1, True, now_s
+        seat.fence, seat.live, seat.heard_s, seat.version = seat.fence + 1, True, now_s, version
         out.append(Send(hello.device, Welcome(version, seat.fence, self.beat_s)))
         if self.setup is not None:
             out.append(Send(hello.device, self.setup))
@@ -193,7 +194,7 @@ class Server:
         if task.out is None:
             return []
         task.sent_s = self.now_s if task.sent_s is None else task.sent_s
-        return [Send(device, task.out.offer())]
+        return [Send(device, message) for message in task.out.opening(self._seat(device).version)]
 
     def leave(self, device: DeviceId, fence: int) -> list[Output]:
         """A session is over; its jobs are not."""
@@ -302,9 +303,11 @@ class Server:
         parts = before.parts if before and same else []
         task.incoming, task.moved_s = Incoming(offer, parts, self.chunk_bytes), self.now_s
         task.offered_s = self.now_s
-        if self.room.ask(offer.key, offer.size_bytes):
-            out.append(Send(device, task.incoming.grant(self.now_s)))
-        return out
+        if not self.room.ask(offer.key, offer.size_bytes):
+            return out
+        task.incoming.begin(self.now_s)
+        coming = eager(offer.size_bytes, self.chunk_bytes, self._seat(device).version)
+        return out if coming else [*out, Send(device, task.incoming.grant(self.now_s))]
 
     def _chunk(self, device: DeviceId, task: _Task, chunk: Chunk) -> list[Output]:
         incoming = task.incoming
@@ -468,6 +471,9 @@ class DeviceSide:
         same = before is not None and before.offer.digest == offer.digest
         forgotten = self._settled(Committed(key, False))
         self.incoming[key] = Incoming(offer, before.parts if before and same else [], self.chunk_bytes)
+        self.incoming[key].begin(self.heard_s)
+        if eager(offer.size_bytes, self.chunk_bytes, self.version):
+            return forgotten
         return [*forgotten, self.incoming[key].grant(self.heard_s)]
 
     def _chunk(self, chunk: Chunk) -> list[DeviceOutput]:
@@ -506,4 +512,4 @@ class DeviceSide:
             used = held.busy_s, held.energy_j, held.measured, held.waited_s, held.flops, held.moved_bytes
             out = Outgoing(key, held.data, self.chunk_bytes, *used)
             self.outgoing[key] = out
-        return [out.offer()] if self.open else []
+        return list(out.opening(self.version)) if self.open else []

@@ -5,10 +5,19 @@ from dataclasses import dataclass, field
 
 from .protocol import CHUNK_BYTES, Chunk, Grant, Offer, Received, chunks_of, digest_of
 
+EAGER_BYTES = 64 << 10
+"""A frame of so few bytes goes along with its offer: waiting for a grant would take longer than the bytes do."""
+EAGER_SINCE = 2
+"""Version of the protocol. Before, everything waits for its grant."""
 WINDOW = 4
 """Chunks of one frame under way, at most."""
 AHEAD_S = 0.5
 """No more is under way than the link carries in so long, or one chunk: this is what a cut can cost."""
+
+
+def eager(size_bytes: int, chunk_bytes: int, version: int) -> bool:
+    """Whether a frame comes along with its offer, and needs no grant unless it has to be sent again."""
+    return version >= EAGER_SINCE and size_bytes <= min(EAGER_BYTES, chunk_bytes)
 
 
 @dataclass(slots=True)
@@ -38,6 +47,10 @@ class Outgoing:
         self.attempt, self.until, self.received = self.attempt + 1, 0, False
         used = self.busy_s, self.energy_j, self.measured, self.waited_s, self.flops, self.moved_bytes
         return Offer(self.key, len(self.data), self.digest, self.attempt, *used)
+
+    def opening(self, version: int) -> list[Offer | Chunk]:
+        """The offer, and what goes along with it to who speaks that version."""
+        return [self.offer(), *([self._chunk(0)] if eager(len(self.data), self.chunk_bytes, version) else [])]
 
     def granted(self, grant: Grant) -> list[Chunk]:
         if grant.attempt != self.attempt:
@@ -79,9 +92,12 @@ class Incoming:
     def data(self) -> bytes:
         return b"".join(self.parts)
 
-    def grant(self, now_s: float) -> Grant:
+    def begin(self, now_s: float) -> None:
         if self.began_s is None:
             self.began_s = self.moved_s = now_s
+
+    def grant(self, now_s: float) -> Grant:
+        self.begin(now_s)
         have = len(self.parts)
         return Grant(self.offer.key, self.offer.attempt, have, have + self.ahead)
 
