@@ -133,10 +133,6 @@ class Hub:
 
     async def _hello(self, peer: Peer, stream: Stream) -> Hello:
         """Raises WireError for whoever may not come in."""
-        if peer.device not in self.enrolled or self.denied(peer.device):
-            with suppress(ConnectionError):
-                await stream.write(Line().write(Refuse("denied: this device is not of this fleet", 60.0)))
-            raise self._refusal("denied")
         try:
             data = await asyncio.wait_for(stream.read(), HELLO_S)
         except TimeoutError:
@@ -151,6 +147,10 @@ class Hub:
             raise self._refusal("unreadable hello")
         if message.device != peer.device:
             raise self._refusal("hello from another device than the certificate's")
+        if peer.device not in self.enrolled or self.denied(peer.device):
+            with suppress(ConnectionError):
+                await stream.write(Line().write(Refuse("denied: this device is not of this fleet", 60.0)))
+            raise self._refusal("denied")
         return message
 
     def _refusal(self, reason: str) -> WireError:
