@@ -1,6 +1,7 @@
 """Everyone who must not get in, at a real server: each is refused, and the operator reads the reason and how often."""
 
 import asyncio
+import json
 import os
 import re
 import socket
@@ -10,6 +11,7 @@ import sys
 import time
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -358,3 +360,16 @@ def test_a_new_session_ends_the_old_one_and_raises_the_fence(server):
 
     first, second = asyncio.run(attempts())
     assert second == first + 1
+
+
+@pytest.mark.net
+@pytest.mark.slow
+def test_a_run_goes_on_beside_hostile_clients():
+    script = Path(__file__).parents[2] / "benchmarks" / "hostile.py"
+    command = [sys.executable, script, "--clients", "100", "--waves", "20"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    told = json.loads(done.stdout)
+    assert told["missed"] == []
+    assert told["median_s"]["beside"] < 1.0
+    assert told["growth_mb"] < 200
+    assert {"oversized hello", "handshake: no TLS", "slow reader"} <= set(told["refused"])
