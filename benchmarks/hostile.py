@@ -147,7 +147,7 @@ async def endless(port: int, keys: Keys, device: str = "") -> None:
         await connection.write(line.write(Hello(VERSIONS, device)))
         for number in count():
             await connection.write(line.write(Offer(f"other/{number}:" + "x" * 480, 1, bytes(32), 1)))
-            if number % 50 == 0:
+            if number % 400 == 0:
                 await asyncio.sleep(0.05)
     finally:
         await connection.shut()
