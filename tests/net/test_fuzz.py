@@ -16,7 +16,7 @@ from distilfleet.net.session import Declined, Server
 from distilfleet.net.transfer import Room
 
 FUZZ = Path(__file__).parents[2] / "benchmarks" / "fuzz.py"
-JOB = Job(id="1:a:pi", device="pi", op="a", arrays={}, expected=Expected(arrays={"y": ArraySpec("<f4", (3,))}))
+JOB = Job(id="1:a:pi", device="pi", op="a", arrays={}, expected=Expected(arrays={"y": ArraySpec("<f4", (50_000,))}))
 
 
 def test_a_hundred_thousand_damaged_pieces_break_nothing():
