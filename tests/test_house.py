@@ -20,6 +20,8 @@ UNITS = ["s", "j", "w", "hz", "bps", "bytes", "flops", "flops_per_s", "bytes_per
 DIMENSIONLESS = frozenset(
     [
         "alpha",
+        "kept",
+        "least",
         "beta",
         "bound",
         "cost",

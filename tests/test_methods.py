@@ -19,6 +19,7 @@ from distilfleet.nn import zoo
 from distilfleet.nn.distil import Distil
 from distilfleet.nn.refine import CHOICES
 from distilfleet.nn.train import Local
+from distilfleet.trust import robust
 
 FOUND = [module.name for module in pkgutil.iter_modules(methods.__path__)]
 CHECKS = {name: check for name, check in inspect.getmembers(contract) if name.startswith("check_")}
@@ -153,6 +154,23 @@ def test_every_method_keeps_the_contract(name, check, tmp_path):
 @pytest.mark.parametrize("case", KOALAS.values(), ids=KOALAS)
 def test_koala_keeps_the_contract_in_every_mode(case, check, tmp_path):
     held_to(check, case, tmp_path)
+
+
+@pytest.mark.parametrize("rule", robust.CHOICES[1:])
+@pytest.mark.parametrize("name", ["fedavg", "fedavg_text", "feddf", "fedmd"])
+def test_a_method_keeps_the_contract_under_every_rule(name, rule, tmp_path):
+    plain = tiny(name)
+    case = replace(plain, make=lambda: replace(plain.make(), aggregate=rule))
+    for check in ("check_metrics", "check_devices_may_vanish"):
+        held_to(CHECKS[check], case, tmp_path)
+
+
+@pytest.mark.parametrize("wire", ["weights", "soft-labels"])
+@pytest.mark.parametrize("rule", robust.CHOICES[1:])
+def test_koala_keeps_the_contract_under_every_rule(rule, wire, tmp_path):
+    case = koala_of("heterogeneous", wire, "entropy", aggregate=rule, agree=rule)
+    for check in ("check_metrics", "check_resume"):
+        held_to(CHECKS[check], case, tmp_path)
 
 
 @pytest.mark.parametrize("wire", ["weights", "soft-labels"])

@@ -13,7 +13,7 @@ from distilfleet.core.types import Missed, Reply
 from distilfleet.methods import fedavg, fedmd, local
 from distilfleet.methods.fedavg import FedAvg
 from distilfleet.methods.fedavg import State as Averaged
-from distilfleet.nn.learner import merge
+from distilfleet.nn.merge import merge
 from distilfleet.sim.fleet import SimFleet
 
 
@@ -145,7 +145,7 @@ class Dividing(FedAvg):
         replies = [result for result in results if isinstance(result, Reply)]
         with np.errstate(all="ignore"):
             scale = np.float32(len(replies)) / np.float32(len(replies))
-            weights = merge(self.model, replies) if replies else state.weights
+            weights = merge(self.model, state.weights, replies, "mean").weights if replies else state.weights
             return Averaged(round=state.round + 1, weights={name: array * scale for name, array in weights.items()})
 
 

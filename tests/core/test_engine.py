@@ -13,6 +13,7 @@ from distilfleet.core.types import (
     Dataset,
     Device,
     DeviceId,
+    Discount,
     Expected,
     Fleet,
     Job,
@@ -209,7 +210,7 @@ def test_a_round_that_yields_nonsense_is_told_what_it_yielded(nonsense):
     def steps():
         yield nonsense
 
-    with pytest.raises(TypeError, match=f"Wave, Start, Collect or Work, not {type(nonsense).__name__}"):
+    with pytest.raises(TypeError, match=f"Wave, Start, Collect, Work or Discount, not {type(nonsense).__name__}"):
         drive(steps(), DoublingFleet())
 
 
@@ -241,6 +242,19 @@ def test_a_round_is_finished_before_it_is_handed_out_and_no_further_one_begins()
     assert fleet.calls == []
     assert next(running) == Finished(round=0, plan=Plan(clusters=[["a", "b", "c"]]), state=7.0)
     assert fleet.calls == ["start", "collect", "work"]
+
+
+def test_discounts_are_told_with_their_round_and_no_fleet_sees_them():
+    class Doubting(Summing):
+        def round(self, state, plan, conditions):
+            yield Discount(device="b", kept=0.1, by="multi-krum")
+            return (yield from super().round(state, plan, conditions))
+
+    fleet = DoublingFleet()
+    first, second = rounds(Doubting(), Everyone(), fleet, 1.0, range(2))
+    assert first.discounts == second.discounts == (Discount(device="b", kept=0.1, by="multi-krum"),)
+    assert fleet.calls == 2 * ["start", "collect", "work"]
+    assert first.state == 7.0
 
 
 def test_resuming_at_a_later_round_equals_never_having_stopped():

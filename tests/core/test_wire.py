@@ -371,3 +371,23 @@ def test_integers_do_not_count_towards_the_norm():
 def test_empty_and_absent_arrays_are_let_in():
     assert isinstance(verdict({}), Reply)
     assert isinstance(verdict({"x": np.zeros((0, 3), "f4")}, most_norm=0.0), Reply)
+
+
+def test_numbers_out_of_their_range_are_refused():
+    variance = {"v": ArraySpec("<f4", (2,), least=0.0)}
+    assert isinstance(verdict({"v": np.array([0, 1e9], "f4")}, variance), Reply)
+    assert reason({"v": np.array([0.5, -1e-3], "f4")}, variance) == "v holds -0.001, less than 0"
+    assert reason({"v": np.array([np.nan, 1], "f4")}, variance) == "v holds NaN or infinity"
+
+
+def test_rows_that_are_no_distribution_are_refused():
+    soft = {"soft": ArraySpec("<f4", (2, 2), sums_to_one=True)}
+    fine = np.array([[0.25, 0.75], [1, 0]], "f4")
+    assert isinstance(verdict({"soft": fine}, soft), Reply)
+    assert isinstance(verdict({"soft": fine + np.float32(4e-4)}, soft), Reply)
+    assert reason({"soft": 2 * fine}, soft) == "soft has a row that adds up to one only within 1"
+    assert reason({"soft": np.array([[-1, 2], [1, 0]], "f4")}, soft) == "soft holds -1, less than 0"
+    assert reason({"soft": np.full((2, 2), 3e38, "f4")}, soft).startswith("soft has a row that adds up to one only")
+    assert reason({"soft": np.full((2, 2), np.inf, "f4")}, soft) == "soft holds NaN or infinity"
+    none = {"soft": ArraySpec("<f4", (5, 2), at_most=True, sums_to_one=True)}
+    assert isinstance(verdict({"soft": np.zeros((0, 2), "f4")}, none), Reply)

@@ -18,10 +18,10 @@ from distilfleet.nn.learner import (
     judge,
     label_counts,
     learn_together,
-    merge,
     sizes,
     trained_reply,
 )
+from distilfleet.nn.merge import merge
 from distilfleet.nn.pupil import Pupil, from_link, learn_jobs, pupils_accuracy, to_link
 from distilfleet.nn.train import Local
 from distilfleet.nn.weights import average, blend, norm, put, to_arrays
@@ -129,8 +129,8 @@ def test_a_lie_about_its_data_cannot_buy_the_average():
 
 def test_answers_are_averaged_by_their_data():
     one, other = to_arrays(XS.build(0)), to_arrays(XS.build(1))
-    merged = merge(XS, [reply("a", {**one, SAMPLES: np.array(10)}), reply("b", {**other, SAMPLES: np.array(30)})])
-    close(merged, {name: 0.25 * one[name] + 0.75 * other[name] for name in one})
+    replies = [reply("a", {**one, SAMPLES: np.array(10)}), reply("b", {**other, SAMPLES: np.array(30)})]
+    close(merge(XS, one, replies, "mean").weights, {name: 0.25 * one[name] + 0.75 * other[name] for name in one})
 
 
 def test_counters_take_the_largest_and_types_stay():

@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from distilfleet.nn import soft
-from distilfleet.nn.refine import CHOICES, refine
+from distilfleet.nn.refine import CHOICES, consensus, ensemble, refine
+from distilfleet.trust import robust
 
 logits = hnp.arrays(
     np.float32,
@@ -149,3 +150,61 @@ def test_softening_flattens_and_stands_large_logits(temperature):
     assert sharp[0, 0] == pytest.approx(1)
     mild = soft.soften(np.array([[2.0, 1.0, 0.0]]), temperature)
     assert entropy(mild) >= entropy(soft.soften(np.array([[2.0, 1.0, 0.0]]), temperature / 2))
+
+
+# --- with a rule ------------------------------------------------------------------------------------------------
+
+ROBUST = [rule for rule in robust.CHOICES if rule != "mean"]
+
+
+def told(liars, seed=0):
+    """Twenty devices that nearly agree; the first ones are certain of something else."""
+    rng = np.random.default_rng(seed)
+    truth_PC = rng.normal(scale=2, size=(40, 4))
+    soft_NPC = soft.soften(truth_PC + rng.normal(scale=0.3, size=(20, 40, 4)), 3.0)
+    soft_NPC[:liars] = np.eye(4, dtype=np.float32)[(truth_PC.argmax(axis=1) + 1) % 4]
+    return soft_NPC, soft.soften(truth_PC, 3.0)
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_the_mean_of_a_consensus_is_refine_to_the_bit(choice):
+    soft_NPC, labels_NC = told(0)[0], labels_of(20, 4)
+    agreed_PC, counted_N = consensus(soft_NPC, labels_NC, choice, "mean")
+    assert agreed_PC.tobytes() == refine(soft_NPC, labels_NC, choice).tobytes()
+    assert (counted_N == 1).all()
+
+
+@pytest.mark.parametrize("rule", robust.CHOICES)
+@pytest.mark.parametrize("choice", CHOICES)
+def test_a_consensus_is_a_distribution_under_every_rule(choice, rule):
+    agreed_PC, _ = consensus(told(4)[0], labels_of(20, 4), choice, rule)
+    assert agreed_PC.dtype == np.float32
+    assert (agreed_PC >= 0).all()
+    np.testing.assert_allclose(agreed_PC.sum(axis=-1), 1, rtol=1e-4)
+
+
+@pytest.mark.parametrize("rule", ["trimmed-mean", "geometric-median", "multi-krum", "neighbour-mixing"])
+@pytest.mark.parametrize("choice", ["mean", "prior", "entropy", "variance"])
+def test_certain_liars_do_not_win_the_consensus(choice, rule):
+    soft_NPC, truth_PC = told(4)
+    agreed_PC, counted_N = consensus(soft_NPC, labels_of(20, 4), choice, rule)
+    assert (agreed_PC.argmax(axis=1) == truth_PC.argmax(axis=1)).mean() > 0.9
+    assert counted_N[:4].max() < counted_N[4:].mean()
+
+
+def test_certain_liars_win_the_plain_consensus_by_entropy():
+    soft_NPC, truth_PC = told(4)
+    agreed_PC, _ = consensus(soft_NPC, labels_of(20, 4), "entropy", "mean")
+    assert (agreed_PC.argmax(axis=1) == truth_PC.argmax(axis=1)).mean() < 0.5
+
+
+def test_an_ensemble_is_the_mean_to_the_bit_or_what_a_rule_leaves_of_it():
+    scores_NPC = np.random.default_rng(0).normal(size=(20, 5, 4)).astype(np.float32)
+    assert ensemble(scores_NPC, "mean")[0].tobytes() == np.mean(list(scores_NPC), axis=0).tobytes()
+    scores_NPC[:4] = 1e6
+    for rule in ROBUST:
+        agreed_PC, counted_N = ensemble(scores_NPC, rule)
+        assert (agreed_PC.dtype, agreed_PC.shape) == (np.float32, (5, 4))
+        if rule != "clipped-mean":  # whose centre the liars move
+            assert np.abs(agreed_PC).max() < 3
+            assert counted_N[:4].max() < 0.5

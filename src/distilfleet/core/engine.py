@@ -1,10 +1,10 @@
 """The one loop: a round's requests, answered by a fleet."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic
 
-from .types import Answer, Collect, Fleet, Method, Plan, Planner, Request, Round, Start, State, Wave, Work
+from .types import Answer, Collect, Discount, Fleet, Method, Plan, Planner, Round, Start, State, Wave, Work
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,10 +14,12 @@ class Finished(Generic[State]):
     round: int
     plan: Plan
     state: State
+    discounts: Sequence[Discount] = ()
+    """Answers that did not count in full."""
 
 
-def drive(steps: Round[State], fleet: Fleet) -> State:
-    """Run one round to its end and return the new server state."""
+def drive(steps: Round[State], fleet: Fleet, discounts: list[Discount] | None = None) -> State:
+    """Run one round to its end and return the new server state; its discounts are added to the list."""
     answer: Answer = None
     while True:
         try:
@@ -25,7 +27,12 @@ def drive(steps: Round[State], fleet: Fleet) -> State:
         except StopIteration as done:
             state: State = done.value
             return state
-        answer = _carry_out(request, fleet)
+        if not isinstance(request, Discount):
+            answer = _carry_out(request, fleet)
+            continue
+        answer = None
+        if discounts is not None:
+            discounts.append(request)
 
 
 def rounds(
@@ -36,11 +43,12 @@ def rounds(
         conditions = fleet.conditions(number)
         plan = planner.plan(conditions)
         fleet.adopt(plan)
-        state = drive(method.round(state, plan, conditions), fleet)
-        yield Finished(round=number, plan=plan, state=state)
+        discounts: list[Discount] = []
+        state = drive(method.round(state, plan, conditions), fleet, discounts)
+        yield Finished(round=number, plan=plan, state=state, discounts=tuple(discounts))
 
 
-def _carry_out(request: Request, fleet: Fleet) -> Answer:
+def _carry_out(request: Wave | Start | Collect | Work, fleet: Fleet) -> Answer:
     match request:
         case Wave():
             return fleet.collect(fleet.start(request))
@@ -51,4 +59,4 @@ def _carry_out(request: Request, fleet: Fleet) -> Answer:
         case Work(load):
             fleet.work(load)
             return None
-    raise TypeError(f"a round yields Wave, Start, Collect or Work, not {type(request).__name__}")
+    raise TypeError(f"a round yields Wave, Start, Collect, Work or Discount, not {type(request).__name__}")

@@ -231,6 +231,10 @@ class ArraySpec:
     shape: tuple[int, ...]
     at_most: bool = False
     """The first axis may be shorter: how many rows there are is known to the device alone."""
+    least: float = float("-inf")
+    """No number may be below it."""
+    sums_to_one: bool = False
+    """Each row, along the last axis, is a distribution."""
 
     def fits(self, shape: tuple[int, ...]) -> bool:
         if not self.at_most:
@@ -245,7 +249,7 @@ class ArraySpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expected:
-    """The only reply to a job that is let in: these arrays, finite, of a norm no larger than `most_norm`."""
+    """The only reply to a job that is let in: these arrays, finite, in range, of a norm no larger than `most_norm`."""
 
     arrays: Mapping[str, ArraySpec]
     most_norm: float = float("inf")
@@ -363,9 +367,20 @@ class Work:
     load: Load
 
 
-Request = Wave | Start | Collect | Work
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Discount:
+    """An answer that was let in but counted for less than those of most devices; for the record."""
+
+    device: DeviceId
+    kept: float
+    """0 to 1: how much it counted, beside the round's median device."""
+    by: str
+    """What decided so: an aggregation rule, or a check."""
+
+
+Request = Wave | Start | Collect | Work | Discount
 Answer = list[Result] | int | None
-"""To a wave or a collect: results in job order. To a start: its ticket. To work: nothing."""
+"""To a wave or a collect: results in job order. To a start: its ticket. To work and discounts: nothing."""
 Round = Generator[Request, Any, State]
 
 

@@ -12,7 +12,7 @@ import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from math import isfinite, prod, sqrt
+from math import inf, isfinite, prod, sqrt
 from typing import TypeVar
 
 import msgspec
@@ -23,6 +23,8 @@ from .types import Arrays, ArraySpec, DeviceId, Expected, Job, Missed, Reply, Re
 
 VERSION = 1
 MOST_ARRAYS = 4096
+MOST_OFF = 1e-3
+"""From one, of a distribution's sum."""
 REMEMBERED_BYTES = 1 << 14
 """A manifest up to this size is read once for all the frames that carry it: those of a wave are alike."""
 DTYPES = frozenset({"<f2", "<f4", "<f8", "|i1", "<i2", "<i4", "<i8", "|u1", "<u2", "<u4", "<u8", "|b1"})
@@ -180,6 +182,10 @@ def _fault(arrays: Arrays, expected: Expected) -> str | None:
         dtype = array.dtype
         if not spec.fits(array.shape) or (dtype.str != spec.dtype and dtype != spec.dtype):
             return f"{name} is {dtype}{list(array.shape)}, expected {spec.dtype}{_rows(spec)}"
+        if spec.least > -inf or spec.sums_to_one:
+            outside = _outside(array, spec)
+            if outside is not None:
+                return f"{name} {outside}"
         if dtype.kind == "f":
             squares += _square_sum(array)
     if not isfinite(squares):
@@ -188,6 +194,21 @@ def _fault(arrays: Arrays, expected: Expected) -> str | None:
             return f"{holder} holds NaN or infinity"
     norm = sqrt(squares) if isfinite(squares) else _large_norm(arrays)
     return f"norm {norm:.3g} is over {expected.most_norm:.3g}" if norm > expected.most_norm else None
+
+
+def _outside(array: np.ndarray, spec: ArraySpec) -> str | None:
+    """How numbers are out of their range; NaN and infinity are in none."""
+    if not array.size:
+        return None
+    if not np.isfinite(array).all():
+        return "holds NaN or infinity"
+    least = max(spec.least, 0.0) if spec.sums_to_one else spec.least
+    if array.min() < least:
+        return f"holds {array.min():.3g}, less than {least:g}"
+    if spec.sums_to_one:
+        far = float(np.abs(array.sum(axis=-1, dtype=np.float64) - 1).max())
+        return f"has a row that adds up to one only within {far:.3g}" if far > MOST_OFF else None
+    return None
 
 
 def _rows(spec: ArraySpec) -> str:

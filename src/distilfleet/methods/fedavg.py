@@ -12,10 +12,12 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from ..core.types import Arrays, Conditions, Dataset, Device, DeviceId, Job, Metrics, Plan, Reply, Round, Wave, Worker
-from ..nn.learner import Learner, judge, learn_together, merge, trained_reply
+from ..nn.learner import Learner, judge, learn_together, trained_reply
+from ..nn.merge import merge
 from ..nn.train import Local
 from ..nn.weights import norm, to_arrays
 from ..nn.zoo import Model, model
+from ..trust.robust import Rule
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +34,7 @@ class FedAvg:
     who: Literal["large", "small"] = "small"
     """What the model counts as in the metrics."""
     local: Local = field(default_factory=Local)
+    aggregate: Rule = "mean"
 
     @property
     def disclosure(self) -> str:
@@ -49,7 +52,11 @@ class FedAvg:
         ]
         results = yield Wave(jobs=jobs, goal=plan.goal, minimum=plan.minimum, deadline_s=plan.deadline_s)
         replies = [result for result in results if isinstance(result, Reply)]
-        return State(round=number, weights=merge(self.model, replies) if replies else state.weights)
+        if not replies:
+            return State(round=number, weights=state.weights)
+        merged = merge(self.model, state.weights, replies, self.aggregate)
+        yield from merged.discounts
+        return State(round=number, weights=merged.weights)
 
     def worker(self, device: Device, data: Dataset, seed: int) -> Worker:
         return Learner(device=device, data=data, model=self.model, local=self.local, seed=seed)

@@ -33,8 +33,10 @@ from ..core.types import (
 from ..nn.language import LanguageModel
 from ..nn.lessons import Lessons, learn, predicted, quality, rows_of, scratch, training_load
 from ..nn.loads import frames
+from ..nn.merge import Merged, combine
 from ..nn.trace import trace
-from ..nn.weights import average, norm, put, to_arrays
+from ..nn.weights import norm, put, to_arrays
+from ..trust.robust import Rule
 
 TOKENS = "tokens"
 
@@ -84,6 +86,7 @@ class FedAvgText:
     student: LanguageModel
     profile: LanguageProfile
     lessons: Lessons
+    aggregate: Rule = "mean"
 
     @property
     def disclosure(self) -> str:
@@ -103,7 +106,12 @@ class FedAvgText:
         ]
         results = yield Wave(jobs=jobs, goal=plan.goal, minimum=plan.minimum, deadline_s=plan.deadline_s)
         replies = [result for result in results if isinstance(result, Reply)]
-        return State(round=number, student=self._merged(sent, replies) if replies else state.student)
+        if not replies:
+            return State(round=number, student=state.student)
+        merged = self._merged(sent, replies)
+        yield from merged.discounts
+        stepped = {name: sent[name].astype(np.float32) + step for name, step in merged.weights.items()}
+        return State(round=number, student=stepped)
 
     def worker(self, device: Device, data: Dataset, seed: int) -> Worker:
         return Trainer(
@@ -120,12 +128,13 @@ class FedAvgText:
         arrays = {name: ArraySpec("<f2", array.shape) for name, array in student.items()}
         return Expected(arrays={**arrays, TOKENS: ArraySpec("<i8", ())}, most_norm=10 * norm(student))
 
-    def _merged(self, sent: Arrays, replies: list[Reply]) -> dict[str, np.ndarray]:
-        """From the weights that were sent; a device counts for no more tokens than its steps can have."""
+    def _merged(self, sent: Arrays, replies: list[Reply]) -> Merged:
+        """Of what the round changed; a device counts for no more tokens than its steps can have."""
         most = self.lessons.steps * self.lessons.batch * self.student.context
         shares = [float(np.clip(reply.arrays[TOKENS], 1, most)) for reply in replies]
         learnt = [{name: np.asarray(reply.arrays[name], np.float32) for name in sent} for reply in replies]
-        return {name: sent[name].astype(np.float32) + step for name, step in average(learnt, shares).items()}
+        nothing = {name: np.zeros(array.shape, np.float32) for name, array in sent.items()}
+        return combine(learnt, nothing, shares, [reply.device for reply in replies], self.aggregate)
 
 
 def tiny() -> FedAvgText:

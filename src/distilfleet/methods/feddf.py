@@ -29,11 +29,14 @@ from ..core.types import (
 )
 from ..nn import soft
 from ..nn.distil import Distil, distil, predict
-from ..nn.learner import Learner, by_model, judge, learn_together, merge, scratch, trained_reply
+from ..nn.learner import Learner, by_model, judge, learn_together, scratch, trained_reply
 from ..nn.loads import server_load
+from ..nn.merge import away, doubted, lowest, merge
+from ..nn.refine import ensemble
 from ..nn.train import Local
 from ..nn.weights import norm, put, to_arrays
 from ..nn.zoo import Model, model
+from ..trust.robust import Rule
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +56,8 @@ class FedDF:
     proxy: Dataset
     local: Local = field(default_factory=Local)
     fusion: Distil = field(default_factory=lambda: Distil(temperature=1.0))
+    aggregate: Rule = "mean"
+    """Of weights, per architecture, and of the ensemble's logits."""
 
     @property
     def disclosure(self) -> str:
@@ -74,11 +79,17 @@ class FedDF:
         groups = by_model((result for result in results if isinstance(result, Reply)), of)
         if not groups:
             return replace(state, round=number)
-        ensemble_PC = np.mean([self._logits(name, r.arrays) for name, own in groups.items() for r in own], axis=0)
+        merged = {n: merge(self._by_name[n], state.small[n], own, self.aggregate) for n, own in groups.items()}
+        gone = away(merged.values())
+        heard = [(name, reply) for name, own in groups.items() for reply in own if reply.device not in gone]
+        logits_NPC = np.stack([self._logits(name, reply.arrays) for name, reply in heard])
+        ensemble_PC, counted_N = ensemble(logits_NPC, self.aggregate)
+        ours = doubted([reply.device for _, reply in heard], counted_N, self.aggregate)
+        yield from lowest([*(one for group in merged.values() for one in group.discounts), *ours])
         small = dict(state.small)
         for name, own in groups.items():
             yield Work(server_load([(self._by_name[name], len(self.proxy), 0)] * len(own)))
-            small[name] = self._fuse(name, merge(self._by_name[name], own), ensemble_PC, state.seed, number)
+            small[name] = self._fuse(name, merged[name].weights, ensemble_PC, state.seed, number)
             yield Work(server_load([(self._by_name[name], len(self.proxy), self.fusion.passes)]))
         return State(seed=state.seed, round=number, small=small)
 

@@ -28,9 +28,12 @@ from ..core.types import (
     Worker,
 )
 from ..nn.distil import Distil
+from ..nn.merge import doubted
 from ..nn.pupil import NO_LABELS, Pupil, learn_jobs, pupils_accuracy
+from ..nn.refine import ensemble
 from ..nn.train import Local
 from ..nn.zoo import Model, model
+from ..trust.robust import Rule
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +55,7 @@ class FedMD:
     classes: int
     local: Local = field(default_factory=Local)
     digest: Distil = field(default_factory=lambda: Distil(passes=2, temperature=1.0))
+    aggregate: Rule = "mean"
 
     @property
     def disclosure(self) -> str:
@@ -62,14 +66,16 @@ class FedMD:
 
     def round(self, state: State, plan: Plan, conditions: Conditions) -> Round[State]:
         number = state.round + 1
-        answer = {"soft": ArraySpec("<f4", (len(self.proxy), self.classes))}
+        answer = {"soft": ArraySpec("<f4", (len(self.proxy), self.classes), sums_to_one=True)}
         jobs = learn_jobs(number, plan.devices, state.holders, self.proxy, state.consensus_PC, answer)
         results = yield Wave(jobs=jobs, goal=plan.goal, minimum=plan.minimum, deadline_s=plan.deadline_s)
         replies = [result for result in results if isinstance(result, Reply)]
         if not replies:
             return replace(state, round=number)
         holders = tuple(dict.fromkeys((*state.holders, *(reply.device for reply in replies))))
-        consensus_PC = np.mean([reply.arrays["soft"] for reply in replies], axis=0)
+        soft_NPC = np.stack([reply.arrays["soft"] for reply in replies])
+        consensus_PC, counted_N = ensemble(soft_NPC, self.aggregate)
+        yield from doubted([reply.device for reply in replies], counted_N, self.aggregate)
         return State(round=number, holders=holders, consensus_PC=consensus_PC)
 
     def worker(self, device: Device, data: Dataset, seed: int) -> Worker:

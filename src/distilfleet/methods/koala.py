@@ -31,6 +31,7 @@ from ..core.types import (
     Dataset,
     Device,
     DeviceId,
+    Discount,
     Job,
     Metrics,
     Plan,
@@ -50,17 +51,18 @@ from ..nn.learner import (
     judge,
     label_spec,
     learn_together,
-    merge,
     scratch,
     sizes,
     trained_reply,
 )
 from ..nn.loads import server_load
+from ..nn.merge import away, doubted, lowest, merge
 from ..nn.pupil import NO_LABELS, Pupil, learn_jobs, pupils_accuracy, read_soft
-from ..nn.refine import Refine, refine
+from ..nn.refine import Refine, consensus
 from ..nn.train import Local
 from ..nn.weights import blend, norm, put, to_arrays
 from ..nn.zoo import Model
+from ..trust.robust import Rule
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +72,10 @@ class How:
     mode: Literal["homogeneous", "heterogeneous"] = "homogeneous"
     wire: Literal["weights", "soft-labels"] = "weights"
     refine: Refine = "mean"
+    aggregate: Rule = "mean"
+    """Of weights, per architecture."""
+    agree: Rule = "mean"
+    """Of soft labels; `refine` is applied to what it leaves."""
     local: Local = field(default_factory=Local)
     reverse: Distil = field(default_factory=lambda: Distil(passes=2, batch=32, lr=2e-3))
     forward: Distil = field(default_factory=lambda: Distil(passes=1, feature_weight=0.1))
@@ -207,23 +213,31 @@ class Koala:
     # --- what the server makes of the answers -------------------------------------------------------------------
 
     def _exchange_weights(self, state: State, groups: Mapping[str, Sequence[Reply]]) -> Round[State]:
-        merged = {name: merge(self._by_name[name], own) for name, own in groups.items()}
+        merges = {
+            name: merge(self._by_name[name], state.small[name], own, self.how.aggregate) for name, own in groups.items()
+        }
+        merged = {name: one.weights for name, one in merges.items()}
         rng = stream(state.seed, "koala", state.round)
         inputs = augment(self.proxy.inputs, self.how.mixtures, rng).inputs
-        speakers = [(name, reply) for name, own in groups.items() for reply in own]
+        gone = away(merges.values())
+        speakers = [(name, reply) for name, own in groups.items() for reply in own if reply.device not in gone]
+        discounts = [one for group in merges.values() for one in group.discounts]
         if self.how.mode == "homogeneous":
             ((name, weights),) = merged.items()
             soft_PC = self._soft(name, weights, inputs)
         else:
             soft_NPC = np.stack([self._soft(name, reply.arrays, inputs) for name, reply in speakers])
-            soft_PC = refine(soft_NPC, self._labels([reply for _, reply in speakers]), self.how.refine)
+            soft_PC, ours = self._consensus(soft_NPC, [reply for _, reply in speakers])
+            discounts = lowest([*discounts, *ours])
+        yield from discounts
         yield Work(server_load([(self._by_name[name], len(inputs), 0) for name, _ in speakers]))
         state = yield from self._reverse(state, inputs, soft_PC, rng)
         return (yield from self._forward(state, merged, inputs, rng))
 
     def _exchange_labels(self, state: State, replies: Sequence[Reply]) -> Round[State]:
         soft_NPC = np.stack([read_soft(reply.arrays["soft"]) for reply in replies])
-        soft_PC = refine(soft_NPC, self._labels(replies), self.how.refine)
+        soft_PC, discounts = self._consensus(soft_NPC, replies)
+        yield from discounts
         rng = stream(state.seed, "koala", state.round)
         augmented = augment(self.proxy.inputs, self.how.mixtures, rng)
         state = yield from self._reverse(state, augmented.inputs, augmented.mix(soft_PC), rng)
@@ -263,6 +277,11 @@ class Koala:
 
     def _soft(self, name: str, weights: Arrays, inputs: np.ndarray) -> np.ndarray:
         return soft.soften(predict(put(scratch(self._by_name[name]), weights), inputs), self.how.temperature)
+
+    def _consensus(self, soft_NPC: np.ndarray, replies: Sequence[Reply]) -> tuple[np.ndarray, list[Discount]]:
+        rule = self.how.agree
+        soft_PC, counted_N = consensus(soft_NPC, self._labels(replies), self.how.refine, rule)
+        return soft_PC, doubted([reply.device for reply in replies], counted_N, rule)
 
     def _labels(self, replies: Sequence[Reply]) -> np.ndarray:
         """[N, C], or [N, 1] where only sample counts leave the devices; rows add up to the capped sizes.

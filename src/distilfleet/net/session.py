@@ -9,7 +9,6 @@ from math import inf
 
 from ..core.errors import WireError
 from ..core.types import DeviceId, Timed, Usage
-from ..core.watch import Doing
 from .protocol import (
     CHUNK_BYTES,
     MOST_REASON,
@@ -29,8 +28,6 @@ from .protocol import (
     Welcome,
     agree,
     listed,
-    run_of,
-    trunk_of,
 )
 from .transfer import Incoming, Outgoing, Room, eager
 
@@ -209,18 +206,6 @@ class Server:
         seat = self._seat(device)
         silent_s = now_s - seat.heard_s
         return 0.0 if seat.live and silent_s < LEASE_BEATS * self.beat_s else silent_s
-
-    def doing(self, device: DeviceId, now_s: float) -> Doing:
-        """Of several jobs the one that is furthest."""
-        seat = self._seat(device)
-        sent = [task.out for task in seat.tasks.values() if task.out is not None]
-        if not seat.fence or self.away_s(device, now_s):
-            return "away"
-        if any(task.incoming is not None for task in seat.tasks.values()):
-            return "uploading"
-        if any(out.received for out in sent):
-            return "working"
-        return "receiving" if sent else "idle"
 
     def prepare(self, setup: Setup) -> list[Output]:
         """Tell everybody what run is on, now and when they come."""
@@ -491,9 +476,7 @@ class DeviceSide:
 
     def _settled(self, message: Committed) -> list[DeviceOutput]:
         """What did not count goes together with all that was built on it, the latest first."""
-        run = trunk_of(run_of(message.key))
-        done = [key for key in (*self.held, *self.running) if trunk_of(run_of(key)) == run]
-        done = done if message.key in self.held else []
+        done = [*self.held, *self.running] if message.key in self.held else []
         since = done[done.index(message.key) :] if message.key in done and not message.counted else [message.key]
         out = [settle for key in reversed(since) for settle in self._forget(key, message.counted)]
         return out + [Decline(key, "built on an answer that did not count") for key in since[1:] if self.open]

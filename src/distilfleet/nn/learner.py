@@ -15,7 +15,7 @@ from .distil import accuracy, predict
 from .loads import training_load
 from .profile import profile
 from .train import COHORT_STEP_FLOPS, Local, Task, batch_size, can_cohort, task, tasks, train, train_cohort
-from .weights import average, put, to_arrays
+from .weights import put, to_arrays
 from .zoo import Model
 
 SAMPLES, LABELS = "samples", "labels"
@@ -31,8 +31,9 @@ def scratch(model: Model) -> nn.Module:
 
 @lru_cache(maxsize=32)
 def layout(model: Model) -> Mapping[str, ArraySpec]:
-    """Names, types and shapes of the model's weights."""
-    return wire.specs(to_arrays(scratch(model)))
+    """Names, types and shapes of the model's weights, and that no variance is below nothing."""
+    specs = wire.specs(to_arrays(scratch(model)))
+    return {name: replace(spec, least=0.0) if name.endswith("running_var") else spec for name, spec in specs.items()}
 
 
 def trained_reply(model: Model, sent_norm: float, classes: int | None) -> Expected:
@@ -48,11 +49,6 @@ def sizes(replies: Sequence[Reply]) -> list[float]:
     counts = column(arrays, SAMPLES) if SAMPLES in arrays[0] else [one[LABELS].sum() for one in arrays]
     counts_D = np.asarray(counts, np.float64)
     return [float(count) for count in np.clip(counts_D, 1.0, 10 * np.median(counts_D))]
-
-
-def merge(model: Model, replies: Sequence[Reply]) -> dict[str, np.ndarray]:
-    """The average of the replies' weights, each counted by its samples."""
-    return average([reply.arrays for reply in replies], sizes(replies), layout(model))
 
 
 def by_model(replies: Iterable[Reply], model_of: Mapping[DeviceId, str]) -> dict[str, list[Reply]]:

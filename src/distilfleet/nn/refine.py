@@ -10,6 +10,9 @@ from typing import Literal, get_args
 
 import numpy as np
 
+from ..trust import robust
+from ..trust.robust import Rule
+
 Refine = Literal[
     "mean", "prior", "entropy", "variance", "mean+era", "mean+sharp", "prior+era", "prior+sharp", "entropy+sharp"
 ]
@@ -32,30 +35,68 @@ def refine(soft_NPC: np.ndarray, labels_NC: np.ndarray, choice: Refine) -> np.nd
     power mean that stays stable where ERA saturates: SCARLET, https://arxiv.org/abs/2504.19602.
     """
     weigh, _, sharpen = choice.partition("+")
-    mean_PC = _WEIGH[weigh](soft_NPC, labels_NC.astype(np.float32))
+    mean_PC = _weighted(soft_NPC, _WEIGH[weigh](soft_NPC, labels_NC.astype(np.float32)))
     return _SHARPEN[sharpen](mean_PC)
 
 
+def consensus(soft_NPC: np.ndarray, labels_NC: np.ndarray, choice: Refine, rule: Rule) -> tuple[np.ndarray, np.ndarray]:
+    """`refine` under an aggregation rule, and how much each device counted beside the median device, [N].
+
+    The rule sees each device's soft labels as one row, less the plain mean of all. It changes the rows and how much a
+    device counts, and sharpening comes last.
+    """
+    if rule == "mean":
+        return refine(soft_NPC, labels_NC, choice), np.ones(len(soft_NPC))
+    rows_NB, size_N = soft_NPC.reshape(len(soft_NPC), -1), np.maximum(labels_NC.sum(axis=1), 1.0)
+    centre_B, share_N = rows_NB.mean(axis=0), robust.capped(size_N)
+    verdict = robust.judge(rule, robust.products([rows_NB - centre_B]), share_N)
+    changed_NPC = (centre_B + robust.changed(verdict, rows_NB - centre_B)).astype(np.float32).reshape(soft_NPC.shape)
+    labels_NC = labels_NC * (share_N / size_N)[:, None]
+    if verdict.mix_DD is not None:
+        labels_NC = verdict.mix_DD @ labels_NC
+    weigh, _, sharpen = choice.partition("+")
+    weights_NPC = _WEIGH[weigh](changed_NPC, labels_NC.astype(np.float32))
+    most_NPC = robust.MOST_WEIGHT * np.median(weights_NPC, axis=0)  # to be sure is a device's own word, too
+    weights_NPC = np.minimum(weights_NPC, np.maximum(most_NPC, _TINY)) * verdict.keep_D[:, None, None]
+    inside_N = np.ones(len(soft_NPC))
+    if verdict.trim:
+        inside_NPC = robust.within(changed_NPC, verdict.trim)
+        weights_NPC, inside_N = weights_NPC * inside_NPC, inside_NPC.mean(axis=(1, 2))
+    return _SHARPEN[sharpen](_weighted(changed_NPC, weights_NPC)), robust.counted(verdict, inside_N)
+
+
+def ensemble(scores_NPC: np.ndarray, rule: Rule) -> tuple[np.ndarray, np.ndarray]:
+    """The mean of scores of any scale, under a rule, and how much each device counted, as in `consensus`."""
+    if rule == "mean":
+        return np.asarray(np.mean(scores_NPC, axis=0)), np.ones(len(scores_NPC))
+    rows_NB = scores_NPC.reshape(len(scores_NPC), -1)
+    centre_B, share_N = rows_NB.mean(axis=0), np.full(len(rows_NB), 1 / len(rows_NB))
+    verdict = robust.judge(rule, robust.products([rows_NB - centre_B]), share_N)
+    total_B, inside_N = robust.combine(verdict, rows_NB - centre_B, share_N)
+    scores_PC = (centre_B + total_B).astype(scores_NPC.dtype).reshape(scores_NPC.shape[1:])
+    return scores_PC, robust.counted(verdict, inside_N)
+
+
 def _mean(soft_NPC: np.ndarray, labels_NC: np.ndarray) -> np.ndarray:
-    return _weighted(soft_NPC, labels_NC.sum(axis=1)[:, None, None])
+    return np.asarray(labels_NC.sum(axis=1)[:, None, None])
 
 
 def _prior(soft_NPC: np.ndarray, labels_NC: np.ndarray) -> np.ndarray:
     """A device counts, class by class, by how much of that class it has seen."""
-    return _weighted(soft_NPC, labels_NC[:, None, :])
+    return labels_NC[:, None, :]
 
 
 def _entropy(soft_NPC: np.ndarray, labels_NC: np.ndarray) -> np.ndarray:
     """A device counts, sample by sample, by how sure it is: one minus the normalised entropy."""
     entropy_NP = -(soft_NPC * np.log(soft_NPC + _TINY)).sum(axis=-1)
     sure_NP = np.maximum(1 - entropy_NP / np.log(soft_NPC.shape[-1]), 1e-3)
-    return _weighted(soft_NPC, (sure_NP * labels_NC.sum(axis=1, keepdims=True))[:, :, None])
+    return np.asarray((sure_NP * labels_NC.sum(axis=1, keepdims=True))[:, :, None])
 
 
 def _variance(soft_NPC: np.ndarray, labels_NC: np.ndarray) -> np.ndarray:
     """A device counts, sample by sample, by the variance of its output over the classes."""
     variance_NP = soft_NPC.var(axis=-1) + _TINY
-    return _weighted(soft_NPC, (variance_NP * labels_NC.sum(axis=1, keepdims=True))[:, :, None])
+    return np.asarray((variance_NP * labels_NC.sum(axis=1, keepdims=True))[:, :, None])
 
 
 def _weighted(soft_NPC: np.ndarray, weights_NPC: np.ndarray) -> np.ndarray:

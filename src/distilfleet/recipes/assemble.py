@@ -10,6 +10,7 @@ from ..nn.train import Local
 from ..nn.zoo import Model
 from ..plan.sample import Sample
 from ..sim.fleet import SimFleet
+from ..trust.attackers import Poisoned, pick
 from .flags import Common, Training
 from .run import Run
 from .scene import Scene, fleet_facts
@@ -41,6 +42,7 @@ class Models:
 
 def assemble(common: Common, scene: Scene, method: Method[Any], models: Models, notes: Sequence[str] = ()) -> Run:
     """A simulated run."""
+    lying, said = _poisoned(common, scene, method)
     surrounded = world(common, scene.devices, scene.server, ignore_memory=scene.ignore_memory)
     planner = Sample(
         per_round=common.per_round or len(scene.devices),
@@ -50,8 +52,8 @@ def assemble(common: Common, scene: Scene, method: Method[Any], models: Models, 
         deadline_s=common.deadline_s,
     )
     return Run(
-        method=method,
-        fleet=SimFleet(scene.devices, scene.data, method, surrounded),
+        method=lying,
+        fleet=SimFleet(scene.devices, scene.data, lying, surrounded),
         planner=planner,
         test=scene.source.test,
         rounds=common.rounds,
@@ -62,10 +64,19 @@ def assemble(common: Common, scene: Scene, method: Method[Any], models: Models, 
             "training_bytes": {m.name: training_memory_bytes(profile(m), models.batch) for m in _distinct(models)},
             "data": _data(scene),
             "savings": _savings(models),
-            "notes": [*notes, *scene.source.notes],
+            "notes": [*said, *notes, *scene.source.notes],
         },
         facts=fleet_facts(scene, models.smalls, common),
     )
+
+
+def _poisoned(common: Common, scene: Scene, method: Method[Any]) -> tuple[Any, list[str]]:
+    """The method with devices that lie, and a note that says which; as it is, where none does."""
+    if common.poison is None:
+        return method, []
+    liars = pick(tuple(scene.devices), common.poison_share, common.seed)
+    lying = Poisoned(method=method, liars=liars, attack=common.poison, classes=scene.classes, seed=common.seed)
+    return lying, [f"An experiment: {len(liars)} devices lie ({common.poison}): {', '.join(sorted(liars)[:20])}."]
 
 
 def _names(models: Models) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from ..core.units import pretty_bytes
 from ..methods.fedavg import FedAvg
 from ..nn.profile import profile, training_memory_bytes
 from ..nn.zoo import Model
+from ..trust.robust import Rule
 from .assemble import Models, assemble, local
 from .flags import Common, CommonFlags, ProxyData, ProxyFlags, Smalls, Training, TrainingFlags
 from .run import Run
@@ -26,6 +27,8 @@ class Flags:
     """The large model. Default: the zoo's for the data."""
     small: str | None = None
     """The small model. Default: the zoo's middle one that fits."""
+    aggregate: Rule = "geometric-median"
+    """How devices' weights become one model's; `mean` is the published method."""
     calibrate: bool = False
     """Logit calibration on devices, for classes that they lack."""
 
@@ -40,7 +43,7 @@ def fedavg(flags: Flags) -> Run:
         names = () if flags.small is None else (flags.small,)
         smalls, notes = assign(stage, Smalls(small=names), flags.training.local_batch), []
     model = next(iter(smalls.values()))
-    method = FedAvg(model=model, who=flags.who, local=local(flags.training, flags.calibrate))
+    method = FedAvg(model=model, who=flags.who, local=local(flags.training, flags.calibrate), aggregate=flags.aggregate)
     models = Models(
         smalls=smalls, large=large if flags.who == "large" else None, spared=large, batch=flags.training.local_batch
     )

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from ..methods.fedavg_text import FedAvgText
+from ..trust.robust import Rule
 from .baselines import lessons, simulated
 from .flags import CommonFlags
 from .language import TEXT, Language, LanguageFlags, stage
@@ -17,6 +18,8 @@ class Flags:
     language: LanguageFlags = Language()
     """The teacher is not used; the server's share of the text is left out all the same, so that devices own as much
     as under split KD."""
+    aggregate: Rule = "geometric-median"
+    """How devices' weights become one model's; `mean` is the published method."""
 
 
 def fedavg_text(flags: Flags) -> Run:
@@ -25,5 +28,6 @@ def fedavg_text(flags: Flags) -> Run:
         student=scene.student,
         profile=scene.profiles[scene.student.name],
         lessons=lessons(flags.language),
+        aggregate=flags.aggregate,
     )
     return simulated(flags.common, scene, method)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from ..methods.feddf import FedDF
 from ..nn.distil import Distil
+from ..trust.robust import Rule
 from .assemble import Models, assemble, local
 from .flags import Common, CommonFlags, ProxyData, ProxyFlags, SmallFlags, Smalls, Training, TrainingFlags
 from .run import Run
@@ -22,6 +23,8 @@ class Flags:
     """Passes over the proxy set per round."""
     fusion_lr: float = 1e-3
     """Adam's step size on the server."""
+    aggregate: Rule = "geometric-median"
+    """How devices' weights and outputs become one; `mean` is the published method."""
     calibrate: bool = False
     """Logit calibration on devices, for classes that they lack."""
 
@@ -35,6 +38,7 @@ def feddf(flags: Flags) -> Run:
         proxy=stage.proxy,
         local=local(flags.training, flags.calibrate),
         fusion=Distil(passes=flags.fusion_passes, lr=flags.fusion_lr, temperature=1.0),
+        aggregate=flags.aggregate,
     )
     models = Models(smalls=smalls, spared=large_model(None, stage), batch=flags.training.local_batch)
     return assemble(flags.common, stage, method, models)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from ..methods.fedmd import FedMD
 from ..nn.distil import Distil
+from ..trust.robust import Rule
 from .assemble import Models, assemble, local
 from .flags import Common, CommonFlags, ProxyData, ProxyFlags, SmallFlags, Smalls, Training, TrainingFlags
 from .run import Run
@@ -22,6 +23,8 @@ class Flags:
     """Passes over the proxy set per round, on the device."""
     digest_lr: float = 1e-3
     """Adam's step size there."""
+    aggregate: Rule = "geometric-median"
+    """How devices' class scores become one; `mean` is the published method."""
     calibrate: bool = False
     """Logit calibration on devices, for classes that they lack."""
 
@@ -36,6 +39,7 @@ def fedmd(flags: Flags) -> Run:
         classes=stage.classes,
         local=local(flags.training, flags.calibrate),
         digest=Distil(passes=flags.digest_passes, lr=flags.digest_lr, temperature=1.0),
+        aggregate=flags.aggregate,
     )
     models = Models(smalls=smalls, spared=large_model(None, stage), batch=flags.training.local_batch)
     return assemble(flags.common, stage, method, models)

@@ -12,6 +12,7 @@ import msgspec
 from tyro.conf import arg
 
 from ..core.errors import ConfigError
+from ..trust.attackers import Attack
 
 T = TypeVar("T")
 Flat = arg(name="")
@@ -28,7 +29,9 @@ NOT_NEGATIVE = frozenset(
 ABOVE_ZERO = frozenset(
     {"bandwidth_hz", "deadline_s", "delay_budget_s", "energy_budget_j", "temperature", "alpha", "lr"}
 )
-SHARES = frozenset({"offline_share", "ema", "local_momentum", "kd_weight", "school_share", "label_counts_share"})
+SHARES = frozenset(
+    {"offline_share", "ema", "local_momentum", "kd_weight", "school_share", "label_counts_share", "poison_share"}
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +90,10 @@ class Common:
     """Share of calls that find a device offline."""
     label_counts_share: float = 1.0
     """Share of simulated owners who let the server hear how many samples of each class their device has."""
+    poison: Attack | None = None
+    """An experiment: some simulated devices lie in this way."""
+    poison_share: float = 0.2
+    """Share of devices that do."""
     memory_quota_bytes: int | None = None
     """Memory that the job may use on a device; less than the board has."""
 

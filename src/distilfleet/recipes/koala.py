@@ -6,6 +6,7 @@ from typing import Literal
 from ..methods.koala import How, Koala
 from ..nn.distil import Distil
 from ..nn.refine import Refine
+from ..trust.robust import Rule
 from .assemble import Models, assemble, local
 from .flags import Common, CommonFlags, ProxyData, ProxyFlags, SmallFlags, Smalls, Training, TrainingFlags
 from .run import Run
@@ -30,6 +31,8 @@ class Flags:
     """What devices send: their weights, or one byte per class and proxy sample."""
     refine: Refine = "entropy"
     """How many devices' soft labels become one consensus."""
+    aggregate: Rule = "geometric-median"
+    """How devices' weights, or their soft labels, become one; `mean` is the published method."""
     temperature: float = 3.0
     """Of soft labels."""
     reverse_passes: int = 2
@@ -62,6 +65,8 @@ def koala(flags: Flags) -> Run:
         mode=flags.smalls.mode,
         wire=flags.wire,
         refine=flags.refine,
+        aggregate=flags.aggregate,
+        agree=flags.aggregate,
         local=local(flags.training, flags.calibrate),
         reverse=Distil(
             passes=flags.reverse_passes,

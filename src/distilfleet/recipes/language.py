@@ -133,6 +133,8 @@ def assemble(
     common: Common, stage: Stage, method: Method[Any], planner: Planner, about: Mapping[str, Any] | None = None
 ) -> Run:
     """A simulated run."""
+    if common.poison is not None:
+        raise ConfigError("--poison makes liars of devices that send weights or soft labels of classes, not of text")
     fleet = SimFleet(stage.devices, stage.data, method, world(common, stage.devices, stage.server))
     if not planner.plan(fleet.conditions(1)).devices:  # what cannot be is said before anything is written or trained
         raise InfeasibleError(

@@ -2,7 +2,7 @@
 
 import gc
 import platform
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from typing import Any, get_type_hints
@@ -10,7 +10,7 @@ from typing import Any, get_type_hints
 from ..core.engine import rounds
 from ..core.errors import RecordError
 from ..core.pack import pack, unpack
-from ..core.types import DataOf, Dataset, Fleet, Method, Planner, Tally
+from ..core.types import DataOf, Dataset, Discount, Fleet, Method, Planner, Tally
 from ..record.checkpoint import Checkpoint
 from ..record.history import SCHEMA
 from ..record.overheard import read_wire, write_wire
@@ -19,7 +19,7 @@ from .overhear import Keep, Overheard
 from .plan import expected, first_plan
 
 MOST_MISSED = 100
-"""Missed jobs that a round's record names; the rest are counted."""
+"""Missed jobs, and discounts, that a round's record names; of missed jobs the rest are counted."""
 
 
 Steps = Generator[dict[str, Any], None, None]
@@ -100,7 +100,7 @@ def train(run: Run, record: Record, start: Checkpoint | None, now_s: Callable[[]
             if tally.times is not None:
                 record.append_times(number, tally.times)
             spent = {**_spent(tally), **expected(done.plan, planned)}
-            line = {"round": number, **metrics, **spent, "wall_s": round(wall_s, 6)}
+            line = {"round": number, **metrics, **spent, **_discounted(done.discounts), "wall_s": round(wall_s, 6)}
             record.append(line)
             if number == run.rounds:
                 record.models(run.method.models(state), run.files)
@@ -141,6 +141,12 @@ def _restore(run: Run, start: Checkpoint) -> tuple[Any, float]:
     except (KeyError, ValueError) as fault:
         raise RecordError(f"the checkpoint of round {start.round} is of another method or version: {fault}") from None
     return state, float(start.plain["wall_s"])
+
+
+def _discounted(discounts: Sequence[Discount]) -> dict[str, Any]:
+    """Answers that did not count in full; nothing where all did."""
+    named = [[one.device, round(one.kept, 4), one.by] for one in discounts[:MOST_MISSED]]
+    return {"discounts": named} if named else {}
 
 
 def _spent(tally: Tally) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Jobs that brought no answer: how many, for which reasons, and which replies were rejected."""
+"""Jobs that brought no answer, for which reasons, which replies were rejected, and which did not count in full."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -14,6 +14,7 @@ _MEANING = {
     "memory": "The job needs more memory than the device may use.",
     "rejected": "The reply failed a check before it was used, and was dropped.",
 }
+_BY = {"norm": "Its update was out of all proportion to the others."}
 _MOST_REJECTED = 100
 
 
@@ -43,6 +44,35 @@ def missed_section(run: History) -> Html | None:
         tag("p", f"The record names {named:,} of {missed:,.0f} missed jobs.", class_="fine") if missed > named else None
     )
     return tag("section", tag("h2", "Missed jobs"), _reasons(counts), rest, _rejected(run), id="missed")
+
+
+def discounts_section(run: History) -> Html | None:
+    """Devices whose answers were let in but counted for little; None if all counted alike."""
+    found: defaultdict[tuple[str, str], list[tuple[int, float]]] = defaultdict(list)
+    for count, row in zip(figures.round_numbers(run), run.rounds, strict=True):
+        for entry in figures.listed(row, "discounts"):
+            if isinstance(entry, list | tuple) and len(entry) == 3 and isinstance(entry[1], int | float):
+                found[str(entry[0]), str(entry[2])].append((count, float(entry[1])))
+    if not found:
+        return None
+    rows = [
+        tag(
+            "tr",
+            tag("th", device, scope="row"),
+            tag("td", _BY.get(by, f"The rule “{by}”."), class_="words"),
+            tag("td", f"{min(kept for _, kept in times):.0%}"),
+            tag("td", _some([count for count, _ in times])),
+        )
+        for (device, by), times in sorted(found.items(), key=lambda item: -len(item[1]))[:_MOST_REJECTED]
+    ]
+    head = tag("tr", *(tag("th", h, scope="col") for h in ("Device", "What decided", "Counted, at least", "Rounds")))
+    return tag(
+        "section",
+        tag("h2", "Answers that counted for little"),
+        tag("p", "Beside the median device of the round. An honest device with unusual data can be among them."),
+        tag("div", tag("table", tag("thead", head), tag("tbody", *rows)), class_="scroll"),
+        id="discounts",
+    )
 
 
 def _reasons(counts: Counter[str]) -> Html:

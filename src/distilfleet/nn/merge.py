@@ -1,0 +1,141 @@
+"""Many devices' weights become one model's: by an aggregation rule, and never by an update out of all proportion.
+
+An update whose norm is over `robust.MOST_NORM` times the median of its round is left out under every rule, the plain
+mean included. Rules look at parameters alone. Normalisation statistics go along with the plain mean; beside every other
+rule they are trimmed, and counters take the middle one instead of the largest.
+
+Axes: D devices, B numbers of a block.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..core.table import column
+from ..core.types import Arrays, DeviceId, Discount, Reply
+from ..trust import robust
+from ..trust.robust import Rule
+from .learner import layout, sizes
+from .weights import BLOCK_BYTES, average
+from .zoo import Model
+
+ROWS_BYTES = 1 << 24
+"""Of updates, what is laid side by side at once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Merged:
+    """One model, and the devices whose answers did not count in full."""
+
+    weights: dict[str, np.ndarray]
+    discounts: Sequence[Discount] = ()
+
+
+def merge(model: Model, sent: Arrays, replies: Sequence[Reply], rule: Rule) -> Merged:
+    """One model of the replies' weights, each counted by its samples."""
+    answers, devices = [reply.arrays for reply in replies], [reply.device for reply in replies]
+    return combine(answers, {name: sent[name] for name in layout(model)}, sizes(replies), devices, rule)
+
+
+def combine(
+    answers: Sequence[Arrays], sent: Arrays, shares: Sequence[float], devices: Sequence[DeviceId], rule: Rule
+) -> Merged:
+    """One model of weights that devices made of what was sent; `shares` is how much they say that they count."""
+    stay_D = robust.stays(lengths(answers, sent))
+    stay = np.flatnonzero(stay_D).tolist()
+    answers, shares = [answers[d] for d in stay], [shares[d] for d in stay]
+    discounts = [Discount(device=devices[d], kept=0.0, by="norm") for d in np.flatnonzero(~stay_D).tolist()]
+    if rule == "mean":
+        return Merged(weights=average(answers, shares, sent), discounts=discounts)
+    merged, counted_D = _by_rule(answers, sent, robust.capped(np.array(shares)), rule)
+    return Merged(weights=merged, discounts=[*discounts, *doubted([devices[d] for d in stay], counted_D, rule)])
+
+
+def away(groups: Iterable[Merged]) -> set[DeviceId]:
+    """The devices whose updates were out of proportion."""
+    return {one.device for merged in groups for one in merged.discounts if one.by == "norm"}
+
+
+def lowest(discounts: Iterable[Discount]) -> list[Discount]:
+    """One for each device, that of what counted it least."""
+    found: dict[DeviceId, Discount] = {}
+    for one in discounts:
+        found[one.device] = min(one, found.get(one.device, one), key=lambda some: some.kept)
+    return list(found.values())
+
+
+def doubted(devices: Sequence[DeviceId], counted_D: np.ndarray, rule: Rule) -> list[Discount]:
+    """The devices that counted for far less than the median device."""
+    return [
+        Discount(device=device, kept=kept, by=rule)
+        for device, kept in zip(devices, counted_D.tolist(), strict=True)
+        if kept < robust.DOUBTED
+    ]
+
+
+def lengths(answers: Sequence[Arrays], sent: Arrays) -> np.ndarray:
+    """The Euclidean norm of each device's change of the parameters, [D]."""
+    squares_D = np.zeros(len(answers))
+    for name, start in _parameters(sent):
+        many = max(1, BLOCK_BYTES // max(1, start.nbytes))
+        for at in range(0, len(answers), many):
+            rows = column(answers[at : at + many], name) - start
+            flat = rows.reshape(len(rows), -1)
+            squares_D[at : at + many] += (flat[:, None, :] @ flat[:, :, None])[:, 0, 0]  # a dot product for each device
+    return np.sqrt(squares_D)
+
+
+def _by_rule(
+    answers: Sequence[Arrays], sent: Arrays, shares_D: np.ndarray, rule: Rule
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    verdict = robust.judge(rule, robust.products(_parameter_rows(answers, sent)), shares_D)
+    trimmed = robust.judge("trimmed-mean", np.eye(len(answers)), shares_D)
+    merged, inside_D = {}, np.zeros(len(answers))
+    for name, start in sent.items():
+        if start.dtype.kind != "f":
+            merged[name] = np.asarray(np.sort([answer[name] for answer in answers], axis=0)[len(answers) // 2])
+        elif _is_statistic(name):
+            merged[name], _ = _combined(answers, name, start, (trimmed, shares_D))
+        else:
+            merged[name], own_D = _combined(answers, name, start, (verdict, shares_D))
+            inside_D += own_D
+    return merged, robust.counted(verdict, inside_D)
+
+
+def _combined(
+    answers: Sequence[Arrays], name: str, start: np.ndarray, by: tuple[robust.Verdict, np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    verdict, shares_D = by
+    moved, inside_D = np.zeros(start.size), np.zeros(len(answers))
+    for part, rows_DB in _rows(answers, name, start.astype(np.float64)):
+        moved[part], own_D = robust.combine(verdict, rows_DB, shares_D)
+        inside_D += own_D
+    return (start.ravel() + moved).astype(start.dtype).reshape(start.shape), inside_D
+
+
+def _parameter_rows(answers: Sequence[Arrays], sent: Arrays) -> Iterator[np.ndarray]:
+    """Every device's change of some of the parameters, [D, B] float32."""
+    for name, start in _parameters(sent):
+        yield from (rows_DB for _, rows_DB in _rows(answers, name, start))
+
+
+def _parameters(sent: Arrays) -> Iterator[tuple[str, np.ndarray]]:
+    """What a rule looks at, float32."""
+    for name, start in sent.items():
+        if start.dtype.kind == "f" and not _is_statistic(name):
+            yield name, start.astype(np.float32, copy=False)
+
+
+def _rows(answers: Sequence[Arrays], name: str, start: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+    """The same of one array, with where it is, in the precision of `start`."""
+    wide, start_W = max(1, ROWS_BYTES // (start.itemsize * len(answers))), start.ravel()
+    flat = [answer[name].reshape(-1) for answer in answers]
+    for at in range(0, start.size, wide):
+        part = slice(at, at + wide)
+        yield part, np.concatenate([one[part] for one in flat]).reshape(len(flat), -1) - start_W[part]
+
+
+def _is_statistic(name: str) -> bool:
+    """Of a normalisation layer: what it has seen, not what it learnt."""
+    return name.rpartition(".")[2] in ("running_mean", "running_var")
