@@ -65,5 +65,6 @@ def _mean(name: str, weights: Sequence[Arrays], shares: Sequence[np.float32]) ->
         return np.asarray(reduce(np.maximum, (block.max(axis=0) for block in blocks)))
     shares_D, total = np.array(shares), np.zeros(first.size, np.float32)
     for at, block in zip(range(0, len(weights), many), blocks, strict=True):
-        total = total + shares_D[at : at + many] @ block.reshape(len(block), -1)
+        # rows side by side, wherever they came from: a product's last bits depend on how they lie
+        total = total + shares_D[at : at + many] @ np.ascontiguousarray(block).reshape(len(block), -1)
     return total.reshape(first.shape)
