@@ -12,7 +12,11 @@ PATIENCE_S = 60.0
 
 @dataclass(slots=True)
 class Collecting:
-    """A wave under way. The first result of a job counts; what comes later is late."""
+    """A wave under way. The first result of a job counts, and of answers the first `goal`; what comes later is late.
+
+    Past its deadline it goes on until `minimum` have answered, but no longer than it may wait for a device that is
+    away: whoever is there and does not answer ends no round. It then ends with the answers that it has.
+    """
 
     wave: Wave
     began_s: float
@@ -28,6 +32,8 @@ class Collecting:
         """Whether it counts."""
         if result.job in self.results or result.job not in self.ids:
             return False
+        if isinstance(result, Reply) and self.answers >= self._goal:
+            return False
         self.results[result.job] = result
         self.answers += isinstance(result, Reply)
         return True
@@ -37,9 +43,9 @@ class Collecting:
         late = now_s >= self.due_s
         if self.answers >= self._goal:
             return self._in_job_order("surplus")
-        if late and self.answers >= self.wave.minimum:
+        if late and (self.answers >= self.wave.minimum or now_s >= self.due_s + self._grace_s):
             return self._in_job_order("deadline")
-        patience_s = 0.0 if late else max(self.patience_s, self.due_s - self.began_s if self.due_s < inf else 0.0)
+        patience_s = 0.0 if late else self._grace_s
         if any(job.id not in self.results and away_s(job.device) <= patience_s for job in self.wave.jobs):
             return None
         return self._in_job_order("offline")
@@ -47,6 +53,10 @@ class Collecting:
     @property
     def due_s(self) -> float:
         return inf if self.wave.deadline_s is None else self.began_s + self.wave.deadline_s
+
+    @property
+    def _grace_s(self) -> float:
+        return max(self.patience_s, self.wave.deadline_s or 0.0)
 
     @property
     def _goal(self) -> int:

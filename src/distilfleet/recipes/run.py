@@ -10,7 +10,7 @@ from typing import Any, get_type_hints
 from ..core.engine import rounds
 from ..core.errors import RecordError
 from ..core.pack import pack, unpack
-from ..core.types import DataOf, Dataset, Discount, Fleet, Method, Planner, Tally
+from ..core.types import DataOf, Dataset, Discount, Fleet, Method, Plan, Planner, Tally
 from ..record.checkpoint import Checkpoint
 from ..record.history import SCHEMA
 from ..record.overheard import read_wire, write_wire
@@ -99,7 +99,7 @@ def train(run: Run, record: Record, start: Checkpoint | None, now_s: Callable[[]
             tally = run.fleet.tally()
             if tally.times is not None:
                 record.append_times(number, tally.times)
-            spent = {**_spent(tally), **expected(done.plan, planned)}
+            spent = {**_spent(tally), **_short(tally, done.plan), **expected(done.plan, planned)}
             line = {"round": number, **metrics, **spent, **_discounted(done.discounts), "wall_s": round(wall_s, 6)}
             record.append(line)
             if number == run.rounds:
@@ -147,6 +147,12 @@ def _discounted(discounts: Sequence[Discount]) -> dict[str, Any]:
     """Answers that did not count in full; nothing where all did."""
     named = [[one.device, round(one.kept, 4), one.by] for one in discounts[:MOST_MISSED]]
     return {"discounts": named} if named else {}
+
+
+def _short(tally: Tally, plan: Plan) -> dict[str, int]:
+    """Where fewer devices answered than a round wants: how many it wants. It counts all the same."""
+    wanted = min(plan.minimum, len(plan.devices))
+    return {"below_minimum": wanted} if len(set(tally.answered)) < wanted else {}
 
 
 def _spent(tally: Tally) -> dict[str, Any]:

@@ -46,16 +46,18 @@ _TITLES = {
     "tokens": "Tokens trained on",
     "teacher_uploads": "Questions to the teacher",
     "noise_nats": "Account of the noise",
+    "below_minimum": "Answers that a round wanted and did not get",
     "told_labels": "Devices that told their label counts",
 }
 _SUBS = {
     "proxy_kl_nats": "KL divergence on the proxy data, nats, from the consensus that the large model learns.",
     "tokens": "Predicted by the student, all devices.",
     "teacher_uploads": "Samples that were sent for the teacher too, as the server remembered no answer for them.",
+    "below_minimum": "Where fewer devices answered than --minimum asks for; such a round counts all the same.",
     "told_labels": "The others’ owners did not agree; each of their classes counts the same.",
     "noise_nats": "The most, in nats, that any one sample’s smashed data may have told so far.",
 }
-_FROM_NOTHING = frozenset({"tokens", "teacher_uploads", "told_labels"})
+_FROM_NOTHING = frozenset({"tokens", "teacher_uploads", "told_labels", "below_minimum"})
 """Fields that are counts: their axis begins at 0."""
 _TONE = 8
 """First of the two shades that stacked bars have."""
