@@ -1,8 +1,10 @@
 """The server of a real fleet under load, on loopback with mutual TLS: churn, exchanges, enrolment, many devices.
 
-    python benchmarks/sessions.py [--devices 1000]
+    python benchmarks/sessions.py [--devices 1000] [--down-s 10]
 
-The server is one process, all devices are another. Memory is resident, of the server, above what it has when idle.
+The server is one process, all devices are another. Memory is resident, of the server; `connected` is above what it has
+when idle. Then the server is killed with SIGKILL, started again after `--down-s`, and asks for the same answers again:
+devices come back with the pauses of the agent, and what they did before the kill must not be done twice.
 """
 
 import argparse
@@ -11,17 +13,24 @@ import json
 import multiprocessing
 import statistics
 import time
+from contextlib import suppress
+from dataclasses import dataclass
 from multiprocessing.connection import Connection as Pipe
 from pathlib import Path
+from random import Random
 from tempfile import TemporaryDirectory
+from typing import Any
 
+from distilfleet.core.errors import WireError
 from distilfleet.core.types import ArraySpec, Expected, Job, Wave
 from distilfleet.core.wire import encode_reply
+from distilfleet.net.agent import BACKOFF_GROWTH, FIRST_BACKOFF_S, MOST_BACKOFF_S
 from distilfleet.net.desk import Desk
 from distilfleet.net.hub import Hub
 from distilfleet.net.identity import Authority, new_request
 from distilfleet.net.journal import SqliteJournal
 from distilfleet.net.keys import Keys
+from distilfleet.net.memory import SERVER_ARENAS, settle_heap
 from distilfleet.net.protocol import Line, unpack_job
 from distilfleet.net.session import Begin, DeviceSide, Held, Prepare, Server, Settle
 from distilfleet.net.spool import Spool
@@ -40,29 +49,23 @@ def resident_mb() -> float:
 # --- server -----------------------------------------------------------------------------------------------------
 
 
-async def serve(folder: Path, names: list[str], pipe: Pipe) -> None:
+async def serve(folder: Path, names: list[str], pipe: Pipe, port: int) -> None:
+    """With a port, as one that was there before."""
+    settle_heap(SERVER_ARENAS)
     authority, journal = Authority(folder / "authority"), SqliteJournal(folder / "journal.sqlite")
-    now_s = time.time()
-    server_keys = authority.server_keys(["localhost"], now_s)
-    hub = Hub(
-        desk=Desk(
-            server=Server(room=Room(ROOM_BYTES), now_s=time.monotonic()),
-            journal=journal,
-            run="bench",
-            spool=Spool(folder),
-        ),
-        enrolled=frozenset(names),
-        denied=authority.denied,
-    )
+    server_keys = authority.server_keys(["localhost"], time.time())
+    server = Server(room=Room(ROOM_BYTES), now_s=time.monotonic())
+    desk = Desk(server=server, journal=journal, run="bench", spool=Spool(folder))
+    hub = Hub(desk=desk, enrolled=frozenset(names), denied=authority.denied)
 
     async def echo(_peer, stream):
         while (message := await stream.read()) is not None:
             await stream.write(message)
 
-    sessions = await listen("localhost:0", server_keys, {}, hub.stream)
+    sessions = await listen(f"localhost:{port}", server_keys, {}, hub.stream)
     echoes = await listen("localhost:0", server_keys, {}, echo)
     ticking = asyncio.create_task(hub.tick())
-    pipe.send((sessions.port, echoes.port, enrolled(authority, names)))
+    pipe.send((sessions.port, echoes.port, None if port else enrolled(authority, names)))
     await answer(hub, names, pipe)
     ticking.cancel()
     await sessions.close()
@@ -103,6 +106,7 @@ async def wave(hub: Hub, names: list[str]) -> tuple[int, float]:
             await asyncio.sleep(0.05)
 
     watching = asyncio.create_task(watch())
+    hub.say(hub.desk.begin(1))
     ticket = await hub.start(Wave(jobs=jobs, deadline_s=300.0))
     results = await hub.collect(ticket)
     watching.cancel()
@@ -112,62 +116,127 @@ async def wave(hub: Hub, names: list[str]) -> tuple[int, float]:
 # --- devices ----------------------------------------------------------------------------------------------------
 
 
-async def device(name: str, address: str, keys: Keys, open_ones: list[str]) -> None:
-    """One session that answers whatever it is asked with a mebibyte."""
-    side = DeviceSide(name, 1 << 20)
+async def device(name: str, address: str, keys: Keys, open_ones: set[str]) -> None:
+    """Answers whatever it is asked with a mebibyte, and comes back as an agent does."""
+    side, rng, failures = DeviceSide(name, 1 << 20), Random(name), 0
+    while True:
+        with suppress(ConnectionError, WireError):
+            await session(side, address, keys, open_ones)
+        failures = 0 if side.open else failures + 1
+        side.open = False
+        open_ones.discard(name)
+        most_s = min(MOST_BACKOFF_S, FIRST_BACKOFF_S * BACKOFF_GROWTH ** min(failures, 20))
+        await asyncio.sleep(rng.uniform(0.02, most_s))
+
+
+async def session(side: DeviceSide, address: str, keys: Keys, open_ones: set[str]) -> None:
     connection = await connect(address, keys)
     out, into = Line(), Line()
-    await connection.write(out.write(side.hello(time.monotonic())))
-    while (data := await connection.read()) is not None:
-        message = into.read(data)
-        for output in () if message is None else side.receive(message, time.monotonic()):
-            said = done(side, output) if isinstance(output, Begin) else [output]
-            for one in said:
-                if not isinstance(one, Prepare | Settle):
-                    await connection.write(out.write(one))
-        if side.open and name not in open_ones:
-            open_ones.append(name)
+    try:
+        await connection.write(out.write(side.hello(time.monotonic())))
+        while (data := await connection.read()) is not None:
+            message = into.read(data)
+            for output in () if message is None else side.receive(message, time.monotonic()):
+                said = done(side, output) if isinstance(output, Begin) else [output]
+                for one in said:
+                    if not isinstance(one, Prepare | Settle):
+                        await connection.write(out.write(one))
+            if side.open:
+                open_ones.add(side.device)
+    finally:
+        await connection.shut()
+
+
+DONE: list[str] = []
+"""Jobs, in the order in which they were done."""
 
 
 def done(side: DeviceSide, begin: Begin):
     import numpy as np
 
     job = unpack_job(begin.data)
+    DONE.append(job.id)
     frame = encode_reply(job.id, job.device, {"x": np.zeros(UPLOAD_BYTES, np.uint8)}).to_bytes()
     return side.answer(begin.key, Held(job_digest=begin.digest, data=frame))
 
 
-async def ask(pipe: Pipe, what: str):
-    pipe.send(what)
-    return await asyncio.get_running_loop().run_in_executor(None, pipe.recv)
+@dataclass
+class Served:
+    """The server's process, which can be killed and started again."""
+
+    folder: str
+    names: list[str]
+    port: int = 0
+
+    def start(self) -> Any:
+        """What it says first."""
+        context = multiprocessing.get_context("spawn")
+        self.pipe, there = context.Pipe()
+        arguments = (self.folder, self.names, there, self.port)
+        self.process = context.Process(target=run_server, args=arguments, daemon=True)
+        self.process.start()
+        first = self.pipe.recv()
+        self.port = first[0]
+        return first
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.join()
+
+    async def ask(self, what: str) -> Any:
+        self.pipe.send(what)
+        return await asyncio.get_running_loop().run_in_executor(None, self.pipe.recv)
 
 
-async def measure(pipe: Pipe) -> dict[str, float]:
-    loop = asyncio.get_running_loop()
-    port, echo_port, (enrol_s, keys) = await loop.run_in_executor(None, pipe.recv)
+async def measure(served: Served, down_s: float) -> dict[str, float]:
+    _, echo_port, (enrol_s, keys) = await asyncio.to_thread(served.start)
     figures = {"devices": len(keys), "enrol_all_s": enrol_s}
     own = next(iter(keys.values()))
     figures |= await exchanges(f"localhost:{echo_port}", own)
-    before_mb, _ = await ask(pipe, "memory")
+    before_mb, _ = await served.ask("memory")
     figures |= await churn(f"localhost:{echo_port}", own)
-    idle_mb, _ = await ask(pipe, "memory")
-    figures["churn_growth_mb"] = idle_mb - before_mb
-    open_ones: list[str] = []
+    idle_mb, _ = await served.ask("memory")
+    figures |= {"churn_growth_mb": idle_mb - before_mb, "idle_mb": idle_mb}
+    open_ones: set[str] = set()
     began_s = time.perf_counter()
-    tasks = [asyncio.create_task(device(name, f"localhost:{port}", own, open_ones)) for name, own in keys.items()]
-    while len(open_ones) < len(keys):
-        await asyncio.sleep(0.05)
-    figures["connect_all_s"] = time.perf_counter() - began_s
-    connected_mb, live = await ask(pipe, "memory")
+    address = f"localhost:{served.port}"
+    tasks = [asyncio.create_task(device(name, address, own, open_ones)) for name, own in keys.items()]
+    figures["connect_all_s"] = await all_of(keys, open_ones, began_s)
+    connected_mb, live = await served.ask("memory")
     figures |= {"connected": live, "connected_mb": connected_mb - idle_mb}
-    began_s = time.perf_counter()
-    answers, most_mb = await ask(pipe, "wave")
-    figures |= {"uploads": answers, "uploads_s": time.perf_counter() - began_s, "uploads_mb": most_mb}
+    figures |= await uploads(served, "uploads")
+    figures |= await restart(served, down_s, keys, open_ones)
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-    pipe.send("stop")
+    served.pipe.send("stop")
+    served.process.join()
     return figures
+
+
+async def all_of(keys: dict[str, Keys], open_ones: set[str], began_s: float) -> float:
+    """Seconds until all are connected."""
+    while len(open_ones) < len(keys):
+        await asyncio.sleep(0.05)
+    return time.perf_counter() - began_s
+
+
+async def uploads(served: Served, name: str) -> dict[str, float]:
+    began_s = time.perf_counter()
+    answers, most_mb = await served.ask("wave")
+    return {name: answers, f"{name}_s": time.perf_counter() - began_s, f"{name}_mb": most_mb}
+
+
+async def restart(served: Served, down_s: float, keys: dict[str, Keys], open_ones: set[str]) -> dict[str, float]:
+    """All answers of the killed server's wave are asked for again; devices hold them."""
+    served.kill()
+    while open_ones:
+        await asyncio.sleep(0.05)
+    await asyncio.sleep(down_s)
+    await asyncio.to_thread(served.start)
+    back_s = await all_of(keys, open_ones, time.perf_counter())
+    again = await uploads(served, "repeated")
+    return {"down_s": down_s, "reconnect_all_s": back_s, **again, "done_twice": len(DONE) - len(set(DONE))}
 
 
 async def exchanges(address: str, keys: Keys) -> dict[str, float]:
@@ -193,21 +262,19 @@ async def churn(address: str, keys: Keys) -> dict[str, float]:
     return {"churn": CHURN, "churn_s": time.perf_counter() - began_s}
 
 
-def run_server(folder: str, names: list[str], pipe: Pipe) -> None:
-    asyncio.run(serve(Path(folder), names, pipe))
+def run_server(folder: str, names: list[str], pipe: Pipe, port: int) -> None:
+    asyncio.run(serve(Path(folder), names, pipe, port))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--devices", type=int, default=1000)
-    names = [f"device-{i:04d}" for i in range(parser.parse_args().devices)]
-    context = multiprocessing.get_context("spawn")
-    here, there = context.Pipe()
+    parser.add_argument("--down-s", type=float, default=10.0)
+    asked = parser.parse_args()
+    names = [f"device-{i:04d}" for i in range(asked.devices)]
     with TemporaryDirectory() as folder:
-        process = context.Process(target=run_server, args=(folder, names, there), daemon=True)
-        process.start()
-        print(json.dumps({name: round(value, 4) for name, value in asyncio.run(measure(here)).items()}, indent=1))
-        process.join()
+        figures = asyncio.run(measure(Served(folder, names), asked.down_s))
+    print(json.dumps({name: round(value, 4) for name, value in figures.items()}, indent=1))
 
 
 if __name__ == "__main__":
