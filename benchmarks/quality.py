@@ -7,21 +7,16 @@ Every run is the product's own command line in a process of its own, one thread 
 MNIST and the watch data are used where they lie in `../shared/data` beside the repository, else left out.
 """
 
-import argparse
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import kept
 import numpy as np
+from kept import SEEDS, SHARED, Job
 
-from distilfleet.record.history import History, read
+from distilfleet.record.history import History
 
-ROOT = Path(__file__).resolve().parent.parent
-SHARED = ROOT.parent / "shared" / "data"
-RUNS = ROOT / "runs" / "quality"
-SEEDS = (1, 2, 3)
+RUNS = kept.ROOT / "runs" / "quality"
 KINDS = ["--device-kinds", "rpi-zero-2w", "rpi-3b-plus", "rpi-4b", "rpi-5"]
 DATASETS = {
     "digits": ["--rounds", "20", "--devices", "20", "--alpha", "0.5"],
@@ -63,21 +58,6 @@ ABLATIONS = {
     "no forward distillation": ["--forward-passes", "0"],
     "paper's form: all of these off": ["--no-calibrate", "--mixtures", "0", "--refine", "mean"],
 }
-Job = tuple[Path, list[str]]
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("verb", choices=["run", "report"])
-    parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--only", default="", help="run only what has this in its folder name")
-    asked = parser.parse_args()
-    if asked.verb == "report":
-        print(report())
-        return
-    wanted = [job for job in jobs() if asked.only in str(job[0]) and not finished(job[0])]
-    with ThreadPoolExecutor(asked.jobs) as pool:
-        list(pool.map(carry_out, wanted))
 
 
 def jobs() -> Iterator[Job]:
@@ -99,19 +79,12 @@ def refined(dataset: str, choice: str, seed: int) -> Job:
 
 def job(dataset: str, table: str, variant: str, words: Sequence[str], seed: int) -> Job:
     recipe, *rest = words
-    out = RUNS / dataset / table / f"{variant.replace(' ', '-')}-{seed}"
-    return out, ["run", recipe, *DATASETS[dataset], *KINDS, *rest, "--seed", str(seed), "--out", str(out)]
+    out = folder(dataset, table, variant, seed)
+    return out, ["run", recipe, *DATASETS[dataset], *KINDS, *rest, "--seed", str(seed)]
 
 
-def finished(out: Path) -> bool:
-    return (out / "models").is_dir() or (out / "report.html").is_file()
-
-
-def carry_out(one: Job) -> None:
-    out, words = one
-    words = ["run", "--resume", str(out)] if (out / "run.toml").is_file() else words
-    done = subprocess.run([sys.executable, "-m", "distilfleet.cli", *words], capture_output=True, text=True)
-    print(out.relative_to(RUNS), "done" if done.returncode == 0 else done.stderr.strip(), flush=True)
+def folder(dataset: str, table: str, variant: str, seed: int) -> Path:
+    return RUNS / dataset / table / f"{variant.replace(' ', '-')}-{seed}"
 
 
 # --- tables -----------------------------------------------------------------------------------------------------
@@ -162,8 +135,7 @@ def variants(dataset: str, table: str, names: Sequence[str]) -> str:
 
 
 def histories(dataset: str, table: str, variant: str) -> list[History]:
-    folders = [RUNS / dataset / table / f"{variant.replace(' ', '-')}-{seed}" for seed in SEEDS]
-    return [read(folder) for folder in folders if finished(folder)]
+    return kept.histories(folder(dataset, table, variant, seed) for seed in SEEDS)
 
 
 def of(runs: Sequence[History], field: str) -> str:
@@ -188,4 +160,4 @@ def at_bytes(run: History, budget_bytes: float) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    kept.main(__doc__, jobs, report)

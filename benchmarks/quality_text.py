@@ -1,6 +1,6 @@
 """Quality on text: split KD against its baselines and in its variants, on the same data with the same budget.
 
-    python benchmarks/quality_text.py run [--jobs 1] [--only TEXT]    run what is missing; a finished run is kept
+    python benchmarks/quality_text.py run [--jobs 2] [--only TEXT]    run what is missing; a finished run is kept
     python benchmarks/quality_text.py report                          tables in Markdown, from the finished runs
 
 Every run is the product's own command line in a process of its own, one thread each; records go to runs/quality-text.
@@ -8,21 +8,16 @@ All runs of a text take the recipes' defaults: as many steps, with as many windo
 is used where it lies in `../shared/data` beside the repository, else left out.
 """
 
-import argparse
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import kept
 import numpy as np
+from kept import SEEDS, SHARED, Job
 
 from distilfleet.record.history import History, read
 
-ROOT = Path(__file__).resolve().parent.parent
-SHARED = ROOT.parent / "shared" / "data"
-RUNS = ROOT / "runs" / "quality-text"
-SEEDS = (1, 2, 3)
+RUNS = kept.ROOT / "runs" / "quality-text"
 TEXTS: Mapping[str, list[str]] = {
     "stdlib": [],
     "tinyshakespeare": ["--data", str(SHARED / "text" / "tinyshakespeare.txt")],
@@ -53,21 +48,6 @@ VARIANTS: Mapping[str, list[str]] = {
     "labels kept": ["--labels", "kept"],
     "adapters of rank 8 alone": ["--lora", "8"],
 }
-Job = tuple[Path, list[str]]
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("verb", choices=["run", "report"])
-    parser.add_argument("--jobs", type=int, default=1)
-    parser.add_argument("--only", default="", help="run only what has this in its folder name")
-    asked = parser.parse_args()
-    if asked.verb == "report":
-        print(report())
-        return
-    wanted = [job for job in jobs() if asked.only in str(job[0].relative_to(RUNS)) and not finished(job[0])]
-    with ThreadPoolExecutor(asked.jobs) as pool:
-        list(pool.map(carry_out, wanted))
 
 
 def jobs() -> Iterator[Job]:
@@ -81,23 +61,11 @@ def jobs() -> Iterator[Job]:
 
 def job(text: str, table: str, name: str, words: Sequence[str], seed: int) -> Job:
     recipe, *rest = words
-    out = folder(text, table, name, seed)
-    return out, ["run", recipe, *TEXTS[text], *rest, "--seed", str(seed), "--out", str(out)]
+    return folder(text, table, name, seed), ["run", recipe, *TEXTS[text], *rest, "--seed", str(seed)]
 
 
 def folder(text: str, table: str, name: str, seed: int) -> Path:
     return RUNS / text / table / f"{name.replace(' ', '-').replace(',', '')}-{seed}"
-
-
-def finished(out: Path) -> bool:
-    return (out / "report.html").is_file()
-
-
-def carry_out(one: Job) -> None:
-    out, words = one
-    words = ["run", "--resume", str(out)] if (out / "run.toml").is_file() else words
-    done = subprocess.run([sys.executable, "-m", "distilfleet.cli", *words], capture_output=True, text=True)
-    print(out.relative_to(RUNS), "done" if done.returncode == 0 else done.stderr.strip(), flush=True)
 
 
 # --- tables -----------------------------------------------------------------------------------------------------
@@ -149,11 +117,11 @@ def bar(text: str) -> str:
 
 def by_seed(text: str, name: str) -> dict[int, float]:
     found = {seed: folder(text, "main", name, seed) for seed in SEEDS}
-    return {seed: read(out).rounds[-1]["small_loss"] for seed, out in found.items() if finished(out)}
+    return {seed: read(out).rounds[-1]["small_loss"] for seed, out in found.items() if kept.finished(out)}
 
 
 def histories(text: str, part: str, name: str) -> list[History]:
-    return [read(out) for out in (folder(text, part, name, seed) for seed in SEEDS) if finished(out)]
+    return kept.histories(folder(text, part, name, seed) for seed in SEEDS)
 
 
 def last(runs: Sequence[History], field: str) -> list[float]:
@@ -172,4 +140,4 @@ def spread(values: Sequence[float]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    kept.main(__doc__, jobs, report)
