@@ -4,14 +4,12 @@ import tempfile
 import time
 from pathlib import Path
 
-START_S = time.perf_counter()
+import job
 
-import job  # noqa: E402 (the clock starts before the imports)
-import numpy as np  # noqa: E402
-
-from distilfleet.recipes.fedavg import Flags  # noqa: E402
-from distilfleet.recipes.flags import Common, Training  # noqa: E402
-from distilfleet.recipes.simulate import simulate  # noqa: E402
+from distilfleet.recipes.fedavg import Flags, fedavg
+from distilfleet.recipes.flags import Common, Training, flatten
+from distilfleet.recipes.run import about, train
+from distilfleet.record.run import create
 
 TEST = 297
 size = job.size()
@@ -27,14 +25,12 @@ flags = Flags(
     who="small",
     small="perceptron",
 )
+run = fedavg(flags)
+laps, accuracy = job.Laps(), 0.0
 with tempfile.TemporaryDirectory() as folder:
-    history = simulate("fedavg", flags, Path(folder) / "run")
-    spent_s = time.perf_counter() - START_S
-wall_s = np.array([line["wall_s"] for line in history.rounds])
-job.report(
-    "distilfleet",
-    np.diff(wall_s),
-    spent_s - float(wall_s[-1] - wall_s[0]),
-    history.rounds[-1]["small_accuracy"],
-    data_bytes=(job.SAMPLES + TEST) * 65 * 4 + size.devices * job.OWN * 4,
-)
+    record = create(Path(folder) / "run", about(run, "fedavg", flatten(flags), started=""), run.facts)
+    for line in train(run, record, None, time.monotonic):
+        laps.lap()
+        accuracy = line["small_accuracy"]
+    record.close()
+laps.report("distilfleet", accuracy, data_bytes=(job.SAMPLES + TEST) * 65 * 4 + size.devices * job.OWN * 4)
