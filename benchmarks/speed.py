@@ -5,8 +5,8 @@
     python benchmarks/speed.py --peers flower,pfl       these, beside the bare vmap loop
 
 The contenders take turns, so that all of them meet the same neighbours on the machine; of each one's runs the fastest
-counts, by its median round. On a busy machine look at the processor's time, which neighbours disturb least: the tenth
-of the rounds that took least is below it, over all runs. Flower has many processes, so it has none.
+counts, by its median round. On a busy machine look at the processor's time, which neighbours disturb least: the median
+over the rounds of all runs. Flower has many processes, so it has none.
 The peers live in environments of their own: `benchmarks/peers/setup.sh` makes them, and without it they are left out.
 Memory is that of the process tree, pages that processes share counted once.
 """
@@ -124,7 +124,7 @@ def measure(one: Contender, size: Size, rounds: int) -> dict[str, Any]:
 
 
 def table(size: Size, runs: dict[str, list[dict[str, Any]]]) -> str:
-    least = {key: _tenth([ms for run in done for ms in run["processor_ms"]]) for key, done in runs.items()}
+    least = {key: _median([ms for run in done for ms in run["processor_ms"]]) for key, done in runs.items()}
     best = {key: min(done, key=lambda one: one["median_ms"]) for key, done in runs.items()}
     rows = [
         f"\n{size.devices:,} devices, {size.per_round:,} a round (load {os.getloadavg()[0]:.1f})\n",
@@ -144,9 +144,9 @@ def table(size: Size, runs: dict[str, list[dict[str, Any]]]) -> str:
     return "\n".join(rows)
 
 
-def _tenth(values: list[float]) -> float:
-    """A tenth of them is below it; NaN of none."""
-    return sorted(values)[len(values) // 10] if values else float("nan")
+def _median(values: list[float]) -> float:
+    """NaN of none."""
+    return statistics.median(values) if values else float("nan")
 
 
 # --- memory -----------------------------------------------------------------------------------------------------
