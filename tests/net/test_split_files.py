@@ -12,7 +12,7 @@ from distilfleet.core.engine import rounds
 from distilfleet.core.errors import ConfigError
 from distilfleet.data import proxy, sources
 from distilfleet.recipes.find import recipe
-from distilfleet.recipes.flags import unflatten
+from distilfleet.recipes.flags import flatten, unflatten
 from distilfleet.recipes.join import own_data
 from distilfleet.recipes.split import Split, split
 from distilfleet.sim.fleet import World
@@ -120,3 +120,59 @@ def test_damaged_parts_are_refused_by_name(changed, why, tmp_path):
     np.savez(tmp_path / "part.npz", **{**sound, **changed})
     with pytest.raises(ConfigError, match=why):
         sources.load(str(tmp_path / "part.npz"))
+
+
+# --- text -------------------------------------------------------------------------------------------------------
+
+SMALL = {"teacher": "llama:64x2", "student": "llama:32x2", "context": 16, "vocabulary": 300, "school_steps": 2}
+SHORT = {"steps": 2, "batch": 2, "test_windows": 8, "holdout": 0.2}
+TEXTS = {
+    "splitkd, a cut": ("splitkd", {"cut": 1}),
+    "splitkd, as planned": ("splitkd", {"smashed": ("int8", "int4"), "remember": "hidden", "privacy_floor": 1}),
+    "splitkd, two clusters": ("splitkd", {"cut": 1, "cluster": 2, "remember": "none", "labels": "kept"}),
+    "koala_text": ("koala_text", {"public": 6}),
+    "fedavg_text": ("fedavg_text", {}),
+    "central_kd": ("central_kd", {}),
+}
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory):
+    """A text and its parts."""
+    folder = tmp_path_factory.mktemp("text")
+    rng = np.random.default_rng(8)
+    words = ["lamp", "door", "opens", "closes", "at", "nine", "the", "kitchen", "warm", "cold"]
+    lines = [" ".join(rng.choice(words, 12)) + "." for _ in range(400)]
+    (folder / "notes.txt").write_text("\n\n".join(lines))
+    asked = {name: SMALL[name] for name in ("teacher", "context", "vocabulary")}
+    split(Split(data=str(folder / "notes.txt"), devices=DEVICES, recipe="splitkd", out=folder / "parts", **asked))
+    return folder
+
+
+@pytest.mark.net
+@pytest.mark.parametrize(("name", "changed"), TEXTS.values(), ids=TEXTS)
+def test_simulation_equals_deployment_for_text(name, changed, text):
+    simulated = built(name, data=str(text / "notes.txt"), **known(name, changed))
+    served = built(name, data=str(text / "parts" / "server.npz"), **known(name, changed))
+    owned = {device: own_data(str(text / "parts" / f"{device}.npz")) for device in simulated.fleet.roster()}
+    world = World(server=contract.SERVER, cohorts=False)
+    real = RealFleet(simulated.fleet.roster(), owned.__getitem__, served.method, world)
+    assert trained(served, real) == trained(simulated, simulated.fleet)
+    assert served.files == simulated.files
+    np.testing.assert_array_equal(served.test.inputs, simulated.test.inputs)
+
+
+def known(name: str, changed: dict) -> dict:
+    """Settings that this recipe has."""
+    has = flatten(recipe(name).flags())
+    return {flag: value for flag, value in (SMALL | SHORT).items() if flag in has} | changed
+
+
+def test_another_context_is_told_before_anything_runs(text):
+    with pytest.raises(ConfigError, match=r"windows of \[16\] tokens; --context is 64"):
+        built("splitkd", data=str(text / "parts" / "server.npz"))
+
+
+def test_a_recipe_without_text_has_no_windows(tmp_path):
+    with pytest.raises(ConfigError, match="--recipe koala: not a recipe of text"):
+        split(Split(data="digits", recipe="koala", out=tmp_path / "parts"))

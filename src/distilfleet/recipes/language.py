@@ -19,11 +19,13 @@ from ..nn.trace import trace
 from ..sim.fleet import SimFleet
 from .flags import Common, Flat
 from .run import Run
+from .served_text import read_server
 from .world import board_memory_bytes, enrol, world
 
 NEW = "llama"
 """How names of models with new weights begin; whatever else is named comes trained."""
-TEXT = Common(data="stdlib", devices=8, rounds=60, holdout=0.1, device_kinds=("rpi-4b", "rpi-5", "jetson-nano"))
+DEVICES = 8
+TEXT = Common(data="stdlib", devices=DEVICES, rounds=60, holdout=0.1, device_kinds=("rpi-4b", "rpi-5", "jetson-nano"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +82,8 @@ class Stage:
     index: Mapping[DeviceId, int]
     test: Dataset
     """Windows that quality is measured on."""
+    rows: int
+    """Distinct tokens on the device that has most."""
 
     @property
     def classes(self) -> int | None:
@@ -91,10 +95,11 @@ class Stage:
 
 def stage(common: Common, language: Language) -> Stage:
     """Load, cut, divide and enrol. Raises ConfigError."""
-    source = text.load(common.data, _wanted(common, language))
+    served = read_server(common.data, common.devices or DEVICES, language.context)
+    source = text.load(common.data, _wanted(common, language)) if served is None else served.source
     for model in (language.teacher, language.student):
         _check_tokenizer(model, source.tokenizer)
-    own, school = _schooled(source, language)
+    own, school = _schooled(source, language) if served is None else (_own(source), served.school)
     ids = source.owners or tuple(f"device-{i:0{len(str(len(own) - 1))}d}" for i in range(len(own)))
     facts: dict[str, Any] = {
         "vocabulary": source.tokenizer.vocabulary,
@@ -113,7 +118,12 @@ def stage(common: Common, language: Language) -> Stage:
         profiles={name: _profile(name, language.context, source.tokenizer.vocabulary) for name in models},
         index={name: i for i, name in enumerate(ids)},
         test=some_of(source.test.dataset(), language.test_windows),
+        rows=max(len(np.unique(data.inputs)) for data in own) if served is None else served.rows,
     )
+
+
+def _own(source: text.TextSource) -> tuple[Dataset, ...]:
+    return tuple(source.data(device).dataset() for device in range(len(source.rows)))
 
 
 def _profile(name: str, context: int, vocabulary: int) -> LanguageProfile:
@@ -164,7 +174,7 @@ def _wanted(common: Common, language: Language) -> text.Wanted:
         holdout=common.holdout,
         vocabulary=language.vocabulary,
         tokenizer=language.tokenizer or _own_tokenizer(language.teacher),
-        devices=common.devices or 8,
+        devices=common.devices or DEVICES,
         label=common.label,
         group=common.group,
         alpha=common.alpha,
@@ -203,9 +213,9 @@ def some_of(data: Dataset, windows: int) -> Dataset:
 def _schooled(source: text.TextSource, language: Language) -> tuple[tuple[Dataset, ...], Dataset | None]:
     """What devices own, and what the server does: the first part of every device's text, or, of labelled texts, which
     may be sorted by class, any."""
-    datasets = [source.data(device).dataset() for device in range(len(source.rows))]
+    datasets = _own(source)
     if comes_trained(language.teacher):
-        return tuple(datasets), None
+        return datasets, None
     cuts = [round(language.school_share * len(data)) for data in datasets]
     if any(cut == len(data) for cut, data in zip(cuts, datasets, strict=True)):
         raise ConfigError("--school-share leaves a device without text; lower it, or give more text")

@@ -1,13 +1,15 @@
 """`distilfleet split`: the partition that a simulation would use, as one file per device and the server's own part."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..core.errors import ConfigError
 from ..data import prepared
 from .find import recipe
-from .flags import Common, ProxyData, check, flatten, unflatten
+from .flags import Common, ProxyData, check, flatten
+from .language import Language, stage
 from .scene import scene
+from .served_text import Served, write_server
 
 SERVER, PROXY = "server.npz", "proxy.npz"
 
@@ -33,7 +35,17 @@ class Split:
     proxy_share: float = 0.15
     """Share of the training data that becomes the server's unlabelled proxy dataset."""
     recipe: str = ""
-    """For text: the recipe whose windows devices own, such as splitkd; no file for the server is written then."""
+    """For text: a recipe whose windows devices own, such as splitkd."""
+    context: int = Language().context
+    """For text: tokens of a window."""
+    vocabulary: int = Language().vocabulary
+    """For text: entries of a tokenizer that is trained."""
+    tokenizer: str | None = None
+    """For text: a folder, file or hub name, or `bytes`. Default: the teacher's own, or one trained on the text."""
+    teacher: str = Language().teacher
+    """For text: the large model, whose school is the server's part."""
+    school_share: float = Language().school_share
+    """For text: share of the training text that the server owns, where the teacher does not come trained."""
     out: Path = Path("parts")
     """Folder to write to; must not hold anything yet."""
 
@@ -48,22 +60,22 @@ def split(asked: Split) -> str:
     asked.out.mkdir(parents=True, exist_ok=True)
     if asked.recipe:
         return _split_text(asked, common)
-    stage = scene(common, ProxyData(proxy_share=asked.proxy_share))
-    for device in stage.devices:
-        prepared.write(asked.out / f"{device}.npz", stage.data(device))
-    source = stage.source
+    staged = scene(common, ProxyData(proxy_share=asked.proxy_share))
+    for device in staged.devices:
+        prepared.write(asked.out / f"{device}.npz", staged.data(device))
+    source = staged.source
     prepared.write(asked.out / SERVER, source.test, **prepared.facts(source.classes, source.scaling, source.columns))
-    assert stage.proxy is not None
-    prepared.write(asked.out / PROXY, stage.proxy)
-    return f"{len(stage.devices)} devices, {stage.partition}; {SERVER} and {PROXY} for the server"
+    assert staged.proxy is not None
+    prepared.write(asked.out / PROXY, staged.proxy)
+    return f"{len(staged.devices)} devices, {staged.partition}; {SERVER} and {PROXY} for the server"
 
 
 def _split_text(asked: Split, common: Common) -> str:
-    found = recipe(asked.recipe)
-    run = found.build(unflatten(found.flags, flatten(common)))
-    if run.data is None:
+    if "school_share" not in flatten(recipe(asked.recipe).flags()):
         raise ConfigError(f"--recipe {asked.recipe}: not a recipe of text; leave it out")
-    devices = list(run.fleet.roster())
-    for device in devices:
-        prepared.write(asked.out / f"{device}.npz", run.data(device))
-    return f"{len(devices)} devices, windows as {asked.recipe} has them"
+    names = ("context", "vocabulary", "tokenizer", "teacher", "school_share")
+    scene = stage(common, replace(Language(), **{name: getattr(asked, name) for name in names}))
+    for device in scene.devices:
+        prepared.write(asked.out / f"{device}.npz", scene.data(device))
+    write_server(asked.out / SERVER, Served(source=scene.source, school=scene.school, rows=scene.rows))
+    return f"{len(scene.devices)} devices, windows of {asked.context} tokens; {SERVER} for the server"

@@ -3,8 +3,6 @@
 from dataclasses import dataclass, replace
 from typing import Literal
 
-import numpy as np
-
 from ..core.errors import ConfigError
 from ..core.types import Budget, Planner
 from ..methods.splitkd.learn import Divergence, Loss
@@ -124,7 +122,7 @@ def _planner(flags: Flags, scene: Stage, method: SplitKD) -> Planner:
         steps=language.steps,
         bits=tuple(BITS[one] for one in flags.smashed),
         rank=flags.lora or None,
-        rows=max(len(np.unique(scene.data(device).inputs)) for device in scene.devices),
+        rows=scene.rows,
         labels_kept=flags.labels == "kept",
     )
     options = decoder_options(split.teacher if split.with_teacher else None, split.student, work)
