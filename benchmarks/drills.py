@@ -1,131 +1,240 @@
-"""Kills: server and agents die at random moments, and the weights must be those of a run that nobody disturbed.
+"""Kills: server and agents die at named points and at random moments; the weights must be those of a quiet run.
 
-    python benchmarks/drills.py [--kills 20] [--seed 0] [--out runs/drills]
+    python benchmarks/drills.py [--kills 20] [--seed 0] [--warm] [--out runs/drills]
 
-Real processes, `kill -9`, mutual TLS on loopback; every second kill is of the server. Prints seconds from start of the
-server to its next finished round, and whether the models equal those of the simulation, to the bit.
+Processes of the command line, `kill -9`, mutual TLS on loopback. Whoever dies is started again at once, to die at
+another of the points that the package names. Run after run is handed to the server until there were enough kills; each
+must end with the models of the simulation, to the bit, and no committed round may be missing on disk after a kill.
+Prints seconds from a start of the server until it listens, and until its next finished round. With `--warm`, processes
+are forked from one that has the packages loaded: many more kills a minute, and starts that are not those of a cold one.
 """
 
 import argparse
 import json
+import multiprocessing
+import os
 import random
+import re
 import signal
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
+import numpy as np
+
+from distilfleet import cli
+from distilfleet.core import failpoint
+from distilfleet.net.journal import SqliteJournal
 from distilfleet.recipes.flags import Common
-from distilfleet.recipes.fleet_demo import start, wait_for, write_fleet
+from distilfleet.recipes.fleet_demo import write_fleet
 from distilfleet.recipes.koala import Flags
 from distilfleet.recipes.serve import create_token, page_of, submit
 from distilfleet.recipes.simulate import simulate
 from distilfleet.recipes.split import Split, split
 
 KINDS = ("rpi-4b", "jetson-nano", "rpi-5")
-WAIT_S = 300.0
+ROUNDS = 12
+FEW_PASSES, RANDOM_S = 3, 6.0
+NOWHERE, AT_RANDOM = "", "at random"
+OF_AGENTS = ("agent.py", "bench.py")
+ONCE_A_LIFE = frozenset({"server.listening", "run.created", "run.opened", "run.joined", "models.written", "run.done"})
+ENROLLED = frozenset({"run.submitted", "agent.keyed", "agent.certified", "agent.enrolled", "agent.renewed"})
+"""Not passed by a fleet that is enrolled."""
+Points = Callable[[], str]
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(
+    [*(f"distilfleet.recipes.{name}" for name in ("serve", "join", "koala", "deploy")), "torch._dynamo"]
+)
+
+
+@dataclass
+class Kept:
+    """A process that is started again whenever it dies."""
+
+    words: list[str]
+    log: Path
+    points: Points
+    rng: random.Random
+    warm: bool
+    killed_at: list[str] = field(default_factory=list)
+    started_s: list[float] = field(default_factory=list)
+
+    def start(self) -> None:
+        self.armed = self.points()
+        self.ends_s = time.monotonic() + self.rng.uniform(0.0, RANDOM_S)
+        self.started_s.append(time.time())
+        passes = 1 if self.armed in ONCE_A_LIFE else self.rng.randint(1, FEW_PASSES)
+        given = self.words, self.log, f"{self.armed}:{passes}" if self.armed not in (AT_RANDOM, NOWHERE) else ""
+        self.process = FORKS.Process(target=command, args=given, daemon=True) if self.warm else cold(*given)
+        if self.warm:
+            self.process.start()
+
+    def ended(self) -> int | None:
+        return self.process.exitcode if self.warm else self.process.poll()
+
+    def look(self) -> bool:
+        """Whether it died, and was started again."""
+        if self.armed == AT_RANDOM and time.monotonic() > self.ends_s:
+            self.stop()
+        if self.ended() is None:
+            return False
+        if self.ended() != -signal.SIGKILL:
+            sys.exit(f"{self.words[0]} ended by itself; see {self.log}")
+        self.killed_at.append(self.armed)
+        self.start()
+        return True
+
+    def stop(self) -> None:
+        self.process.kill()
+        while self.ended() is None:
+            time.sleep(0.001)
+
+
+def cold(words: list[str], log: Path, point: str) -> "subprocess.Popen[bytes]":
+    with log.open("ab") as out:
+        started = [sys.executable, "-m", "distilfleet.cli", *words]
+        return subprocess.Popen(started, stdout=out, stderr=out, env={**os.environ, failpoint.VARIABLE: point})
+
+
+def command(words: list[str], log: Path, point: str) -> None:
+    """Where a forked process begins."""
+    os.environ[failpoint.VARIABLE] = point
+    out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(out, 1)
+    os.dup2(out, 2)
+    cli.main(words)
 
 
 class Drill:
-    """The processes of one drill."""
+    """A fleet, and the runs that it did."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.file = folder, folder / "fleet.toml"
+    def __init__(self, folder: Path, kills: int, seed: int, warm: bool) -> None:
+        self.folder, self.file, self.kills, self.warm = folder, folder / "fleet.toml", kills, warm
+        self.rng, self.lost = random.Random(seed), 0
         write_fleet(self.file, KINDS)
         split(Split(data="digits", devices=len(KINDS), out=folder / "data"))
-        self.serve()
-        wait_for(folder / "fleet-state" / "authority" / "identity.sqlite", self.server)
-        self.agents = {i: self.agent(i, "--token", create_token(self.file, f"device-{i}", 3600.0)) for i in range(3)}
+        self.server = Kept(["serve", str(self.file)], folder / "serve.log", self.points(False), self.rng, warm)
+        self.all = [self.server, *(self.agent(f"device-{number}") for number in range(len(KINDS)))]
 
-    def serve(self) -> None:
-        self.server = start(self.folder / "serve.log", "serve", str(self.file))
-
-    def agent(self, number: int, *words: str) -> "subprocess.Popen[bytes]":
-        name = f"device-{number}"
+    def agent(self, name: str) -> Kept:
+        token = create_token(self.file, name, 86_400.0)
         own = ["--data", str(self.folder / "data" / f"{name}.npz"), "--state", str(self.folder / name)]
-        return start(self.folder / f"{name}.log", "agent", *own, *words)
+        words = ["agent", "--token", token, *own]
+        return Kept(words, self.folder / f"{name}.log", self.points(True), self.rng, self.warm)
 
-    def kill_server(self) -> None:
-        die(self.server)
-        self.serve()
+    def points(self, of_agents: bool) -> Points:
+        """All of the points, and as many random moments as a third of them, again and again in another order."""
+        named = points_of(of_agents)
+        cycle = [*named, *[AT_RANDOM] * (len(named) // 3)]
 
-    def kill_agent(self, number: int) -> None:
-        die(self.agents[number])
-        self.agents[number] = self.agent(number)
+        def shuffled() -> Iterator[str]:
+            while True:
+                yield from self.rng.sample(cycle, len(cycle))
 
-    def stop(self) -> None:
-        for process in (self.server, *self.agents.values()):
-            die(process)
+        source = shuffled()
+        return lambda: next(source) if self.killed < self.kills else NOWHERE
+
+    @property
+    def killed(self) -> int:
+        return sum(len(one.killed_at) for one in self.all) if hasattr(self, "all") else 0
+
+    def carry_out(self, name: str) -> Path:
+        """One run, to its end."""
+        state = self.folder / "fleet-state"
+        while not (state / "done" / f"{name}.json").exists():
+            for one in self.all:
+                if one.look() and one is self.server:
+                    self.lost += self.missing(name)
+            time.sleep(0.01)
+        return page_of(self.file, name).parent
+
+    def missing(self, name: str) -> int:
+        """Committed rounds of which there is no checkpoint."""
+        with closing(SqliteJournal(self.folder / "fleet-state" / "journal.sqlite")) as journal:
+            committed = journal.committed(name)
+        files = page_of(self.file, name).parent.glob("checkpoints/round-*.safetensors")
+        return max(0, committed - max((int(file.stem[-8:]) for file in files), default=0))
 
 
-def die(process: "subprocess.Popen[bytes]") -> None:
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+def points_of(agents: bool) -> list[str]:
+    """As the package's sources name them."""
+    files = Path(failpoint.__file__).parents[1].rglob("*.py")
+    found = {(file.name in OF_AGENTS, name) for file in files for name in named_in(file.read_text())}
+    return sorted(name for here, name in found if here is agents and name not in ENROLLED)
 
 
-def until(ready: Callable[[], bool]) -> float:
-    began_s = time.monotonic()
-    while not ready():
-        if time.monotonic() > began_s + WAIT_S:
-            sys.exit("waited too long; see the logs beside the run")
-        time.sleep(0.05)
-    return time.monotonic() - began_s
+def named_in(source: str) -> list[str]:
+    return re.findall(r'reached\("([a-z_.]+)"\)', source) if "failpoint import reached" in source else []
 
 
 def weights(folder: Path) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in (folder / "models").iterdir()}
 
 
+def rounds_of(folder: Path) -> list[int]:
+    return [json.loads(line)["round"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def after_starts_s(server: Kept, word: str) -> list[float]:
+    """Seconds from each start to the first line of the log with this word, where the server lived to write it."""
+    lines = [line for line in server.log.read_text().splitlines() if word in line and line[:2] == "20"]
+    at_s = [datetime.fromisoformat(line[:23]).timestamp() for line in lines]
+    lives = zip(server.started_s, [*server.started_s[1:], time.time()], strict=True)
+    first = [next((one for one in at_s if began <= one < end), None) for began, end in lives]
+    return [one - began for one, began in zip(first, server.started_s, strict=True) if one is not None]
+
+
+def spread(values: list[float]) -> dict[str, float]:
+    return {"median": round(statistics.median(values), 2), "p95": round(float(np.percentile(values, 95)), 2)}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--warm", action="store_true")
     parser.add_argument("--out", type=Path, default=Path("runs/drills"))
     asked = parser.parse_args()
-    rng, rounds = random.Random(asked.seed), asked.kills + 2
     asked.out.mkdir(parents=True)
-    common = Common(rounds=rounds, devices=len(KINDS), device_kinds=KINDS, cohorts="off")
+    common = Common(rounds=ROUNDS, devices=len(KINDS), device_kinds=KINDS, cohorts="off")
     flags = Flags(common=common, mixtures=64)
-    drill = Drill(asked.out)
-    try:
-        run = submit(drill.file, "koala", flags)
-        path = page_of(drill.file, run).parent
-        again_s = killed(drill, path, rng, asked.kills)
-        until((drill.folder / "fleet-state" / "done" / f"{run}.json").exists)
-    finally:
-        drill.stop()
     simulate("koala", flags, asked.out / "simulated")
-    rows = [json.loads(line)["round"] for line in (path / "metrics.jsonl").read_text().splitlines()]
+    wanted, drill, same, complete = (
+        weights(asked.out / "simulated"),
+        Drill(asked.out, asked.kills, asked.seed, asked.warm),
+        [],
+        [],
+    )
+    try:
+        for one in drill.all:
+            one.start()
+        while drill.killed < asked.kills:
+            folder = drill.carry_out(submit(drill.file, "koala", flags))
+            same.append(weights(folder) == wanted)
+            complete.append(rounds_of(folder) == list(range(1, ROUNDS + 1)))
+            print(f"{drill.killed} kills, {len(same)} runs, same weights: {all(same)}", file=sys.stderr, flush=True)
+    finally:
+        for one in drill.all:
+            one.stop()
     figures = {
-        "kills": asked.kills,
-        "rounds_complete": rows == list(range(1, rounds + 1)),
-        "same_weights": weights(path) == weights(asked.out / "simulated"),
-        "server_start_to_round_median_s": round(statistics.median(again_s), 2) if again_s else None,
+        "kills_of_server": len(drill.server.killed_at),
+        "kills_of_agents": drill.killed - len(drill.server.killed_at),
+        "points": len({point for one in drill.all for point in one.killed_at} - {AT_RANDOM}),
+        "runs": len(same),
+        "rounds_lost": drill.lost,
+        "rounds_complete": all(complete),
+        "same_weights": all(same),
+        "start_to_ready_s": spread(after_starts_s(drill.server, "ready:")),
+        "start_to_round_s": spread(after_starts_s(drill.server, ": round ")),
     }
     print(json.dumps(figures, indent=1))
-    sys.exit(0 if figures["rounds_complete"] and figures["same_weights"] else 1)
-
-
-def killed(drill: Drill, path: Path, rng: random.Random, kills: int) -> list[float]:
-    """Kill after each finished round, at a random moment of the next one."""
-    metrics, again_s = path / "metrics.jsonl", []
-
-    def finished() -> int:
-        return metrics.read_text().count("\n") if metrics.exists() else 0
-
-    until(lambda: finished() >= 1)
-    for number in range(kills):
-        time.sleep(rng.uniform(0.0, 1.0))
-        before = finished()
-        if number % 2:
-            drill.kill_agent(rng.randrange(len(KINDS)))
-            until(lambda before=before: finished() > before)
-        else:
-            drill.kill_server()
-            again_s.append(until(lambda before=before: finished() > before))
-    return again_s
+    sys.exit(0 if all(same) and all(complete) and not drill.lost else 1)
 
 
 if __name__ == "__main__":
