@@ -108,6 +108,7 @@ def command(words: list[str], log: Path, point: str) -> None:
     out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(out, 1)
     os.dup2(out, 2)
+    os.execv = lambda _, again: cli.main(again[again.index("agent") :])  # an agent stays in this warm process
     cli.main(words)
 
 

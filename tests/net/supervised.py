@@ -19,6 +19,7 @@ from typing import Any
 
 from fleets import free_ports
 
+from distilfleet.cli import main
 from distilfleet.core.failpoint import VARIABLE
 from distilfleet.net.journal import SqliteJournal
 from distilfleet.recipes import serve
@@ -84,8 +85,7 @@ def _command(words: list[str], log: Path, point: str, program: Callable[[list[st
     out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(out, 1)
     os.dup2(out, 2)
-    from distilfleet.cli import main
-
+    os.execv = lambda _, command: main(command[command.index("agent") :])  # an agent stays in this warm process
     (program or main)(words)
 
 
