@@ -9,8 +9,7 @@ import numpy as np
 
 from distilfleet.cli import main
 from distilfleet.core.types import Arrays, Job
-from distilfleet.net import agent
-from distilfleet.net.identity import Token
+from distilfleet.net.keys import Token, badge_of, keys_of
 from distilfleet.net.protocol import VERSIONS, Hello, Line
 from distilfleet.net.transport import connect
 from distilfleet.recipes import join
@@ -51,9 +50,10 @@ def babble(words: list[str]) -> None:
 
 
 async def _babble(token: Token, state: str) -> None:
-    badge, rng = await join._enrolled(token, Path(state)), Random(0)
+    await join._enrolled(token, Path(state))
+    badge, rng = badge_of(Path(state)), Random(0)
     while True:
-        connection = await connect(badge.address, agent.keys_of(Path(state)))
+        connection = await connect(badge.address, keys_of(Path(state)))
         try:
             await connection.write(Line().write(Hello(VERSIONS, badge.device)))
             for _ in range(rng.randrange(3)):
