@@ -1,4 +1,4 @@
-"""The verbs: run, compare, audit, devices. Each imports its rooms only when it runs.
+"""The verbs; those of a real fleet are in `cli_fleet`. Each imports its rooms only when it runs.
 
 Exit codes: 0 done; 1 a fault of ours, with the traceback in a log file; 2 a mistake that the message names; 130 and 143
 interrupted and resumable.
@@ -11,12 +11,14 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from . import cli_fleet
+from .cli_words import parsed
 from .core.errors import ConfigError, Error
 
 USAGE = """\
@@ -35,6 +37,7 @@ A real fleet:
   distilfleet enrol create --device NAME                  a one-time token for a device; `enrol deny` shuts it out
   distilfleet agent --token TOKEN --data FILE             on the device: enrol, then serve jobs until stopped
   distilfleet run RECIPE --fleet fleet.toml               hand a run to the server and follow it
+  distilfleet runs [stop NAME | resume NAME]              runs of the server; stop one after its round, or let it go on
   distilfleet split DATA --devices N --out DIR            a simulation's partition, one file per device
 
 Recipes: koala, with the baselines local, central, fedavg, feddf, fedmd; for text splitkd, with central_kd, fedavg_text,
@@ -43,9 +46,7 @@ koala_text; or your own, path/to/file.py:function.
 """
 PAGE = "report.html"
 TRAINING_PACKAGES = ("torch", "sklearn", "PIL")
-NETWORK_PACKAGES = ("grpc", "cryptography", "blake3")
-ATTEND = "--attend"
-"""Not for people: goes on as an agent whose flags are read."""
+NETWORK_PACKAGES = ("grpc", "cryptography", "blake3", "prometheus_client")
 INTERRUPTED = {signal.SIGINT: 130, signal.SIGTERM: 143}
 
 
@@ -98,10 +99,11 @@ def _dispatch(words: list[str]) -> int:
         "audit": _audit,
         "devices": _devices,
         "calibrate": _calibrate,
-        "serve": _serve,
-        "enrol": _enrol,
-        "agent": _agent,
-        "split": _split,
+        "serve": cli_fleet.serve,
+        "enrol": cli_fleet.enrol,
+        "agent": cli_fleet.agent,
+        "runs": cli_fleet.runs,
+        "split": cli_fleet.split,
     }
     if verb in ("--help", "-h", "help"):
         print(USAGE, end="")
@@ -136,10 +138,10 @@ def _run(words: list[str]) -> int:
     if words[0].startswith("-"):
         if words[0].partition("=")[0] != "--resume":
             raise ConfigError(f"name a recipe before its flags: distilfleet run koala {' '.join(words)}")
-        return _resume(_flags(Resume, "distilfleet run", words))
+        return _resume(parsed(Resume, "distilfleet run", words))
     if "--fleet" in words[1:-1]:
         at = words.index("--fleet")
-        return _on_fleet(Path(words[at + 1]), words[0], words[1:at] + words[at + 2 :])
+        return cli_fleet.run(Path(words[at + 1]), words[0], words[1:at] + words[at + 2 :])
     return _start(words[0], words[1:])
 
 
@@ -147,7 +149,7 @@ def _start(name: str, words: list[str]) -> int:
     from .recipes.find import recipe
 
     found = recipe(name)
-    flags = _flags(found.flags, f"distilfleet run {name}", words)
+    flags = parsed(found.flags, f"distilfleet run {name}", words)
     from .recipes.flags import common, flatten
     from .recipes.run import about
     from .record.run import check_free, create
@@ -236,7 +238,7 @@ def _plan(words: list[str]) -> int:
 
     name, rest = words[0], [word for word in words[1:] if word != "--json"]
     found = recipe(name)
-    flags = _flags(found.flags, f"distilfleet plan {name}", rest)
+    flags = parsed(found.flags, f"distilfleet plan {name}", rest)
     from .recipes.plan import planned
     from .report.plan import plan_json, print_plan
 
@@ -264,7 +266,7 @@ class Compare:
 
 
 def _compare(words: list[str]) -> int:
-    asked = _flags(Compare, "distilfleet compare", words or ["--help"])
+    asked = parsed(Compare, "distilfleet compare", words or ["--help"])
     if not asked.runs:
         raise ConfigError("name at least one run directory: distilfleet compare DIR [DIR ...]")
     from .record.history import read
@@ -289,7 +291,7 @@ class Audit:
 
 
 def _audit(words: list[str]) -> int:
-    asked = _flags(Audit, "distilfleet audit", words or ["--help"])
+    asked = parsed(Audit, "distilfleet audit", words or ["--help"])
     from .recipes.audit import audited
     from .record.history import read
     from .record.overheard import write_audit
@@ -314,7 +316,7 @@ class Devices:
 
 
 def _devices(words: list[str]) -> int:
-    asked = _flags(Devices, "distilfleet devices", words)
+    asked = parsed(Devices, "distilfleet devices", words)
     from dataclasses import asdict
 
     from .cost.catalogue import entries
@@ -331,85 +333,9 @@ def _devices(words: list[str]) -> int:
 def _calibrate(words: list[str]) -> int:
     from .recipes.calibrate import Calibrate, calibrate
 
-    asked = _flags(Calibrate, "distilfleet calibrate", words)
+    asked = parsed(Calibrate, "distilfleet calibrate", words)
     print(calibrate(asked, time.perf_counter, time.sleep, f"{datetime.now(UTC):%Y-%m-%d}"))
     return 0
-
-
-# --- the real fleet ---------------------------------------------------------------------------------------------
-
-
-def _serve(words: list[str]) -> int:
-    from .recipes.serve import ServeFlags, serve
-
-    asked = _flags(ServeFlags, "distilfleet serve", words)
-    _log_to_terminal()
-    try:
-        serve(asked.fleet)
-    except KeyboardInterrupt:
-        print("Stopped. Runs go on when the server is started again.", file=sys.stderr)
-    return 0
-
-
-def _enrol(words: list[str]) -> int:
-    from .recipes.serve import EnrolFlags, create_token, deny
-
-    asked = _flags(EnrolFlags, "distilfleet enrol", words)
-    if asked.what == "deny":
-        deny(asked.fleet, asked.device)
-        print(f"{asked.device} is shut out; `enrol create` lets it in again.")
-    else:
-        print(create_token(asked.fleet, asked.device, 3600.0 * asked.hours))
-    return 0
-
-
-def _agent(words: list[str]) -> int:
-    """Reading flags and enrolling take half the memory that an agent may have: a fresh process does the rest."""
-    from .recipes.join import AgentFlags, attend, join
-
-    _log_to_terminal()
-    with suppress(KeyboardInterrupt):
-        if words[:1] == [ATTEND]:
-            attend(words[1])
-        else:
-            said = join(_flags(AgentFlags, "distilfleet agent", words))
-            os.execv(sys.executable, [sys.executable, "-m", "distilfleet.cli", "agent", ATTEND, said])  # noqa: S606
-    return 0
-
-
-def _split(words: list[str]) -> int:
-    from .recipes.split import Split, split
-
-    asked = _flags(Split, "distilfleet split", words)
-    print(f"{asked.out}: {split(asked)}")
-    return 0
-
-
-def _on_fleet(fleet: Path, name: str, words: list[str]) -> int:
-    from .recipes.find import recipe
-    from .recipes.flags import common
-    from .recipes.serve import follow, page_of, submit
-    from .report.live import show
-
-    found = recipe(name)
-    flags = _flags(found.flags, f"distilfleet run {name}", words)
-    run = submit(fleet, found.name, flags)
-    print(f"{run} is with the server; Ctrl-C stops following, not the run.", flush=True)
-    show(common(flags).rounds, 1, follow(fleet, run), lambda: False)
-    print(f"Page: {page_of(fleet, run)}")
-    return 0
-
-
-def _log_to_terminal() -> None:
-    import logging
-
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-
-
-def _flags(kind: Any, program: str, words: list[str]) -> Any:
-    import tyro
-
-    return tyro.cli(kind, prog=program, args=words, config=(tyro.conf.PositionalRequiredArgs,))
 
 
 if __name__ == "__main__":

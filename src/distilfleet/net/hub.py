@@ -16,6 +16,7 @@ from .keys import Peer
 from .memory import Tide
 from .protocol import MOST_HELLO_BYTES, VERSION, AnyMessage, Chunk, Hello, Line, Refuse, agree
 from .session import Drop
+from .traffic import Traffic
 from .transport import Stream
 
 log = logging.getLogger(__name__)
@@ -36,6 +37,7 @@ class Live:
     task: "asyncio.Task[None]"
     expires_s: float
     """Of the certificate that it came with."""
+    traffic: Traffic
     line: Line = field(default_factory=Line)
     outbox: "asyncio.Queue[AnyMessage]" = field(default_factory=lambda: asyncio.Queue(MOST_UNSENT))
 
@@ -51,6 +53,7 @@ class Hub:
     refused: dict[str, int] = field(default_factory=dict)
     """How often, by reason."""
     told: dict[str, int] = field(default_factory=dict)
+    traffic: dict[DeviceId, Traffic] = field(default_factory=dict)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     tide: Tide = field(default_factory=Tide)
 
@@ -69,7 +72,8 @@ class Hub:
         line.version = agree(hello.versions) or VERSION
         if older is not None:
             older.task.cancel()
-        self.live[peer.device] = own = Live(fence, task, peer.expires_s, line)
+        traffic = self.traffic.setdefault(peer.device, Traffic())
+        self.live[peer.device] = own = Live(fence, task, peer.expires_s, traffic, line)
         reached("session.entered")
         writing = asyncio.create_task(self._write(own, stream))
         self.say(said)
@@ -160,6 +164,7 @@ class Hub:
     async def _read(self, peer: Peer, own: Live, stream: Stream) -> None:
         while (data := await stream.read()) is not None:
             self.tide.moved(len(data))
+            own.traffic.up.add(len(data), time.monotonic())
             message = own.line.read(data)
             if isinstance(message, Chunk):
                 reached("upload.chunk")
@@ -169,8 +174,9 @@ class Hub:
     async def _write(self, own: Live, stream: Stream) -> None:
         try:
             while True:
-                message = await own.outbox.get()
-                await asyncio.wait_for(stream.write(own.line.write(message)), WRITE_S)
+                data = own.line.write(await own.outbox.get())
+                await asyncio.wait_for(stream.write(data), WRITE_S)
+                own.traffic.down.add(len(data), time.monotonic())
         except (ConnectionError, TimeoutError):
             self.count("slow or gone")
             own.task.cancel()

@@ -9,6 +9,7 @@ from math import inf
 
 from ..core.errors import WireError
 from ..core.types import DeviceId, Timed, Usage
+from ..core.watch import Doing
 from .protocol import (
     CHUNK_BYTES,
     MOST_REASON,
@@ -206,6 +207,18 @@ class Server:
         seat = self._seat(device)
         silent_s = now_s - seat.heard_s
         return 0.0 if seat.live and silent_s < LEASE_BEATS * self.beat_s else silent_s
+
+    def doing(self, device: DeviceId, now_s: float) -> Doing:
+        """Of several jobs the one that is furthest."""
+        seat = self._seat(device)
+        sent = [task.out for task in seat.tasks.values() if task.out is not None]
+        if not seat.fence or self.away_s(device, now_s):
+            return "away"
+        if any(task.incoming is not None for task in seat.tasks.values()):
+            return "uploading"
+        if any(out.received for out in sent):
+            return "working"
+        return "receiving" if sent else "idle"
 
     def prepare(self, setup: Setup) -> list[Output]:
         """Tell everybody what run is on, now and when they come."""

@@ -4,8 +4,8 @@ A run is handed to the server as a file in its folder, so that a crash loses non
 finished, and a server that starts goes on with the oldest.
 
     STATE/authority   keys, tokens, deny list      STATE/journal.sqlite   outcomes, committed rounds
-    STATE/queue       what was asked for           STATE/runs             one directory per run
-    STATE/done        what came of it
+    STATE/queue, stopped, done: what was asked for and what came of it, see `record.queue`
+    STATE/runs        one directory per run
 """
 
 import asyncio
@@ -19,14 +19,16 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
+from tyro.conf import Positional
 
-from ..core.disk import lock, write_atomically
-from ..core.errors import ConfigError, Error, StorageError, WireError
+from ..core.disk import lock
+from ..core.errors import ConfigError, Error, RecordError, StorageError, WireError
 from ..core.failpoint import reached
 from ..core.types import Device, DeviceId
+from ..core.watch import Moment
 from ..cost import catalogue
 from ..net.desk import Desk
 from ..net.enrolment import Enrolled, read_request
@@ -36,16 +38,21 @@ from ..net.identity import Authority
 from ..net.journal import SqliteJournal
 from ..net.keys import Peer
 from ..net.memory import SERVER_ARENAS, settle_heap
-from ..net.session import BEAT_S, Server
+from ..net.metrics import Totals, exposition
+from ..net.session import Server
 from ..net.spool import Spool
 from ..net.transfer import Room
 from ..net.transport import listen
-from ..record.history import read
+from ..record.history import read, read_about, read_rounds
+from ..record.queue import Queue
 from ..record.run import create
-from ..report.page import write_page
+from ..report.page import page, write_page
+from .console import Board, DeniedError, Door, Site, door, shown
 from .find import recipe
 from .flags import flatten, unflatten
+from .place import Place, place
 from .run import Run, about, train
+from .sight import Sight, moments
 from .take_up import take_up
 from .told import about_of, facts_of
 
@@ -57,75 +64,23 @@ LOOK_S = 0.3
 """Between looks into a folder."""
 
 
-class FleetFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`fleet.toml`: where the server is and who belongs to it."""
-
-    address: str
-    """HOST:PORT that devices connect to."""
-    enrol_address: str
-    """HOST:PORT that new devices enrol at."""
-    devices: dict[str, str]
-    """Id -> row of the catalogue, in the order of the fleet."""
-    state: str = "fleet-state"
-    """The server's folder, beside this file."""
-    server: str = "server-rtx4060ti-16g"
-    """The server's row of the catalogue."""
-    listen: str = ""
-    """HOST to listen on. Default: that of `address`."""
-    patience_s: float = 60.0
-    """How long a wave without a deadline waits for a device that is away."""
-    beat_s: float = BEAT_S
-    """Between signs of life; who is silent for three of these is away."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """A fleet file and its folders."""
-
-    file: FleetFile
-    state: Path
-    name: str
-
-    def folder(self, name: str) -> Path:
-        made = self.state / name
-        made.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return made
-
-    @property
-    def devices(self) -> dict[DeviceId, Device]:
-        return {name: replace(catalogue.device(kind, name), id=name) for name, kind in self.file.devices.items()}
-
-    def listening(self, address: str) -> str:
-        host, _, port = address.rpartition(":")
-        return f"{self.file.listen or host}:{port}"
-
-
-def place(path: Path) -> Place:
-    """Raises ConfigError."""
-    try:
-        file = msgspec.toml.decode(path.read_bytes(), type=FleetFile)
-    except (OSError, msgspec.DecodeError) as fault:
-        raise ConfigError(f"{path} is no fleet file: {fault}") from None
-    if not file.devices:
-        raise ConfigError(f"{path} names no devices; under [devices], write: pi-07 = 'rpi-4b'")
-    return Place(file=file, state=path.parent / file.state, name=path.name)
-
-
 # --- serve ------------------------------------------------------------------------------------------------------
 
 
 def serve(path: Path, once: bool = False) -> None:
     """The server: for ever, or with `once` until the queue is empty."""
     settle_heap(SERVER_ARENAS)
-    here = place(path)
+    here, totals = place(path), Totals()
     here.state.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with closing(lock(here.state, "is in use by another server. Stop that one first.")), _online(here) as (hub, loop):
-        log.info("ready: serving %d devices at %s", len(here.file.devices), here.file.address)
+    held = lock(here.state, "is in use by another server. Stop that one first.")
+    with closing(held), online(here, totals) as (hub, loop, _):
         reached("server.listening")
+        log.info("ready: serving %d devices at %s", len(here.file.devices), here.file.address)
         while True:
-            asked = sorted(here.folder("queue").glob("*.json"))
-            if asked:
-                _carry_out(here, asked[0], hub, loop)
+            _set_aside(here)
+            waiting = here.queue.waiting()
+            if waiting:
+                _carry_out(here, waiting[0], hub, loop, totals)
             elif once:
                 return
             else:
@@ -133,7 +88,30 @@ def serve(path: Path, once: bool = False) -> None:
 
 
 @contextmanager
-def _online(here: Place) -> Iterator[tuple[Hub, asyncio.AbstractEventLoop]]:
+def online(here: Place, totals: Totals) -> Iterator[tuple[Hub, asyncio.AbstractEventLoop, str]]:
+    """Everything of a server but its rounds; where its page is."""
+    entrance = door(here.file.page, here.file.page_token) if here.file.page else None
+    with _sessions(here) as (hub, loop):
+        if entrance is None:
+            yield hub, loop, ""
+            return
+        with shown(_site(here, entrance, moments(hub, loop, here.file.devices), totals)) as address:
+            log.info("live page: %s", address or "none")
+            yield hub, loop, address
+
+
+def _site(here: Place, entrance: Door, moment: Callable[[], Moment], totals: Totals) -> Site:
+    def report(name: str) -> bytes:
+        if here.queue.entry(name) is None:
+            raise DeniedError(404, f"there is no run {name}")
+        return page([read(here.queue.record(name))])
+
+    board = Board(Sight(here.queue, moment, entrance.proof))
+    return Site(entrance, board, here.queue, lambda: exposition(moment(), totals), report)
+
+
+@contextmanager
+def _sessions(here: Place) -> Iterator[tuple[Hub, asyncio.AbstractEventLoop]]:
     """Sessions and enrolment, in a thread of their own."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
@@ -186,45 +164,59 @@ async def _open(here: Place, authority: Authority, journal: SqliteJournal) -> tu
     return hub, stop
 
 
-def _carry_out(here: Place, asked: Path, hub: Hub, loop: asyncio.AbstractEventLoop) -> None:
-    """One run, from where it is to its end."""
-    name = asked.stem
+def _set_aside(here: Place) -> None:
+    """Runs that wait and are to be stopped."""
+    for name in here.queue.waiting():
+        if here.queue.to_stop(name):
+            here.queue.set_aside(name)
+
+
+def _carry_out(here: Place, name: str, hub: Hub, loop: asyncio.AbstractEventLoop, totals: Totals) -> None:
+    """One run, from where it is to its end or until it is stopped."""
     try:
-        _train(here, name, json.loads(asked.read_text()), hub, loop)
-        result = {"error": ""}
+        finished, error = _train(here, name, hub, loop, totals), ""
     except StorageError:  # the run stays in the queue
         raise
     except Error as fault:
         log.warning("%s: %s", name, fault)
-        result = {"error": str(fault)}
-    write_atomically(here.folder("done") / asked.name, json.dumps(result).encode())
-    reached("run.done")
-    asked.unlink()
+        finished, error = True, str(fault)
+    if finished:
+        here.queue.close(name, error)
+    else:
+        log.info("%s: stopped", name)
+        here.queue.set_aside(name)
 
 
-def _train(here: Place, name: str, asked: Mapping[str, Any], hub: Hub, loop: asyncio.AbstractEventLoop) -> None:
+def _train(here: Place, name: str, hub: Hub, loop: asyncio.AbstractEventLoop, totals: Totals) -> bool:
+    """Whether the run has all its rounds; not so if it was stopped."""
     from .beside import Watched
     from .deploy import spec_of, write_spec
 
     fleet, journal = NetFleet(here.devices, _server(here), hub, loop), hub.desk.journal
     assert isinstance(journal, SqliteJournal)
     watched = Watched(inner=fleet, server=_server(here))
-    run, folder = replace(built(here, asked), fleet=watched, checkpoint_every_s=0.0), here.folder("runs") / name
+    asked, folder = here.queue.asked(name), here.queue.record(name)
+    run, branch = replace(built(here, asked), fleet=watched, checkpoint_every_s=0.0), name
     found = take_up(folder, name, journal)
     if found is not None:
-        record, start, name = found
+        record, start, branch = found
     else:
         shutil.rmtree(folder, ignore_errors=True)
         told = about_of(about(run, asked["recipe"], asked["settings"], asked["started"]), here.name)
         record, start = create(folder, told, facts_of(run, list(here.devices))), None
     log.info("%s: %s", name, "begins" if start is None else f"goes on after round {start.round}")
+    done, began_s = 0 if start is None else start.round, time.monotonic()
     with closing(record):
-        fleet.open(name, write_spec(spec_of(run.method, run.seed)))
-        if start is None or start.round < run.rounds:
-            for line in train(run, record, start, time.monotonic):
-                log.info("%s: round %s of %s", name, line["round"], run.rounds)
-        fleet.finish(run.rounds)
+        fleet.open(branch, write_spec(spec_of(run.method, run.seed)))
+        with closing(train(run, record, start, time.monotonic)) as rounds:
+            while done < run.rounds and not here.queue.to_stop(name):
+                line = next(rounds)
+                done, took_s, began_s = line["round"], time.monotonic() - began_s, time.monotonic()
+                log.info("%s: round %s of %s", name, done, run.rounds)
+                totals.add(line, took_s)
+        fleet.finish(done)
     write_page([read(folder)], folder / "report.html")
+    return done >= run.rounds
 
 
 def built(here: Place, asked: Mapping[str, Any]) -> Run:
@@ -250,31 +242,57 @@ def submit(path: Path, name: str, flags: Any) -> str:
     asked = {"recipe": name, "settings": flatten(flags), "started": f"{started:%Y-%m-%dT%H:%M:%SZ}"}
     built(here, asked)  # a mistake is told here, not in the server's log
     run = f"{Path(name.partition(':')[0]).stem}-{started:%Y%m%d-%H%M%S-%f}"
-    write_atomically(here.folder("queue") / f"{run}.json", json.dumps(asked).encode())
+    here.queue.ask(run, asked)
     reached("run.submitted")
     return run
 
 
+def listed(queue: Queue) -> list[dict[str, str]]:
+    """All runs, with how far they are."""
+    return [
+        {"name": entry.name, "state": entry.state, "rounds": _rounds(queue.record(entry.name)), "error": entry.error}
+        for entry in queue.entries()
+    ]
+
+
+def _rounds(folder: Path) -> str:
+    try:
+        return f"{len(read_rounds(folder))} of {read_about(folder)['rounds']}"
+    except RecordError:
+        return "-"
+
+
+class StoppedError(Error):
+    """The run that is followed was stopped, and can be resumed."""
+
+
 def follow(path: Path, run: str) -> Iterator[dict[str, Any]]:
-    """Metrics of each round as it is finished. Raises ConfigError if the server could not do the run."""
+    """Metrics of each round as it is finished.
+
+    Raises ConfigError if the server could not do the run, StoppedError if somebody stopped it.
+    """
     here, seen = place(path), 0
-    metrics, done = here.state / "runs" / run / "metrics.jsonl", here.state / "done" / f"{run}.json"
+    metrics, done = here.queue.record(run) / "metrics.jsonl", here.state / "done" / f"{run}.json"
     while True:
-        over = done.exists()
+        over, stopped = done.exists(), (here.state / "stopped" / f"{run}.json").exists()
         lines = metrics.read_text().splitlines() if metrics.exists() else []
         for line in lines[seen:]:
             yield json.loads(line)
         seen = max(seen, len(lines))
-        if over:
+        if over or stopped:
             break
         time.sleep(LOOK_S)
+    if not over:
+        raise StoppedError(
+            f"{run} was stopped after round {seen}; it goes on with: distilfleet runs resume {run} --fleet {path}"
+        )
     error = json.loads(done.read_text())["error"]
     if error:
         raise ConfigError(f"the server could not do {run}: {error}")
 
 
 def page_of(path: Path, run: str) -> Path:
-    return place(path).state / "runs" / run / "report.html"
+    return place(path).queue.record(run) / "report.html"
 
 
 # --- flags ------------------------------------------------------------------------------------------------------
@@ -300,6 +318,20 @@ class EnrolFlags:
     """The fleet file."""
     hours: int = 24
     """That the token is good for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunsFlags:
+    """Runs of a server: lists them, stops one after the round under way, or lets a stopped one go on."""
+
+    what: Annotated[Literal["list", "stop", "resume"], Positional] = "list"
+    """What to do."""
+    name: Annotated[str, Positional] = ""
+    """The run, for stop and resume."""
+    fleet: Path = Path("fleet.toml")
+    """The fleet file."""
+    json: bool = False
+    """Print the list as JSON."""
 
 
 # --- enrol ----------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from importlib.resources import files
 from pathlib import Path
@@ -17,63 +18,92 @@ from .plan_page import plan_section
 
 def write_page(runs: Sequence[History], path: Path) -> None:
     """Write one run's page, or for several a comparison. Raises ValueError if there is no run."""
+    path.write_bytes(page(runs))
+
+
+def page(runs: Sequence[History]) -> bytes:
+    """What `write_page` writes."""
     if not runs:
         raise ValueError("a page needs at least one run; none was given")
     body = _one(runs[0]) if len(runs) == 1 else compare.body(runs)
     title = f"{figures.names(runs)[0]}: {story.title(runs[0])}" if len(runs) == 1 else f"{len(runs)} runs compared"
-    # a lone surrogate in a name has no UTF-8; as a character reference it does no harm
-    path.write_text(_document(title, body), encoding="utf-8", errors="xmlcharrefreplace")
+    return encoded(document(title, body, Extra()))
 
 
-def _document(title: str, body: Html) -> str:
-    style, script = (Html(files(__package__).joinpath(name).read_text("utf-8")) for name in ("style.css", "page.js"))
+def encoded(text: str) -> bytes:
+    """A lone surrogate in a name has no UTF-8; as a character reference it does no harm."""
+    return text.encode(errors="xmlcharrefreplace")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Extra:
+    """What a page that a server shows has beyond one that stands alone."""
+
+    assets: Sequence[str] = ()
+    """Style sheets and scripts of this room."""
+    policy: str = ""
+    """What more it may do."""
+    referrer: str = "no-referrer"
+
+
+def document(title: str, body: Html, extra: Extra) -> str:
+    names = ("style.css", "page.js", *extra.assets)
+    styles, scripts = ([_asset(name) for name in names if name.endswith(kind)] for kind in (".css", ".js"))
     head = tag(
         "head",
         tag("meta", charset="utf-8"),
-        tag("meta", http_equiv="Content-Security-Policy", content=_policy(script)),
+        tag("meta", http_equiv="Content-Security-Policy", content=_policy(scripts) + extra.policy),
         tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
         tag("meta", name="color-scheme", content="light dark"),
-        tag("meta", name="referrer", content="no-referrer"),
+        tag("meta", name="referrer", content=extra.referrer),
         tag("title", f"{title} · distilfleet"),
-        tag("style", style),
+        *(tag("style", style) for style in styles),
     )
-    return f"<!DOCTYPE html>\n{tag('html', head, tag('body', body, tag('script', script)), lang='en')}\n"
+    body = tag("body", body, *(tag("script", script) for script in scripts))
+    return f"<!DOCTYPE html>\n{tag('html', head, body, lang='en')}\n"
 
 
-def _policy(script: str) -> str:
+def _asset(name: str) -> Html:
+    return Html(files(__package__).joinpath(name).read_text("utf-8"))
+
+
+def _policy(scripts: Sequence[str]) -> str:
     """Nothing is loaded, and no script runs but our own: a second wall behind the escaping."""
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
+    digests = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
+    own = " ".join(f"'sha256-{digest}'" for digest in digests)
+    return f"default-src 'none'; style-src 'unsafe-inline'; script-src {own}"
 
 
 def _one(run: History) -> Html:
     return join(
         headline.header(
-            f"distilfleet · {figures.names([run])[0]}", story.title(run), _facts(run), headline.standing(run)
+            f"distilfleet · {figures.names([run])[0]}", story.title(run), facts(run), headline.standing(run)
         ),
-        tag(
-            "main",
-            protection(run),
-            headline.notes(run),
-            tag("p", " ".join(story.story(run)), class_="story"),
-            headline.headline(run),
-            headline.modelled(run),
-            _results(run),
-            _costs(run),
-            plan_section(run),
-            fleet.fleet_section(run),
-            missed.missed_section(run),
-            missed.discounts_section(run),
-            details.savings_section(run),
-            details.disclosure_section(run),
-            details.again_section(run),
-            _everything(run),
-        ),
+        tag("main", *sections(run).values()),
         headline.footer(),
     )
 
 
-def _facts(run: History) -> str:
+def sections(run: History) -> dict[str, Html | None]:
+    """What a run's page says, in its order. None: the record has nothing of it."""
+    top = (headline.notes(run), tag("p", " ".join(story.story(run)), class_="story"), headline.headline(run))
+    return {
+        "story": join(protection(run), *top, headline.modelled(run)),
+        "results": _results(run),
+        "costs": _costs(run),
+        "plan": plan_section(run),
+        "fleet": fleet.fleet_section(run),
+        "missed": missed.missed_section(run),
+        "discounts": missed.discounts_section(run),
+        "savings": details.savings_section(run),
+        "disclosure": details.disclosure_section(run),
+        "again": details.again_section(run),
+        "record": _everything(run),
+    }
+
+
+def facts(run: History) -> str:
+    """One line: how many devices, since when, which seed."""
     devices = figures.fleet_size(run)
     words = [f"{devices:,} devices" if devices else None, _started(run), _seed(run), _quota(run)]
     return " · ".join(word for word in words if word)

@@ -1,0 +1,109 @@
+"""The verbs of a real fleet. Each imports its rooms only when it runs."""
+
+import json
+import os
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+from .cli_words import parsed
+
+ATTEND = "--attend"
+"""Not for people: goes on as an agent whose flags are read."""
+STOPPED = 130
+"""Exit code of a run that somebody stopped: it can be resumed."""
+
+
+def serve(words: list[str]) -> int:
+    from .recipes.serve import ServeFlags
+    from .recipes.serve import serve as served
+
+    asked = parsed(ServeFlags, "distilfleet serve", words)
+    _log_to_terminal()
+    try:
+        served(asked.fleet)
+    except KeyboardInterrupt:
+        print("Stopped. Runs go on when the server is started again.", file=sys.stderr)
+    return 0
+
+
+def enrol(words: list[str]) -> int:
+    from .recipes.serve import EnrolFlags, create_token, deny
+
+    asked = parsed(EnrolFlags, "distilfleet enrol", words)
+    if asked.what == "deny":
+        deny(asked.fleet, asked.device)
+        print(f"{asked.device} is shut out; `enrol create` lets it in again.")
+    else:
+        print(create_token(asked.fleet, asked.device, 3600.0 * asked.hours))
+    return 0
+
+
+def agent(words: list[str]) -> int:
+    """Reading flags and enrolling take half the memory that an agent may have: a fresh process does the rest."""
+    from .recipes.join import AgentFlags, attend, join
+
+    _log_to_terminal()
+    with suppress(KeyboardInterrupt):
+        if words[:1] == [ATTEND]:
+            attend(words[1])
+        else:
+            said = join(parsed(AgentFlags, "distilfleet agent", words))
+            os.execv(sys.executable, [sys.executable, "-m", "distilfleet.cli", "agent", ATTEND, said])  # noqa: S606
+    return 0
+
+
+def runs(words: list[str]) -> int:
+    from .recipes.place import place
+    from .recipes.serve import RunsFlags, listed
+
+    asked = parsed(RunsFlags, "distilfleet runs", words)
+    queue = place(asked.fleet).queue
+    if asked.what == "stop":
+        queue.stop(asked.name)
+        again = f"distilfleet runs resume {asked.name} --fleet {asked.fleet}"
+        print(f"{asked.name} stops after its round. Let it go on with: {again}")
+    elif asked.what == "resume":
+        queue.resume(asked.name)
+        print(f"{asked.name} is in the queue again.")
+    else:
+        print(json.dumps(listed(queue)) if asked.json else "\n".join(_line(row) for row in listed(queue)) or "No runs.")
+    return 0
+
+
+def _line(row: dict[str, str]) -> str:
+    return f"{row['name']:<40}  {row['state']:<9}  {row['rounds']}  {row['error']}".rstrip()
+
+
+def split(words: list[str]) -> int:
+    from .recipes.split import Split
+    from .recipes.split import split as parted
+
+    asked = parsed(Split, "distilfleet split", words)
+    print(f"{asked.out}: {parted(asked)}")
+    return 0
+
+
+def run(fleet: Path, name: str, words: list[str]) -> int:
+    from .recipes.find import recipe
+    from .recipes.flags import common
+    from .recipes.serve import StoppedError, follow, page_of, submit
+    from .report.live import show
+
+    found = recipe(name)
+    flags = parsed(found.flags, f"distilfleet run {name}", words)
+    asked = submit(fleet, found.name, flags)
+    print(f"{asked} is with the server; Ctrl-C stops following, not the run.", flush=True)
+    try:
+        show(common(flags).rounds, 1, follow(fleet, asked), lambda: False)
+    except StoppedError as stopped:
+        print(f"Stopped: {stopped}")
+        return STOPPED
+    print(f"Page: {page_of(fleet, asked)}")
+    return 0
+
+
+def _log_to_terminal() -> None:
+    import logging
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")

@@ -1,0 +1,87 @@
+"""What a server counts, for Prometheus. No device is named: reasons and states are of a closed list."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, SummaryMetricFamily
+from prometheus_client.metrics_core import Metric
+
+from ..core.watch import Moment
+
+REASONS = frozenset({"offline", "deadline", "surplus", "memory", "rejected", "declined"})
+"""Of missed jobs. A device may say anything, so all else is `other`."""
+Labelled = Mapping[str, float]
+
+
+@dataclass(slots=True)
+class Totals:
+    """Sums over the rounds that this server has finished since it started."""
+
+    rounds: int = 0
+    lasting_s: float = 0.0
+    answered: int = 0
+    missed: Counter[str] = field(default_factory=Counter)
+    device_j: float = 0.0
+    server_j: float = 0.0
+
+    def add(self, line: Mapping[str, Any], took_s: float) -> None:
+        """A round, as the record has it."""
+        classes = Counter(_class(reason) for _, reason in line["missed_jobs"])
+        classes["other"] += line["missed"] - classes.total()
+        self.rounds, self.lasting_s = self.rounds + 1, self.lasting_s + took_s
+        self.answered += line["jobs"] - line["missed"]
+        self.missed += classes
+        self.device_j += line["device_energy_j"]
+        self.server_j += line["server_energy_j"]
+
+
+def exposition(moment: Moment, totals: Totals) -> bytes:
+    """In the text format."""
+    registry = CollectorRegistry()
+    registry.register(_Collected(tuple(_families(moment, totals))))
+    ProcessCollector(registry=registry)
+    return generate_latest(registry)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Collected:
+    families: tuple[Metric, ...]
+
+    def collect(self) -> Iterable[Metric]:
+        return self.families
+
+
+def _families(moment: Moment, totals: Totals) -> Iterator[Metric]:
+    doing = dict.fromkeys(("away", "idle", "receiving", "working", "uploading"), 0.0) | Counter(
+        seen.doing for seen in moment.devices
+    )
+    up, down = (sum(getattr(seen, f"{way}_bytes") for seen in moment.devices) for way in ("up", "down"))
+    yield GaugeMetricFamily("distilfleet_sessions_open", "Devices with a session", len(moment.devices) - doing["away"])
+    yield _by(GaugeMetricFamily, "devices", "Devices by what they do now", "state", doing)
+    yield _by(CounterMetricFamily, "sessions_refused", "Sessions refused or ended", "reason", moment.refused)
+    yield _by(CounterMetricFamily, "traffic_bytes", "Bytes of sessions", "direction", {"up": up, "down": down})
+    yield CounterMetricFamily("distilfleet_jobs_answered", "Answers that counted", totals.answered)
+    yield _by(CounterMetricFamily, "jobs_missed", "Jobs without an answer that counts", "reason", dict(totals.missed))
+    yield CounterMetricFamily("distilfleet_answers_late", "Answers that came after their wave", moment.late)
+    joules = {"devices": totals.device_j, "server": totals.server_j}
+    yield _by(CounterMetricFamily, "energy_joules", "As measured, or modelled where there is no meter", "who", joules)
+    yield CounterMetricFamily("distilfleet_rounds", "Finished rounds", totals.rounds)
+    yield SummaryMetricFamily("distilfleet_round_seconds", "Of finished rounds", totals.rounds, totals.lasting_s)
+    yield GaugeMetricFamily("distilfleet_jobs_under_way", "Jobs of the waves under way", moment.jobs)
+    yield GaugeMetricFamily("distilfleet_uploads_bytes", "Room that uploads take now", moment.uploading_bytes)
+    yield GaugeMetricFamily("distilfleet_uploads_waiting", "Uploads that wait for room", moment.in_line)
+
+
+def _by(kind: Any, name: str, words: str, label: str, values: Labelled) -> Metric:
+    family: Metric = kind(f"distilfleet_{name}", words, labels=[label])
+    for key, value in values.items():
+        family.add_metric([key], value)  # type: ignore[attr-defined]
+    return family
+
+
+def _class(reason: str) -> str:
+    name = reason.partition(":")[0]
+    return name if name in REASONS else "other"

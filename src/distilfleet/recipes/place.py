@@ -1,0 +1,74 @@
+"""`fleet.toml`, and the folders of its server."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import msgspec
+
+from ..core.errors import ConfigError
+from ..core.types import Device, DeviceId
+from ..cost import catalogue
+from ..net.session import BEAT_S
+from ..record.queue import Queue
+
+
+class FleetFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`fleet.toml`: where the server is and who belongs to it."""
+
+    address: str
+    """HOST:PORT that devices connect to."""
+    enrol_address: str
+    """HOST:PORT that new devices enrol at."""
+    devices: dict[str, str]
+    """Id -> row of the catalogue, in the order of the fleet."""
+    state: str = "fleet-state"
+    """The server's folder, beside this file."""
+    server: str = "server-rtx4060ti-16g"
+    """The server's row of the catalogue."""
+    listen: str = ""
+    """HOST to listen on. Default: that of `address`."""
+    patience_s: float = 60.0
+    """How long a wave without a deadline waits for a device that is away."""
+    beat_s: float = BEAT_S
+    """Between signs of life; who is silent for three of these is away."""
+    page: str = "localhost:7480"
+    """HOST:PORT of the live page and /metrics; empty for none."""
+    page_token: str = ""
+    """Who has it may see the page; needed where other machines can reach it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """A fleet file and its folders."""
+
+    file: FleetFile
+    state: Path
+    name: str
+
+    def folder(self, name: str) -> Path:
+        made = self.state / name
+        made.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return made
+
+    @property
+    def queue(self) -> Queue:
+        return Queue(self.state)
+
+    @property
+    def devices(self) -> dict[DeviceId, Device]:
+        return {name: replace(catalogue.device(kind, name), id=name) for name, kind in self.file.devices.items()}
+
+    def listening(self, address: str) -> str:
+        host, _, port = address.rpartition(":")
+        return f"{self.file.listen or host}:{port}"
+
+
+def place(path: Path) -> Place:
+    """Raises ConfigError."""
+    try:
+        file = msgspec.toml.decode(path.read_bytes(), type=FleetFile)
+    except (OSError, msgspec.DecodeError) as fault:
+        raise ConfigError(f"{path} is no fleet file: {fault}") from None
+    if not file.devices:
+        raise ConfigError(f"{path} names no devices; under [devices], write: pi-07 = 'rpi-4b'")
+    return Place(file=file, state=path.parent / file.state, name=path.name)

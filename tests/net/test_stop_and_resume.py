@@ -1,0 +1,119 @@
+"""Runs of a real server are stopped and resumed, from its page and the command line, and lose nothing."""
+
+import re
+import threading
+from contextlib import closing
+from http.client import HTTPConnection
+from pathlib import Path
+from urllib.parse import urlencode
+
+import pytest
+from fleets import KINDS, Processes, free_ports, kill
+from test_real_fleet import until
+
+from distilfleet.cli import main
+from distilfleet.recipes import serve
+from distilfleet.recipes.fedmd import Flags as FedMD
+from distilfleet.recipes.flags import Common
+from distilfleet.recipes.place import place
+from distilfleet.recipes.simulate import simulate
+from distilfleet.record.checkpoint import read_checkpoint
+from distilfleet.record.queue import Queue
+
+pytestmark = [pytest.mark.net, pytest.mark.slow]
+ROUNDS = 4
+
+
+def flags(rounds: int = ROUNDS) -> FedMD:
+    return FedMD(common=Common(rounds=rounds, devices=len(KINDS), device_kinds=KINDS, cohorts="off"))
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory):
+    (port,) = free_ports(1)
+    processes = Processes(tmp_path_factory.mktemp("fleet"), {"page": f'"localhost:{port}"'})
+    processes.start_server()
+    until((processes.folder / "fleet-state" / "authority" / "identity.sqlite").exists)
+    for number in range(len(KINDS)):
+        processes.start_agent(number, new=True)
+    yield processes
+    processes.stop()
+
+
+def ask(fleet: Processes, verb: str, path: str, body: str | None = None) -> tuple[int, str]:
+    host = str(fleet.settings["page"]).strip('"')
+    with closing(HTTPConnection(host, timeout=20)) as connection:
+        connection.request(verb, path, body, {"Origin": f"http://{host}"})
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode()
+
+
+def press(fleet: Processes, path: str) -> int:
+    _, source = ask(fleet, "GET", "/")
+    proof = re.search('name="proof" value="([^"]+)"', source)[1]
+    return ask(fleet, "POST", path, urlencode({"proof": proof}))[0]
+
+
+def rounds(fleet: Processes, run: str) -> int:
+    file = fleet.folder / "fleet-state" / "runs" / run / "metrics.jsonl"
+    return file.read_text().count("\n") if file.exists() else 0
+
+
+def state_of(folder: Path) -> dict[str, bytes]:
+    """What the server knows after the last round: in FedMD it hangs on what each device has learnt so far."""
+    arrays = read_checkpoint(folder / "checkpoints").arrays
+    assert any(array.size for array in arrays.values())
+    return {name: array.tobytes() for name, array in arrays.items() if not name.startswith("fleet/")}
+
+
+def state(fleet: Processes, run: str) -> str:
+    return place(fleet.file).queue.entry(run).state
+
+
+def test_stopped_on_the_page_and_resumed_on_the_command_line_gives_the_same_weights(fleet, tmp_path, capsys):
+    simulate("fedmd", flags(), tmp_path / "simulated")
+    run = serve.submit(fleet.file, "fedmd", flags())
+    until(lambda: rounds(fleet, run) >= 1)
+    assert press(fleet, f"/runs/{run}/stop") == 303
+    with pytest.raises(serve.StoppedError, match=r"was stopped after round [123];"):
+        list(serve.follow(fleet.file, run))
+    stopped_after = rounds(fleet, run)
+    assert "Stopped: " in ask(fleet, "GET", "/")[1]
+
+    kill(fleet.server)
+    fleet.start_server()
+    other = serve.submit(fleet.file, "fedmd", flags(rounds=1))
+    list(serve.follow(fleet.file, other))
+    assert (state(fleet, run), state(fleet, other)) == ("stopped", "finished")
+    assert rounds(fleet, run) == stopped_after < ROUNDS
+
+    with pytest.raises(SystemExit) as done:
+        main(["runs", "resume", run, "--fleet", str(fleet.file)])
+    assert done.value.code == 0
+    assert [line["round"] for line in serve.follow(fleet.file, run)] == [1, 2, 3, 4]
+    assert state_of(serve.page_of(fleet.file, run).parent) == state_of(tmp_path / "simulated")
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        main(["runs", "--fleet", str(fleet.file)])
+    assert re.search(rf"{run} +finished +4 of 4", capsys.readouterr().out)
+
+
+def test_who_follows_a_run_is_told_that_it_was_stopped(fleet, capsys):
+    first, queue = serve.submit(fleet.file, "fedmd", flags(rounds=100_000)), place(fleet.file).queue
+    until(lambda: state(fleet, first) == "under way")
+    stopper = threading.Thread(target=stop_what_waits, args=[queue])
+    stopper.start()
+    with pytest.raises(SystemExit) as done:
+        main(["run", "fedmd", "--fleet", str(fleet.file), "--rounds", "2"])
+    stopper.join()
+    assert done.value.code == 130
+    said = r"Stopped: fedmd-\S+ was stopped after round 0; it goes on with: distilfleet runs resume fedmd-"
+    assert re.search(said, capsys.readouterr().out)
+    queue.stop(first)
+    until(lambda: state(fleet, first) == "stopped")
+    assert queue.waiting() == []
+
+
+def stop_what_waits(queue: Queue) -> None:
+    until(lambda: len(queue.waiting()) == 2)
+    queue.stop(queue.waiting()[1])
