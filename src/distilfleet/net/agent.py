@@ -22,7 +22,7 @@ from ..cost.meters import Meter
 from .bench import Bench, DeclinedError
 from .caps import Account, Caps, refusal
 from .keys import Badge, keys_of, renewal_due
-from .protocol import AnyMessage, Beat, Chunk, Committed, Line, Received
+from .protocol import AnyMessage, Beat, Chunk, Committed, Line, Received, run_of, trunk_of
 from .session import Begin, DeviceOutput, DeviceSide, Prepare, Refused, Settle
 from .store import SqliteStore
 from .transport import Connection, connect
@@ -177,8 +177,9 @@ class Agent:
         if wanted.run == self.run and self.bench is not None:
             return
         self.run, self.bench = wanted.run, None
-        if not self.store.open_run(wanted.run):
-            self.side.held.clear()
+        self.store.open_run(wanted.run)
+        for key in self.side.held.keys() - set(self.store.keys()):
+            del self.side.held[key]
         reached("run.joined")
         try:
             spec = msgspec.msgpack.decode(wanted.spec, type=RunSpec)
@@ -207,11 +208,17 @@ class Agent:
         while True:
             task = await self.todo.get()
             if isinstance(task, Settle):
-                if self.bench is not None:
-                    self.bench.settle(task.key, task.counted)
-                    reached("answer.settled")
+                self._settle(task)
+                reached("answer.settled")
             elif self.side.running.get(task.key) == task.digest:
                 await self._do(task)
+
+    def _settle(self, task: Settle) -> None:
+        """For the worker, or on disk alone for one of another run."""
+        if self.bench is not None and trunk_of(run_of(task.key)) == trunk_of(self.run):
+            self.bench.settle(task.key, task.counted)
+        else:
+            self.store.settle(task.key, None if task.counted else self.store.before(task.key))
 
     async def _do(self, task: Begin) -> None:
         bench = self.bench

@@ -29,6 +29,8 @@ from .protocol import (
     Welcome,
     agree,
     listed,
+    run_of,
+    trunk_of,
 )
 from .transfer import Incoming, Outgoing, Room, eager
 
@@ -489,7 +491,9 @@ class DeviceSide:
 
     def _settled(self, message: Committed) -> list[DeviceOutput]:
         """What did not count goes together with all that was built on it, the latest first."""
-        done = [*self.held, *self.running] if message.key in self.held else []
+        run = trunk_of(run_of(message.key))
+        done = [key for key in (*self.held, *self.running) if trunk_of(run_of(key)) == run]
+        done = done if message.key in self.held else []
         since = done[done.index(message.key) :] if message.key in done and not message.counted else [message.key]
         out = [settle for key in reversed(since) for settle in self._forget(key, message.counted)]
         return out + [Decline(key, "built on an answer that did not count") for key in since[1:] if self.open]

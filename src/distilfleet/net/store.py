@@ -1,4 +1,4 @@
-"""A device's disk: answers that are not settled, and the worker's state, in one SQLite file."""
+"""A device's disk: answers that are not settled, and each run's worker, in one SQLite file."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 from ..core.types import Arrays
 from ..core.wire import Body, decode_body, encode_body
 from .journal import open_database, storing
-from .protocol import trunk_of
+from .protocol import run_of, trunk_of
 from .session import Held
 
 SCHEMA = """
@@ -16,6 +16,8 @@ create table if not exists answers (
 );
 create table if not exists worker (run text primary key, manifest blob, state blob);
 """
+KEPT_RUNS = 4
+"""Runs whose worker a device remembers: the one under way, and those that may have been stopped."""
 
 
 class SqliteStore:
@@ -24,23 +26,33 @@ class SqliteStore:
     def __init__(self, file: Path) -> None:
         """Raises RecordError if the file is damaged."""
         self._base = open_database(file, SCHEMA)
+        self._run = ""
 
     def open_run(self, run: str) -> bool:
-        """Whether this run was under way here; whatever another one left is dropped.
+        """Turn to this run's worker; whether it was under way here. A branch of a run finds the run's.
 
-        A new branch of a run finds its worker, and the answers of the branch before until they are settled.
+        Those of other runs stay for when they are resumed, `KEPT_RUNS` in all.
         """
-        (before,) = self._base.execute("select run from worker").fetchone() or ("",)
-        found = trunk_of(before) == trunk_of(run)
-        if found and before != run:
+        self._run = trunk_of(run)
+        runs = [run for (run,) in self._base.execute("select run from worker order by rowid desc")]
+        if self._run not in runs:
             with storing(self._base):
-                self._base.execute("update worker set run = ?", (run,))
-        if not found:
+                self._base.execute("insert into worker values (?, null, null)", (self._run,))
+                self._drop(set(runs[KEPT_RUNS - 1 :]))
+        elif self._run != runs[0]:
             with storing(self._base):
-                self._base.execute("delete from answers")
-                self._base.execute("delete from worker")
-                self._base.execute("insert into worker values (?, null, null)", (run,))
-        return found
+                newest = "(select max(rowid) + 1 from worker)"
+                self._base.execute(f"update worker set rowid = {newest} where run = ?", (self._run,))  # noqa: S608
+        return self._run in runs
+
+    def _drop(self, runs: set[str]) -> None:
+        self._base.executemany("delete from worker where run = ?", [(run,) for run in runs])
+        gone = [(key,) for key in self.keys() if _worker_of(key) in runs]
+        self._base.executemany("delete from answers where key = ?", gone)
+
+    def keys(self) -> list[str]:
+        """Of answers that are not settled, of all runs."""
+        return [key for (key,) in self._base.execute("select key from answers order by number")]
 
     def held(self) -> Mapping[str, Held]:
         query = "select key, digest, data, busy_s, energy_j, measured from answers order by number"
@@ -50,7 +62,7 @@ class SqliteStore:
         }
 
     def state(self) -> Arrays | None:
-        return _read(self._base.execute("select manifest, state from worker").fetchone())
+        return _read(self._base.execute("select manifest, state from worker where run = ?", (self._run,)).fetchone())
 
     def before(self, key: str) -> Arrays | None:
         return _read(self._base.execute("select manifest, before from answers where key = ?", (key,)).fetchone())
@@ -61,17 +73,25 @@ class SqliteStore:
         with storing(self._base):
             self._base.execute("delete from answers where key = ?", (key,))
             self._base.execute("insert into answers values (null, ?, ?, ?, ?, ?, ?, ?, ?)", said)
-            self._base.execute("update worker set manifest = ?, state = ?", (now.manifest, now.data))
+            self._keep(key, now)
 
     def settle(self, key: str, state: Arrays | None) -> None:
         with storing(self._base):
             self._base.execute("delete from answers where key = ?", (key,))
             if state is not None:
-                body = encode_body(state)
-                self._base.execute("update worker set manifest = ?, state = ?", (body.manifest, body.data))
+                self._keep(key, encode_body(state))
+
+    def _keep(self, key: str, state: Body) -> None:
+        """The worker's state, of the run that this key is of."""
+        said = state.manifest, state.data, _worker_of(key)
+        self._base.execute("update worker set manifest = ?, state = ? where run = ?", said)
 
     def close(self) -> None:
         self._base.close()
+
+
+def _worker_of(key: str) -> str:
+    return trunk_of(run_of(key))
 
 
 def _read(row: tuple[bytes | None, bytes] | None) -> Arrays | None:

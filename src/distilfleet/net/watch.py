@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from ..core.types import DeviceId
 from ..core.watch import Moment, Seen
 from .hub import Hub
+from .protocol import trunk_of
 from .traffic import Traffic
 
 
@@ -15,7 +16,7 @@ def look(hub: Hub, kinds: Mapping[DeviceId, str], now_s: float) -> Moment:
     answered = sum(wave.answers for wave in waves)
     return Moment(
         devices=tuple(_seen(hub, device, kind, now_s) for device, kind in kinds.items()),
-        run=desk.run,
+        run=trunk_of(desk.run),
         round=desk.number,
         jobs=sum(len(wave.wave.jobs) for wave in waves),
         answered=answered,

@@ -164,10 +164,10 @@ async def _open(here: Place, authority: Authority, journal: SqliteJournal) -> tu
     return hub, stop
 
 
-def _set_aside(here: Place) -> None:
+def _set_aside(here: Place, under_way: str = "") -> None:
     """Runs that wait and are to be stopped."""
     for name in here.queue.waiting():
-        if here.queue.to_stop(name):
+        if name != under_way and here.queue.to_stop(name):
             here.queue.set_aside(name)
 
 
@@ -214,6 +214,7 @@ def _train(here: Place, name: str, hub: Hub, loop: asyncio.AbstractEventLoop, to
                 done, took_s, began_s = line["round"], time.monotonic() - began_s, time.monotonic()
                 log.info("%s: round %s of %s", name, done, run.rounds)
                 totals.add(line, took_s)
+                _set_aside(here, under_way=name)
         fleet.finish(done)
     write_page([read(folder)], folder / "report.html")
     return done >= run.rounds
