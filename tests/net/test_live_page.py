@@ -21,9 +21,9 @@ from fleets import free_ports
 from prometheus_client.parser import text_string_to_metric_families
 
 from distilfleet.core.errors import ConfigError
-from distilfleet.net import agent as agents
 from distilfleet.net.agent import Agent
-from distilfleet.net.identity import Token
+from distilfleet.net.enrolment import enrol
+from distilfleet.net.keys import Token
 from distilfleet.net.metrics import Totals
 from distilfleet.recipes import console, serve
 from distilfleet.recipes.console import door
@@ -133,7 +133,7 @@ def joined(site: Site, name: str, folder: Path):
     device = place(site.file).devices[name]
 
     async def join() -> "asyncio.Task[None]":
-        badge = await agents.enrol(token, folder)
+        badge = await enrol(token, folder)
         return asyncio.create_task(Agent(badge=badge, folder=folder, device=device, build=None).serve())
 
     task = asyncio.run_coroutine_threadsafe(join(), site.loop).result(20)
