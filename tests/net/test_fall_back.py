@@ -12,7 +12,7 @@ from distilfleet.core.errors import RecordError
 from distilfleet.net.journal import SqliteJournal
 from distilfleet.net.protocol import branch_of, trunk_of
 from distilfleet.net.session import Held
-from distilfleet.net.store import SqliteStore
+from distilfleet.net.store import KEPT_RUNS, SqliteStore
 from distilfleet.recipes.simulate import simulate
 from distilfleet.recipes.take_up import take_up
 from distilfleet.record.history import read_about
@@ -72,7 +72,7 @@ def test_committed_rounds_without_any_checkpoint_are_not_begun_anew(tmp_path):
             take_up(tmp_path / "run", "run", journal)
 
 
-def test_a_branch_finds_the_worker_and_another_run_does_not(tmp_path):
+def test_a_branch_finds_the_worker_and_another_run_leaves_it_alone(tmp_path):
     with closing(SqliteStore(tmp_path / "answers.sqlite")) as store:
         store.open_run("run")
         store.finish("run/1", Held(job_digest=b"j", data=b"d"), {}, {"w": np.arange(3)})
@@ -82,7 +82,25 @@ def test_a_branch_finds_the_worker_and_another_run_does_not(tmp_path):
         assert store.state()["w"].tolist() == [0, 1, 2]
         assert not store.open_run("other")
         assert store.state() is None
-        assert store.held() == {}
+        store.finish("other/1", Held(job_digest=b"j", data=b"d"), {"w": np.arange(5)}, {"w": np.arange(6)})
+        store.settle("run/1", {"w": np.arange(2)})  # set aside, and it did not count
+        assert list(store.held()) == store.keys() == ["other/1"]
+        assert store.state()["w"].tolist() == [0, 1, 2, 3, 4, 5]
+        assert store.open_run("run~1")
+        assert store.state()["w"].tolist() == [0, 1]
+
+
+def test_a_device_forgets_the_runs_that_it_has_not_met_for_longest(tmp_path):
+    with closing(SqliteStore(tmp_path / "answers.sqlite")) as store:
+        for name in ("a", "b", "c", "d"):
+            store.open_run(name)
+            store.finish(f"{name}/1", Held(job_digest=b"j", data=b"d"), {}, {"w": np.arange(3)})
+        assert KEPT_RUNS == 4
+        assert store.open_run("a")
+        assert not store.open_run("e")
+        assert store.keys() == ["a/1", "c/1", "d/1"]
+        assert store.open_run("a")
+        assert not store.open_run("b")
 
 
 def test_names_of_branches():

@@ -55,7 +55,8 @@ def test_reopening_cuts_what_came_after_the_checkpoint(path):
 
 def test_times_after_the_checkpoint_are_cut_off_too(path):
     at = {"sent_s": 0.0, "received_s": 0.1, "begun_s": None, "done_s": None, "offered_s": 0.5, "uploaded_s": 1.0}
-    job = Timed(job="a", device="pi", down_bytes=1, up_bytes=2, **at)
+    took = {"busy_s": 0.2, "energy_j": 0.5, "metered": False}
+    job = Timed(job="a", device="pi", down_bytes=1, up_bytes=2, **at, **took)
     run, _, checkpoint = reopen(path)
     for number in range(1, checkpoint.round + 3):
         run.append_times(number, Times(jobs=[job], server_s=[(1.0, 2.0)]))
