@@ -4,6 +4,7 @@ Trains KOALA on handwritten digits, then split KD on text, and leaves the pages 
 """
 
 import logging
+import socket
 import subprocess
 import sys
 import time
@@ -23,7 +24,6 @@ from .split import Split, split
 
 log = logging.getLogger(__name__)
 KINDS = ("rpi-zero-2w", "rpi-3b-plus", "rpi-4b", "rpi-5") * 2
-PORTS = 17443, 17444
 STARTED_S = 60.0
 
 
@@ -67,8 +67,12 @@ def _one(folder: Path, one: Demo, rounds: int) -> Path:
 
 
 def write_fleet(file: Path, kinds: Sequence[str]) -> None:
-    """A fleet file of this machine."""
-    addresses = [f'address = "localhost:{PORTS[0]}"', f'enrol_address = "localhost:{PORTS[1]}"', "[devices]"]
+    """A fleet file of this machine, on ports that nobody has."""
+    with socket.socket() as one, socket.socket() as other:
+        for taken in (one, other):
+            taken.bind(("127.0.0.1", 0))
+        sessions, enrolment = (taken.getsockname()[1] for taken in (one, other))
+    addresses = [f'address = "localhost:{sessions}"', f'enrol_address = "localhost:{enrolment}"', "[devices]"]
     file.write_text("\n".join([*addresses, *(f'device-{i} = "{kind}"' for i, kind in enumerate(kinds))]) + "\n")
 
 

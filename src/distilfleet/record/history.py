@@ -2,6 +2,7 @@
 
 import json
 import tomllib
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +29,8 @@ class History:
     """`audit.json`: what a curious server recovered; empty if that was not tried."""
     plan: Mapping[str, Any] = field(default_factory=dict)
     """`plan.json`: cuts and shares of the first round, and what they were expected to cost; empty without cuts."""
+    times: Mapping[str, Any] = field(default_factory=dict)
+    """The last of `times.jsonl`: when each job of that round was where; empty of a simulated run."""
 
 
 def read(path: Path) -> History:
@@ -39,6 +42,7 @@ def read(path: Path) -> History:
         rounds=read_rounds(path),
         audit=read_audit(path),
         plan=read_plan(path),
+        times=_last_times(path),
     )
 
 
@@ -80,6 +84,15 @@ def read_times(path: Path) -> Iterator[Mapping[str, Any]]:
     if file.is_file():
         with file.open("rb") as lines:
             yield from (json.loads(line) for line in lines if line.endswith(b"\n"))
+
+
+def _last_times(path: Path) -> Mapping[str, Any]:
+    file, last = path / "times.jsonl", b""
+    if file.is_file():
+        with file.open("rb") as lines:
+            last = next(iter(deque((line for line in lines if line.endswith(b"\n")), maxlen=1)), b"")
+    found: Mapping[str, Any] = json.loads(last) if last else {}
+    return found
 
 
 def read_plan(path: Path) -> Mapping[str, Any]:

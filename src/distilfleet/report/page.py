@@ -12,6 +12,7 @@ from ..core.units import pretty_bytes
 from ..record.history import History
 from . import compare, costs, curves, details, figures, fleet, headline, missed, story
 from .audit import protection
+from .beside import beside_section
 from .html import Html, join, tag
 from .plan_page import plan_section
 
@@ -92,6 +93,7 @@ def sections(run: History) -> dict[str, Html | None]:
         "results": _results(run),
         "costs": _costs(run),
         "plan": plan_section(run),
+        "beside": beside_section(run),
         "fleet": fleet.fleet_section(run),
         "missed": missed.missed_section(run),
         "discounts": missed.discounts_section(run),
