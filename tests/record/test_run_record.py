@@ -67,7 +67,7 @@ def test_times_after_the_checkpoint_are_cut_off_too(path):
     rounds = list(read_times(path))
     assert [one["round"] for one in rounds] == list(range(1, checkpoint.round + 1))
     (told,) = rounds[0]["jobs"]
-    assert told == {"job": "a", "device": "pi", "down_bytes": 1, "up_bytes": 2} | {
+    assert told == {"job": "a", "device": "pi", "down_bytes": 1, "up_bytes": 2} | took | {
         n: t for n, t in at.items() if t is not None
     }
 

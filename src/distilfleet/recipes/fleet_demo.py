@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from ..record.run import check_free
 from ..report.live import show
 from .find import recipe
 from .flags import common
+from .place import place
 from .serve import create_token, follow, page_of, submit
 from .split import Split, split
 
@@ -60,6 +61,7 @@ def _one(folder: Path, one: Demo, rounds: int) -> Path:
     flags = replace(flags, common=replace(common(flags), data=one.split.data, rounds=rounds))
     write_fleet(file, KINDS)
     with _processes(folder, file):
+        say(f"Live page, until the run is over: http://{place(file).file.page}/")
         run = submit(file, one.recipe, flags)
         show(rounds, 1, follow(file, run), lambda: False)
     say(f"Page: {page_of(file, run)}")
@@ -68,12 +70,14 @@ def _one(folder: Path, one: Demo, rounds: int) -> Path:
 
 def write_fleet(file: Path, kinds: Sequence[str]) -> None:
     """A fleet file of this machine, on ports that nobody has."""
-    with socket.socket() as one, socket.socket() as other:
-        for taken in (one, other):
-            taken.bind(("127.0.0.1", 0))
-        sessions, enrolment = (taken.getsockname()[1] for taken in (one, other))
-    addresses = [f'address = "localhost:{sessions}"', f'enrol_address = "localhost:{enrolment}"', "[devices]"]
-    file.write_text("\n".join([*addresses, *(f'device-{i} = "{kind}"' for i, kind in enumerate(kinds))]) + "\n")
+    with ExitStack() as opened:
+        taken = [opened.enter_context(socket.socket()) for _ in range(3)]
+        for one in taken:
+            one.bind(("127.0.0.1", 0))
+        ports = [one.getsockname()[1] for one in taken]
+    named = zip(("address", "enrol_address", "page"), ports, strict=True)
+    lines = [*(f'{name} = "localhost:{port}"' for name, port in named), "[devices]"]
+    file.write_text("\n".join([*lines, *(f'device-{i} = "{kind}"' for i, kind in enumerate(kinds))]) + "\n")
 
 
 @contextmanager

@@ -26,7 +26,7 @@ function listen() {
   const lost = document.getElementById("lost");
   events.onmessage = (event) => {
     const { title, slots } = JSON.parse(event.data);
-    document.title = title;
+    document.title = `${title} · distilfleet`;
     for (const [name, content] of Object.entries(slots)) put(name, content);
     lost.hidden = true;
   };

@@ -186,8 +186,8 @@ def _roster(moment: Moment) -> Html:
         "Kind",
         "Now",
         *(["Battery"] if battery else []),
-        "Sent to us",
-        "Sent to it",
+        "From device",
+        "To device",
         "Last heard",
         "Session",
     ]
@@ -269,7 +269,7 @@ def _runs(view: View) -> Html:
     if not view.entries:
         lead = "Nothing was asked of this server yet. On this machine: distilfleet run koala --fleet fleet.toml"
     columns = [c for c in _COLUMNS if any(getattr(row, c.field) is not None for row in view.rows.values())]
-    heads = ["Run", "State", "Rounds", *(c.name[:1].upper() + c.name[1:] for c in columns), ""]
+    heads = ["Run", "State", "", "Rounds", *(c.name[:1].upper() + c.name[1:] for c in columns)]
     rows = [_run(view, entry, columns) for entry in view.entries]
     table = scrolled(heads, rows, "final runs") if rows else None
     return tag("section", tag("h2", "Runs of this server"), tag("p", lead, class_="lead"), table, id="runs")
@@ -281,4 +281,4 @@ def _run(view: View, entry: Entry, columns: Sequence[Column]) -> list[str | Html
     name = tag("a", entry.name, href=f"/runs/{quote(entry.name)}") if over else join(entry.name)
     cells = [figures.pretty(c.field, None if row is None else getattr(row, c.field)) for c in columns]
     state = join(entry.state, f": {entry.error}" if entry.error else None)
-    return [name, state, "–" if row is None else rounds_done(row), *cells, _buttons(entry, view.proof) or ""]
+    return [name, state, _buttons(entry, view.proof) or "", "–" if row is None else rounds_done(row), *cells]
