@@ -316,7 +316,8 @@ def test_readers_that_stall_are_dropped_and_hold_no_memory(site, monkeypatch):
     monkeypatch.setattr(console, "WRITE_S", 1.0)
     folder = recorded(site, rounds=300)
     stalled = [Events(site, buffer_bytes=4096) for _ in range(console.MOST_READERS)]
-    until(lambda: site.get("/events").status == 503)
+    assert all(b"200 OK" in one.file.readline() for one in stalled)
+    assert site.get("/events").status == 503
     before_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     slowest_s, ended = 0.0, threading.Event()
 
