@@ -51,7 +51,7 @@ FRESH_EVERY, CERTIFIED_EVERY = 100, 2
 KEY = "run/1:a:pi"
 EXPECTED = Expected(arrays={"y": ArraySpec("<f4", (2, 3)), "n": ArraySpec("|u1", (4,), at_most=True)}, most_norm=10.0)
 JOB = Job(id="1:a:pi", device="pi", op="a", arrays={"x": np.arange(6, dtype="<f4")}, expected=EXPECTED)
-JOB_FRAME = protocol.pack_job(JOB)
+JOB_FRAME = bytes(protocol.pack_job(JOB))
 REPLY_FRAME = encode_reply(JOB.id, "pi", {"y": np.ones((2, 3), "<f4"), "n": np.ones(3, "|u1")}).to_bytes()
 SPEC = RunSpec(method="koala", settings={"a": [1, {"b": 2.0}]}, models={}, versions={"numpy": "2"}, seed=1)
 MESSAGES = (

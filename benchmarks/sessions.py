@@ -21,6 +21,8 @@ from random import Random
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
+
 from distilfleet.core.errors import WireError
 from distilfleet.core.types import ArraySpec, Expected, Job, Wave
 from distilfleet.core.wire import encode_reply
@@ -37,7 +39,7 @@ from distilfleet.net.spool import Spool
 from distilfleet.net.transfer import Room
 from distilfleet.net.transport import connect, listen
 
-UPLOAD_BYTES = 1 << 20
+MEBIBYTE = 1 << 20
 ROOM_BYTES = 64 << 20
 CHURN, EXCHANGES = 2000, 100
 
@@ -87,16 +89,17 @@ async def answer(hub: Hub, names: list[str], pipe: Pipe) -> None:
     """What the other process asks."""
     loop = asyncio.get_running_loop()
     while (asked := await loop.run_in_executor(None, pipe.recv)) != "stop":
-        if asked == "wave":
-            pipe.send(await wave(hub, names))
+        if asked in ("up", "down"):
+            pipe.send(await wave(hub, names, asked))
         else:
             pipe.send((resident_mb(), len(hub.live)))
 
 
-async def wave(hub: Hub, names: list[str]) -> tuple[int, float]:
-    """Answers and the most memory while they came."""
-    expected = Expected(arrays={"x": ArraySpec("|u1", (UPLOAD_BYTES,))})
-    jobs = [Job(id=f"1:up:{name}", device=name, op="up", arrays={}, expected=expected) for name in names]
+async def wave(hub: Hub, names: list[str], which: str) -> tuple[int, float]:
+    """Answers and the most memory while they came. `down`: all share a mebibyte, and answer a byte."""
+    expected = Expected(arrays={"x": ArraySpec("|u1", (MEBIBYTE if which == "up" else 1,))})
+    arrays = {} if which == "up" else {"x": np.zeros(MEBIBYTE, np.uint8)}
+    jobs = [Job(id=f"1:{which}:{name}", device=name, op=which, arrays=arrays, expected=expected) for name in names]
     most_mb = 0.0
 
     async def watch() -> None:
@@ -118,7 +121,7 @@ async def wave(hub: Hub, names: list[str]) -> tuple[int, float]:
 
 async def device(name: str, address: str, keys: Keys, open_ones: set[str]) -> None:
     """Answers whatever it is asked with a mebibyte, and comes back as an agent does."""
-    side, rng, failures = DeviceSide(name, 1 << 20), Random(name), 0
+    side, rng, failures = DeviceSide(name, 2 << 20), Random(name), 0
     while True:
         with suppress(ConnectionError, WireError):
             await session(side, address, keys, open_ones)
@@ -152,11 +155,9 @@ DONE: list[str] = []
 
 
 def done(side: DeviceSide, begin: Begin):
-    import numpy as np
-
     job = unpack_job(begin.data)
     DONE.append(job.id)
-    frame = encode_reply(job.id, job.device, {"x": np.zeros(UPLOAD_BYTES, np.uint8)}).to_bytes()
+    frame = encode_reply(job.id, job.device, {"x": np.zeros(job.expected.arrays["x"].shape, np.uint8)}).to_bytes()
     return side.answer(begin.key, Held(job_digest=begin.digest, data=frame))
 
 
@@ -204,7 +205,8 @@ async def measure(served: Served, down_s: float) -> dict[str, float]:
     figures["connect_all_s"] = await all_of(keys, open_ones, began_s)
     connected_mb, live = await served.ask("memory")
     figures |= {"connected": live, "connected_mb": connected_mb - idle_mb}
-    figures |= await uploads(served, "uploads")
+    figures |= await waved(served, "downloads")
+    figures |= await waved(served, "uploads")
     figures |= await restart(served, down_s, keys, open_ones)
     for task in tasks:
         task.cancel()
@@ -221,9 +223,9 @@ async def all_of(keys: dict[str, Keys], open_ones: set[str], began_s: float) -> 
     return time.perf_counter() - began_s
 
 
-async def uploads(served: Served, name: str) -> dict[str, float]:
+async def waved(served: Served, name: str) -> dict[str, float]:
     began_s = time.perf_counter()
-    answers, most_mb = await served.ask("wave")
+    answers, most_mb = await served.ask("down" if name == "downloads" else "up")
     return {name: answers, f"{name}_s": time.perf_counter() - began_s, f"{name}_mb": most_mb}
 
 
@@ -235,7 +237,7 @@ async def restart(served: Served, down_s: float, keys: dict[str, Keys], open_one
     await asyncio.sleep(down_s)
     await asyncio.to_thread(served.start)
     back_s = await all_of(keys, open_ones, time.perf_counter())
-    again = await uploads(served, "repeated")
+    again = await waved(served, "repeated")
     return {"down_s": down_s, "reconnect_all_s": back_s, **again, "done_twice": len(DONE) - len(set(DONE))}
 
 

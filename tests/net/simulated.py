@@ -353,7 +353,8 @@ class ServerProcess:
         self.up, self.life = True, self.life + 1
         self.connections: dict[str, Connection] = {}
         room = parts.room(most_bytes=world.rng.choice((100, 200, 10_000)))
-        server = parts.server(room=room, now_s=world.now_s, beat_s=BEAT_S, chunk_bytes=world.chunk_bytes)
+        down = parts.room(most_bytes=world.rng.choice((100, 300, 10_000)))
+        server = parts.server(room=room, down=down, now_s=world.now_s, beat_s=BEAT_S, chunk_bytes=world.chunk_bytes)
         spool = parts.spool(most_bytes=world.rng.choice((0, 100, 10_000)), vault=VAULT)
         self.desk = parts.desk(server=server, journal=world.journal, run="run", patience_s=60.0, spool=spool)
         self.number, self.state = self._checkpoint()
@@ -443,9 +444,9 @@ class ServerProcess:
         if not self.up or not connection.alive:
             return
         self.guarded(lambda: self._hear(connection, data))
-        room = self.desk.server.room
-        if room.used_bytes > room.most_bytes and len(room.taken) > 1:
-            raise BrokenError("more is under way than there is room for")
+        for room in (self.desk.server.room, self.desk.server.down):
+            if room.used_bytes > room.most_bytes and len(room.taken) > 1:
+                raise BrokenError("more is under way than there is room for")
 
     def _hear(self, connection: Connection, data: bytes) -> None:
         try:

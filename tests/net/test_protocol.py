@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from distilfleet.core.errors import RecordError, WireError
 from distilfleet.core.types import ArraySpec, Expected, Job
-from distilfleet.core.wire import encode_reply
+from distilfleet.core.wire import encode_body, encode_reply
 from distilfleet.net import protocol
 from distilfleet.net.journal import Outcome, SqliteJournal
 from distilfleet.net.protocol import (
@@ -81,7 +81,7 @@ def test_versions_overlap_or_do_not():
 
 
 def test_a_job_travels_with_what_is_expected_of_it():
-    job = protocol.unpack_job(protocol.pack_job(JOB))
+    job = protocol.unpack_job(bytes(protocol.pack_job(JOB)))
     assert (job.id, job.op, job.expected) == (JOB.id, JOB.op, JOB.expected)
     np.testing.assert_array_equal(job.arrays["x"], JOB.arrays["x"])
     assert protocol.most_bytes(JOB) == len(encode_reply(JOB.id, JOB.device, {"y": np.zeros(3, np.float32)}))
@@ -253,3 +253,28 @@ def test_a_large_frame_waits_for_its_grant():
     server.enter(Hello((2,), "pi"), 0.0)
     (offer,) = server.assign("pi", "r/1", bytes(EAGER_BYTES + 1), 100)
     assert isinstance(offer.message, Offer)
+
+
+@given(st.lists(st.binary(max_size=9), max_size=5), st.integers(0, 40), st.integers(0, 40))
+def test_pieces_are_as_the_bytes_that_they_make(parts, at, end):
+    pieces, whole = protocol.Pieces(tuple(parts)), b"".join(parts)
+    assert (len(pieces), bytes(pieces), pieces[at:end]) == (len(whole), whole, whole[at:end])
+    assert protocol.digest_of(pieces) == protocol.digest_of(whole)
+
+
+def test_jobs_of_a_wave_share_their_body():
+    body = encode_body(JOB.arrays)
+    assert protocol.pack_job(JOB, body).parts[-1] is body.data
+
+
+def test_jobs_wait_until_others_are_with_their_devices():
+    server = Server(room=Room(1 << 30), down=Room(10))
+    for name in ("a", "b"):
+        server.enter(Hello((2,), name), 0.0)
+    offer, _ = (one.message for one in server.assign("a", "r/1", b"ten bytes!", 100))
+    assert server.assign("b", "r/2", b"one", 100) == []
+    said = server.receive("a", 1, Received("r/1", offer.digest), 0.0)
+    assert [(one.device, type(one.message)) for one in said] == [("b", Offer), ("b", Chunk)]
+    assert server.assign("a", "r/3", b"ten bytes!", 100) == []
+    slow = server.tick(29.0) + server.tick(31.0)
+    assert [one.device for one in slow if isinstance(one.message, Chunk)] == ["a"]

@@ -74,7 +74,7 @@ def test_no_message_is_left_out():
 def test_frames_of_jobs_and_answers_are_these_bytes():
     reply = encode_reply("1:a:pi", "pi", {"y": np.array([1, 2, 3], "|u1")})
     assert reply.to_bytes().hex() == REPLY_FRAME
-    assert protocol.pack_job(JOB).hex() == JOB_FRAME
+    assert bytes(protocol.pack_job(JOB)).hex() == JOB_FRAME
 
 
 def test_requests_for_a_certificate_are_these_bytes():

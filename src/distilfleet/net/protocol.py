@@ -198,8 +198,34 @@ def agree(theirs: Sequence[int], ours: Sequence[int] = VERSIONS) -> int | None:
     return max(set(theirs) & set(ours), default=None)
 
 
-def digest_of(data: bytes | bytearray) -> bytes:
-    return blake3(data).digest()
+@dataclass(frozen=True, slots=True)
+class Pieces:
+    """Bytes one after another, of which many frames may share some: those are not copied."""
+
+    parts: tuple[bytes, ...]
+
+    def __len__(self) -> int:
+        return sum(len(part) for part in self.parts)
+
+    def __bytes__(self) -> bytes:
+        return b"".join(self.parts)
+
+    def __getitem__(self, where: slice) -> bytes:
+        """Some of them, from a start to an end."""
+        at, end = where.start, where.stop
+        cuts, start = [], 0
+        for part in self.parts:
+            if at < start + len(part) and start < end:
+                cuts.append(memoryview(part)[max(at - start, 0) : end - start])
+            start += len(part)
+        return b"".join(cuts)
+
+
+def digest_of(data: bytes | bytearray | Pieces) -> bytes:
+    digest = blake3()
+    for part in data.parts if isinstance(data, Pieces) else (data,):
+        digest.update(part)
+    return digest.digest()
 
 
 def chunks_of(size_bytes: int, chunk_bytes: int) -> int:
@@ -240,10 +266,11 @@ def job_of(key: str) -> str:
 _expected = msgspec.msgpack.Decoder(Expected).decode
 
 
-def pack_job(job: Job, body: Body | None = None) -> bytes:
+def pack_job(job: Job, body: Body | None = None) -> Pieces:
     """What a device needs to do a job: the reply that is expected of it, and the job's frame."""
     expected = _encode(job.expected)
-    return _NUMBER.pack(len(expected)) + expected + encode_job(job, body).to_bytes()
+    frame = encode_job(job, body)
+    return Pieces((_NUMBER.pack(len(expected)) + expected + frame.head, frame.body.manifest, frame.body.data))
 
 
 def unpack_job(data: bytes) -> Job:

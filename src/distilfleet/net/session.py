@@ -23,6 +23,7 @@ from .protocol import (
     Grant,
     Hello,
     Offer,
+    Pieces,
     Received,
     Refuse,
     Setup,
@@ -39,6 +40,8 @@ LEASE_BEATS = 3
 """Beats that may be missed before a session counts as over."""
 SKEW_S = 0.5
 """By so much, what a device says of its work may differ from what the server sees before it is disbelieved."""
+DOWN_BYTES = 64 << 20
+"""Of jobs on their way at once."""
 STALL_S = 30.0
 """An upload that does not get on for so long gives its room back."""
 
@@ -140,6 +143,8 @@ class _Task:
     """Of an answer."""
     incoming: Incoming | None = None
     moved_s: float = 0.0
+    down_s: float = 0.0
+    """When the job itself got on."""
     sent_s: float | None = None
     received_s: float | None = None
     offered_s: float = 0.0
@@ -163,6 +168,9 @@ class Server:
     """All sessions. Methods return what to send and what happened."""
 
     room: Room
+    """For answers."""
+    down: Room = field(default_factory=lambda: Room(DOWN_BYTES))
+    """For jobs: an offer waits for it, and it is free again when the device has the job."""
     now_s: float = 0.0
     """As last handed in."""
     beat_s: float = BEAT_S
@@ -177,6 +185,7 @@ class Server:
             spoken = f"this server speaks {list(VERSIONS)}, the device {list(hello.versions)}"
             return 0, [Send(hello.device, Refuse(f"version: {spoken}", 600.0))]
         seat = self._seat(hello.device)
+        seat.live = False
         out = self._free(seat)
         seat.fence, seat.live, seat.heard_s, seat.version = seat.fence + 1, True, now_s, version
         out.append(Send(hello.device, Welcome(version, seat.fence, self.beat_s)))
@@ -191,10 +200,14 @@ class Server:
         return [one for task in self._seat(device).tasks.values() for one in self._offer(device, task)]
 
     def _offer(self, device: DeviceId, task: _Task) -> list[Output]:
-        if task.out is None:
+        if task.out is None or not self.down.ask(task.out.key, len(task.out.data)):
             return []
+        return self._send_offer(device, task, task.out)
+
+    def _send_offer(self, device: DeviceId, task: _Task, out: Outgoing) -> list[Output]:
+        task.down_s = self.now_s
         task.sent_s = self.now_s if task.sent_s is None else task.sent_s
-        return [Send(device, message) for message in task.out.opening(self._seat(device).version)]
+        return [Send(device, message) for message in out.opening(self._seat(device).version)]
 
     def leave(self, device: DeviceId, fence: int) -> list[Output]:
         """A session is over; its jobs are not."""
@@ -227,7 +240,7 @@ class Server:
         self.setup = setup
         return [Send(device, setup) for device, seat in self.seats.items() if seat.live]
 
-    def assign(self, device: DeviceId, key: str, data: bytes, most_bytes: int) -> list[Output]:
+    def assign(self, device: DeviceId, key: str, data: bytes | Pieces, most_bytes: int) -> list[Output]:
         """Give a device a job; its answer may have `most_bytes`."""
         seat = self._seat(device)
         if key in seat.tasks:
@@ -239,7 +252,7 @@ class Server:
         """The outcome is on disk: tell the device, if it is there; else it will ask."""
         seat = self._seat(device)
         seat.tasks.pop(key, None)
-        out = self._granted(self.room.free(key))
+        out = [*self._granted(self.room.free(key)), *self._passed(key)]
         return [*out, Send(device, Committed(key, counted))] if seat.live else out
 
     def receive(self, device: DeviceId, fence: int, message: AnyMessage, now_s: float) -> list[Output]:
@@ -264,6 +277,9 @@ class Server:
             reason = self._fault(seat) if seat.live else ""
             if reason:
                 out += [Drop(device, seat.fence, reason), *self.leave(device, seat.fence)]
+        for _, task in self._holders(list(self.down.taken)):
+            if task.out is not None and now_s - task.down_s >= STALL_S:  # a slow one goes on, others need not wait
+                out += self._passed(task.out.key)
         return out
 
     def _fault(self, seat: _Seat) -> str:
@@ -277,17 +293,27 @@ class Server:
     ) -> list[Output]:
         match message:
             case Grant() if task.out is not None:
+                task.down_s = self.now_s
                 return [Send(device, chunk) for chunk in task.out.granted(message)]
             case Received() if task.out is not None:
                 task.out.heard(message)
                 task.received_s = self.now_s if task.received_s is None else task.received_s
+                return self._passed(message.key)
             case Offer():
                 return self._offered(device, task, message)
             case Chunk() if task.incoming is not None and message.key in self.room.taken:
                 return self._chunk(device, task, message)
             case Decline() if task.arrived is None:
-                return [Declined(device, message.key, message.reason)]
+                return [*self._passed(message.key), Declined(device, message.key, message.reason)]
         return []
+
+    def _passed(self, key: str) -> list[Output]:
+        """A job is with its device, or called off: whose turn it is to get one."""
+        out = list[Output]()
+        for device, task in self._holders(self.down.free(key)):
+            if task.out is not None and self.seats[device].live:
+                out += self._send_offer(device, task, task.out)
+        return out
 
     def _offered(self, device: DeviceId, task: _Task, offer: Offer) -> list[Output]:
         if task.arrived == offer.digest:
@@ -323,22 +349,22 @@ class Server:
             return [*out, Declined(device, chunk.key, "rejected: the bytes do not have the digest that was offered")]
         offer, timed = incoming.offer, self._timed(device, task, incoming.offer)
         task.arrived, task.out = offer.digest, None
+        out += self._passed(chunk.key)
         used_s, used_j = timed.busy_s, timed.energy_j
         usage = Usage(busy_s=used_s, energy_j=used_j, up_bytes=offer.size_bytes, measured=offer.measured)
         said = Send(device, Received(offer.key, offer.digest))
         return [*out, said, Arrived(device, offer.key, incoming.data, usage, timed)]
 
     def _timed(self, device: DeviceId, task: _Task, offer: Offer) -> Timed:
-        assert task.out is not None and task.sent_s is not None, "an answer comes to a job that was sent"
+        assert task.out is not None, "it goes when the answer is here"
+        sent_s = task.offered_s if task.sent_s is None else task.sent_s  # begun in an earlier life of this server
         begun_s = None if task.received_s is None or offer.waited_s is None else task.received_s + offer.waited_s
         done_s = None if begun_s is None else begun_s + offer.busy_s
-        told = (
-            begun_s is not None and done_s is not None and task.sent_s <= begun_s <= done_s <= task.offered_s + SKEW_S
-        )
+        told = begun_s is not None and done_s is not None and sent_s <= begun_s <= done_s <= task.offered_s + SKEW_S
         return Timed(
             job=offer.key,
             device=device,
-            sent_s=task.sent_s,
+            sent_s=sent_s,
             received_s=task.received_s,
             begun_s=begun_s if told else None,
             done_s=done_s if told else None,
@@ -356,14 +382,18 @@ class Server:
     def _granted(self, keys: list[str]) -> list[Output]:
         """Whose turn it is to send."""
         out: list[Output] = []
-        for device, task in ((d, seat.tasks[k]) for k in keys for d, seat in self.seats.items() if k in seat.tasks):
+        for device, task in self._holders(keys):
             task.moved_s = self.now_s
             if task.incoming is not None and self.seats[device].live:
                 out.append(Send(device, task.incoming.grant(self.now_s)))
         return out
 
+    def _holders(self, keys: list[str]) -> list[tuple[DeviceId, _Task]]:
+        return [(device, seat.tasks[key]) for key in keys for device, seat in self.seats.items() if key in seat.tasks]
+
     def _free(self, seat: _Seat) -> list[Output]:
-        return [output for key in seat.tasks for output in self._granted(self.room.free(key))]
+        ups = [output for key in seat.tasks for output in self._granted(self.room.free(key))]
+        return [*ups, *(output for key in seat.tasks for output in self._passed(key))]
 
     def _seat(self, device: DeviceId) -> _Seat:
         return self.seats.setdefault(device, _Seat(heard_s=self.now_s))

@@ -3,7 +3,7 @@
 from collections import deque
 from dataclasses import dataclass, field
 
-from .protocol import CHUNK_BYTES, Chunk, Grant, Offer, Received, chunks_of, digest_of
+from .protocol import CHUNK_BYTES, Chunk, Grant, Offer, Pieces, Received, chunks_of, digest_of
 
 EAGER_BYTES = 64 << 10
 """A frame of so few bytes goes along with its offer: waiting for a grant would take longer than the bytes do."""
@@ -25,7 +25,7 @@ class Outgoing:
     """The sender's end. `attempt` tells grants of this offer from those of one before."""
 
     key: str
-    data: bytes
+    data: bytes | Pieces
     chunk_bytes: int = CHUNK_BYTES
     busy_s: float = 0.0
     energy_j: float = 0.0
