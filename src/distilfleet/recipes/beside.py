@@ -36,25 +36,16 @@ from ..sim.clock import COMPUTE, DOWN, UP, Clock
 from ..sim.prices import Profiles
 
 
-@dataclass(frozen=True, slots=True)
-class Sent:
-    """A job that was answered, by the bytes of its frames alone: answers are large."""
-
-    job: str
-    device: DeviceId
-    down_bytes: int
-    up_bytes: int
-
-
 @dataclass(slots=True)
 class Called:
-    """A wave, and what came of it."""
+    """A wave, and what came of it, without the answers, which may lie on a disk."""
 
     deadline_s: float
     """0 without one."""
-    frames: Mapping[str, tuple[int, int]]
-    """By job: bytes of its frame, and of its answer's without arrays."""
-    answered: Sequence[Sent] = ()
+    frames: Mapping[str, int]
+    """Bytes, by job."""
+    answered: Sequence[str] = ()
+    """Jobs."""
     late: bool = False
     """Whether it ended at its deadline."""
 
@@ -75,14 +66,14 @@ class Watched:
         if not self._script:
             self._began_s = time.monotonic()
         ticket = self.inner.start(wave)
-        self._waves[ticket] = Called(wave.deadline_s or 0.0, {job.id: _frames(job) for job in wave.jobs})
+        self._waves[ticket] = Called(wave.deadline_s or 0.0, {job.id: _frame_bytes(job) for job in wave.jobs})
         self._script.append(("start", ticket))
         return ticket
 
     def collect(self, ticket: int) -> list[Result]:
         results = self.inner.collect(ticket)
         called = self._waves[ticket]
-        called.answered = [_sent(one, *called.frames[one.job]) for one in results if isinstance(one, Reply)]
+        called.answered = [one.job for one in results if isinstance(one, Reply)]
         called.late = any(isinstance(one, Missed) and one.reason == "deadline" for one in results)
         self._script.append(("collect", ticket))
         self._ended_s = time.monotonic()
@@ -165,11 +156,11 @@ class _Priced:
 
     def _start(self, ticket: int) -> None:
         called = self.waves[ticket]
-        known = [one for one in called.answered if one.job in self.timed and self.timed[one.job].flops is not None]
-        timed_J = [self.timed[one.job] for one in known]
+        known = [self.timed[job] for job in called.answered if job in self.timed]
+        timed_J = [one for one in known if one.flops is not None]
         loads = [Load(flops=one.flops or 0.0, moved_bytes=one.moved_bytes or 0.0) for one in timed_J]
-        index_J = np.array([self.profiles.index[one.device] for one in known], np.int64)
-        frames = np.array([one.down_bytes for one in known]), np.array([one.up_bytes for one in known])
+        index_J = np.array([self.profiles.index[one.device] for one in timed_J], np.int64)
+        frames = np.array([called.frames[one.job] for one in timed_J]), np.array([one.up_bytes for one in timed_J])
         seconds_3J = self.profiles.durations(index_J, loads, frames, self.profiles.air)
         passage = self.clock.pass_through(index_J, seconds_3J)
         until_s = max([self.clock.now_s + called.deadline_s * called.late, *passage.finish_s.tolist()])
@@ -193,10 +184,6 @@ class _Priced:
         )
 
 
-def _frames(job: Job) -> tuple[int, int]:
-    down, up = wire.head_bytes(job)
-    return down + wire.encoded_bytes(job.arrays), up
-
-
-def _sent(reply: Reply, down_bytes: int, head_bytes: int) -> Sent:
-    return Sent(reply.job, reply.device, down_bytes, head_bytes + wire.encoded_bytes(reply.arrays))
+def _frame_bytes(job: Job) -> int:
+    """As simulated: a real fleet sends the announcement of the answer along."""
+    return wire.head_bytes(job)[0] + wire.encoded_bytes(job.arrays)
