@@ -9,10 +9,12 @@ from test_methods_over_tls import soft_koala
 
 import contract
 from contract import Case
-from distilfleet.cost import catalogue
+from distilfleet.core.engine import rounds
+from distilfleet.cost import catalogue, meters
 from distilfleet.methods import koala
+from distilfleet.plan.sample import Sample
 from distilfleet.recipes.beside import Watched
-from distilfleet.sim.fleet import SimFleet
+from distilfleet.sim.fleet import SimFleet, World
 from test_methods import splitkd_of
 
 
@@ -73,3 +75,42 @@ def test_who_is_missed_is_not_predicted():
     (nobody,) = contract.run(Case(make=koala.tiny, fleet=watched), 1, lost=lambda wave, device: True)
     assert nobody.tally.beside.round_s[1] == 0
     assert nobody.tally.beside.kinds == {}
+
+
+def counter(folder):
+    """A processor's energy counter, as Linux shows it."""
+    package = folder / "class" / "powercap" / "intel-rapl:0"
+    package.mkdir(parents=True)
+    for name, value in (("energy_uj", 1_000_000), ("max_energy_range_uj", 10_000_000)):
+        (package / name).write_text(f"{value}\n")
+    return package / "energy_uj"
+
+
+class Burning:
+    """A worker that takes two joules for each job, by the counter."""
+
+    def __init__(self, inner, energy):
+        self.inner, self.energy = inner, energy
+
+    def __getattr__(self, name):
+        return getattr(self.inner, name)
+
+    def handle(self, job):
+        self.energy.write_text(f"{int(self.energy.read_text()) + 2_000_000}\n")
+        return self.inner.handle(job)
+
+
+@pytest.mark.net
+def test_joules_of_a_power_meter_are_told_from_reckoned_ones(tmp_path):
+    energy = counter(tmp_path)
+    method = koala.tiny()
+    fleet = watched(contract.DEVICES, CASES["koala"].data, method, World(server=contract.SERVER))
+    metered = fleet.inner.agents[0]
+    build, metered.meter = metered.build, meters.find(tmp_path)
+    metered.build = lambda spec: Burning(build(spec), energy)
+    tuple(rounds(method, Sample(per_round=4, seed=0), fleet, method.init(0), range(1, 2)))
+    tally = fleet.tally()
+    own = {job.device: job for job in tally.times.jobs}
+    assert [device for device, job in own.items() if job.metered] == ["device-00"]
+    assert own["device-00"].energy_j == pytest.approx(2.0)
+    assert {kind: jobs.metered for kind, jobs in tally.beside.kinds.items()} == {"rpi-4b": 1, "rpi-5": 0}

@@ -8,13 +8,15 @@ import torch
 from in_process import RealFleet
 
 import contract
-from contract import Case, Watched
+from contract import Case, Watched, windows
+from distilfleet.core.engine import rounds
 from distilfleet.core.errors import ConfigError
 from distilfleet.core.types import Dataset, Reply
 from distilfleet.cost import catalogue
-from distilfleet.methods import central
+from distilfleet.methods import central, fedavg_text
 from distilfleet.net.bench import DeclinedError
 from distilfleet.nn.learner import LABELS
+from distilfleet.plan.sample import Sample
 from distilfleet.recipes.deploy import spec_of
 from distilfleet.recipes.flags import Common
 from distilfleet.recipes.join import Consent, builder, owned
@@ -115,3 +117,14 @@ def test_a_smaller_profile_does_not_get_a_large_model_past_the_memory():
     )
     with pytest.raises(DeclinedError, match="is that of another model"):
         worker.front_of("student", 1)
+
+
+@pytest.mark.net
+def test_settings_that_no_method_has_end_no_agent():
+    """A profile whose weights have no bytes would be divided by."""
+    case = Case(make=fedavg_text.tiny, draw=windows, fleet=RealFleet)
+    method = case.make()
+    fleet = contract.fleet_of(case, replace(method, profile=replace(method.profile, bytes_per_weight=0)))
+    tuple(rounds(method, Sample(per_round=4, seed=0), fleet, method.init(0), range(1, 2)))
+    assert {one.reason for one in fleet.tally().missed} == {"declined: a fault of the device: ZeroDivisionError"}
+    assert not any(task.done() for task in fleet.tasks)

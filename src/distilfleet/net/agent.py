@@ -187,6 +187,9 @@ class Agent:
         except (Error, msgspec.DecodeError, RecursionError) as fault:
             self.why_not = f"declined: {fault}"
             log.warning("%s", self.why_not)
+        except Exception as fault:
+            self.why_not = f"declined: a fault of the device: {type(fault).__name__}"
+            log.exception("run %s", wanted.run)
 
     def _moved(self, size_bytes: int) -> None:
         """On the link; what is left bounds the jobs that are let in."""
