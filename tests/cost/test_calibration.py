@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from distilfleet.core.errors import ConfigError
 from distilfleet.cost.calibration import Board, Fit, Trial, copy_trial, fit, gemm_trials, nearest, row, timed_s
 from distilfleet.cost.catalogue import SOURCE_OF, as_csv, device, entries, entry, read
-from distilfleet.cost.meters import find, mean_w
+from distilfleet.cost.meters import battery_share, find, mean_w
 
 DAY = "2026-02-03"
 SIZES = (64, 256, 1024)
@@ -205,3 +205,18 @@ def test_a_meter_that_shows_nothing_is_refused(tmp_path):
 
 def test_a_machine_without_a_meter_has_none(tmp_path):
     assert find(tmp_path) is None
+
+
+def test_the_battery_is_that_of_the_machine_and_not_of_its_mouse(tmp_path):
+    assert battery_share(tmp_path) is None
+    for name, facts in {
+        "AC": {"type": "Mains"},
+        "hid-mouse": {"type": "Battery", "capacity": "7", "scope": "Device"},
+        "hid-none": {"type": "Battery"},
+        "system": {"type": "Battery", "capacity": "63"},
+    }.items():
+        folder = tmp_path / "class" / "power_supply" / name
+        folder.mkdir(parents=True)
+        for fact, value in facts.items():
+            (folder / fact).write_text(f"{value}\n")
+    assert battery_share(tmp_path) == 0.63

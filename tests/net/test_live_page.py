@@ -134,7 +134,9 @@ def joined(site: Site, name: str, folder: Path):
 
     async def join() -> "asyncio.Task[None]":
         badge = await enrol(token, folder)
-        return asyncio.create_task(Agent(badge=badge, folder=folder, device=device, build=None).serve())
+        return asyncio.create_task(
+            Agent(badge=badge, folder=folder, device=device, build=None, battery_share=lambda: 0.42).serve()
+        )
 
     task = asyncio.run_coroutine_threadsafe(join(), site.loop).result(20)
     try:
@@ -180,6 +182,7 @@ def test_events_tell_of_a_device_that_comes_and_of_a_round(site, tmp_path):
         assert set(first["slots"]) >= {"top", "roster", "results", "runs"}
         with joined(site, "ward-1-bed", tmp_path / "agent"):
             roster = events.until("roster", "1 of 3 devices are here: 1 idle")
+            events.until("roster", "42.0 %")
             assert "results" not in roster["slots"], "a device that comes changes no chart"
         with (folder / "metrics.jsonl").open("a") as metrics:
             metrics.write(json.dumps({**LINE, "round": 2, "large_accuracy": 0.875}) + "\n")

@@ -34,7 +34,8 @@ GOLDEN = {
     "9401920201a570692d303791b172756e2f313a747261696e3a70692d3037": Hello((2, 1), "pi-07", ("run/1:train:pi-07",)),
     "94020203cb402e000000000000": Welcome(2, 3, 15.0),
     "9303a776657273696f6ecb4082c00000000000": Refuse("version", 600.0),
-    "9104": Beat(),
+    "9204c0": Beat(),
+    "9204cb3fe0000000000000": Beat(0.5),
     "9305a372756ec4027b7d": Setup("run", b"{}"),
     "9b06a572756e2f3105c4046464646401cb3fe0000000000000cb4000000000000000c3cb3fd0000000000000"
     "cb3ff0000000000000cb4010000000000000": OFFER,
@@ -44,6 +45,7 @@ GOLDEN = {
     "930aa572756e2f31c3": Committed("run/1", True),
     "930ba572756e2f31a26e6f": Decline("run/1", "no"),
 }
+FORMER_BEAT = "9104"
 FORMER_OFFER = "9806a572756e2f3105c4046464646401cb3fe0000000000000cb4000000000000000c3"
 JOB = Job(
     id="1:a:pi",
@@ -87,6 +89,10 @@ def test_requests_for_a_certificate_are_these_bytes():
 # --- the version before -----------------------------------------------------------------------------------------
 
 
+class FormerBeat(Message, frozen=True, tag=4):
+    """Of version 1."""
+
+
 class FormerOffer(Message, frozen=True, tag=6):
     """Of version 1."""
 
@@ -99,15 +105,15 @@ class FormerOffer(Message, frozen=True, tag=6):
     measured: bool = False
 
 
-Former = Hello | Welcome | Refuse | Beat | Setup | FormerOffer | Grant | Chunk | Received | Committed | Decline
+Former = Hello | Welcome | Refuse | FormerBeat | Setup | FormerOffer | Grant | Chunk | Received | Committed | Decline
 read_former = msgspec.msgpack.Decoder(Former).decode
 
 
 def test_messages_of_the_version_before_are_these_bytes():
-    """All are as they are now, but for the offer."""
+    """All are as they are now, but for offer and beat."""
     assert protocol.VERSIONS == (2, 1)
     for golden, message in GOLDEN.items():
-        former = FORMER_OFFER if message is OFFER else golden
+        former = {Offer: FORMER_OFFER, Beat: FORMER_BEAT}.get(type(message), golden)
         assert protocol.encode(message, 1).hex() == former
         read_former(bytes.fromhex(former))
     with pytest.raises(msgspec.ValidationError):

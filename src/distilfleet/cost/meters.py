@@ -1,4 +1,4 @@
-"""Power meters that a system already has, read from its files: a Jetson's rails and a processor's energy counters.
+"""Meters that a system already has, read from its files: a Jetson's rails, a processor's energy counters, a battery.
 
 A rail map per board, because sums over all rails count some twice (jetson-stats, issues 51 and 344).
 """
@@ -73,6 +73,16 @@ def find(system: Path) -> Meter | None:
         if all(name in rails for name in names):
             return Rails(names, [rails[name] for name in names])
     return _counters(system)
+
+
+def battery_share(system: Path) -> float | None:
+    """Charge of the machine's own battery, or None."""
+    for kind in sorted(system.glob("class/power_supply/*/type")):
+        charge, scope = kind.with_name("capacity"), kind.with_name("scope")
+        peripheral = _readable(scope) and scope.read_text().strip() == "Device"
+        if kind.read_text().strip() == "Battery" and _readable(charge) and not peripheral:
+            return min(1.0, max(0.0, _number(charge) / 100))
+    return None
 
 
 def mean_w(meter: Meter, work: Callable[[], object], clock: Callable[[], float], lasting_s: float) -> float:

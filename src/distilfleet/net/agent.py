@@ -63,6 +63,7 @@ class Agent:
     build: Build
     caps: Caps = field(default_factory=Caps)
     meter: Meter | None = None
+    battery_share: Callable[[], float | None] = lambda: None
     rng: Random = field(default_factory=Random)
     side: DeviceSide = field(init=False)
     store: SqliteStore = field(init=False)
@@ -142,9 +143,9 @@ class Agent:
 
     async def _beat(self) -> None:
         while not self.side.over(time.monotonic()):
-            await asyncio.sleep(self.side.beat_s * self.rng.uniform(0.8, 1.0) if self.side.open else 1.0)
             if self.side.open:
-                self.outbox.put_nowait(Beat())
+                self.outbox.put_nowait(Beat(self.battery_share()))
+            await asyncio.sleep(self.side.beat_s * self.rng.uniform(0.8, 1.0) if self.side.open else 1.0)
 
     async def _stay_certified(self) -> None:
         """A session may outlast the certificate that it came with."""

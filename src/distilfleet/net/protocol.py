@@ -80,6 +80,9 @@ class Refuse(Message, frozen=True, tag=3):
 class Beat(Message, frozen=True, tag=4):
     """Either: still here. A server answers each of a device's."""
 
+    battery_share: Annotated[float, Meta(ge=0.0, le=1.0)] | None = None
+    """Device: charge of its battery, if it has one."""
+
 
 class Setup(Message, frozen=True, tag=5):
     """Server: what to build a worker from, a `RunSpec` and a `Device` as JSON."""
@@ -144,7 +147,7 @@ class Decline(Message, frozen=True, tag=11):
 
 
 AnyMessage = Hello | Welcome | Refuse | Beat | Setup | Offer | Grant | Chunk | Received | Committed | Decline
-FORMER: dict[int, dict[type[Message], int]] = {1: {Offer: 7}}
+FORMER: dict[int, dict[type[Message], int]] = {1: {Offer: 7, Beat: 0}}
 """By version before this one: messages that had fewer fields, and how many."""
 _NUMBER = struct.Struct("<I")
 _encode = msgspec.msgpack.Encoder().encode

@@ -160,6 +160,7 @@ class _Seat:
     live: bool = False
     version: int = VERSION
     heard_s: float = 0.0
+    battery_share: float | None = None
     tasks: dict[str, _Task] = field(default_factory=dict)
 
 
@@ -262,6 +263,7 @@ class Server:
             return []
         self.now_s = seat.heard_s = now_s
         if isinstance(message, Beat):
+            seat.battery_share = message.battery_share
             return [Send(device, Beat())]
         if not isinstance(message, Grant | Received | Offer | Chunk | Decline):
             raise WireError(f"{device}: a device does not say {type(message).__name__}")

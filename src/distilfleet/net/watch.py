@@ -45,4 +45,5 @@ def _seen(hub: Hub, device: DeviceId, kind: str, now_s: float) -> Seen:
         down_bytes=traffic.down.total_bytes,
         up_bps=traffic.up.rate_bps,
         down_bps=traffic.down.rate_bps,
+        battery_share=None if seat is None else seat.battery_share,
     )

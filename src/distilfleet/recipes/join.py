@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import IO
@@ -131,7 +132,11 @@ def attend(said: str) -> None:
         device = owned(catalogue.device(badge.kind, badge.device), asked.consent)
         build, meter = builder(device, own_data(asked.data), asked.consent), meters.find(Path("/sys"))
         caps, folder = asked.caps, asked.state
-        asyncio.run(Agent(badge=badge, folder=folder, device=device, build=build, caps=caps, meter=meter).serve())
+        battery = partial(meters.battery_share, Path("/sys"))
+        agent = Agent(
+            badge=badge, folder=folder, device=device, build=build, caps=caps, meter=meter, battery_share=battery
+        )
+        asyncio.run(agent.serve())
 
 
 def _alone(folder: Path) -> closing[IO[bytes]]:
