@@ -55,6 +55,11 @@ JOB = Job(
     expected=Expected(arrays={"y": ArraySpec("|u1", (3,))}, most_norm=2.0),
 )
 JOB_FRAME = (
+    "5600000082a661727261797381a17985a56474797065a37c7531a573686170659103a761745f6d6f7374c2a56c65617374cb"
+    "fff0000000000000ab73756d735f746f5f6f6e65c2a96d6f73745f6e6f726dcb4000000000000000444601000d0000000a00"
+    "000093a6313a613a7069a27069a1619193a178a33c66349102000000000000803f"
+)
+FORMER_JOB_FRAME = (
     "3a00000082a661727261797381a17983a56474797065a37c7531a573686170659103a761745f6d6f7374c2a96d6f73745f6e"
     "6f726dcb4000000000000000444601000d0000000a00000093a6313a613a7069a27069a1619193a178a33c66349102000000"
     "000000803f"
@@ -77,6 +82,16 @@ def test_frames_of_jobs_and_answers_are_these_bytes():
     reply = encode_reply("1:a:pi", "pi", {"y": np.array([1, 2, 3], "|u1")})
     assert reply.to_bytes().hex() == REPLY_FRAME
     assert bytes(protocol.pack_job(JOB)).hex() == JOB_FRAME
+
+
+def test_an_announcement_may_have_more_or_fewer_words():
+    """What is expected of an answer is checked by the server, so a device may pass over words that it does not know."""
+    more, fewer = (protocol.unpack_job(bytes.fromhex(frame)) for frame in (JOB_FRAME, FORMER_JOB_FRAME))
+    assert more.expected == fewer.expected == JOB.expected
+    unknown = msgspec.msgpack.decode(bytes.fromhex(JOB_FRAME)[4:][: bytes.fromhex(JOB_FRAME)[0]])
+    announced = msgspec.msgpack.encode(unknown | {"word": 1})
+    frame = bytes([len(announced), 0, 0, 0]) + announced + bytes.fromhex(JOB_FRAME)[4 + bytes.fromhex(JOB_FRAME)[0] :]
+    assert protocol.unpack_job(frame).expected == JOB.expected
 
 
 def test_requests_for_a_certificate_are_these_bytes():

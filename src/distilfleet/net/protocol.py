@@ -46,6 +46,7 @@ Digest = Annotated[bytes, Meta(max_length=32)]
 Count = Annotated[int, Meta(ge=0)]
 Amount = Annotated[float, Meta(ge=0.0, le=1e9)]
 """Seconds or joules; neither NaN nor infinity."""
+Work = Annotated[float, Meta(ge=0.0, le=1e30)]
 
 
 class Message(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -105,8 +106,8 @@ class Offer(Message, frozen=True, tag=6):
     """Of an answer: seconds and joules that it took."""
     waited_s: Amount | None = None
     """Of an answer: between having the job and beginning it; None if the device was off in between."""
-    flops: float | None = None
-    moved_bytes: float | None = None
+    flops: Work | None = None
+    moved_bytes: Work | None = None
     """Of an answer: its work as declared before, that a forecast may be held against what it took."""
 
 
