@@ -3,7 +3,7 @@
     sudo python benchmarks/slow_link.py [--mib 16] [--congestion bbr] [--mbit 5] [--delay-ms 50] [--loss 0.01]
 
 Server and device are processes in network namespaces of their own; between them a forwarder in a third one delays and
-drops packets by a seed and holds the rate, with a queue of 100 packets. Needs root, iproute2 and ethtool, and says so.
+drops packets by a seed and holds the rate, with a queue of 100 packets. Needs root, iproute2, ethtool and sysctl.
 After the two undisturbed transfers both are repeated with a cut in the middle that ends the connection.
 """
 
@@ -135,10 +135,16 @@ class Namespaces:
             self.run(part, "ip", "addr", "add", f"{ip}/24", "dev", "eth0")
             self.run(part, "ip", "link", "set", "eth0", "up")
             self.run(part, "ip", "link", "set", "lo", "up")
-            self.run(part, "sysctl", "-q", f"net.ipv4.tcp_congestion_control={self.asked.congestion}")
+            self._choose_congestion_control(part)
         self.forwarder = self.start("link", "--forward", stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         if self.forwarder.stdout.readline() != "ready\n":
             raise SystemExit("no forwarder")
+
+    def _choose_congestion_control(self, part: str) -> None:
+        try:
+            self.run(part, "sysctl", "-q", f"net.ipv4.tcp_congestion_control={self.asked.congestion}")
+        except subprocess.CalledProcessError:
+            raise SystemExit("not allowed in a namespace: see net.ipv4.tcp_allowed_congestion_control") from None
 
     def __exit__(self, *_: object) -> None:
         if self.forwarder is not None:
@@ -366,8 +372,8 @@ def main() -> None:
         asyncio.run(be_server(asked.server, asked))
     elif asked.device:
         be_device(asked.device)
-    elif os.geteuid() or not all(shutil.which(tool) for tool in ("ip", "ethtool")):
-        print("skipped: network namespaces need root, iproute2 and ethtool")
+    elif os.geteuid() or not all(shutil.which(tool) for tool in ("ip", "ethtool", "sysctl")):
+        print("skipped: network namespaces need root, iproute2, ethtool and sysctl")
     else:
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
         print(json.dumps(measure(asked), indent=1))
