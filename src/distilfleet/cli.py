@@ -38,6 +38,7 @@ A real fleet:
   distilfleet agent --token TOKEN --data FILE             on the device: enrol, then serve jobs until stopped
   distilfleet run RECIPE --fleet fleet.toml               hand a run to the server and follow it
   distilfleet runs [stop NAME | resume NAME]              runs of the server; stop one after its round, or let it go on
+  distilfleet backup DIR                                  a copy of the server's folder, while it runs
   distilfleet split DATA --devices N --out DIR            a simulation's partition, one file per device
 
 Recipes: koala, with the baselines local, central, fedavg, feddf, fedmd; for text splitkd, with central_kd, fedavg_text,
@@ -103,6 +104,7 @@ def _dispatch(words: list[str]) -> int:
         "enrol": cli_fleet.enrol,
         "agent": cli_fleet.agent,
         "runs": cli_fleet.runs,
+        "backup": cli_fleet.backup,
         "split": cli_fleet.split,
     }
     if verb in ("--help", "-h", "help"):

@@ -75,6 +75,14 @@ def _line(row: dict[str, str]) -> str:
     return f"{row['name']:<40}  {row['state']:<9}  {row['rounds']}  {row['error']}".rstrip()
 
 
+def backup(words: list[str]) -> int:
+    from .recipes.back_up import BackUp, back_up
+
+    asked = parsed(BackUp, "distilfleet backup", words)
+    print(f"{asked.to}: {back_up(asked)}")
+    return 0
+
+
 def split(words: list[str]) -> int:
     from .recipes.split import Split
     from .recipes.split import split as parted

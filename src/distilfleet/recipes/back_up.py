@@ -1,0 +1,78 @@
+"""A copy of a server's folder, made while the server runs, from which a run goes on as a told branch.
+
+What is copied later may be newer than what was copied before, so the order is that in which the server trusts things:
+journal, checkpoints, the rest of a run. Devices go on after a copy was made: whoever starts a server from it starts a
+new branch of each run that was not finished (see `take_up`), which is written into the copy.
+"""
+
+import shutil
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..core.errors import RecordError
+from ..net.journal import SqliteJournal
+from ..record.checkpoint import newest
+from ..record.run import add_note, check_free, reopen
+from .place import place
+
+DATABASES = ("journal.sqlite", "authority/identity.sqlite")
+UNFINISHED = ("queue", "stopped")
+NOTE = "Goes on from a copy of the server's folder, as a new branch: devices had gone on meanwhile."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackUp:
+    """Copy a server's folder to another one, while the server runs or not. Keep it secret: it holds keys."""
+
+    to: Path
+    """The copy; must not hold anything yet. To restore, put it where the server's folder was."""
+    fleet: Path = Path("fleet.toml")
+    """The fleet file."""
+
+
+def back_up(asked: BackUp) -> str:
+    """What was copied. Raises RecordError."""
+    state, to = place(asked.fleet).state, asked.to
+    if not (state / "journal.sqlite").exists():
+        raise RecordError(f"{state} holds no journal: no server has run here")
+    check_free(to)
+    to.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for part in ("authority", *UNFINISHED, "done"):
+        _copy(state / part, to / part, "*.sqlite*")
+    for name in DATABASES:
+        with closing(sqlite3.connect(state / name)) as source, closing(sqlite3.connect(to / name)) as target:
+            source.backup(target)
+    for run in sorted((state / "runs").glob("*")):
+        _copy(run / "checkpoints", to / "runs" / run.name / "checkpoints", "*.unfinished")
+        _copy(run, to / "runs" / run.name, "checkpoints")
+    with closing(SqliteJournal(to / "journal.sqlite")) as journal:
+        names = [file.stem for part in UNFINISHED for file in (to / part).glob("*.json")]
+        begun = [name for name in names if _branch(to / "runs" / name, journal)]
+    return f"{len(list((to / 'runs').glob('*')))} runs, {len(begun)} of them unfinished"
+
+
+def _branch(run: Path, journal: SqliteJournal) -> bool:
+    """Whether there was something to go on from."""
+    if not any(run.glob("checkpoints/*.safetensors")):
+        return False
+    record, about, _ = reopen(run)
+    with closing(record):
+        add_note(record, about, NOTE)
+        journal.branch_off(run.name, newest(run / "checkpoints")[0].round)
+    return True
+
+
+def _copy(source: Path, to: Path, *without: str) -> None:
+    """A folder, as far as it is there: the server removes old checkpoints meanwhile."""
+    if source.exists():
+        ignored = shutil.ignore_patterns(*without, "*.unfinished", ".lock")
+        shutil.copytree(source, to, ignore=ignored, copy_function=_copy_file, dirs_exist_ok=True)
+
+
+def _copy_file(source: str, to: str) -> None:
+    try:
+        shutil.copy2(source, to)
+    except FileNotFoundError:
+        Path(to).unlink(missing_ok=True)
