@@ -78,7 +78,7 @@ def measure(python: str, folder: Path) -> dict[str, float]:
         f'address = "localhost:{sessions}"\nenrol_address = "localhost:{enrolment}"\n[devices]\npi = "rpi-4b"\n'
     )
     here, figures = serve.place(file), dict[str, float]()
-    with serve._online(here) as (hub, loop):
+    with serve._sessions(here) as (hub, loop):
         token = serve.create_token(file, "pi", 3600.0)
         words = ["-m", "distilfleet.cli", "agent", "--token", token, "--data", str(folder / "data.npz")]
         with running([python, *words, "--state", str(folder / "pi")]) as process:

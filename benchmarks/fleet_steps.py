@@ -82,7 +82,7 @@ def agents(folder: Path, run: Any, python: str) -> Iterator[NetFleet]:
     lines = [f'address = "localhost:{sessions}"', f'enrol_address = "localhost:{enrolment}"', "[devices]"]
     file.write_text("\n".join([*lines, *(f'{name} = "rpi-4b"' for name in devices)]))
     here, started = serve.place(file), []
-    with serve._online(here) as (hub, loop):
+    with serve._sessions(here) as (hub, loop):
         try:
             for name in devices:
                 data = run.data(name)
