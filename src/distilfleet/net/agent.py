@@ -209,20 +209,35 @@ class Agent:
 
     async def _work(self) -> None:
         """Jobs and what became of them, one after the other."""
+        after: Begin | Settle | None = None
         while True:
-            task = await self.todo.get()
-            if isinstance(task, Settle):
+            task, after = after or await self.todo.get(), None
+            if isinstance(task, Settle) and task.counted:
+                keys, after = self._counted_too(task)
+                self.store.drop(keys)
+                reached("answer.settled")
+            elif isinstance(task, Settle):
                 self._settle(task)
                 reached("answer.settled")
             elif self.side.running.get(task.key) == task.digest:
                 await self._do(task)
 
+    def _counted_too(self, first: Settle) -> tuple[list[str], Begin | Settle | None]:
+        """All that counted, for one write to the disk, and what comes after them: a round ends for all at once."""
+        keys = [first.key]
+        while not self.todo.empty():
+            task = self.todo.get_nowait()
+            if not (isinstance(task, Settle) and task.counted):
+                return keys, task
+            keys.append(task.key)
+        return keys, None
+
     def _settle(self, task: Settle) -> None:
-        """For the worker, or on disk alone for one of another run."""
+        """One that did not count: for the worker, or on disk alone for one of another run."""
         if self.bench is not None and trunk_of(run_of(task.key)) == trunk_of(self.run):
-            self.bench.settle(task.key, task.counted)
+            self.bench.settle(task.key, False)
         else:
-            self.store.settle(task.key, None if task.counted else self.store.before(task.key))
+            self.store.settle(task.key, self.store.before(task.key))
 
     async def _do(self, task: Begin) -> None:
         bench = self.bench

@@ -1,6 +1,6 @@
 """A device's disk: answers that are not settled, and each run's worker, in one SQLite file."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..core.types import Arrays
@@ -74,6 +74,11 @@ class SqliteStore:
             self._base.execute("delete from answers where key = ?", (key,))
             self._base.execute("insert into answers values (null, ?, ?, ?, ?, ?, ?, ?, ?)", said)
             self._keep(key, now)
+
+    def drop(self, keys: Sequence[str]) -> None:
+        """Forget answers that counted, all at once."""
+        with storing(self._base):
+            self._base.executemany("delete from answers where key = ?", [(key,) for key in keys])
 
     def settle(self, key: str, state: Arrays | None) -> None:
         with storing(self._base):
