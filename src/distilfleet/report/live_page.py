@@ -159,10 +159,10 @@ def _round_words(shown: Entry, moment: Moment, done: int) -> str:
     return f"Round {moment.round}: {moment.answered:,} of {moment.jobs:,} answers are in{missed}. Asked {for_s} ago."
 
 
-def _buttons(entry: Entry, proof: str) -> Html | None:
+def _buttons(entry: Entry, proof: str, brief: bool = False) -> Html | None:
     """What may be done with a run, as forms: they work without JavaScript."""
     if entry.state in ("under way", "waiting"):
-        what = "Stop after this round" if entry.state == "under way" else "Stop"
+        what = "Stop after this round" if entry.state == "under way" and not brief else "Stop"
         return _form(entry.name, "stop", what, proof)
     if entry.state in ("stopping", "stopped"):
         return _form(entry.name, "resume", "Go on after all" if entry.state == "stopping" else "Go on", proof)
@@ -281,4 +281,10 @@ def _run(view: View, entry: Entry, columns: Sequence[Column]) -> list[str | Html
     name = tag("a", entry.name, href=f"/runs/{quote(entry.name)}") if over else join(entry.name)
     cells = [figures.pretty(c.field, None if row is None else getattr(row, c.field)) for c in columns]
     state = join(entry.state, f": {entry.error}" if entry.error else None)
-    return [name, state, _buttons(entry, view.proof) or "", "–" if row is None else rounds_done(row), *cells]
+    return [
+        name,
+        state,
+        _buttons(entry, view.proof, brief=True) or "",
+        "–" if row is None else rounds_done(row),
+        *cells,
+    ]
