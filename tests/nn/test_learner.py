@@ -127,6 +127,18 @@ def test_a_lie_about_its_data_cannot_buy_the_average():
     assert sizes([reply("a", {LABELS: np.array([3, 4])})]) == [7]
 
 
+def test_a_variance_below_nothing_is_refused():
+    normed = zoo.model("conv-bn", (1, 8, 8), 3)
+    weights = to_arrays(normed.build(0))
+    asked = replace(job("a"), id="1:a", expected=trained_reply(normed, norm(weights), None))
+    told = {**weights, SAMPLES: np.array(9)}
+    assert isinstance(wire.admit(reply("a", told), asked), Reply)
+    name = next(name for name in weights if name.endswith("running_var"))
+    missed = wire.admit(reply("a", {**told, name: -weights[name]}), asked)
+    assert isinstance(missed, Missed)
+    assert missed.reason == f"rejected: {name} holds -1, less than 0"
+
+
 def test_answers_are_averaged_by_their_data():
     one, other = to_arrays(XS.build(0)), to_arrays(XS.build(1))
     replies = [reply("a", {**one, SAMPLES: np.array(10)}), reply("b", {**other, SAMPLES: np.array(30)})]

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from distilfleet.nn import merge
 from distilfleet.nn.merge import Merged, away, combine, lowest
 from distilfleet.nn.weights import average
 from distilfleet.trust.robust import CHOICES
@@ -93,6 +94,17 @@ def test_devices_that_counted_little_are_named(rule):
     assert len(named) <= 4  # as many as may lie
 
 
+@pytest.mark.parametrize("rule", CHOICES)
+def test_loud_data_do_not_make_a_liar(rule):
+    told = answers()
+    for i in (2, 5):
+        told[i]["norm.running_var"] *= 1e4
+    assert (
+        combine(told, SENT, SHARES, DEVICES, rule).discounts
+        == combine(answers(), SENT, SHARES, DEVICES, rule).discounts
+    )
+
+
 def test_a_device_is_named_once_with_the_least_that_it_counted():
     told = answers()
     told[3]["layer.weight"] += 50
@@ -100,3 +112,12 @@ def test_a_device_is_named_once_with_the_least_that_it_counted():
     mild = type(norm)(device=norm.device, kept=0.4, by="multi-krum")
     assert lowest([mild, norm, mild]) == [norm]
     assert away([Merged(weights={}, discounts=[mild])]) == set()
+
+
+@pytest.mark.parametrize("rule", ["clipped-mean", "geometric-median"])
+def test_many_devices_are_merged_as_few_are(rule, monkeypatch):
+    few = combine(answers(), SENT, SHARES, DEVICES, rule)
+    monkeypatch.setattr(merge, "MANY", 10)
+    many = combine(answers(), SENT, SHARES, DEVICES, rule)
+    for name, array in few.weights.items():
+        np.testing.assert_allclose(many.weights[name], array, atol=1e-6)

@@ -6,6 +6,7 @@ from cli_runs import mistaken
 from distilfleet.recipes import fedavg, feddf, fedmd, koala
 from distilfleet.recipes.flags import Common, Smalls, Training
 from distilfleet.recipes.simulate import simulate
+from distilfleet.trust import attackers
 
 SMALL = Smalls(small=("mlp-s",))
 
@@ -61,6 +62,22 @@ def test_many_architectures_are_judged_by_what_they_say(tmp_path):
     mixed = Smalls(mode="heterogeneous", small=("mlp-xs", "mlp-s"))
     run = train(tmp_path, "feddf", feddf, "random", rounds=2, smalls=mixed)
     assert named(run)
+
+
+def test_updates_out_of_proportion_have_no_say_in_an_ensemble(tmp_path, monkeypatch):
+    monkeypatch.setattr(attackers, "LARGE", 300.0)
+    run = train(tmp_path, "feddf", feddf, "random", smalls=SMALL, aggregate="mean")
+    assert len(named(run)) == 2
+    assert run.rounds[-1]["small_accuracy"] > 0.5
+
+
+@pytest.mark.parametrize("mode", ["homogeneous", "heterogeneous"])
+def test_koala_names_liars_that_send_weights(mode, tmp_path):
+    smalls = Smalls(mode=mode, small=("mlp-s",))
+    run = train(tmp_path, "koala", koala, "sign-flip", rounds=1, mixtures=0, smalls=smalls, large="mlp-l")
+    lying = run.about["notes"][0].partition("): ")[2].rstrip(".").split(", ")
+    assert len(lying) == 2
+    assert set(lying) <= named(run)
 
 
 def test_a_real_fleet_and_text_have_no_such_experiment(capfd, tmp_path):

@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 
 from distilfleet.trust.robust import (
     CHOICES,
+    LINEAR,
     MOST_NORM,
+    Rows,
     bad,
     capped,
     combine,
@@ -146,6 +148,15 @@ def test_blocks_give_what_the_whole_gives(rule):
     verdict = judge(rule, products([rows[:, :7], rows[:, 7:]]), shares_D)
     parts = [combine(verdict, part, shares_D)[0] for part in (rows[:, :11], rows[:, 11:])]
     np.testing.assert_allclose(np.concatenate(parts), aggregate(rule, rows)[0], atol=1e-9)
+
+
+@pytest.mark.parametrize("rule", sorted(LINEAR))
+def test_a_linear_rule_needs_no_table_of_products(rule):
+    rows, shares_D = spread(300, 40), capped(np.random.default_rng(3).uniform(1, 9, 300))
+    rows[:50] *= -4
+    whole, lazy = judge(rule, products([rows]), shares_D), judge(rule, Rows(rows), shares_D)
+    np.testing.assert_allclose(lazy.keep_D, whole.keep_D, rtol=1e-6)
+    np.testing.assert_allclose(lazy.shrink_D, whole.shrink_D, rtol=1e-6)
 
 
 # --- what devices say about themselves --------------------------------------------------------------------------

@@ -22,6 +22,8 @@ from .zoo import Model
 
 ROWS_BYTES = 1 << 24
 """Of updates, what is laid side by side at once."""
+MANY, MOST_NUMBERS = 200, 1 << 26
+"""With more devices than this all updates are laid side by side, if they are at most so many numbers (256 MB)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +91,7 @@ def lengths(answers: Sequence[Arrays], sent: Arrays) -> np.ndarray:
 def _by_rule(
     answers: Sequence[Arrays], sent: Arrays, shares_D: np.ndarray, rule: Rule
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    verdict = robust.judge(rule, robust.products(_parameter_rows(answers, sent)), shares_D)
+    verdict = robust.judge(rule, _geometry(answers, sent, rule), shares_D)
     trimmed = robust.judge("trimmed-mean", np.eye(len(answers)), shares_D)
     merged, inside_D = {}, np.zeros(len(answers))
     for name, start in sent.items():
@@ -101,6 +103,15 @@ def _by_rule(
             merged[name], own_D = _combined(answers, name, start, (verdict, shares_D))
             inside_D += own_D
     return merged, robust.counted(verdict, inside_D)
+
+
+def _geometry(answers: Sequence[Arrays], sent: Arrays, rule: Rule) -> np.ndarray | robust.Rows:
+    """Inner products of updates, or, of many devices, the updates themselves where the rule can do with them."""
+    rows = _parameter_rows(answers, sent)
+    size = len(answers) * sum(start.size for _, start in _parameters(sent))
+    if rule in robust.LINEAR and len(answers) > MANY and size <= MOST_NUMBERS:
+        return robust.Rows(np.concatenate(list(rows), axis=1))
+    return robust.products(rows)
 
 
 def _combined(

@@ -38,7 +38,6 @@ def write_server(file: Path, served: Served) -> None:
         **{prepared.CLASSES: np.array(served.source.classes, np.str_), ROWS: np.array(served.rows)},
         **{TOKENIZER: np.frombuffer(served.source.tokenizer.data, np.uint8)},
         **school,
-        **prepared.named(served.source.name),
     )
 
 
@@ -58,7 +57,7 @@ def read_server(data: str, devices: int, context: int) -> Served | None:
         raise ConfigError(f"{path}: windows of {list(test.inputs.shape[1:])} tokens; --context is {context}")
     windows = from_dataset(test)
     source = TextSource(
-        name=prepared.name_of(held, str(path)),
+        name=str(path),
         train=windows,
         test=windows,
         classes=tuple(held[prepared.CLASSES].tolist()),
@@ -66,7 +65,7 @@ def read_server(data: str, devices: int, context: int) -> Served | None:
         owners=None,
         rows=tuple(np.array_split(np.arange(len(test)), devices)),
         partition="as `distilfleet split` divided it",
-        notes=(),
+        notes=("prepared by `distilfleet split`: taken as it is",),
     )
     school = Dataset(held[SCHOOL], held.get(SCHOOL_LABELS)) if SCHOOL in held else None
     return Served(source=source, school=school, rows=int(held[ROWS]))

@@ -64,8 +64,7 @@ def split(asked: Split) -> str:
     for device in staged.devices:
         prepared.write(asked.out / f"{device}.npz", staged.data(device))
     source = staged.source
-    facts = prepared.facts(source.classes, source.scaling, source.columns)
-    prepared.write(asked.out / SERVER, source.test, **facts, **prepared.named(source.name))
+    prepared.write(asked.out / SERVER, source.test, **prepared.facts(source.classes, source.scaling, source.columns))
     assert staged.proxy is not None
     prepared.write(asked.out / PROXY, staged.proxy)
     return f"{len(staged.devices)} devices, {staged.partition}; {SERVER} and {PROXY} for the server"

@@ -13,7 +13,7 @@ Axes: D devices, W numbers, B numbers of a block.
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from math import ceil
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -65,13 +65,29 @@ def stays(norm_D: np.ndarray) -> np.ndarray:
     return np.asarray((norm_D <= most) | (most == 0.0) | (len(norm_D) < FEWEST))
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Rows:
+    """Stands for the products of many rows without working them out, where a rule only multiplies them by weights."""
+
+    rows_DW: np.ndarray
+
+    def __matmul__(self, weights_D: np.ndarray) -> np.ndarray:
+        return np.asarray(self.rows_DW @ (weights_D.astype(self.rows_DW.dtype) @ self.rows_DW), np.float64)
+
+    def diagonal(self) -> np.ndarray:
+        return np.asarray((self.rows_DW[:, None, :] @ self.rows_DW[:, :, None])[:, 0, 0], np.float64)
+
+
 def products(blocks_DB: Iterable[np.ndarray]) -> np.ndarray:
     """Inner products of all rows with each other, [D, D]: all that a rule sees of the numbers."""
     return np.asarray(sum(np.asarray(rows_DB @ rows_DB.T, np.float64) for rows_DB in blocks_DB))
 
 
-def judge(rule: Rule, gram_DD: np.ndarray, shares_D: np.ndarray) -> Verdict:
-    """The rule's verdict on devices whose rows have these inner products and that count by these shares."""
+def judge(rule: Rule, gram_DD: np.ndarray | Rows, shares_D: np.ndarray) -> Verdict:
+    """The rule's verdict on devices whose rows have these inner products and that count by these shares.
+
+    `Rows` will do for the rules of `LINEAR`.
+    """
     if len(shares_D) < FEWEST:
         return _mean(gram_DD, shares_D)
     return RULES[rule](gram_DD, shares_D)
@@ -117,7 +133,7 @@ def counted(verdict: Verdict, inside_D: np.ndarray) -> np.ndarray:
 
 def distances(gram_DD: np.ndarray) -> np.ndarray:
     """Squared Euclidean distances between rows, [D, D]."""
-    squares_D = np.diag(gram_DD)
+    squares_D = gram_DD.diagonal()
     return np.asarray(np.maximum(squares_D[:, None] + squares_D - 2 * gram_DD, 0.0))
 
 
@@ -125,23 +141,23 @@ def _as_they_are(shares_D: np.ndarray) -> np.ndarray:
     return np.ones(len(shares_D))
 
 
-def _mean(gram_DD: np.ndarray, shares_D: np.ndarray) -> Verdict:
+def _mean(gram_DD: np.ndarray | Rows, shares_D: np.ndarray) -> Verdict:
     return Verdict(keep_D=_as_they_are(shares_D), shrink_D=_as_they_are(shares_D))
 
 
-def _clipped_mean(gram_DD: np.ndarray, shares_D: np.ndarray) -> Verdict:
+def _clipped_mean(gram_DD: np.ndarray | Rows, shares_D: np.ndarray) -> Verdict:
     """Rows longer than the median row are cut to its length.
 
     Source: Sun et al., "Can you really backdoor federated learning?", 2019, https://arxiv.org/abs/1911.07963; the bound
     from the round itself: Allouah et al., "Adaptive gradient clipping for robust federated learning", ICLR 2025,
     https://arxiv.org/abs/2405.14432.
     """
-    norm_D = np.sqrt(np.diag(gram_DD))
+    norm_D = np.sqrt(gram_DD.diagonal())
     shrink_D = np.minimum(1.0, np.median(norm_D) / np.maximum(norm_D, np.finfo(float).tiny))
     return Verdict(keep_D=_as_they_are(shares_D), shrink_D=shrink_D)
 
 
-def _trimmed_mean(gram_DD: np.ndarray, shares_D: np.ndarray) -> Verdict:
+def _trimmed_mean(gram_DD: np.ndarray | Rows, shares_D: np.ndarray) -> Verdict:
     """Number by number, without the lowest and the highest values.
 
     Source: Yin et al., "Byzantine-robust distributed learning", ICML 2018, https://arxiv.org/abs/1803.01498.
@@ -149,17 +165,17 @@ def _trimmed_mean(gram_DD: np.ndarray, shares_D: np.ndarray) -> Verdict:
     return Verdict(keep_D=_as_they_are(shares_D), shrink_D=_as_they_are(shares_D), trim=bad(len(shares_D)))
 
 
-def _geometric_median(gram_DD: np.ndarray, shares_D: np.ndarray) -> Verdict:
+def _geometric_median(gram_DD: np.ndarray | Rows, shares_D: np.ndarray) -> Verdict:
     """The point whose weighted sum of distances to all rows is least, by Weiszfeld's iteration on inner products.
 
     Source: Pillutla et al., "Robust aggregation for federated learning", IEEE TSP 2022,
     https://arxiv.org/abs/1912.13445.
     """
-    squares_D, weights_D = np.diag(gram_DD), shares_D / shares_D.sum()
-    least = 1e-6 * np.sqrt(np.median(distances(gram_DD)[~np.eye(len(gram_DD), dtype=bool)])) + np.finfo(float).tiny
+    squares_D, weights_D, least = gram_DD.diagonal(), shares_D / shares_D.sum(), 0.0
     for _ in range(ROUNDS):
         toward_D = gram_DD @ weights_D
         away_D = np.sqrt(np.maximum(squares_D - 2 * toward_D + weights_D @ toward_D, 0.0))
+        least = least or 1e-6 * float(np.median(away_D)) + np.finfo(float).tiny
         before_D, weights_D = weights_D, shares_D / np.maximum(away_D, least)
         weights_D = weights_D / weights_D.sum()
         if np.abs(weights_D - before_D).max() < TOLERANCE:
@@ -196,7 +212,9 @@ def _neighbour_mixing(gram_DD: np.ndarray, shares_D: np.ndarray) -> Verdict:
     return Verdict(mix_DD=mix_DD, keep_D=_as_they_are(shares_D), shrink_D=_as_they_are(shares_D), trim=lying)
 
 
-RULES: dict[str, Callable[[np.ndarray, np.ndarray], Verdict]] = {
+LINEAR = frozenset({"clipped-mean", "geometric-median"})
+"""Rules whose cost grows with the number of devices, not with its square."""
+RULES: dict[str, Callable[[Any, np.ndarray], Verdict]] = {
     "mean": _mean,
     "clipped-mean": _clipped_mean,
     "trimmed-mean": _trimmed_mean,
