@@ -10,6 +10,7 @@ repository, else left out.
 
 import argparse
 import itertools
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ import numpy as np
 import torch
 
 from distilfleet.recipes import fedavg, koala
-from distilfleet.recipes.flags import Common, Training
+from distilfleet.recipes.flags import Common, Smalls, Training
 from distilfleet.recipes.simulate import simulate
 from distilfleet.record.history import read
 from distilfleet.trust.robust import CHOICES
@@ -99,6 +100,7 @@ def cells(names: Sequence[str]) -> Iterator[Cell]:
 
 
 def carry_out(cell: Cell) -> None:
+    shutil.rmtree(cell.folder, ignore_errors=True)  # of a run that was stopped
     common = Common(
         data=str(MNIST) if cell.data == "mnist" else cell.data,
         devices=20,
@@ -111,7 +113,16 @@ def carry_out(cell: Cell) -> None:
     if cell.wire == "updates":
         simulate("fedavg", fedavg.Flags(common=common, training=training, aggregate=cell.rule), cell.folder)
     else:
-        flags = koala.Flags(common=common, training=training, aggregate=cell.rule, wire="soft-labels", mixtures=256)
+        light = cell.data == "mnist"
+        flags = koala.Flags(
+            common=common,
+            training=training,
+            aggregate=cell.rule,
+            wire="soft-labels",
+            mixtures=256,
+            smalls=Smalls(small=("mlp-s",) if light else ()),
+            large="mlp-l" if light else None,
+        )
         simulate("koala", flags, cell.folder)
 
 

@@ -58,6 +58,8 @@ ABLATIONS = {
     "no forward distillation": ["--forward-passes", "0"],
     "paper's form: all of these off": ["--no-calibrate", "--mixtures", "0", "--refine", "mean"],
 }
+AVERAGING = frozenset({"koala", "fedavg", "feddf", "fedmd"})
+"""Methods that are compared as they were published, with plain means."""
 
 
 def jobs() -> Iterator[Job]:
@@ -80,6 +82,7 @@ def refined(dataset: str, choice: str, seed: int) -> Job:
 def job(dataset: str, table: str, variant: str, words: Sequence[str], seed: int) -> Job:
     recipe, *rest = words
     out = folder(dataset, table, variant, seed)
+    rest += ["--aggregate", "mean"] if recipe in AVERAGING else []
     return out, ["run", recipe, *DATASETS[dataset], *KINDS, *rest, "--seed", str(seed)]
 
 

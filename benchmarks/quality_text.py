@@ -29,7 +29,7 @@ MAIN: Mapping[str, list[str]] = {
     "split learning, cross-entropy alone": CE_ONLY,
     "central, cross-entropy alone": ["central_kd", "--kd-weight", "0"],
     "sequential split learning, no teacher": [*CE_ONLY, "--cluster", "1"],
-    "federated averaging of the student": ["fedavg_text"],
+    "federated averaging of the student": ["fedavg_text", "--aggregate", "mean"],
     "KOALA's exchange of soft labels": ["koala_text"],
 }
 VARIANTS: Mapping[str, list[str]] = {

@@ -17,6 +17,8 @@ COMMANDS = (
     ("sessions.py",),
     ("splitkd_wire.py",),
     ("leakage.py",),
+    ("poison.py", "run"),
+    ("poison.py", "report"),
     ("quality.py", "run"),
     ("quality.py", "report"),
     ("quality_text.py", "run"),
