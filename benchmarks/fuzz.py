@@ -25,6 +25,7 @@ from distilfleet.core.types import ArraySpec, Expected, Job, RunSpec, Wave
 from distilfleet.core.wire import admit, decode_reply, encode_reply
 from distilfleet.net import protocol
 from distilfleet.net.desk import Desk
+from distilfleet.net.device_side import DeviceSide
 from distilfleet.net.enrolment import Enrol, read_request
 from distilfleet.net.identity import Authority, new_request
 from distilfleet.net.journal import SqliteJournal
@@ -42,7 +43,7 @@ from distilfleet.net.protocol import (
     Setup,
     Welcome,
 )
-from distilfleet.net.session import DeviceSide, Server
+from distilfleet.net.session import Server
 from distilfleet.net.transfer import Room
 
 STACK_BYTES = 256 << 10

@@ -26,11 +26,12 @@ import numpy as np
 from distilfleet.core.types import ArraySpec, Expected, Job, Reply, Wave
 from distilfleet.core.wire import encode_reply
 from distilfleet.net.desk import Desk
+from distilfleet.net.device_side import Begin, DeviceSide, Held, Prepare, Settle
 from distilfleet.net.hub import Hub
 from distilfleet.net.identity import Authority, Keys, new_request
 from distilfleet.net.journal import SqliteJournal
 from distilfleet.net.protocol import VERSIONS, Hello, Line, Offer, unpack_job
-from distilfleet.net.session import Begin, DeviceSide, Held, Prepare, Server, Settle
+from distilfleet.net.session import Server
 from distilfleet.net.transfer import Room
 from distilfleet.net.transport import connect, listen
 

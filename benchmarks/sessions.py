@@ -28,13 +28,14 @@ from distilfleet.core.types import ArraySpec, Expected, Job, Wave
 from distilfleet.core.wire import encode_reply
 from distilfleet.net.agent import BACKOFF_GROWTH, FIRST_BACKOFF_S, MOST_BACKOFF_S
 from distilfleet.net.desk import Desk
+from distilfleet.net.device_side import Begin, DeviceSide, Held, Prepare, Settle
 from distilfleet.net.hub import Hub
 from distilfleet.net.identity import Authority, new_request
 from distilfleet.net.journal import SqliteJournal
 from distilfleet.net.keys import Keys
 from distilfleet.net.memory import SERVER_ARENAS, settle_heap
 from distilfleet.net.protocol import Line, unpack_job
-from distilfleet.net.session import Begin, DeviceSide, Held, Prepare, Server, Settle
+from distilfleet.net.session import Server
 from distilfleet.net.spool import Spool
 from distilfleet.net.transfer import Room
 from distilfleet.net.transport import connect, listen

@@ -6,8 +6,9 @@ from simulated import MemoryStore, Parts
 
 from distilfleet.net.bench import Bench
 from distilfleet.net.desk import Desk
+from distilfleet.net.device_side import DeviceSide
 from distilfleet.net.protocol import Line, Received, decode
-from distilfleet.net.session import Asked, DeviceSide, Server
+from distilfleet.net.session import Asked, Server
 from distilfleet.net.spool import Spool
 from distilfleet.net.transfer import Room
 

@@ -18,9 +18,10 @@ from distilfleet.core.errors import WireError
 from distilfleet.core.types import Arrays, ArraySpec, Expected, Job, Load, Missed, Reply, Result, Usage, Wave
 from distilfleet.net.bench import Bench
 from distilfleet.net.desk import Desk, Said
+from distilfleet.net.device_side import Begin, DeviceSide, Held, Prepare, Refused, Settle
 from distilfleet.net.journal import Outcome
 from distilfleet.net.protocol import Beat, Hello, Line, Welcome
-from distilfleet.net.session import Begin, DeviceSide, Drop, Held, Prepare, Refused, Server, Settle
+from distilfleet.net.session import Drop, Server
 from distilfleet.net.spool import Spool, Vault
 from distilfleet.net.transfer import Room
 

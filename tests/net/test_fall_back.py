@@ -9,9 +9,9 @@ from supervised import Fleet, flags, keep_running, running, weights
 
 from cli_runs import table
 from distilfleet.core.errors import RecordError
+from distilfleet.net.device_side import Held
 from distilfleet.net.journal import SqliteJournal
 from distilfleet.net.protocol import branch_of, trunk_of
-from distilfleet.net.session import Held
 from distilfleet.net.store import KEPT_RUNS, SqliteStore
 from distilfleet.recipes.simulate import simulate
 from distilfleet.recipes.take_up import take_up

@@ -12,6 +12,7 @@ from distilfleet.core.errors import RecordError, WireError
 from distilfleet.core.types import ArraySpec, Expected, Job
 from distilfleet.core.wire import encode_body, encode_reply
 from distilfleet.net import protocol
+from distilfleet.net.device_side import DeviceSide, Held, Settle
 from distilfleet.net.journal import Outcome, SqliteJournal
 from distilfleet.net.protocol import (
     Beat,
@@ -27,7 +28,7 @@ from distilfleet.net.protocol import (
     Setup,
     Welcome,
 )
-from distilfleet.net.session import DeviceSide, Held, Server, Settle
+from distilfleet.net.session import Arrived, Server
 from distilfleet.net.transfer import EAGER_BYTES, Incoming, Outgoing, Room
 
 EVERY = [
@@ -278,3 +279,25 @@ def test_jobs_wait_until_others_are_with_their_devices():
     assert server.assign("a", "r/3", b"ten bytes!", 100) == []
     slow = server.tick(29.0) + server.tick(31.0)
     assert [one.device for one in slow if isinstance(one.message, Chunk)] == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("received_s", "told"),
+    [(2.0, (2.0, 2.5, 4.5)), (2.9, (2.9, 3.0, 5.0)), (4.5, (4.5, None, None))],
+    ids=["as it was", "heard late", "not believed"],
+)
+def test_a_job_is_done_before_its_answer_is_offered(received_s, told):
+    server = Server(room=Room(1 << 30))
+    fence, _ = server.enter(Hello((1,), "pi"), 0.0)
+    assigned = server.assign("pi", "run/1", b"job", 100)
+    offer = next(one.message for one in assigned if isinstance(one.message, Offer))
+    server.receive("pi", fence, Received("run/1", offer.digest), received_s)
+    answer = Outgoing("run/1", b"answer", 10, 2.0, 0.0, False, 0.5)
+    server.receive("pi", fence, answer.offer(), 5.0)
+    (arrived,) = [
+        one
+        for chunk in answer.granted(Grant("run/1", answer.attempt, 0, 1))
+        for one in server.receive("pi", fence, chunk, 5.5)
+        if isinstance(one, Arrived)
+    ]
+    assert (arrived.timed.received_s, arrived.timed.begun_s, arrived.timed.done_s) == told

@@ -8,8 +8,8 @@ import numpy as np
 from distilfleet.cost import catalogue
 from distilfleet.net.agent import Agent
 from distilfleet.net.bench import Bench
+from distilfleet.net.device_side import Held, Settle
 from distilfleet.net.keys import Badge
-from distilfleet.net.session import Held, Settle
 
 
 class Keeper:

@@ -10,6 +10,7 @@ import pytest
 from distilfleet.core.types import ArraySpec, Expected, Job
 from distilfleet.core.wire import encode_reply
 from distilfleet.net import protocol
+from distilfleet.net.device_side import Begin, DeviceSide, Held
 from distilfleet.net.enrolment import Enrol, Enrolled
 from distilfleet.net.protocol import (
     Beat,
@@ -26,7 +27,7 @@ from distilfleet.net.protocol import (
     Setup,
     Welcome,
 )
-from distilfleet.net.session import Arrived, Begin, DeviceSide, Held, Send, Server
+from distilfleet.net.session import Arrived, Send, Server
 from distilfleet.net.transfer import Room
 
 OFFER = Offer("run/1", 5, b"dddd", 1, 0.5, 2.0, True, 0.25, 1.0, 4.0)

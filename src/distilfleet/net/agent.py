@@ -21,9 +21,9 @@ from ..core.types import Arrays, Device, Job, Load, RunSpec, Usage, Worker
 from ..cost.meters import Meter
 from .bench import Bench, DeclinedError
 from .caps import Account, Caps, refusal
+from .device_side import Begin, DeviceOutput, DeviceSide, Prepare, Refused, Settle
 from .keys import Badge, keys_of, renewal_due
 from .protocol import AnyMessage, Beat, Chunk, Committed, Line, Received, run_of, trunk_of
-from .session import Begin, DeviceOutput, DeviceSide, Prepare, Refused, Settle
 from .store import SqliteStore
 from .transport import Connection, connect
 

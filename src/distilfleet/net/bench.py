@@ -11,8 +11,8 @@ from typing import Protocol, Self
 from ..core.failpoint import reached
 from ..core.types import Arrays, Job, Load, Usage, Worker
 from ..core.wire import encode_reply
+from .device_side import Held
 from .protocol import unpack_job
-from .session import Held
 
 
 class Store(Protocol):

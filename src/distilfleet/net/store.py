@@ -5,9 +5,9 @@ from pathlib import Path
 
 from ..core.types import Arrays
 from ..core.wire import Body, decode_body, encode_body
+from .device_side import Held
 from .journal import open_database, storing
 from .protocol import run_of, trunk_of
-from .session import Held
 
 SCHEMA = """
 create table if not exists answers (
