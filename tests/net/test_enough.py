@@ -72,6 +72,13 @@ def test_whoever_is_away_is_not_waited_for_past_the_deadline():
     assert wave(1).finished(131.0, lambda device: 31.0) is not None
 
 
+def test_a_device_that_is_there_and_silent_holds_up_no_wave_without_a_deadline():
+    silent = wave(3)
+    silent.longest_s = 500.0
+    assert silent.finished(599.9, there) is None
+    assert reasons(silent.finished(600.0, there)) == [None, None, None, "deadline"]
+
+
 # --- over TLS ---------------------------------------------------------------------------------------------------
 
 

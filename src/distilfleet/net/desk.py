@@ -14,7 +14,7 @@ from .journal import Journal, Outcome
 from .protocol import AnyMessage, Hello, Setup, digest_of, job_of, key_of, most_bytes, pack_job, run_of
 from .session import Arrived, Asked, Declined, Drop, Output, Send, Server
 from .spool import Spool
-from .wave import PATIENCE_S, Collecting
+from .wave import LONGEST_S, PATIENCE_S, Collecting
 
 Said = list[Send | Drop]
 MOST_TIMED = 5000
@@ -42,6 +42,7 @@ class Desk:
     number: int = 0
     """The round under way."""
     patience_s: float = PATIENCE_S
+    longest_s: float = LONGEST_S
     waves: dict[int, Collecting] = field(default_factory=dict)
     tickets: int = 0
     jobs: dict[str, tuple[int, Job]] = field(default_factory=dict)
@@ -71,7 +72,7 @@ class Desk:
     def start(self, wave: Wave, now_s: float) -> tuple[int, Said]:
         """Jobs go out. What the journal has as missed stays missed: this round was under way before a crash."""
         self.tickets, self.server.now_s = self.tickets + 1, now_s
-        self.waves[self.tickets] = collecting = Collecting(wave, now_s, self.patience_s)
+        self.waves[self.tickets] = collecting = Collecting(wave, now_s, self.patience_s, self.longest_s)
         before = {outcome.job: outcome for outcome in self.journal.outcomes(self.run, self.number)}
         said: Said = []
         bodies: dict[int, Body] = {}

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from math import inf
 
 from ..core.types import DeviceId, Missed, Reply, Result, Wave
 
 PATIENCE_S = 60.0
 """How long a wave without a deadline waits for a device that is away."""
+LONGEST_S = 3600.0
+"""How long such a wave may take, whoever is there."""
 
 
 @dataclass(slots=True)
@@ -21,6 +22,7 @@ class Collecting:
     wave: Wave
     began_s: float
     patience_s: float = PATIENCE_S
+    longest_s: float = LONGEST_S
     results: dict[str, Result] = field(default_factory=dict)
     answers: int = 0
     ids: frozenset[str] = frozenset()
@@ -52,7 +54,7 @@ class Collecting:
 
     @property
     def due_s(self) -> float:
-        return inf if self.wave.deadline_s is None else self.began_s + self.wave.deadline_s
+        return self.began_s + (self.longest_s if self.wave.deadline_s is None else self.wave.deadline_s)
 
     @property
     def _grace_s(self) -> float:

@@ -9,6 +9,7 @@ from ..core.errors import ConfigError
 from ..core.types import Device, DeviceId
 from ..cost import catalogue
 from ..net.session import BEAT_S
+from ..net.wave import LONGEST_S, PATIENCE_S
 from ..record.queue import Queue
 
 
@@ -27,8 +28,10 @@ class FleetFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """The server's row of the catalogue."""
     listen: str = ""
     """HOST to listen on. Default: that of `address`."""
-    patience_s: float = 60.0
+    patience_s: float = PATIENCE_S
     """How long a wave without a deadline waits for a device that is away."""
+    longest_s: float = LONGEST_S
+    """How long a wave without a deadline may take: who is there and does not answer holds it up no longer."""
     beat_s: float = BEAT_S
     """Between signs of life; who is silent for three of these is away."""
     page: str = "localhost:7480"

@@ -131,7 +131,13 @@ def _sessions(here: Place) -> Iterator[tuple[Hub, asyncio.AbstractEventLoop]]:
 
 async def _open(here: Place, authority: Authority, journal: SqliteJournal) -> tuple[Hub, Callable[[], Any]]:
     server = Server(room=Room(ROOM_BYTES), now_s=time.monotonic(), beat_s=here.file.beat_s)
-    desk = Desk(server=server, journal=journal, patience_s=here.file.patience_s, spool=Spool(here.state))
+    desk = Desk(
+        server=server,
+        journal=journal,
+        patience_s=here.file.patience_s,
+        longest_s=here.file.longest_s,
+        spool=Spool(here.state),
+    )
     hub = Hub(desk=desk, enrolled=here.file.devices, denied=authority.denied)
 
     async def enrol(_peer: Peer | None, data: bytes) -> bytes:
