@@ -77,6 +77,7 @@ def test_simulation_equals_deployment(make, tmp_path):
     np.testing.assert_array_equal(served.test.inputs, simulated.test.inputs)
     np.testing.assert_array_equal(served.test.labels, simulated.test.labels)
     assert served.about["data"]["classes"] == simulated.about["data"]["classes"]
+    assert served.about["data"]["name"] == data.name
 
 
 def test_the_servers_part_treats_further_samples_as_the_simulation_does(tmp_path):

@@ -93,3 +93,12 @@ def test_a_record_gives_the_last_round_in_time(tmp_path):
     assert read(tmp_path / "run").times == {}
     (tmp_path / "run" / "times.jsonl").write_text('{"round":1}\n{"round":2}\n{"rou')
     assert read(tmp_path / "run").times == {"round": 2}
+
+
+def test_a_real_fleet_has_data_of_its_own(tmp_path):
+    run = history()
+    about = {**run.about, "settings": {**run.about["settings"], "fleet": "fleet.toml"}}
+    write_page([replace(run, about=about)], tmp_path / "page.html")
+    assert "5 devices of a real fleet had data of their own and kept them." in (tmp_path / "page.html").read_text()
+    write_page([replace(run, about={**about, "recipe": "central"})], tmp_path / "page.html")
+    assert "had data of their own and sent them to the server, once." in (tmp_path / "page.html").read_text()

@@ -16,7 +16,7 @@ from distilfleet.core.types import Dataset
 from distilfleet.data.raw import Column, check_numbers
 from distilfleet.data.scaling import Kind, Scaling
 
-INPUTS, LABELS, CLASSES = "prepared_x", "prepared_y", "classes"
+INPUTS, LABELS, CLASSES, NAME = "prepared_x", "prepared_y", "classes", "name"
 KIND, OFFSET, FACTOR, COLUMNS = "scaling_kind", "scaling_offset", "scaling_factor", "columns"
 
 
@@ -39,6 +39,15 @@ def facts(classes: tuple[str, ...], scaling: Scaling, columns: tuple[Column, ...
         FACTOR: scaling.factor,
         COLUMNS: np.array(msgspec.json.encode(columns).decode()),
     }
+
+
+def named(name: str) -> dict[str, np.ndarray]:
+    """What the whole was called, without its folder."""
+    return {NAME: np.array(Path(name).name)}
+
+
+def name_of(arrays: Mapping[str, np.ndarray], where: str) -> str:
+    return str(arrays[NAME]) if NAME in arrays else where
 
 
 def dataset(arrays: Mapping[str, np.ndarray], where: str) -> Dataset:

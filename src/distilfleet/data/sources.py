@@ -65,14 +65,14 @@ def _prepared(path: Path) -> Source | None:
     if part.labels is None or part.labels.max(initial=0) >= len(classes):
         raise ConfigError(f"{where}: expected a label for each sample, from 0 to {len(classes) - 1}")
     return Source(
-        name=where,
+        name=prepared.name_of(held, where),
         train=part,
         test=part,
         classes=classes,
         groups=None,
         scaling=fitted,
         columns=columns,
-        notes=("prepared by `distilfleet split`: taken as it is",),
+        notes=(),
     )
 
 

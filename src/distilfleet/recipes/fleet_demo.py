@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,10 @@ from ..core.errors import ConfigError
 from ..record.run import check_free
 from ..report.live import show
 from .find import recipe
-from .flags import common
+from .flags import flatten, unflatten
 from .place import place
 from .serve import create_token, follow, page_of, submit
-from .split import Split, split
+from .split import PROXY, SERVER, Split, split
 
 log = logging.getLogger(__name__)
 KINDS = ("rpi-zero-2w", "rpi-3b-plus", "rpi-4b", "rpi-5") * 2
@@ -42,7 +42,7 @@ def demos(folder: Path) -> Sequence[Demo]:
     koala = Split(data="digits", devices=len(KINDS), out=folder / "koala" / "data")
     text = Split(data="stdlib", devices=len(KINDS), holdout=0.1, recipe="splitkd", out=folder / "splitkd" / "data")
     return [
-        Demo(recipe="koala", split=koala, settings={}),
+        Demo(recipe="koala", split=koala, settings={"proxy": str(koala.out / PROXY)}),
         Demo(recipe="splitkd", split=text, settings={"cut": 0}),
     ]
 
@@ -57,8 +57,8 @@ def _one(folder: Path, one: Demo, rounds: int) -> Path:
     folder.mkdir(parents=True)
     say(f"{one.recipe}: {split(one.split)}")
     found, file = recipe(one.recipe), folder / "fleet.toml"
-    flags = replace(found.flags(), **one.settings)
-    flags = replace(flags, common=replace(common(flags), data=one.split.data, rounds=rounds))
+    own = {"data": str(one.split.out / SERVER), "rounds": rounds}  # no part of a device's
+    flags = unflatten(found.flags, {**flatten(found.flags()), **one.settings, **own})
     write_fleet(file, KINDS)
     with _processes(folder, file):
         say(f"Live page, until the run is over: http://{place(file).file.page}/")

@@ -38,6 +38,7 @@ def write_server(file: Path, served: Served) -> None:
         **{prepared.CLASSES: np.array(served.source.classes, np.str_), ROWS: np.array(served.rows)},
         **{TOKENIZER: np.frombuffer(served.source.tokenizer.data, np.uint8)},
         **school,
+        **prepared.named(served.source.name),
     )
 
 
@@ -57,7 +58,7 @@ def read_server(data: str, devices: int, context: int) -> Served | None:
         raise ConfigError(f"{path}: windows of {list(test.inputs.shape[1:])} tokens; --context is {context}")
     windows = from_dataset(test)
     source = TextSource(
-        name=str(path),
+        name=prepared.name_of(held, str(path)),
         train=windows,
         test=windows,
         classes=tuple(held[prepared.CLASSES].tolist()),
@@ -65,7 +66,7 @@ def read_server(data: str, devices: int, context: int) -> Served | None:
         owners=None,
         rows=tuple(np.array_split(np.arange(len(test)), devices)),
         partition="as `distilfleet split` divided it",
-        notes=("prepared by `distilfleet split`: taken as it is",),
+        notes=(),
     )
     school = Dataset(held[SCHOOL], held.get(SCHOOL_LABELS)) if SCHOOL in held else None
     return Served(source=source, school=school, rows=int(held[ROWS]))

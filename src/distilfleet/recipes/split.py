@@ -64,7 +64,8 @@ def split(asked: Split) -> str:
     for device in staged.devices:
         prepared.write(asked.out / f"{device}.npz", staged.data(device))
     source = staged.source
-    prepared.write(asked.out / SERVER, source.test, **prepared.facts(source.classes, source.scaling, source.columns))
+    facts = prepared.facts(source.classes, source.scaling, source.columns)
+    prepared.write(asked.out / SERVER, source.test, **facts, **prepared.named(source.name))
     assert staged.proxy is not None
     prepared.write(asked.out / PROXY, staged.proxy)
     return f"{len(staged.devices)} devices, {staged.partition}; {SERVER} and {PROXY} for the server"

@@ -54,6 +54,10 @@ class _Facts:
 def _who(run: History) -> str:
     data = part(run.about, "data")
     devices = _count(fleet_size(run), "device" if measured(run) else "simulated device")
+    if measured(run):
+        pooled = recipe(run) in ("central", "central_kd")
+        what = "sent them to the server, once" if pooled else "kept them"
+        return f"{_capital(devices)} of a real fleet had data of their own and {what}."
     samples = _count(number(data, "train"), f"training {sample(run)}") + _long(run)
     split = f", split by {data['partition']}" if data.get("partition") else ""
     if recipe(run) in ("central", "central_kd"):
