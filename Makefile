@@ -26,7 +26,7 @@ fleet-demo: $(STAMP) ## one server and eight agents as processes, over TLS; two 
 	@$(BIN)/python -m distilfleet.recipes.fleet_demo $(FLEET_DEMO)
 
 test: lint ## lint, then every test
-	@$(BIN)/pytest -q -n 2
+	@$(BIN)/pytest -q -n 3 --dist worksteal
 
 lint: $(STAMP) ## style, types and the direction of imports
 	@$(BIN)/ruff check --quiet

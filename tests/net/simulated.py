@@ -10,6 +10,7 @@ import heapq
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -357,7 +358,8 @@ class ServerProcess:
         down = parts.room(most_bytes=world.rng.choice((100, 300, 10_000)))
         server = parts.server(room=room, down=down, now_s=world.now_s, beat_s=BEAT_S, chunk_bytes=world.chunk_bytes)
         spool = parts.spool(most_bytes=world.rng.choice((0, 100, 10_000)), vault=VAULT)
-        self.desk = parts.desk(server=server, journal=world.journal, run="run", patience_s=60.0, spool=spool)
+        patience = {"patience_s": 60.0, "longest_s": inf}  # a job that nobody gets must hold up the run
+        self.desk = parts.desk(server=server, journal=world.journal, run="run", spool=spool, **patience)
         self.number, self.state = self._checkpoint()
         if self.number < world.journal.committed:
             raise BrokenError(f"round {world.journal.committed} is committed, the checkpoint is of {self.number}")

@@ -66,8 +66,8 @@ class Hub:
         older = self.live.get(peer.device)
         fence, said = self.desk.enter(hello, time.monotonic())
         if not fence:
-            await stream.write(line.write(next(one.message for one in said if not isinstance(one, Drop))))
             self.count("version")
+            await stream.write(line.write(next(one.message for one in said if not isinstance(one, Drop))))
             return
         line.version = agree(hello.versions) or VERSION
         if older is not None:
