@@ -1,43 +1,25 @@
-"""Agents that lie and agents that babble: the product's agent with one part replaced, or its keys alone."""
+"""Agents that lie and agents that babble: the product's agent with a worker that lies, or its keys alone."""
 
 import asyncio
 import os
 from pathlib import Path
 from random import Random
 
-import numpy as np
-
 from distilfleet.cli import main
-from distilfleet.core.types import Arrays, Job
 from distilfleet.net.keys import Token, badge_of, keys_of
 from distilfleet.net.protocol import VERSIONS, Hello, Line
 from distilfleet.net.transport import connect
 from distilfleet.recipes import join
+from distilfleet.trust.attackers import Attack, Liar
 
 
-class Liar:
-    """A worker whose every answer is not a number."""
-
-    def __init__(self, inner):
-        self.inner = inner
-
-    def __getattr__(self, name):
-        return getattr(self.inner, name)
-
-    def handle(self, job: Job) -> Arrays:
-        return {name: poisoned(array) for name, array in self.inner.handle(job).items()}
-
-
-def poisoned(array: np.ndarray) -> np.ndarray:
-    return np.full_like(array, np.nan) if array.dtype.kind == "f" else np.full_like(array, 255)
-
-
-def lie(words: list[str]) -> None:
+def lie(attack: Attack, words: list[str]) -> None:
+    """An agent that answers as a simulated device does with `--poison`."""
     honest = join.builder
 
     def builder(*given):
         build = honest(*given)
-        return lambda spec: Liar(build(spec))
+        return lambda spec: Liar(worker=build(spec), attack=attack, seed=spec.seed)
 
     join.builder = builder
     main(words)

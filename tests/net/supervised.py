@@ -123,7 +123,7 @@ class Fleet:
         lines = [f'address = "localhost:{sessions}"', f'enrol_address = "localhost:{enrolment}"']
         lines += [*(f"{name} = {value}" for name, value in (settings or {}).items()), "[devices]"]
         self.file.write_text("\n".join([*lines, *(f'device-{i} = "{kind}"' for i, kind in enumerate(KINDS))]))
-        split(Split(data=str(data), devices=len(KINDS), out=folder / "data"))
+        split(Split(data=str(data), devices=len(KINDS), alpha=flags.common.alpha, out=folder / "data"))
         self.run = serve.submit(self.file, "koala", flags)
         self.path, self.state = serve.page_of(self.file, self.run).parent, folder / "fleet-state"
 

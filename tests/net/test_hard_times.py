@@ -7,6 +7,7 @@ import signal
 import time
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -120,7 +121,7 @@ def test_a_stalled_agent_holds_no_round_up_past_its_deadline_and_takes_part_agai
 def test_liars_and_babblers_neither_end_nor_hold_up_a_round(data, tmp_path):
     asked = replace(with_deadline(data, 3, 1.0), wire="weights", smalls=Smalls(small=("mlp-xs",)))
     fleet = Fleet(tmp_path, data, asked)
-    rogues = [replace(fleet.agent(1), program=rogue.lie), replace(fleet.agent(2), program=rogue.babble)]
+    rogues = [replace(fleet.agent(1), program=partial(rogue.lie, "nan")), replace(fleet.agent(2), program=rogue.babble)]
     with running([fleet.server(), fleet.agent(0), *rogues]) as kept:
         keep_running(kept, fleet.finished)
     lines = fleet.lines()
