@@ -2,9 +2,10 @@
 
 import json
 import os
+import signal
 import sys
-from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from .cli_words import parsed
 
@@ -20,6 +21,7 @@ def serve(words: list[str]) -> int:
 
     asked = parsed(ServeFlags, "distilfleet serve", words)
     _log_to_terminal()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C, and as process 1 of a container too
     try:
         served(asked.fleet)
     except KeyboardInterrupt:
@@ -44,13 +46,20 @@ def agent(words: list[str]) -> int:
     from .recipes.join import AgentFlags, attend, join
 
     _log_to_terminal()
-    with suppress(KeyboardInterrupt):
-        if words[:1] == [ATTEND]:
-            attend(words[1])
-        else:
-            said = join(parsed(AgentFlags, "distilfleet agent", words))
-            os.execv(sys.executable, [sys.executable, "-m", "distilfleet.cli", "agent", ATTEND, said])  # noqa: S606
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _leave)
+    if words[:1] == [ATTEND]:
+        attend(words[1])
+    else:
+        said = join(parsed(AgentFlags, "distilfleet agent", words))
+        os.execv(sys.executable, [sys.executable, "-m", "distilfleet.cli", "agent", ATTEND, said])  # noqa: S606
     return 0
+
+
+def _leave(_number: int, _frame: Any) -> None:
+    """At once, also in the middle of a job: what is on disk is enough, and the job is taken up."""
+    os.write(2, b"Stopped. Started again, it goes on where it was.\n")  # `print` may be under way
+    os._exit(0)
 
 
 def runs(words: list[str]) -> int:
@@ -95,13 +104,15 @@ def split(words: list[str]) -> int:
 def run(fleet: Path, name: str, words: list[str]) -> int:
     from .recipes.find import recipe
     from .recipes.flags import common
-    from .recipes.serve import StoppedError, follow, page_of, submit
+    from .recipes.serve import StoppedError, follow, page_of, served_now, submit
     from .report.live import show
 
     found = recipe(name)
     flags = parsed(found.flags, f"distilfleet run {name}", words)
     asked = submit(fleet, found.name, flags)
     print(f"{asked} is with the server; Ctrl-C stops following, not the run.", flush=True)
+    if not served_now(fleet):
+        print(f"No server is running here. The run begins when one is: distilfleet serve {fleet}", flush=True)
     try:
         show(common(flags).rounds, 1, follow(fleet, asked), lambda: False)
     except StoppedError as stopped:

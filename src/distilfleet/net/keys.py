@@ -18,6 +18,9 @@ from .protocol import digest_of
 NEXT_KEY = "key.pem.next"
 """Until its certificate is on disk."""
 RENEWAL = "renewal.json"
+CHECK_BYTES = 4
+"""At a token's end: it was copied whole."""
+NO_TOKEN = "this is no token, or not all of it; `distilfleet enrol create --device NAME` prints one"  # noqa: S105
 
 
 class Token(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -34,15 +37,21 @@ class Token(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     expires_s: float
 
     def text(self) -> str:
-        return urlsafe_b64encode(msgspec.msgpack.encode(self)).decode().rstrip("=")
+        data = msgspec.msgpack.encode(self)
+        return urlsafe_b64encode(data + digest_of(data)[:CHECK_BYTES]).decode().rstrip("=")
 
     @staticmethod
     def read(text: str) -> "Token":
         """Raises ConfigError."""
         try:
-            return msgspec.msgpack.decode(urlsafe_b64decode(text + "=" * (-len(text) % 4)), type=Token)
+            whole = urlsafe_b64decode(text + "=" * (-len(text) % 4))
+            data, check = whole[:-CHECK_BYTES], whole[-CHECK_BYTES:]
+            token = msgspec.msgpack.decode(data, type=Token)
         except (ValueError, msgspec.DecodeError):
-            raise ConfigError("this is no token; `distilfleet enrol create --device NAME` prints one") from None
+            raise ConfigError(NO_TOKEN) from None
+        if digest_of(data)[:CHECK_BYTES] != check:
+            raise ConfigError(NO_TOKEN)
+        return token
 
     def proof(self, request: bytes) -> bytes:
         return hmac.digest(self.secret, request, "sha256")

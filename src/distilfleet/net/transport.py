@@ -37,6 +37,19 @@ LISTENING = (
     ("grpc.absolute_max_metadata_size", 8192),
 )
 MOST_CONNECTIONS = 4096
+PLAIN = {
+    "certificate is not yet valid": "its certificate is not valid yet; is the clock right, here and there?",
+    "certificate has expired": "its certificate has expired; is the clock right, here and there?",
+    "Hostname Verification": "its certificate is for another name: the server's fleet file has the one to use",
+    "CERTIFICATE_VERIFY_FAILED": "it is not the server that this device enrols or has enrolled at",
+    "BAD_SIGNATURE": "it is not the server that this device enrols or has enrolled at",
+    "Connection refused": "nobody listens there",
+    "WRONG_VERSION_NUMBER": "whoever listens there speaks no TLS",
+    "Domain name not found": "there is no such name",
+    "Socket closed": "it hung up. If that goes on, this device's certificate may be too old, or the clock wrong here: "
+    "a new token helps, from `enrol create`",
+}
+"""What gRPC says of a connection that did not come about -> what that means to a device."""
 
 
 class Stream(Protocol):
@@ -145,14 +158,15 @@ async def call(address: str, keys: Keys, name: str, data: bytes, timeout_s: floa
         except grpc.aio.AioRpcError as fault:
             if fault.code() == grpc.StatusCode.PERMISSION_DENIED:
                 raise WireError(fault.details() or "refused") from None
-            raise ConnectionError(f"{address}: {fault.details()}") from None
+            raise ConnectionError(f"{address}: {_told(fault)}") from None
     assert isinstance(answer, bytes)
     return answer
 
 
 def _told(fault: Exception) -> str:
-    """In a line."""
-    return str(fault.details() or "") if isinstance(fault, grpc.aio.AioRpcError) else str(fault)
+    """In a line, and in plain words where gRPC's are known."""
+    words = str(fault.details() or "") if isinstance(fault, grpc.aio.AioRpcError) else str(fault)
+    return next((plain for known, plain in PLAIN.items() if known in words), words)
 
 
 def _channel(address: str, keys: Keys) -> grpc.aio.Channel:

@@ -335,7 +335,8 @@ def shown(site: Site) -> Iterator[str]:
     try:
         http = Http(site)
     except OSError as fault:
-        log.warning("no live page: %s:%d: %s", site.door.host, site.door.port, fault.strerror or fault)
+        told = "no live page: %s:%d: %s. Another `page` in the fleet file moves it."
+        log.warning(told, site.door.host, site.door.port, fault.strerror or fault)
         yield ""
         return
     thread = threading.Thread(target=http.serve_forever, name="page", daemon=True)

@@ -17,7 +17,7 @@ from typing import IO
 import msgspec
 
 from ..core.disk import lock
-from ..core.errors import ConfigError
+from ..core.errors import ConfigError, WireError
 from ..core.types import Dataset, Device, RunSpec, Worker
 from ..cost import catalogue, meters
 from ..data import prepared
@@ -113,13 +113,14 @@ def join(asked: AgentFlags) -> str:
 
     Raises ConfigError.
     """
-    with _alone(asked.state):
-        if asked.token:
-            asyncio.run(_enrolled(Token.read(asked.token), asked.state))
-        badge_of(asked.state)
-        renewal_due(asked.state, time.time())  # worked out here, so that `attend` need not
     if not asked.data:
         raise ConfigError("say with --data what this device trains on; it stays here")
+    token = Token.read(asked.token) if asked.token else None
+    with _alone(asked.state):
+        if token is not None:
+            asyncio.run(_enrolled(token, asked.state))
+        badge_of(asked.state)
+        renewal_due(asked.state, time.time())  # worked out here, so that `attend` need not
     return msgspec.json.encode(replace(asked, token=None), enc_hook=str).decode()
 
 
@@ -129,8 +130,9 @@ def attend(said: str) -> None:
     asked = msgspec.json.decode(said, type=AgentFlags, dec_hook=lambda kind, value: kind(value))
     with _alone(asked.state):
         badge = badge_of(asked.state)
-        device = owned(catalogue.device(badge.kind, badge.device), asked.consent)
-        build, meter = builder(device, own_data(asked.data), asked.consent), meters.find(Path("/sys"))
+        device, data = owned(catalogue.device(badge.kind, badge.device), asked.consent), own_data(asked.data)
+        log.info("%s: a %s with %d samples, of the server at %s", device.id, badge.kind, len(data), badge.address)
+        build, meter = builder(device, data, asked.consent), meters.find(Path("/sys"))
         caps, folder = asked.caps, asked.state
         battery = partial(meters.battery_share, Path("/sys"))
         agent = Agent(
@@ -145,7 +147,7 @@ def _alone(folder: Path) -> closing[IO[bytes]]:
 
 
 async def _enrolled(token: Token, folder: Path) -> None:
-    """Waits for a server that is not there yet."""
+    """Waits for a server that is not there yet. Raises ConfigError if it is there and says no."""
     from ..net.enrolment import enrol
 
     while True:
@@ -155,6 +157,9 @@ async def _enrolled(token: Token, folder: Path) -> None:
         except ConnectionError as fault:
             log.warning("not enrolled yet: %s", fault)
             await asyncio.sleep(AGAIN_S)
+        except WireError as fault:
+            again = f"get a new one with `distilfleet enrol create --device {token.device}`"
+            raise ConfigError(f"{token.address} does not take this token: {fault}; {again}") from None
 
 
 def own_data(path: str) -> Dataset:
@@ -177,6 +182,7 @@ def builder(device: Device, data: Dataset, consent: Consent) -> Callable[[RunSpe
     """What an agent hands to its loop."""
 
     def build(spec: RunSpec) -> Worker:
+        log.info("%s: a run begins, or goes on", spec.method)
         if spec.method in SENDS_DATA and not consent.data:
             raise ConfigError(f"{spec.method} sends a device's data to the server; this one's owner has not agreed")
         if spec.method == SPLITKD:

@@ -1,5 +1,7 @@
 """`fleet.toml`, and the folders of its server."""
 
+import os
+import pwd
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -70,8 +72,26 @@ def place(path: Path) -> Place:
     """Raises ConfigError."""
     try:
         file = msgspec.toml.decode(path.read_bytes(), type=FleetFile)
-    except (OSError, msgspec.DecodeError) as fault:
+    except OSError as fault:
+        told = f"{fault.strerror}. Go to its folder, or name it with --fleet"
+        raise ConfigError(f"the fleet file {path} cannot be read: {told}") from None
+    except msgspec.DecodeError as fault:
         raise ConfigError(f"{path} is no fleet file: {fault}") from None
     if not file.devices:
         raise ConfigError(f"{path} names no devices; under [devices], write: pi-07 = 'rpi-4b'")
-    return Place(file=file, state=path.parent / file.state, name=path.name)
+    return Place(file=file, state=_own(path.parent / file.state), name=path.name)
+
+
+def _own(state: Path) -> Path:
+    """What another user writes there the server could not write again. Raises ConfigError."""
+    owner = state.stat().st_uid if state.exists() else os.geteuid()
+    if owner != os.geteuid():
+        raise ConfigError(f"{state} belongs to {_name_of(owner)}: run this as that user, for example with sudo -u")
+    return state
+
+
+def _name_of(user: int) -> str:
+    try:
+        return pwd.getpwuid(user).pw_name
+    except KeyError:
+        return f"user {user}"

@@ -96,7 +96,8 @@ def online(here: Place, totals: Totals) -> Iterator[tuple[Hub, asyncio.AbstractE
             yield hub, loop, ""
             return
         with shown(_site(here, entrance, moments(hub, loop, here.file.devices), totals)) as address:
-            log.info("live page: %s", address or "none")
+            if address:
+                log.info("live page: %s", address)
             yield hub, loop, address
 
 
@@ -147,6 +148,7 @@ async def _open(here: Place, authority: Authority, journal: SqliteJournal) -> tu
         except WireError as fault:
             hub.count(f"enrolment: {fault}")
             raise
+        log.info("enrolled: %s", asked.device)
         return msgspec.msgpack.encode(Enrolled(certificate=certificate, address=here.file.address))
 
     async def renew(peer: Peer | None, data: bytes) -> bytes:
@@ -298,6 +300,16 @@ def follow(path: Path, run: str) -> Iterator[dict[str, Any]]:
         raise ConfigError(f"the server could not do {run}: {error}")
 
 
+def served_now(path: Path) -> bool:
+    """Whether a server holds the folder."""
+    here = place(path)
+    try:
+        lock(here.folder("."), "").close()
+    except RecordError:
+        return True
+    return False
+
+
 def page_of(path: Path, run: str) -> Path:
     return place(path).queue.record(run) / "report.html"
 
@@ -347,15 +359,24 @@ class RunsFlags:
 def create_token(path: Path, device: DeviceId, lasting_s: float) -> str:
     """Raises ConfigError if the fleet file does not name the device."""
     here = place(path)
-    if device not in here.file.devices:
-        raise ConfigError(
-            f"{path} does not name {device}; add it under [devices] with its kind, and restart the server"
-        )
+    _check_named(here, path, device)
     with closing(Authority(here.folder("authority"))) as authority:
         kind, address = here.file.devices[device], here.file.enrol_address
         return authority.token(device, kind, address, lasting_s, time.time()).text()
 
 
 def deny(path: Path, device: DeviceId) -> None:
-    with closing(Authority(place(path).folder("authority"))) as authority:
+    """Raises ConfigError if the fleet file does not name the device, which may be a slip of the pen."""
+    here = place(path)
+    _check_named(here, path, device)
+    with closing(Authority(here.folder("authority"))) as authority:
         authority.deny(device)
+
+
+def _check_named(here: Place, path: Path, device: DeviceId) -> None:
+    if not device:
+        raise ConfigError(f"say with --device which one of {path}")
+    if device not in here.file.devices:
+        raise ConfigError(
+            f"{path} does not name {device}; add it under [devices] with its kind, and restart the server"
+        )

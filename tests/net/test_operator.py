@@ -1,0 +1,147 @@
+"""What an operator gets wrong, or stops: each ends in a plain sentence, and nothing is lost."""
+
+import asyncio
+import os
+import signal
+import time
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from fleets import Processes, free_ports
+from test_real_fleet import until
+
+from distilfleet.core.disk import lock
+from distilfleet.core.errors import ConfigError
+from distilfleet.net.identity import Authority, new_request
+from distilfleet.net.keys import Keys, Token
+from distilfleet.net.transport import call, listen
+from distilfleet.recipes import serve
+from distilfleet.recipes.join import AgentFlags, join
+from distilfleet.recipes.place import place
+
+pytestmark = pytest.mark.net
+DAY_S = 86400.0
+
+
+@pytest.fixture
+def file(tmp_path) -> Path:
+    file = tmp_path / "fleet.toml"
+    file.write_text('address = "localhost:1"\nenrol_address = "localhost:2"\n[devices]\npi-07 = "rpi-4b"\n')
+    return file
+
+
+# --- stopping -----------------------------------------------------------------------------------------------------
+
+
+def test_a_service_manager_stops_server_and_agent_with_sigterm(tmp_path):
+    """A process 1, as in a container, would not even hear it without a handler."""
+    fleet = Processes(tmp_path, {"page": '""'})
+    fleet.start_server()
+    try:
+        until((tmp_path / "fleet-state" / "authority" / "identity.sqlite").exists)
+        fleet.start_agent(0, new=True)
+        until(lambda: "of the server at" in (tmp_path / "agent.log").read_text())
+        for process in (fleet.agents["device-0"], fleet.server):
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(20) == 0
+    finally:
+        fleet.stop()
+    assert (tmp_path / "agent.log").read_text().endswith("goes on where it was.\n")
+    assert (tmp_path / "serve.log").read_text().endswith("Runs go on when the server is started again.\n")
+    assert "enrolled: device-0" in (tmp_path / "serve.log").read_text()
+
+
+# --- tokens and names ---------------------------------------------------------------------------------------------
+
+
+def test_a_token_that_was_not_copied_whole_is_told_before_anybody_is_asked(file):
+    text = serve.create_token(file, "pi-07", 60.0)
+    assert Token.read(text).device == "pi-07"
+    for broken in (text[:-1], text[1:], text[:300] + ("A" if text[300] != "A" else "B") + text[301:], "hello", ""):
+        with pytest.raises(ConfigError, match="not all of it"):
+            Token.read(broken)
+
+
+def test_a_token_is_not_used_up_for_a_device_without_data(tmp_path, file):
+    with pytest.raises(ConfigError, match="--data"):
+        join(AgentFlags(token=serve.create_token(file, "pi-07", 60.0), state=tmp_path / "state"))
+    assert not (tmp_path / "state").exists()
+
+
+def test_a_name_that_the_fleet_file_has_not_is_no_device(file):
+    with pytest.raises(ConfigError, match="--device"):
+        serve.create_token(file, "", 60.0)
+    for verb in (lambda: serve.deny(file, "pi-70"), lambda: serve.create_token(file, "pi-70", 60.0)):
+        with pytest.raises(ConfigError, match="does not name pi-70"):
+            verb()
+
+
+def test_only_who_owns_the_servers_folder_writes_there(file, monkeypatch):
+    place(file).folder("queue")
+    stranger = os.geteuid() + 1
+    monkeypatch.setattr(os, "geteuid", lambda: stranger)
+    with pytest.raises(ConfigError, match=r"belongs to .*sudo -u"):
+        serve.create_token(file, "pi-07", 60.0)
+
+
+def test_whoever_asks_for_a_run_is_told_that_no_server_is_there(file):
+    assert not serve.served_now(file)
+    with closing(lock(place(file).folder("."), "")):
+        assert serve.served_now(file)
+
+
+def test_a_fleet_file_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(ConfigError, match=r"No such file.*--fleet"):
+        place(tmp_path / "fleet.toml")
+
+
+# --- connections that do not come about ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "ahead_s", "foreign", "said"),
+    [
+        ("localhost", 0.0, True, "not the server that this device"),
+        ("other.example", 0.0, False, "for another name"),
+        ("localhost", DAY_S, False, "not valid yet; is the clock right"),
+        ("localhost", -500 * DAY_S, False, "expired; is the clock right"),
+    ],
+)
+def test_a_device_says_in_plain_words_why_there_is_no_server(tmp_path, name, ahead_s, foreign, said):
+    async def answered() -> None:
+        with closing(Authority(tmp_path / "ours")) as ours, closing(Authority(tmp_path / "another")) as another:
+            trusted = another.pem if foreign else ours.pem
+            listening = await listen("localhost:0", ours.server_keys([name], time.time() + ahead_s), {})
+            try:
+                nobody = Keys(key=b"", certificate=b"", authority=trusted)
+                await call(f"localhost:{listening.port}", nobody, "Enrol", b"", 10.0)
+            finally:
+                await listening.close()
+
+    with pytest.raises(ConnectionError, match=said):
+        asyncio.run(answered())
+
+
+def test_a_port_without_a_server_and_a_certificate_of_last_month_are_told_apart(tmp_path):
+    async def asked(keys: Keys, port: int) -> None:
+        await call(f"localhost:{port}", keys, "Renew", b"", 10.0)
+
+    async def old() -> None:
+        with closing(Authority(tmp_path / "ours")) as ours:
+            key, request = new_request("pi-07")
+            old = Keys(key=key, certificate=ours.sign("pi-07", request, time.time() - 30 * DAY_S), authority=ours.pem)
+            listening = await listen("localhost:0", ours.server_keys(["localhost"], time.time()), {}, _unused)
+            try:
+                with pytest.raises(ConnectionError, match="may be too old"):
+                    await asked(old, listening.port)
+            finally:
+                await listening.close()
+            with pytest.raises(ConnectionError, match="nobody listens there"):
+                await asked(old, free_ports(1)[0])
+
+    asyncio.run(old())
+
+
+async def _unused(_peer, _stream) -> None:
+    raise AssertionError("no session was to begin")
