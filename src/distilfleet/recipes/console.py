@@ -108,8 +108,9 @@ def door(page: str, token: str) -> Door:
     host = host.strip("[]")
     try:
         found = {entry[4][0] for entry in socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)}
-    except (OSError, ValueError):
-        raise ConfigError(f"page = {page!r} is no address; write HOST:PORT, or nothing for no page") from None
+    except (OSError, ValueError) as fault:
+        told = f"is no address here ({fault}); write HOST:PORT, or nothing for no page"
+        raise ConfigError(f"page = {page!r} {told}") from None
     if token and len(token) < LEAST_TOKEN:
         raise ConfigError(f"page_token has {len(token)} characters; at least {LEAST_TOKEN} are needed")
     if not token and not all(ip_address(str(address)).is_loopback for address in found):

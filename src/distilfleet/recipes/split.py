@@ -19,7 +19,7 @@ class Split:
     """Write what each device of a simulation would own, so that real devices can train on the same."""
 
     data: str
-    """Dataset: `digits`, `hub:NAME`, or a path."""
+    """Dataset: `digits`, `hub:NAME`, or a path; for text also `stdlib`."""
     devices: int | None = None
     """Number of devices. Default: 20, or one per owner with --group."""
     alpha: float | None = None
