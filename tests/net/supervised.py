@@ -22,6 +22,7 @@ from fleets import free_ports
 from distilfleet.cli import main
 from distilfleet.core.failpoint import VARIABLE
 from distilfleet.net.journal import SqliteJournal
+from distilfleet.net.store import SqliteStore
 from distilfleet.recipes import serve
 from distilfleet.recipes.flags import Common, Smalls, Training
 from distilfleet.recipes.koala import Flags
@@ -142,7 +143,15 @@ class Fleet:
         with closing(SqliteJournal(self.state / "journal.sqlite")) as journal:
             committed = journal.committed(self.run)
         newest = max((int(file.stem[-8:]) for file in self.path.glob("checkpoints/round-*.safetensors")), default=0)
-        assert newest >= committed
+        assert newest >= committed, f"round {committed} is committed, the newest checkpoint is of round {newest}"
+
+    def holding(self) -> list[str]:
+        """Answers that devices keep although the run is over."""
+        held = []
+        for number in range(len(KINDS)):
+            with closing(SqliteStore(self.folder / f"device-{number}" / "answers.sqlite")) as store:
+                held += store.keys()
+        return held
 
     def finished(self) -> bool:
         """With nothing left to do."""
@@ -155,6 +164,19 @@ class Fleet:
 
     def rounds(self) -> list[int]:
         return [line["round"] for line in self.lines()]
+
+
+def check(fleet: Fleet, kept: Sequence[Kept], simulated: Path, let_go_s: float = WAIT_S) -> None:
+    """A drill: all kills, to the end of a run with the weights of the simulation; devices let go of all answers."""
+    keep_running(kept, lambda: fleet.finished() and not any(one.armed for one in kept))
+    done = json.loads((fleet.state / "done" / f"{fleet.run}.json").read_text())
+    assert not done["error"], done["error"]
+    rounds = len((simulated / "metrics.jsonl").read_text().splitlines())
+    assert fleet.rounds() == list(range(1, rounds + 1)), "rounds are lost"
+    assert weights(fleet.path) == weights(simulated), "weights differ"
+    end_s = time.monotonic() + let_go_s
+    keep_running(kept, lambda: not fleet.holding() or time.monotonic() > end_s)
+    assert not fleet.holding(), "devices keep answers to committed rounds"
 
 
 @contextmanager

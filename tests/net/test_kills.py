@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from supervised import AT_RANDOM, Fleet, flags, keep_running, running, weights
+from supervised import AT_RANDOM, Fleet, check, flags, running
 
 import distilfleet
 from cli_runs import table
@@ -62,12 +62,10 @@ def data(tmp_path_factory):
 def test_no_kill_changes_a_bit(data, tmp_path):
     fleet = Fleet(tmp_path, data, flags(data, ROUNDS))
     agents = [fleet.agent(number, points) for number, points in enumerate(AGENTS)]
-    with running([fleet.server(SERVER), *agents]) as kept:
-        keep_running(kept, lambda: fleet.finished() and not any(one.armed for one in kept))
-    assert [one.killed_at for one in kept] == [list(SERVER), *(list(agent) for agent in AGENTS)]
-    assert fleet.rounds() == list(range(1, ROUNDS + 1))
     simulate("koala", flags(data, ROUNDS), tmp_path / "simulated")
-    assert weights(fleet.path) == weights(tmp_path / "simulated")
+    with running([fleet.server(SERVER), *agents]) as kept:
+        check(fleet, kept, tmp_path / "simulated")
+    assert [one.killed_at for one in kept] == [list(SERVER), *(list(agent) for agent in AGENTS)]
 
 
 def killed(script: str, point: str, *words: str) -> None:
