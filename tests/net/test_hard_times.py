@@ -2,7 +2,7 @@
 
 import ast
 import os
-import resource
+import re
 import signal
 import time
 from contextlib import contextmanager
@@ -12,9 +12,11 @@ from pathlib import Path
 
 import pytest
 import rogue
+from failing_disks import full, no_room, refusable, small_disk, unsynced
 from supervised import Fleet, Kept, flags, keep_running, running, weights
 
 from cli_runs import table
+from distilfleet.core.disk import REMEDY
 from distilfleet.core.errors import RecordError
 from distilfleet.net import session
 from distilfleet.recipes import serve
@@ -24,7 +26,6 @@ from distilfleet.recipes.simulate import simulate
 
 NET = Path(session.__file__).parent
 ROUNDS = 8
-LIMIT_BYTES = 16 << 10
 BEATS = {"beat_s": 1.0}
 """A device is away after three."""
 
@@ -46,11 +47,6 @@ def with_deadline(data: Path, rounds: int, deadline_s: float):
     return replace(asked, common=replace(asked.common, deadline_s=deadline_s))
 
 
-def no_room(one: Kept) -> None:
-    """From now on no file of this process grows."""
-    resource.prlimit(one.process.pid, resource.RLIMIT_FSIZE, (LIMIT_BYTES, LIMIT_BYTES))
-
-
 def ended(one: Kept) -> bool:
     return one.process.exitcode is not None
 
@@ -64,23 +60,51 @@ def stopped(one: Kept):
         os.kill(one.process.pid, signal.SIGCONT)
 
 
+@contextmanager
+def shared(_folder: Path):
+    """The disk of everybody else."""
+    yield
+
+
+DISKS = {
+    "a quota, and no fsync succeeds": (shared, {no_room: "File too large|disk I/O", unsynced: "Input/output|disk I/O"}),
+    "the file system is full": (small_disk, {full: "No space left|full"}),
+}
+
+
 @pytest.mark.net
-def test_a_full_disk_ends_server_and_agent_with_one_message_and_loses_nothing(data, simulated, tmp_path):
-    fleet = Fleet(tmp_path, data, flags(data, ROUNDS))
-    with running([fleet.server(), *(fleet.agent(number) for number in range(3))]) as kept:
-        for full, name in ((kept[0], "serve.log"), (kept[1], "device-0.log")):
-            others, before = [one for one in kept if one is not full], len(fleet.rounds())
-            keep_running(kept, lambda before=before: len(fleet.rounds()) > before)
-            no_room(full)
-            keep_running(others, lambda full=full: ended(full))
-            assert full.process.exitcode == 2
-            (line,) = [line for line in (tmp_path / name).read_text().splitlines() if line.startswith("distilfleet: ")]
-            assert "cannot be written: " in line
-            assert "Make room and start again" in line
-            full.start()
-        keep_running(kept, fleet.finished)
-    assert fleet.rounds() == list(range(1, ROUNDS + 1))
-    assert weights(fleet.path) == weights(simulated)
+@pytest.mark.parametrize("disk", DISKS)
+def test_a_disk_that_fails_ends_server_and_agent_with_one_message_and_loses_nothing(disk, data, simulated, tmp_path):
+    mounted, ways = DISKS[disk]
+    server_state, agent_state = tmp_path / "fleet-state", tmp_path / "device-0"
+    with mounted(server_state), mounted(agent_state):
+        fleet = Fleet(tmp_path, data, flags(data, ROUNDS))
+        kept = [replace(one, program=refusable) for one in (fleet.server(), *(fleet.agent(n) for n in range(3)))]
+        with running(kept):
+            for fail, said in ways.items():
+                for hurt, folder in ((kept[0], server_state), (kept[1], agent_state)):
+                    before = len(fleet.rounds())
+                    keep_running(kept, lambda before=before: len(fleet.rounds()) > before)
+                    told = what_it_says(hurt, [one for one in kept if one is not hurt], fail, folder)
+                    assert re.fullmatch(rf"distilfleet: {folder}/\S+ cannot be written: .*({said}).*", told)
+                    assert REMEDY in told
+                    hurt.start()
+            keep_running(kept, fleet.finished)
+        assert fleet.rounds() == list(range(1, ROUNDS + 1))
+        assert weights(fleet.path) == weights(simulated)
+
+
+def what_it_says(hurt: Kept, others: list[Kept], fail, folder: Path) -> str:
+    """The one message with which it ends when its disk fails; then that is mended."""
+    already = hurt.log.read_text()
+    mend = fail(hurt.process.pid, folder)
+    keep_running(others, lambda: ended(hurt))
+    mend()
+    assert hurt.process.exitcode == 2
+    log = hurt.log.read_text().removeprefix(already)
+    assert "Traceback" not in log
+    (told,) = [line for line in log.splitlines() if line.startswith("distilfleet: ")]
+    return told
 
 
 @pytest.mark.net

@@ -14,7 +14,7 @@ from typing import IO
 from .errors import RecordError, StorageError
 from .failpoint import reached
 
-REMEDY = "Make room and start again: what was finished is kept (an interrupted run goes on with --resume)."
+REMEDY = "Make room or mend the disk, then start again: what was finished is kept (an interrupted run: --resume)."
 
 
 def write_atomically(file: Path, data: bytes, mode: int = 0o666) -> None:
