@@ -31,8 +31,8 @@ from ..net.keys import Token, badge_of, renewal_due
 from ..net.memory import AGENT_ARENAS, settle_heap
 
 log = logging.getLogger(__name__)
-AGAIN_S = 2.0
-"""Between tries to enrol."""
+FIRST_AGAIN_S, MOST_AGAIN_S, GROWTH = 0.1, 2.0, 1.5
+"""Between tries to enrol: a device that starts with its server is soon in."""
 SPLITKD = "splitkd"
 """The method of which agents have a half that needs no torch, unless layers are asked of it."""
 SENDS_DATA = ("central", "central_kd")
@@ -150,13 +150,15 @@ async def _enrolled(token: Token, folder: Path) -> None:
     """Waits for a server that is not there yet. Raises ConfigError if it is there and says no."""
     from ..net.enrolment import enrol
 
+    again_s = FIRST_AGAIN_S
     while True:
         try:
             await enrol(token, folder)
             return
         except ConnectionError as fault:
             log.warning("not enrolled yet: %s", fault)
-            await asyncio.sleep(AGAIN_S)
+            await asyncio.sleep(again_s)
+            again_s = min(MOST_AGAIN_S, again_s * GROWTH)
         except WireError as fault:
             again = f"get a new one with `distilfleet enrol create --device {token.device}`"
             raise ConfigError(f"{token.address} does not take this token: {fault}; {again}") from None
