@@ -25,7 +25,7 @@ from distilfleet.net.agent import Agent
 from distilfleet.net.enrolment import enrol
 from distilfleet.net.keys import Token
 from distilfleet.net.metrics import Totals
-from distilfleet.recipes import console, serve
+from distilfleet.recipes import board, console, serve
 from distilfleet.recipes.console import door
 from distilfleet.recipes.place import place
 
@@ -189,16 +189,32 @@ def test_events_tell_of_a_device_that_comes_and_of_a_round(site, tmp_path):
         assert "87.5 %" in events.until("top", "2 of 4 rounds")["slots"]["story"]
 
 
+def test_a_roster_shows_what_is_looked_for(site, tmp_path):
+    with joined(site, "ward-1-bed", tmp_path / "agent"):
+        until(lambda: "1 of 3 devices are here" in site.get("/").body)
+        found = {words: site.get(f"/?{urlencode({'find': words})}").body for words in ("AWAY", "rpi idle", "none<b>")}
+        with closing(Events(site, "?find=away")) as events:
+            roster = events.next()["slots"]["roster"]
+    assert "fit “away”" in found["AWAY"] and "<th>ward-1-bed" not in found["AWAY"]
+    assert [name in found["rpi idle"].split('id="roster"')[1].split("</table>")[0] for name in DEVICES] == [
+        False,
+        True,
+        False,
+    ]
+    assert "none&lt;b&gt;" in found["none<b>"]
+    assert "ward-0-bed" in roster and "ward-1-bed" not in roster
+
+
 class Events:
     """A reader of server-sent events."""
 
-    def __init__(self, site: Site, buffer_bytes: int | None = None) -> None:
+    def __init__(self, site: Site, query: str = "", buffer_bytes: int | None = None) -> None:
         self.socket = socket.socket()
         if buffer_bytes is not None:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer_bytes)
         self.socket.settimeout(20)
         self.socket.connect(("127.0.0.1", site.port))
-        self.socket.sendall(f"GET /events HTTP/1.1\r\nHost: localhost:{site.port}\r\n\r\n".encode())
+        self.socket.sendall(f"GET /events{query} HTTP/1.1\r\nHost: localhost:{site.port}\r\n\r\n".encode())
         self.file = self.socket.makefile("rb")
 
     def next(self) -> dict[str, Any]:
@@ -314,8 +330,9 @@ def test_a_fleet_goes_without_its_page_if_the_port_is_taken(tmp_path, caplog):
 
 
 def test_readers_that_stall_are_dropped_and_hold_no_memory(site, monkeypatch):
-    monkeypatch.setattr(console, "EVERY_S", 0.01)
-    monkeypatch.setattr(console, "SHARE", 1.0)
+    for module in (board, console):
+        monkeypatch.setattr(module, "EVERY_S", 0.01)
+    monkeypatch.setattr(board, "SHARE", 1.0)
     monkeypatch.setattr(console, "WRITE_S", 1.0)
     folder = recorded(site, rounds=300)
     stalled = [Events(site, buffer_bytes=4096) for _ in range(console.MOST_READERS)]

@@ -90,14 +90,25 @@ def test_tells_of_each_device():
     devices = (
         seen("pi-1", "working", up_bps=8e6, battery_share=0.5),
         seen("pi-2", "uploading"),
+        seen("pi-0", "idle", up_bps=16e6),
         seen("pi-3", "away", silent_s=135.0),
         seen("pi-4", "away", fence=0, silent_s=None, up_bytes=0),
     )
     words = told(view(at=moment(*devices, in_line=3)))
-    assert "2 of 4 devices are here: 1 at work, 1 uploading. 3 uploads wait for room." in words
+    assert "3 of 5 devices are here: 1 idle, 1 at work, 1 uploading. 3 uploads wait for room." in words
     for part in ("50.0 %", "1.5 kB · 1 MB/s", "2 min 00 s ago", "never", "just now"):
         assert part in words
+    assert "2 MB/s" not in words, "a rate is that of a busy device"
     assert "Battery" not in told(view())
+
+
+def test_finds_devices_of_a_large_fleet():
+    at = moment(*(seen(f"pi-{i:03d}", "away" if i > 250 else "idle") for i in range(300)))
+    assert "The first 200 are shown." in told(view(at=at)) and "pi-299" not in told(view(at=at))
+    words = told(view(at=at, find="away rpi-4b"))
+    assert "49 fit “away rpi-4b”." in words and "pi-299" in words and "pi-000" not in words
+    assert 'name="find"' in paint(view(at=at), {}).slots["find"]
+    assert paint(view(), {}).slots["find"] == ""
 
 
 def test_a_row_changes_only_when_there_is_news():

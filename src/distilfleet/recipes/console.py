@@ -9,7 +9,6 @@ pressed on a page of this process.
 """
 
 import hashlib
-import json
 import logging
 import secrets
 import socket
@@ -27,14 +26,9 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from ..core.errors import ConfigError, Error
 from ..record.queue import Queue
-from ..report.live_page import Painted, View, document, paint
-from ..report.page import encoded, sections
+from .board import EVERY_S, Board, Boards
 
 log = logging.getLogger(__name__)
-EVERY_S = 1.0
-"""Between looks at the fleet, while somebody watches."""
-SHARE = 0.05
-"""Of one processor that painting may take."""
 ALIVE_S = 15.0
 """A reader hears something at least so often."""
 READ_S, WRITE_S = 10.0, 5.0
@@ -122,63 +116,12 @@ def door(page: str, token: str) -> Door:
     return Door(host=host, port=int(port), token=token)
 
 
-# --- what is shown ----------------------------------------------------------------------------------------------
-
-
-@dataclass(slots=True)
-class Board:
-    """The page as it was last painted. Whoever comes first after a while paints it for all."""
-
-    sight: Callable[[], View]
-    version: int = 0
-    title: str = ""
-    slots: dict[str, tuple[int, Any]] = field(default_factory=dict)
-    """Markup, and the version that it is of."""
-    run: Any = None
-    of_run: Any = field(default_factory=dict)
-    due_s: float = 0.0
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def page(self) -> bytes:
-        with self.lock:
-            self._paint()
-            slots = {name: markup for name, (_, markup) in self.slots.items()}
-            return encoded(document(Painted(title=self.title, slots=slots)))
-
-    def news(self, seen: int) -> tuple[int, bytes]:
-        """What is newer than version `seen`, as an event; empty if nothing is."""
-        with self.lock:
-            self._paint()
-            if self.version == seen:
-                return seen, b""
-            new = {name: markup for name, (version, markup) in self.slots.items() if version > seen}
-            return self.version, f"data: {json.dumps({'title': self.title, 'slots': new})}\n\n".encode()
-
-    def _paint(self) -> None:
-        """Raises TimeoutError if the fleet does not answer."""
-        began_s = time.monotonic()
-        if began_s < self.due_s:
-            return
-        view = self.sight()
-        if view.run is not self.run:
-            self.run, self.of_run = view.run, {} if view.run is None else sections(view.run)
-        painted = paint(view, self.of_run)
-        old = {name: markup for name, (_, markup) in self.slots.items()}
-        if painted.title != self.title or painted.slots != old:
-            self.version, self.title = self.version + 1, painted.title
-        for name, markup in painted.slots.items():
-            if old.get(name) != markup:
-                self.slots[name] = self.version, markup
-        now_s = time.monotonic()
-        self.due_s = now_s + max(EVERY_S, (now_s - began_s) / SHARE)
-
-
 @dataclass(slots=True)
 class Site:
     """All that a request can ask for."""
 
     door: Door
-    board: Board
+    boards: Boards
     queue: Queue
     metrics: Callable[[], bytes]
     report: Callable[[str], bytes]
@@ -259,16 +202,18 @@ class Handler(BaseHTTPRequestHandler):
 
     def _get(self, site: Site) -> None:
         path, _, query = self.path.partition("?")
-        token = parse_qs(query).get("token", [""])[0]
+        asked = parse_qs(query)
+        token = asked.get("token", [""])[0]
         if token and _same(token, site.door.token):
             cookie = f"{COOKIE}={site.door.cookie}; HttpOnly; SameSite=Strict; Path=/"
             self._say(303, TEXT, b"", {"Location": "/", "Set-Cookie": cookie})
             return
         site.door.check_token(self._headers)
+        board = site.boards.of(asked.get("find", [""])[0])
         if path == "/":
-            self._say(200, HTML, site.board.page())
+            self._say(200, HTML, board.page())
         elif path == "/events":
-            self._events(site)
+            self._events(site, board)
         elif path == "/metrics":
             self._say(200, METRICS, site.metrics())
         elif path.startswith("/runs/"):
@@ -292,26 +237,26 @@ class Handler(BaseHTTPRequestHandler):
                 site.queue.resume(unquote(name))
             case _:
                 raise DeniedError(404, "there is no such button")
-        site.board.due_s = 0.0
+        site.boards.renew()
         self._say(303, TEXT, b"", {"Location": "/"})
 
-    def _events(self, site: Site) -> None:
+    def _events(self, site: Site, board: Board) -> None:
         if not site.readers.acquire(blocking=False):
             raise DeniedError(503, f"{MOST_READERS} pages are open already")
         try:
             with suppress(OSError):
-                self._send_events(site)
+                self._send_events(site, board)
         finally:
             site.readers.release()
 
-    def _send_events(self, site: Site) -> None:
+    def _send_events(self, site: Site, board: Board) -> None:
         """Until the reader is gone, or does not keep up, or the server ends."""
         self.connection.settimeout(WRITE_S)
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
         self._start(200, EVENTS, {"X-Accel-Buffering": "no"})
         seen, said_s = 0, time.monotonic()
         while not site.closing.is_set() and not _gone(self.connection):
-            seen, event = site.board.news(seen)
+            seen, event = board.news(seen)
             if event or time.monotonic() - said_s > ALIVE_S:
                 self.wfile.write(event or b": still here\n\n")
                 said_s = time.monotonic()

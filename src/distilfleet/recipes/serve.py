@@ -47,7 +47,8 @@ from ..record.history import read, read_about, read_rounds
 from ..record.queue import Queue
 from ..record.run import create
 from ..report.page import page, write_page
-from .console import Board, DeniedError, Door, Site, door, shown
+from .board import Boards
+from .console import DeniedError, Door, Site, door, shown
 from .find import recipe
 from .flags import flatten, unflatten
 from .place import Place, place
@@ -107,8 +108,8 @@ def _site(here: Place, entrance: Door, moment: Callable[[], Moment], totals: Tot
             raise DeniedError(404, f"there is no run {name}")
         return page([read(here.queue.record(name))])
 
-    board = Board(Sight(here.queue, moment, entrance.proof))
-    return Site(entrance, board, here.queue, lambda: exposition(moment(), totals), report)
+    boards = Boards(Sight(here.queue, moment, entrance.proof))
+    return Site(entrance, boards, here.queue, lambda: exposition(moment(), totals), report)
 
 
 @contextmanager

@@ -22,7 +22,7 @@ function put(name, content) {
 }
 
 function listen() {
-  const events = new EventSource("/events");
+  const events = new EventSource(`/events${location.search}`);
   const lost = document.getElementById("lost");
   events.onmessage = (event) => {
     const { title, slots } = JSON.parse(event.data);

@@ -44,7 +44,20 @@ _REFUSED = {
     "renewal": "A device that may not come in asked for a new certificate.",
 }
 _COLUMNS = [column for column in COLUMNS if column.field.startswith(("large_", "small_", "bytes_per", "elapsed"))]
-_ORDER = ("story", "roster", "results", "costs", "missed", "refused", "runs", "plan", "fleet", "disclosure", "record")
+_ORDER = (
+    "story",
+    "find",
+    "roster",
+    "results",
+    "costs",
+    "missed",
+    "refused",
+    "runs",
+    "plan",
+    "fleet",
+    "disclosure",
+    "record",
+)
 _AGAIN_S = 5
 _EXTRA = page.Extra(
     assets=("live.css", "live.js"),
@@ -68,6 +81,8 @@ class View:
     """Figures of runs that have a record."""
     proof: str = ""
     """Goes with every button, so that no other page can press it."""
+    find: str = ""
+    """Words that the roster's devices have in their name, kind or what they do now."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +96,12 @@ class Painted:
 
 def paint(view: View, of_run: Mapping[str, Html | None]) -> Painted:
     """`of_run`: the sections of the run's page, which change with each round and not in between."""
-    live = {"roster": _roster(view.moment), "refused": _refused(view.moment), "runs": _runs(view)}
+    live = {
+        "find": _finder(view),
+        "roster": _roster(view.moment, view.find),
+        "refused": _refused(view.moment),
+        "runs": _runs(view),
+    }
     slots = {"top": _top(view), **{name: join({**of_run, **live}.get(name)) for name in _ORDER}}
     return Painted(title=_title(view), slots=slots)
 
@@ -178,8 +198,19 @@ def _form(name: str, verb: str, words: str, proof: str) -> Html:
 # --- the fleet --------------------------------------------------------------------------------------------------
 
 
-def _roster(moment: Moment) -> Html:
-    shown = moment.devices[:MOST_DEVICES]
+def _finder(view: View) -> Html | None:
+    """Beside the roster and not in it, so that nothing takes a word from under who writes it."""
+    if len(view.moment.devices) <= _MOST_ROWS:
+        return None
+    box = tag("input", type="search", name="find", id="find", value=view.find, placeholder="away, rpi-4b, pi-07")
+    label = tag("label", "Find devices by name, kind or what they do now ", box)
+    return tag("form", label, tag("button", "Find", type="submit"), method="get", action="/#slot-find", class_="act")
+
+
+def _roster(moment: Moment, find: str) -> Html:
+    words = find.split()
+    found = [seen for seen in moment.devices if all(word in _spoken(seen) for word in words)]
+    shown = found[:MOST_DEVICES]
     battery = any(seen.battery_share is not None for seen in shown)
     heads = [
         "Device",
@@ -193,17 +224,18 @@ def _roster(moment: Moment) -> Html:
     ]
     rows = [_device(seen, battery) for seen in shown]
     table = scrolled(heads, rows, "roster", tall=len(rows) > _MOST_ROWS)
-    cut = f" The first {len(shown)} are shown." if len(shown) < len(moment.devices) else ""
-    words = (
-        "Bytes of its sessions, with the rate of the last second in which more than beats moved. Session: how often it "
-        "has connected since the server started."
+    cut = f" {len(found):,} fit “{find}”." if words else ""
+    cut += f" The first {len(shown)} are shown." if len(shown) < len(found) else ""
+    told = (
+        "Bytes of its sessions, with the rate while it is busy. Session: how often it has connected since the server "
+        "started."
     )
     return tag(
         "section",
         tag("h2", "Devices right now"),
         tag("p", _summary(moment), cut, class_="lead"),
         table,
-        tag("p", words, class_="fine"),
+        tag("p", told, class_="fine"),
         id="roster",
     )
 
@@ -221,8 +253,13 @@ def _summary(moment: Moment) -> str:
 def _device(seen: Seen, battery: bool) -> list[str | Html]:
     doing = join(tag("i", class_=f"dot {seen.doing}"), _WORDS[seen.doing])
     charge = [figures.pretty("share", seen.battery_share)] if battery else []
-    sent = [_sent(seen.up_bytes, seen.up_bps), _sent(seen.down_bytes, seen.down_bps)]
+    busy = seen.doing not in ("away", "idle")
+    sent = [_sent(seen.up_bytes, busy * seen.up_bps), _sent(seen.down_bytes, busy * seen.down_bps)]
     return [seen.id, seen.kind, doing, *charge, *sent, _heard(seen), str(seen.fence) if seen.fence else "–"]
+
+
+def _spoken(seen: Seen) -> str:
+    return f"{seen.id} {seen.kind} {_WORDS[seen.doing]}".lower()
 
 
 def _sent(size_bytes: int, rate_bps: float) -> Html:
