@@ -104,6 +104,7 @@ def split(words: list[str]) -> int:
 def run(fleet: Path, name: str, words: list[str]) -> int:
     from .recipes.find import recipe
     from .recipes.flags import common
+    from .recipes.place import place
     from .recipes.serve import StoppedError, follow, page_of, served_now, submit
     from .report.live import show
 
@@ -111,6 +112,9 @@ def run(fleet: Path, name: str, words: list[str]) -> int:
     flags = parsed(found.flags, f"distilfleet run {name}", words)
     asked = submit(fleet, found.name, flags)
     print(f"{asked} is with the server; Ctrl-C stops following, not the run.", flush=True)
+    page = place(fleet).file.page
+    if page:
+        print(f"Live page: http://{page}/", flush=True)
     if not served_now(fleet):
         print(f"No server is running here. The run begins when one is: distilfleet serve {fleet}", flush=True)
     try:

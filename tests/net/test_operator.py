@@ -96,6 +96,31 @@ def test_a_fleet_file_that_is_not_there_is_named(tmp_path):
         place(tmp_path / "fleet.toml")
 
 
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('address = "server"', "no address; write HOST:PORT"),
+        ('address = "server:70000"', "no address; write HOST:PORT"),
+        ('address = ":7443"', "no address; write HOST:PORT"),
+        ('address = "server:2"', "the same port"),
+        ('server = "rpi-99"', "rpi-99"),
+        ("beat_s = -3", "beat_s"),
+        ("patience_s = 0", "patience_s"),
+    ],
+)
+def test_a_fleet_file_that_could_not_work_is_refused_at_once(file, line, said):
+    name, written = line.split(" ")[0], file.read_text().splitlines()
+    file.write_text("\n".join([line, *(old for old in written if not old.startswith(f"{name} "))]))
+    with pytest.raises(ConfigError, match=said):
+        place(file)
+
+
+def test_a_device_of_an_unknown_kind_is_told_before_the_server_is_ready(file):
+    file.write_text(file.read_text().replace("rpi-4b", "rpi-99"))
+    with pytest.raises(ConfigError, match="rpi-99"):
+        place(file)
+
+
 # --- connections that do not come about ---------------------------------------------------------------------------
 
 

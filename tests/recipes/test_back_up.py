@@ -63,7 +63,7 @@ def test_a_copy_goes_on_as_a_branch_that_its_record_tells(server, tmp_path, caps
 
 def test_a_folder_that_is_taken_or_no_server_s_is_refused(server, tmp_path):
     file, _ = server
-    with pytest.raises(RecordError, match="not empty"):
+    with pytest.raises(RecordError, match="there already"):
         back_up(BackUp(to=tmp_path, fleet=file))
     (tmp_path / "other.toml").write_text('state = "nothing"\n' + FLEET)
     with pytest.raises(RecordError, match="no server has run here"):

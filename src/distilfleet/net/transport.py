@@ -106,7 +106,8 @@ async def listen(
     try:
         port = server.add_secure_port(address, credentials)
     except RuntimeError:
-        raise ConfigError(f"{address} cannot be listened on; is another server running?") from None
+        why = "is another server running, or is that no address of this machine (see `listen`)?"
+        raise ConfigError(f"{address} cannot be listened on; {why}") from None
     await server.start()
     return Listening(server, port)
 

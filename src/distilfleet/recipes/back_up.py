@@ -14,7 +14,7 @@ from pathlib import Path
 from ..core.errors import RecordError
 from ..net.journal import SqliteJournal
 from ..record.checkpoint import newest
-from ..record.run import add_note, check_free, reopen
+from ..record.run import add_note, reopen
 from .place import place
 
 DATABASES = ("journal.sqlite", "authority/identity.sqlite")
@@ -37,7 +37,8 @@ def back_up(asked: BackUp) -> str:
     state, to = place(asked.fleet).state, asked.to
     if not (state / "journal.sqlite").exists():
         raise RecordError(f"{state} holds no journal: no server has run here")
-    check_free(to)
+    if to.exists() and (not to.is_dir() or any(to.iterdir())):
+        raise RecordError(f"{to} is there already; name a folder that is not")
     to.mkdir(mode=0o700, parents=True, exist_ok=True)
     for part in ("authority", *UNFINISHED, "done"):
         _copy(state / part, to / part, "*.sqlite*")

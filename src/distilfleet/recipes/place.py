@@ -4,6 +4,7 @@ import os
 import pwd
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 
@@ -13,6 +14,8 @@ from ..cost import catalogue
 from ..net.session import BEAT_S
 from ..net.wave import LONGEST_S, PATIENCE_S
 from ..record.queue import Queue
+
+Seconds = Annotated[float, msgspec.Meta(gt=0.0)]
 
 
 class FleetFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -30,11 +33,11 @@ class FleetFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """The server's row of the catalogue."""
     listen: str = ""
     """HOST to listen on. Default: that of `address`."""
-    patience_s: float = PATIENCE_S
+    patience_s: Seconds = PATIENCE_S
     """How long a wave without a deadline waits for a device that is away."""
-    longest_s: float = LONGEST_S
+    longest_s: Seconds = LONGEST_S
     """How long a wave without a deadline may take: who is there and does not answer holds it up no longer."""
-    beat_s: float = BEAT_S
+    beat_s: Seconds = BEAT_S
     """Between signs of life; who is silent for three of these is away."""
     page: str = "localhost:7480"
     """HOST:PORT of the live page and /metrics; empty for none."""
@@ -79,7 +82,23 @@ def place(path: Path) -> Place:
         raise ConfigError(f"{path} is no fleet file: {fault}") from None
     if not file.devices:
         raise ConfigError(f"{path} names no devices; under [devices], write: pi-07 = 'rpi-4b'")
+    _check(path, file)
     return Place(file=file, state=_own(path.parent / file.state), name=path.name)
+
+
+def _check(path: Path, file: FleetFile) -> None:
+    """What would go wrong later, and be harder to understand. Raises ConfigError."""
+    for name, address in (("address", file.address), ("enrol_address", file.enrol_address)):
+        host, _, port = address.rpartition(":")
+        if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+            raise ConfigError(f"{path}: {name} = {address!r} is no address; write HOST:PORT")
+    if file.address.rpartition(":")[2] == file.enrol_address.rpartition(":")[2]:
+        raise ConfigError(f"{path}: address and enrol_address have the same port; they need one each")
+    for kind in {*file.devices.values(), file.server}:
+        try:
+            catalogue.device(kind, kind)
+        except ConfigError as fault:
+            raise ConfigError(f"{path}: {fault}") from None
 
 
 def _own(state: Path) -> Path:
