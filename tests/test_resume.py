@@ -4,33 +4,32 @@ import json
 import os
 import shutil
 import signal
+import sys
 from itertools import islice
 
 import pytest
 from safetensors.numpy import load_file
 
-from cli_runs import FEW, child, table, told
+from cli_runs import FEW, Forked, child, table, told
+from distilfleet.cli import main
 
 ROUNDS = 30
 WIRES = {"weights": [], "soft-labels": ["--wire", "soft-labels", "--mode", "heterogeneous", "--offline-share", "0.2"]}
 
-KILL_BEFORE = """
-import os, signal, sys
 
-event, count = sys.argv.pop(1), int(sys.argv.pop(1))
+def killed_before(words):
+    """The command line, which kills itself right before it renames or removes a file for the n-th time."""
+    event, left = words[0], int(words[1])
 
-def watch(name, _):
-    global count
-    if name == event:
-        count -= 1
-        if count == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
+    def watch(name, _):
+        nonlocal left
+        if name == event:
+            left -= 1
+            if left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
 
-from distilfleet.cli import main
-sys.addaudithook(watch)
-main()
-"""
-"""Kills itself right before it renames or removes a file for the n-th time."""
+    sys.addaudithook(watch)
+    main(words[2:])
 
 
 @pytest.fixture(scope="module")
@@ -58,8 +57,6 @@ def whole(words, tmp_path_factory):
         if (wire, rounds) not in done:
             path = tmp_path_factory.mktemp("whole") / "run"
             with pytest.raises(SystemExit) as end:
-                from distilfleet.cli import main
-
                 main([str(word) for word in words(wire, rounds, path)])
             assert end.value.code == 0
             done[wire, rounds] = path
@@ -97,7 +94,9 @@ def interrupted(process, number, after):
 
 
 def checkpoints(path):
-    return [int(file.stem.removeprefix("round-")) for file in sorted((path / "checkpoints").iterdir())]
+    return [
+        int(file.stem.removeprefix("round-")) for file in sorted((path / "checkpoints").glob("round-*.safetensors"))
+    ]
 
 
 @pytest.mark.parametrize(
@@ -106,7 +105,7 @@ def checkpoints(path):
 )
 def test_a_killed_run_ends_as_one_that_was_not(wire, every_s, after, words, whole, tmp_path, capfd):
     path = tmp_path / "run"
-    assert interrupted(child(*words(wire, ROUNDS, path, every_s)), signal.SIGKILL, after) == -signal.SIGKILL
+    assert interrupted(Forked(*words(wire, ROUNDS, path, every_s)), signal.SIGKILL, after) == -signal.SIGKILL
     kept = checkpoints(path)[-1]
     assert kept == 0 if every_s else after - 1 <= kept < ROUNDS
     assert told(capfd, "run", "--resume", path).code == 0
@@ -115,21 +114,22 @@ def test_a_killed_run_ends_as_one_that_was_not(wire, every_s, after, words, whol
 
 @pytest.mark.parametrize(
     ("event", "count", "kept"),
-    [("os.rename", 6, [0, 1]), ("os.remove", 1, [0, 1, 2, 3]), ("os.rename", 10, [3, 4, 5])],
+    [("os.rename", 6, [0, 1, 2]), ("os.remove", 1, [0, 1, 2, 3]), ("os.rename", 10, [3, 4, 5])],
     ids=["while writing a checkpoint", "before dropping an old one", "while writing the models"],
 )
 def test_a_run_killed_between_two_files_ends_as_one_that_was_not(event, count, kept, words, whole, tmp_path, capfd):
     path = tmp_path / "run"
-    process = child(event, count, *words("weights", 6, path), script=KILL_BEFORE)
+    process = Forked(event, count, *words("weights", 6, path), program=killed_before)
     process.communicate()
     assert process.returncode == -signal.SIGKILL
+    assert checkpoints(path) == kept
     assert told(capfd, "run", "--resume", path).code == 0
     same(path, whole("weights", 6))
 
 
 def test_a_run_killed_before_its_first_checkpoint_begins_anew(words, whole, tmp_path, capfd):
     path = tmp_path / "run"
-    process = child("os.rename", 3, *words("weights", 6, path), script=KILL_BEFORE)
+    process = Forked("os.rename", 3, *words("weights", 6, path), program=killed_before)
     process.communicate()
     assert process.returncode == -signal.SIGKILL
     said = told(capfd, "run", "--resume", path)
@@ -141,7 +141,7 @@ def test_a_run_killed_before_its_first_checkpoint_begins_anew(words, whole, tmp_
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupted_run_finishes_its_round_and_can_go_on(number, code, words, whole, tmp_path, capfd):
     path = tmp_path / "run"
-    process = child(*words("weights", ROUNDS, path, 1e9))
+    process = Forked(*words("weights", ROUNDS, path, 1e9))
     assert interrupted(process, number, 2) == code
     kept = checkpoints(path)[-1]
     assert kept == len(rounds_of(path)) >= 2

@@ -5,7 +5,6 @@ of a second; from there on each is the command line, with its own memory, socket
 """
 
 import json
-import multiprocessing
 import os
 import signal
 import time
@@ -19,6 +18,7 @@ from typing import Any
 
 from fleets import free_ports
 
+from cli_runs import FORKS
 from distilfleet.cli import main
 from distilfleet.core.failpoint import VARIABLE
 from distilfleet.net.journal import SqliteJournal
@@ -33,9 +33,6 @@ AT_RANDOM = "at random"
 SOON_S = 0.6
 """After its start a process that is to be killed at random is killed within this time."""
 WAIT_S = 240.0
-_forks = multiprocessing.get_context("forkserver")
-_rooms = [f"distilfleet.recipes.{name}" for name in ("serve", "join", "koala", "deploy")]
-_forks.set_forkserver_preload([*_rooms, "torch._dynamo"])  # the last one is loaded by torch when a model is traced
 
 
 @dataclass
@@ -59,7 +56,7 @@ class Kept:
         self.armed = next(self.points, "")
         named = self.armed if self.armed != AT_RANDOM else ""
         self.ends_s = time.monotonic() + self.rng.uniform(0.0, SOON_S)
-        self.process = _forks.Process(
+        self.process = FORKS.Process(
             target=_command, args=(list(self.words), self.log, named, self.program), daemon=True
         )
         self.process.start()

@@ -14,13 +14,17 @@ from distilfleet.recipes.place import place
 
 pytestmark = [pytest.mark.net, pytest.mark.slow]
 ROUNDS = 10_000
+BEATS = {"beat_s": 1.0}
+"""A device is away after three."""
+LOST = "document.getElementById('lost')?.hidden"
+"""Whether the page sees its server."""
 WORDS = "document.body?.innerText ?? ''"
 
 
 @pytest.fixture
 def fleet(tmp_path):
     (port,) = free_ports(1)
-    fleet = Processes(tmp_path, {"page": f'"localhost:{port}"'})
+    fleet = Processes(tmp_path, {"page": f'"localhost:{port}"', **BEATS}, forked=True)
     fleet.start_server()
     try:
         until((tmp_path / "fleet-state" / "authority" / "identity.sqlite").exists)
@@ -46,17 +50,18 @@ def test_an_open_page_goes_on_by_itself(fleet, tmp_path):
         assert browser.tell("window.loaded") == "once", "the page was not loaded again"
         assert browser.tell("document.querySelector('#slot-record details').open"), "what was open stays open"
         assert browser.tell("document.querySelectorAll('#slot-results .plot[tabindex]').length") >= 1
-        assert browser.tell("document.getElementById('lost').hidden")
+        assert browser.tell(LOST)
         assert browser.tell("document.title").endswith(f"/{ROUNDS} KOALA on digits · distilfleet")
 
         kill(fleet.agents["device-1"])
         until(lambda: f"{len(KINDS) - 1} of {len(KINDS)} devices are here" in browser.tell(WORDS))
         browser.tell("document.querySelector('#slot-top button').click()")
+        until(lambda: browser.tell("window.loaded ?? 'again'") == "again" and browser.tell(LOST) is True)
         until(lambda: queue.to_stop(run) or queue.entry(run).state == "stopped")
         kill(fleet.server)
-        until(lambda: not browser.tell("document.getElementById('lost').hidden"))
+        until(lambda: browser.tell(LOST) is False)
         fleet.start_server()
-        until(lambda: browser.tell("document.getElementById('lost').hidden"))
+        until(lambda: browser.tell(LOST))
 
 
 def flags() -> Flags:

@@ -31,7 +31,7 @@ def flags(rounds: int = ROUNDS) -> FedMD:
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory):
     (port,) = free_ports(1)
-    processes = Processes(tmp_path_factory.mktemp("fleet"), {"page": f'"localhost:{port}"'})
+    processes = Processes(tmp_path_factory.mktemp("fleet"), {"page": f'"localhost:{port}"'}, forked=True)
     processes.start_server()
     until((processes.folder / "fleet-state" / "authority" / "identity.sqlite").exists)
     for number in range(len(KINDS)):

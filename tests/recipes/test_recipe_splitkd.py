@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from cli_runs import child, mistaken, told
+from cli_runs import Forked, mistaken, told
 from distilfleet.data.tokenizer import restore
 from distilfleet.nn.language import LanguageModel
 from test_resume import interrupted, same
@@ -64,7 +64,7 @@ def test_a_killed_run_ends_as_one_that_was_not(text, tmp_path, capfd):
     whole, path = tmp_path / "whole", tmp_path / "run"
     asked = ["--rounds", 6, "--cut", 1, "--checkpoint-every-s", 0]
     assert told(capfd, *words("run", text, *asked, "--out", whole)).code == 0
-    killed = child(*words("run", text, *asked, "--out", path))
+    killed = Forked(*words("run", text, *asked, "--out", path))
     assert interrupted(killed, signal.SIGKILL, 2) == -signal.SIGKILL
     assert told(capfd, "run", "--resume", path).code == 0
     same(path, whole)
