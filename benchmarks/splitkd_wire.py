@@ -54,6 +54,8 @@ SERVER_FLOPS_PER_S = 60e12
 """Effective: estimate for a data-centre GPU at about 40 % of its peak."""
 PASSES = 3
 FROM_SCRATCH, FINE_TUNING = 2e-3, 3e-4
+LARGE_BATCH, LARGE_CONTEXT = 8, 512
+"""Windows and tokens of a step at the size of the large pair."""
 EDGES = frozenset({"open", "begin", "end"})
 
 
@@ -72,13 +74,15 @@ class Size:
     seeds: tuple[int, ...] = (1, 2, 3)
     priced_steps: int = 2
     """Of a pass, at the size of the large pair."""
+    priced_batch: int = LARGE_BATCH
+    """Windows of its steps."""
 
 
 FULL = Size()
-QUICK = Size(batch=4, context=16, steps=2, vocabulary=300, school_steps=2, tested=4, seeds=(1,), priced_steps=1)
+TINY = Size(batch=4, context=16, steps=2, vocabulary=300, school_steps=2, tested=4, seeds=(1,))
+QUICK = replace(TINY, priced_steps=1, priced_batch=4)
 OWN = Language(teacher="llama:128x4", student="llama:64x2")
 LARGE = ("llama-3.1-8b", "llama-3.2-1b")
-LARGE_BATCH, LARGE_CONTEXT = 8, 512
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,7 +116,7 @@ def main() -> None:
     size = QUICK if parser.parse_args().quick else FULL
     torch.set_num_threads(1)
     learnt = {scheme.name: [learn(scheme, Task.of(size, seed)) for seed in size.seeds] for scheme in SCHEMES}
-    priced = {scheme.name: price(scheme, size.priced_steps) for scheme in SCHEMES}
+    priced = {scheme.name: price(scheme, size.priced_steps, batch=size.priced_batch) for scheme in SCHEMES}
     print(table(learnt, priced, size))
     print()
     print(late_table(learnt, size))
@@ -261,19 +265,19 @@ class Watched:
 # --- the large pair ---------------------------------------------------------------------------------------------
 
 
-def price(scheme: Scheme, steps: int, devices: int = FULL.devices) -> Spent:
+def price(scheme: Scheme, steps: int, devices: int = FULL.devices, batch: int = LARGE_BATCH) -> Spent:
     """Steps of three passes at the size of the large pair, by the method's session in the simulated fleet."""
     teacher, student = (_traced(name) for name in LARGE)
     split = Split(
         teacher=teacher,
         student=student,
-        batch=LARGE_BATCH,
+        batch=batch,
         steps=PASSES * steps,
         context=LARGE_CONTEXT,
         **scheme.split,
     )
     roster, sized = fleet_of(devices), Sized(split=split)
-    fleet = SimFleet(roster, lambda device: _windows(int(device.rpartition("-")[2]), steps), sized, world())
+    fleet = SimFleet(roster, lambda device: _windows(int(device.rpartition("-")[2]), steps * batch), sized, world())
     session = _session(scheme, split, {device: sized.seat(fleet, device) for device in roster})
     began_s = fleet.tally().elapsed_s
     drive(_all_of(session), fleet)
@@ -302,8 +306,8 @@ def _long_text() -> text.TextSource:
     return text.load("stdlib", text.Wanted(context=LARGE_CONTEXT, vocabulary=32_000, devices=FULL.devices, seed=1))
 
 
-def _windows(number: int, steps: int) -> Dataset:
-    return _long_text().data(number).dataset().take(np.arange(LARGE_BATCH * steps))
+def _windows(number: int, count: int) -> Dataset:
+    return _long_text().data(number).dataset().take(np.arange(count))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -321,7 +325,7 @@ class Sized:
         """What a device says when it begins; asked of a worker like the one that the fleet will make."""
         worker = SplitWorker(
             device=fleet.roster()[device],
-            data=_windows(int(device.rpartition("-")[2]), self.split.steps // PASSES),
+            data=_windows(int(device.rpartition("-")[2]), self.split.steps // PASSES * self.split.batch),
             split=self.split,
             seed=0,
             front_of=lambda *_: Through(),
@@ -415,7 +419,7 @@ def table(learnt: Mapping[str, Sequence[Learnt]], priced: Mapping[str, Spent], s
         f"| {name} | {spread([run.nats for run in runs])} | {cells(own, name, 1e3)} | {cells(priced, name, 1e6)} |"
         for name, runs in learnt.items()
     ]
-    entries = _long_text().tokenizer.vocabulary
+    entries, large = _long_text().tokenizer.vocabulary, f"{size.priced_batch} x {LARGE_CONTEXT} tokens"
     tokens, runs = size.batch * size.context, learnt[PLAIN_SCHEME.name]
     return "\n".join(
         [
@@ -423,8 +427,8 @@ def table(learnt: Mapping[str, Sequence[Learnt]], priced: Mapping[str, Spent], s
             f"{fleet_of(1)['device-0'].link.latency_s * 1e3:g} ms one way; server of {SERVER_FLOPS_PER_S / 1e12:g} "
             f"TFLOP/s. Own size: {OWN.teacher} to {OWN.student}, {tokens:,} tokens of a device in a step, "
             f"{PASSES} passes of {size.steps} steps, seeds {', '.join(map(str, size.seeds))}; teacher "
-            f"{spread([run.teacher_nats for run in runs])} nats. Large: {LARGE[0]} to {LARGE[1]}, {LARGE_BATCH} x "
-            f"{LARGE_CONTEXT} tokens, cut by a tokenizer of {entries:,} entries. Bytes are a "
+            f"{spread([run.teacher_nats for run in runs])} nats. Large: {LARGE[0]} to {LARGE[1]}, {large}, "
+            f"cut by a tokenizer of {entries:,} entries. Bytes are a "
             "device's, per step, mean of the passes.",
             "",
             "| scheme | held-out nats | own size: kB up / down | s a step | | 8B/1B: MB up / down | s a step | |",

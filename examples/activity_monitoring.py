@@ -36,7 +36,7 @@ def main(source: Path) -> None:
     kinds = ("phone-low", "phone-mid", "phone-flagship")
     data = str(by_person(source, folder / "people.npz"))
     flags = Flags(
-        common=Common(data=data, device_kinds=kinds, rounds=8, offline_share=0.1),
+        common=Common(data=data, device_kinds=kinds, rounds=6, offline_share=0.1),
         smalls=Smalls(small=("wave-s",)),
         proxy=ProxyData(proxy_share=0.12),
         training=Training(local_passes=5, local_batch=16, local_lr=0.05),

@@ -42,7 +42,7 @@ def main(source: Path) -> None:
     train, test, left = (np.loadtxt(source / f"{part}_FD001.txt") for part in ("train", "test", "RUL"))
     (x, y, owner), (x_test, y_test, _) = windows(train, np.zeros(100), False), windows(test, left, True)
     np.savez(folder / "engines.npz", x_train=x, y_train=y, group_train=owner, x_test=x_test, y_test=y_test)
-    common = Common(data=str(folder / "engines.npz"), rounds=10)
+    common = Common(data=str(folder / "engines.npz"), rounds=7)
     training = Training(local_passes=4, local_batch=16, local_lr=0.05)
     flags = Flags(common=common, smalls=Smalls(small=("wave-s",)), training=training, large="wave-xl", mixtures=128)
     history = simulate("koala", flags, folder / "run")

@@ -37,7 +37,7 @@ def main(source: Path) -> None:
         return
     folder = Path(tempfile.mkdtemp(prefix="voice-commands-"))
     flags = Flags(
-        common=Common(data=str(by_home(source, folder / "homes.npz")), rounds=12),
+        common=Common(data=str(by_home(source, folder / "homes.npz")), rounds=9),
         smalls=Smalls(small=("wave-m",)),
         proxy=ProxyData(proxy_share=0.12),
         training=Training(local_passes=4, local_batch=16, local_lr=0.1),
