@@ -1,7 +1,9 @@
 """What TCP and the protocol make of a link: `transfer_s` takes a link as its rate, this says what arrives of it.
 
-Opt in: nothing else in the package calls this. Hand devices with `over_tcp(link)` to a fleet or planner that should
-reckon with headers, lost packets, slow start and the wait for a grant after each chunk.
+For links whose loss and round trip somebody has measured; `benchmarks/slow_link.py` holds it to such links. Neither the
+simulated fleet nor a run's prediction calls it: no row of the catalogue states a loss, and rates there are of what an
+application gets. Hand devices with `over_tcp(link, tcp)` to a fleet or planner that should reckon with headers, lost
+packets, slow start and the wait for a grant after each chunk.
 
 Loss-based congestion control (Reno, and CUBIC at such windows, RFC 9438 section 4.3) is held to the rate of Mathis,
 Semke, Mahdavi and Ott, "The macroscopic behavior of the TCP congestion avoidance algorithm", CCR 27(3), 1997, eq. 3
