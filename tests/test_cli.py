@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import tomllib
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from PIL import Image
 
 from cli_runs import FEW, child, mistaken, table, told
 from distilfleet.core.chance import stream
+from distilfleet.core.disk import REMEDY
 
 RECIPES = ("koala", "local", "central", "fedavg", "feddf", "fedmd")
 MODES = ("homogeneous", "heterogeneous")
@@ -411,28 +413,41 @@ def limit_files(size_bytes):
     resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, size_bytes))
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=250k", "tmpfs", disk], capture_output=True, text=True)
+@contextmanager
+def small_disk(folder, size_kib):
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", f"size={size_kib}k", "tmpfs", folder]
+    mounted = subprocess.run(command, capture_output=True, text=True)
     if mounted.returncode:
         pytest.skip(f"a small disk needs the right to mount one: {mounted.stderr.strip()}")
-    yield disk
-    subprocess.run(["umount", disk], check=True)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", folder], check=True)
 
 
-def test_a_full_disk_is_named_and_the_run_can_go_on(small_disk, koala, done, tmp_path, capfd):
-    run = small_disk / "run"
-    said = told(capfd, *koala(run, "--checkpoint-every-s", 0))
-    assert said.code == 2
-    assert "cannot be written: No space left on device. Make room" in said.err
-    assert "Traceback" not in said.err
-    assert not list(run.rglob("*.unfinished"))
-    subprocess.run(["mount", "-o", "remount,size=20m", small_disk], check=True)
-    assert told(capfd, "run", "--resume", run).code == 0
-    for file in (done[0] / "models").iterdir():
-        assert (run / "models" / file.name).read_bytes() == file.read_bytes()
+@pytest.mark.parametrize(
+    ("size_kib", "file"),
+    [
+        (4, "run.toml"),
+        (250, "checkpoints/round-00000001.safetensors"),
+        (340, "models/large.safetensors"),
+        (620, "report.html"),
+    ],
+)
+def test_a_full_disk_is_named_and_the_run_can_go_on(size_kib, file, koala, done, tmp_path, capfd):
+    with small_disk(tmp_path / "disk", size_kib) as disk:
+        run = disk / "run"
+        asked = koala(run, "--checkpoint-every-s", 0)
+        said = told(capfd, *asked)
+        assert said.code == 2
+        assert said.err == f"distilfleet: {run / file} cannot be written: No space left on device. {REMEDY}\n"
+        assert not list(run.rglob("*.unfinished"))
+        subprocess.run(["mount", "-o", "remount,size=20m", disk], check=True)
+        assert told(capfd, *(asked if file == "run.toml" else ["run", "--resume", run])).code == 0
+        for model in (done[0] / "models").iterdir():
+            assert (run / "models" / model.name).read_bytes() == model.read_bytes()
+        assert (run / "report.html").read_text().endswith("</html>\n")
 
 
 # --- any data ---------------------------------------------------------------------------------------------------

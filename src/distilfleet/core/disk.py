@@ -4,6 +4,7 @@ A disk that does not take what must be kept, or cannot say that it did, stops th
 knows what is on disk, so nothing is tried again. Whatever was promised before is there when the process starts again.
 """
 
+import errno
 import fcntl
 import os
 from collections.abc import Iterator
@@ -15,6 +16,9 @@ from .errors import RecordError, StorageError
 from .failpoint import reached
 
 REMEDY = "Make room or mend the disk, then start again: what was finished is kept (an interrupted run: --resume)."
+
+OF_DISKS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS})
+"""Faults that a disk recovers from, rather than whoever named the file."""
 
 
 def write_atomically(file: Path, data: bytes, mode: int = 0o666) -> None:
@@ -51,7 +55,8 @@ def storing(file: Path) -> Iterator[None]:
     try:
         yield
     except OSError as fault:
-        raise StorageError(f"{file} cannot be written: {fault.strerror}. {REMEDY}") from None
+        remedy = f" {REMEDY}" if fault.errno in OF_DISKS else ""
+        raise StorageError(f"{file} cannot be written: {fault.strerror}.{remedy}") from None
 
 
 def lock(folder: Path, told: str) -> IO[bytes]:

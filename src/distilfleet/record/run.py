@@ -28,6 +28,8 @@ from .history import read_about
 
 log = logging.getLogger(__name__)
 METRICS = "metrics.jsonl"
+UNBEGUN = frozenset({".lock", "fleet.json", "fleet.json.unfinished", "run.toml.unfinished"})
+"""What a run leaves that ended before it had a `run.toml`: there is nothing in it to go on with."""
 IN_USE = "is in use by another run. Wait for it, or name another --out."
 
 
@@ -79,7 +81,7 @@ class Run:
 
 def check_free(path: Path) -> None:
     """Raises RecordError if the path already holds something."""
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+    if path.exists() and not (path.is_dir() and {file.name for file in path.iterdir()} <= UNBEGUN):
         raise RecordError(f"{path} already exists and is not empty. Name another --out, or go on with --resume {path}.")
 
 

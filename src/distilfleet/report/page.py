@@ -8,6 +8,7 @@ from datetime import datetime
 from importlib.resources import files
 from pathlib import Path
 
+from ..core.disk import write_atomically
 from ..core.units import pretty_bytes
 from ..record.history import History
 from . import compare, costs, curves, details, figures, fleet, headline, missed, story
@@ -19,7 +20,7 @@ from .plan_page import plan_section
 
 def write_page(runs: Sequence[History], path: Path) -> None:
     """Write one run's page, or for several a comparison. Raises ValueError if there is no run."""
-    path.write_bytes(page(runs))
+    write_atomically(path, page(runs))
 
 
 def page(runs: Sequence[History]) -> bytes:
