@@ -17,7 +17,9 @@ from distilfleet.net.identity import Authority, new_request
 from distilfleet.net.keys import Keys, Token
 from distilfleet.net.transport import call, listen
 from distilfleet.recipes import serve
+from distilfleet.recipes.flags import Common
 from distilfleet.recipes.join import AgentFlags, join
+from distilfleet.recipes.koala import Flags
 from distilfleet.recipes.place import place
 
 pytestmark = pytest.mark.net
@@ -42,6 +44,9 @@ def test_a_service_manager_stops_server_and_agent_with_sigterm(tmp_path):
         until((tmp_path / "fleet-state" / "authority" / "identity.sqlite").exists)
         fleet.start_agent(0, new=True)
         until(lambda: "of the server at" in (tmp_path / "agent.log").read_text())
+        run = serve.submit(fleet.file, "koala", Flags(common=Common(rounds=3)))  # the other device never comes
+        until(lambda: f"{run}: begins" in (tmp_path / "serve.log").read_text())
+        until(lambda: "a run begins" in (tmp_path / "agent.log").read_text())
         for process in (fleet.agents["device-0"], fleet.server):
             process.send_signal(signal.SIGTERM)
             assert process.wait(20) == 0

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from distilfleet.cli import main
-from distilfleet.core.errors import RecordError
+from distilfleet.core.errors import RecordError, StorageError
 from distilfleet.net.identity import Authority
 from distilfleet.net.journal import Outcome, SqliteJournal
 from distilfleet.recipes.back_up import NOTE, BackUp, back_up
@@ -65,6 +65,11 @@ def test_a_folder_that_is_taken_or_no_server_s_is_refused(server, tmp_path):
     file, _ = server
     with pytest.raises(RecordError, match="there already"):
         back_up(BackUp(to=tmp_path, fleet=file))
+    (tmp_path / "broken" / "authority").mkdir(parents=True)
+    (tmp_path / "broken" / "journal.sqlite").write_text("no database")
+    (tmp_path / "broken.toml").write_text('state = "broken"\n' + FLEET)
+    with pytest.raises(StorageError, match="cannot be copied"):
+        back_up(BackUp(to=tmp_path / "copy-of-broken", fleet=tmp_path / "broken.toml"))
     (tmp_path / "other.toml").write_text('state = "nothing"\n' + FLEET)
     with pytest.raises(RecordError, match="no server has run here"):
         back_up(BackUp(to=tmp_path / "copy", fleet=tmp_path / "other.toml"))

@@ -11,7 +11,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..core.errors import RecordError
+from ..core.errors import RecordError, StorageError
 from ..net.journal import SqliteJournal
 from ..record.checkpoint import newest
 from ..record.run import add_note, reopen
@@ -33,7 +33,7 @@ class BackUp:
 
 
 def back_up(asked: BackUp) -> str:
-    """What was copied. Raises RecordError."""
+    """What was copied. Raises RecordError and StorageError."""
     state, to = place(asked.fleet).state, asked.to
     if not (state / "journal.sqlite").exists():
         raise RecordError(f"{state} holds no journal: no server has run here")
@@ -43,8 +43,7 @@ def back_up(asked: BackUp) -> str:
     for part in ("authority", *UNFINISHED, "done"):
         _copy(state / part, to / part, "*.sqlite*")
     for name in DATABASES:
-        with closing(sqlite3.connect(state / name)) as source, closing(sqlite3.connect(to / name)) as target:
-            source.backup(target)
+        _copy_database(state / name, to / name)
     for run in sorted((state / "runs").glob("*")):
         _copy(run / "checkpoints", to / "runs" / run.name / "checkpoints", "*.unfinished")
         _copy(run, to / "runs" / run.name, "checkpoints")
@@ -52,6 +51,15 @@ def back_up(asked: BackUp) -> str:
         names = [file.stem for part in UNFINISHED for file in (to / part).glob("*.json")]
         begun = [name for name in names if _branch(to / "runs" / name, journal)]
     return f"{len(list((to / 'runs').glob('*')))} runs, {len(begun)} of them unfinished"
+
+
+def _copy_database(source: Path, to: Path) -> None:
+    """Raises StorageError."""
+    try:
+        with closing(sqlite3.connect(source)) as there, closing(sqlite3.connect(to)) as copy:
+            there.backup(copy)
+    except sqlite3.Error as fault:
+        raise StorageError(f"{source} cannot be copied to {to}: {fault}. Look at both disks.") from None
 
 
 def _branch(run: Path, journal: SqliteJournal) -> bool:

@@ -160,8 +160,10 @@ async def _enrolled(token: Token, folder: Path) -> None:
             await asyncio.sleep(again_s)
             again_s = min(MOST_AGAIN_S, again_s * GROWTH)
         except WireError as fault:
-            again = f"get a new one with `distilfleet enrol create --device {token.device}`"
-            raise ConfigError(f"{token.address} does not take this token: {fault}; {again}") from None
+            again = (
+                f"Only the newest of a device is good: `distilfleet enrol create --device {token.device}` prints one"
+            )
+            raise ConfigError(f"{token.address} does not take this token: {fault}. {again}") from None
 
 
 def own_data(path: str) -> Dataset:

@@ -61,6 +61,7 @@ log = logging.getLogger(__name__)
 ROOM_BYTES = 64 << 20
 SPARE_CONNECTIONS = 256
 """Above two for each device."""
+STOPPING_S = 2.0
 LOOK_S = 0.3
 """Between looks into a folder."""
 
@@ -169,6 +170,11 @@ async def _open(here: Place, authority: Authority, journal: SqliteJournal) -> tu
         ticking.cancel()
         await enrolment.close()
         await sessions.close()
+        under_way = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in under_way:  # a round that nobody waits for any more
+            task.cancel()
+        if under_way:
+            await asyncio.wait(under_way, timeout=STOPPING_S)
 
     return hub, stop
 
