@@ -10,6 +10,7 @@ from distilfleet.net.device_side import DeviceSide
 from distilfleet.net.protocol import Line, Received, decode
 from distilfleet.net.session import Asked, Server
 from distilfleet.net.spool import Spool
+from distilfleet.net.store import SqliteStore
 from distilfleet.net.transfer import Room
 
 
@@ -96,22 +97,29 @@ class NeverReturns(DeviceSide):
 
 
 class TakesNothingBack(Bench):
-    def settle(self, key, counted):
-        super().settle(key, True)
+    def take_back(self, key):
+        self.store.keep([key])
 
 
-class TakesBackInMemory(Bench):
-    def settle(self, key, counted):
-        before = None if counted else self.store.before(key)
-        self.store.settle(key, None)
-        if before is not None:
-            self.worker.restore(before)
+class TakesBackOnDisk(Bench):
+    def take_back(self, key):
+        self.store.take_back(key)
+
+
+class KeepsTheStateBefore(Bench):
+    def handle(self, key, digest, data):
+        self.refresh()
+        self.before = self.worker.snapshot()
+        return super().handle(key, digest, data)
+
+    def _state_if_due(self, data, busy_s):
+        return None if super()._state_if_due(data, busy_s) is None else self.before
 
 
 class StartsAfresh(Bench):
-    @classmethod
-    def resume(cls, worker, store, metered):
-        return cls(worker, store, metered)
+    def __post_init__(self):
+        super().__post_init__()
+        self.fresh = True
 
 
 class TornStore(MemoryStore):
@@ -119,6 +127,21 @@ class TornStore(MemoryStore):
 
     def held(self):
         return {}
+
+
+class ForgetsJobs(MemoryStore):
+    """Those since the newest state are not done again."""
+
+    def history(self):
+        return replace(super().history(), jobs=())
+
+
+class ForgetsTooMuch(SqliteStore):
+    """All that is older than the newest state, though an answer before it may yet be taken back."""
+
+    def _forget_settled(self, run):
+        newest = "select max(number) from work where state is not null"
+        self._base.execute(f"delete from work where number < ({newest}) and data is null")
 
 
 class HearsGaps(Line):
@@ -174,8 +197,11 @@ PLANTED = {
     "what was built on a dropped answer stays": Parts(side=TakesBackOne),
     "a device never notices a dead connection": Parts(side=NeverReturns),
     "a missed job leaves its traces": Parts(bench=TakesNothingBack),
-    "a missed job leaves its traces on disk": Parts(bench=TakesBackInMemory),
+    "a missed job leaves its traces in memory": Parts(bench=TakesBackOnDisk),
     "a worker starts afresh after a crash": Parts(bench=StartsAfresh),
+    "the state on disk is of before the job": Parts(bench=KeepsTheStateBefore),
+    "jobs since the state on disk are not done again": Parts(store=ForgetsJobs),
+    "a state is forgotten that may yet be gone back to": Parts(database=ForgetsTooMuch),
     "answers are lost in a crash and states are not": Parts(store=TornStore),
     "gaps in a session go unnoticed": Parts(line=HearsGaps),
     "what comes twice is heard twice": Parts(line=HearsTwice),

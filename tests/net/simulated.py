@@ -10,20 +10,23 @@ import heapq
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from math import inf
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from distilfleet.core.errors import WireError
 from distilfleet.core.types import Arrays, ArraySpec, Expected, Job, Load, Missed, Reply, Result, Usage, Wave
-from distilfleet.net.bench import Bench
+from distilfleet.net.bench import Bench, History
 from distilfleet.net.desk import Desk, Said
 from distilfleet.net.device_side import Begin, DeviceSide, Held, Prepare, Refused, Settle
 from distilfleet.net.journal import Outcome
 from distilfleet.net.protocol import Beat, Hello, Line, Welcome
 from distilfleet.net.session import Drop, Server
 from distilfleet.net.spool import Spool, Vault
+from distilfleet.net.store import SqliteStore
 from distilfleet.net.transfer import Room
 
 ROUNDS, WAVES, BEAT_S = 3, 2, 5.0
@@ -31,6 +34,10 @@ CHUNKS_BYTES = (64, 4096)
 """Small ones take several for a frame; in large ones a frame goes along with its offer."""
 FAULTS_UNTIL_S, END_S = 240.0, 4000.0
 VAULT = Vault()
+BALLAST = np.zeros(64)
+"""Makes a worker's state larger than a few jobs, so that these are kept in its place."""
+REAL_DISKS = 10
+"""In one of so many worlds devices have the product's own database."""
 EXPECTED = Expected(arrays={"x": ArraySpec("<u8", (4,))})
 
 
@@ -117,29 +124,52 @@ class Disk:
 
 
 @dataclass
+class Row:
+    """A job that was done."""
+
+    key: str
+    held: Held | None
+    job: bytes
+    state: Arrays | None
+
+
+@dataclass
 class MemoryStore:
     """`Store` of a device; survives its process."""
 
-    answers: dict[str, Held] = field(default_factory=dict)
-    befores: dict[str, Arrays] = field(default_factory=dict)
-    kept: Arrays | None = None
+    rows: list[Row] = field(default_factory=list)
+
+    def keys(self) -> list[str]:
+        return [row.key for row in self.rows if row.held is not None]
 
     def held(self) -> Mapping[str, Held]:
-        return dict(self.answers)
+        return {row.key: row.held for row in self.rows if row.held is not None}
 
-    def state(self) -> Arrays | None:
-        return self.kept
+    def history(self) -> History:
+        at = max((i for i, row in enumerate(self.rows) if row.state is not None), default=-1)
+        return History(self.rows[at].state if at >= 0 else None, [row.job for row in self.rows[at + 1 :]])
 
-    def before(self, key: str) -> Arrays | None:
-        return self.befores.get(key)
+    def finish(self, key: str, held: Held, job: bytes, state: Arrays | None) -> None:
+        self.rows.append(Row(key, held, job, state))
 
-    def finish(self, key: str, held: Held, before: Arrays, after: Arrays) -> None:
-        self.answers[key], self.befores[key], self.kept = held, before, after
+    def keep(self, keys: Sequence[str]) -> None:
+        for row in self.rows:
+            row.held = None if row.key in keys else row.held
 
-    def settle(self, key: str, state: Arrays | None) -> None:
-        self.answers.pop(key, None)
-        self.befores.pop(key, None)
-        self.kept = self.kept if state is None else state
+    def take_back(self, key: str) -> None:
+        self.rows = [row for row in self.rows if row.key != key or row.held is None]
+
+
+@cache
+def database(name: str, kind: type[SqliteStore]) -> SqliteStore:
+    """One for all worlds, because to make one takes longer than a world does."""
+    return kind(Path(":memory:"))
+
+
+def emptied(store: SqliteStore) -> SqliteStore:
+    store._base.executescript("delete from work; delete from runs")
+    store.open_run("run")
+    return store
 
 
 # --- what is computed -------------------------------------------------------------------------------------------
@@ -159,7 +189,7 @@ class Adder:
         return {"x": np.full(4, self.total, np.uint64)}
 
     def snapshot(self) -> Arrays:
-        return {"total": np.array(self.total, np.uint64)}
+        return {"total": np.array(self.total, np.uint64), "ballast": BALLAST}
 
     def restore(self, kept: Arrays) -> None:
         self.total = int(kept["total"])
@@ -174,16 +204,21 @@ class Told:
     devices: tuple[str, ...]
     goal: int | None
     deadline_s: float | None
+    leaving: bool
+    """Whoever misses a wave is not asked again in its round."""
 
     def steps(self) -> Iterator[Any]:
-        state = self.state
+        state, devices = self.state, self.devices
         for step in range(WAVES):
             jobs = [
                 Job(id=f"{self.number}:{step}:{d}", device=d, op="add", arrays=asked(state), expected=EXPECTED)
-                for d in self.devices
+                for d in devices
             ]
-            results = yield Wave(jobs=jobs, goal=self.goal, deadline_s=self.deadline_s)
+            goal = None if self.goal is None else min(self.goal, len(jobs))
+            results = yield Wave(jobs=jobs, goal=goal, deadline_s=self.deadline_s)
             state = mixed(state, [said(result) for result in results])
+            if self.leaving:
+                devices = tuple(result.device for result in results if isinstance(result, Reply))
         return state
 
 
@@ -207,6 +242,7 @@ class Parts:
     side: type[DeviceSide] = DeviceSide
     bench: type[Bench] = Bench
     store: type[MemoryStore] = MemoryStore
+    database: type[SqliteStore] = SqliteStore
     line: type[Line] = Line
     room: type[Room] = Room
     spool: type[Spool] = Spool
@@ -230,6 +266,7 @@ class World:
 
     def __init__(self, seed: int, parts: Parts | None = None) -> None:
         self.rng, self.parts, self.now_s = random.Random(seed), parts or Parts(), 0.0
+        self.real_disks = seed % REAL_DISKS == 0
         self.queue: list[tuple[float, int, Callable[[], None]]] = []
         self.events = 0
         rng = self.rng
@@ -240,6 +277,7 @@ class World:
         self.crashes = rng.choice((0.0, 0.02, 0.1))
         self.goal = rng.choice((None, None, len(self.names) - 1))
         self.deadline_s = rng.choice((None, 30.0, 80.0))
+        self.leaving = rng.random() < 0.3
         self.disk, self.journal = Disk(rng), MemoryJournal(rng, self.parts.journal_synced)
         self.server = ServerProcess(self)
         self.devices = {name: DeviceProcess(self, name) for name in self.names}
@@ -264,7 +302,7 @@ class World:
         return self
 
     def _over(self) -> bool:
-        return self.server.done and not any(d.store.answers for n, d in self.devices.items() if n != self.doomed)
+        return self.server.done and not any(d.store.keys() for n, d in self.devices.items() if n != self.doomed)
 
     def _schedule_faults(self) -> None:
         rng = self.rng
@@ -303,16 +341,15 @@ class World:
         if state != self.server.state:
             raise BrokenError("the server is not what its journal says")
         for name, device in self.devices.items():
-            if name != self.doomed and device.store.answers:
+            if name != self.doomed and device.store.keys():
                 raise BrokenError(f"{name} keeps answers that are settled")
-            if (
-                name != self.doomed
-                and Bench.resume(Adder(), device.store, unmetered).worker.total != workers[name].total
-            ):
+            bench = Bench(Adder(), device.store, unmetered)
+            bench.refresh()
+            if name != self.doomed and bench.worker.total != workers[name].total:
                 raise BrokenError(f"the worker of {name} is not what the journal says")
 
     def told(self, number: int, state: int) -> Told:
-        return Told(state, number, self.names, self.goal, self.deadline_s)
+        return Told(state, number, self.names, self.goal, self.deadline_s, self.leaving)
 
 
 def replay(told: Told, rows: Mapping[str, Outcome], workers: Mapping[str, Adder]) -> int:
@@ -495,7 +532,10 @@ class DeviceProcess:
     """Session, bench and disk of a device."""
 
     def __init__(self, world: World, name: str) -> None:
-        self.world, self.name, self.store = world, name, world.parts.store()
+        self.world, self.name = world, name
+        self.store: MemoryStore | SqliteStore = world.parts.store()
+        if world.real_disks:
+            self.store = emptied(database(name, world.parts.database))
         self.cut_until_s, self.up, self.life, self.connection = 0.0, False, 0, None
 
     def boot(self) -> None:
@@ -503,7 +543,7 @@ class DeviceProcess:
             return
         self.up, self.life = True, self.life + 1
         parts = self.world.parts
-        self.bench = parts.bench.resume(Adder(), self.store, unmetered)
+        self.bench = parts.bench(Adder(), self.store, self.metered)
         self.side = parts.side(
             device=self.name,
             most_bytes=10_000,
@@ -569,7 +609,10 @@ class DeviceProcess:
                     self._work()
                 case Settle():
                     self._check_commit(output)
-                    self.bench.settle(output.key, output.counted)
+                    if output.counted:
+                        self.store.keep([output.key])
+                    else:
+                        self.bench.take_back(output.key)
                 case Prepare() | Refused() | Welcome():
                     pass
                 case _:
@@ -597,6 +640,10 @@ class DeviceProcess:
                 return
             self.act(self.side.answer(begin.key, held))
         self._work()
+
+    def metered(self, work: Callable[[], Arrays]) -> tuple[Arrays, Usage]:
+        """Of a long job the state is kept, of short ones the jobs."""
+        return work(), Usage(busy_s=self.world.rng.choice((0.0, 0.3, 2.0)))
 
     def say(self, messages: Iterable[Any]) -> None:
         for message in messages:

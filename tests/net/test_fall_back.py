@@ -9,6 +9,7 @@ from supervised import Fleet, flags, keep_running, running, weights
 
 from cli_runs import table
 from distilfleet.core.errors import RecordError
+from distilfleet.net.bench import History
 from distilfleet.net.device_side import Held
 from distilfleet.net.journal import SqliteJournal
 from distilfleet.net.protocol import branch_of, trunk_of
@@ -73,34 +74,37 @@ def test_committed_rounds_without_any_checkpoint_are_not_begun_anew(tmp_path):
 
 
 def test_a_branch_finds_the_worker_and_another_run_leaves_it_alone(tmp_path):
+    held = Held(job_digest=b"j", data=b"d")
     with closing(SqliteStore(tmp_path / "answers.sqlite")) as store:
         store.open_run("run")
-        store.finish("run/1", Held(job_digest=b"j", data=b"d"), {}, {"w": np.arange(3)})
+        store.finish("run/1", held, b"job 1", {"w": np.arange(2)})
+        store.finish("run/2", held, b"job 2", {"w": np.arange(3)})
         assert store.open_run("run~1")
         assert store.open_run("run~1")
-        assert list(store.held()) == ["run/1"]
-        assert store.state()["w"].tolist() == [0, 1, 2]
+        assert list(store.held()) == ["run/1", "run/2"]
+        assert store.history().state["w"].tolist() == [0, 1, 2]
         assert not store.open_run("other")
-        assert store.state() is None
-        store.finish("other/1", Held(job_digest=b"j", data=b"d"), {"w": np.arange(5)}, {"w": np.arange(6)})
-        store.settle("run/1", {"w": np.arange(2)})  # set aside, and it did not count
-        assert list(store.held()) == store.keys() == ["other/1"]
-        assert store.state()["w"].tolist() == [0, 1, 2, 3, 4, 5]
+        assert store.history() == History()
+        store.finish("other/1", held, b"job", {"w": np.arange(6)})
+        store.take_back("run/2")  # set aside, and it did not count
+        assert list(store.held()) == store.keys() == ["run/1", "other/1"]
+        assert store.history().state["w"].tolist() == [0, 1, 2, 3, 4, 5]
         assert store.open_run("run~1")
-        assert store.state()["w"].tolist() == [0, 1]
+        assert store.history().state["w"].tolist() == [0, 1]
 
 
 def test_a_device_forgets_the_runs_that_it_has_not_met_for_longest(tmp_path):
     with closing(SqliteStore(tmp_path / "answers.sqlite")) as store:
         for name in ("a", "b", "c", "d"):
             store.open_run(name)
-            store.finish(f"{name}/1", Held(job_digest=b"j", data=b"d"), {}, {"w": np.arange(3)})
+            store.finish(f"{name}/1", Held(job_digest=b"j", data=b"d"), b"job", {"w": np.arange(3)})
         assert KEPT_RUNS == 4
         assert store.open_run("a")
         assert not store.open_run("e")
         assert store.keys() == ["a/1", "c/1", "d/1"]
         assert store.open_run("a")
         assert not store.open_run("b")
+        assert store.history() == History()
 
 
 def test_names_of_branches():

@@ -33,16 +33,17 @@ def test_answers_that_counted_are_forgotten_in_one_write(tmp_path):
         agent.run, agent.bench = "run", Bench(Keeper(), agent.store, None)
         for number in range(8):
             held = Held(job_digest=b"", data=b"answer")
-            agent.store.finish(f"run/{number}", held, {"x": np.array(number)}, {"x": np.array(number + 1)})
+            agent.store.finish(f"run/{number}", held, b"job", {"x": np.array(number + 1)})
         writes: list[str] = []
         agent.store._base.set_trace_callback(lambda text: writes.append(text) if text == "COMMIT" else None)
-        for number, counted in enumerate((True, True, True, False, True, True)):
-            agent.todo.put_nowait(Settle(f"run/{number}", counted))
+        for number in (0, 1, 2, 7, 3, 4):
+            agent.todo.put_nowait(Settle(f"run/{number}", counted=number != 7))
         asyncio.run(until_done(agent))
         agent.store._base.set_trace_callback(None)
         assert len(writes) == 3
-        assert list(agent.store.held()) == ["run/6", "run/7"]
-        assert agent.bench.worker.state == 3
+        assert list(agent.store.held()) == ["run/5", "run/6"]
+        agent.bench.refresh()
+        assert agent.bench.worker.state == 7
 
 
 async def until_done(agent: Agent) -> None:

@@ -184,7 +184,7 @@ class Agent:
         reached("run.joined")
         try:
             spec = msgspec.msgpack.decode(wanted.spec, type=RunSpec)
-            self.bench = Bench.resume(self.build(spec), self.store, Gauge(self.device, self.meter), self._check)
+            self.bench = Bench(self.build(spec), self.store, Gauge(self.device, self.meter), self._check)
         except (Error, msgspec.DecodeError, RecursionError) as fault:
             self.why_not = f"declined: {fault}"
             log.warning("%s", self.why_not)
@@ -214,7 +214,7 @@ class Agent:
             task, after = after or await self.todo.get(), None
             if isinstance(task, Settle) and task.counted:
                 keys, after = self._counted_too(task)
-                self.store.drop(keys)
+                self.store.keep(keys)
                 reached("answer.settled")
             elif isinstance(task, Settle):
                 self._settle(task)
@@ -235,9 +235,9 @@ class Agent:
     def _settle(self, task: Settle) -> None:
         """One that did not count: for the worker, or on disk alone for one of another run."""
         if self.bench is not None and trunk_of(run_of(task.key)) == trunk_of(self.run):
-            self.bench.settle(task.key, False)
+            self.bench.take_back(task.key)
         else:
-            self.store.settle(task.key, self.store.before(task.key))
+            self.store.take_back(task.key)
 
     async def _do(self, task: Begin) -> None:
         bench = self.bench
@@ -256,11 +256,11 @@ class Agent:
             log.exception("job %s", task.key)
             self._act(self.side.decline(task.key, f"declined: a fault of the device: {type(fault).__name__}"))
         else:
-            self.account.did(held.busy_s)
-            self.account.write(self.folder / ACCOUNT)
             self._act(self.side.answer(task.key, replace(held, waited_s=waited_s)))
             if task.key not in self.side.held:  # called off while it ran
-                bench.settle(task.key, False)
+                bench.take_back(task.key)
+            self.account.did(held.busy_s)
+            self.account.write(self.folder / ACCOUNT)
 
 
 def today() -> str:

@@ -1,18 +1,33 @@
 """The device's work: jobs in, answers out, and on disk what is needed to take an answer back.
 
-A device that missed is as if it had never had the job, so the worker's snapshot from before each unsettled answer is
-kept with it.
+A device that missed is as if it had never had the job. So the disk keeps how the worker came to be: now and then its
+state, and since then the jobs, which are done again where the worker must be had anew. Short jobs over a large state,
+as in split KD, then cost the disk their own few bytes each.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, Self
+from functools import partial
+from typing import Protocol
 
 from ..core.failpoint import reached
 from ..core.types import Arrays, Job, Load, Usage, Worker
-from ..core.wire import encode_reply
+from ..core.wire import encode_reply, encoded_bytes
 from .device_side import Held
 from .protocol import unpack_job
+
+REDONE_S = 1.0
+"""No more work than this is done again."""
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """How a worker came to be."""
+
+    state: Arrays | None = None
+    """None: as it was built."""
+    jobs: Sequence[bytes] = ()
+    """Since then, in order."""
 
 
 class Store(Protocol):
@@ -20,18 +35,18 @@ class Store(Protocol):
 
     def held(self) -> Mapping[str, Held]: ...
 
-    def state(self) -> Arrays | None:
-        """The worker's, None if it has none."""
+    def history(self) -> History: ...
+
+    def finish(self, key: str, held: Held, job: bytes, state: Arrays | None) -> None:
+        """A job is done; with the worker's state after it, or None if the job is to be done again."""
         ...
 
-    def before(self, key: str) -> Arrays | None:
-        """The worker's before this unsettled job."""
+    def keep(self, keys: Sequence[str]) -> None:
+        """These counted: forget the answers, not what they did to the worker."""
         ...
 
-    def finish(self, key: str, held: Held, before: Arrays, after: Arrays) -> None: ...
-
-    def settle(self, key: str, state: Arrays | None) -> None:
-        """Forget an answer; with `state`, the worker goes back to it."""
+    def take_back(self, key: str) -> None:
+        """Forget the latest job, its answer and what it did to the worker."""
         ...
 
 
@@ -45,47 +60,66 @@ Metered = Callable[[Callable[[], Arrays]], tuple[Arrays, Usage]]
 
 @dataclass(slots=True)
 class Bench:
-    """One worker, and what its device keeps for one run."""
+    """One worker, just built, and what its device keeps for one run."""
 
     worker: Worker
     store: Store
     metered: Metered
     check: Callable[[Job, Load], None] = field(default=lambda job, load: None)
     """The device's own limits: raises `DeclinedError`."""
+    built: Arrays = field(init=False)
+    """The worker's state before its first job."""
+    fresh: bool = field(init=False, default=False)
+    """Whether the worker is as its history says."""
+    state_bytes: int = field(init=False, default=0)
+    since_bytes: int = field(init=False, default=0)
+    """Of jobs after the state on disk."""
+    since_s: float = field(init=False, default=0.0)
 
-    @classmethod
-    def resume(
-        cls, worker: Worker, store: Store, metered: Metered, check: Callable[[Job, Load], None] = lambda job, load: None
-    ) -> Self:
-        """The worker as it was when this device's power went off."""
-        kept = store.state()
-        if kept is not None:
-            worker.restore(kept)
-        return cls(worker, store, metered, check)
+    def __post_init__(self) -> None:
+        self.built = {name: array.copy() for name, array in self.worker.snapshot().items()}
 
     def handle(self, key: str, digest: bytes, data: bytes) -> Held:
-        """Do a job. The answer and the worker's states are on disk when this returns."""
+        """Do a job. The answer and what it did to the worker are on disk when this returns."""
+        self.refresh()
         job = unpack_job(data)
         load = self.worker.load(job)
         self.check(job, load)
-        before = self.worker.snapshot()
-        try:
-            arrays, usage = self.metered(lambda: self.worker.handle(job))
-            frame = encode_reply(job.id, job.device, arrays).to_bytes()
-            used = {"busy_s": usage.busy_s, "energy_j": usage.energy_j}
-            used |= {"flops": load.flops, "moved_bytes": load.moved_bytes}
-            held = Held(job_digest=digest, data=frame, measured=usage.measured, **used)
-            reached("job.done")
-            self.store.finish(key, held, before, self.worker.snapshot())
-        except Exception:
-            self.worker.restore(before)
-            raise
+        self.fresh = False
+        arrays, usage = self.metered(partial(self.worker.handle, job))
+        frame = encode_reply(job.id, job.device, arrays).to_bytes()
+        used = {"busy_s": usage.busy_s, "energy_j": usage.energy_j}
+        used |= {"flops": load.flops, "moved_bytes": load.moved_bytes}
+        held = Held(job_digest=digest, data=frame, measured=usage.measured, **used)
+        reached("job.done")
+        self.store.finish(key, held, data, self._state_if_due(data, usage.busy_s))
+        self.fresh = True
         reached("answer.kept")
         return held
 
-    def settle(self, key: str, counted: bool) -> None:
-        """The answer may go. One that did not count takes its traces with it."""
-        before = None if counted else self.store.before(key)
-        self.store.settle(key, before)
-        if before is not None:
-            self.worker.restore(before)
+    def take_back(self, key: str) -> None:
+        """An answer that did not count takes its traces with it."""
+        self.store.take_back(key)
+        self.fresh = False
+
+    def refresh(self) -> None:
+        """Have the worker as its history says: after a start, a failed job, or one that was taken back."""
+        if self.fresh:
+            return
+        history = self.store.history()
+        state = self.built if history.state is None else history.state
+        self.worker.restore(state)
+        self.state_bytes, self.since_bytes, self.since_s = encoded_bytes(state), 0, 0.0
+        for data in history.jobs:
+            _, usage = self.metered(partial(self.worker.handle, unpack_job(data)))
+            self.since_bytes, self.since_s = self.since_bytes + len(data), self.since_s + usage.busy_s
+        self.fresh = True
+
+    def _state_if_due(self, data: bytes, busy_s: float) -> Arrays | None:
+        """The worker's, once doing the jobs again would take longer than `REDONE_S`, or they more room than it."""
+        self.since_bytes, self.since_s = self.since_bytes + len(data), self.since_s + busy_s
+        if self.since_bytes <= self.state_bytes and self.since_s <= REDONE_S:
+            return None
+        state = self.worker.snapshot()
+        self.state_bytes, self.since_bytes, self.since_s = encoded_bytes(state), 0, 0.0
+        return state

@@ -1,21 +1,27 @@
-"""A device's disk: answers that are not settled, and each run's worker, in one SQLite file."""
+"""A device's disk: answers that are not settled, and how each run's worker came to be, in one SQLite file."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..core.types import Arrays
 from ..core.wire import Body, decode_body, encode_body
+from .bench import History
 from .device_side import Held
 from .journal import open_database, storing
 from .protocol import run_of, trunk_of
 
 SCHEMA = """
-create table if not exists answers (
-    number integer primary key, key text unique not null, digest blob, data blob, busy_s real, energy_j real,
-    measured integer, manifest blob, before blob
+create table if not exists work (
+    number integer primary key, key text not null, run text not null,
+    digest blob, data blob, busy_s real, energy_j real, measured integer,
+    job blob, manifest blob, state blob
 );
-create table if not exists worker (run text primary key, manifest blob, state blob);
+create index if not exists of_run on work (run, number);
+create index if not exists of_key on work (key);
+create table if not exists runs (run text primary key);
 """
+"""A row of `work` for each job done, in order. `data` is its answer until that is settled. `state` is the worker's
+after it; or `job` is there, to be done again after the newest state before it."""
 KEPT_RUNS = 4
 """Runs whose worker a device remembers: the one under way, and those that may have been stopped."""
 
@@ -34,70 +40,61 @@ class SqliteStore:
         Those of other runs stay for when they are resumed, `KEPT_RUNS` in all.
         """
         self._run = trunk_of(run)
-        runs = [run for (run,) in self._base.execute("select run from worker order by rowid desc")]
+        runs = [run for (run,) in self._base.execute("select run from runs order by rowid desc")]
         if self._run not in runs:
             with storing(self._base):
-                self._base.execute("insert into worker values (?, null, null)", (self._run,))
-                self._drop(set(runs[KEPT_RUNS - 1 :]))
+                self._base.execute("insert into runs values (?)", (self._run,))
+                for old in runs[KEPT_RUNS - 1 :]:
+                    self._base.execute("delete from runs where run = ?", (old,))
+                    self._base.execute("delete from work where run = ?", (old,))
         elif self._run != runs[0]:
             with storing(self._base):
-                newest = "(select max(rowid) + 1 from worker)"
-                self._base.execute(f"update worker set rowid = {newest} where run = ?", (self._run,))  # noqa: S608
+                newest = "(select max(rowid) + 1 from runs)"
+                self._base.execute(f"update runs set rowid = {newest} where run = ?", (self._run,))  # noqa: S608
         return self._run in runs
-
-    def _drop(self, runs: set[str]) -> None:
-        self._base.executemany("delete from worker where run = ?", [(run,) for run in runs])
-        gone = [(key,) for key in self.keys() if _worker_of(key) in runs]
-        self._base.executemany("delete from answers where key = ?", gone)
 
     def keys(self) -> list[str]:
         """Of answers that are not settled, of all runs."""
-        return [key for (key,) in self._base.execute("select key from answers order by number")]
+        return [key for (key,) in self._base.execute("select key from work where data is not null order by number")]
 
     def held(self) -> Mapping[str, Held]:
-        query = "select key, digest, data, busy_s, energy_j, measured from answers order by number"
+        query = "select key, digest, data, busy_s, energy_j, measured from work where data is not null order by number"
         return {
             key: Held(job_digest=digest, data=data, busy_s=busy_s, energy_j=energy_j, measured=bool(measured))
             for key, digest, data, busy_s, energy_j, measured in self._base.execute(query)
         }
 
-    def state(self) -> Arrays | None:
-        return _read(self._base.execute("select manifest, state from worker where run = ?", (self._run,)).fetchone())
+    def history(self) -> History:
+        query = "select number, manifest, state from work where run = ? and state is not null order by number desc"
+        found = self._base.execute(query, (self._run,)).fetchone()
+        query = "select job from work where run = ? and number > ? order by number"
+        jobs = self._base.execute(query, (self._run, 0 if found is None else found[0]))
+        state = None if found is None else decode_body(Body(found[1], found[2]))
+        return History(state, tuple(job for (job,) in jobs))
 
-    def before(self, key: str) -> Arrays | None:
-        return _read(self._base.execute("select manifest, before from answers where key = ?", (key,)).fetchone())
-
-    def finish(self, key: str, held: Held, before: Arrays, after: Arrays) -> None:
-        then, now = encode_body(before), encode_body(after)
-        said = key, held.job_digest, held.data, held.busy_s, held.energy_j, held.measured, then.manifest, then.data
+    def finish(self, key: str, held: Held, job: bytes, state: Arrays | None) -> None:
+        said = held.job_digest, held.data, held.busy_s, held.energy_j, held.measured
+        body = None if state is None else encode_body(state)
+        kept = (job, None, None) if body is None else (None, body.manifest, body.data)
         with storing(self._base):
-            self._base.execute("delete from answers where key = ?", (key,))
-            self._base.execute("insert into answers values (null, ?, ?, ?, ?, ?, ?, ?, ?)", said)
-            self._keep(key, now)
+            row = key, trunk_of(run_of(key)), *said, *kept
+            self._base.execute("insert into work values (null, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
 
-    def drop(self, keys: Sequence[str]) -> None:
-        """Forget answers that counted, all at once."""
+    def keep(self, keys: Sequence[str]) -> None:
         with storing(self._base):
-            self._base.executemany("delete from answers where key = ?", [(key,) for key in keys])
+            self._base.executemany("update work set data = null where key = ?", [(key,) for key in keys])
+            for run in {trunk_of(run_of(key)) for key in keys}:
+                self._forget_settled(run)
 
-    def settle(self, key: str, state: Arrays | None) -> None:
+    def _forget_settled(self, run: str) -> None:
+        """What is older than the newest state that no unsettled answer goes back beyond."""
+        first = "select coalesce(min(number), 1 << 62) from work where run = :run and data is not null"
+        newest = f"select max(number) from work where run = :run and state is not null and number < ({first})"  # noqa: S608
+        self._base.execute(f"delete from work where run = :run and number < ({newest})", {"run": run})  # noqa: S608
+
+    def take_back(self, key: str) -> None:
         with storing(self._base):
-            self._base.execute("delete from answers where key = ?", (key,))
-            if state is not None:
-                self._keep(key, encode_body(state))
-
-    def _keep(self, key: str, state: Body) -> None:
-        """The worker's state, of the run that this key is of."""
-        said = state.manifest, state.data, _worker_of(key)
-        self._base.execute("update worker set manifest = ?, state = ? where run = ?", said)
+            self._base.execute("delete from work where key = ? and data is not null", (key,))
 
     def close(self) -> None:
         self._base.close()
-
-
-def _worker_of(key: str) -> str:
-    return trunk_of(run_of(key))
-
-
-def _read(row: tuple[bytes | None, bytes] | None) -> Arrays | None:
-    return None if row is None or row[0] is None else decode_body(Body(row[0], row[1]))
