@@ -36,6 +36,32 @@ class ForgetsTheMissed(Desk):
         return replace(super()._outcome(result), reason="")
 
 
+class RecordsWithTheCommit(Desk):
+    def record(self):
+        pass
+
+    def commit(self, number):
+        super().record()
+        return super().commit(number)
+
+
+class ForgetsTheMissedForNow(Desk):
+    """They wait for the next record too."""
+
+    within = False
+
+    def collect(self, ticket, now_s):
+        self.within = True
+        try:
+            return super().collect(ticket, now_s)
+        finally:
+            self.within = False
+
+    def record(self):
+        if not self.within:
+            super().record()
+
+
 class WaitsForEver(Server):
     def away_s(self, device, now_s):
         return 0.0
@@ -187,6 +213,8 @@ PLANTED = {
     "a device that asks is not answered": Parts(desk=AnswersNobody),
     "whoever asks is told that it counted": Parts(desk=CountsWhatWasMissed),
     "missed jobs are journaled as answered": Parts(desk=ForgetsTheMissed),
+    "outcomes are journaled after the checkpoint": Parts(desk=RecordsWithTheCommit),
+    "missed jobs are not journaled before they are told": Parts(desk=ForgetsTheMissedForNow),
     "a wave waits for who is gone": Parts(server=WaitsForEver),
     "jobs are not offered again": Parts(server=OffersOnce),
     "nobody is asked what became of old answers": Parts(server=NeverAsks),

@@ -465,6 +465,8 @@ class ServerProcess:
         if world.parts.commit_first:
             self.say(self.desk.commit(number))
             self.failpoint()
+        self.desk.record()
+        self.failpoint()
         world.disk.write("unfinished", f"{state} {mixed(state)}".encode())
         if world.parts.checkpoint_synced:
             self.failpoint()

@@ -48,6 +48,8 @@ class Desk:
     jobs: dict[str, tuple[int, Job]] = field(default_factory=dict)
     """By key: ticket and job, while their wave goes on."""
     digests: dict[str, bytes] = field(default_factory=dict)
+    outcomes: list[Outcome] = field(default_factory=list)
+    """That are not on disk yet."""
     counted: dict[str, str] = field(default_factory=dict)
     """Keys of answers that wait for their round's checkpoint, and their devices."""
     spent: Spent = field(default_factory=Spent)
@@ -58,7 +60,7 @@ class Desk:
     def prepare(self, run: str, spec: bytes) -> Said:
         """A run begins or goes on. Whatever another run left is called off."""
         self.run, self.number, self.spool.kept_bytes = run, 0, 0
-        self.waves, self.jobs, self.counted = {}, {}, {}
+        self.waves, self.jobs, self.counted, self.outcomes = {}, {}, {}, []
         left = [(device, key) for device, seat in self.server.seats.items() for key in seat.tasks]
         said = [one for device, key in left for one in self._hear(self.server.settle(device, key, False))]
         return said + self._hear(self.server.prepare(Setup(run, spec)))
@@ -87,7 +89,10 @@ class Desk:
         return self.tickets, said
 
     def collect(self, ticket: int, now_s: float) -> tuple[list[Result] | None, Said]:
-        """The results, once the wave is over and its outcomes are on disk; None until then."""
+        """The results, once the wave is over; None until then.
+
+        Who missed is on disk by then. Answers alone wait for `record`: after a crash the same devices give them again.
+        """
         results = self.waves[ticket].finished(now_s, lambda device: self.server.away_s(device, now_s))
         if results is None:
             return None, []
@@ -96,12 +101,21 @@ class Desk:
         for result in results:
             if isinstance(result, Reply):
                 self.spool.let_go(result)
-        self.journal.record([self._outcome(result) for result in results])
-        reached("wave.recorded")
+        self.outcomes += [self._outcome(result) for result in results]
+        if any(isinstance(result, Missed) for result in results):
+            self.record()
         return results, [one for result in results for one in self._close(result)]
+
+    def record(self) -> None:
+        """All outcomes so far are on disk when this returns: they must be before the checkpoint that builds on them."""
+        if self.outcomes:
+            self.journal.record(self.outcomes)
+            self.outcomes = []
+            reached("wave.recorded")
 
     def commit(self, number: int) -> Said:
         """The checkpoint of this round is on disk: devices may let go of their answers."""
+        self.record()
         self.journal.commit(self.run, number)
         reached("round.committed")
         counted, self.counted = self.counted, {}

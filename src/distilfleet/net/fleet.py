@@ -106,6 +106,7 @@ class NetFleet:
         return {}
 
     def snapshot(self) -> Arrays:
+        self._call(self._record())
         return {"elapsed": np.array(self._before_s + time.monotonic() - self._began_s)}
 
     def restore(self, kept: Arrays) -> None:
@@ -122,6 +123,9 @@ class NetFleet:
     async def _say_begin(self, number: int) -> None:
         self._hub.say(self._hub.desk.begin(number))
         reached("round.begun")
+
+    async def _record(self) -> None:
+        self._hub.desk.record()
 
     async def _say_commit(self, number: int) -> None:
         self._hub.say(self._hub.desk.commit(number))
