@@ -11,6 +11,7 @@ the recipe's own models, `large` ones of about ten times the work.
 """
 
 import argparse
+import gc
 import json
 import os
 import statistics
@@ -63,6 +64,7 @@ class Timing:
 
 def timed(run: Any, fleet: Any, count: int) -> Timing:
     state, wall_s, process_s, times = run.method.init(run.seed), [], [], []
+    gc.freeze()  # as a run does
     began_s, process_began_s = time.perf_counter(), time.process_time()
     for done in rounds(run.method, run.planner, fleet, state, range(1, count + 1)):
         wall_s.append(time.perf_counter() - began_s)

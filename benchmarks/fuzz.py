@@ -56,7 +56,7 @@ JOB_FRAME = bytes(protocol.pack_job(JOB))
 REPLY_FRAME = encode_reply(JOB.id, "pi", {"y": np.ones((2, 3), "<f4"), "n": np.ones(3, "|u1")}).to_bytes()
 SPEC = RunSpec(method="koala", settings={"a": [1, {"b": 2.0}]}, models={}, versions={"numpy": "2"}, seed=1)
 MESSAGES = (
-    Hello((2, 1), "pi", (KEY, "run/2:a:pi")),
+    Hello(protocol.VERSIONS, "pi", (KEY, "run/2:a:pi")),
     Welcome(2, 3, 15.0),
     Refuse("version", 600.0),
     Beat(),
@@ -99,7 +99,7 @@ class Ends:
     def refresh(self) -> None:
         self.desk = Desk(server=Server(room=Room(1 << 20)), journal=self.journal, run="run", number=1)
         self.desk.start(Wave(jobs=[JOB]), 0.0)
-        self.fence, _ = self.desk.enter(Hello((2, 1), "pi"), 0.0)
+        self.fence, _ = self.desk.enter(Hello(protocol.VERSIONS, "pi"), 0.0)
         self.side = DeviceSide("pi", 1 << 20)
 
     def read(self, data: bytes) -> int:
@@ -118,6 +118,10 @@ class Ends:
         return True
 
     def _message(self, data: bytes) -> None:
+        for one in protocol.parted(data):
+            self._heard(one)
+
+    def _heard(self, data: bytes) -> None:
         _, message = protocol.decode(data)
         if isinstance(message, Hello):
             if message.device == "pi":
@@ -142,7 +146,8 @@ class Ends:
 
 
 def good() -> list[bytes]:
-    return [*(Line().write(message) for message in MESSAGES), JOB_FRAME, REPLY_FRAME, REQUEST]
+    messages = [Line().write(message) for message in MESSAGES]
+    return [*messages, protocol.joined(messages), protocol.joined(messages[-2:]), JOB_FRAME, REPLY_FRAME, REQUEST]
 
 
 def damaged(pieces: list[bytes], rng: random.Random) -> bytes:

@@ -92,8 +92,8 @@ async def honest(name: str, address: str, keys: Keys) -> None:
     out, into = Line(), Line()
     await connection.write(out.write(side.hello(time.monotonic())))
     while (data := await connection.read()) is not None:
-        message = into.read(data)
-        for output in () if message is None else side.receive(message, time.monotonic()):
+        outputs = [output for message in into.messages(data) for output in side.receive(message, time.monotonic())]
+        for output in outputs:
             for one in answered(side, output) if isinstance(output, Begin) else [output]:
                 if not isinstance(one, Prepare | Settle):
                     await connection.write(out.write(one))

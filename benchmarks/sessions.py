@@ -139,8 +139,7 @@ async def session(side: DeviceSide, address: str, keys: Keys, open_ones: set[str
     try:
         await connection.write(out.write(side.hello(time.monotonic())))
         while (data := await connection.read()) is not None:
-            message = into.read(data)
-            for output in () if message is None else side.receive(message, time.monotonic()):
+            for output in [one for message in into.messages(data) for one in side.receive(message, time.monotonic())]:
                 said = done(side, output) if isinstance(output, Begin) else [output]
                 for one in said:
                     if not isinstance(one, Prepare | Settle):

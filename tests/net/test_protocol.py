@@ -75,6 +75,20 @@ def test_no_bytes_are_a_job_by_chance(data):
         protocol.unpack_job(data)
 
 
+@given(st.lists(st.binary(min_size=1, max_size=50).filter(lambda one: one[:4] != bytes(4)), min_size=1))
+def test_messages_of_one_payload_are_taken_apart_again(messages):
+    assert protocol.parted(protocol.joined(messages)) == messages
+
+
+@given(st.binary(max_size=200))
+def test_any_payload_is_taken_apart_or_refused(data):
+    try:
+        messages = protocol.parted(data)
+    except WireError:
+        return
+    assert len(messages) == 1 or protocol.joined(messages) == data
+
+
 def test_versions_overlap_or_do_not():
     assert protocol.agree((3, 2), (2, 1)) == 2
     assert protocol.agree((1,), (2, 1)) == 1
@@ -251,7 +265,7 @@ def test_a_small_frame_needs_no_grant_but_where_there_is_no_room():
 
 def test_a_large_frame_waits_for_its_grant():
     server = Server(room=Room(1 << 30))
-    server.enter(Hello((2,), "pi"), 0.0)
+    server.enter(Hello(protocol.VERSIONS, "pi"), 0.0)
     (offer,) = server.assign("pi", "r/1", bytes(EAGER_BYTES + 1), 100)
     assert isinstance(offer.message, Offer)
 
@@ -288,7 +302,7 @@ def test_jobs_wait_until_others_are_with_their_devices():
 )
 def test_a_job_is_done_before_its_answer_is_offered(received_s, told):
     server = Server(room=Room(1 << 30))
-    fence, _ = server.enter(Hello((1,), "pi"), 0.0)
+    fence, _ = server.enter(Hello(protocol.VERSIONS, "pi"), 0.0)
     assigned = server.assign("pi", "run/1", b"job", 100)
     offer = next(one.message for one in assigned if isinstance(one.message, Offer))
     server.receive("pi", fence, Received("run/1", offer.digest), received_s)

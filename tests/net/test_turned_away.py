@@ -23,7 +23,7 @@ from distilfleet.net import handshakes
 from distilfleet.net.enrolment import Enrol, enrol, renew
 from distilfleet.net.identity import LIFE_S, Authority, new_request
 from distilfleet.net.keys import Badge, Keys, Token, write_private
-from distilfleet.net.protocol import Beat, Hello, Line, Refuse, Welcome
+from distilfleet.net.protocol import VERSIONS, Beat, Hello, Line, Refuse, Welcome
 from distilfleet.net.transport import call, connect
 
 WAIT_S = 60.0
@@ -265,14 +265,14 @@ async def session(server, device="pi-0", words=None):
         await connection.shut()
 
 
-def hello(device="pi-0", versions=(2, 1)):
+def hello(device="pi-0", versions=VERSIONS):
     return Line().write(Hello(versions, device))
 
 
 async def heard(connection):
     """The first message, None if the server hangs up."""
     data = await asyncio.wait_for(connection.read(), HANDSHAKE_S + 5)
-    return None if data is None else Line().read(data)
+    return None if data is None else next(Line().messages(data))
 
 
 async def ends(connection, within_s):

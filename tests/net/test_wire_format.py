@@ -3,6 +3,8 @@
 Whoever has to change a line here that is not new has broken the protocol: add a version instead.
 """
 
+import asyncio
+
 import msgspec
 import numpy as np
 import pytest
@@ -10,8 +12,8 @@ import pytest
 from distilfleet.core.types import ArraySpec, Expected, Job
 from distilfleet.core.wire import encode_reply
 from distilfleet.net import protocol
-from distilfleet.net.device_side import Begin, DeviceSide, Held
 from distilfleet.net.enrolment import Enrol, Enrolled
+from distilfleet.net.outbox import Outbox
 from distilfleet.net.protocol import (
     Beat,
     Chunk,
@@ -20,15 +22,12 @@ from distilfleet.net.protocol import (
     Grant,
     Hello,
     Line,
-    Message,
     Offer,
     Received,
     Refuse,
     Setup,
     Welcome,
 )
-from distilfleet.net.session import Arrived, Send, Server
-from distilfleet.net.transfer import Room
 
 OFFER = Offer("run/1", 5, b"dddd", 1, 0.5, 2.0, True, 0.25, 1.0, 4.0)
 GOLDEN = {
@@ -46,8 +45,6 @@ GOLDEN = {
     "930aa572756e2f31c3": Committed("run/1", True),
     "930ba572756e2f31a26e6f": Decline("run/1", "no"),
 }
-FORMER_BEAT = "9104"
-FORMER_OFFER = "9806a572756e2f3105c4046464646401cb3fe0000000000000cb4000000000000000c3"
 JOB = Job(
     id="1:a:pi",
     device="pi",
@@ -105,67 +102,30 @@ def test_requests_for_a_certificate_are_these_bytes():
 # --- the version before -----------------------------------------------------------------------------------------
 
 
-class FormerBeat(Message, frozen=True, tag=4):
-    """Of version 1."""
+def test_messages_of_one_payload_are_these_bytes():
+    line = Line()
+    payload = protocol.joined([line.write(Beat()), line.write(Received("run/1", b"dddd"))])
+    assert (
+        payload.hex()
+        == "00000000" + "07000000" + "01000000" + "9204c0" + "12000000" + "02000000" + "9309a572756e2f31c40464646464"
+    )
+    assert list(Line().messages(payload)) == [Beat(), Received("run/1", b"dddd")]
 
 
-class FormerOffer(Message, frozen=True, tag=6):
-    """Of version 1."""
-
-    key: str
-    size_bytes: int
-    digest: bytes
-    attempt: int
-    busy_s: float = 0.0
-    energy_j: float = 0.0
-    measured: bool = False
+@pytest.mark.parametrize("version", protocol.VERSIONS)
+def test_one_message_at_a_time_goes_to_the_version_before(version):
+    """All that is new in version 3."""
+    assert protocol.VERSIONS == (3, 2)
+    taken = asyncio.run(payloads(version, [Beat(), Grant("run/1", 1, 0, 4), Received("run/1", b"d")]))
+    assert [len(messages) for messages in taken] == ([3] if version == 3 else [1, 1, 1])
 
 
-Former = Hello | Welcome | Refuse | FormerBeat | Setup | FormerOffer | Grant | Chunk | Received | Committed | Decline
-read_former = msgspec.msgpack.Decoder(Former).decode
-
-
-def test_messages_of_the_version_before_are_these_bytes():
-    """All are as they are now, but for offer and beat."""
-    assert protocol.VERSIONS == (2, 1)
-    for golden, message in GOLDEN.items():
-        former = {Offer: FORMER_OFFER, Beat: FORMER_BEAT}.get(type(message), golden)
-        assert protocol.encode(message, 1).hex() == former
-        read_former(bytes.fromhex(former))
-    with pytest.raises(msgspec.ValidationError):
-        read_former(protocol.encode(OFFER))
-    (offer,) = (message for message in [protocol.decode(bytes.fromhex("01000000" + FORMER_OFFER))[1]])
-    assert offer == Offer("run/1", 5, b"dddd", 1, 0.5, 2.0, True)
-
-
-def carried(message, version: int, former: bool):
-    """To the other end, which reads with the types of version 1 alone if it is a `former` one."""
-    data = protocol.encode(message, version)
-    if former:
-        read_former(data)
-    return protocol.decode(bytes([1, 0, 0, 0]) + data)[1]
-
-
-@pytest.mark.parametrize("former", ["device", "server"])
-def test_a_job_is_done_with_the_version_before(former):
-    server, side = Server(room=Room(1 << 20), chunk_bytes=16), DeviceSide("pi", 1000, chunk_bytes=16)
-    server.assign("pi", "r/1", b"a job of more than one chunk", 1000)
-    hello = Hello((1,), "pi") if former == "device" else side.hello(0.0)
-    version = protocol.agree(hello.versions, (1,) if former == "server" else protocol.VERSIONS)
-    fence, down = server.enter(Hello((version,), "pi"), 0.0)
-    arrived = None
-    while down:
-        match down.pop(0):
-            case Send(message=message):
-                up = side.receive(carried(message, version, former == "device"), 0.0)
-            case Arrived() as arrived:
-                up = []
-        for one in up:
-            done = [one]
-            if isinstance(one, Begin):
-                done = side.answer(one.key, Held(job_digest=one.digest, data=one.data[::-1], waited_s=0.5))
-            for message in done:
-                came = carried(message, side.version, former == "server")
-                down += server.receive("pi", fence, came, 0.0)
-    assert side.version == version == 1
-    assert arrived.data == b"a job of more than one chunk"[::-1]
+async def payloads(version, messages):
+    box, heard, taken = Outbox(version), Line(), []
+    for message in messages:
+        box.put(message)
+    while len(box):
+        data, together = await box.take()
+        assert list(heard.messages(data)) == together
+        taken.append(together)
+    return taken

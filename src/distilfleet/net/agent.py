@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from math import inf
 from pathlib import Path
 from random import Random
 
@@ -23,7 +24,8 @@ from .bench import Bench, DeclinedError
 from .caps import Account, Caps, refusal
 from .device_side import Begin, DeviceOutput, DeviceSide, Prepare, Refused, Settle
 from .keys import Badge, keys_of, renewal_due
-from .protocol import AnyMessage, Beat, Chunk, Committed, Line, Received, run_of, trunk_of
+from .outbox import Outbox
+from .protocol import AnyMessage, Beat, Chunk, Committed, Line, Received, parted, run_of, trunk_of
 from .store import SqliteStore
 from .transport import Connection, connect
 
@@ -31,7 +33,7 @@ log = logging.getLogger(__name__)
 FIRST_BACKOFF_S, MOST_BACKOFF_S, BACKOFF_GROWTH = 0.2, 15.0, 1.5
 """Pauses before another try are drawn between nothing and a bound that grows: a fleet is back soon after its server,
 and not in one moment."""
-ACCOUNT = "account.json"
+ACCOUNT, ACCOUNT_S = "account.json", 1.0
 Build = Callable[[RunSpec], Worker]
 """A worker on this device's own data. Raises ConfigError for what is not installed or not allowed here."""
 
@@ -71,8 +73,10 @@ class Agent:
     run: str = ""
     why_not: str = "no run is on"
     account: Account = field(init=False)
+    account_s: float = -inf
+    """When it was last written."""
     todo: "asyncio.Queue[Begin | Settle]" = field(default_factory=asyncio.Queue)
-    outbox: "asyncio.Queue[AnyMessage]" = field(default_factory=asyncio.Queue)
+    outbox: Outbox = field(default_factory=Outbox)
     retry_s: float = 0.0
 
     def __post_init__(self) -> None:
@@ -93,13 +97,15 @@ class Agent:
             await working
         finally:
             working.cancel()
+            with suppress(OSError):
+                self.account.write(self.folder / ACCOUNT)
 
     async def _session(self, working: "asyncio.Task[None]") -> bool:
         """One connection, to its end or that of the work; whether there was a session."""
         await self._renew_if_due()
         connection = await connect(self.badge.address, keys_of(self.folder))
-        self.outbox = asyncio.Queue()
-        self.outbox.put_nowait(self.side.hello(time.monotonic()))
+        self.outbox = Outbox()
+        self.outbox.put(self.side.hello(time.monotonic()))
         parts = self._read(connection), self._write(connection), self._beat(), self._stay_certified()
         tasks = [asyncio.create_task(part) for part in parts]
         try:
@@ -121,30 +127,34 @@ class Agent:
     async def _read(self, connection: Connection) -> None:
         line = Line()
         while (data := await connection.read()) is not None:
-            self._moved(len(data))
-            message = line.read(data)
-            if isinstance(message, Committed):
-                reached("settle.heard")
-            if message is not None:
-                self._act(self.side.receive(message, time.monotonic()))
-            if isinstance(message, Received):
-                reached("answer.received")
+            parts = parted(data)
+            self._moved(len(data) - sum(map(len, parts)))
+            for part in parts:  # of which one may be an offer that the bytes after it are of
+                self._moved(len(part))
+                message = line.read(part)
+                if message is not None:
+                    self._hear(message)
+            self.outbox.version = self.side.version if self.side.open else 0
+
+    def _hear(self, message: AnyMessage) -> None:
+        if isinstance(message, Committed):
+            reached("settle.heard")
+        self._act(self.side.receive(message, time.monotonic()))
+        if isinstance(message, Received):
+            reached("answer.received")
 
     async def _write(self, connection: Connection) -> None:
-        line = Line()
         while True:
-            message = await self.outbox.get()
-            line.version = self.side.version
-            data = line.write(message)
+            data, messages = await self.outbox.take()
             self._moved(len(data))
             await connection.write(data)
-            if isinstance(message, Chunk):
+            if any(isinstance(message, Chunk) for message in messages):
                 reached("answer.sent")
 
     async def _beat(self) -> None:
         while not self.side.over(time.monotonic()):
             if self.side.open:
-                self.outbox.put_nowait(Beat(self.battery_share()))
+                self.outbox.put(Beat(self.battery_share()))
             await asyncio.sleep(self.side.beat_s * self.rng.uniform(0.8, 1.0) if self.side.open else 1.0)
 
     async def _stay_certified(self) -> None:
@@ -171,7 +181,7 @@ class Agent:
                     log.warning("refused: %s", output.reason)
                     self.retry_s = output.retry_s
                 case _:
-                    self.outbox.put_nowait(output)
+                    self.outbox.put(output)
 
     def _prepare(self, wanted: Prepare) -> None:
         """Build the worker of a run, once."""
@@ -260,7 +270,13 @@ class Agent:
             if task.key not in self.side.held:  # called off while it ran
                 bench.take_back(task.key)
             self.account.did(held.busy_s)
+            self._keep_account()
+
+    def _keep_account(self) -> None:
+        """Now and then: a job may take less time than this."""
+        if time.monotonic() - self.account_s >= ACCOUNT_S:
             self.account.write(self.folder / ACCOUNT)
+            self.account_s = time.monotonic()
 
 
 def today() -> str:

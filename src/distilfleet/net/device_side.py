@@ -162,7 +162,7 @@ class DeviceSide:
         forgotten = self._settled(Committed(key, False))
         self.incoming[key] = Incoming(offer, before.parts if before and same else [], self.chunk_bytes)
         self.incoming[key].begin(self.heard_s)
-        if eager(offer.size_bytes, self.chunk_bytes, self.version):
+        if eager(offer.size_bytes, self.chunk_bytes):
             return forgotten
         return [*forgotten, self.incoming[key].grant(self.heard_s)]
 
@@ -202,4 +202,4 @@ class DeviceSide:
             used = held.busy_s, held.energy_j, held.measured, held.waited_s, held.flops, held.moved_bytes
             out = Outgoing(key, held.data, self.chunk_bytes, *used)
             self.outgoing[key] = out
-        return list(out.opening(self.version)) if self.open else []
+        return list(out.opening()) if self.open else []

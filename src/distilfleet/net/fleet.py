@@ -6,6 +6,7 @@ A round runs in its own thread, sessions in another; between them nothing is sha
 import asyncio
 import time
 from collections.abc import Coroutine, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -48,6 +49,9 @@ class NetFleet:
         self._before_s, self._began_s = 0.0, time.monotonic()
         self._mark_s = self._tally_s = self._round_s = self._began_s
         self._serving: list[tuple[float, float]] = []
+        self._waves = 0
+        self._started: dict[int, Future[int]] = {}
+        """By our ticket: the hub's."""
         self._answered: list[DeviceId] = []
         self._missed: list[Missed] = []
 
@@ -67,12 +71,14 @@ class NetFleet:
         """Shares and clocks are the machines' own."""
 
     def start(self, wave: Wave) -> int:
-        ticket = self._call(self._hub.start(wave))
+        """Returns at once: jobs are written and sent while the round goes on."""
+        self._waves += 1
+        self._started[self._waves] = self._begin(self._hub.start(wave))
         self._mark_s = time.monotonic()
-        return ticket
+        return self._waves
 
     def collect(self, ticket: int) -> list[Result]:
-        results = self._call(self._hub.collect(ticket))
+        results = self._call(self._hub.collect(self._started.pop(ticket).result()))
         self._answered += [result.device for result in results if isinstance(result, Reply)]
         self._missed += [result for result in results if isinstance(result, Missed)]
         self._mark_s = time.monotonic()
@@ -142,7 +148,10 @@ class NetFleet:
         return Times(jobs=[since(began_s, one) for one in jobs], server_s=server_s)
 
     def _call(self, work: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+        return self._begin(work).result()
+
+    def _begin(self, work: Coroutine[Any, Any, T]) -> "Future[T]":
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
 
 
 def since(began_s: float, timed: Timed) -> Timed:

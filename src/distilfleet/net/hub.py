@@ -14,7 +14,8 @@ from .desk import Desk, Said
 from .handshakes import take_failed
 from .keys import Peer
 from .memory import Tide
-from .protocol import MOST_HELLO_BYTES, VERSION, AnyMessage, Chunk, Hello, Line, Refuse, agree
+from .outbox import Outbox
+from .protocol import MOST_HELLO_BYTES, Chunk, Hello, Line, Refuse, agree
 from .session import Drop
 from .traffic import Traffic
 from .transport import Stream
@@ -23,7 +24,7 @@ log = logging.getLogger(__name__)
 HELLO_S = 10.0
 """To say hello in."""
 WRITE_S = 30.0
-"""A reader that takes longer for one message is dropped."""
+"""A reader that takes longer for one payload is dropped."""
 MOST_UNSENT = 1024
 """Messages that wait for a reader; who lets more pile up is dropped."""
 TICK_S = 0.5
@@ -38,8 +39,8 @@ class Live:
     expires_s: float
     """Of the certificate that it came with."""
     traffic: Traffic
-    line: Line = field(default_factory=Line)
-    outbox: "asyncio.Queue[AnyMessage]" = field(default_factory=lambda: asyncio.Queue(MOST_UNSENT))
+    outbox: Outbox
+    heard: Line
 
 
 @dataclass(slots=True)
@@ -59,21 +60,21 @@ class Hub:
 
     async def stream(self, peer: Peer, stream: Stream) -> None:
         """One device's session, to its end."""
-        line, hello = Line(), await self._hello(peer, stream)
-        line.heard = 1
+        heard = Line()
+        hello = await self._hello(peer, stream, heard)
         task = asyncio.current_task()
         assert task is not None
         older = self.live.get(peer.device)
         fence, said = self.desk.enter(hello, time.monotonic())
         if not fence:
             self.count("version")
-            await stream.write(line.write(next(one.message for one in said if not isinstance(one, Drop))))
+            await stream.write(Line().write(next(one.message for one in said if not isinstance(one, Drop))))
             return
-        line.version = agree(hello.versions) or VERSION
         if older is not None:
             older.task.cancel()
         traffic = self.traffic.setdefault(peer.device, Traffic())
-        self.live[peer.device] = own = Live(fence, task, peer.expires_s, traffic, line)
+        outbox = Outbox(agree(hello.versions) or 0)
+        self.live[peer.device] = own = Live(fence, task, peer.expires_s, traffic, outbox, heard)
         reached("session.entered")
         writing = asyncio.create_task(self._write(own, stream))
         self.say(said)
@@ -97,7 +98,8 @@ class Hub:
                 return results
             self.changed.clear()
             with suppress(TimeoutError):
-                await asyncio.wait_for(self.changed.wait(), TICK_S)
+                async with asyncio.timeout(TICK_S):
+                    await self.changed.wait()
 
     async def start(self, wave: Wave) -> int:
         ticket, said = self.desk.start(wave, time.monotonic())
@@ -125,13 +127,13 @@ class Hub:
                 continue
             if isinstance(one, Drop):
                 self._end(one.device, one.reason)
-            elif session.outbox.full():
+            elif len(session.outbox) >= MOST_UNSENT:
                 self._end(one.device, "slow reader")
             else:
-                session.outbox.put_nowait(one.message)
+                session.outbox.put(one.message)
         self.changed.set()
 
-    async def _hello(self, peer: Peer, stream: Stream) -> Hello:
+    async def _hello(self, peer: Peer, stream: Stream, heard: Line) -> Hello:
         """Raises WireError for whoever may not come in."""
         try:
             data = await asyncio.wait_for(stream.read(), HELLO_S)
@@ -140,7 +142,7 @@ class Hub:
         if data is None or len(data) > MOST_HELLO_BYTES:
             raise self._refusal("no hello" if data is None else "oversized hello")
         try:
-            message = Line().read(data)
+            message = heard.read(data)
         except WireError:
             message = None
         if not isinstance(message, Hello):
@@ -165,17 +167,17 @@ class Hub:
         while (data := await stream.read()) is not None:
             self.tide.moved(len(data))
             own.traffic.up.add(len(data), time.monotonic())
-            message = own.line.read(data)
-            if isinstance(message, Chunk):
-                reached("upload.chunk")
-            if message is not None:
+            for message in own.heard.messages(data):
+                if isinstance(message, Chunk):
+                    reached("upload.chunk")
                 self.say(self.desk.receive(peer.device, own.fence, message, time.monotonic()))
 
     async def _write(self, own: Live, stream: Stream) -> None:
         try:
             while True:
-                data = own.line.write(await own.outbox.get())
-                await asyncio.wait_for(stream.write(data), WRITE_S)
+                data, _ = await own.outbox.take()
+                async with asyncio.timeout(WRITE_S):
+                    await stream.write(data)
                 own.traffic.down.add(len(data), time.monotonic())
         except (ConnectionError, TimeoutError):
             self.count("slow or gone")

@@ -8,13 +8,14 @@ no body travels before there is room for it; a small one goes along with its off
 A job goes by its *key*, the run's name and the job's id, so that keys never repeat.
 
     message on the wire = number in its session u32, little endian | msgpack of one of the structs
+    payload of a stream = a message, or, since version 3, several: 0 u32 | (length u32 | message) ...
 
 Numbers turn a network that loses, repeats or reorders into one that breaks: what comes twice is dropped, a gap ends the
 session, and the next session resumes. Within a session order can be relied on.
 """
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Annotated
@@ -27,9 +28,12 @@ from ..core.errors import WireError
 from ..core.types import Expected, Job
 from ..core.wire import Body, body_bytes, decode_job, encode_job, head_bytes
 
-VERSION = 2
+VERSION = 3
 VERSIONS = tuple(range(VERSION, max(0, VERSION - 2), -1))
 """This one and the one before, best first."""
+JOINED_SINCE = 3
+MOST_JOINED, JOINED_BYTES = 64, 128 << 10
+"""Messages of one payload, and bytes of frames in it; a larger chunk goes alone."""
 CHUNK_BYTES = 1 << 20
 MOST_MESSAGE_BYTES = CHUNK_BYTES + (64 << 10)
 MOST_HELLO_BYTES = 4096
@@ -148,8 +152,6 @@ class Decline(Message, frozen=True, tag=11):
 
 
 AnyMessage = Hello | Welcome | Refuse | Beat | Setup | Offer | Grant | Chunk | Received | Committed | Decline
-FORMER: dict[int, dict[type[Message], int]] = {1: {Offer: 7, Beat: 0}}
-"""By version before this one: messages that had fewer fields, and how many."""
 _NUMBER = struct.Struct("<I")
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(AnyMessage).decode
@@ -161,12 +163,10 @@ class Line:
 
     sent: int = 0
     heard: int = 0
-    version: int = VERSION
-    """That the other end speaks. Hello, which comes before this is known, is the same in all."""
 
     def write(self, message: AnyMessage) -> bytes:
         self.sent += 1
-        return _NUMBER.pack(self.sent) + encode(message, self.version)
+        return _NUMBER.pack(self.sent) + encode(message)
 
     def read(self, data: bytes) -> AnyMessage | None:
         """None for what came before. Raises WireError for a gap or unreadable bytes; never anything else."""
@@ -178,13 +178,16 @@ class Line:
         self.heard = number
         return message
 
+    def messages(self, payload: bytes) -> Iterator[AnyMessage]:
+        """Those of a payload, less what came before. Raises WireError."""
+        for data in parted(payload):
+            message = self.read(data)
+            if message is not None:
+                yield message
 
-def encode(message: AnyMessage, version: int = VERSION) -> bytes:
-    """As that version has it: fields that it does not know are left out."""
-    most = FORMER.get(version, {}).get(type(message))
-    if most is None:
-        return _encode(message)
-    return _encode((type(message).__struct_config__.tag, *msgspec.structs.astuple(message)[:most]))
+
+def encode(message: AnyMessage) -> bytes:
+    return _encode(message)
 
 
 def decode(data: bytes) -> tuple[int, AnyMessage]:
@@ -195,6 +198,27 @@ def decode(data: bytes) -> tuple[int, AnyMessage]:
         return _NUMBER.unpack_from(data)[0], _decode(memoryview(data)[_NUMBER.size :])
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as fault:
         raise WireError(f"unreadable message: {fault}") from None
+
+
+def joined(messages: Sequence[bytes]) -> bytes:
+    """One payload for all of them, to be taken apart by `parted`."""
+    if len(messages) == 1:
+        return messages[0]
+    return b"".join([_NUMBER.pack(0), *(part for one in messages for part in (_NUMBER.pack(len(one)), one))])
+
+
+def parted(data: bytes) -> list[bytes]:
+    """The messages of a payload. Raises WireError; never anything else, whatever the bytes."""
+    if data[: _NUMBER.size] != _NUMBER.pack(0):
+        return [data]
+    messages, at = list[bytes](), _NUMBER.size
+    while at < len(data):
+        start = at + _NUMBER.size
+        at = start + (_NUMBER.unpack_from(data, at)[0] if start <= len(data) else len(data))
+        if at > len(data):
+            raise WireError(f"a message of a payload of {len(data)} bytes ends at byte {at}")
+        messages.append(data[start:at])
+    return messages
 
 
 def agree(theirs: Sequence[int], ours: Sequence[int] = VERSIONS) -> int | None:

@@ -12,7 +12,6 @@ from ..core.types import DeviceId, Timed, Usage
 from ..core.watch import Doing
 from .protocol import (
     CHUNK_BYTES,
-    VERSION,
     VERSIONS,
     AnyMessage,
     Beat,
@@ -117,7 +116,6 @@ class _Seat:
 
     fence: int = 0
     live: bool = False
-    version: int = VERSION
     heard_s: float = 0.0
     battery_share: float | None = None
     tasks: dict[str, _Task] = field(default_factory=dict)
@@ -147,7 +145,7 @@ class Server:
         seat = self._seat(hello.device)
         seat.live = False
         out = self._free(seat)
-        seat.fence, seat.live, seat.heard_s, seat.version = seat.fence + 1, True, now_s, version
+        seat.fence, seat.live, seat.heard_s = seat.fence + 1, True, now_s
         out.append(Send(hello.device, Welcome(version, seat.fence, self.beat_s)))
         if self.setup is not None:
             out.append(Send(hello.device, self.setup))
@@ -167,7 +165,7 @@ class Server:
     def _send_offer(self, device: DeviceId, task: _Task, out: Outgoing) -> list[Output]:
         task.down_s = self.now_s
         task.sent_s = self.now_s if task.sent_s is None else task.sent_s
-        return [Send(device, message) for message in out.opening(self._seat(device).version)]
+        return [Send(device, message) for message in out.opening()]
 
     def leave(self, device: DeviceId, fence: int) -> list[Output]:
         """A session is over; its jobs are not."""
@@ -293,7 +291,7 @@ class Server:
         if not self.room.ask(offer.key, offer.size_bytes):
             return out
         task.incoming.begin(self.now_s)
-        coming = eager(offer.size_bytes, self.chunk_bytes, self._seat(device).version)
+        coming = eager(offer.size_bytes, self.chunk_bytes)
         return out if coming else [*out, Send(device, task.incoming.grant(self.now_s))]
 
     def _chunk(self, device: DeviceId, task: _Task, chunk: Chunk) -> list[Output]:

@@ -7,17 +7,15 @@ from .protocol import CHUNK_BYTES, Chunk, Grant, Offer, Pieces, Received, chunks
 
 EAGER_BYTES = 64 << 10
 """A frame of so few bytes goes along with its offer: waiting for a grant would take longer than the bytes do."""
-EAGER_SINCE = 2
-"""Version of the protocol. Before, everything waits for its grant."""
 WINDOW = 4
 """Chunks of one frame under way, at most."""
 AHEAD_S = 0.5
 """No more is under way than the link carries in so long, or one chunk: this is what a cut can cost."""
 
 
-def eager(size_bytes: int, chunk_bytes: int, version: int) -> bool:
+def eager(size_bytes: int, chunk_bytes: int) -> bool:
     """Whether a frame comes along with its offer, and needs no grant unless it has to be sent again."""
-    return version >= EAGER_SINCE and size_bytes <= min(EAGER_BYTES, chunk_bytes)
+    return size_bytes <= min(EAGER_BYTES, chunk_bytes)
 
 
 @dataclass(slots=True)
@@ -48,9 +46,9 @@ class Outgoing:
         used = self.busy_s, self.energy_j, self.measured, self.waited_s, self.flops, self.moved_bytes
         return Offer(self.key, len(self.data), self.digest, self.attempt, *used)
 
-    def opening(self, version: int) -> list[Offer | Chunk]:
-        """The offer, and what goes along with it to who speaks that version."""
-        return [self.offer(), *([self._chunk(0)] if eager(len(self.data), self.chunk_bytes, version) else [])]
+    def opening(self) -> list[Offer | Chunk]:
+        """The offer, and what goes along with it."""
+        return [self.offer(), *([self._chunk(0)] if eager(len(self.data), self.chunk_bytes) else [])]
 
     def granted(self, grant: Grant) -> list[Chunk]:
         if grant.attempt != self.attempt:

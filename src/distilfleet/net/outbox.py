@@ -1,0 +1,66 @@
+"""Messages on their way out of a session: what somebody waits for goes at once, and takes along what nobody does."""
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass, field
+
+from .protocol import (
+    JOINED_BYTES,
+    JOINED_SINCE,
+    MOST_JOINED,
+    AnyMessage,
+    Beat,
+    Chunk,
+    Committed,
+    Line,
+    Received,
+    joined,
+)
+
+LINGER_S = 0.003
+"""That a message may wait for company if nobody waits for it."""
+
+
+@dataclass(slots=True, eq=False)
+class Outbox:
+    """One end's. Belongs to the loop's thread."""
+
+    version: int = 0
+    """That the other end speaks, once it is known: older ones take one message at a time."""
+    line: Line = field(default_factory=Line)
+    waiting: deque[AnyMessage] = field(default_factory=deque)
+    due: asyncio.Event = field(default_factory=asyncio.Event)
+    timer: asyncio.TimerHandle | None = None
+
+    def __len__(self) -> int:
+        return len(self.waiting)
+
+    def put(self, message: AnyMessage) -> None:
+        self.waiting.append(message)
+        if not isinstance(message, Received | Committed | Beat):
+            self.due.set()
+        elif self.timer is None:
+            self.timer = asyncio.get_running_loop().call_later(LINGER_S, self._linger_no_more)
+
+    async def take(self) -> tuple[bytes, list[AnyMessage]]:
+        """The next payload, and what is in it."""
+        await self.due.wait()
+        messages, size_bytes = [self.waiting.popleft()], 0
+        most = MOST_JOINED if self.version >= JOINED_SINCE else 1
+        while self.waiting and len(messages) < most:
+            size_bytes += _bulk_bytes(messages[-1])
+            if size_bytes + _bulk_bytes(self.waiting[0]) > JOINED_BYTES:
+                break
+            messages.append(self.waiting.popleft())
+        if not self.waiting:
+            self.due.clear()
+        return joined([self.line.write(message) for message in messages]), messages
+
+    def _linger_no_more(self) -> None:
+        self.timer = None
+        if self.waiting:
+            self.due.set()
+
+
+def _bulk_bytes(message: AnyMessage) -> int:
+    return len(message.data) if isinstance(message, Chunk) else 0
