@@ -6,7 +6,7 @@ import time
 import pytest
 
 from distilfleet.net.outbox import LINGER_S, Outbox
-from distilfleet.net.protocol import JOINED_BYTES, MOST_MESSAGE_BYTES, VERSION, Beat, Chunk, Grant, Received
+from distilfleet.net.protocol import JOINED_BYTES, MOST_MESSAGE_BYTES, VERSION, Beat, Chunk, Committed, Grant, Received
 
 URGENT, LAZY = Grant("run/1", 1, 0, 4), Received("run/1", b"d")
 
@@ -60,3 +60,28 @@ def test_chunks_that_are_large_travel_alone():
 
     third = JOINED_BYTES // 3
     assert asyncio.run(sizes([third, third, third, third, 1 << 20, 1 << 20, 10, 10])) == [3, 1, 1, 1, 2]
+
+
+def test_a_round_of_many_jobs_is_committed_to_a_slow_device_at_once():
+    async def committed(count, key):
+        box = Outbox(VERSION)
+        for number in range(count):
+            box.put(Committed(f"{key}{number}", True))
+        return box
+
+    box = asyncio.run(committed(2000, "splitkd-20261121-091500-000000/12.3.step"))
+    assert not box.is_full
+    assert asyncio.run(committed(2000, "x" * 480)).is_full
+
+
+def test_what_was_taken_waits_no_more():
+    async def emptied():
+        box = Outbox(VERSION)
+        for _ in range(200):
+            box.put(LAZY)
+            box.put(URGENT)
+        while len(box):
+            await box.take()
+        return box.waiting_bytes
+
+    assert asyncio.run(emptied()) == 0

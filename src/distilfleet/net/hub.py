@@ -25,8 +25,6 @@ HELLO_S = 10.0
 """To say hello in."""
 WRITE_S = 30.0
 """A reader that takes longer for one payload is dropped."""
-MOST_UNSENT = 1024
-"""Messages that wait for a reader; who lets more pile up is dropped."""
 TICK_S = 0.5
 
 
@@ -127,7 +125,7 @@ class Hub:
                 continue
             if isinstance(one, Drop):
                 self._end(one.device, one.reason)
-            elif len(session.outbox) >= MOST_UNSENT:
+            elif session.outbox.is_full:
                 self._end(one.device, "slow reader")
             else:
                 session.outbox.put(one.message)

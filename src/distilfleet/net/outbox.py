@@ -19,6 +19,8 @@ from .protocol import (
 
 LINGER_S = 0.003
 """That a message may wait for company if nobody waits for it."""
+MOST_UNSENT_BYTES = 256 << 10
+"""Of words that wait for a reader; who lets more pile up is dropped. Chunks count by their names: grants bound them."""
 
 
 @dataclass(slots=True, eq=False)
@@ -29,14 +31,20 @@ class Outbox:
     """That the other end speaks, once it is known: older ones take one message at a time."""
     line: Line = field(default_factory=Line)
     waiting: deque[AnyMessage] = field(default_factory=deque)
+    waiting_bytes: int = 0
     due: asyncio.Event = field(default_factory=asyncio.Event)
     timer: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
         return len(self.waiting)
 
+    @property
+    def is_full(self) -> bool:
+        return self.waiting_bytes > MOST_UNSENT_BYTES
+
     def put(self, message: AnyMessage) -> None:
         self.waiting.append(message)
+        self.waiting_bytes += _words_bytes(message)
         if not isinstance(message, Received | Committed | Beat):
             self.due.set()
         elif self.timer is None:
@@ -45,16 +53,21 @@ class Outbox:
     async def take(self) -> tuple[bytes, list[AnyMessage]]:
         """The next payload, and what is in it."""
         await self.due.wait()
-        messages, size_bytes = [self.waiting.popleft()], 0
+        messages, size_bytes = [self._next()], 0
         most = MOST_JOINED if self.version >= JOINED_SINCE else 1
         while self.waiting and len(messages) < most:
             size_bytes += _bulk_bytes(messages[-1])
             if size_bytes + _bulk_bytes(self.waiting[0]) > JOINED_BYTES:
                 break
-            messages.append(self.waiting.popleft())
+            messages.append(self._next())
         if not self.waiting:
             self.due.clear()
         return joined([self.line.write(message) for message in messages]), messages
+
+    def _next(self) -> AnyMessage:
+        message = self.waiting.popleft()
+        self.waiting_bytes -= _words_bytes(message)
+        return message
 
     def _linger_no_more(self) -> None:
         self.timer = None
@@ -64,3 +77,8 @@ class Outbox:
 
 def _bulk_bytes(message: AnyMessage) -> int:
     return len(message.data) if isinstance(message, Chunk) else 0
+
+
+def _words_bytes(message: AnyMessage) -> int:
+    """About what it takes, without the data of chunks."""
+    return 32 + len(getattr(message, "key", ""))
