@@ -25,6 +25,7 @@ import numpy as np
 
 from distilfleet.core.types import ArraySpec, Expected, Job, Reply, Wave
 from distilfleet.core.wire import encode_reply
+from distilfleet.net import transport
 from distilfleet.net.desk import Desk
 from distilfleet.net.device_side import Begin, DeviceSide, Held, Prepare, Settle
 from distilfleet.net.hub import Hub
@@ -215,6 +216,7 @@ def run_server(folder: str, hostile: int, pipe: Pipe) -> None:
 
 
 def run_hostile(port: int, keys: dict[str, Keys]) -> None:
+    transport.OPTIONS += (("grpc.http2.bdp_probe", 0),)  # their windows do not grow with what they are sent
     asyncio.run(harass(port, keys))
 
 
