@@ -121,7 +121,7 @@ def test_who_stops_and_comes_back_changes_no_bit_and_keeps_a_second_one_out(data
                 with pytest.raises(RecordError, match="is in use by another"):
                     serve.serve(fleet.file)
                 with pytest.raises(RecordError, match="is in use by another"):
-                    join(AgentFlags(state=tmp_path / "device-0"))
+                    join(AgentFlags(data="digits", state=tmp_path / "device-0"))
         keep_running(kept, fleet.finished)
     assert fleet.rounds() == list(range(1, ROUNDS + 1))
     assert weights(fleet.path) == weights(simulated)

@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from math import inf
 from pathlib import Path
 from random import Random
 
@@ -73,8 +72,7 @@ class Agent:
     run: str = ""
     why_not: str = "no run is on"
     account: Account = field(init=False)
-    account_s: float = -inf
-    """When it was last written."""
+    account_timer: asyncio.TimerHandle | None = None
     todo: "asyncio.Queue[Begin | Settle]" = field(default_factory=asyncio.Queue)
     outbox: Outbox = field(default_factory=Outbox)
     retry_s: float = 0.0
@@ -97,8 +95,6 @@ class Agent:
             await working
         finally:
             working.cancel()
-            with suppress(OSError):
-                self.account.write(self.folder / ACCOUNT)
 
     async def _session(self, working: "asyncio.Task[None]") -> bool:
         """One connection, to its end or that of the work; whether there was a session."""
@@ -273,10 +269,14 @@ class Agent:
             self._keep_account()
 
     def _keep_account(self) -> None:
-        """Now and then: a job may take less time than this."""
-        if time.monotonic() - self.account_s >= ACCOUNT_S:
+        """Once a second at most: a job may take less time than this."""
+        if self.account_timer is None:
+            self.account_timer = asyncio.get_running_loop().call_later(ACCOUNT_S, self._write_account)
+
+    def _write_account(self) -> None:
+        self.account_timer = None
+        with suppress(OSError):  # a disk that takes nothing ends the next job
             self.account.write(self.folder / ACCOUNT)
-            self.account_s = time.monotonic()
 
 
 def today() -> str:
