@@ -1,7 +1,7 @@
 """Poisoning: how much accuracy is lost when a fifth of the devices lie, by aggregation rule.
 
-    python benchmarks/poison.py run [--data digits] [--only TEXT]    run what is missing; a finished run is kept
-    python benchmarks/poison.py report                               tables in Markdown, from the finished runs
+    python benchmarks/poison.py run [--only TEXT]    run what is missing; a finished run is kept
+    python benchmarks/poison.py report               tables in Markdown, from the finished runs
 
 Liars are devices whose worker does its work and then answers something else (`trust/attackers.py`, `--poison`); what
 aggregates is the product's own. Records go to runs/poison. MNIST is used where it lies in `../shared/data` beside the
@@ -11,8 +11,9 @@ repository, else left out.
 import argparse
 import itertools
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -31,20 +32,50 @@ ALPHAS = {"near-IID": 100.0, "Dirichlet 0.5": 0.5}
 DEFAULT = "geometric-median"
 GROSS = ("sign-flip", "random", "huge", "nan", "wrong-labels")
 STEALTH = {"updates": ("a-little", "inner-product"), "soft labels": ("a-little", "runner-up")}
-PLAIN = ("sign-flip", "wrong-labels")
-"""Attacks that are tried on the mean everywhere."""
-SOME = ("none", *PLAIN)
-"""Those that are tried on every rule, with the stealthiest, and with more seeds."""
-ROUNDS = {("digits", "updates"): 10, ("digits", "soft labels"): 8, ("mnist", "updates"): 5, ("mnist", "soft labels"): 5}
-SEEDS = (1, 2)
+TELLING = ("none", "sign-flip", "wrong-labels", "inner-product", "runner-up")
+"""Attacks that tell rules apart; these come first."""
+REFUSED = ("huge", "nan")
+"""Refused before any rule, so that both leave the same run: one will do for rules that are not the default."""
+SEEDS = (1, 2, 3)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """Data, what travels, and how long is trained: `fedavg` with updates, `koala` with soft labels."""
+
+    data: str
+    wire: str
+    nets: str
+    rounds: int
+    local_passes: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.data}, {self.wire}, {self.nets}"
+
+    @property
+    def attacks(self) -> tuple[str, ...]:
+        return ("none", *GROSS, *STEALTH[self.wire])
+
+
+SETTINGS = (
+    Setting(data="mnist", wire="updates", nets="perceptrons", rounds=8, local_passes=3),
+    Setting(data="digits", wire="soft labels", nets="perceptrons", rounds=12, local_passes=5),
+    Setting(data="mnist", wire="soft labels", nets="perceptrons", rounds=5, local_passes=1),
+    Setting(data="digits", wire="updates", nets="convolutions", rounds=10, local_passes=5),
+)
+CONTROLS = (
+    Setting(data="mnist", wire="updates", nets="convolutions", rounds=5, local_passes=1),
+    Setting(data="digits", wire="soft labels", nets="convolutions", rounds=8, local_passes=5),
+)
+"""The default rule on other models: what tells rules apart, with one seed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
     """One run."""
 
-    data: str
-    wire: str
+    setting: Setting
     alpha: str
     rule: str
     attack: str
@@ -52,104 +83,147 @@ class Cell:
 
     @property
     def folder(self) -> Path:
-        words = (self.data, self.wire, self.alpha, self.rule, self.attack, str(self.seed))
-        return RUNS / "-".join(words).replace(" ", "_")
-
-    @property
-    def accuracy(self) -> float | None:
-        """After the last round: of the large model with soft labels, else of the small one."""
-        file = self.folder / "metrics.jsonl"
-        lines = read(self.folder).rounds if file.is_file() else []
-        if len(lines) < ROUNDS[self.data, self.wire]:
-            return None
-        return float(lines[-1]["large_accuracy" if self.wire == "soft labels" else "small_accuracy"])
+        words = (self.setting.name, self.alpha, self.rule, self.attack, str(self.seed))
+        return RUNS / "-".join(words).replace(", ", "-").replace(" ", "_")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("verb", choices=["run", "report"])
-    parser.add_argument("--data", default="digits,mnist")
     parser.add_argument("--only", default="", help="run only what has this in its folder name")
     asked = parser.parse_args()
-    names = [name for name in asked.data.split(",") if name != "mnist" or MNIST.is_file()]
     torch.set_num_threads(1)
     if asked.verb == "run":
-        for cell in cells(names):
-            if cell.accuracy is None and asked.only in cell.folder.name:
+        for cell in cells():
+            if asked.only in cell.folder.name and accuracy(cell) is None:
                 carry_out(cell)
-                print(f"{cell.folder.name}: {cell.accuracy:.1%}", flush=True)
+                accuracy.cache_clear()
+                print(f"{cell.folder.name}: {accuracy(cell):.1%}", flush=True)
     else:
-        for name, wire in itertools.product(names, STEALTH):
-            print(table(name, wire), flush=True)
+        for setting in (*SETTINGS, *CONTROLS):
+            print(losses(setting), flush=True)
+        for setting in (*SETTINGS, *CONTROLS):
+            print(accuracies(setting), flush=True)
 
 
-def cells(names: Sequence[str]) -> Iterator[Cell]:
-    """The default under every attack, the mean beside it, and the other rules, on digits, under some."""
-    for name, wire, alpha in itertools.product(names, STEALTH, ALPHAS):
-        first = {"data": name, "wire": wire, "alpha": alpha, "seed": SEEDS[0]}
-        yield Cell(**first, rule="mean", attack="none")
-        for attack in ("none", *GROSS, *STEALTH[wire]):
-            yield Cell(**first, rule=DEFAULT, attack=attack)
-        for attack in PLAIN:
-            yield Cell(**first, rule="mean", attack=attack)
-    for wire, alpha in itertools.product(STEALTH, ALPHAS) if "digits" in names else ():
-        for rule, attack in itertools.product(CHOICES, (*SOME, STEALTH[wire][-1])):
-            yield Cell(data="digits", wire=wire, alpha=alpha, rule=rule, attack=attack, seed=SEEDS[0])
-        for seed, attack, rule in itertools.product(SEEDS[1:], SOME, ("mean", DEFAULT)):
-            yield Cell(data="digits", wire=wire, alpha=alpha, rule=rule, attack=attack, seed=seed)
+def cells() -> Iterator[Cell]:
+    """Every rule under what tells rules apart, with two seeds; under the rest, with one; the controls; what is left."""
+    first, second, *others = SEEDS
+    yield from grid(first, telling=True)
+    yield from grid(second, telling=True)
+    yield from grid(first, telling=False)
+    yield from controls()
+    for seed in others:
+        yield from grid(seed, telling=True)
+    for seed in SEEDS[1:]:
+        yield from grid(seed, telling=False)
+
+
+def grid(seed: int, telling: bool) -> Iterator[Cell]:
+    for setting, alpha, rule in itertools.product(here(SETTINGS), ALPHAS, CHOICES):
+        for attack in setting.attacks:
+            if (attack in TELLING) == telling and (rule == DEFAULT or attack != REFUSED[0]):
+                yield Cell(setting=setting, alpha=alpha, rule=rule, attack=attack, seed=seed)
+
+
+def controls() -> Iterator[Cell]:
+    for setting, alpha in itertools.product(here(CONTROLS), ALPHAS):
+        yield Cell(setting=setting, alpha=alpha, rule="mean", attack="none", seed=SEEDS[0])
+        for attack in (attack for attack in setting.attacks if attack in TELLING):
+            yield Cell(setting=setting, alpha=alpha, rule=DEFAULT, attack=attack, seed=SEEDS[0])
+
+
+def here(settings: Sequence[Setting]) -> list[Setting]:
+    return [one for one in settings if one.data != "mnist" or MNIST.is_file()]
 
 
 def carry_out(cell: Cell) -> None:
     shutil.rmtree(cell.folder, ignore_errors=True)  # of a run that was stopped
+    setting, perceptrons = cell.setting, cell.setting.nets == "perceptrons"
     common = Common(
-        data=str(MNIST) if cell.data == "mnist" else cell.data,
+        data=str(MNIST) if setting.data == "mnist" else setting.data,
         devices=20,
         alpha=ALPHAS[cell.alpha],
-        rounds=ROUNDS[cell.data, cell.wire],
+        rounds=setting.rounds,
         seed=cell.seed,
         poison=None if cell.attack == "none" else cell.attack,
     )
-    training = Training(local_passes=1 if cell.data == "mnist" else 5)
-    if cell.wire == "updates":
-        simulate("fedavg", fedavg.Flags(common=common, training=training, aggregate=cell.rule), cell.folder)
+    shared = {"common": common, "training": Training(local_passes=setting.local_passes), "aggregate": cell.rule}
+    if setting.wire == "updates":
+        simulate("fedavg", fedavg.Flags(**shared, small="mlp-s" if perceptrons else None), cell.folder)
     else:
-        light = cell.data == "mnist"
         flags = koala.Flags(
-            common=common,
-            training=training,
-            aggregate=cell.rule,
+            **shared,
             wire="soft-labels",
             mixtures=256,
-            smalls=Smalls(small=("mlp-s",) if light else ()),
-            large="mlp-l" if light else None,
+            smalls=Smalls(small=("mlp-s",) if perceptrons else ()),
+            large="mlp-l" if perceptrons else None,
         )
         simulate("koala", flags, cell.folder)
 
 
-def table(name: str, wire: str) -> str:
-    attacks = ("none", *GROSS, *STEALTH[wire])
-    lines = [
-        f"\n**{name}, {wire}**\n",
-        "| | rule | " + " | ".join(attacks) + " |",
-        "|---|---|" + "---|" * len(attacks),
-    ]
-    for alpha, rule in itertools.product(ALPHAS, CHOICES):
-        found = [accuracies(name, wire, alpha, rule, attack) for attack in attacks]
-        if found[0]:
-            lines.append(f"| {alpha} | {rule} | " + " | ".join(spread(one) for one in found) + " |")
+@cache
+def accuracy(cell: Cell) -> float | None:
+    """After the last round: of the large model with soft labels, else of the small one."""
+    lines = read(cell.folder).rounds if (cell.folder / "metrics.jsonl").is_file() else []
+    if len(lines) < cell.setting.rounds:
+        return None
+    return float(lines[-1]["large_accuracy" if cell.setting.wire == "soft labels" else "small_accuracy"])
+
+
+def found(setting: Setting, alpha: str, rule: str, attack: str) -> Mapping[int, float]:
+    """Accuracy in % by seed, of the runs that are finished."""
+    if attack == REFUSED[0] and rule != DEFAULT:
+        attack = REFUSED[1]
+    own = {seed: accuracy(Cell(setting=setting, alpha=alpha, rule=rule, attack=attack, seed=seed)) for seed in SEEDS}
+    return {seed: 100 * one for seed, one in own.items() if one is not None}
+
+
+# --- tables -----------------------------------------------------------------------------------------------------
+
+
+def losses(setting: Setting) -> str:
+    """Points lost beside the mean where nobody lies: of the worst attack the mean over seeds, and the worst run."""
+    kinds = {"no liar": ("none",), "gross": GROSS, "stealth": STEALTH[setting.wire]}
+    heads = [f"{kind}, {alpha}" for kind, alpha in itertools.product(kinds, ALPHAS)]
+    lines = [f"\n**{setting.name}: points lost**\n", f"| rule | {' | '.join(heads)} |", "|---" * (1 + len(heads)) + "|"]
+    for rule in CHOICES:
+        columns = [worst(setting, alpha, rule, kinds[kind]) for kind, alpha in itertools.product(kinds, ALPHAS)]
+        if any(columns):
+            lines.append(f"| {rule} | {' | '.join(columns)} |")
     return "\n".join(lines)
 
 
-def accuracies(name: str, wire: str, alpha: str, rule: str, attack: str) -> list[float]:
-    runs = [Cell(data=name, wire=wire, alpha=alpha, rule=rule, attack=attack, seed=seed) for seed in SEEDS]
-    return [one for one in (run.accuracy for run in runs) if one is not None]
-
-
-def spread(found: Sequence[float]) -> str:
-    if not found:
+def worst(setting: Setting, alpha: str, rule: str, attacks: Sequence[str]) -> str:
+    lost = {attack: lost_points(setting, alpha, rule, attack) for attack in attacks}
+    lost = {attack: points for attack, points in lost.items() if points}
+    if not lost:
         return ""
-    both = f" ({min(found):.1%} to {max(found):.1%})" if len(found) > 1 else ""
-    return f"{np.mean(found):.1%}{both}".replace("%", "")
+    attack = max(lost, key=lambda one: float(np.mean(lost[one])))
+    which = f" {attack}" if len(attacks) > 1 else ""
+    return f"{np.mean(lost[attack]):.1f} ({max(map(max, lost.values())):.1f}){which}"
+
+
+def lost_points(setting: Setting, alpha: str, rule: str, attack: str) -> list[float]:
+    honest, lied_to = found(setting, alpha, "mean", "none"), found(setting, alpha, rule, attack)
+    return [honest[seed] - lied_to[seed] for seed in honest.keys() & lied_to.keys()]
+
+
+def accuracies(setting: Setting) -> str:
+    """Mean over seeds, and how many where it is not all of them."""
+    lines = [f"\n**{setting.name}: accuracy**\n", "| | rule | " + " | ".join(setting.attacks) + " |"]
+    lines.append("|---" * (2 + len(setting.attacks)) + "|")
+    for alpha, rule in itertools.product(ALPHAS, CHOICES):
+        columns = [told(found(setting, alpha, rule, attack)) for attack in setting.attacks]
+        if any(columns):
+            lines.append(f"| {alpha} | {rule} | " + " | ".join(columns) + " |")
+    return "\n".join(lines)
+
+
+def told(by_seed: Mapping[int, float]) -> str:
+    if not by_seed:
+        return ""
+    return f"{np.mean(list(by_seed.values())):.1f}" + (f" [{len(by_seed)}]" if len(by_seed) < len(SEEDS) else "")
 
 
 if __name__ == "__main__":
