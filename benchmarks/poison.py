@@ -32,6 +32,7 @@ ALPHAS = {"near-IID": 100.0, "Dirichlet 0.5": 0.5}
 DEFAULT = "geometric-median"
 GROSS = ("sign-flip", "random", "huge", "nan", "wrong-labels")
 STEALTH = {"updates": ("a-little", "inner-product"), "soft labels": ("a-little", "runner-up")}
+KINDS = ("no liar", "gross", "stealth")
 TELLING = ("none", "sign-flip", "wrong-labels", "inner-product", "runner-up")
 """Attacks that tell rules apart; these come first."""
 REFUSED = ("huge", "nan")
@@ -100,16 +101,18 @@ def main() -> None:
                 accuracy.cache_clear()
                 print(f"{cell.folder.name}: {accuracy(cell):.1%}", flush=True)
     else:
+        print(losses("the worst of all settings", SETTINGS))
+        for setting in SETTINGS:
+            print(losses(setting.name, [setting]))
         for setting in (*SETTINGS, *CONTROLS):
-            print(losses(setting), flush=True)
-        for setting in (*SETTINGS, *CONTROLS):
-            print(accuracies(setting), flush=True)
+            print(accuracies(setting))
 
 
 def cells() -> Iterator[Cell]:
-    """Every rule under what tells rules apart, with two seeds; under the rest, with one; the controls; what is left."""
+    """What tells most first, so that a report before the end is of use. Some come twice."""
     first, second, *others = SEEDS
     yield from grid(first, telling=True)
+    yield from grid(first, telling=False, rules=(DEFAULT,))
     yield from grid(second, telling=True)
     yield from grid(first, telling=False)
     yield from controls()
@@ -119,8 +122,8 @@ def cells() -> Iterator[Cell]:
         yield from grid(seed, telling=False)
 
 
-def grid(seed: int, telling: bool) -> Iterator[Cell]:
-    for setting, alpha, rule in itertools.product(here(SETTINGS), ALPHAS, CHOICES):
+def grid(seed: int, telling: bool, rules: Sequence[str] = CHOICES) -> Iterator[Cell]:
+    for setting, alpha, rule in itertools.product(here(SETTINGS), ALPHAS, rules):
         for attack in setting.attacks:
             if (attack in TELLING) == telling and (rule == DEFAULT or attack != REFUSED[0]):
                 yield Cell(setting=setting, alpha=alpha, rule=rule, attack=attack, seed=seed)
@@ -182,26 +185,34 @@ def found(setting: Setting, alpha: str, rule: str, attack: str) -> Mapping[int, 
 # --- tables -----------------------------------------------------------------------------------------------------
 
 
-def losses(setting: Setting) -> str:
-    """Points lost beside the mean where nobody lies: of the worst attack the mean over seeds, and the worst run."""
-    kinds = {"no liar": ("none",), "gross": GROSS, "stealth": STEALTH[setting.wire]}
-    heads = [f"{kind}, {alpha}" for kind, alpha in itertools.product(kinds, ALPHAS)]
-    lines = [f"\n**{setting.name}: points lost**\n", f"| rule | {' | '.join(heads)} |", "|---" * (1 + len(heads)) + "|"]
+def losses(heading: str, settings: Sequence[Setting]) -> str:
+    """Points lost beside the mean where nobody lies, by rule."""
+    heads = [f"{kind}, {alpha}" for kind, alpha in itertools.product(KINDS, ALPHAS)]
+    lines = [f"\n**{heading}: points lost**\n", f"| rule | {' | '.join(heads)} |", "|---" * (1 + len(heads)) + "|"]
     for rule in CHOICES:
-        columns = [worst(setting, alpha, rule, kinds[kind]) for kind, alpha in itertools.product(kinds, ALPHAS)]
+        columns = [worst(settings, alpha, rule, kind) for kind, alpha in itertools.product(KINDS, ALPHAS)]
         if any(columns):
             lines.append(f"| {rule} | {' | '.join(columns)} |")
     return "\n".join(lines)
 
 
-def worst(setting: Setting, alpha: str, rule: str, attacks: Sequence[str]) -> str:
-    lost = {attack: lost_points(setting, alpha, rule, attack) for attack in attacks}
-    lost = {attack: points for attack, points in lost.items() if points}
+def worst(settings: Sequence[Setting], alpha: str, rule: str, kind: str) -> str:
+    """Of the attack, and the setting, that costs most: the mean over seeds. In brackets the worst run."""
+    lost = {
+        (setting, attack): own
+        for setting in settings
+        for attack in {"no liar": ("none",), "gross": GROSS, "stealth": STEALTH[setting.wire]}[kind]
+        if (own := lost_points(setting, alpha, rule, attack))
+    }
     if not lost:
         return ""
-    attack = max(lost, key=lambda one: float(np.mean(lost[one])))
-    which = f" {attack}" if len(attacks) > 1 else ""
-    return f"{np.mean(lost[attack]):.1f} ({max(map(max, lost.values())):.1f}){which}"
+    most = max(lost, key=lambda one: float(np.mean(lost[one])))
+    which = "" if kind == "no liar" else f" {most[1]}"
+    return f"{points(np.mean(lost[most]))} ({points(max(map(max, lost.values())))}){which}"
+
+
+def points(lost: float) -> str:
+    return f"{round(lost, 1) + 0.0:.1f}"  # no minus before a zero
 
 
 def lost_points(setting: Setting, alpha: str, rule: str, attack: str) -> list[float]:
@@ -210,10 +221,10 @@ def lost_points(setting: Setting, alpha: str, rule: str, attack: str) -> list[fl
 
 
 def accuracies(setting: Setting) -> str:
-    """Mean over seeds, and how many where it is not all of them."""
-    lines = [f"\n**{setting.name}: accuracy**\n", "| | rule | " + " | ".join(setting.attacks) + " |"]
+    """Of the mean and the default: the mean over seeds, and how many."""
+    lines = [f"\n**{setting.name}: accuracy in %**\n", "| | rule | " + " | ".join(setting.attacks) + " |"]
     lines.append("|---" * (2 + len(setting.attacks)) + "|")
-    for alpha, rule in itertools.product(ALPHAS, CHOICES):
+    for alpha, rule in itertools.product(ALPHAS, ("mean", DEFAULT)):
         columns = [told(found(setting, alpha, rule, attack)) for attack in setting.attacks]
         if any(columns):
             lines.append(f"| {alpha} | {rule} | " + " | ".join(columns) + " |")
@@ -221,9 +232,7 @@ def accuracies(setting: Setting) -> str:
 
 
 def told(by_seed: Mapping[int, float]) -> str:
-    if not by_seed:
-        return ""
-    return f"{np.mean(list(by_seed.values())):.1f}" + (f" [{len(by_seed)}]" if len(by_seed) < len(SEEDS) else "")
+    return f"{np.mean(list(by_seed.values())):.1f} [{len(by_seed)}]" if by_seed else ""
 
 
 if __name__ == "__main__":
