@@ -49,7 +49,7 @@ ENROLLED = frozenset({"run.submitted", "agent.keyed", "agent.certified", "agent.
 Points = Callable[[], str]
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(
-    [*(f"distilfleet.recipes.{name}" for name in ("serve", "join", "koala", "deploy")), "torch._dynamo"]
+    [*(f"distilfleet.recipes.{name}" for name in ("serve", "join", "koala", "deploy", "split")), "torch._dynamo"]
 )
 
 

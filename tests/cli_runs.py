@@ -67,7 +67,7 @@ def child(*words, **options):
 # --- processes that begin with the packages loaded --------------------------------------------------------------
 
 FORKS = multiprocessing.get_context("forkserver")
-_ROOMS = [f"distilfleet.recipes.{name}" for name in ("serve", "join", "koala", "fedmd", "deploy", "simulate")]
+_ROOMS = [f"distilfleet.recipes.{name}" for name in ("serve", "join", "koala", "fedmd", "deploy", "simulate", "split")]
 FORKS.set_forkserver_preload([*_ROOMS, "torch._dynamo"])  # the last one is loaded by torch when a model is traced
 
 
