@@ -39,7 +39,6 @@ bench: $(STAMP) ## measure speed and memory
 
 drills: $(STAMP) ## kill server and agents 200 times; about an hour
 	@rm -rf runs/drills
-	@$(BIN)/pytest -q -m drill
 	@$(BIN)/python benchmarks/drills.py --kills 200 --out runs/drills
 
 clean: ## remove .venv, caches and the demo, and no other run

@@ -38,9 +38,6 @@ BUGS = {
     "answers forgotten": (main, planted.answers_forgotten, (), ("answer.kept",), "weights differ"),
 }
 """What server and agents run, where the server and the first agent are killed, and what the drill says."""
-IN_THE_SUITE = 3
-"""The others take `make drills`."""
-LATER = [pytest.param(bug, marks=pytest.mark.drill) for bug in list(BUGS)[IN_THE_SUITE:]]
 
 
 def drill(folder, data, simulated, programs, kills) -> None:
@@ -54,7 +51,7 @@ def drill(folder, data, simulated, programs, kills) -> None:
         check(fleet, kept, simulated, LET_GO_S)
 
 
-@pytest.mark.parametrize("bug", [*list(BUGS)[:IN_THE_SUITE], *LATER])
+@pytest.mark.parametrize("bug", BUGS)
 def test_a_planted_bug_is_found(bug, data, simulated, tmp_path):
     server, agent, killed_server, killed_agent, said = BUGS[bug]
     with pytest.raises(AssertionError, match=said):
