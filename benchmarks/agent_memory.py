@@ -69,7 +69,7 @@ def measure(python: str, folder: Path) -> dict[str, float]:
     from distilfleet.recipes import serve
 
     sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "net"))
-    from fleets import free_ports
+    from ports import free_ports
 
     np.savez(folder / "data.npz", x=np.zeros((20, 4), np.float32), y=np.arange(20) % 2)
     sessions, enrolment = free_ports(2)

@@ -35,7 +35,7 @@ from distilfleet.recipes.deploy import spec_of, write_spec
 from distilfleet.recipes.splitkd import Flags, splitkd
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "net"))
-from fleets import free_ports
+from ports import free_ports
 
 SIZES: Mapping[str, Mapping[str, Any]] = {
     "small": {},

@@ -16,7 +16,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from fleets import free_ports
+from ports import free_ports
 
 from cli_runs import FORKS
 from distilfleet.cli import main

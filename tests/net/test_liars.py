@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 import rogue
-from fleets import free_ports
+from ports import free_ports
 from supervised import Fleet, flags, keep_running, running, weights
 
 from cli_runs import table

@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 import pytest
-from fleets import free_ports
+from ports import free_ports
 from prometheus_client.parser import text_string_to_metric_families
 
 from distilfleet.core.errors import ConfigError

@@ -4,7 +4,8 @@ from contextlib import closing
 
 import pytest
 from browser import PROGRAM, Browser
-from fleets import KINDS, Processes, free_ports, kill
+from fleets import KINDS, Processes, kill
+from ports import free_ports
 from test_real_fleet import until
 
 from distilfleet.recipes import serve

@@ -8,7 +8,8 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from fleets import Processes, free_ports
+from fleets import Processes
+from ports import free_ports
 from test_real_fleet import until
 
 from distilfleet.core.disk import lock

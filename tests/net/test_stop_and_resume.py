@@ -8,7 +8,8 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
-from fleets import KINDS, Processes, free_ports, kill
+from fleets import KINDS, Processes, kill
+from ports import free_ports
 from test_real_fleet import until
 
 from distilfleet.cli import main

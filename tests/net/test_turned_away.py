@@ -16,7 +16,8 @@ from pathlib import Path
 import msgspec
 import pytest
 import trustme
-from fleets import free_ports, kill
+from fleets import kill
+from ports import free_ports
 
 from distilfleet.core.errors import WireError
 from distilfleet.net import handshakes
