@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from .cli_words import parsed
 
 ATTEND = "--attend"
 """Not for people: goes on as an agent whose flags are read."""
+MOST_MISSING = 5
+"""Devices that are named when a run is over."""
 STOPPED = 130
 """Exit code of a run that somebody stopped: it can be resumed."""
 
@@ -117,13 +120,28 @@ def run(fleet: Path, name: str, words: list[str]) -> int:
         print(f"Live page: http://{page}/", flush=True)
     if not served_now(fleet):
         print(f"No server is running here. The run begins when one is: distilfleet serve {fleet}", flush=True)
+    last: dict[str, Any] = {}
+
+    def steps() -> Iterator[dict[str, Any]]:
+        for line in follow(fleet, asked):
+            last.update(line)
+            yield line
+
     try:
-        show(common(flags).rounds, 1, follow(fleet, asked), lambda: False)
+        show(common(flags).rounds, 1, steps(), lambda: False)
     except StoppedError as stopped:
         print(f"Stopped: {stopped}")
         return STOPPED
+    print("".join(f"{line}\n" for line in missing(last)), end="")
     print(f"Page: {page_of(fleet, asked)}")
     return 0
+
+
+def missing(line: Mapping[str, Any]) -> list[str]:
+    """Who gave no answer in a round, and why; of many, the first."""
+    why = dict(line.get("missed_jobs", ()))
+    told = [f"No answer from {device} in the last round: {reason}" for device, reason in why.items()]
+    return told if len(told) <= MOST_MISSING else [*told[:MOST_MISSING], f"... and {len(told) - MOST_MISSING} more"]
 
 
 def _log_to_terminal() -> None:

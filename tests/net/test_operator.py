@@ -12,6 +12,7 @@ from fleets import Processes
 from ports import free_ports
 from test_real_fleet import until
 
+from distilfleet.cli_fleet import missing
 from distilfleet.core.disk import lock
 from distilfleet.core.errors import ConfigError
 from distilfleet.net.identity import Authority, new_request
@@ -95,6 +96,13 @@ def test_whoever_asks_for_a_run_is_told_that_no_server_is_there(file):
     assert not serve.served_now(file)
     with closing(lock(place(file).folder("."), "")):
         assert serve.served_now(file)
+
+
+def test_who_gave_no_answer_is_named_with_the_reason():
+    assert missing({}) == []
+    jobs = [["pi-07", "declined: no torch"], ["pi-07", "declined: no torch"]]
+    assert missing({"missed_jobs": jobs}) == ["No answer from pi-07 in the last round: declined: no torch"]
+    assert missing({"missed_jobs": [[f"pi-{i}", "away"] for i in range(9)]})[5:] == ["... and 4 more"]
 
 
 def test_a_fleet_file_that_is_not_there_is_named(tmp_path):
