@@ -178,3 +178,9 @@ def test_updates_out_of_proportion_are_found():
 
 def test_a_fifth_of_the_devices_may_lie():
     assert [bad(devices) for devices in (1, 2, 3, 5, 6, 20, 21)] == [0, 0, 1, 1, 2, 4, 5]
+
+
+def test_who_is_out_of_proportion_is_judged_by_a_median_of_five_at_least():
+    assert stays(np.array([1.0, 1.0, 20.0])).all()
+    assert stays(np.array([1.0, 2.0, 1.0, 20.0, 1.5])).tolist() == [True, True, True, False, True]
+    assert stays(np.array([0.0, 0.0, 0.0, 0.0, 1.0])).all()

@@ -28,6 +28,8 @@ MOST_WEIGHT = 2.0
 MOST_NORM = 10.0
 """Times the median of the round: longer updates are left out under every rule. Where devices own very different amounts
 of data, honest ones reach seven."""
+FEWEST_NORMS = 5
+"""With fewer devices the median says too little: of three with very different data, an honest one may stand out."""
 DOUBTED = 0.5
 """A device that counts for less than this, beside the median device, is named in the record."""
 ROUNDS, TOLERANCE = 300, 1e-8
@@ -62,7 +64,7 @@ def capped(shares_D: np.ndarray) -> np.ndarray:
 def stays(norm_D: np.ndarray) -> np.ndarray:
     """Which devices' updates are in proportion to the others'; all, where too few can be compared."""
     most = MOST_NORM * np.median(norm_D)
-    return np.asarray((norm_D <= most) | (most == 0.0) | (len(norm_D) < FEWEST))
+    return np.asarray((norm_D <= most) | (most == 0.0) | (len(norm_D) < FEWEST_NORMS))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
