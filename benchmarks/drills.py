@@ -4,9 +4,10 @@
 
 Processes of the command line, `kill -9`, mutual TLS on loopback. Whoever dies is started again at once, to die at
 another of the points that the package names. Run after run is handed to the server until there were enough kills; each
-must end with the models of the simulation, to the bit, and no committed round may be missing on disk after a kill.
-Prints seconds from a start of the server until it listens, and until its next finished round. With `--warm`, processes
-are forked from one that has the packages loaded: many more kills a minute, and starts that are not those of a cold one.
+must end with the models of the simulation, to the bit, no committed round may be missing on disk after a kill, and in
+the end no device may hold an answer. Prints seconds from a start of the server until it listens, and until its next
+finished round. With `--warm`, processes are forked from one that has the packages loaded: many more kills a minute,
+and starts that are not those of a cold one.
 """
 
 import argparse
@@ -31,6 +32,7 @@ import numpy as np
 from distilfleet import cli
 from distilfleet.core import failpoint
 from distilfleet.net.journal import SqliteJournal
+from distilfleet.net.store import SqliteStore
 from distilfleet.recipes.flags import Common
 from distilfleet.recipes.fleet_demo import write_fleet
 from distilfleet.recipes.koala import Flags
@@ -40,7 +42,7 @@ from distilfleet.recipes.split import Split, split
 
 KINDS = ("rpi-4b", "jetson-nano", "rpi-5")
 ROUNDS = 12
-FEW_PASSES, RANDOM_S = 3, 6.0
+FEW_PASSES, RANDOM_S, LET_GO_S = 3, 6.0, 60.0
 NOWHERE, AT_RANDOM = "", "at random"
 OF_AGENTS = ("agent.py", "bench.py")
 ONCE_A_LIFE = frozenset({"server.listening", "run.created", "run.opened", "run.joined", "models.written", "run.done"})
@@ -155,6 +157,26 @@ class Drill:
             time.sleep(0.01)
         return page_of(self.file, name).parent
 
+    def error(self, name: str) -> str:
+        """Of a run that ended."""
+        return str(json.loads((self.folder / "fleet-state" / "done" / f"{name}.json").read_text())["error"])
+
+    def kept(self) -> int:
+        """Answers that devices still hold some time after the last run."""
+        end_s = time.monotonic() + LET_GO_S
+        while (held := self.held()) and time.monotonic() < end_s:
+            for one in self.all:
+                one.look()
+            time.sleep(0.1)
+        return held
+
+    def held(self) -> int:
+        count = 0
+        for number in range(len(KINDS)):
+            with closing(SqliteStore(self.folder / f"device-{number}" / "answers.sqlite")) as store:
+                count += len(store.keys())
+        return count
+
     def missing(self, name: str) -> int:
         """Committed rounds of which there is no checkpoint."""
         with closing(SqliteJournal(self.folder / "fleet-state" / "journal.sqlite")) as journal:
@@ -206,20 +228,19 @@ def main() -> None:
     common = Common(rounds=ROUNDS, devices=len(KINDS), device_kinds=KINDS, cohorts="off")
     flags = Flags(common=common, mixtures=64)
     simulate("koala", flags, asked.out / "simulated")
-    wanted, drill, same, complete = (
-        weights(asked.out / "simulated"),
-        Drill(asked.out, asked.kills, asked.seed, asked.warm),
-        [],
-        [],
-    )
+    wanted, drill = weights(asked.out / "simulated"), Drill(asked.out, asked.kills, asked.seed, asked.warm)
+    same, complete, errors = list[bool](), list[bool](), set[str]()
     try:
         for one in drill.all:
             one.start()
         while drill.killed < asked.kills:
-            folder = drill.carry_out(submit(drill.file, "koala", flags))
+            name = submit(drill.file, "koala", flags)
+            folder = drill.carry_out(name)
+            errors |= {drill.error(name)} - {""}
             same.append(weights(folder) == wanted)
             complete.append(rounds_of(folder) == list(range(1, ROUNDS + 1)))
             print(f"{drill.killed} kills, {len(same)} runs, same weights: {all(same)}", file=sys.stderr, flush=True)
+        kept = drill.kept()
     finally:
         for one in drill.all:
             one.stop()
@@ -231,11 +252,13 @@ def main() -> None:
         "rounds_lost": drill.lost,
         "rounds_complete": all(complete),
         "same_weights": all(same),
+        "errors": sorted(errors),
+        "answers_kept": kept,
         "start_to_ready_s": spread(after_starts_s(drill.server, "ready:")),
         "start_to_round_s": spread(after_starts_s(drill.server, ": round ")),
     }
     print(json.dumps(figures, indent=1))
-    sys.exit(0 if all(same) and all(complete) and not drill.lost else 1)
+    sys.exit(0 if all(same) and all(complete) and not (drill.lost or errors or kept) else 1)
 
 
 if __name__ == "__main__":

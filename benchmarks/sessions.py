@@ -21,6 +21,7 @@ from random import Random
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from distilfleet.core.errors import WireError
@@ -29,10 +30,11 @@ from distilfleet.core.wire import encode_reply
 from distilfleet.net.agent import BACKOFF_GROWTH, FIRST_BACKOFF_S, MOST_BACKOFF_S
 from distilfleet.net.desk import Desk
 from distilfleet.net.device_side import Begin, DeviceSide, Held, Prepare, Settle
+from distilfleet.net.enrolment import Enrolled, enrol, read_request
 from distilfleet.net.hub import Hub
-from distilfleet.net.identity import Authority, new_request
+from distilfleet.net.identity import Authority
 from distilfleet.net.journal import SqliteJournal
-from distilfleet.net.keys import Keys
+from distilfleet.net.keys import Keys, Token, keys_of
 from distilfleet.net.memory import SERVER_ARENAS, settle_heap
 from distilfleet.net.protocol import Line, unpack_job
 from distilfleet.net.session import Server
@@ -42,7 +44,7 @@ from distilfleet.net.transport import connect, listen
 
 MEBIBYTE = 1 << 20
 ROOM_BYTES = 64 << 20
-CHURN, EXCHANGES = 2000, 100
+CHURN, EXCHANGES, AT_ONCE = 2000, 100, 32
 
 
 def resident_mb() -> float:
@@ -65,25 +67,22 @@ async def serve(folder: Path, names: list[str], pipe: Pipe, port: int) -> None:
         while (message := await stream.read()) is not None:
             await stream.write(message)
 
+    async def certify(_peer, data):
+        asked = read_request(data)
+        certificate = authority.enrol(asked.device, asked.request, asked.proof, time.time())
+        return msgspec.msgpack.encode(Enrolled(certificate=certificate, address=""))
+
     sessions = await listen(f"localhost:{port}", server_keys, {}, hub.stream)
+    enrolment = await listen("localhost:0", server_keys, {"Enrol": certify})
     echoes = await listen("localhost:0", server_keys, {}, echo)
     ticking = asyncio.create_task(hub.tick())
-    pipe.send((sessions.port, echoes.port, None if port else enrolled(authority, names)))
+    where = f"localhost:{enrolment.port}"
+    tokens = [] if port else [authority.token(name, "rpi-4b", where, 3600.0, time.time()).text() for name in names]
+    pipe.send((sessions.port, echoes.port, tokens))
     await answer(hub, names, pipe)
     ticking.cancel()
-    await sessions.close()
-    await echoes.close()
-
-
-def enrolled(authority: Authority, names: list[str]) -> tuple[float, dict[str, Keys]]:
-    """Seconds per device: a token, a key, a request, a certificate; and the keys."""
-    began_s, keys = time.perf_counter(), {}
-    for name in names:
-        token = authority.token(name, "rpi-4b", "localhost:1", 3600.0, time.time())
-        key, request = new_request(name)
-        certificate = authority.enrol(name, request, token.proof(request), time.time())
-        keys[name] = Keys(key=key, certificate=certificate, authority=authority.pem)
-    return time.perf_counter() - began_s, keys
+    for one in (sessions, enrolment, echoes):
+        await one.close()
 
 
 async def answer(hub: Hub, names: list[str], pipe: Pipe) -> None:
@@ -190,8 +189,10 @@ class Served:
 
 
 async def measure(served: Served, down_s: float) -> dict[str, float]:
-    _, echo_port, (enrol_s, keys) = await asyncio.to_thread(served.start)
-    figures = {"devices": len(keys), "enrol_all_s": enrol_s}
+    _, echo_port, tokens = await asyncio.to_thread(served.start)
+    began_s = time.perf_counter()
+    keys = await enrolled(tokens, Path(served.folder))
+    figures = {"devices": len(keys), "enrol_all_s": time.perf_counter() - began_s}
     own = next(iter(keys.values()))
     figures |= await exchanges(f"localhost:{echo_port}", own)
     before_mb, _ = await served.ask("memory")
@@ -214,6 +215,18 @@ async def measure(served: Served, down_s: float) -> dict[str, float]:
     served.pipe.send("stop")
     served.process.join()
     return figures
+
+
+async def enrolled(tokens: list[str], folder: Path) -> dict[str, Keys]:
+    """Each a key of its own, a call over TLS and files on disk, as `distilfleet agent --token` does."""
+    at_once = asyncio.Semaphore(AT_ONCE)
+
+    async def one(token: Token) -> tuple[str, Keys]:
+        async with at_once:
+            await enrol(token, folder / token.device)
+        return token.device, keys_of(folder / token.device)
+
+    return dict(await asyncio.gather(*(one(Token.read(text)) for text in tokens)))
 
 
 async def all_of(keys: dict[str, Keys], open_ones: set[str], began_s: float) -> float:

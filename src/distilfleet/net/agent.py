@@ -24,7 +24,7 @@ from .caps import Account, Caps, refusal
 from .device_side import Begin, DeviceOutput, DeviceSide, Prepare, Refused, Settle
 from .keys import Badge, keys_of, renewal_due
 from .outbox import Outbox
-from .protocol import AnyMessage, Beat, Chunk, Committed, Line, Received, parted, run_of, trunk_of
+from .protocol import AnyMessage, Beat, Chunk, Committed, Line, Received, Welcome, parted, run_of, trunk_of
 from .store import SqliteStore
 from .transport import Connection, connect
 
@@ -133,6 +133,8 @@ class Agent:
             self.outbox.version = self.side.version if self.side.open else 0
 
     def _hear(self, message: AnyMessage) -> None:
+        if isinstance(message, Welcome):
+            log.info("connected to %s", self.badge.address)
         if isinstance(message, Committed):
             reached("settle.heard")
         self._act(self.side.receive(message, time.monotonic()))

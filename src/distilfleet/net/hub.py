@@ -15,7 +15,7 @@ from .handshakes import take_failed
 from .keys import Peer
 from .memory import Tide
 from .outbox import Outbox
-from .protocol import MOST_HELLO_BYTES, Chunk, Hello, Line, Refuse, agree
+from .protocol import MOST_HELLO_BYTES, Chunk, Decline, Hello, Line, Refuse, agree
 from .session import Drop
 from .traffic import Traffic
 from .transport import Stream
@@ -52,6 +52,8 @@ class Hub:
     refused: dict[str, int] = field(default_factory=dict)
     """How often, by reason."""
     told: dict[str, int] = field(default_factory=dict)
+    declined: dict[DeviceId, str] = field(default_factory=dict)
+    """Why a device did not do a job, the last time that it did not."""
     traffic: dict[DeviceId, Traffic] = field(default_factory=dict)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     tide: Tide = field(default_factory=Tide)
@@ -168,6 +170,9 @@ class Hub:
             for message in own.heard.messages(data):
                 if isinstance(message, Chunk):
                     reached("upload.chunk")
+                elif isinstance(message, Decline) and self.declined.get(peer.device) != message.reason:
+                    self.declined[peer.device] = message.reason
+                    log.info("%s does not do a job: %r", peer.device, message.reason)
                 self.say(self.desk.receive(peer.device, own.fence, message, time.monotonic()))
 
     async def _write(self, own: Live, stream: Stream) -> None:

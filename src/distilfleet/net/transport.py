@@ -33,9 +33,12 @@ LISTENING = (
     ("grpc.so_reuseport", 0),
     ("grpc.server_handshake_timeout_ms", 10_000),
     ("grpc.max_concurrent_streams", 8),
+    ("grpc.http2.bdp_probe", 0),
+    ("grpc.http2.lookahead_bytes", 1 << 20),
     ("grpc.max_connection_idle_ms", 60_000),
     ("grpc.absolute_max_metadata_size", 8192),
 )
+"""A stream that nobody reads any more holds a window of bytes; gRPC's own would grow to many megabytes each."""
 MOST_CONNECTIONS = 4096
 PLAIN = {
     "certificate is not yet valid": "its certificate is not valid yet; is the clock right, here and there?",
