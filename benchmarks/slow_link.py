@@ -240,16 +240,18 @@ class Watched:
     async def read(self):
         data = await self.inner.read()
         if data is not None:
-            self._note("heard", protocol.decode(data)[1])
+            self._note("heard", data)
         return data
 
     async def write(self, data):
-        self._note("said", protocol.decode(data)[1])
+        self._note("said", data)
         await self.inner.write(data)
 
-    def _note(self, how, message):
-        if isinstance(message, Offer | Chunk | Received):
-            self.moments.setdefault((how, type(message).__name__, message.key), []).append(time.monotonic())
+    def _note(self, how, payload):
+        for data in protocol.parted(payload):
+            _, message = protocol.decode(data)
+            if isinstance(message, Offer | Chunk | Received):
+                self.moments.setdefault((how, type(message).__name__, message.key), []).append(time.monotonic())
 
 
 def enrolled(authority: Authority, folder: Path) -> None:
