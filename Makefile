@@ -37,7 +37,7 @@ lint: $(STAMP) ## style, types and the direction of imports
 bench: $(STAMP) ## measure speed and memory
 	@$(BIN)/python benchmarks/run_all.py
 
-drills: $(STAMP) ## kill server and agents 200 times; about an hour
+drills: $(STAMP) ## kill server and agents 200 times; some minutes
 	@rm -rf runs/drills
 	@$(BIN)/python benchmarks/drills.py --kills 200 --out runs/drills
 
