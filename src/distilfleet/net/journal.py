@@ -15,6 +15,7 @@ from ..core.disk import REMEDY
 from ..core.errors import RecordError, StorageError
 from ..core.types import DeviceId
 
+OF_DISKS = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY})
 SCHEMA = """
 create table if not exists facts (name text primary key, value integer not null) without rowid;
 create table if not exists outcomes (
@@ -125,7 +126,7 @@ def open_database(file: Path, schema: str) -> sqlite3.Connection:
         (found,) = base.execute("pragma quick_check").fetchone()
         base.executescript(schema)
     except sqlite3.OperationalError as fault:
-        raise StorageError(f"{file} cannot be opened: {fault}. {REMEDY}") from None
+        raise _refused(f"{file} cannot be opened", fault) from None
     except sqlite3.DatabaseError as fault:
         found = str(fault)
     if found != "ok":
@@ -142,4 +143,9 @@ def storing(base: sqlite3.Connection) -> Iterator[None]:
             yield
     except sqlite3.OperationalError as fault:
         _, _, file = base.execute("pragma database_list").fetchone()
-        raise StorageError(f"{file} cannot be written: {fault}. {REMEDY}") from None
+        raise _refused(f"{file} cannot be written", fault) from None
+
+
+def _refused(told: str, fault: sqlite3.OperationalError) -> StorageError:
+    remedy = f" {REMEDY}" if fault.sqlite_errorcode & 0xFF in OF_DISKS else ""
+    return StorageError(f"{told}: {fault}.{remedy}")
