@@ -1,5 +1,6 @@
 """Predicted beside measured: a real fleet's round is predicted to take what it takes in simulation."""
 
+import time
 from dataclasses import replace
 
 import pytest
@@ -114,3 +115,18 @@ def test_joules_of_a_power_meter_are_told_from_reckoned_ones(tmp_path):
     assert [device for device, job in own.items() if job.metered] == ["device-00"]
     assert own["device-00"].energy_j == pytest.approx(2.0)
     assert {kind: jobs.metered for kind, jobs in tally.beside.kinds.items()} == {"rpi-4b": 1, "rpi-5": 0}
+
+
+@pytest.mark.net
+def test_time_and_energy_begin_with_the_first_round():
+    method = koala.tiny()
+    fleet = contract.fleet_of(Case(make=koala.tiny, fleet=RealFleet), method)
+    state = method.init(0)
+    time.sleep(0.5)  # a server that trains a teacher first
+    began_s = time.monotonic()
+    for _ in rounds(method, Sample(per_round=len(contract.DEVICES), seed=0), fleet, state, range(1, 2)):
+        tally = fleet.tally()
+        took_s = time.monotonic() - began_s
+        assert 0.0 < tally.elapsed_s <= took_s
+        assert tally.server.energy_j <= took_s * contract.SERVER.busy_w
+        assert fleet.snapshot()["elapsed"] >= tally.elapsed_s

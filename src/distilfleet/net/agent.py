@@ -116,7 +116,7 @@ class Agent:
                 if isinstance(ended, Exception) and not isinstance(ended, ConnectionError):
                     log.warning("session of %s: %r", self.badge.device, ended)
             await connection.shut()
-        if not opened and connection.fault:
+        if not opened and connection.fault and not self.retry_s:  # else it is told why already
             log.warning("no session at %s: %s", self.badge.address, connection.fault)
         return opened
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Coroutine, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
+from math import inf
 from typing import Any, TypeVar
 
 import numpy as np
@@ -46,8 +47,8 @@ class NetFleet:
     ) -> None:
         self._devices, self._server, self._hub, self._loop = devices, server, hub, loop
         self._ids = tuple(devices)
-        self._before_s, self._began_s = 0.0, time.monotonic()
-        self._mark_s = self._tally_s = self._round_s = self._began_s
+        self._before_s, self._began_s = 0.0, inf
+        self._mark_s = self._tally_s = self._round_s = 0.0
         self._serving: list[tuple[float, float]] = []
         self._waves = 0
         self._started: dict[int, Future[int]] = {}
@@ -64,7 +65,9 @@ class NetFleet:
 
     def conditions(self, number: int) -> Conditions:
         self._call(self._say_begin(number))
-        self._round_s = time.monotonic()
+        self._round_s = now_s = time.monotonic()
+        if self._began_s == inf:  # what came before, as to train a teacher, is not the fleet's
+            self._began_s = self._tally_s = self._mark_s = now_s
         return Conditions(round=number, devices=self._devices, ids=self._ids)
 
     def adopt(self, plan: Plan) -> None:
@@ -99,7 +102,7 @@ class NetFleet:
         tally = Tally(
             devices=used,
             server=Usage(busy_s=serving_s, energy_j=server_j),
-            elapsed_s=self._before_s + now_s - self._began_s,
+            elapsed_s=self._elapsed_s(now_s),
             answered=self._answered,
             missed=self._missed,
             times=self._times(times),
@@ -113,10 +116,10 @@ class NetFleet:
 
     def snapshot(self) -> Arrays:
         self._call(self._record())
-        return {"elapsed": np.array(self._before_s + time.monotonic() - self._began_s)}
+        return {"elapsed": np.array(self._elapsed_s(time.monotonic()))}
 
     def restore(self, kept: Arrays) -> None:
-        self._before_s, self._began_s = float(kept["elapsed"]), time.monotonic()
+        self._before_s, self._began_s = float(kept["elapsed"]), inf
 
     def finish(self, number: int) -> None:
         """The last round's checkpoint is on disk."""
@@ -141,6 +144,10 @@ class NetFleet:
         used, spent.usage = spent.usage, Usage(measured=True)
         times, spent.times = spent.times, []
         return used, times
+
+    def _elapsed_s(self, now_s: float) -> float:
+        """Since the first round began, without the time that no server was there."""
+        return self._before_s + max(0.0, now_s - self._began_s)
 
     def _times(self, jobs: Sequence[Timed]) -> Times:
         began_s = self._round_s
