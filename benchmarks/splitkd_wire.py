@@ -45,7 +45,8 @@ from distilfleet.methods.splitkd.signals import Memory
 from distilfleet.methods.splitkd.steps import Seat, Session, Steps
 from distilfleet.nn.trace import trace
 from distilfleet.plan.sample import Sample
-from distilfleet.recipes.language import TEXT, Language, Stage, schooling, stage
+from distilfleet.recipes.flags import TEXT, Language
+from distilfleet.recipes.language import Stage, schooling, stage
 from distilfleet.sim.fleet import SimFleet, World
 
 BOARD = "jetson-orin-nano-8g"

@@ -67,8 +67,11 @@ def child(*words, **options):
 # --- processes that begin with the packages loaded --------------------------------------------------------------
 
 FORKS = multiprocessing.get_context("forkserver")
-_ROOMS = [f"distilfleet.recipes.{name}" for name in ("serve", "join", "koala", "fedmd", "deploy", "simulate", "split")]
-FORKS.set_forkserver_preload([*_ROOMS, "torch._dynamo"])  # the last one is loaded by torch when a model is traced
+_RECIPES = [f"distilfleet.recipes.{name}" for name in ("serve", "join", "deploy", "simulate", "assemble", "language")]
+_METHODS = [f"distilfleet.methods.{name}" for name in ("koala", "fedmd", "splitkd.server")]
+FORKS.set_forkserver_preload(
+    [*_RECIPES, *_METHODS, "torch._dynamo"]
+)  # the last one is loaded by torch when a model is traced
 
 
 class Forked:

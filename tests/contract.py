@@ -34,7 +34,8 @@ from distilfleet.core.types import (
 )
 from distilfleet.cost import catalogue
 from distilfleet.plan.sample import Sample
-from distilfleet.recipes.run import Run, about, train
+from distilfleet.recipes.experiment import Run
+from distilfleet.recipes.run import about, train
 from distilfleet.record.checkpoint import read_checkpoint
 from distilfleet.record.history import read_rounds
 from distilfleet.record.run import create, reopen

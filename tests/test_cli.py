@@ -18,6 +18,7 @@ from PIL import Image
 from cli_runs import FEW, child, mistaken, table, told
 from distilfleet.core.chance import stream
 from distilfleet.core.disk import REMEDY
+from distilfleet.recipes.find import SHIPPED
 
 RECIPES = ("koala", "local", "central", "fedavg", "feddf", "fedmd")
 MODES = ("homogeneous", "heterogeneous")
@@ -110,6 +111,20 @@ def test_help_loads_nothing_heavy_and_is_quick():
         quickest_s = min(quickest_s, time.perf_counter() - began_s)
         assert said.stdout.splitlines()[-1] == ""
     assert quickest_s < 1.0  # 0.1 s on an idle core; the suite shares its cores
+
+
+def test_help_on_any_recipe_or_verb_loads_nothing_that_trains_or_talks():
+    """Flags need neither torch nor sockets; with torch, help took two to four seconds of processor time."""
+    verbs = ("agent", "serve", "enrol", "runs", "split", "backup", "calibrate", "compare", "audit", "devices", "plan")
+    asked = [*(("run", name) for name in SHIPPED), *(("plan", name) for name in SHIPPED), *((verb,) for verb in verbs)]
+    script = (
+        "import sys\nfrom distilfleet.cli import main\n"
+        f"for words in {asked!r}:\n"
+        "  try: main([*words, '--help'])\n  except SystemExit as done: assert not done.code, words\n"
+        "print(*({'torch', 'transformers', 'tokenizers', 'sklearn', 'scipy', 'grpc', 'PIL'} & set(sys.modules)))"
+    )
+    said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert said.stdout.splitlines()[-1] == ""
 
 
 # --- what comes out ---------------------------------------------------------------------------------------------
@@ -247,6 +262,11 @@ def test_a_mistake_is_named_with_its_remedy(flags, told_of, bad, koala, tmp_path
     ("words", "told_of"),
     [
         (["nope"], ["'nope'", "run, plan, compare"]),
+        (["rnu", "koala"], ["'rnu'", "did you mean run"]),
+        (["comparee"], ["did you mean compare?"]),
+        (["run", "koalla"], ["'koalla'", "did you mean koala"]),
+        (["run", "split-kd"], ["did you mean splitkd"]),
+        (["plan", "FedAvg"], ["did you mean fedavg"]),
         (["run", "nope"], ["'nope'", "koala", "path/to/file.py:function"]),
         (["run", "missing.py:mine"], ["missing.py", "no such file"]),
         (["run", "--rounds", "3"], ["recipe", "distilfleet run koala --rounds 3"]),

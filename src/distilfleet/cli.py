@@ -19,7 +19,7 @@ from typing import Any
 
 from . import cli_fleet
 from .cli_words import parsed
-from .core.errors import ConfigError, Error
+from .core.errors import ConfigError, Error, did_you_mean
 
 USAGE = """\
 distilfleet: teach a large model with a fleet of small devices, and give every device a small model in return.
@@ -116,7 +116,10 @@ def _dispatch(words: list[str]) -> int:
         print(version("distilfleet"))
         return 0
     if verb not in verbs:
-        raise ConfigError(f"there is no verb {verb!r}; there are {', '.join(verbs)}. See distilfleet --help.")
+        raise ConfigError(
+            f"there is no verb {verb!r}{did_you_mean(verb, verbs)}; there are {', '.join(verbs)}. "
+            f"See distilfleet --help."
+        )
     return verbs[verb](rest)
 
 
@@ -169,7 +172,7 @@ def _start(name: str, words: list[str]) -> int:
 
 
 def _resume(asked: Resume) -> int:
-    from .recipes.find import again
+    from .recipes.resume import again
 
     resumed = again(asked.resume, asked.rounds)
     if resumed is None:

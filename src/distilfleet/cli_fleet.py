@@ -19,10 +19,11 @@ STOPPED = 130
 
 
 def serve(words: list[str]) -> int:
-    from .recipes.serve import ServeFlags
-    from .recipes.serve import serve as served
+    from .recipes.server_flags import ServeFlags
 
     asked = parsed(ServeFlags, "distilfleet serve", words)
+    from .recipes.serve import serve as served
+
     _log_to_terminal()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C, and as process 1 of a container too
     try:
@@ -33,9 +34,11 @@ def serve(words: list[str]) -> int:
 
 
 def enrol(words: list[str]) -> int:
-    from .recipes.serve import EnrolFlags, create_token, deny
+    from .recipes.server_flags import EnrolFlags
 
     asked = parsed(EnrolFlags, "distilfleet enrol", words)
+    from .recipes.serve import create_token, deny
+
     if asked.what == "deny":
         deny(asked.fleet, asked.device)
         print(f"{asked.device} is shut out; `enrol create` lets it in again.")
@@ -46,15 +49,20 @@ def enrol(words: list[str]) -> int:
 
 def agent(words: list[str]) -> int:
     """Reading flags and enrolling take half the memory that an agent may have: a fresh process does the rest."""
-    from .recipes.join import AgentFlags, attend, join
-
     _log_to_terminal()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _leave)
     if words[:1] == [ATTEND]:
+        from .recipes.join import attend
+
         attend(words[1])
     else:
-        said = join(parsed(AgentFlags, "distilfleet agent", words))
+        from .recipes.agent_flags import AgentFlags
+
+        asked = parsed(AgentFlags, "distilfleet agent", words)
+        from .recipes.join import join
+
+        said = join(asked)
         os.execv(sys.executable, [sys.executable, "-m", "distilfleet.cli", "agent", ATTEND, said])  # noqa: S606
     return 0
 
@@ -66,10 +74,12 @@ def _leave(_number: int, _frame: Any) -> None:
 
 
 def runs(words: list[str]) -> int:
-    from .recipes.place import place
-    from .recipes.serve import RunsFlags, listed
+    from .recipes.server_flags import RunsFlags
 
     asked = parsed(RunsFlags, "distilfleet runs", words)
+    from .recipes.place import place
+    from .recipes.serve import listed
+
     queue = place(asked.fleet).queue
     if asked.what == "stop":
         queue.stop(asked.name)

@@ -8,7 +8,8 @@ import pytest
 from distilfleet.core import wire
 from distilfleet.core.types import Expected, Job, Missed, Reply, Wave
 from distilfleet.recipes import overhear
-from distilfleet.recipes.overhear import Keep, Overheard
+from distilfleet.recipes.experiment import Keep
+from distilfleet.recipes.overhear import Overheard
 
 
 @dataclass

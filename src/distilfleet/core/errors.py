@@ -1,5 +1,8 @@
 """What can go wrong, by who has to act. Lost devices are values (`Missed`), never errors."""
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+
 
 class Error(Exception):
     """Root of everything distilfleet raises on purpose; the message says what to do."""
@@ -23,3 +26,9 @@ class StorageError(Error):
 
 class WireError(Error):
     """The peer sent bytes that break the protocol."""
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """A question in brackets, for a message that refuses the word; empty where nothing known is like it."""
+    close = get_close_matches(word.lower(), list(known), cutoff=0.55)
+    return f" (did you mean {' or '.join(close)}?)" if close else ""

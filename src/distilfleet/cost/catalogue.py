@@ -8,7 +8,6 @@ import csv
 import io
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
-from difflib import get_close_matches
 from functools import cache
 from importlib.resources import files
 from math import inf
@@ -16,7 +15,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from ..core.errors import ConfigError
+from ..core.errors import ConfigError, did_you_mean
 from ..core.types import Device, DeviceId, Link
 
 SERVER = "server"
@@ -103,7 +102,9 @@ def entry(kind: str, extra: Path | None = None) -> Entry:
     known = entries(extra)
     found = known.get(kind)
     if found is None:
-        raise ConfigError(f"no device kind {kind!r} in the catalogue{_nearest(kind, known)}; it has {', '.join(known)}")
+        raise ConfigError(
+            f"no device kind {kind!r} in the catalogue{did_you_mean(kind, known)}; it has {', '.join(known)}"
+        )
     return found
 
 
@@ -169,11 +170,6 @@ def _within(usable_bytes: int, quota_bytes: int | None) -> int:
     if quota_bytes < 1:
         raise ConfigError(f"a memory quota is at least 1 byte, got {quota_bytes}")
     return min(usable_bytes, quota_bytes)
-
-
-def _nearest(kind: str, known: Mapping[str, Entry]) -> str:
-    close = get_close_matches(kind, known)
-    return f" (did you mean {' or '.join(close)}?)" if close else ""
 
 
 _READERS: Mapping[Any, Callable[[str], Any]] = {

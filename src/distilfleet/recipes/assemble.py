@@ -11,8 +11,8 @@ from ..nn.zoo import Model
 from ..plan.sample import Sample
 from ..sim.fleet import SimFleet
 from ..trust.attackers import Poisoned, pick
+from .experiment import Run
 from .flags import Common, Training
-from .run import Run
 from .scene import Scene, fleet_facts
 from .world import world
 

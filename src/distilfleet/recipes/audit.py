@@ -16,9 +16,10 @@ from ..record.checkpoint import read_checkpoint
 from ..record.history import History
 from ..record.overheard import AUDIT_SCHEMA, Exchange, read_wire
 from ..trust.audit import Recovery
+from .experiment import Run
 from .find import recipe
 from .flags import unflatten
-from .run import Run, state_of
+from .run import state_of
 
 Row = tuple[str, int, str]
 """Source, cut and attack: what is added up."""

@@ -5,9 +5,9 @@ from typing import Any
 from ..core.types import Method
 from ..nn.lessons import Lessons
 from ..plan.sample import Sample
-from .flags import Common
-from .language import Language, Stage, assemble
-from .run import Run
+from .experiment import Run
+from .flags import Common, Language
+from .language import Stage, assemble
 
 
 def lessons(language: Language, *, devices: int = 1) -> Lessons:

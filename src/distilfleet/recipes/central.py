@@ -3,11 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from ..methods.central import Central
-from .assemble import Models, assemble, local
+from .experiment import Run
 from .flags import Common, CommonFlags, ProxyData, ProxyFlags, Smalls, Training, TrainingFlags
-from .run import Run
-from .scene import assign, large_model, scene
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +23,10 @@ class Flags:
 
 
 def central(flags: Flags) -> Run:
+    from ..methods.central import Central
+    from .assemble import Models, assemble, local
+    from .scene import assign, large_model, scene
+
     stage = scene(flags.common, flags.proxy)
     if flags.who == "large":
         model = large_model(flags.large, stage)

@@ -2,11 +2,8 @@
 
 from dataclasses import dataclass
 
-from ..methods.central_kd import CentralKD
-from .baselines import lessons, simulated, taking_part
-from .flags import CommonFlags
-from .language import TEXT, Language, LanguageFlags, schooling, stage
-from .run import Run
+from .experiment import Run
+from .flags import TEXT, CommonFlags, Language, LanguageFlags
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,6 +15,10 @@ class Flags:
 
 
 def central_kd(flags: Flags) -> Run:
+    from ..methods.central_kd import CentralKD
+    from .baselines import lessons, simulated, taking_part
+    from .language import schooling, stage
+
     scene, language = stage(flags.common, flags.language), flags.language
     teacher = scene.teacher if language.kd_weight else None
     method = CentralKD(

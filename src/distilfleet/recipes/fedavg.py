@@ -1,17 +1,16 @@
 """The recipe `fedavg`: federated averaging of the large model (the conventional approach) or of a small one."""
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from ..core.units import pretty_bytes
-from ..methods.fedavg import FedAvg
-from ..nn.profile import profile, training_memory_bytes
-from ..nn.zoo import Model
 from ..trust.robust import Rule
-from .assemble import Models, assemble, local
+from .experiment import Run
 from .flags import Common, CommonFlags, ProxyData, ProxyFlags, Smalls, Training, TrainingFlags
-from .run import Run
-from .scene import Scene, assign, large_model, scene
+
+if TYPE_CHECKING:
+    from ..nn.zoo import Model
+    from .scene import Scene
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +33,10 @@ class Flags:
 
 
 def fedavg(flags: Flags) -> Run:
+    from ..methods.fedavg import FedAvg
+    from .assemble import Models, assemble, local
+    from .scene import assign, large_model, scene
+
     stage = scene(flags.common, flags.proxy)
     large = large_model(flags.large, stage)
     if flags.who == "large":
@@ -50,7 +53,9 @@ def fedavg(flags: Flags) -> Run:
     return assemble(flags.common, stage, method, models, notes)
 
 
-def _counterfactual(stage: Scene, large: Model, batch: int) -> str:
+def _counterfactual(stage: "Scene", large: "Model", batch: int) -> str:
+    from ..nn.profile import profile, training_memory_bytes
+
     need_bytes = training_memory_bytes(profile(large), batch)
     short = sum(device.memory_bytes < need_bytes for device in stage.devices.values())
     return (

@@ -2,12 +2,9 @@
 
 from dataclasses import dataclass
 
-from ..methods.fedavg_text import FedAvgText
 from ..trust.robust import Rule
-from .baselines import lessons, simulated
-from .flags import CommonFlags
-from .language import TEXT, Language, LanguageFlags, stage
-from .run import Run
+from .experiment import Run
+from .flags import TEXT, CommonFlags, Language, LanguageFlags
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +20,10 @@ class Flags:
 
 
 def fedavg_text(flags: Flags) -> Run:
+    from ..methods.fedavg_text import FedAvgText
+    from .baselines import lessons, simulated
+    from .language import stage
+
     scene = stage(flags.common, flags.language)
     method = FedAvgText(
         student=scene.student,

@@ -2,13 +2,9 @@
 
 from dataclasses import dataclass
 
-from ..methods.feddf import FedDF
-from ..nn.distil import Distil
 from ..trust.robust import Rule
-from .assemble import Models, assemble, local
+from .experiment import Run
 from .flags import Common, CommonFlags, ProxyData, ProxyFlags, SmallFlags, Smalls, Training, TrainingFlags
-from .run import Run
-from .scene import assign, large_model, scene
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +26,11 @@ class Flags:
 
 
 def feddf(flags: Flags) -> Run:
+    from ..methods.feddf import FedDF
+    from ..nn.distil import Distil
+    from .assemble import Models, assemble, local
+    from .scene import assign, large_model, scene
+
     stage = scene(flags.common, flags.proxy)
     assert stage.proxy is not None
     smalls = assign(stage, flags.smalls, flags.training.local_batch)

@@ -1,6 +1,8 @@
 """What a person can set: frozen dataclasses whose fields are the flags of the command line.
 
 A recipe's own dataclass holds the shared ones as fields; on the command line and in `run.toml` all of them are flat.
+Reading flags, or help on them, must not take seconds: neither this module nor a recipe's loads torch, and what a recipe
+builds from is imported by the function that builds it.
 """
 
 from collections.abc import Mapping
@@ -134,10 +136,48 @@ class ProxyData:
     """That share; it is taken from the devices."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Language:
+    """Text, and the two models that learn from it."""
+
+    teacher: str = "llama:128x2"
+    """The large model: llama:WIDTHxLAYERS (trained by this command first), a folder, a hub name, or a llama2.c file."""
+    student: str = "llama:64x1"
+    """The small model, named the same way."""
+    tokenizer: str | None = None
+    """A folder, file or hub name, or `bytes`. Default: the teacher's own, or one trained on the text."""
+    context: int = 64
+    """Tokens of a window."""
+    vocabulary: int = 512
+    """Entries of a tokenizer that is trained."""
+    school_share: float = 0.75
+    """Share of the training text that the server owns; it trains the teacher where that does not come trained."""
+    school_steps: int = 1000
+    """Steps of that training."""
+    school_lr: float = 2e-3
+    """Its largest step size."""
+    batch: int = 4
+    """Windows of a device in a step."""
+    steps: int = 10
+    """Steps of a round."""
+    lr: float = 2e-3
+    """Adam's step size, on the server and on devices."""
+    kd_weight: float = 0.7
+    """Share of the distillation loss; the rest is cross-entropy."""
+    temperature: float = 1.0
+    """Of the distillation loss."""
+    test_windows: int = 256
+    """Held-out windows that quality is measured on, evenly spaced over all there are."""
+
+
 CommonFlags = Annotated[Common, Flat]
 TrainingFlags = Annotated[Training, Flat]
 SmallFlags = Annotated[Smalls, Flat]
 ProxyFlags = Annotated[ProxyData, Flat]
+LanguageFlags = Annotated[Language, Flat]
+DEVICES = 8
+"""Of a run on text."""
+TEXT = Common(data="stdlib", devices=DEVICES, rounds=60, holdout=0.1, device_kinds=("rpi-4b", "rpi-5", "jetson-nano"))
 
 
 def flatten(flags: Any) -> dict[str, Any]:
@@ -148,7 +188,7 @@ def flatten(flags: Any) -> dict[str, Any]:
         if is_dataclass(value):
             flat |= flatten(value)
         elif value is not None and field.name != "out":
-            flat[field.name] = msgspec.to_builtins(value)
+            flat[field.name] = msgspec.to_builtins(value, enc_hook=str)  # paths
     return flat
 
 
@@ -181,7 +221,7 @@ def _unmet(name: str, value: Any) -> str | None:
 def unflatten(kind: type[T], flat: Mapping[str, Any]) -> T:
     """The flags again. Raises ConfigError if a value is of the wrong type or unknown."""
     try:
-        return msgspec.convert(_nest(kind, flat), kind, strict=False)
+        return msgspec.convert(_nest(kind, flat), kind, strict=False, dec_hook=lambda other, value: other(value))
     except msgspec.ValidationError as fault:
         raise ConfigError(f"the settings of this run cannot be read: {fault}") from None
 

@@ -3,14 +3,10 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from ..methods.koala import How, Koala
-from ..nn.distil import Distil
 from ..nn.refine import Refine
 from ..trust.robust import Rule
-from .assemble import Models, assemble, local
+from .experiment import Run
 from .flags import Common, CommonFlags, ProxyData, ProxyFlags, SmallFlags, Smalls, Training, TrainingFlags
-from .run import Run
-from .scene import assign, large_model, scene
 
 FORWARD = {"homogeneous": (1, 1e-4), "heterogeneous": (3, 1e-3)}
 """Passes and step size of forward distillation. Where few devices share an architecture, its average has more to learn
@@ -56,6 +52,11 @@ class Flags:
 
 
 def koala(flags: Flags) -> Run:
+    from ..methods.koala import How, Koala
+    from ..nn.distil import Distil
+    from .assemble import Models, assemble, local
+    from .scene import assign, large_model, scene
+
     stage = scene(flags.common, flags.proxy)
     assert stage.proxy is not None
     large = large_model(flags.large, stage)

@@ -3,11 +3,8 @@
 from dataclasses import dataclass, replace
 
 from ..core.errors import ConfigError
-from ..methods.koala_text import How, KoalaText
-from .baselines import lessons, simulated
-from .flags import CommonFlags
-from .language import TEXT, Language, LanguageFlags, schooling, some_of, stage
-from .run import Run
+from .experiment import Run
+from .flags import TEXT, CommonFlags, Language, LanguageFlags
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +23,10 @@ class Flags:
 
 
 def koala_text(flags: Flags) -> Run:
+    from ..methods.koala_text import How, KoalaText
+    from .baselines import lessons, simulated
+    from .language import schooling, some_of, stage
+
     scene, language = stage(flags.common, flags.language), flags.language
     if scene.school is None or scene.classes is not None:
         raise ConfigError(

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 
@@ -17,52 +17,13 @@ from ..nn.language import PUBLISHED, LanguageModel, check_tokenizers, config
 from ..nn.pretrain import Schooling
 from ..nn.trace import trace
 from ..sim.fleet import SimFleet
-from .flags import Common, Flat
-from .run import Run
+from .experiment import Run
+from .flags import DEVICES, TEXT, Common, Language
 from .served_text import read_server
 from .world import board_memory_bytes, enrol, world
 
 NEW = "llama"
 """How names of models with new weights begin; whatever else is named comes trained."""
-DEVICES = 8
-TEXT = Common(data="stdlib", devices=DEVICES, rounds=60, holdout=0.1, device_kinds=("rpi-4b", "rpi-5", "jetson-nano"))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Language:
-    """Text, and the two models that learn from it."""
-
-    teacher: str = "llama:128x2"
-    """The large model: llama:WIDTHxLAYERS (trained by this command first), a folder, a hub name, or a llama2.c file."""
-    student: str = "llama:64x1"
-    """The small model, named the same way."""
-    tokenizer: str | None = None
-    """A folder, file or hub name, or `bytes`. Default: the teacher's own, or one trained on the text."""
-    context: int = 64
-    """Tokens of a window."""
-    vocabulary: int = 512
-    """Entries of a tokenizer that is trained."""
-    school_share: float = 0.75
-    """Share of the training text that the server owns; it trains the teacher where that does not come trained."""
-    school_steps: int = 1000
-    """Steps of that training."""
-    school_lr: float = 2e-3
-    """Its largest step size."""
-    batch: int = 4
-    """Windows of a device in a step."""
-    steps: int = 10
-    """Steps of a round."""
-    lr: float = 2e-3
-    """Adam's step size, on the server and on devices."""
-    kd_weight: float = 0.7
-    """Share of the distillation loss; the rest is cross-entropy."""
-    temperature: float = 1.0
-    """Of the distillation loss."""
-    test_windows: int = 256
-    """Held-out windows that quality is measured on, evenly spaced over all there are."""
-
-
-LanguageFlags = Annotated[Language, Flat]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -2,11 +2,8 @@
 
 from dataclasses import dataclass
 
-from ..methods.local import Alone
-from . import assemble as assembly
+from .experiment import Run
 from .flags import Common, CommonFlags, ProxyData, ProxyFlags, SmallFlags, Smalls, Training, TrainingFlags
-from .run import Run
-from .scene import assign, large_model, scene
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +19,10 @@ class Flags:
 
 
 def local(flags: Flags) -> Run:
+    from ..methods.local import Alone
+    from . import assemble as assembly
+    from .scene import assign, large_model, scene
+
     stage = scene(flags.common, flags.proxy)
     smalls = assign(stage, flags.smalls, flags.training.local_batch)
     method = Alone(smalls=smalls, local=assembly.local(flags.training, flags.calibrate))

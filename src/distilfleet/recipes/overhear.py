@@ -7,23 +7,10 @@ from dataclasses import dataclass, field, replace
 from ..core import wire
 from ..core.types import Arrays, Conditions, Device, DeviceId, Fleet, Job, Load, Plan, Reply, Result, Tally, Wave
 from ..record.overheard import Exchange
+from .experiment import Keep
 
 MOST_BYTES = 1 << 26
 """Of one exchange; a larger one is passed over."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Keep:
-    """What of a run's messages is kept."""
-
-    most: int = 0
-    """Exchanges."""
-    ops: tuple[str, ...] = ()
-    """Of these jobs alone; empty: of every job."""
-    before: str = ""
-    """Op of a job that is kept along: the last one that the same device had before."""
-    after: str = ""
-    """Op of a job whose reply is kept along: the first one that the same device gives after."""
 
 
 @dataclass(slots=True, kw_only=True)

@@ -12,7 +12,7 @@ from ..report.plan import Planned, plan_json
 
 if TYPE_CHECKING:
     from ..record.run import Run as Record
-    from .run import Run
+    from .experiment import Run
 
 
 def planned(run: "Run", recipe: str, now_s: Callable[[], float]) -> Planned:

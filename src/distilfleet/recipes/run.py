@@ -1,21 +1,22 @@
-"""A complete experiment, and the loop that carries it out, records it and can go on where it stopped."""
+"""The loop that carries an experiment out, records it and can go on where it stopped."""
 
 import gc
 import platform
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from typing import Any, get_type_hints
 
 from ..core.engine import rounds
 from ..core.errors import RecordError
 from ..core.pack import pack, unpack
-from ..core.types import DataOf, Dataset, Discount, Fleet, Method, Plan, Planner, Tally
+from ..core.types import Discount, Plan, Tally
 from ..record.checkpoint import Checkpoint
 from ..record.history import SCHEMA
 from ..record.overheard import read_wire, write_wire
 from ..record.run import Run as Record
-from .overhear import Keep, Overheard
+from .experiment import Run
+from .overhear import Overheard
 from .plan import expected, first_plan
 
 MOST_MISSED = 100
@@ -24,29 +25,6 @@ MOST_MISSED = 100
 
 Steps = Generator[dict[str, Any], None, None]
 """Metrics of each round as it is finished."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
-    """What a recipe returns: everything that training needs, built and checked."""
-
-    method: Method[Any]
-    fleet: Fleet
-    planner: Planner
-    test: Dataset
-    rounds: int
-    seed: int
-    checkpoint_every_s: float
-    about: Mapping[str, Any] = field(default_factory=dict)
-    """For the record: models, data, savings, notes."""
-    facts: Mapping[str, Any] = field(default_factory=dict)
-    """For the record: the fleet."""
-    keep: Keep = Keep()
-    """For an audit: what of the messages is kept."""
-    data: DataOf | None = None
-    """For an audit of a simulated run: what its devices own."""
-    files: Mapping[str, bytes] = field(default_factory=dict)
-    """To be stored beside the trained models: what they cannot be used without."""
 
 
 def about(run: Run, recipe: str, settings: Mapping[str, Any], started: str) -> dict[str, Any]:

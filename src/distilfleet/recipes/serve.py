@@ -16,13 +16,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import msgspec
-from tyro.conf import Positional
 
 from ..core.disk import lock
 from ..core.errors import ConfigError, Error, RecordError, StorageError, WireError
@@ -49,10 +48,11 @@ from ..record.run import create
 from ..report.page import page, write_page
 from .board import Boards
 from .console import DeniedError, Door, Site, door, shown
+from .experiment import Run
 from .find import recipe
 from .flags import flatten, unflatten
 from .place import Place, place
-from .run import Run, about, train
+from .run import about, train
 from .sight import Sight, moments
 from .take_up import take_up
 from .told import about_of, facts_of
@@ -322,42 +322,6 @@ def page_of(path: Path, run: str) -> Path:
 
 
 # --- flags ------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServeFlags:
-    """The server of a real fleet: owns models and journal, takes runs from `distilfleet run RECIPE --fleet FILE`."""
-
-    fleet: Path
-    """The fleet file, for example fleet.toml."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EnrolFlags:
-    """`enrol create` prints a one-time token for a device; `enrol deny` shuts it out until it gets a new one."""
-
-    what: Literal["create", "deny"]
-    """What to do."""
-    device: str = ""
-    """Id of the device, as the fleet file has it."""
-    fleet: Path = Path("fleet.toml")
-    """The fleet file."""
-    hours: int = 24
-    """That the token is good for."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunsFlags:
-    """Runs of a server: lists them, stops one after the round under way, or lets a stopped one go on."""
-
-    what: Annotated[Literal["list", "stop", "resume"], Positional] = "list"
-    """What to do."""
-    name: Annotated[str, Positional] = ""
-    """The run, for stop and resume."""
-    fleet: Path = Path("fleet.toml")
-    """The fleet file."""
-    json: bool = False
-    """Print the list as JSON."""
 
 
 # --- enrol ----------------------------------------------------------------------------------------------------

@@ -6,10 +6,7 @@ from pathlib import Path
 from ..core.errors import ConfigError
 from ..data import prepared
 from .find import recipe
-from .flags import Common, ProxyData, check, flatten
-from .language import Language, stage
-from .scene import scene
-from .served_text import Served, write_server
+from .flags import Common, Language, ProxyData, check, flatten
 
 SERVER, PROXY = "server.npz", "proxy.npz"
 
@@ -60,6 +57,8 @@ def split(asked: Split) -> str:
     asked.out.mkdir(parents=True, exist_ok=True)
     if asked.recipe:
         return _split_text(asked, common)
+    from .scene import scene
+
     staged = scene(common, ProxyData(proxy_share=asked.proxy_share))
     for device in staged.devices:
         prepared.write(asked.out / f"{device}.npz", staged.data(device))
@@ -74,6 +73,9 @@ def split(asked: Split) -> str:
 def _split_text(asked: Split, common: Common) -> str:
     if "school_share" not in flatten(recipe(asked.recipe).flags()):
         raise ConfigError(f"--recipe {asked.recipe}: not a recipe of text; leave it out")
+    from .language import stage
+    from .served_text import Served, write_server
+
     names = ("context", "vocabulary", "tokenizer", "teacher", "school_share")
     scene = stage(common, replace(Language(), **{name: getattr(asked, name) for name in names}))
     for device in scene.devices:

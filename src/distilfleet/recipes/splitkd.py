@@ -1,23 +1,19 @@
 """The recipe `splitkd`: a language model is distilled over devices that run embedding modules and first layers."""
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from ..core.errors import ConfigError
 from ..core.types import Budget, Planner
-from ..methods.splitkd.learn import Divergence, Loss
-from ..methods.splitkd.server import SplitKD
-from ..methods.splitkd.settings import Lengths, Split
-from ..methods.splitkd.signals import Sort
-from ..plan.options import Workload, decoder_options
-from ..plan.sample import Sample
-from ..plan.split import SplitPlanner
-from .flags import CommonFlags
-from .language import TEXT, Language, LanguageFlags, Stage, assemble, schooling, stage
-from .overhear import Keep
-from .run import Run
+from ..methods.splitkd.settings import Divergence, Lengths, Sort, Split
+from .experiment import Keep, Run
+from .flags import TEXT, CommonFlags, Language, LanguageFlags
 
 BITS: dict[str, Literal[4, 8, 16]] = {"fp16": 16, "int8": 8, "int4": 4}
+
+if TYPE_CHECKING:
+    from ..methods.splitkd.server import SplitKD
+    from .language import Stage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +59,10 @@ class Flags:
 
 
 def splitkd(flags: Flags) -> Run:
+    from ..methods.splitkd.learn import Loss
+    from ..methods.splitkd.server import SplitKD
+    from .language import assemble, schooling, stage
+
     scene = stage(flags.common, flags.language)
     if flags.noise and flags.labels == "shared" and scene.classes is None:
         raise ConfigError("--noise hides nothing where labels, which are the tokens, travel: add --labels kept")
@@ -108,7 +108,11 @@ def splitkd(flags: Flags) -> Run:
     return replace(run, keep=Keep(ops=("step", "loss"), before="begin", after="end"))
 
 
-def _planner(flags: Flags, scene: Stage, method: SplitKD) -> Planner:
+def _planner(flags: Flags, scene: "Stage", method: "SplitKD") -> Planner:
+    from ..plan.options import Workload, decoder_options
+    from ..plan.sample import Sample
+    from ..plan.split import SplitPlanner
+
     common, language, split = flags.common, flags.language, method.split
     sample = Sample(
         per_round=common.per_round or len(scene.devices),

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..core.types import DeviceId
-from .run import Run
+from .experiment import Run
 
 OWNED = ("samples", "labels")
 """Facts of a simulated device that are its owner's in a real fleet."""

@@ -6,7 +6,6 @@ the teacher, V vocabulary.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
@@ -19,7 +18,8 @@ from ...nn.fused import DenseTeacher, Teacher, fused_kd
 from ...nn.losses import generalised_jsd, reverse_kl, skewed_kl, skewed_reverse_kl
 from ...nn.pretrain import mask_of, nats_per_token
 from ...nn.weights import to_tensor
-from .signals import Memory, Sort, signals_of
+from .settings import Divergence, Sort
+from .signals import Memory, signals_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -46,7 +46,6 @@ class Part:
     """Token ids [B, T], or classes [B]; None where labels stay on the device."""
 
 
-Divergence = Literal["forward", "reverse", "jsd", "skewed", "skewed-reverse"]
 DIVERGENCES: Mapping[str, Callable[..., Tensor]] = {
     "reverse": reverse_kl,
     "jsd": generalised_jsd,

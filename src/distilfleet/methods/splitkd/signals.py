@@ -6,7 +6,6 @@ teacher, m draws, k kept classes, V vocabulary.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
 import torch
@@ -16,10 +15,8 @@ from ...core.types import Arrays
 from ...nn.fused import DenseTeacher, SampledTeacher, Teacher, TopKTeacher
 from ...nn.weights import to_tensor
 from . import codec
+from .settings import Sort
 
-Sort = Literal["ids", "top", "hidden", "none"]
-"""What is remembered: ids drawn from the teacher (unbiased), its largest probabilities and the mass of the rest, or its
-last hidden state in 8 bits (the whole distribution again, through the output table)."""
 ROWS = 128
 """Positions whose logits exist at a time."""
 

@@ -1,0 +1,50 @@
+"""Going on with a run that was interrupted, or adding rounds to a finished one."""
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from ..core.errors import RecordError
+from ..record.checkpoint import Checkpoint
+from ..record.history import read_about
+from ..record.run import Run as Record
+from ..record.run import reopen, rewrite_about
+from .experiment import Run
+from .find import recipe
+from .flags import unflatten
+from .run import versions
+
+MUST_EQUAL = ("distilfleet",)
+
+
+def again(path: Path, rounds: int | None) -> tuple[Run, Record, Checkpoint | None] | None:
+    """An interrupted run, rebuilt and open for writing, and where it goes on; None if nothing is left to do.
+
+    Raises RecordError if the directory is damaged, in use, or of another version.
+    """
+    _check_versions(path, read_about(path))
+    if "fleet" in read_about(path)["settings"]:
+        raise RecordError(f"{path} is a run of a real fleet: its server goes on with it by itself")
+    record, about, checkpoint = reopen(path)
+    with ExitStack() as opened:
+        opened.callback(record.close)
+        wanted = max(about["rounds"], rounds or 0)
+        if checkpoint is not None and checkpoint.round >= wanted:
+            return None
+        found = recipe(about["recipe"])
+        run = found.build(unflatten(found.flags, {**about["settings"], "rounds": wanted}))
+        if wanted != about["rounds"]:
+            rewrite_about(record, {**about, "rounds": wanted})
+        opened.pop_all()
+    return run, record, checkpoint
+
+
+def _check_versions(path: Path, about: Mapping[str, Any]) -> None:
+    there, here = about["versions"], versions()
+    for name in MUST_EQUAL:
+        if there.get(name) != here[name]:
+            raise RecordError(
+                f"{path} was made by {name} {there.get(name)}, this is {here[name]}: going on would not give the same "
+                f"weights. Install {name}=={there.get(name)}, or start the run anew."
+            )

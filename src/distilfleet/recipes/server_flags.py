@@ -1,0 +1,43 @@
+"""What an operator can say to the verbs of a real fleet's server; reading it loads nothing of the server."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from tyro.conf import Positional
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServeFlags:
+    """The server of a real fleet: owns models and journal, takes runs from `distilfleet run RECIPE --fleet FILE`."""
+
+    fleet: Path
+    """The fleet file, for example fleet.toml."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnrolFlags:
+    """`enrol create` prints a one-time token for a device; `enrol deny` shuts it out until it gets a new one."""
+
+    what: Literal["create", "deny"]
+    """What to do."""
+    device: str = ""
+    """Id of the device, as the fleet file has it."""
+    fleet: Path = Path("fleet.toml")
+    """The fleet file."""
+    hours: int = 24
+    """That the token is good for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunsFlags:
+    """Runs of a server: lists them, stops one after the round under way, or lets a stopped one go on."""
+
+    what: Annotated[Literal["list", "stop", "resume"], Positional] = "list"
+    """What to do."""
+    name: Annotated[str, Positional] = ""
+    """The run, for stop and resume."""
+    fleet: Path = Path("fleet.toml")
+    """The fleet file."""
+    json: bool = False
+    """Print the list as JSON."""
