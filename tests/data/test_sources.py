@@ -312,12 +312,294 @@ def test_grey_pictures_keep_one_channel_and_folders_make_parts(tmp_path):
     assert np.allclose(np.unique(source.train.inputs), [0, 20 / 255, 40 / 255])
 
 
-def test_pictures_of_16_bits_are_not_clipped(tmp_path):
+# --- folders that are parts, and folders that are classes -----------------------------------------------------------
+
+
+def laid_out(root, *folders):
+    """Pictures in each of these folders, all unlike."""
+    for number, folder in enumerate(folders):
+        draw(root / folder, 3, first=number)
+
+
+@pytest.mark.parametrize(
+    ("train", "test"),
+    [
+        ("train", "test"),
+        ("Train", "Test"),
+        ("TRAIN", "VAL"),
+        ("training", "testing"),
+        ("Training", "Validation"),
+        ("train_images", "test_images"),
+        ("images-train", "images-dev"),
+        ("TrainingSet", "TestSet"),
+        ("seg_train", "seg_test"),
+        ("trn", "valid"),
+    ],
+)
+def test_parts_are_no_classes_whatever_their_case(tmp_path, train, test):
+    laid_out(tmp_path, f"{train}/cat", f"{train}/dog", f"{test}/cat", f"{test}/dog")
+    source = sources.load(str(tmp_path))
+    assert source.classes == ("cat", "dog")
+    assert (len(source.train), len(source.test)) == (6, 6)
+    assert f"test part from folder {test!r}" in source.notes
+
+
+def test_of_two_parts_held_out_one_is_used_and_the_other_named(tmp_path):
+    laid_out(tmp_path, *(f"{part}/{kind}" for part in ("Train", "val", "TEST", "unlabelled") for kind in ("a", "b")))
+    source = sources.load(str(tmp_path))
+    assert "test part from folder 'TEST'" in source.notes
+    assert "not used: folder 'val', 'unlabelled'" in source.notes
+
+
+def test_a_test_part_without_classes_is_not_used_and_named(tmp_path):
+    laid_out(tmp_path, "train/cat", "train/dog", "test")
+    source = sources.load(str(tmp_path))
+    assert source.classes == ("cat", "dog")
+    assert "not used: folder 'test'" in source.notes
+
+
+def test_trains_and_tests_may_be_classes(tmp_path):
+    laid_out(tmp_path, "bus", "train", "test")
+    assert sources.load(str(tmp_path)).classes == ("bus", "test", "train")
+
+
+def test_nested_folders_belong_to_their_class(tmp_path):
+    laid_out(tmp_path, "bus/day", "bus/night", "tram/day/rain", "trainers/old")
+    source = sources.load(str(tmp_path))
+    assert source.classes == ("bus", "trainers", "tram")
+    assert len(source.train) + len(source.test) == 12
+
+
+@pytest.mark.parametrize(
+    ("folders", "message"),
+    [
+        (("train/day", "bus/day"), "'train' may be a part or a class, with 'bus' beside it"),
+        (("cat", "dog", "Validation/cat"), "'Validation' may be a part or a class"),
+        (("Train/a", "training/a"), "'Train', 'training' are all called so"),
+        (("test/a", "test/b"), "there is 'test' alone"),
+        (("Train", "Test"), "'Test', 'Train' are parts without class folders"),
+    ],
+)
+def test_folders_that_may_be_either_are_refused(tmp_path, folders, message):
+    laid_out(tmp_path, *folders)
+    with pytest.raises(ConfigError, match=message):
+        sources.load(str(tmp_path))
+
+
+def test_what_is_no_picture_is_named_and_what_is_hidden_is_not(tmp_path):
+    laid_out(tmp_path, "cat", "dog", ".cache/x")
+    for name in ("cat/.DS_Store", "cat/._0.png", "dog/.thumbnails/0.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"nothing")
+    for name in ("cat/a.HEIC", "dog/b.heic", "dog/Thumbs.db"):
+        (tmp_path / name).write_bytes(b"something")
+    (tmp_path / "fox").mkdir()
+    source = sources.load(str(tmp_path))
+    assert source.classes == ("cat", "dog")
+    assert "folders without pictures are no classes: fox" in source.notes
+    assert "3 files that are no pictures left aside: .db, .heic" in source.notes
+
+
+@pytest.mark.parametrize("name", ["[red] & <b>", "ünï ☃", "a'b\"c", "-x", "50 %"])
+def test_a_class_may_have_any_name_that_can_be_printed(tmp_path, name):
+    laid_out(tmp_path, name, "other")
+    assert set(sources.load(str(tmp_path)).classes) == {name, "other"}
+
+
+def test_a_class_is_one_whichever_system_spelled_it(tmp_path):
+    laid_out(tmp_path, "train/cafe\u0301", "train/tea", "test/caf\u00e9", "test/tea")
+    assert sources.load(str(tmp_path)).classes == ("caf\u00e9", "tea")
+
+
+def test_a_class_whose_name_cannot_be_printed_is_refused(tmp_path):
+    laid_out(tmp_path, "cat", "caf\udce9")
+    with pytest.raises(ConfigError, match="name cannot be printed"):
+        sources.load(str(tmp_path))
+
+
+# --- modes and depths of pictures -----------------------------------------------------------------------------------
+
+
+def stroke(number):
+    """Upright or lying, white on black."""
+    pixels = np.zeros((16, 16), np.uint8)
+    pixels[(slice(3, 13), slice(6, 10)) if number else (slice(6, 10), slice(3, 13))] = 255
+    return pixels
+
+
+def ink(colour, mode):
+    """A stroke in one colour on nothing at all."""
+
+    def made(number):
+        pixels = np.full((16, 16, len(mode)), colour, np.uint8)
+        pixels[..., -1] = stroke(number)
+        return Pictures.fromarray(pixels, mode)
+
+    return made
+
+
+def palette(number):
+    picture = Pictures.fromarray((stroke(number) > 0).astype(np.uint8), "P")
+    picture.putpalette([0, 0, 0, 0, 0, 0])
+    picture.info["transparency"] = 0
+    return picture
+
+
+def numbers(scale, dtype, least=0):
+    return lambda number: Pictures.fromarray((least + stroke(number) / 255 * scale).astype(dtype))
+
+
+def strokes(root, ending, made):
+    for number in range(2):
+        (root / f"c{number}").mkdir(parents=True)
+        for copy in range(5):
+            made(number).save(root / f"c{number}" / f"{copy}.{ending}")
+    return root
+
+
+MODES = {
+    "black ink": ("png", ink(0, "RGBA")),
+    "white ink": ("png", ink(255, "RGBA")),
+    "grey ink": ("webp", ink(128, "RGBA")),
+    "grey with alpha": ("png", ink(0, "LA")),
+    "white with alpha": ("tif", ink(255, "LA")),
+    "palette": ("gif", palette),
+    "palette in png": ("png", palette),
+    "1 bit": ("png", lambda number: Pictures.fromarray(stroke(number)).convert("1")),
+    "print colours": ("jpg", lambda number: Pictures.fromarray(np.stack([stroke(number)] * 3, -1)).convert("CMYK")),
+    "grey": ("bmp", lambda number: Pictures.fromarray(stroke(number))),
+    "portable": ("pgm", lambda number: Pictures.fromarray(stroke(number))),
+    "16 bits": ("png", numbers(65535, np.uint16)),
+    "12 bits of 16": ("png", numbers(4095, np.uint16)),
+    "8 bits of 16": ("tif", numbers(250, np.uint16)),
+    "a thermal camera": ("tif", numbers(900, np.uint16, least=29500)),
+    "32 bits": ("tif", numbers(200, np.int32)),
+    "32 bits below nothing": ("tif", numbers(2000, np.int32, least=-1000)),
+    "float to 1": ("tif", numbers(0.9, np.float32)),
+    "float to 40": ("tif", numbers(40, np.float32)),
+    "tiny floats": ("tif", numbers(1e-3, np.float32, least=270)),
+}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_pictures_of_every_mode_show_what_they_show(tmp_path, mode):
+    source = sources.load(str(strokes(tmp_path / "p", *MODES[mode])))
+    inputs = source.train.inputs
+    assert inputs.shape[2:] == (16, 16)
+    assert inputs.min() >= 0
+    assert inputs.max() <= 1
+    assert inputs.std() > 0.1
+    ends = [np.round(np.abs(one[:, 8, 8] - one[:, 0, 0]).min(), 1) for one in inputs]
+    assert min(ends) >= 0.4
+
+
+def test_pictures_of_more_than_8_bits_share_one_scale_which_is_said(tmp_path):
+    for name, value in (("a", 0), ("a", 1), ("b", 32768), ("b", 65535)):
+        (tmp_path / name).mkdir(exist_ok=True)
+        Pictures.fromarray(np.full((4, 4), value, np.uint16)).save(tmp_path / name / f"{value}.png")
+        Pictures.fromarray(np.full((4, 4), value, np.uint16)).save(tmp_path / name / f"{value}-again.png")
+    source = sources.load(str(tmp_path), holdout=0.3)
+    every = np.concatenate([source.train.inputs, source.test.inputs])
+    assert np.allclose(np.unique(every), [0, 1 / 65535, 32768 / 65535, 1], atol=1e-7)
+    assert "more than 8 bits: 0 to 65535 seen" in source.notes[0]
+
+
+def test_dark_ink_goes_on_light_and_light_on_dark_with_one_rule_for_the_folder(tmp_path):
+    notes = []
+    for level in (0, 255):
+        root = strokes(tmp_path / str(level), "png", ink(level, "RGBA"))
+        notes += [note for note in sources.load(str(root)).notes if "transparent" in note]
+    assert notes == [
+        "transparent pictures laid on grey level 255 of 255",
+        "transparent pictures laid on grey level 0 of 255",
+    ]
+
+
+def test_black_and_white_ink_are_both_seen(tmp_path):
+    for number, level in enumerate((0, 255)):
+        (tmp_path / f"c{number}").mkdir()
+        for copy in range(4):
+            ink(level, "RGBA")(copy % 2).save(tmp_path / f"c{number}" / f"{copy}.png")
+    inputs = sources.load(str(tmp_path)).train.inputs
+    assert all(one.std() > 0.1 for one in inputs)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("ending", ["jpg", "png", "webp", "tif"])
+def test_pictures_stand_as_their_camera_was_held(tmp_path, orientation, ending):
+    from PIL import ImageOps
+
+    upright = np.zeros((16, 24, 3), np.uint8)
+    upright[:8, :12] = 255
+    undo = {1: 1, 2: 2, 3: 3, 4: 4, 5: 5, 6: 8, 7: 7, 8: 6}
+    exif = Pictures.Exif()
+    exif[0x0112] = undo[orientation]
+    stored = Pictures.fromarray(upright)
+    stored.info["exif"] = exif.tobytes()
+    stored.getexif()[0x0112] = undo[orientation]
+    stored = ImageOps.exif_transpose(stored)
+    exif[0x0112] = orientation
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
-        for number in range(3):
-            Pictures.fromarray(np.full((4, 4), 32768, dtype=np.uint16)).save(tmp_path / name / f"{number}.png")
-    assert np.allclose(sources.load(str(tmp_path)).train.inputs, 128 / 255)
+        for copy in range(2):
+            stored.save(tmp_path / name / f"{copy}.{ending}", exif=exif)
+    source = sources.load(str(tmp_path))
+    assert source.train.shape == (3, 16, 24)
+    shown = source.train.inputs[0, 0]
+    assert shown[2:6, 2:10].min() > 0.8
+    assert max(shown[10:, 2:].max(), shown[:, 14:].max()) < 0.2
+
+
+def test_of_several_frames_the_first_is_used_and_that_is_said(tmp_path):
+    for ending in ("gif", "png", "tif", "webp"):
+        for name in ("a", "b"):
+            (tmp_path / ending / name).mkdir(parents=True)
+            for copy in range(2):
+                frames = [Pictures.new("L", (4, 4), level) for level in (0, 200)]
+                frames[0].save(tmp_path / ending / name / f"{copy}.{ending}", save_all=True, append_images=frames[1:])
+        source = sources.load(str(tmp_path / ending))
+        assert source.train.inputs.max() == 0
+        assert "of 4 of 4 pictures, which have several frames, the first is used" in source.notes
+
+
+def test_grey_beside_colour_is_read_as_colour(tmp_path):
+    draw(tmp_path / "a", 3)
+    draw(tmp_path / "b", 3, mode="L")
+    assert sources.load(str(tmp_path)).train.shape == (3, 4, 5)
+
+
+def test_bytes_beside_deeper_pictures_are_refused(tmp_path):
+    draw(tmp_path / "a", 3, mode="L")
+    (tmp_path / "b").mkdir()
+    Pictures.fromarray(np.full((4, 5), 300, np.uint16)).save(tmp_path / "b" / "deep.png")
+    with pytest.raises(ConfigError, match=r"b/deep.png: mode I;16, where others have 8 bits"):
+        sources.load(str(tmp_path))
+
+
+def test_a_picture_of_no_finite_numbers_is_named(tmp_path):
+    root = strokes(tmp_path / "p", "tif", numbers(1, np.float32))
+    Pictures.fromarray(np.full((16, 16), np.nan, np.float32)).save(root / "c1" / "3.tif")
+    with pytest.raises(ConfigError, match=r"c1/3.tif: a pixel is no finite number"):
+        sources.load(str(root))
+
+
+@pytest.mark.parametrize(("ending", "form"), [("png", "JPEG"), ("jpg", "PNG"), ("gif", "BMP"), ("tif", "WEBP")])
+def test_a_picture_that_is_not_of_its_endings_format_is_refused(tmp_path, ending, form):
+    draw(tmp_path / "a", 3)
+    draw(tmp_path / "b", 3)
+    Pictures.new("RGB", (5, 4)).save(tmp_path / "b" / f"odd.{ending}", format=form)
+    with pytest.raises(ConfigError, match=rf"b/odd.{ending}: its content is {form}"):
+        sources.load(str(tmp_path))
+
+
+def test_a_picture_too_large_to_be_one_is_refused(tmp_path):
+    draw(tmp_path / "a", 2)
+    draw(tmp_path / "b", 2)
+    Pictures.new("1", (20_000, 10_000)).save(tmp_path / "b" / "bomb.png")
+    with pytest.raises(
+        ConfigError, match=r"b/bomb.png: .*20000 x 10000 pixels; expected at most|b/bomb.png: .*exceeds limit"
+    ):
+        sources.load(str(tmp_path))
 
 
 # --- hub --------------------------------------------------------------------------------------------------------

@@ -1,7 +1,13 @@
-"""Folders of pictures, one folder per class; and pictures of any size and mode to one array."""
+"""Folders of pictures, one folder per class; and pictures of any size and mode to one array.
 
+Bytes stay bytes. Pictures of more than 8 bits (16 bit, 32 bit, float) keep their numbers, as float32 with an axis for
+their one channel, and are scaled by the range that the training part shows, as every other source is.
+"""
+
+import unicodedata
+import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -11,13 +17,42 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from distilfleet.core.errors import ConfigError
+from distilfleet.data.folders import parts
 from distilfleet.data.raw import Part, Raw
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"})
-TEST_FOLDERS = ("test", "val", "valid", "validation")
+JPEG = ("JPEG", "MPO")
+"""Phones write the second, a JPEG with further pictures behind it, under the ending of the first."""
+PORTABLE = ("PPM",)
+FORMATS: Mapping[str, Sequence[str]] = {
+    ".png": ("PNG",),
+    ".apng": ("PNG",),
+    ".jpg": JPEG,
+    ".jpeg": JPEG,
+    ".jpe": JPEG,
+    ".jfif": JPEG,
+    ".bmp": ("BMP",),
+    ".gif": ("GIF",),
+    ".webp": ("WEBP",),
+    ".tif": ("TIFF",),
+    ".tiff": ("TIFF",),
+    ".ppm": PORTABLE,
+    ".pgm": PORTABLE,
+    ".pbm": PORTABLE,
+    ".pnm": PORTABLE,
+}
+"""What a file of each ending holds, by Pillow's names."""
+READABLE = tuple(sorted({names[0] for names in FORMATS.values()}))
+ORIENTATION = 0x0112
+"""EXIF's tag."""
+SIDEWAYS = (5, 6, 7, 8)
+"""Its values that swap width and height."""
+BACKGROUNDS = (255, 0, 128)
+"""Grey levels to lay transparent pictures on, the first that is far enough from what they show."""
+QUARTER = 64
+"""Of the upper bytes of 16 bits."""
 
 Opener = Callable[[], AbstractContextManager["Image"]]
 
@@ -29,28 +64,51 @@ class Format:
     width: int
     height: int
     grey: bool
+    deep: bool = False
+    """Numbers of more than 8 bits, which are kept."""
+    background: int = BACKGROUNDS[0]
+    """Grey level behind transparent pictures."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Look:
+    """What one picture says of itself."""
+
+    size: tuple[int, int]
+    """Once it stands upright."""
+    grey: bool
+    range: tuple[float, float] | None
+    """Lowest and highest value of a picture of more than 8 bits; None for bytes."""
+    ink: float | None
+    """Mean grey level of what is not transparent; None where all or nothing is."""
+    animated: bool
+    highest_of_upper: int | None
+    """Of a colour picture of 16 bits, of which Pillow reads the upper byte."""
 
 
 def read(folder: Path) -> Raw:
-    """`folder/CLASS/*.png`, or `folder/train/CLASS/*` with `folder/test/CLASS/*`."""
-    train_folder = folder / "train" if (folder / "train").is_dir() else folder
-    train_files = _by_class(train_folder)
+    """`folder/CLASS/*.png`, or `folder/train/CLASS/*` with `folder/test/CLASS/*`, whatever their case."""
+    found = parts(folder, is_picture)
+    train_files = _by_class(found.train)
     openers = [opener(file) for file, _ in train_files]
-    form, note = survey(openers)
+    form, notes = survey(openers)
     train = _part(train_files, form)
-    test_folder = _test_folder(folder) if train_folder != folder else None
-    test = _part(_by_class(test_folder), form) if test_folder else None
-    test_note = (f"test part from folder {test_folder.name!r}",) if test_folder else ()
-    return Raw(where=str(folder), train=train, test=test, notes=(*note, *test_note))
+    test = _part(_by_class(found.test), form) if found.test else None
+    return Raw(where=str(folder), train=train, test=test, notes=(*notes, *_left(found.train), *found.notes))
 
 
 def read_inputs(folder: Path) -> np.ndarray:
-    """Every picture below a folder, whatever the folders are called: uint8, [n, h, w] or [n, h, w, 3]."""
-    files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in ENDINGS)
+    """Every picture below a folder, whatever the folders are called: as `stack` gives them."""
+    files = [file for file in _below(folder) if is_picture(file)]
     if not files:
         raise ConfigError(f"{folder}: no pictures; expected files that end in {_endings()}")
     openers = [opener(file) for file in files]
     return stack(openers, survey(openers)[0])
+
+
+def is_picture(file: Path) -> bool:
+    """By its ending; hidden files are none, which is how some systems keep notes beside each picture."""
+    return file.suffix.lower() in FORMATS and not file.name.startswith(".")
 
 
 def opener(file: Path) -> Opener:
@@ -58,49 +116,186 @@ def opener(file: Path) -> Opener:
     return partial(_open, file)
 
 
+# --- one format for all -----------------------------------------------------------------------------------------
+
+
 def survey(openers: Sequence[Opener]) -> tuple[Format, tuple[str, ...]]:
-    """The most common size, grey only if every picture is; and a note if some have to be resized."""
-    sizes: Counter[tuple[int, int]] = Counter()
-    grey = True
+    """The most common size, grey only if every picture is, one depth; and notes on what is done to some."""
+    looks = []
     for each in openers:
         with each() as picture:
-            sizes[picture.size] += 1
-            grey = grey and _is_grey(picture)
-    (width, height), count = sizes.most_common(1)[0]
-    odd = len(openers) - count
-    note = (f"{odd} of {len(openers)} pictures resized to {width} x {height}, the most common size",) if odd else ()
-    return Format(width=width, height=height, grey=grey), note
+            looks.append(_look(picture))
+    (width, height), _ = Counter(look.size for look in looks).most_common(1)[0]
+    inks = [look.ink for look in looks if look.ink is not None]
+    form = Format(
+        width=width,
+        height=height,
+        grey=all(look.grey for look in looks),
+        deep=looks[0].range is not None,
+        background=_background(inks),
+    )
+    _check_upper(looks)
+    return form, tuple(_notes(looks, form))
 
 
 def stack(openers: Sequence[Opener], form: Format) -> np.ndarray:
-    """Pictures as uint8, [n, height, width] if grey, else [n, height, width, 3]."""
-    shape = (form.height, form.width) if form.grey else (form.height, form.width, 3)
-    pixels = np.empty((len(openers), *shape), dtype=np.uint8)
+    """Pictures as uint8, [n, height, width] if grey, else [n, height, width, 3]; deep ones float32, [n, h, w, 1]."""
+    last = (1,) if form.deep else () if form.grey else (3,)
+    pixels = np.empty((len(openers), form.height, form.width, *last), dtype=np.float32 if form.deep else np.uint8)
     for row, each in enumerate(openers):
         with each() as picture:
-            pixels[row] = _pixels(picture, form)
+            pixels[row] = _pixels(picture, form).reshape(pixels.shape[1:])
     return pixels
+
+
+def _look(picture: "Image") -> _Look:
+    size, deep = picture.size, _is_deep(picture)
+    if deep:
+        lowest, highest = np.asarray(picture).min(), np.asarray(picture).max()
+    return _Look(
+        size=(size[1], size[0]) if _lies(picture) else size,
+        grey=picture.mode in ("1", "L", "LA") or deep,
+        range=(float(lowest), float(highest)) if deep else None,
+        ink=_ink(picture),
+        animated=picture.format != "MPO" and getattr(picture, "n_frames", 1) > 1,
+        highest_of_upper=int(np.asarray(picture).max()) if _is_halved(picture) else None,
+    )
+
+
+def _lies(picture: "Image") -> bool:
+    """Whether its EXIF says that it is to be turned by a quarter; Pillow turns TIFF itself."""
+    told = "exif" in picture.info or picture.format in JPEG
+    return told and picture.format != "TIFF" and picture.getexif().get(ORIENTATION) in SIDEWAYS
+
+
+def _is_deep(picture: "Image") -> bool:
+    return picture.mode == "F" or picture.mode.startswith("I")
+
+
+def _is_halved(picture: "Image") -> bool:
+    """16 bits per colour, of which Pillow keeps the upper 8."""
+    return not _is_deep(picture) and any(";16" in str(tile[3]) for tile in getattr(picture, "tile", ()))
+
+
+def _is_transparent(picture: "Image") -> bool:
+    return picture.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in picture.info
+
+
+def _ink(picture: "Image") -> float | None:
+    if not _is_transparent(picture) or _is_deep(picture):
+        return None
+    pixels = np.asarray(picture.convert("RGBA"), dtype=np.float64)
+    cover = pixels[..., 3]
+    if cover.min() == cover.max():
+        return None
+    return float(np.average(pixels[..., :3].mean(-1), weights=cover))
+
+
+def _background(inks: Sequence[float]) -> int:
+    """White, unless what is shown is nearer to it than to black or grey."""
+    return max(BACKGROUNDS, key=lambda level: min((abs(level - ink) for ink in inks), default=0))
+
+
+def _check_upper(looks: Sequence[_Look]) -> None:
+    uppers = [look.highest_of_upper for look in looks if look.highest_of_upper is not None]
+    if uppers and max(uppers) < QUARTER:
+        raise ConfigError(
+            f"colour pictures of 16 bits whose values stay below {(max(uppers) + 1) << 8}: of each the upper 8 bits "
+            f"are read, which would leave little: save them with values up to 65535, or with 8 bits"
+        )
+
+
+def _notes(looks: Sequence[_Look], form: Format) -> Iterator[str]:
+    count = len(looks)
+    odd = sum(look.size != (form.width, form.height) for look in looks)
+    if odd:
+        yield f"{odd} of {count} pictures resized to {form.width} x {form.height}, the most common size"
+    ranges = [look.range for look in looks if look.range is not None]
+    if ranges:
+        lowest, highest = min(low for low, _ in ranges), max(high for _, high in ranges)
+        yield f"pictures of more than 8 bits: {lowest:g} to {highest:g} seen, which becomes 0 to 1 (0 to 1 stays)"
+    if any(look.ink is not None for look in looks):
+        yield f"transparent pictures laid on grey level {form.background} of 255"
+    if animated := sum(look.animated for look in looks):
+        yield f"of {animated} of {count} pictures, which have several frames, the first is used"
+    if any(look.highest_of_upper is not None for look in looks):
+        yield "of colour pictures of 16 bits the upper 8 are read"
+
+
+# --- one picture ------------------------------------------------------------------------------------------------
 
 
 @contextmanager
 def _open(file: Path) -> Iterator["Image"]:
-    """A picture, decoded when its pixels are asked for; Pillow's many errors become one."""
+    """A picture, decoded when its pixels are asked for; whatever a decoder raises becomes one error."""
     image = _pillow()
     try:
-        with image.open(file) as picture:
-            yield picture
-    except (OSError, ValueError, SyntaxError, EOFError, image.DecompressionBombError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with image.open(file, formats=READABLE) as picture:
+                _check_content(picture, file)
+                yield picture
+    except ConfigError as error:
+        raise ConfigError(f"{file}: {error}") from error
+    except Exception as error:
         raise ConfigError(f"{file}: not a readable picture ({error}): remove it or fetch it again") from error
+
+
+def _check_content(picture: "Image", file: Path) -> None:
+    width, height = picture.size
+    if width * height > (most := _pillow().MAX_IMAGE_PIXELS):
+        raise ConfigError(f"{width} x {height} pixels; expected at most {most}: make it smaller")
+    if picture.format not in FORMATS[file.suffix.lower()]:
+        raise ConfigError(f"its content is {picture.format}: give the file the ending of that, or fetch it again")
+
+
+def _pixels(picture: "Image", form: Format) -> np.ndarray:
+    from PIL import ImageOps
+
+    if _is_deep(picture) != form.deep:
+        most = "more than 8 bits and" if form.deep else "8 bits and"
+        raise ConfigError(f"mode {picture.mode}, where others have {most} cannot share its scale: save all alike")
+    upright = ImageOps.exif_transpose(picture)
+    flat = _deep(upright) if form.deep else _flat(upright, form)
+    if flat.size != (form.width, form.height):
+        flat = flat.resize((form.width, form.height), _pillow().Resampling.BILINEAR)
+    return np.asarray(flat)
+
+
+def _deep(picture: "Image") -> "Image":
+    numbers = np.asarray(picture).astype(np.float32)
+    if not np.isfinite(numbers).all():
+        raise ConfigError("a pixel is no finite number: fill the gap or remove the picture")
+    made: Image = _pillow().fromarray(numbers)
+    return made
+
+
+def _flat(picture: "Image", form: Format) -> "Image":
+    if _is_transparent(picture):
+        level = form.background
+        behind = _pillow().new("RGBA", picture.size, (level, level, level, 255))
+        behind.alpha_composite(picture.convert("RGBA"))
+        picture = behind
+    return picture.convert("L" if form.grey else "RGB")
+
+
+# --- folders ----------------------------------------------------------------------------------------------------
+
+
+def _below(folder: Path) -> list[Path]:
+    """Files at any depth, sorted, none in a hidden folder."""
+    files = (file for file in folder.rglob("*") if file.is_file())
+    return sorted(file for file in files if not any(name[0] == "." for name in file.relative_to(folder).parts[:-1]))
 
 
 def _by_class(folder: Path) -> list[tuple[Path, str]]:
     """(file, class) of every picture, sorted; the folders directly below are the classes."""
     found = [
-        (file, place.name)
+        (file, _class_name(place))
         for place in sorted(folder.iterdir())
         if place.is_dir() and not place.name.startswith(".")
-        for file in sorted(place.rglob("*"))
-        if file.suffix.lower() in ENDINGS
+        for file in _below(place)
+        if is_picture(file)
     ]
     if not found:
         raise ConfigError(
@@ -110,26 +305,29 @@ def _by_class(folder: Path) -> list[tuple[Path, str]]:
     return found
 
 
+def _class_name(place: Path) -> str:
+    """In one spelling, whichever system made the folder."""
+    if not place.name.isprintable():
+        raise ConfigError(f"{str(place)!a}: a class folder whose name cannot be printed: rename it")
+    return unicodedata.normalize("NFC", place.name)
+
+
+def _left(folder: Path) -> Iterator[str]:
+    """Notes on what lies in class folders and is not read."""
+    places = [place for place in sorted(folder.iterdir()) if place.is_dir() and not place.name.startswith(".")]
+    inside = {place.name: _below(place) for place in places}
+    empty = [name for name, files in inside.items() if not any(map(is_picture, files))]
+    if empty:
+        yield f"folders without pictures are no classes: {', '.join(empty)}"
+    others = [file for files in inside.values() for file in files if not is_picture(file) and file.name[0] != "."]
+    if others:
+        endings = sorted({file.suffix.lower() or file.name for file in others})
+        yield f"{len(others)} files that are no pictures left aside: {', '.join(endings)}"
+
+
 def _part(files: list[tuple[Path, str]], form: Format) -> Part:
     pixels = stack([opener(file) for file, _ in files], form)
     return Part(inputs=pixels, labels=np.array([name for _, name in files]))
-
-
-def _test_folder(folder: Path) -> Path | None:
-    return next((folder / name for name in TEST_FOLDERS if (folder / name).is_dir()), None)
-
-
-def _is_grey(picture: "Image") -> bool:
-    return picture.mode in ("1", "L", "LA", "F") or picture.mode.startswith("I")
-
-
-def _pixels(picture: "Image", form: Format) -> np.ndarray:
-    if picture.mode.startswith("I"):  # 16 bits per pixel, which Pillow would clip
-        picture = _pillow().fromarray((np.asarray(picture).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8))
-    picture = picture.convert("L" if form.grey else "RGB")
-    if picture.size != (form.width, form.height):
-        picture = picture.resize((form.width, form.height), _pillow().Resampling.BILINEAR)
-    return np.asarray(picture)
 
 
 def _pillow() -> Any:
@@ -141,4 +339,4 @@ def _pillow() -> Any:
 
 
 def _endings() -> str:
-    return ", ".join(sorted(ENDINGS))
+    return ", ".join(sorted(FORMATS))

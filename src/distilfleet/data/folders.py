@@ -1,0 +1,97 @@
+"""Which folders below one are parts of a dataset (train, test, ...), and which are classes."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from distilfleet.core.errors import ConfigError
+
+NAMES = {
+    "train": "train|training|trn",
+    "test": "test|testing|tst",
+    "val": "val|valid|validation|validate|dev|development|eval|evaluation",
+}
+"""How parts are called, of which the first that is there is the test part."""
+SAID = "images?|imgs?|pictures?|pics|photos?|data|dataset|set|split|part|folder|samples?"
+"""What else such a name may say: train_images, TrainingSet."""
+EXACT = {
+    part: re.compile(rf"(?:(?:{SAID})[\W_\d]*)*(?:{names})[\W_\d]*(?:{SAID})?[\W_\d]*") for part, names in NAMES.items()
+}
+LOOSE = {part: re.compile(rf"(?:.*[\W_])?(?:{names})(?:[\W_\d].*)?") for part, names in NAMES.items()}
+"""As in seg_train beside seg_test."""
+
+Patterns = Mapping[str, re.Pattern[str]]
+Wanted = Callable[[Path], bool]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """Folders whose own folders are the classes."""
+
+    train: Path
+    test: Path | None = None
+    notes: tuple[str, ...] = ()
+
+
+def part_of(name: str, patterns: Patterns = EXACT) -> str | None:
+    """`train`, `test` or `val` for a folder that is called so, in any case; None for all others."""
+    return next((part for part, pattern in patterns.items() if pattern.fullmatch(name.lower())), None)
+
+
+def parts(folder: Path, wanted: Wanted) -> Parts:
+    """The folder itself where it holds classes. Raises ConfigError where it may hold either, or two parts for training.
+
+    A part holds class folders, so a folder called `train` with `wanted` files directly in it is the class of trains.
+    """
+    places = [place for place in sorted(folder.iterdir()) if not place.name.startswith(".") and _holds(place, wanted)]
+    deep = [place for place in places if any(_holds(inner, wanted) for inner in place.iterdir())]
+    if not deep:
+        _check_flat(folder, places)
+        return Parts(train=folder)
+    patterns = _patterns(deep)
+    called = {part: [place for place in deep if part_of(place.name, patterns) == part] for part in NAMES}
+    held_out = [*called["test"], *called["val"]]
+    if not called["train"] and not held_out:
+        return Parts(train=folder)
+    aside = [place for place in places if place not in (*called["train"], *held_out)]
+    _check(folder, called["train"], held_out, [place for place in aside if part_of(place.name) is None])
+    test = held_out[0] if held_out else None
+    return Parts(train=called["train"][0], test=test, notes=_notes(test, [*held_out[1:], *aside]))
+
+
+def _holds(place: Path, wanted: Wanted) -> bool:
+    return place.is_dir() and any(wanted(file) for file in place.rglob("*"))
+
+
+def _patterns(deep: Sequence[Path]) -> Patterns:
+    """Names that say more than their part count only where all of them do, in this way or the plain one."""
+    loosely = {part_of(place.name, LOOSE) for place in deep}
+    return LOOSE if "train" in loosely and len(loosely) > 1 and None not in loosely else EXACT
+
+
+def _check_flat(folder: Path, places: Sequence[Path]) -> None:
+    if len(places) > 1 and all(part_of(place.name) for place in places):
+        raise ConfigError(
+            f"{folder}: {_names(places)} are parts without class folders; expected one folder for each class in them"
+        )
+
+
+def _check(folder: Path, train: Sequence[Path], held_out: Sequence[Path], others: Sequence[Path]) -> None:
+    if others and not (train and held_out):
+        raise ConfigError(
+            f"{folder}: {_names([*train, *held_out])} may be a part or a class, with {_names(others)} beside it: put "
+            f"parts in folders called train and test, or classes in a folder of their own"
+        )
+    if len(train) != 1:
+        said = f"{_names(train)} are all called so" if train else f"there is {_names(held_out)} alone"
+        raise ConfigError(f"{folder}: expected one folder for training, such as 'train'; {said}: rename them")
+
+
+def _notes(test: Path | None, aside: Sequence[Path]) -> tuple[str, ...]:
+    used = (f"test part from folder {test.name!r}",) if test else ()
+    return (*used, f"not used: folder {_names(aside)}") if aside else used
+
+
+def _names(places: Sequence[Path]) -> str:
+    return ", ".join(repr(place.name) for place in places)
