@@ -79,7 +79,7 @@ class _Look:
     grey: bool
     range: tuple[float, float] | None
     """Lowest and highest value of a picture of more than 8 bits; None for bytes."""
-    ink: float | None
+    ink: int | None
     """Mean grey level of what is not transparent; None where all or nothing is."""
     animated: bool
     highest_of_upper: int | None
@@ -181,17 +181,17 @@ def _is_transparent(picture: "Image") -> bool:
     return picture.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in picture.info
 
 
-def _ink(picture: "Image") -> float | None:
+def _ink(picture: "Image") -> int | None:
     if not _is_transparent(picture) or _is_deep(picture):
         return None
     pixels = np.asarray(picture.convert("RGBA"), dtype=np.float64)
     cover = pixels[..., 3]
     if cover.min() == cover.max():
         return None
-    return float(np.average(pixels[..., :3].mean(-1), weights=cover))
+    return round(float(np.average(pixels[..., :3].mean(-1), weights=cover)))
 
 
-def _background(inks: Sequence[float]) -> int:
+def _background(inks: Sequence[int]) -> int:
     """White, unless what is shown is nearer to it than to black or grey."""
     return max(BACKGROUNDS, key=lambda level: min((abs(level - ink) for ink in inks), default=0))
 
