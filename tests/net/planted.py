@@ -73,8 +73,8 @@ class OffersOnce(Server):
 
 
 class NeverAsks(Server):
-    def enter(self, hello, now_s):
-        fence, out = super().enter(hello, now_s)
+    def enter(self, hello, now_s, instance=""):
+        fence, out = super().enter(hello, now_s, instance)
         return fence, [one for one in out if not isinstance(one, Asked)]
 
 

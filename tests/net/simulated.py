@@ -508,6 +508,10 @@ class ServerProcess:
     def _enter(self, connection: Connection, hello: Hello) -> Said:
         older = self.connections.get(connection.device)
         connection.fence, said = self.desk.enter(hello, self.world.now_s)
+        if not connection.fence:
+            for one in said:
+                self.world.carry(connection, connection.server_line.write(one.message), up=False)
+            return []
         self.connections[connection.device] = connection
         if older is not None:
             self._close(older)
@@ -575,10 +579,10 @@ class DeviceProcess:
             self.connection = Connection(self.name, self.world.parts.line(), self.world.parts.line())
             self.say([self.side.hello(self.world.now_s)])
 
-    def closed(self, connection: Connection) -> None:
+    def closed(self, connection: Connection, pause_s: float = 0.0) -> None:
         if self.up and connection is self.connection:
             self.connection, self.side.open, life = None, False, self.life
-            self.world.after(self.world.rng.uniform(0.2, 3), lambda: self.connect(life))
+            self.world.after(max(pause_s, self.world.rng.uniform(0.2, 3)), lambda: self.connect(life))
 
     def _beat(self, life: int) -> None:
         if not self.up or life != self.life:
@@ -615,7 +619,9 @@ class DeviceProcess:
                         self.store.keep([output.key])
                     else:
                         self.bench.take_back(output.key)
-                case Prepare() | Refused() | Welcome():
+                case Refused():
+                    self.closed(self.connection, output.retry_s)
+                case Prepare() | Welcome():
                     pass
                 case _:
                     self.say([output])

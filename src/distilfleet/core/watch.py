@@ -1,7 +1,7 @@
 """A real fleet at one moment, as its server sees it: what the network tells and pages show."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from .types import DeviceId
@@ -55,3 +55,5 @@ class Moment:
     """Room that there is for them."""
     in_line: int
     """Uploads that wait for room."""
+    clashes: Mapping[DeviceId, int] = field(default_factory=dict)
+    """Devices whose identity two agents use, and how often one of the two came back since the server started."""

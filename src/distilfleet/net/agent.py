@@ -6,6 +6,7 @@ told by name and settings alone; `build` makes it from installed code.
 
 import asyncio
 import logging
+import secrets
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -66,6 +67,8 @@ class Agent:
     meter: Meter | None = None
     battery_share: Callable[[], float | None] = lambda: None
     rng: Random = field(default_factory=Random)
+    instance: str = field(default_factory=lambda: secrets.token_hex(8))
+    """Tells this agent from another one that has its identity."""
     side: DeviceSide = field(init=False)
     store: SqliteStore = field(init=False)
     bench: Bench | None = None
@@ -99,7 +102,7 @@ class Agent:
     async def _session(self, working: "asyncio.Task[None]") -> bool:
         """One connection, to its end or that of the work; whether there was a session."""
         await self._renew_if_due()
-        connection = await connect(self.badge.address, keys_of(self.folder))
+        connection = await connect(self.badge.address, keys_of(self.folder), self.instance)
         self.outbox = Outbox()
         self.outbox.put(self.side.hello(time.monotonic()))
         parts = self._read(connection), self._write(connection), self._beat(), self._stay_certified()
@@ -176,7 +179,7 @@ class Agent:
                 case Prepare():
                     self._prepare(output)
                 case Refused():
-                    log.warning("refused: %s", output.reason)
+                    log.warning("refused: %s (again in %.0f s)", output.reason, output.retry_s)
                     self.retry_s = output.retry_s
                 case _:
                     self.outbox.put(output)

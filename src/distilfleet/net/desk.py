@@ -123,8 +123,8 @@ class Desk:
 
     # --- from the network ---------------------------------------------------------------------------------------
 
-    def enter(self, hello: Hello, now_s: float) -> tuple[int, Said]:
-        fence, outputs = self.server.enter(hello, now_s)
+    def enter(self, hello: Hello, now_s: float, instance: str = "") -> tuple[int, Said]:
+        fence, outputs = self.server.enter(hello, now_s, instance)
         return fence, self._hear(outputs)
 
     def leave(self, device: str, fence: int) -> Said:

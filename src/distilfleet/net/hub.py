@@ -16,7 +16,7 @@ from .keys import Peer
 from .memory import Tide
 from .outbox import Outbox
 from .protocol import MOST_HELLO_BYTES, Chunk, Decline, Hello, Line, Refuse, agree
-from .session import Drop
+from .session import CLASH, Drop
 from .traffic import Traffic
 from .transport import Stream
 
@@ -26,6 +26,10 @@ HELLO_S = 10.0
 WRITE_S = 30.0
 """A reader that takes longer for one payload is dropped."""
 TICK_S = 0.5
+FAREWELL_S = 1.0
+"""To say why a session is over in; then it ends without."""
+CLASH_S = 60.0
+"""Between lines of the log about two agents of one identity."""
 
 
 @dataclass(slots=True, eq=False)
@@ -55,6 +59,8 @@ class Hub:
     declined: dict[DeviceId, str] = field(default_factory=dict)
     """Why a device did not do a job, the last time that it did not."""
     traffic: dict[DeviceId, Traffic] = field(default_factory=dict)
+    clashed: dict[DeviceId, tuple[int, float]] = field(default_factory=dict)
+    """Two agents with one identity: how often that was told, and when last."""
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     tide: Tide = field(default_factory=Tide)
 
@@ -65,13 +71,15 @@ class Hub:
         task = asyncio.current_task()
         assert task is not None
         older = self.live.get(peer.device)
-        fence, said = self.desk.enter(hello, time.monotonic())
+        fence, said = self.desk.enter(hello, time.monotonic(), peer.instance)
         if not fence:
-            self.count("version")
-            await stream.write(Line().write(next(one.message for one in said if not isinstance(one, Drop))))
+            refusal = next(one.message for one in said if not isinstance(one, Drop))
+            assert isinstance(refusal, Refuse)
+            self.count(refusal.reason.partition(":")[0])
+            await stream.write(Line().write(refusal))
             return
         if older is not None:
-            older.task.cancel()
+            self._dismiss(older, self.desk.server.superseded(peer.device))
         traffic = self.traffic.setdefault(peer.device, Traffic())
         outbox = Outbox(agree(hello.versions) or 0)
         self.live[peer.device] = own = Live(fence, task, peer.expires_s, traffic, outbox, heard)
@@ -83,12 +91,12 @@ class Hub:
         except WireError as fault:
             log.warning("%s: %s", peer.device, fault)
             self.count("protocol")
-        finally:
-            writing.cancel()
-            await asyncio.gather(writing, return_exceptions=True)
+        finally:  # a device that goes away may cancel this too, at its next `await`
             if self.live.get(peer.device) is own:
                 del self.live[peer.device]
             self.say(self.desk.leave(peer.device, fence))
+            writing.cancel()
+            await asyncio.gather(writing, return_exceptions=True)
 
     async def collect(self, ticket: int) -> list[Result]:
         while True:
@@ -159,6 +167,11 @@ class Hub:
         self.count(reason)
         return WireError(reason)
 
+    def _dismiss(self, own: Live, last: Refuse) -> None:
+        """These are the last words of a session; who does not take them hears nothing any more."""
+        own.outbox.put(last)
+        asyncio.get_running_loop().call_later(FAREWELL_S, own.task.cancel)
+
     def _end(self, device: DeviceId, reason: str) -> None:
         self.count(reason)
         self.live.pop(device).task.cancel()
@@ -178,10 +191,13 @@ class Hub:
     async def _write(self, own: Live, stream: Stream) -> None:
         try:
             while True:
-                data, _ = await own.outbox.take()
+                data, messages = await own.outbox.take()
                 async with asyncio.timeout(WRITE_S):
                     await stream.write(data)
                 own.traffic.down.add(len(data), time.monotonic())
+                if isinstance(messages[-1], Refuse):
+                    own.task.cancel()
+                    return
         except (ConnectionError, TimeoutError):
             self.count("slow or gone")
             own.task.cancel()
@@ -196,3 +212,11 @@ class Hub:
             if times != self.told.get(reason):
                 log.warning("refused: %s (%d so far)", reason, times)
         self.told = dict(self.refused)
+        for device, times in self.desk.server.clashes.items():
+            self._tell_clash(device, times)
+
+    def _tell_clash(self, device: DeviceId, times: int) -> None:
+        told, last_s = self.clashed.get(device, (0, -CLASH_S))
+        if times != told and time.monotonic() >= last_s + CLASH_S:
+            self.clashed[device] = times, time.monotonic()
+            log.warning("%s: %s (%d times so far)", device, CLASH, times)

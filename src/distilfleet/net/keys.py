@@ -72,6 +72,8 @@ class Peer:
 
     device: DeviceId
     expires_s: float
+    instance: str = ""
+    """The agent's process, by a name of its own choice: two agents with one identity have two. Empty if it has none."""
 
 
 class Badge(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,4 +1,7 @@
-"""What a server counts, for Prometheus. No device is named: reasons and states are of a closed list."""
+"""What a server counts, for Prometheus. Reasons and states are of a closed list.
+
+A device is named only where two agents use its identity, which somebody has to look after.
+"""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -62,6 +65,7 @@ def _families(moment: Moment, totals: Totals) -> Iterator[Metric]:
     yield GaugeMetricFamily("distilfleet_sessions_open", "Devices with a session", len(moment.devices) - doing["away"])
     yield _by(GaugeMetricFamily, "devices", "Devices by what they do now", "state", doing)
     yield _by(CounterMetricFamily, "sessions_refused", "Sessions refused or ended", "reason", moment.refused)
+    yield _by(CounterMetricFamily, "identity_clashes", "Two agents with one identity", "device", moment.clashes)
     yield _by(CounterMetricFamily, "traffic_bytes", "Bytes of sessions", "direction", {"up": up, "down": down})
     yield CounterMetricFamily("distilfleet_jobs_answered", "Answers that counted", totals.answered)
     yield _by(CounterMetricFamily, "jobs_missed", "Jobs without an answer that counts", "reason", dict(totals.missed))

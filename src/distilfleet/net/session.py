@@ -4,6 +4,7 @@ Neither this end nor a device's, in `device_side`, knows a socket, a clock, a th
 session is one connection of one device; jobs outlive it. `Server` has all of them, because room for uploads is shared.
 """
 
+from collections import deque
 from dataclasses import dataclass, field
 from math import inf
 
@@ -39,6 +40,13 @@ DOWN_BYTES = 64 << 20
 """Of jobs on their way at once."""
 STALL_S = 30.0
 """An upload that does not get on for so long gives its room back."""
+MOST_SESSIONS, SESSIONS_S = 60, 60.0
+"""Sessions that one identity may begin in so long; who wants more is told when to come back."""
+CLASH_S, MOST_CLASH_S = 5.0, 300.0
+"""The first and the longest pause of an agent whose identity another agent uses: it doubles with each try."""
+MOST_DISPLACED = 16
+"""Agents of one identity that are remembered after a newer one took their place."""
+CLASH = "another agent uses this identity: stop one of the two, or enrol one anew with a token of its own"
 
 # --- what comes out ---------------------------------------------------------------------------------------------
 
@@ -119,6 +127,13 @@ class _Seat:
     heard_s: float = 0.0
     battery_share: float | None = None
     tasks: dict[str, _Task] = field(default_factory=dict)
+    instance: str = ""
+    """The agent whose session it is."""
+    displaced: deque[str] = field(default_factory=lambda: deque(maxlen=MOST_DISPLACED))
+    """Agents whose session ended because another agent began one."""
+    begun_s: deque[float] = field(default_factory=lambda: deque(maxlen=MOST_SESSIONS))
+    comebacks: int = 0
+    """Tries of the displaced since the session began."""
 
 
 @dataclass(slots=True)
@@ -132,26 +147,57 @@ class Server:
     now_s: float = 0.0
     """As last handed in."""
     beat_s: float = BEAT_S
+    clash_s: float = CLASH_S
     chunk_bytes: int = CHUNK_BYTES
     setup: Setup | None = None
     seats: dict[DeviceId, _Seat] = field(default_factory=dict)
+    clashes: dict[DeviceId, int] = field(default_factory=dict)
+    """How often an agent came back although another one had taken its place: two have one identity."""
 
-    def enter(self, hello: Hello, now_s: float) -> tuple[int, list[Output]]:
-        """A device says hello: its fence, 0 if it is refused, and what to do. Any older session is over."""
-        self.now_s, version = now_s, agree(hello.versions)
+    def enter(self, hello: Hello, now_s: float, instance: str = "") -> tuple[int, list[Output]]:
+        """A device says hello: its fence, 0 if it is refused, and what to do. Any older session is over.
+
+        `instance` tells one agent from another with the same identity; empty for who does not say.
+        """
+        self.now_s, version, seat = now_s, agree(hello.versions), self._seat(hello.device)
         if version is None:
             spoken = f"this server speaks {list(VERSIONS)}, the device {list(hello.versions)}"
             return 0, [Send(hello.device, Refuse(f"version: {spoken}", 600.0))]
-        seat = self._seat(hello.device)
-        seat.live = False
+        refusal = self._refusal(hello.device, seat, instance)
+        if refusal is not None:
+            return 0, [Send(hello.device, refusal)]
+        self._seated(seat, instance)
         out = self._free(seat)
         seat.fence, seat.live, seat.heard_s = seat.fence + 1, True, now_s
+        seat.begun_s.append(now_s)
         out.append(Send(hello.device, Welcome(version, seat.fence, self.beat_s)))
         if self.setup is not None:
             out.append(Send(hello.device, self.setup))
         stray = tuple(key for key in hello.unsettled if key not in seat.tasks)
         out += [Asked(hello.device, stray)] if stray else []
         return seat.fence, out + self.offer_all(hello.device)
+
+    def _refusal(self, device: DeviceId, seat: _Seat, instance: str) -> Refuse | None:
+        """Who comes back after another took its place, and that one is still there, does not take it again."""
+        if seat.live and instance != seat.instance and instance in seat.displaced:
+            self.clashes[device] = self.clashes.get(device, 0) + 1
+            seat.comebacks += 1
+            return self.superseded(device)
+        if len(seat.begun_s) == MOST_SESSIONS and self.now_s - seat.begun_s[0] < SESSIONS_S:
+            told = f"too many sessions: {MOST_SESSIONS} in {SESSIONS_S:.0f} s"
+            return Refuse(told, seat.begun_s[0] + SESSIONS_S - self.now_s)
+        return None
+
+    def _seated(self, seat: _Seat, instance: str) -> None:
+        if instance in seat.displaced:
+            seat.displaced.remove(instance)
+        if seat.live and instance != seat.instance:
+            seat.displaced.append(seat.instance)
+        seat.instance, seat.comebacks = instance, 0
+
+    def superseded(self, device: DeviceId) -> Refuse:
+        """The last words to a session after which another of its device has begun: only a second agent hears them."""
+        return Refuse(CLASH, min(self.clash_s * 2 ** min(self._seat(device).comebacks, 20), MOST_CLASH_S))
 
     def offer_all(self, device: DeviceId) -> list[Output]:
         """Jobs that the device has not answered, again."""

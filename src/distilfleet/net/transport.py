@@ -8,7 +8,7 @@ those without a certificate the bytes of a request.
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from . import handshakes  # first: it sets what gRPC reads when it is imported
@@ -22,6 +22,10 @@ from .keys import Keys, Peer
 from .protocol import MOST_MESSAGE_BYTES
 
 SERVICE = "distilfleet.Fleet"
+INSTANCE = "distilfleet-instance"
+"""Header of a session: a random name of the agent's process."""
+MOST_INSTANCE = 64
+"""Characters of it that count."""
 OPTIONS = (
     ("grpc.max_send_message_length", MOST_MESSAGE_BYTES),
     ("grpc.keepalive_time_ms", 60_000),
@@ -148,10 +152,10 @@ class Connection:
         await self.channel.close()
 
 
-async def connect(address: str, keys: Keys) -> Connection:
+async def connect(address: str, keys: Keys, instance: str = "") -> Connection:
     """Returns at once; the first read or write says whether there is a server."""
     channel = _channel(address, keys)
-    return Connection(channel, channel.stream_stream(f"/{SERVICE}/Session")())
+    return Connection(channel, channel.stream_stream(f"/{SERVICE}/Session")(metadata=((INSTANCE, instance),)))
 
 
 async def call(address: str, keys: Keys, name: str, data: bytes, timeout_s: float) -> bytes:
@@ -207,7 +211,7 @@ class _Accepted:
 def _streamed(on: OnStream) -> Callable[[Any, Any], Awaitable[None]]:
     async def handle(_requests: Any, context: Any) -> None:
         try:
-            await on(_peer(context), _Accepted(context))
+            await on(replace(_peer(context), instance=_instance(context)), _Accepted(context))
         except asyncio.CancelledError:
             return  # which ends the stream at both ends; what is cancelled stays open at the device's
         except WireError as fault:
@@ -235,6 +239,12 @@ def _peer(context: Any) -> Peer:
     except WireError:
         handshakes.count("no device's certificate")
         raise
+
+
+def _instance(context: Any) -> str:
+    """Of the agent, as far as it says so: bytes where text is expected are none."""
+    said = dict(context.invocation_metadata()).get(INSTANCE, "")
+    return said[:MOST_INSTANCE] if isinstance(said, str) else ""
 
 
 def _certificate(context: Any) -> bytes:

@@ -27,6 +27,7 @@ def look(hub: Hub, kinds: Mapping[DeviceId, str], now_s: float) -> Moment:
         uploading_bytes=room.used_bytes,
         room_bytes=room.most_bytes,
         in_line=len(room.waiting),
+        clashes=dict(desk.server.clashes),
     )
 
 

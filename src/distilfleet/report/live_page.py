@@ -31,6 +31,8 @@ _WORDS: dict[Doing, str] = {
 }
 _RECENTLY_S = 20.0
 """A device that is there is heard more often than this."""
+MOST_CLASHES = 10
+"""Devices with two agents that the page names."""
 _REFUSED = {
     "denied": "A device that the fleet file does not name, or that was shut out with `enrol deny`.",
     "version": "A device with another version of the protocol: install the server’s version of distilfleet there.",
@@ -38,6 +40,8 @@ _REFUSED = {
     "lease": "The device was silent for too long. It comes back by itself.",
     "stalled": "An upload stood still and was called off. The device sends it again.",
     "slow or gone": "The device read too slowly, or its connection broke. It comes back by itself.",
+    "another agent uses this identity": "Two agents have the identity of one device: stop one, or enrol it anew.",
+    "too many sessions": "A device began session after session. It is let in again within a minute.",
     "slow reader": "The device let too many messages pile up. It comes back by itself.",
     "handshake": "No session: whoever it was has no certificate of this fleet that is good now.",
     "enrolment": "Somebody asked to become a device and had no good token.",
@@ -234,6 +238,7 @@ def _roster(moment: Moment, find: str) -> Html:
         "section",
         tag("h2", "Devices right now"),
         tag("p", _summary(moment), cut, class_="lead"),
+        *(tag("p", line, class_="fine") for line in _clashes(moment)),
         table,
         tag("p", told, class_="fine"),
         id="roster",
@@ -248,6 +253,11 @@ def _summary(moment: Moment) -> str:
     )
     line = f" {moment.in_line:,} uploads wait for room." if moment.in_line else ""
     return f"{here:,} of {len(moment.devices):,} devices are here{': ' if parts else ''}{parts}.{line}"
+
+
+def _clashes(moment: Moment) -> list[str]:
+    told = "Two agents use the identity of {} ({:,} times so far): stop one of the two, or enrol one anew."
+    return [told.format(device, times) for device, times in list(moment.clashes.items())[:MOST_CLASHES]]
 
 
 def _device(seen: Seen, battery: bool) -> list[str | Html]:
