@@ -62,7 +62,7 @@ def test_npz_with_both_parts_in_any_case(tmp_path):
     assert source.train.shape == (1, 6, 4)
     assert np.allclose(source.train.inputs[:, 0], images / 255)
     assert (len(source.train), len(source.test)) == (20, 4)
-    assert source.notes == ()
+    assert source.notes == ("samples of shape [6, 4] are read as image, one channel (else: --sample-kind)",)
 
 
 def test_npz_takes_owners_from_group_train(tmp_path):

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from distilfleet.core.errors import ConfigError
-from distilfleet.data import library, tables
+from distilfleet.data import library, sheets
 
 KINDS = ".txt, .jsonl, .json, .csv, .tsv, a folder of .txt, .md or .py files"
 NAMES = "stdlib, hub:NAME"
@@ -121,7 +121,7 @@ def _text(path: Path) -> str:
 
 
 def _table(path: Path, names: Names) -> Corpus:
-    sheet = tables.open_sheet(path)
+    sheet = sheets.open_sheet(path)
     lowered = {name.lower(): name for name in sheet.cells}
     text = _column(lowered, TEXTS, None, f"{path}: line 1 names no column of text")
     label = _column(lowered, LABELS, names.label, f"{path}: no column {names.label!r} for the labels")

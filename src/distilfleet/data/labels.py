@@ -1,11 +1,23 @@
 """From stored labels to class numbers, and the stratified holdout."""
 
+import re
+import unicodedata
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from distilfleet.core.errors import ConfigError
 from distilfleet.data.raw import Raw, as_text
+from distilfleet.data.reading import Missing
+
+WHOLE = re.compile(r"[-+]?\d{1,18}(?:\.0*)?", re.A)
+
+MISSING = frozenset({"", "na", "n/a", "#n/a", "n.a.", "nan", "-nan", "null", "none", "nil", "<na>", "?", "-", "--"})
+LONGEST_NAME = 60
+"""Characters of a name that a message shows."""
+Place = Callable[[int], str]
+"""From a row's number to what a message calls it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -15,16 +27,86 @@ class Classes:
     names: tuple[str, ...]
     train: np.ndarray
     test: np.ndarray | None
+    notes: tuple[str, ...] = ()
+
+
+def is_missing(text: str) -> bool:
+    """Whether a cell marks a value that nobody has: blank, NA, nan, null, none, ?, - and their like, in any case."""
+    return not text or (len(text) < 16 and text.strip().lower() in MISSING)
+
+
+def labelled(names: Sequence[str], missing: Missing, place: Place, column: str | None = None) -> list[int]:
+    """Rows with a label. Raises ConfigError for the first without one, unless `missing` says what to do."""
+    without = [row for row, name in enumerate(names) if is_missing(name)]
+    if missing == "refuse" and without:
+        stands = names[without[0]]
+        what = "" if column is None else f" in column {shown(column)}"
+        what += f" but {stands!r}, which marks a missing one" if stands.strip() else ""
+        raise ConfigError(
+            f"{place(without[0])} has no label{what}; expected one in every row: fill it, or --missing drop leaves "
+            f"such rows out, and --missing class takes the mark as a class"
+        )
+    gone = frozenset(without if missing == "drop" else ())
+    return [row for row in range(len(names)) if row not in gone]
+
+
+def present(labels: np.ndarray) -> np.ndarray:
+    """Which samples have a label: bool [n]."""
+    if labels.dtype.kind == "f":
+        whole: np.ndarray = ~np.isnan(labels.reshape(len(labels), -1)).any(axis=1)
+        return whole
+    if labels.dtype.kind not in "US":
+        return np.ones(len(labels), dtype=bool)
+    return np.array([not is_missing(name) for name in as_text(labels).ravel().tolist()])
 
 
 def number(raw: Raw) -> Classes:
-    """Number the labels 0, 1, ... in sorted order: whole numbers by value, text by alphabet."""
+    """Number the labels 0, 1, ... in order: whole numbers by value, text by alphabet; each keeps its spelling."""
     labels = tidy(raw.train.labels, raw.where)
     values, train, counts = np.unique(labels, return_inverse=True, return_counts=True)
     _check_counts(values, counts, raw.where)
+    order = _ordered(values)
+    values, train = values[order], np.argsort(order)[train]
     test = None if raw.test is None else _number_test(tidy(raw.test.labels, raw.where), values, raw.where)
     names = raw.class_names or tuple(str(value) for value in values)
-    return Classes(names=names, train=train.astype(np.int64), test=test)
+    notes = (*_alike(names, raw.where), *_minus_one(names))
+    return Classes(names=names, train=train.astype(np.int64), test=test, notes=notes)
+
+
+def _ordered(values: np.ndarray) -> np.ndarray:
+    """Places of sorted values: of text that is whole numbers, by their value."""
+    names = values.astype(str).tolist()
+    if values.dtype.kind != "U" or not all(map(WHOLE.fullmatch, names)):
+        return np.arange(len(values))
+    return np.array(sorted(range(len(names)), key=lambda place: (_value(names[place]), names[place])))
+
+
+def _value(name: str) -> int:
+    return int(name.partition(".")[0])
+
+
+def _alike(names: Sequence[str], where: str) -> tuple[str, ...]:
+    """Notes on classes that a person would call the same. Raises ConfigError for 1 beside 1.0."""
+    same: dict[str, list[str]] = {}
+    for name in names:
+        word = " ".join(unicodedata.normalize("NFKC", name).casefold().split())
+        same.setdefault(str(_value(name)) if WHOLE.fullmatch(name) else word, []).append(name)
+    alike = [group for group in same.values() if len(group) > 1]
+    mixed = next((group for group in alike if len({"." in name for name in group if WHOLE.fullmatch(name)}) > 1), None)
+    if mixed:
+        raise ConfigError(
+            f"{where}: labels {' and '.join(map(shown, mixed))} are one number in two spellings; expected one: write "
+            f"all of a class alike"
+        )
+    return tuple(f"classes {' and '.join(map(shown, group))} differ only in how they are written" for group in alike)
+
+
+def _minus_one(names: Sequence[str]) -> tuple[str, ...]:
+    """A note where -1 may stand for no label."""
+    others = [name for name in names if name != "-1"]
+    if "-1" not in names or len(others) < 2 or not all(WHOLE.fullmatch(name) and _value(name) >= 0 for name in others):
+        return ()
+    return ("label -1 is a class like the others: remove its rows if it marks missing labels",)
 
 
 def tidy(labels: np.ndarray, where: str) -> np.ndarray:
@@ -41,6 +123,9 @@ def tidy(labels: np.ndarray, where: str) -> np.ndarray:
         raise ConfigError(f"{where}: labels are of type {flat.dtype}; expected whole numbers or text")
     if flat.dtype.kind == "f":
         _check_whole(flat, where)
+    beyond = np.flatnonzero(np.abs(flat.astype(np.float64)) >= 2.0**63)
+    if len(beyond):
+        raise ConfigError(f"{where}: the label of row {beyond[0]} is {flat[beyond[0]]}; expected numbers of 64 bits")
     return flat.astype(np.int64)
 
 
@@ -78,17 +163,24 @@ def _check_counts(values: np.ndarray, counts: np.ndarray, where: str) -> None:
 def _number_test(labels: np.ndarray, values: np.ndarray, where: str) -> np.ndarray:
     if labels.dtype.kind != values.dtype.kind:
         raise ConfigError(f"{where}: labels are {values.dtype} in the train part but {labels.dtype} in the test part")
+    place = {value: number for number, value in enumerate(values.tolist())}
     unseen = np.setdiff1d(labels, values)
     if len(unseen):
         raise ConfigError(
             f"{where}: the test part has class {str(unseen[0])!r}, which no training sample has; "
             f"training classes: {shorten(values.astype(str).tolist())}"
         )
-    return np.searchsorted(values, labels).astype(np.int64)
+    return np.array([place[label] for label in labels.tolist()], dtype=np.int64)
+
+
+def shown(name: str) -> str:
+    """A name in quotes for a message, cut if it is long, control characters written out."""
+    return repr(name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 3]}...")
 
 
 def shorten(names: list[str], most: int = 20) -> str:
     """A list for a message, cut in the middle: labels and owners often stand last."""
+    names = [name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 3]}..." for name in names]
     if len(names) <= most:
         return ", ".join(names)
     half = most // 2

@@ -14,10 +14,13 @@ import numpy as np
 from distilfleet.core.errors import ConfigError
 from distilfleet.core.types import Dataset
 from distilfleet.data.raw import Column, check_numbers
-from distilfleet.data.scaling import Kind, Scaling
+from distilfleet.data.reading import Axis, Kind
+from distilfleet.data.scaling import Scaling
 
 INPUTS, LABELS, CLASSES, NAME = "prepared_x", "prepared_y", "classes", "name"
 KIND, OFFSET, FACTOR, COLUMNS = "scaling_kind", "scaling_offset", "scaling_factor", "columns"
+CHANNELS = "scaling_channels"
+"""Absent from files of versions that knew the last axis alone."""
 
 
 def holds(arrays: Mapping[str, np.ndarray]) -> bool:
@@ -37,6 +40,7 @@ def facts(classes: tuple[str, ...], scaling: Scaling, columns: tuple[Column, ...
         KIND: np.array(scaling.kind),
         OFFSET: scaling.offset,
         FACTOR: scaling.factor,
+        CHANNELS: np.array(scaling.channels),
         COLUMNS: np.array(msgspec.json.encode(columns).decode()),
     }
 
@@ -73,7 +77,9 @@ def treatment(arrays: Mapping[str, np.ndarray], where: str) -> tuple[tuple[str, 
         columns = msgspec.json.decode(str(arrays[COLUMNS]), type=tuple[Column, ...])
     except msgspec.DecodeError as fault:
         raise ConfigError(f"{where}: {COLUMNS} cannot be read: {fault}") from None
-    if kind not in get_args(Kind):
-        raise ConfigError(f"{where}: {KIND} is {kind!r}; expected one of {', '.join(get_args(Kind))}")
-    scaling = Scaling(kind=kind, offset=arrays[OFFSET], factor=arrays[FACTOR])  # type: ignore[arg-type]
+    channels = str(arrays.get(CHANNELS, "last"))
+    for key, value, known in ((KIND, kind, get_args(Kind)), (CHANNELS, channels, get_args(Axis))):
+        if value not in known:
+            raise ConfigError(f"{where}: {key} is {value!r}; expected one of {', '.join(known)}")
+    scaling = Scaling(kind=kind, offset=arrays[OFFSET], factor=arrays[FACTOR], channels=channels)  # type: ignore[arg-type]
     return tuple(arrays[CLASSES].tolist()), scaling, columns

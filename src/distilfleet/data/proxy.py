@@ -7,7 +7,8 @@ import numpy as np
 from distilfleet.core.errors import ConfigError
 from distilfleet.core.types import Dataset
 from distilfleet.data import arrays, images, prepared, tables
-from distilfleet.data.raw import check_numbers
+from distilfleet.data.raw import check_numbers, present
+from distilfleet.data.reading import GUESSED, Reading
 from distilfleet.data.sources import Source
 
 FARTHEST = 1.0
@@ -32,18 +33,20 @@ def hold_out(
     return train.take(private), None if groups is None else groups[private], Dataset(train.inputs[proxy])
 
 
-def from_path(path: str, source: Source) -> Dataset:
+def from_path(path: str, source: Source, reading: Reading = GUESSED) -> Dataset:
     """A user's own proxy samples, scaled as `source` was: .npz with `x`, .csv without a label, a folder of pictures."""
     file = Path(path).expanduser()
     ready = _prepared(file)
     if ready is not None:
         return _checked(ready, file, source)
-    raw = _read(file, source)
+    raw = _read(file, source, reading)
+    if reading.missing != "refuse":
+        raw = raw[present(raw)]
     if len(np.atleast_1d(raw)) == 0:
         raise ConfigError(f"{file}: no samples; expected unlabelled samples of shape {source.train.shape}")
     check_numbers(raw, str(file))
     _check_shape(raw, file, source)
-    inputs = source.scaling.apply(raw)
+    inputs = source.scaling.stored_as(raw, source.train.shape).apply(raw)
     if source.scaling.kind == "image":
         _check_range(inputs, file)
     return Dataset(inputs)
@@ -65,7 +68,7 @@ def _checked(ready: Dataset, file: Path, source: Source) -> Dataset:
     return ready
 
 
-def _read(file: Path, source: Source) -> np.ndarray:
+def _read(file: Path, source: Source, reading: Reading) -> np.ndarray:
     ending = file.suffix.lower()
     if not file.exists():
         raise ConfigError(f"{file}: no such file or folder; expected unlabelled samples in .npz, .csv or pictures")
@@ -74,21 +77,21 @@ def _read(file: Path, source: Source) -> np.ndarray:
     if ending == ".npz":
         return arrays.read_inputs(file)
     if ending in (".csv", ".tsv", ".txt"):
-        return _read_table(file, source)
+        return _read_table(file, source, reading)
     raise ConfigError(
         f"{file}: files that end in {ending!r} cannot be read; expected .npz, .csv or a folder of pictures"
     )
 
 
-def _read_table(file: Path, source: Source) -> np.ndarray:
+def _read_table(file: Path, source: Source, reading: Reading) -> np.ndarray:
     if not source.columns:
         raise ConfigError(f"{file}: a table, but {source.name} is none; expected samples of shape {source.train.shape}")
-    return tables.encode(tables.open_sheet(file), source.columns)
+    return tables.read_inputs(file, source.columns, reading)
 
 
 def _check_shape(raw: np.ndarray, file: Path, source: Source) -> None:
     try:
-        shape = source.scaling.shape(raw)
+        shape = source.scaling.stored_as(raw, source.train.shape).shape(raw)
     except ConfigError as error:
         raise ConfigError(f"{file}: {error}: samples of shape {source.train.shape}") from error
     if shape != source.train.shape:

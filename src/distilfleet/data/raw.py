@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from distilfleet.core.errors import ConfigError
+from distilfleet.data.scaling import Layout
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 
@@ -15,6 +16,8 @@ class Column:
 
     name: str
     values: tuple[str, ...] = ()
+    unit: str = ""
+    """What was written behind its numbers, or a currency before them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -37,6 +40,8 @@ class Raw:
     class_names: tuple[str, ...] = ()
     """In the order of the sorted labels; empty where the labels name themselves."""
     columns: tuple[Column, ...] = ()
+    layout: Layout | None = None
+    """What samples are, where the format says so."""
     notes: tuple[str, ...] = ()
 
 
@@ -64,6 +69,14 @@ def check_numbers(inputs: np.ndarray, where: str) -> None:
         raise ConfigError(
             f"{where}: {_place(place)} is {inputs[place]}; expected finite numbers: remove that sample or fill the gap"
         )
+
+
+def present(inputs: np.ndarray) -> np.ndarray:
+    """Which samples miss no number: bool [n]."""
+    if inputs.dtype.kind != "f" or inputs.ndim == 0:
+        return np.ones(len(np.atleast_1d(inputs)), dtype=bool)
+    whole: np.ndarray = ~np.isnan(inputs.reshape(len(inputs), -1)).any(axis=1)
+    return whole
 
 
 def as_text(values: np.ndarray) -> np.ndarray:

@@ -1,20 +1,26 @@
 """Where samples come from: one call turns a name or a path into train and test parts, ready for any model."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from distilfleet.core.errors import ConfigError
 from distilfleet.core.types import Dataset
 from distilfleet.data import arrays, hub, idx, images, labels, prepared, scaling, tables
-from distilfleet.data.raw import Column, Part, Raw, as_text, check_part
+from distilfleet.data.raw import Column, Part, Raw, as_text, check_part, present
+from distilfleet.data.reading import GUESSED, Missing, Reading
 from distilfleet.data.scaling import Scaling
 
 NAMES = "digits, hub:NAME"
 KINDS = ".npz, .csv, .tsv, IDX files (the MNIST family), a folder of pictures by class"
 UNNAMED = "unknown"
 """The owner of samples whose group is blank."""
+PICTURES = scaling.Layout(kind="image")
+ANY_ARRAY: Mapping[str, Any] = {"missing": "refuse", "sample_kind": None, "channels_axis": None}
+"""What can be settled of arrays, under its default."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -35,7 +41,13 @@ class Source:
 
 
 def load(
-    data: str, *, holdout: float = 0.2, label: str | None = None, group: str | None = None, seed: int = 0
+    data: str,
+    *,
+    holdout: float = 0.2,
+    label: str | None = None,
+    group: str | None = None,
+    seed: int = 0,
+    reading: Reading = GUESSED,
 ) -> Source:
     """Load `digits`, `hub:NAME` or a path.
 
@@ -47,10 +59,18 @@ def load(
     ready = _prepared(Path(data).expanduser())
     if ready is not None:
         _refuse_names(data, label, group)
+        _refuse_settled(data, reading)
         return ready
-    raw = _read(data, label, group)
+    return _finish(read(data, label=label, group=group, reading=reading), reading, holdout, seed)
+
+
+def read(data: str, *, label: str | None = None, group: str | None = None, reading: Reading = GUESSED) -> Raw:
+    """Samples, labels and owners as they were stored and under their own names, checked; not numbered, not scaled."""
+    raw = _read(data, label, group, reading)
+    if reading.missing != "refuse":
+        raw = _without_gaps(raw, reading.missing)
     _check(raw)
-    return _finish(raw, holdout, seed)
+    return raw
 
 
 def _prepared(path: Path) -> Source | None:
@@ -76,32 +96,46 @@ def _prepared(path: Path) -> Source | None:
     )
 
 
-def _read(data: str, label: str | None, group: str | None) -> Raw:
+def _read(data: str, label: str | None, group: str | None, reading: Reading) -> Raw:
     if data.startswith("hub:"):
+        _refuse_settled(data, replace(reading, **ANY_ARRAY))
         return hub.read(data.removeprefix("hub:"), label, group)
     if data == "digits":
         _refuse_names(data, label, group)
+        _refuse_settled(data, reading)
         return _digits()
     path = Path(data).expanduser()
     if not path.exists():
         raise _absent(data, path.suffix)
-    return _read_folder(path, label, group) if path.is_dir() else _read_file(path, label, group)
+    return _read_folder(path, label, group, reading) if path.is_dir() else _read_file(path, label, group, reading)
 
 
-def _read_folder(path: Path, label: str | None, group: str | None) -> Raw:
+def _read_folder(path: Path, label: str | None, group: str | None, reading: Reading) -> Raw:
     _refuse_names(str(path), label, group)
-    return idx.read(path) if idx.holds(path) else images.read(path)
+    if idx.holds(path):
+        return _read_idx(path, reading)
+    _refuse_settled(str(path), reading)
+    return replace(images.read(path), layout=PICTURES)
 
 
-def _read_file(path: Path, label: str | None, group: str | None) -> Raw:
+def _read_idx(path: Path, reading: Reading) -> Raw:
+    """Pictures, unless its arrays are of another shape or type."""
+    _refuse_settled(str(path), replace(reading, **ANY_ARRAY))
+    raw = idx.read(path)
+    grey = raw.train.inputs.ndim == 3 and raw.train.inputs.dtype == np.uint8 and reading.sample_kind is None
+    return replace(raw, layout=PICTURES) if grey else raw
+
+
+def _read_file(path: Path, label: str | None, group: str | None, reading: Reading) -> Raw:
     ending = path.suffix.lower()
     if ending == ".npz":
+        _refuse_settled(str(path), replace(reading, **ANY_ARRAY))
         return arrays.read(path, label, group)
     if ending in (".csv", ".tsv") or (ending == ".txt" and label):
-        return tables.read(path, label, group)
+        return tables.read(path, label, group, reading)
     if idx.NAME.fullmatch(path.name):
         _refuse_names(str(path), label, group)
-        return idx.read(path)
+        return _read_idx(path, reading)
     advice = " (a table in a .txt file: name its label column with --label)" if ending == ".txt" else ""
     raise ConfigError(f"{path}: files that end in {ending!r} cannot be read; expected {KINDS}{advice}")
 
@@ -120,13 +154,22 @@ def _refuse_names(data: str, label: str | None, group: str | None) -> None:
             )
 
 
+def _refuse_settled(data: str, reading: Reading) -> None:
+    """Refuse flags that settle what this data leaves no doubt about."""
+    for field in fields(reading):
+        value = getattr(reading, field.name)
+        if value != field.default:
+            flag = field.name.replace("_", "-")
+            raise ConfigError(f"{data}: --{flag} settles how another kind of file is read: leave it out here")
+
+
 def _digits() -> Raw:
     try:
         from sklearn.datasets import load_digits
     except ImportError as error:
         raise ConfigError("digits come with scikit-learn: pip install 'distilfleet[train]'") from error
     bundled = load_digits()
-    return Raw(where="digits", train=Part(inputs=bundled.images, labels=bundled.target))
+    return Raw(where="digits", train=Part(inputs=bundled.images, labels=bundled.target), layout=PICTURES)
 
 
 def _check(raw: Raw) -> None:
@@ -142,16 +185,33 @@ def _check(raw: Raw) -> None:
         )
 
 
-def _finish(raw: Raw, holdout: float, seed: int) -> Source:
+def _without_gaps(raw: Raw, missing: Missing) -> Raw:
+    """Only samples that have all numbers and, unless its absence is a class, a label."""
+    train, note = _whole(raw.train, missing)
+    test, more = (None, ()) if raw.test is None else _whole(raw.test, missing)
+    return replace(raw, train=train, test=test, notes=(*raw.notes, *note, *(f"test part: {one}" for one in more)))
+
+
+def _whole(part: Part, missing: Missing) -> tuple[Part, tuple[str, ...]]:
+    if len(np.atleast_1d(part.labels)) != len(np.atleast_1d(part.inputs)):
+        return part, ()
+    kept = present(part.inputs) & (labels.present(part.labels) if missing == "drop" else True)
+    left_out = len(kept) - int(kept.sum())
+    note = f"{left_out} of {len(kept)} samples left out: no number or no label"
+    return (_take(part, np.flatnonzero(kept)), (note,)) if left_out else (part, ())
+
+
+def _finish(raw: Raw, reading: Reading, holdout: float, seed: int) -> Source:
     classes = labels.number(raw)
-    train, notes = _owned(replace(raw.train, labels=classes.train), raw.notes)
+    layout = raw.layout or scaling.layout(raw.train.inputs, raw.where, reading)
+    train, notes = _owned(replace(raw.train, labels=classes.train), (*raw.notes, *classes.notes, *layout.notes))
     if raw.test is not None and classes.test is not None:
         test = replace(raw.test, labels=classes.test)
     else:
         train, test = _divide(train, holdout, seed)
         shared = "" if train.groups is None else "; owners of training samples own test samples too"
         notes = (*notes, f"no test part: {100 * holdout:g} % held out, stratified, seed {seed}{shared}")
-    fitted = scaling.fit(train.inputs, raw.where)
+    fitted = scaling.fit(train.inputs, layout)
     return Source(
         name=raw.where,
         train=Dataset(fitted.apply(train.inputs), train.labels),
@@ -169,7 +229,7 @@ def _owned(part: Part, notes: tuple[str, ...]) -> tuple[Part, tuple[str, ...]]:
     if part.groups is None:
         return part, notes
     groups = as_text(part.groups)
-    blank = np.char.strip(groups) == ""
+    blank = np.array([labels.is_missing(group) for group in groups.tolist()])
     if blank.any():
         notes = (*notes, f"{blank.sum()} samples have a blank group and belong to {UNNAMED!r}")
         groups = np.where(blank, UNNAMED, groups)

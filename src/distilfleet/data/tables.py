@@ -1,32 +1,29 @@
 """Tables in .csv and .tsv files: numbers stay, short text becomes 0/1 columns, dates and row numbers go."""
 
-import csv
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from distilfleet.core.errors import ConfigError
-from distilfleet.data.labels import shorten
+from distilfleet.data import numbers
+from distilfleet.data.labels import is_missing, labelled, shorten, shown
+from distilfleet.data.numbers import Numbers, Unclear
 from distilfleet.data.raw import FLOAT32_MAX, Column, Part, Raw
+from distilfleet.data.reading import GUESSED, Decimal, Reading
+from distilfleet.data.sheets import Sheet, named, open_sheet
 
-ROW_NUMBERS = frozenset({"", "id", "index", "row", "unnamed: 0"})
-BLANK = frozenset({"", "na", "n/a", "null", "none", "?"})
+ROW_NUMBERS = frozenset({"id", "index", "row", "unnamed: 0"})
 MOST_VALUES = 20
 """A text column with more distinct values is dropped instead of becoming that many inputs."""
-DATE = re.compile(r"(\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}([ T]\d.*)?|\d{1,2}:\d{2}(:\d{2}.*)?)")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sheet:
-    """A file's cells by column, stripped text, and the line each row stands on."""
-
-    where: str
-    cells: Mapping[str, Sequence[str]]
-    lines: Sequence[int]
-    notes: tuple[str, ...]
+DATE = re.compile(
+    r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}(?:[ T]\d.*)?|\d{1,2}:\d{2}(?::\d{2}.*)?(?: ?[AaPp]\.?[Mm]\.?)?"
+    r"|\d{1,2}[- ][A-Za-z]{3,9}\.?[- ,]+\d{2,4}.*|[A-Za-z]{3,9} \d{1,2},? \d{4}.*"
+)
+GLANCE = 50
+"""Cells that are looked at before all are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,192 +34,248 @@ class Dropped:
     reason: str
 
 
-def read(path: Path, label: str | None, group: str | None) -> Raw:
-    """A labelled table: `label` and `group` name columns, by default those called label and group, if any."""
-    sheet = open_sheet(path)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Table:
+    """A sheet and the numbers of its columns; every other column is text."""
+
+    sheet: Sheet
+    numbers: dict[str, Numbers]
+
+    def finite(self, name: str, missing: bool) -> np.ndarray:
+        """The numbers of a column, NaN where one is missing. Raises ConfigError with the line of what is none."""
+        values = self.numbers[name].values
+        odd = np.isinf(values) | (np.abs(values) > FLOAT32_MAX)
+        if not missing:
+            odd |= np.isnan(values)
+        if odd.any():
+            raise _no_number(self.sheet, name, int(np.flatnonzero(odd)[0]))
+        return values
+
+
+def read(
+    path: Path,
+    label: str | None,
+    group: str | None,
+    reading: Reading = GUESSED,
+    columns: Sequence[Column] | None = None,
+) -> Raw:
+    """A labelled table: `label` and `group` name columns, by default those called label and group, if any.
+
+    `columns` are those of other data, to be found here by name; by default every other column that can be an input is.
+    """
+    sheet = open_sheet(path, reading.separator)
     label_name = _need(sheet, label or "label", "label", "--label")
     group_name = _need(sheet, group, "group", "--group") if group else _find(sheet, "group")
-    names = [name for name in sheet.cells if name not in (label_name, group_name)]
-    columns, notes = _features(sheet, names)
-    groups = None if group_name is None else np.array(sheet.cells[group_name])
+    _check_below(sheet, label_name)
+    sheet, notes = _labelled(sheet, label_name, reading)
     if group_name is not None and group is None:
-        notes = (*notes, f"owners from column {group_name!r}")
-    train = Part(inputs=encode(sheet, columns), labels=_labels(sheet, label_name), groups=groups)
-    return Raw(where=sheet.where, train=train, columns=columns, notes=(*sheet.notes, *notes))
+        notes = (*notes, f"owners from column {shown(group_name)}")
+    taken = (label_name, group_name, *(_need(sheet, name, "left-out", "--leave-out") for name in reading.leave_out))
+    names = [name for name in sheet.cells if name not in taken]
+    if columns is None:
+        columns, more = _features(sheet, names, reading)
+        notes = (*notes, *more)
+    else:
+        wanted = {column.name.casefold() for column in columns}
+        unknown = [name for name in names if name.casefold() not in wanted]
+        notes = (*notes, f"columns that are not asked for left out: {shorten(unknown)}") if unknown else notes
+    train = Part(
+        inputs=encode(sheet, columns, reading),
+        labels=np.array(sheet.cells[label_name]),
+        groups=None if group_name is None else np.array(sheet.cells[group_name]),
+    )
+    return Raw(where=sheet.where, train=train, columns=tuple(columns), notes=(*sheet.notes, *notes))
 
 
-def encode(sheet: Sheet, columns: Sequence[Column]) -> np.ndarray:
-    """The inputs of a sheet, float64 [n, features]; a text value that training did not have is all zeros."""
-    blocks = [_encode(sheet, _need(sheet, column.name, "feature", ""), column) for column in columns]
+def read_inputs(path: Path, columns: Sequence[Column], reading: Reading = GUESSED) -> np.ndarray:
+    """The inputs of an unlabelled file that has these columns, float64 [n, features]."""
+    return encode(open_sheet(path, reading.separator), columns, reading)
+
+
+def encode(sheet: Sheet, columns: Sequence[Column], reading: Reading = GUESSED) -> np.ndarray:
+    """The inputs of a sheet, float64 [n, features]; a text value that training did not have is all zeros.
+
+    A missing number is NaN where rows without are to be dropped, else a ConfigError.
+    """
+    found = {column.name: _need(sheet, column.name, "feature", "") for column in columns}
+    table = _table(sheet, [found[column.name] for column in columns if not column.values], reading.decimal)
+    blocks = [_encode(table, found[column.name], column, reading) for column in columns]
     return np.concatenate(blocks, axis=1)
 
 
-def open_sheet(path: Path) -> Sheet:
-    """The cells of a file whose first row names the columns."""
-    rows, lines = _rows(path)
-    if len(rows) < 2:
-        raise ConfigError(f"{path}: {len(rows)} rows; expected a row of column names and rows of data")
-    header, body = [name.strip() for name in rows[0]], rows[1:]
-    notes: tuple[str, ...] = ()
-    if _has_row_names(header, body):
-        header, notes = (
-            ["", *header],
-            ("first field of every row dropped: row names, which the header has no name for",),
-        )
-    _check_header(header, path)
-    _check_widths(header, body, lines[1:], path)
-    cells = dict(zip(header, zip(*body, strict=True), strict=True))
-    if notes:
-        del cells[""]
-    stripped = {name: [cell.strip() for cell in column] for name, column in cells.items()}
-    return Sheet(where=str(path), cells=stripped, lines=lines[1:], notes=notes)
+def _table(sheet: Sheet, names: Sequence[str], decimal: Decimal | None) -> Table:
+    """Columns of which numbers are wanted. Raises ConfigError for one that has none."""
+    read = {name: numbers.read(sheet.cells[name], decimal) for name in names}
+    for name, found in read.items():
+        if found is None:
+            raise ConfigError(f"{sheet.where}: column {shown(name)} holds text or nothing; expected numbers")
+    return Table(sheet=sheet, numbers=_clear(sheet, read))
 
 
-def _rows(path: Path) -> tuple[list[list[str]], list[int]]:
-    rows, lines = [], []
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            delimiter = _delimiter(path, file.readline())
-            file.seek(0)
-            reader = csv.reader(file, delimiter=delimiter, strict=True)
-            for row in reader:
-                if row:
-                    rows.append(row)
-                    lines.append(reader.line_num)
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: not UTF-8 text ({error}): save it as UTF-8") from error
-    except csv.Error as error:
-        raise ConfigError(
-            f'{path}: line {reader.line_num}: {error}; expected fields that may be quoted with "'
-        ) from error
-    return rows, lines
+def _encode(table: Table, name: str, column: Column, reading: Reading) -> np.ndarray:
+    if column.values:
+        cells = np.array(table.sheet.cells[name])
+        return np.stack([cells == value for value in column.values], axis=1).astype(np.float64)
+    unit = table.numbers[name].unit
+    if unit and column.unit and unit != column.unit:
+        raise ConfigError(f"{table.sheet.where}: column {shown(name)} is in {unit}; expected {column.unit}")
+    return table.finite(name, missing=reading.missing != "refuse")[:, np.newaxis]
 
 
-def _delimiter(path: Path, header: str) -> str:
-    bare = re.sub(r'"[^"]*"', "", header)
-    return "\t" if path.suffix.lower() == ".tsv" else max(",;\t", key=bare.count)
+# --- which columns are inputs -----------------------------------------------------------------------------------
 
 
-def _has_row_names(header: list[str], body: list[list[str]]) -> bool:
-    """As R writes them: one field more than the header in every row, no two the same."""
-    return all(len(row) == len(header) + 1 for row in body) and len({row[0] for row in body}) == len(body)
-
-
-def _check_header(header: list[str], path: Path) -> None:
-    if all(_number(name) is not None for name in header):
-        raise ConfigError(f"{path}: line 1 is all numbers ({shorten(header)}); expected a row of column names")
-    twice = next((name for name in header if header.count(name) > 1), None)
-    if twice is not None:
-        raise ConfigError(f"{path}: line 1 names column {twice!r} twice; expected each name once")
-
-
-def _check_widths(header: list[str], body: list[list[str]], lines: list[int], path: Path) -> None:
-    for row, line in zip(body, lines, strict=True):
-        if len(row) != len(header):
-            raise ConfigError(
-                f"{path}: line {line} has {len(row)} fields; expected {len(header)}, as in the first line"
-            )
-
-
-def _features(sheet: Sheet, names: Sequence[str]) -> tuple[tuple[Column, ...], tuple[str, ...]]:
-    decided = [_decide(sheet, name) for name in names]
+def _features(sheet: Sheet, names: Sequence[str], reading: Reading) -> tuple[tuple[Column, ...], tuple[str, ...]]:
+    read = {name: None if _is_time(sheet, name) else numbers.read(sheet.cells[name], reading.decimal) for name in names}
+    found = _clear(sheet, read)
+    _check_points(sheet, found, reading.decimal)
+    decided = [_decide(sheet, name, found.get(name)) for name in names]
     columns = tuple(column for column in decided if isinstance(column, Column))
     dropped = [column for column in decided if isinstance(column, Dropped)]
     if not columns:
-        reasons = "; ".join(f"{column.name!r}: {column.reason}" for column in dropped) or "no other column"
+        reasons = "; ".join(f"{shown(column.name)}: {column.reason}" for column in dropped) or "no other column"
         raise ConfigError(f"{sheet.where}: no column can be a feature ({reasons}); expected columns of numbers")
-    notes = [f"column {column.name!r} dropped: {column.reason}" for column in dropped]
-    notes += [
-        f"column {column.name!r} became {len(column.values)} inputs, one per value: {', '.join(column.values)}"
-        for column in columns
-        if column.values
-    ]
-    return columns, tuple(notes)
+    notes = [f"column {shown(column.name)} dropped: {column.reason}" for column in dropped]
+    notes += [_told(sheet, column, found.get(column.name)) for column in columns]
+    return columns, tuple(filter(None, notes))
 
 
-def _decide(sheet: Sheet, name: str) -> Column | Dropped:
+def _told(sheet: Sheet, column: Column, read: Numbers | None) -> str:
+    """What was decided about a column, if anything was."""
+    if read is not None:
+        constant = "every row has the same number" if len(np.unique(read.values)) == 1 else ""
+        facts = ", ".join(filter(None, (read.told, constant)))
+        return f"column {shown(column.name)} read as numbers: {facts}" if facts else ""
+    blank = sum(map(is_missing, sheet.cells[column.name]))
+    rest = f"; {blank} rows have none of them" if blank else ""
+    return (
+        f"column {shown(column.name)} became {len(column.values)} inputs, one per value: "
+        f"{shorten(list(column.values))}{rest}"
+    )
+
+
+def _decide(sheet: Sheet, name: str, read: Numbers | None) -> Column | Dropped:
     cells = sheet.cells[name]
-    distinct = sorted(set(cells))
-    if name.lower() in ROW_NUMBERS and len(distinct) == len(cells):
+    if name.lower() in ROW_NUMBERS and len(set(cells)) == len(cells):
         return Dropped(name=name, reason="it numbers the rows")
-    if _numbers(cells) is not None or _mostly(cells, lambda cell: _number(cell) is not None):
-        return Column(name=name)
-    if _mostly(cells, lambda cell: DATE.fullmatch(cell) is not None):
+    if read is not None:
+        return Column(name=name, unit=read.unit)
+    if _is_time(sheet, name):
         return Dropped(name=name, reason="dates and times are no features")
+    distinct = sorted({cell for cell in cells if not is_missing(cell)})
+    if not distinct:
+        return Dropped(name=name, reason="every row is blank")
     if len(distinct) > MOST_VALUES or 2 * len(distinct) > len(cells):
         return Dropped(name=name, reason=f"text with {len(distinct)} values in {len(cells)} rows")
-    if len(distinct) == 1:
-        return Dropped(name=name, reason=f"every row has {distinct[0]!r}")
+    if len(set(cells)) == 1:
+        return Dropped(name=name, reason=f"every row has {shown(distinct[0])}")
     return Column(name=name, values=tuple(distinct))
 
 
-def _mostly(cells: Sequence[str], test: Callable[[str], bool]) -> bool:
-    filled = [cell for cell in cells if cell.lower() not in BLANK]
-    return 2 * sum(map(test, filled)) > len(filled)
+def _clear(sheet: Sheet, read: dict[str, Numbers | Unclear | None]) -> dict[str, Numbers]:
+    """Those that are numbers. Raises ConfigError for one that looks like numbers and cannot be read."""
+    for name, found in read.items():
+        if isinstance(found, Unclear):
+            raise _no_number(sheet, name, found.row, found.expected)
+    return {name: found for name, found in read.items() if isinstance(found, Numbers)}
 
 
-def _encode(sheet: Sheet, name: str, column: Column) -> np.ndarray:
-    if not column.values:
-        return _finite(sheet, name)[:, np.newaxis]
-    cells = np.array(sheet.cells[name])
-    return np.stack([cells == value for value in column.values], axis=1).astype(np.float64)
+def _check_points(sheet: Sheet, found: dict[str, Numbers], decimal: Decimal | None) -> None:
+    """Points between three digits are decimal marks, unless another column proves that commas are."""
+    comma = next((name for name, read in found.items() if read.proves == "comma"), None)
+    either = next((name for name, read in found.items() if read.either), None)
+    if decimal is None and comma is not None and either is not None:
+        row = next(row for row, cell in enumerate(sheet.cells[either]) if "." in cell)
+        raise _no_number(
+            sheet,
+            either,
+            row,
+            f"a number that reads one way, but {shown(comma)} has decimal commas: settle it with --decimal comma or "
+            f"point",
+        )
 
 
-def _finite(sheet: Sheet, name: str) -> np.ndarray:
-    """A column of numbers, or a `ConfigError` with the line of the first cell that is none."""
-    values = _numbers(sheet.cells[name])
-    if values is not None and (np.abs(values) <= FLOAT32_MAX).all():
-        return values
-    for cell, line in zip(sheet.cells[name], sheet.lines, strict=True):
-        value = _number(cell)
-        if value is None or not abs(value) <= FLOAT32_MAX:
-            raise ConfigError(
-                f"{sheet.where}: line {line}, column {name!r} holds {cell!r}; expected a finite number: correct the "
-                f"cell or remove the row"
-            )
-    raise AssertionError("one of the cells was no finite number")
+def _no_number(sheet: Sheet, name: str, row: int, expected: str = "") -> ConfigError:
+    cell = sheet.cells[name][row]
+    remedy = "correct the cell or remove the row"
+    if is_missing(cell):
+        remedy += ", or --missing drop leaves such rows out"
+    elif expected:
+        remedy += f", or --leave-out {shown(name)} does without the column"
+    return ConfigError(
+        f"{sheet.where}: line {sheet.lines[row]}, column {shown(name)} holds {shown(cell)}; expected "
+        f"{expected or 'a finite number'}: {remedy}"
+    )
 
 
-def _labels(sheet: Sheet, name: str) -> np.ndarray:
+def _is_time(sheet: Sheet, name: str) -> bool:
     cells = sheet.cells[name]
-    if "" in cells:
-        line = sheet.lines[cells.index("")]
-        raise ConfigError(f"{sheet.where}: line {line} has no label in column {name!r}; expected one in every row")
-    values = _numbers(cells)
-    if values is None or not np.isfinite(values).all():
-        return np.array(cells)
-    odd = np.flatnonzero(values != np.floor(values))
+    return _mostly(cells[:GLANCE], DATE.fullmatch) and _mostly(cells, DATE.fullmatch)
+
+
+def _mostly(cells: Collection[str], test: Callable[[str], object]) -> bool:
+    filled = [cell for cell in cells if not is_missing(cell)]
+    return 2 * sum(test(cell) is not None for cell in filled) > len(filled)
+
+
+# --- label and owner --------------------------------------------------------------------------------------------
+
+
+def _labelled(sheet: Sheet, name: str, reading: Reading) -> tuple[Sheet, tuple[str, ...]]:
+    """Rows with a label, and what was decided about it. Raises ConfigError with the line."""
+    cells = sheet.cells[name]
+    kept = labelled(cells, reading.missing, lambda row: f"{sheet.where}: line {sheet.lines[row]}", name)
+    left_out = len(cells) - len(kept)
+    notes = (f"{left_out} of {len(cells)} rows left out: no label",) if left_out else ()
+    if not kept:
+        raise ConfigError(f"{sheet.where}: no row has a label in column {shown(name)}; expected one in every row")
+    if name in sheet.padded:
+        notes = (*notes, f"spaces around labels in column {shown(name)} left out")
+    present = sheet.rows(kept) if left_out else sheet
+    _check_classes(present, name)
+    return present, notes
+
+
+def _check_classes(sheet: Sheet, name: str) -> None:
+    read = numbers.read(sheet.cells[name])
+    if not isinstance(read, Numbers) or read.unit:
+        return
+    odd = np.flatnonzero(read.values != np.floor(read.values))
+    odd = odd[np.isfinite(read.values[odd])]
     if len(odd):
         raise ConfigError(
-            f"{sheet.where}: line {sheet.lines[odd[0]]}, label column {name!r} holds {cells[odd[0]]!r}; expected whole "
-            f"numbers or text, one per class: bin a continuous target first"
+            f"{sheet.where}: line {sheet.lines[odd[0]]}, label column {shown(name)} holds "
+            f"{shown(sheet.cells[name][odd[0]])}; expected whole numbers or text, one per class: bin a continuous "
+            f"target first"
         )
-    return values.astype(np.int64)
 
 
-def _numbers(cells: Sequence[str]) -> np.ndarray | None:
-    try:
-        return np.array([float(cell) for cell in cells])
-    except ValueError:
-        return None
-
-
-def _number(cell: str) -> float | None:
-    try:
-        return float(cell)
-    except ValueError:
-        return None
+def _check_below(sheet: Sheet, label: str) -> None:
+    """A label column that is called like one of its own labels has its first row taken for names."""
+    if label in sheet.cells[label] and any(map(numbers.is_number, sheet.cells)):
+        raise ConfigError(
+            f"{sheet.where}: line 1 looks like data, not like names ({shorten(list(sheet.cells))}); expected a row of "
+            f"column names: write one above it"
+        )
 
 
 def _need(sheet: Sheet, name: str, what: str, flag: str) -> str:
     found = _find(sheet, name)
     if found is None:
         advice = f": name it with {flag}" if flag else ""
-        raise ConfigError(f"{sheet.where}: no {what} column {name!r}; columns: {shorten(list(sheet.cells))}{advice}")
+        if any(map(numbers.is_number, sheet.cells)):
+            advice += "; if line 1 is data, write a row of names above it"
+        raise ConfigError(
+            f"{sheet.where}: no {what} column {shown(name)}; columns: {shorten(list(sheet.cells))}{advice}"
+        )
     return found
 
 
 def _find(sheet: Sheet, name: str) -> str | None:
-    if name in sheet.cells:
-        return name
-    return next((column for column in sheet.cells if column.lower() == name.lower()), None)
+    found = list(named(sheet.cells, name))
+    if len(found) > 1:
+        raise ConfigError(
+            f"{sheet.where}: columns {' and '.join(map(shown, found))} differ only in case; expected one: "
+            f"name it as it is spelled"
+        )
+    return found[0] if found else None

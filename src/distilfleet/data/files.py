@@ -1,0 +1,51 @@
+"""Bytes and text of a user's file: whatever cannot be read is one sentence that names file, place and remedy."""
+
+import codecs
+from pathlib import Path
+
+from distilfleet.core.errors import ConfigError
+
+UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+SPREADSHEET = b"PK\x03\x04"
+
+
+def check_file(path: Path) -> None:
+    """Refuse what opening would wait for, or what is no file: folders, pipes, devices, links in a circle."""
+    try:
+        regular, there = path.is_file(), path.exists()
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}; expected a file that can be read") from None
+    if not there:
+        raise ConfigError(f"{path}: no such file; expected one that can be read")
+    if not regular:
+        what = "a folder" if path.is_dir() else "a pipe, socket or device"
+        raise ConfigError(f"{path}: {what}; expected a regular file")
+
+
+def read_bytes(path: Path) -> bytes:
+    """The whole of a regular file. Raises ConfigError."""
+    check_file(path)
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}; expected a file that can be read: check its rights") from None
+
+
+def read_text(path: Path) -> str:
+    """UTF-8, or UTF-16 that begins with its mark; line ends as they are. Raises ConfigError with the line."""
+    data = read_bytes(path)
+    if data.startswith(SPREADSHEET):
+        raise ConfigError(f"{path}: a spreadsheet or zip archive and no text: export it as .csv")
+    coding = "utf-16" if data.startswith(UTF_16) else "utf-8-sig"
+    try:
+        text = data.decode(coding)
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ConfigError(
+            f"{path}: line {line} is not {coding.removesuffix('-sig').upper()} text (byte {data[error.start]:#x}): "
+            f"save the file as UTF-8, for example with iconv -f latin1 -t utf-8"
+        ) from error
+    if "\0" in text:
+        line = text.count("\n", 0, text.index("\0")) + 1
+        raise ConfigError(f"{path}: line {line} holds a NUL character; expected text: save the file as UTF-8")
+    return text

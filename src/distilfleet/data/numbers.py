@@ -1,0 +1,214 @@
+"""Numbers as people and loggers write them: 21.5, 1 234,5, 1'234, 60 %, $5, 0x1f. One convention for a whole column."""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from distilfleet.data.labels import is_missing
+from distilfleet.data.reading import Decimal
+
+SPACES = " \N{NO-BREAK SPACE}\N{NARROW NO-BREAK SPACE}\N{THIN SPACE}"
+CURRENCIES = r"[$€£¥₹]|(?:USD|EUR|GBP|CHF|JPY|INR|CNY)\b"
+FORM = re.compile(
+    rf"(?P<sign>[-+−]?)\s?(?P<front>{CURRENCIES})?\s?(?P<inner>[-+−]?)"
+    rf"(?P<body>\d(?:[\d.,'’{SPACES}]*[\d.,])?|[.,]\d+)(?P<power>[eE][-+−]?\d+)?"
+    r"\s?(?P<unit>[^\W\d_][^\s,;]{0,15}|[%‰°$€£¥₹Ω][^\s,;]{0,15}|)"
+)
+GROUPED = re.compile(rf"\d{{1,3}}(?:,(?:\d{{2,3}},)*\d{{3}}|(?P<mark>['’{SPACES}.])\d{{3}}(?:(?P=mark)\d{{3}})*)")
+"""Whole numbers with signs between thousands; 12,34,567 as in India."""
+HEXADECIMAL = re.compile(r"0[xX][0-9a-fA-F]+")
+BOUND = re.compile(r"[(<>~≈≤≥±]\s?[-+−]?[\d.,]*\d\)?|[\d.,]*\d(?:-|\s?±\s?[\d.,]*\d)")
+"""Looks like a number and is none: (5), <5, ~5, 5-, 5 ± 1."""
+UNITS = frozenset(
+    [
+        *("%", "‰", "°", "°C", "°F", "C", "F", "K", "s", "ms", "us", "µs", "μs", "ns", "min", "h", "d"),
+        *("Hz", "kHz", "MHz", "GHz", "V", "mV", "µV", "kV", "A", "mA", "µA", "W", "mW", "kW", "MW", "Wh", "kWh"),
+        *("J", "mJ", "kJ", "m", "mm", "cm", "km", "µm", "nm", "in", "ft", "mi", "g", "kg", "mg", "µg", "t", "lb"),
+        *("l", "L", "ml", "mL", "Pa", "hPa", "kPa", "MPa", "bar", "mbar", "psi", "mmHg", "ppm", "ppb", "dB", "dBm"),
+        *("lx", "lm", "rpm", "bpm", "m/s", "km/h", "mph", "m/s²", "m/s2", "g/m³", "µg/m³", "mg/l", "mmol/l"),
+        *("°/s", "deg", "rad", "rad/s", "N", "kN", "Nm", "Ω", "kΩ", "B", "kB", "KB", "MB", "GB", "KiB", "MiB"),
+        *("bps", "kbps", "Mbps", "Mbit/s", "W/m²", "T", "mT", "µT", "uT", "G", "k", "M", "l/min", "m³/h", "m³", "m²"),
+        *("$", "€", "£", "¥", "₹"),
+    ]
+)
+"""Known ones: mixed in one column they are a fault, where other endings, as in 12a and 12b, may be names."""
+
+MARKS: dict[Decimal, str] = {"point": ".", "comma": ","}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Numbers:
+    """A column of numbers, NaN where one is missing."""
+
+    values: np.ndarray
+    """float64 [rows]."""
+    unit: str = ""
+    told: str = ""
+    """How they were written, where it is not plainly."""
+    proves: Decimal | None = None
+    """The decimal mark that no other reading fits."""
+    either: bool = False
+    """Whether points could stand between thousands."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unclear:
+    """A column that looks like numbers and cannot be read: the row where it shows, and what settles it."""
+
+    row: int
+    expected: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Form:
+    """One number, taken apart."""
+
+    minus: bool
+    body: str
+    power: str
+    unit: str
+
+
+def read(cells: Sequence[str], decimal: Decimal | None = None) -> Numbers | Unclear | None:
+    """The numbers of a column; None for text. `decimal` is what the user says of the file."""
+    plain = _plain(cells)
+    if plain is not None and not (decimal == "comma" and any("." in cell for cell in cells)):
+        return Numbers(values=plain, either=_either(cells))
+    filled = {row: cell for row, cell in enumerate(cells) if not is_missing(cell)}
+    if not filled:
+        return None
+    if _mostly(filled.values(), HEXADECIMAL.fullmatch):
+        return _hexadecimal(filled, len(cells))
+    forms = {row: form for row, cell in filled.items() if (form := _taken_apart(cell)) is not None}
+    if 2 * len(forms) <= len(filled):
+        return _bounds(filled, forms)
+    return _united(filled, forms, decimal, len(cells))
+
+
+def is_number(cell: str) -> bool:
+    """Whether a cell alone is a plain number."""
+    return _float(cell) is not None
+
+
+def _plain(cells: Sequence[str]) -> np.ndarray | None:
+    try:
+        values = np.array([float(cell) if cell else np.nan for cell in cells])
+    except ValueError:
+        return (
+            _plain(["" if is_missing(cell) else cell for cell in cells])
+            if any(map(is_missing, filter(None, cells)))
+            else None
+        )
+    # `float` takes 1_000, which is a name more often than a number
+    return None if any("_" in cell for cell in cells) or np.isnan(values).all() else values
+
+
+def _float(cell: str) -> float | None:
+    try:
+        return None if "_" in cell else float(cell)
+    except ValueError:
+        return None
+
+
+def _mostly(cells: Collection[str], test: Callable[[str], object]) -> bool:
+    return 2 * sum(test(cell) is not None for cell in cells) > len(cells)
+
+
+def _either(cells: Sequence[str]) -> bool:
+    dotted = [cell.lstrip("+-−") for cell in cells if "." in cell]
+    return bool(dotted) and all(GROUPED.fullmatch(cell) and not cell.startswith("0") for cell in dotted)
+
+
+def _hexadecimal(filled: dict[int, str], rows: int) -> Numbers | Unclear:
+    values = np.full(rows, np.nan)
+    for row, cell in filled.items():
+        if not HEXADECIMAL.fullmatch(cell):
+            return Unclear(row=row, expected="a hexadecimal number such as 0x1f, as in other rows")
+        values[row] = float(int(cell, 16)) if len(cell) < 200 else np.inf
+    return Numbers(values=values, told="hexadecimal")
+
+
+def _bounds(filled: dict[int, str], forms: dict[int, _Form]) -> Unclear | None:
+    odd = [row for row, cell in filled.items() if BOUND.fullmatch(cell)]
+    if 2 * (len(odd) + len(forms)) <= len(filled):
+        return None
+    return Unclear(row=odd[0], expected="one plain number: write a bound, range or negative as -1.5") if odd else None
+
+
+def _taken_apart(cell: str) -> _Form | None:
+    found = FORM.fullmatch(cell)
+    if found is None or not any(_valid(found["body"], mark) for mark in MARKS):
+        return None
+    unit = f"{found['front'] or ''}{found['unit']}"
+    minus = (found["sign"] + found["inner"]) in ("-", "−")
+    return _Form(minus=minus, body=found["body"], power=found["power"] or "", unit=unit)
+
+
+def _valid(body: str, decimal: Decimal) -> bool:
+    """Whether digits and marks are a number by this decimal mark."""
+    whole, _, fraction = body.partition(MARKS[decimal])
+    if fraction and not fraction.isdecimal():
+        return False
+    if whole.isdecimal() or not whole:
+        return bool(whole or fraction)
+    return GROUPED.fullmatch(whole) is not None and not whole.startswith("0")
+
+
+def _united(
+    filled: dict[int, str], forms: dict[int, _Form], decimal: Decimal | None, rows: int
+) -> Numbers | Unclear | None:
+    """With one unit, or the row that has another."""
+    units = Counter(form.unit for form in forms.values())
+    unit, count = units.most_common(1)[0]
+    if len(units) > 1:
+        odd = next(row for row, form in forms.items() if form.unit != unit)
+        if units.keys() - {""} <= UNITS or 2 * count > len(filled):
+            return Unclear(row=odd, expected=f"one unit in a column, here {unit or 'none'} as in most rows")
+        return None
+    stray = next((row for row in filled if row not in forms), None)
+    if stray is not None:
+        return Unclear(row=stray, expected="a finite number, as in other rows")
+    return _decided(forms, unit, decimal, rows)
+
+
+def _decided(forms: dict[int, _Form], unit: str, decimal: Decimal | None, rows: int) -> Numbers | Unclear:
+    """By one decimal mark."""
+    odd = {mark: [row for row, form in forms.items() if not _valid(form.body, mark)] for mark in MARKS}
+    fitting = [mark for mark in MARKS if not odd[mark]]
+    commas = [row for row, form in forms.items() if "," in form.body]
+    if decimal is not None and odd[decimal]:
+        return Unclear(row=odd[decimal][0], expected=f"a number with a decimal {decimal}, as --decimal says")
+    if decimal is None and not fitting:
+        fewer = min(MARKS, key=lambda mark: len(odd[mark]))
+        return Unclear(row=odd[fewer][0], expected=f"a decimal {fewer}, as in most rows: one convention in a column")
+    if decimal is None and len(fitting) == 2 and commas:
+        return Unclear(row=commas[0], expected="a number that reads one way: settle it with --decimal comma or point")
+    mark = decimal or fitting[0]
+    return Numbers(
+        values=_values(forms, mark, rows),
+        unit=unit,
+        told=_told(forms, mark, unit),
+        proves=mark if len(fitting) == 1 else None,
+        either=decimal is None and _either([form.body for form in forms.values()]),
+    )
+
+
+def _values(forms: dict[int, _Form], decimal: Decimal, rows: int) -> np.ndarray:
+    values = np.full(rows, np.nan)
+    for row, form in forms.items():
+        whole, _, fraction = form.body.partition(MARKS[decimal])
+        digits = "".join(filter(str.isdecimal, whole))
+        value = float(f"{digits or 0}.{fraction or 0}{form.power.replace('−', '-')}")
+        values[row] = -value if form.minus else value
+    return values
+
+
+def _told(forms: dict[int, _Form], decimal: Decimal, unit: str) -> str:
+    bodies = [form.body for form in forms.values()]
+    between = sorted({sign for body in bodies for sign in body.partition(MARKS[decimal])[0] if not sign.isdecimal()})
+    facts = ["decimal comma"] if decimal == "comma" and any("," in body for body in bodies) else []
+    facts += [f"{' or '.join(map(repr, between))} between thousands"] if between else []
+    return ", ".join([*facts, f"unit {unit}"] if unit else facts)

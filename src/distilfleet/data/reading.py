@@ -1,0 +1,32 @@
+"""What a person can settle about a file. Where it is left open it is guessed, and the guess is said in a note."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Decimal = Literal["point", "comma"]
+Separator = Literal["comma", "semicolon", "tab", "pipe"]
+Kind = Literal["table", "series", "image"]
+Axis = Literal["first", "last"]
+Missing = Literal["refuse", "drop", "class"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """How a file is to be read, beyond the names of its label and owner."""
+
+    decimal: Decimal | None = None
+    """Decimal mark of a table's numbers, for columns such as 1,234 that can be read in two ways."""
+    separator: Separator | None = None
+    """What parts the fields of a table. Default: what parts all rows alike."""
+    leave_out: tuple[str, ...] = ()
+    """Columns of a table that are to be no inputs."""
+    missing: Missing = "refuse"
+    """Rows without a number or label (blank, NA, nan, null, none, ?, -): refuse them, drop them, or drop those without
+    a number and take such a label as a class of its own."""
+    sample_kind: Kind | None = None
+    """What the samples of an array are. Default: by its shape."""
+    channels_axis: Axis | None = None
+    """Which axis of a sample has the channels. Default: by its shape."""
+
+
+GUESSED = Reading()

@@ -1,0 +1,274 @@
+"""The cells of .csv and .tsv files, by the names in their first line, whatever parts fields and whatever ends rows."""
+
+import csv
+import io
+import re
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice, pairwise
+from pathlib import Path
+
+from distilfleet.core.errors import ConfigError
+from distilfleet.data import files, numbers
+from distilfleet.data.labels import shorten, shown
+from distilfleet.data.reading import Separator
+
+MARKS: Mapping[Separator, str] = {"comma": ",", "semicolon": ";", "tab": "\t", "pipe": "|"}
+TRIED = 50
+"""Rows that are looked at to find what parts fields."""
+LONGEST_FIELD = 2**31 - 1
+"""A text may be one field; the csv module stops at 131,072 characters unless told."""
+EXCEL = re.compile(r"sep=(.)\r?\n?", re.I)
+ROW_NAMES = "first field of every row dropped: row names, which the header has no name for"
+
+Rows = list[list[str]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sheet:
+    """A file's cells by column, stripped text, and the line each row stands on."""
+
+    where: str
+    cells: Mapping[str, Sequence[str]]
+    lines: Sequence[int]
+    notes: tuple[str, ...]
+    padded: frozenset[str] = frozenset()
+    """Columns of which some cells had spaces around them."""
+
+    def rows(self, kept: Sequence[int]) -> "Sheet":
+        """Some rows, by their numbers."""
+        cells = {name: [column[row] for row in kept] for name, column in self.cells.items()}
+        return Sheet(where=self.where, cells=cells, lines=[self.lines[row] for row in kept], notes=self.notes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Table:
+    """Rows below a header, with the line each ends on."""
+
+    where: str
+    header: list[str]
+    body: Rows
+    lines: list[int]
+    quoted: bool = False
+    """Whether the first row begins with a quote."""
+    notes: tuple[str, ...] = ()
+
+
+def open_sheet(path: Path, separator: Separator | None = None) -> Sheet:
+    """The cells of a file whose first row names the columns. Raises ConfigError with the line."""
+    table = _parted(path, separator)
+    for step in (_without_blank_rows, _without_comments, _with_row_names, _without_trailing, _without_unnamed):
+        table = step(table)
+    _check_header(table)
+    _check_widths(table)
+    columns = dict(zip(table.header, zip(*table.body, strict=True), strict=True))
+    cells = {name: [cell.strip() for cell in column] for name, column in columns.items()}
+    padded = frozenset(name for name, column in columns.items() if cells[name] != list(column))
+    return Sheet(where=table.where, cells=cells, lines=table.lines, notes=table.notes, padded=padded)
+
+
+# --- lines and fields -------------------------------------------------------------------------------------------
+
+
+def _parted(path: Path, separator: Separator | None) -> _Table:
+    text = files.read_text(path)
+    rest, skipped, commented = _below_comments(text)
+    said = EXCEL.match(rest)
+    if said:
+        rest, skipped = rest[said.end() :], skipped + 1
+    mark = said[1] if said and separator is None else _separator(path, rest, separator)
+    rows, lines = _rows(path, rest, mark, skipped)
+    notes = (f"{skipped} lines above the names of columns skipped",) if skipped else ()
+    if commented and rows and _is_header(commented, mark, rows[0]):
+        rows, lines = [*_fields(commented, mark), *rows], [skipped, *lines]
+        notes = ("names of columns from the comment above the first row",)
+    if len(rows) < 2:
+        raise ConfigError(f"{path}: {len(rows)} rows; expected a row of column names and rows of data")
+    if mark != "," and not (mark == "\t" and path.suffix.lower() == ".tsv"):
+        notes = (*notes, f"fields parted by {mark!r}")
+    header = [name.strip("\ufeff \t\xa0") for name in rows[0]]
+    quoted = re.match(r"[^\r\n]*[\r\n]+[ \t]*\"", rest) is not None
+    return _Table(where=str(path), header=header, body=rows[1:], lines=lines[1:], quoted=quoted, notes=notes)
+
+
+def _below_comments(text: str) -> tuple[str, int, str]:
+    """What is below leading lines that begin with #, how many those are, and the last of them without its #."""
+    at, count, last = 0, 0, ""
+    for found in re.finditer(r"[ \t]*(?:#([^\r\n]*))?(?:\r\n|\n|\r)", text):
+        if found.start() != at:
+            break
+        at, count, last = found.end(), count + 1, found[1] or last
+    return text[at:], count, last.strip()
+
+
+def _is_header(line: str, mark: str, row: Sequence[str]) -> bool:
+    """Whether a comment names the columns of data that begin below it."""
+    names = _fields(line, mark)[0]
+    return len(names) == len(row) > 1 and any(map(numbers.is_number, row)) and not any(map(numbers.is_number, names))
+
+
+def _fields(line: str, mark: str) -> Rows:
+    return list(csv.reader([line], delimiter=mark))
+
+
+def _separator(path: Path, text: str, separator: Separator | None) -> str:
+    """The mark that parts the first rows alike, if just one does."""
+    if separator is not None:
+        return MARKS[separator]
+    head = text[: text.find("\n") + 1 or None]
+    if path.suffix.lower() == ".tsv" and "\t" in head:
+        return "\t"
+    widths = {mark: _widths(text, mark) for mark in MARKS.values()}
+    fitting = [mark for mark, each in widths.items() if _alike(each)]
+    if len(fitting) > 1:
+        raise ConfigError(
+            f"{path}: fields can be parted by {' or '.join(map(repr, fitting))}: settle it with --separator"
+        )
+    bare = re.sub(r'"[^"]*"', "", head)
+    return fitting[0] if fitting else max(MARKS.values(), key=bare.count)
+
+
+def _widths(text: str, mark: str) -> list[int]:
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=mark)
+    try:
+        return [len(row) for row in islice(reader, TRIED) if row and not row[0].startswith("#")]
+    except csv.Error:
+        return []
+
+
+def _alike(widths: Sequence[int]) -> bool:
+    """One more field than in the header is a row name or follows a separator at the end."""
+    return len(widths) > 1 and widths[0] > 1 and all(0 <= width - widths[0] <= 1 for width in widths)
+
+
+def _rows(path: Path, text: str, mark: str, skipped: int) -> tuple[Rows, list[int]]:
+    rows, lines = [], []
+    csv.field_size_limit(LONGEST_FIELD)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=mark, strict=True)
+    try:
+        for row in reader:
+            if row:
+                rows.append(row)
+                lines.append(skipped + reader.line_num)
+    except csv.Error as error:
+        raise ConfigError(
+            f'{path}: line {skipped + reader.line_num}: {error}; expected fields that may be quoted with "'
+        ) from error
+    return rows, lines
+
+
+# --- rows that say more or less than the header ------------------------------------------------------------------
+
+
+def _some(table: _Table, kept: Sequence[bool], what: str) -> _Table:
+    """Rows that are kept, and how many are not."""
+    if all(kept):
+        return table
+    pairs = [pair for pair, keep in zip(zip(table.body, table.lines, strict=True), kept, strict=True) if keep]
+    note = f"{len(kept) - len(pairs)} {what} skipped"
+    if not pairs:
+        raise ConfigError(f"{table.where}: {note}, and none left; expected rows of data")
+    rows = [row for row, _ in pairs]
+    lines = [line for _, line in pairs]
+    return replace(table, body=rows, lines=lines, notes=(*table.notes, note))
+
+
+def _without_blank_rows(table: _Table) -> _Table:
+    return _some(table, [any(map(str.strip, row)) for row in table.body], "blank rows")
+
+
+def _without_comments(table: _Table) -> _Table:
+    width = len(table.header)
+    kept = [len(row) == width or not row[0].lstrip().startswith("#") for row in table.body]
+    return _some(table, kept, "rows that begin with #")
+
+
+def _with_row_names(table: _Table) -> _Table:
+    """As R writes them: one field more than the header in every row, no two the same."""
+    width = len(table.header) + 1
+    firsts = [row[0] for row in table.body]
+    if any(len(row) != width for row in table.body) or not any(row[-1].strip() for row in table.body):
+        return table
+    if len(set(firsts)) != len(firsts) or not (table.quoted or _name_rows(firsts)):
+        raise ConfigError(
+            f"{table.where}: every row has {width} fields, line 1 has {width - 1}; expected as many: name the first "
+            f"column, and quote numbers with a decimal comma or part fields with ;"
+        )
+    return replace(table, body=[row[1:] for row in table.body], notes=(*table.notes, ROW_NAMES))
+
+
+def _name_rows(firsts: Sequence[str]) -> bool:
+    """Whether they are words, or count on; 21,5 and 22,1 would otherwise lose their first half."""
+    if not any(map(numbers.is_number, firsts)):
+        return True
+    if not all(first.strip().isdecimal() and len(first) < 19 for first in firsts):
+        return False
+    counts = list(map(int, firsts))
+    return all(after - before == 1 for before, after in pairwise(counts))
+
+
+def _without_trailing(table: _Table) -> _Table:
+    """Without the blank fields behind separators that end rows."""
+    width = len(table.header)
+    longer = sum(len(row) > width and not any(map(str.strip, row[width:])) for row in table.body)
+    body = [row if any(map(str.strip, row[width:])) else row[:width] for row in table.body]
+    notes = (f"{longer} rows end in a separator: the blank field after it is none",) if longer else ()
+    header = list(table.header)
+    while (
+        len(header) > 1 and not header[-1] and not any(cell.strip() for row in body for cell in row[len(header) - 1 :])
+    ):
+        header.pop()
+    if len(header) < width:
+        body = [row[: len(header)] if len(row) <= width else row for row in body]
+        notes = (*notes, "line 1 ends in a separator: the blank name after it is none")
+    return replace(table, header=header, body=body, notes=(*table.notes, *notes))
+
+
+def _without_unnamed(table: _Table) -> _Table:
+    """Without an index that has no name, as pandas writes it, and without blank columns that have none."""
+    _check_widths(table)
+    unnamed = [place for place, name in enumerate(table.header) if not name]
+    if not unnamed:
+        return table
+    for place in unnamed[1:] if unnamed[0] == 0 else unnamed:
+        line = next((line for row, line in zip(table.body, table.lines, strict=True) if row[place].strip()), None)
+        if line is not None:
+            raise ConfigError(
+                f"{table.where}: line 1 has no name for column {place + 1}, which line {line} fills: name it"
+            )
+    kept = [place for place, name in enumerate(table.header) if name]
+    index = ("first column dropped: it has no name, and numbers the rows",) if unnamed[0] == 0 else ()
+    blank = (f"{len(unnamed) - len(index)} blank columns without a name dropped",) if len(unnamed) > len(index) else ()
+    return replace(
+        table,
+        header=[table.header[place] for place in kept],
+        body=[[row[place] for place in kept] for row in table.body],
+        notes=(*table.notes, *index, *blank),
+    )
+
+
+def _check_header(table: _Table) -> None:
+    if all(map(numbers.is_number, table.header)):
+        raise ConfigError(
+            f"{table.where}: line 1 is all numbers ({shorten(table.header)}); expected a row of column names"
+        )
+    name, times = Counter(table.header).most_common(1)[0]
+    if times > 1:
+        raise ConfigError(f"{table.where}: line 1 names column {shown(name)} twice; expected each name once")
+
+
+def _check_widths(table: _Table) -> None:
+    for row, line in zip(table.body, table.lines, strict=True):
+        if len(row) != len(table.header):
+            raise ConfigError(
+                f"{table.where}: line {line} has {len(row)} fields; expected {len(table.header)}, as in the first line"
+            )
+
+
+def named(header: Collection[str], name: str) -> Iterator[str]:
+    """Columns of that name: as it is spelled, else in any case."""
+    if name in header:
+        yield name
+        return
+    yield from (column for column in header if column.casefold() == name.strip().casefold())
