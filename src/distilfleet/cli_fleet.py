@@ -14,6 +14,8 @@ ATTEND = "--attend"
 """Not for people: goes on as an agent whose flags are read."""
 MOST_MISSING = 5
 """Devices that are named when a run is over."""
+FAILED = 1
+"""Exit code of a run that failed on the server."""
 STOPPED = 130
 """Exit code of a run that somebody stopped: it can be resumed."""
 
@@ -78,7 +80,7 @@ def runs(words: list[str]) -> int:
 
     asked = parsed(RunsFlags, "distilfleet runs", words)
     from .recipes.place import place
-    from .recipes.serve import listed
+    from .recipes.serve import goes_on, listed
 
     queue = place(asked.fleet).queue
     if asked.what == "stop":
@@ -87,7 +89,7 @@ def runs(words: list[str]) -> int:
         print(f"{asked.name} stops after its round. Let it go on with: {again}")
     elif asked.what == "resume":
         queue.resume(asked.name)
-        print(f"{asked.name} is in the queue again.")
+        print(f"{asked.name} is in the queue again: {goes_on(queue, asked.name)}.")
     else:
         print(json.dumps(listed(queue)) if asked.json else "\n".join(_line(row) for row in listed(queue)) or "No runs.")
     return 0
@@ -118,7 +120,7 @@ def run(fleet: Path, name: str, words: list[str]) -> int:
     from .recipes.find import recipe
     from .recipes.flags import common
     from .recipes.place import place
-    from .recipes.serve import StoppedError, follow, page_of, served_now, submit
+    from .recipes.serve import FailedError, StoppedError, follow, page_of, served_now, submit
     from .report.live import show
 
     found = recipe(name)
@@ -142,6 +144,9 @@ def run(fleet: Path, name: str, words: list[str]) -> int:
     except StoppedError as stopped:
         print(f"Stopped: {stopped}")
         return STOPPED
+    except FailedError as failed:
+        print(f"distilfleet: {failed}", file=sys.stderr)
+        return FAILED
     print("".join(f"{line}\n" for line in missing(last)), end="")
     print(f"Page: {page_of(fleet, asked)}")
     return 0

@@ -1,14 +1,15 @@
 """Who gets in: enrolment, certificates, and every way of not getting in, over real TLS on loopback."""
 
 import asyncio
+import shutil
 import ssl
 import time
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import asdict, replace
 
 import pytest
 
-from distilfleet.core.errors import ConfigError, WireError
+from distilfleet.core.errors import ConfigError, RecordError, WireError
 from distilfleet.cost import catalogue
 from distilfleet.net.agent import Agent
 from distilfleet.net.desk import Desk
@@ -258,3 +259,53 @@ def test_an_agent_outlives_its_certificates(tmp_path):
     assert hub.refused["expired"] >= 2
     authority.close()
     journal.close()
+
+
+# --- an authority that is not whole -------------------------------------------------------------------------------
+
+
+def lost(file):
+    file.unlink()
+
+
+def emptied(file):
+    file.write_bytes(b"")
+
+
+def scrambled(file):
+    file.write_bytes(b"no such thing" * 400)
+
+
+@pytest.mark.parametrize("name", ["authority.key", "authority.pem", "identity.sqlite"])
+@pytest.mark.parametrize("damage", [lost, emptied, scrambled])
+def test_an_authority_that_is_not_whole_is_not_begun_anew(tmp_path, name, damage):
+    with closing(Authority(tmp_path)) as authority:
+        authority.deny("pi")
+    damage(tmp_path / name)
+    with pytest.raises(RecordError, match=rf"{name}.* Restore the server's folder"):
+        Authority(tmp_path)
+
+
+def test_an_authority_of_two_halves_is_refused(tmp_path):
+    for half in ("one", "other"):
+        Authority(tmp_path / half).close()
+    (tmp_path / "one" / "authority.key").replace(tmp_path / "other" / "authority.key")
+    with pytest.raises(RecordError, match="is not the key of"):
+        Authority(tmp_path / "other")
+
+
+def test_an_authority_that_died_while_it_was_founded_is_founded_again(tmp_path):
+    (tmp_path / "authority.key").write_bytes(b"half")
+    with closing(Authority(tmp_path)) as authority:
+        pem = authority.pem
+    (tmp_path / "identity.sqlite").replace(tmp_path / "identity.sqlite.new")
+    with closing(Authority(tmp_path)) as authority:
+        assert authority.pem == pem
+
+
+def test_who_was_denied_stays_so_in_a_copy_without_the_write_ahead_log(tmp_path):
+    with closing(Authority(tmp_path / "here")) as authority:
+        authority.deny("pi")
+        shutil.copytree(tmp_path / "here", tmp_path / "copy", ignore=shutil.ignore_patterns("*-wal", "*-shm"))
+    with closing(Authority(tmp_path / "copy")) as copy:
+        assert copy.denied("pi")

@@ -30,7 +30,7 @@ def test_the_one_that_has_waited_longest_comes_first_whatever_its_name(queue):
     assert queue.waiting() == ["early-1", "early-2", "late-1"]
     begun(queue, "early-1")
     assert states(queue) == {"early-1": "under way", "early-2": "waiting", "late-1": "waiting"}
-    assert queue.asked("early-2") == {"recipe": "early-2"}
+    assert queue.asked("early-2") == {"recipe": "early-2", "settings": {}, "started": ""}
 
 
 def test_stopped_it_stays_aside_until_it_is_resumed_and_then_comes_last(queue):

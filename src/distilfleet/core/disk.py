@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from .errors import RecordError, StorageError
+from .errors import FileError, RecordError, StorageError
 from .failpoint import reached
 
 REMEDY = "Make room or mend the disk, then start again: what was finished is kept (an interrupted run: --resume)."
@@ -51,12 +51,14 @@ def sync_folder(folder: Path) -> None:
 
 @contextmanager
 def storing(file: Path) -> Iterator[None]:
-    """Turns what the disk says into a StorageError that names the file."""
+    """Turns what the disk says into a StorageError that names the file; a FileError if it is that file's own fault."""
     try:
         yield
     except OSError as fault:
-        remedy = f" {REMEDY}" if fault.errno in OF_DISKS else ""
-        raise StorageError(f"{file} cannot be written: {fault.strerror}.{remedy}") from None
+        told = f"{file} cannot be written: {fault.strerror}."
+        if fault.errno in OF_DISKS:
+            raise StorageError(f"{told} {REMEDY}") from None
+        raise FileError(told) from None
 
 
 def lock(folder: Path, told: str) -> IO[bytes]:

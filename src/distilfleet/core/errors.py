@@ -24,6 +24,10 @@ class StorageError(Error):
     """A disk is full or fails: what must be kept cannot be. The process ends; started again, it goes on."""
 
 
+class FileError(StorageError):
+    """One file cannot be written although its disk works: a folder has its name, or it is somebody else's."""
+
+
 class WireError(Error):
     """The peer sent bytes that break the protocol."""
 

@@ -59,11 +59,17 @@ class Desk:
 
     def prepare(self, run: str, spec: bytes) -> Said:
         """A run begins or goes on. Whatever another run left is called off."""
-        self.run, self.number, self.spool.kept_bytes = run, 0, 0
-        self.waves, self.jobs, self.counted, self.outcomes = {}, {}, {}, []
+        self.run, self.number = run, 0
+        return self._call_off() + self._hear(self.server.prepare(Setup(run, spec)))
+
+    def abandon(self, number: int) -> Said:
+        """A run failed after this round. Its answers counted if no later round has begun, all else did not."""
+        return (self.commit(number) if self.number == number else []) + self._call_off()
+
+    def _call_off(self) -> Said:
+        self.waves, self.jobs, self.counted, self.outcomes, self.spool.kept_bytes = {}, {}, {}, [], 0
         left = [(device, key) for device, seat in self.server.seats.items() for key in seat.tasks]
-        said = [one for device, key in left for one in self._hear(self.server.settle(device, key, False))]
-        return said + self._hear(self.server.prepare(Setup(run, spec)))
+        return [one for device, key in left for one in self._hear(self.server.settle(device, key, False))]
 
     def begin(self, number: int) -> Said:
         """A round begins, so all before it are on disk."""

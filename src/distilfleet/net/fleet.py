@@ -125,6 +125,10 @@ class NetFleet:
         """The last round's checkpoint is on disk."""
         self._call(self._say_commit(number))
 
+    def abandon(self, number: int) -> None:
+        """The run failed after this round, whose checkpoint is on disk: nothing of what came since is wanted."""
+        self._call(self._say_abandon(number))
+
     async def _say_prepare(self, run: str, spec: bytes) -> None:
         self._hub.say(self._hub.desk.prepare(run, spec))
         reached("run.opened")
@@ -138,6 +142,9 @@ class NetFleet:
 
     async def _say_commit(self, number: int) -> None:
         self._hub.say(self._hub.desk.commit(number))
+
+    async def _say_abandon(self, number: int) -> None:
+        self._hub.say(self._hub.desk.abandon(number))
 
     async def _take_usage(self) -> tuple[Usage, list[Timed]]:
         spent = self._hub.desk.spent

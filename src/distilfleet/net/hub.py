@@ -3,11 +3,11 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Container
-from contextlib import suppress
+from collections.abc import Callable, Container, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
-from ..core.errors import WireError
+from ..core.errors import StorageError, WireError
 from ..core.failpoint import reached
 from ..core.types import DeviceId, Result, Wave
 from .desk import Desk, Said
@@ -63,9 +63,29 @@ class Hub:
     """Two agents with one identity: how often that was told, and when last."""
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     tide: Tide = field(default_factory=Tide)
+    fault: StorageError | None = None
+    """Why nothing can go on: who is denied, or what became of a job, cannot be read or written."""
+
+    def check(self) -> None:
+        """Raises StorageError if it befell a session or a tick, of which nobody else hears."""
+        if self.fault is not None:
+            raise self.fault
+
+    @contextmanager
+    def _storing(self) -> Iterator[None]:
+        try:
+            yield
+        except StorageError as fault:
+            self.fault = self.fault or fault
+            self.changed.set()
+            raise
 
     async def stream(self, peer: Peer, stream: Stream) -> None:
         """One device's session, to its end."""
+        with self._storing():
+            await self._session(peer, stream)
+
+    async def _session(self, peer: Peer, stream: Stream) -> None:
         heard = Line()
         hello = await self._hello(peer, stream, heard)
         task = asyncio.current_task()
@@ -100,6 +120,7 @@ class Hub:
 
     async def collect(self, ticket: int) -> list[Result]:
         while True:
+            self.check()
             results, said = self.desk.collect(ticket, time.monotonic())
             self.say(said)
             if results is not None:
@@ -116,17 +137,21 @@ class Hub:
         return ticket
 
     async def tick(self) -> None:
-        """For ever."""
+        """For ever, or until storage fails."""
         while True:
-            self.say(self.desk.tick(time.monotonic()))
-            for device in [device for device in self.live if self.denied(device)]:
-                self._end(device, "denied")
-            for device in [device for device, own in self.live.items() if own.expires_s < time.time()]:
-                self._end(device, "expired")
-            for reason, times in take_failed().items():
-                self.count(f"handshake: {reason}", times)
-            self._tell()
+            with self._storing():
+                self._tick()
             await asyncio.sleep(TICK_S)
+
+    def _tick(self) -> None:
+        self.say(self.desk.tick(time.monotonic()))
+        for device in [device for device in self.live if self.denied(device)]:
+            self._end(device, "denied")
+        for device in [device for device, own in self.live.items() if own.expires_s < time.time()]:
+            self._end(device, "expired")
+        for reason, times in take_failed().items():
+            self.count(f"handshake: {reason}", times)
+        self._tell()
 
     def say(self, said: Said) -> None:
         for one in said:

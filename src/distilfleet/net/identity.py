@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -19,9 +20,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from ..core.disk import write_atomically
-from ..core.errors import WireError
+from ..core.errors import RecordError, WireError
 from ..core.types import DeviceId
-from .journal import open_database, storing
+from .database import asking, open_database, storing_whole
 from .keys import Keys, Peer, Token, write_private
 
 DAY_S = 86_400.0
@@ -32,6 +33,10 @@ RENEW_AT_SHARE = 2 / 3
 SKEW_S = 300.0
 """Clocks of devices may be behind by so much."""
 URN = "urn:distilfleet:device:"
+RESTORE = (
+    "It says which devices are of this fleet and which are shut out. Restore the server's folder from a copy that "
+    "`distilfleet backup` made; or move `authority` away: then every device needs a new token, see docs/operations.md."
+)
 SCHEMA = """
 create table if not exists tokens (device text primary key, secret blob, expires_s real) without rowid;
 create table if not exists used (device text primary key, secret blob, expires_s real, key blob) without rowid;
@@ -46,15 +51,17 @@ class Authority:
     """Issues and denies. One folder, readable by its owner alone."""
 
     def __init__(self, folder: Path, life_s: float = LIFE_S) -> None:
-        """Certificates of devices are good for `life_s`."""
+        """Certificates of devices are good for `life_s`. Raises RecordError if the folder is damaged."""
         self._life_s = life_s
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._key_file, self._file = folder / "authority.key", folder / "authority.pem"
-        if not self._file.exists():
-            self._found()
-        self._key = _private(self._key_file.read_bytes())
-        self.certificate = x509.load_pem_x509_certificate(self._file.read_bytes())
-        self._base = open_database(folder / "identity.sqlite", SCHEMA)
+        base, founded = folder / "identity.sqlite", folder / "identity.sqlite.new"
+        if not (folder / "authority.pem").exists():
+            _found(folder, founded)
+        if founded.exists():
+            founded.replace(base)
+        self._key, self.certificate = _pair(folder)
+        _check_whole(base)
+        self._base = open_database(base, SCHEMA, RESTORE)
 
     @property
     def pem(self) -> bytes:
@@ -67,7 +74,7 @@ class Authority:
     def token(self, device: DeviceId, kind: str, address: str, lasting_s: float, now_s: float) -> Token:
         """A new one; an older one of this device is void. Whoever holds it becomes the device."""
         secret, expires_s = os.urandom(16), now_s + lasting_s
-        with storing(self._base):
+        with storing_whole(self._base):
             self._base.execute("insert or replace into tokens values (?, ?, ?)", (device, secret, expires_s))
             self._base.execute("delete from used where device = ?", (device,))
             self._base.execute("delete from denied where device = ?", (device,))
@@ -80,7 +87,7 @@ class Authority:
         Raises WireError with the reason.
         """
         tokens = "select secret, expires_s, null from tokens where device = ? union select secret, expires_s, key from"
-        row = self._base.execute(f"{tokens} used where device = ?", (device, device)).fetchone()
+        row = self._row(f"{tokens} used where device = ?", device, device)
         if row is None:
             raise WireError("no token, or used already")
         if now_s > row[1]:
@@ -90,7 +97,7 @@ class Authority:
         certificate, key = self.sign(device, request, now_s), _public(x509.load_der_x509_csr(request))
         if row[2] not in (None, key):
             raise WireError("no token, or used already")
-        with storing(self._base):
+        with storing_whole(self._base):
             self._base.execute("delete from tokens where device = ?", (device,))
             self._base.execute("insert or replace into used values (?, ?, ?, ?)", (device, row[0], row[1], key))
         return certificate
@@ -115,26 +122,21 @@ class Authority:
 
     def deny(self, device: DeviceId) -> None:
         """From now on; a new token lets it in again."""
-        with storing(self._base):
+        with storing_whole(self._base):
             self._base.execute("insert or ignore into denied values (?)", (device,))
             self._base.execute("delete from tokens where device = ?", (device,))
             self._base.execute("delete from used where device = ?", (device,))
 
     def denied(self, device: DeviceId) -> bool:
-        return self._base.execute("select 1 from denied where device = ?", (device,)).fetchone() is not None
+        return self._row("select 1 from denied where device = ?", device) is not None
+
+    def _row(self, query: str, *values: str) -> tuple[Any, ...] | None:
+        with asking(self._base):
+            row: tuple[Any, ...] | None = self._base.execute(query, values).fetchone()
+            return row
 
     def close(self) -> None:
         self._base.close()
-
-    def _found(self) -> None:
-        key = ec.generate_private_key(ec.SECP256R1())
-        write_private(self._key_file, _pem(key))
-        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "distilfleet authority")])
-        now = datetime.now(UTC)
-        builder = _builder(name, name, key.public_key(), now.timestamp(), AUTHORITY_LIFE_S)
-        builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        certificate = builder.sign(key, hashes.SHA256())
-        write_atomically(self._file, certificate.public_bytes(serialization.Encoding.PEM))
 
     def _issue(
         self, key: ec.EllipticCurvePublicKey, common: str, names: Sequence[x509.GeneralName], now_s: float
@@ -147,6 +149,40 @@ class Authority:
         builder = builder.add_extension(x509.ExtendedKeyUsage([use]), critical=False)
         builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
         return builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+
+def _found(folder: Path, base: Path) -> None:
+    """A new authority. Its database gets its name last, so that one that is missing later is known to be lost."""
+    if (folder / "identity.sqlite").exists():
+        raise RecordError(f"{folder / 'authority.pem'} is missing. {RESTORE}")
+    key = ec.generate_private_key(ec.SECP256R1())
+    write_private(folder / "authority.key", _pem(key))
+    open_database(base, SCHEMA, RESTORE).close()
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "distilfleet authority")])
+    now = datetime.now(UTC)
+    builder = _builder(name, name, key.public_key(), now.timestamp(), AUTHORITY_LIFE_S)
+    builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+    certificate = builder.sign(key, hashes.SHA256())
+    write_atomically(folder / "authority.pem", certificate.public_bytes(serialization.Encoding.PEM))
+
+
+def _pair(folder: Path) -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
+    """The authority's own. Raises RecordError."""
+    files = folder / "authority.key", folder / "authority.pem"
+    try:
+        key = _private(files[0].read_bytes())
+        certificate = x509.load_pem_x509_certificate(files[1].read_bytes())
+    except (OSError, ValueError, TypeError, AssertionError, UnsupportedAlgorithm) as fault:
+        raise RecordError(f"{files[0]} and {files[1]} cannot both be read: {fault}. {RESTORE}") from None
+    if _public(key) != _public(certificate):
+        raise RecordError(f"{files[0]} is not the key of {files[1]}. {RESTORE}")
+    return key, certificate
+
+
+def _check_whole(base: Path) -> None:
+    """An empty one would let in whoever was shut out: it was copied without its -wal, or lost. Raises RecordError."""
+    if not base.exists() or not base.stat().st_size:
+        raise RecordError(f"{base} is missing or empty. {RESTORE}")
 
 
 def peer_of(certificate: bytes) -> Peer:

@@ -4,18 +4,18 @@ Write-ahead log with full synchronisation: what a call has written is on disk wh
 before its device hears of it, a round is committed after its checkpoint is on disk.
 """
 
-import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
-from ..core.disk import REMEDY
-from ..core.errors import RecordError, StorageError
 from ..core.types import DeviceId
+from .database import asking, open_database, storing
 
-OF_DISKS = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY})
+RESTORE = (
+    "Restore it from a copy that `distilfleet backup` made; or move it away with its -wal: then runs that are not "
+    "finished go on as new branches, see docs/operations.md."
+)
 SCHEMA = """
 create table if not exists facts (name text primary key, value integer not null) without rowid;
 create table if not exists outcomes (
@@ -66,7 +66,7 @@ class SqliteJournal:
 
     def __init__(self, file: Path) -> None:
         """Raises RecordError if the file is damaged."""
-        self._base = open_database(file, SCHEMA)
+        self._base = open_database(file, SCHEMA, RESTORE)
 
     def record(self, outcomes: Sequence[Outcome]) -> None:
         rows = [(o.key, o.run, o.round, o.job, o.device, o.reason, o.digest) for o in outcomes]
@@ -79,73 +79,44 @@ class SqliteJournal:
 
     def committed(self, run: str) -> int:
         """The last committed round, 0 before the first."""
-        (last,) = self._base.execute("select max(round) from rounds where run = ?", (run,)).fetchone()
+        ((last,),) = self._rows("select max(round) from rounds where run = ?", run)
         return int(last or 0)
 
     def branches(self, run: str) -> tuple[int, int]:
         """How often it went on from an older checkpoint than its devices did, and from which round the last time."""
         query = "select number, round from branches where run = ? order by number desc"
-        found = self._base.execute(query, (run,)).fetchone()
-        return (0, 0) if found is None else (int(found[0]), int(found[1]))
+        found = self._rows(query, run)
+        return (int(found[0][0]), int(found[0][1])) if found else (0, 0)
 
     def branch_off(self, run: str, number: int) -> None:
         """Go on from this round, which is older than the last committed one."""
+        branch = self.branches(run)[0] + 1
         with storing(self._base):
-            self._base.execute("insert into branches values (?, ?, ?)", (run, self.branches(run)[0] + 1, number))
+            self._base.execute("insert into branches values (?, ?, ?)", (run, branch, number))
 
     def verdicts(self, keys: Iterable[str]) -> Mapping[str, bool]:
         found: dict[str, bool] = {}
         for key in keys:
-            row = self._base.execute("select run, round, reason from outcomes where key = ?", (key,)).fetchone()
-            if row is not None and (row[2] or row[1] <= self.committed(row[0])):
-                found[key] = not row[2]
+            for run, number, reason in self._rows("select run, round, reason from outcomes where key = ?", key):
+                if reason or number <= self.committed(run):
+                    found[key] = not reason
         return found
 
     def outcomes(self, run: str, number: int) -> Sequence[Outcome]:
         query = "select key, run, round, job, device, reason, digest from outcomes where run = ? and round = ?"
         names = ("key", "run", "round", "job", "device", "reason", "digest")
-        return [Outcome(**dict(zip(names, row, strict=True))) for row in self._base.execute(query, (run, number))]
+        return [Outcome(**dict(zip(names, row, strict=True))) for row in self._rows(query, run, number)]
 
     def begin(self) -> int:
         """The number of this start of the server."""
         with storing(self._base):
             self._base.execute("insert into facts values ('starts', 1) on conflict do update set value = value + 1")
-        (starts,) = self._base.execute("select value from facts where name = 'starts'").fetchone()
+        ((starts,),) = self._rows("select value from facts where name = 'starts'")
         return int(starts)
 
     def close(self) -> None:
         self._base.close()
 
-
-def open_database(file: Path, schema: str) -> sqlite3.Connection:
-    """Checked, and set so that a commit is on disk. Raises RecordError if the file is damaged."""
-    base = sqlite3.connect(file, check_same_thread=False)
-    try:
-        base.execute("pragma journal_mode = wal")
-        base.execute("pragma synchronous = full")
-        (found,) = base.execute("pragma quick_check").fetchone()
-        base.executescript(schema)
-    except sqlite3.OperationalError as fault:
-        raise _refused(f"{file} cannot be opened", fault) from None
-    except sqlite3.DatabaseError as fault:
-        found = str(fault)
-    if found != "ok":
-        base.close()
-        raise RecordError(f"{file} is damaged: {found}. Restore it from a copy; devices still hold their answers.")
-    return base
-
-
-@contextmanager
-def storing(base: sqlite3.Connection) -> Iterator[None]:
-    """A transaction, on disk at its end. Raises StorageError if the disk does not take it."""
-    try:
-        with base:
-            yield
-    except sqlite3.OperationalError as fault:
-        _, _, file = base.execute("pragma database_list").fetchone()
-        raise _refused(f"{file} cannot be written", fault) from None
-
-
-def _refused(told: str, fault: sqlite3.OperationalError) -> StorageError:
-    remedy = f" {REMEDY}" if fault.sqlite_errorcode & 0xFF in OF_DISKS else ""
-    return StorageError(f"{told}: {fault}.{remedy}")
+    def _rows(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
+        with asking(self._base):
+            return self._base.execute(query, values).fetchall()

@@ -6,8 +6,8 @@ from pathlib import Path
 from ..core.types import Arrays
 from ..core.wire import Body, decode_body, encode_body
 from .bench import History
+from .database import open_database, storing
 from .device_side import Held
-from .journal import open_database, storing
 from .protocol import run_of, trunk_of
 
 SCHEMA = """
@@ -22,6 +22,7 @@ create table if not exists runs (run text primary key);
 """
 """A row of `work` for each job done, in order. `data` is its answer until that is settled. `state` is the worker's
 after it; or `job` is there, to be done again after the newest state before it."""
+RENEW = "Move the folder away and enrol this device anew, with a new token: it begins with a new worker."
 KEPT_RUNS = 4
 """Runs whose worker a device remembers: the one under way, and those that may have been stopped."""
 
@@ -31,7 +32,7 @@ class SqliteStore:
 
     def __init__(self, file: Path) -> None:
         """Raises RecordError if the file is damaged."""
-        self._base = open_database(file, SCHEMA)
+        self._base = open_database(file, SCHEMA, RENEW)
         self._run = ""
 
     def open_run(self, run: str) -> bool:

@@ -4,27 +4,26 @@ A run is handed to the server as a file in its folder, so that a crash loses non
 finished, and a server that starts goes on with the oldest.
 
     STATE/authority   keys, tokens, deny list      STATE/journal.sqlite   outcomes, committed rounds
-    STATE/queue, stopped, done: what was asked for and what came of it, see `record.queue`
+    STATE/queue, stopped, done, faults: what was asked for and what came of it, see `record.queue`
     STATE/runs        one directory per run
 """
 
 import asyncio
-import json
 import logging
 import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from ..core.disk import lock
-from ..core.errors import ConfigError, Error, RecordError, StorageError, WireError
+from ..core.disk import lock, storing
+from ..core.errors import ConfigError, Error, RecordError, WireError
 from ..core.failpoint import reached
 from ..core.types import Device, DeviceId
 from ..core.watch import Moment
@@ -42,17 +41,19 @@ from ..net.session import Server
 from ..net.spool import Spool
 from ..net.transfer import Room
 from ..net.transport import listen
+from ..record.checkpoint import Checkpoint
 from ..record.history import read, read_about, read_rounds
-from ..record.queue import Queue
+from ..record.queue import Entry, Queue
 from ..record.run import create
 from ..report.page import page, write_page
 from .board import Boards
 from .console import DeniedError, Door, Site, door, shown
 from .experiment import Run
+from .faults import ends_the_server, reason_of, stoppable
 from .find import recipe
 from .flags import flatten, unflatten
 from .place import Place, place
-from .run import about, train
+from .run import Steps, about, train
 from .sight import Sight, moments
 from .take_up import take_up
 from .told import about_of, facts_of
@@ -64,6 +65,8 @@ SPARE_CONNECTIONS = 256
 STOPPING_S = 2.0
 LOOK_S = 0.3
 """Between looks into a folder."""
+MOST_MISSING = 5
+"""Looks at a run that is nowhere: it may be on its way from one folder to another."""
 
 
 # --- serve ------------------------------------------------------------------------------------------------------
@@ -75,14 +78,16 @@ def serve(path: Path, once: bool = False) -> None:
     here, totals = place(path), Totals()
     here.state.mkdir(mode=0o700, parents=True, exist_ok=True)
     held = lock(here.state, "is in use by another server. Stop that one first.")
-    with closing(held), online(here, totals) as (hub, loop, _):
+    with closing(held), stoppable() as stopped, online(here, totals) as (hub, loop, _):
         reached("server.listening")
         log.info("ready: serving %d devices at %s", len(here.file.devices), here.file.address)
         while True:
+            hub.check()
+            here.queue.tidy()
             _set_aside(here)
             waiting = here.queue.waiting()
             if waiting:
-                _carry_out(here, waiting[0], hub, loop, totals)
+                _carry_out(_Doing(here, waiting[0], hub, loop, totals, stopped))
             elif once:
                 return
             else:
@@ -186,28 +191,43 @@ def _set_aside(here: Place, under_way: str = "") -> None:
             here.queue.set_aside(name)
 
 
-def _carry_out(here: Place, name: str, hub: Hub, loop: asyncio.AbstractEventLoop, totals: Totals) -> None:
-    """One run, from where it is to its end or until it is stopped."""
+@dataclass(frozen=True, slots=True)
+class _Doing:
+    """One run, and the server that does it."""
+
+    here: Place
+    name: str
+    hub: Hub
+    loop: asyncio.AbstractEventLoop
+    totals: Totals
+    stopped: threading.Event
+    """Whether somebody stops the server."""
+
+
+def _carry_out(doing: _Doing) -> None:
+    """One run, from where it is to its end or until it is stopped. Whatever it raises, it alone fails."""
+    queue, name = doing.here.queue, doing.name
     try:
-        finished, error = _train(here, name, hub, loop, totals), ""
-    except StorageError:  # the run stays in the queue
-        raise
-    except Error as fault:
-        log.warning("%s: %s", name, fault)
-        finished, error = True, str(fault)
+        finished, error = _train(doing), ""
+    except BaseException as fault:
+        if ends_the_server(fault, doing.stopped.is_set()):
+            raise
+        finished, error = True, reason_of(fault, queue.folder("faults") / f"{name}.log")
+        log.warning("%s failed: %s", name, error)
     if finished:
-        here.queue.close(name, error)
+        queue.close(name, error)
     else:
         log.info("%s: stopped", name)
-        here.queue.set_aside(name)
+        queue.set_aside(name)
 
 
-def _train(here: Place, name: str, hub: Hub, loop: asyncio.AbstractEventLoop, totals: Totals) -> bool:
+def _train(doing: _Doing) -> bool:
     """Whether the run has all its rounds; not so if it was stopped."""
     from .beside import Watched
     from .deploy import spec_of, write_spec
 
-    fleet, journal = NetFleet(here.devices, _server(here), hub, loop), hub.desk.journal
+    here, name = doing.here, doing.name
+    fleet, journal = NetFleet(here.devices, _server(here), doing.hub, doing.loop), doing.hub.desk.journal
     assert isinstance(journal, SqliteJournal)
     watched = Watched(inner=fleet, server=_server(here))
     asked, folder = here.queue.asked(name), here.queue.record(name)
@@ -216,23 +236,45 @@ def _train(here: Place, name: str, hub: Hub, loop: asyncio.AbstractEventLoop, to
     if found is not None:
         record, start, branch = found
     else:
-        shutil.rmtree(folder, ignore_errors=True)
-        told = about_of(about(run, asked["recipe"], asked["settings"], asked["started"]), here.name)
-        record, start = create(folder, told, facts_of(run, list(here.devices))), None
+        _clear(folder)
+        known = about_of(about(run, asked["recipe"], asked["settings"], asked["started"]), here.name)
+        record, start = create(folder, known, facts_of(run, list(here.devices))), None
     log.info("%s: %s", name, "begins" if start is None else f"goes on after round {start.round}")
-    done, began_s = 0 if start is None else start.round, time.monotonic()
     with closing(record):
         fleet.open(branch, write_spec(spec_of(run.method, run.seed)))
-        with closing(train(run, record, start, time.monotonic)) as rounds:
-            while done < run.rounds and not here.queue.to_stop(name):
+        done = _rounds_of(doing, run, fleet, train(run, record, start, time.monotonic), start)
+    write_page([read(folder)], folder / "report.html")
+    return done >= run.rounds
+
+
+def _rounds_of(doing: _Doing, run: Run, fleet: NetFleet, steps: Steps, start: Checkpoint | None) -> int:
+    """The last round that is on disk when the run is over, or to be stopped."""
+    name, done, began_s = doing.name, 0 if start is None else start.round, time.monotonic()
+    try:
+        with closing(steps) as rounds:
+            while done < run.rounds and not doing.here.queue.to_stop(name):
                 line = next(rounds)
                 done, took_s, began_s = line["round"], time.monotonic() - began_s, time.monotonic()
                 log.info("%s: round %s of %s", name, done, run.rounds)
-                totals.add(line, took_s)
-                _set_aside(here, under_way=name)
-        fleet.finish(done)
-    write_page([read(folder)], folder / "report.html")
-    return done >= run.rounds
+                doing.totals.add(line, took_s)
+                _set_aside(doing.here, under_way=name)
+                if doing.stopped.is_set():
+                    raise KeyboardInterrupt  # the run had swallowed it
+    except BaseException as fault:
+        if not ends_the_server(fault, doing.stopped.is_set()):
+            fleet.abandon(done)
+        raise
+    fleet.finish(done)
+    return done
+
+
+def _clear(folder: Path) -> None:
+    """What is left of a run that has to begin anew."""
+    with storing(folder):
+        if folder.is_dir() and not folder.is_symlink():
+            shutil.rmtree(folder)
+        else:
+            folder.unlink(missing_ok=True)
 
 
 def built(here: Place, asked: Mapping[str, Any]) -> Run:
@@ -278,33 +320,50 @@ def _rounds(folder: Path) -> str:
         return "-"
 
 
+def goes_on(queue: Queue, name: str) -> str:
+    """Where a run that is resumed goes on, as far as its record tells."""
+    files = sorted(queue.record(name).glob("checkpoints/round-*.safetensors"))
+    done = int(files[-1].stem[-8:]) if files else 0
+    return f"it goes on after round {done}, behind what waits there" if done else "it begins, behind what waits there"
+
+
 class StoppedError(Error):
     """The run that is followed was stopped, and can be resumed."""
+
+
+class FailedError(Error):
+    """The run that is followed failed; why is in the message."""
 
 
 def follow(path: Path, run: str) -> Iterator[dict[str, Any]]:
     """Metrics of each round as it is finished.
 
-    Raises ConfigError if the server could not do the run, StoppedError if somebody stopped it.
+    Raises FailedError if the server could not do the run, StoppedError if somebody stopped it.
     """
-    here, seen = place(path), 0
-    metrics, done = here.queue.record(run) / "metrics.jsonl", here.state / "done" / f"{run}.json"
-    while True:
-        over, stopped = done.exists(), (here.state / "stopped" / f"{run}.json").exists()
-        lines = metrics.read_text().splitlines() if metrics.exists() else []
-        for line in lines[seen:]:
-            yield json.loads(line)
-        seen = max(seen, len(lines))
-        if over or stopped:
-            break
+    queue, seen, missing = place(path).queue, 0, 0
+    again = f"distilfleet runs resume {run} --fleet {path}"
+    while missing < MOST_MISSING:
+        entry = queue.entry(run)
+        lines = _whole_lines(queue.record(run) / "metrics.jsonl")
+        yield from lines[seen:]
+        seen, missing = max(seen, len(lines)), 0 if entry is not None else missing + 1
+        match entry:
+            case Entry(state="finished"):
+                return
+            case Entry(state="failed", error=error):
+                raise FailedError(f"{run} failed after round {seen}: {error}. Once that is mended, it goes on: {again}")
+            case Entry(state="stopped"):
+                raise StoppedError(f"{run} was stopped after round {seen}; it goes on with: {again}")
         time.sleep(LOOK_S)
-    if not over:
-        raise StoppedError(
-            f"{run} was stopped after round {seen}; it goes on with: distilfleet runs resume {run} --fleet {path}"
-        )
-    error = json.loads(done.read_text())["error"]
-    if error:
-        raise ConfigError(f"the server could not do {run}: {error}")
+    raise FailedError(f"{run} is not with the server any more: somebody took its file out of {queue.state / 'queue'}")
+
+
+def _whole_lines(metrics: Path) -> list[dict[str, Any]]:
+    """Of rounds so far; none of a record that is damaged, since the server says so."""
+    try:
+        return [dict(line) for line in read_rounds(metrics.parent)]
+    except RecordError:
+        return []
 
 
 def served_now(path: Path) -> bool:

@@ -1,24 +1,30 @@
 """What a server was asked for: each run is a file, and the folder that it is in is its state. A crash loses none.
 
     queue/NAME.json     waiting or under way        queue/NAME.stop   ... and to be stopped after its round
-    stopped/NAME.json   until somebody resumes it   done/NAME.json    what came of it
-    runs/NAME           its record
+    stopped/NAME.json   until somebody resumes it   done/NAME.json    what came of it, and what was asked for
+    runs/NAME           its record                  faults/NAME.log   where a run failed that raised
 
-The server alone moves a file out of `queue`; whoever may write here may put one in.
+The server alone moves a file out of `queue`; whoever may write here may put one in. A file that cannot be read is a run
+that fails, whatever is in it: it holds up neither the server nor the runs behind it.
 """
 
 import json
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
-from ..core.disk import sync_folder, write_atomically
-from ..core.errors import ConfigError
+import msgspec
+
+from ..core.disk import storing, sync_folder, write_atomically
+from ..core.errors import ConfigError, RecordError
 from ..core.failpoint import reached
 
+T = TypeVar("T")
 State = Literal["under way", "waiting", "stopping", "stopped", "finished", "failed"]
+MOST_ERROR = 600
+"""Characters of why a run failed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +35,22 @@ class Entry:
     state: State
     error: str = ""
     """Why it failed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What a server is asked for."""
+
+    recipe: str
+    settings: dict[str, Any] = field(default_factory=dict)
+    started: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Over:
+    """What came of a run."""
+
+    error: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +71,8 @@ class Queue:
         write_atomically(self._file("queue", name), json.dumps(asked).encode())
 
     def asked(self, name: str) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(self._file("queue", name).read_bytes())
-        return found
+        """Raises RecordError if the file is damaged."""
+        return _asked(self._file("queue", name))
 
     def waiting(self) -> list[str]:
         """Runs in the queue, the one that has waited longest first."""
@@ -65,13 +87,30 @@ class Queue:
         self._wish(name).touch()
 
     def resume(self, name: str) -> None:
-        """Into the queue again, behind what waits there. Raises ConfigError if it is neither stopped nor stopping."""
-        if self._known(name).state not in ("stopped", "stopping"):
-            raise ConfigError(f"{name} is {self._known(name).state}: there is nothing to resume")
+        """Into the queue again, behind what waits there.
+
+        Raises ConfigError if it is neither stopped, stopping nor failed, or if what was asked for is lost.
+        """
+        state = self._known(name).state
+        if state not in ("stopped", "stopping", "failed"):
+            raise ConfigError(f"{name} is {state}: there is nothing to resume")
         self._wish(name).unlink(missing_ok=True)
-        if self._file("stopped", name).exists():
+        if state == "failed":
+            self._ask_again(name)
+        elif self._file("stopped", name).exists():
             os.utime(self._file("stopped", name))
             self._move(name, "stopped", "queue")
+
+    def _ask_again(self, name: str) -> None:
+        done = self._file("done", name)
+        if self._file("queue", name).exists():
+            raise ConfigError(f"{name} is just ending; ask again in a moment")
+        try:
+            _asked(done)
+        except RecordError:
+            raise ConfigError(f"what was asked for with {name} is lost; ask for it anew with `run`") from None
+        os.utime(done)
+        self._move(name, "done", "queue")
 
     def to_stop(self, name: str) -> bool:
         return self._wish(name).exists()
@@ -82,11 +121,36 @@ class Queue:
         self._wish(name).unlink(missing_ok=True)
 
     def close(self, name: str, error: str) -> None:
-        """Server: a run is over."""
-        write_atomically(self._file("done", name), json.dumps({"error": error}).encode())
+        """Server: a run is over. What was asked for stays beside what came of it, so that it can be resumed."""
+        try:
+            asked = self.asked(name)
+        except RecordError:
+            asked = {}
+        over = {**asked, "error": plain(error)}
+        write_atomically(self._file("done", name), json.dumps(over).encode())
         reached("run.done")
-        self._file("queue", name).unlink()
-        self._wish(name).unlink(missing_ok=True)
+        self._take_out(name)
+
+    def tidy(self) -> None:
+        """Server: what a crash left between two steps of `close`. A request that is newer than its end counts anew."""
+        for name in self.waiting():
+            queued, done = (_written_ns(self._file(state, name)) for state in ("queue", "done"))
+            if queued <= done:
+                self._take_out(name)
+            elif done >= 0:
+                self._file("done", name).unlink(missing_ok=True)
+
+    def _take_out(self, name: str) -> None:
+        """A request that could not be read stays beside, for whoever looks for it."""
+        file = self._file("queue", name)
+        with storing(file):
+            try:
+                _asked(file)
+            except RecordError:
+                file.replace(file.with_name(f"{file.name}.damaged"))
+            else:
+                file.unlink()
+            self._wish(name).unlink(missing_ok=True)
 
     # --- looking ------------------------------------------------------------------------------------------------
 
@@ -100,7 +164,7 @@ class Queue:
         return [
             *(Entry(name=name, state=self._in_queue(name, name == first)) for name in queue),
             *(Entry(name=name, state="stopped") for name in stopped if name not in queue),
-            *(self._over(file) for file in done),
+            *(_over(file) for file in done),
         ]
 
     def entry(self, name: str) -> Entry | None:
@@ -119,14 +183,10 @@ class Queue:
             return "stopping"
         return "under way" if first and (self.record(name) / "run.toml").exists() else "waiting"
 
-    def _over(self, file: Path) -> Entry:
-        error = json.loads(file.read_bytes())["error"]
-        return Entry(name=file.stem, state="failed" if error else "finished", error=error)
-
     # --- files --------------------------------------------------------------------------------------------------
 
     def _file(self, state: str, name: str) -> Path:
-        if not name or "/" in name or name.startswith("."):
+        if not _is_name(name):
             raise ConfigError(f"{name!r} is no name of a run")
         return self.folder(state) / f"{name}.json"
 
@@ -142,11 +202,54 @@ class Queue:
             sync_folder(self.folder(folder))
 
 
+def plain(words: str) -> str:
+    """In one line that a terminal and a page can show, however long and strange it was."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in words).split())
+    return line if len(line) <= MOST_ERROR else f"{line[:MOST_ERROR]} ..."
+
+
+def _asked(file: Path) -> dict[str, Any]:
+    """Raises RecordError."""
+    return asdict(_read(file, Asked))
+
+
+def _over(file: Path) -> Entry:
+    try:
+        error = _read(file, Over).error
+    except RecordError as fault:
+        error = str(fault)
+    return Entry(name=file.stem, state="failed" if error else "finished", error=error)
+
+
+def _read(file: Path, kind: type[T]) -> T:
+    """Raises RecordError."""
+    try:
+        return msgspec.convert(json.loads(file.read_bytes()), kind)
+    except OSError as fault:
+        told = fault.strerror
+    except (ValueError, RecursionError) as fault:
+        told = plain(str(fault))
+    raise RecordError(f"{file} cannot be read: {told}. Ask for the run anew.")
+
+
 def _by_age(folder: Path) -> Sequence[Path]:
-    aged = []
+    return [file for _, _, file in sorted(_aged(folder))]
+
+
+def _aged(folder: Path) -> Iterator[tuple[int, str, Path]]:
     for file in folder.glob("*.json"):
-        try:
-            aged.append((file.stat().st_mtime_ns, file.name, file))
-        except FileNotFoundError:
-            continue  # moved since
-    return [file for _, _, file in sorted(aged)]
+        written_ns = _written_ns(file)
+        if _is_name(file.stem) and written_ns >= 0:
+            yield written_ns, file.name, file
+
+
+def _written_ns(file: Path) -> int:
+    """Below 0 for a file that is not there, or was moved since."""
+    try:
+        return file.lstat().st_mtime_ns
+    except FileNotFoundError:
+        return -1
+
+
+def _is_name(name: str) -> bool:
+    return bool(name) and "/" not in name and not name.startswith(".") and name.isprintable()

@@ -1,0 +1,174 @@
+"""One run's fault is never another's: whatever it raises or has in its files, it alone fails, and the next begins."""
+
+import json
+import re
+import signal
+from urllib.request import urlopen
+
+import pytest
+import raising
+from fleets import KINDS, Processes, kill
+from ports import free_ports
+from test_real_fleet import until
+
+from distilfleet.cli import main
+from distilfleet.core.disk import write_atomically
+from distilfleet.core.errors import ConfigError, FileError, RecordError, StorageError
+from distilfleet.recipes import serve
+from distilfleet.recipes.faults import ends_the_server, reason_of, stoppable
+from distilfleet.recipes.fedavg import Flags
+from distilfleet.recipes.flags import Common
+from distilfleet.recipes.place import place
+
+RAISING = {
+    "error": "RuntimeError: the third sensor [31mburns [0m (where: ",
+    "memory": "MemoryError: this machine has too little memory for it (where: ",
+    "leaves": "SystemExit: 3 (where: ",
+    "interrupts": "KeyboardInterrupt: raised without a word (where: ",
+    "cancels": "CancelledError: raised without a word (where: ",
+    "stops": "RuntimeError: generator raised StopIteration (where: ",
+    "closes": "GeneratorExit: raised without a word (where: ",
+    "wordless": "WordlessError: raised, and its words raise ValueError (where: ",
+    "no_file": "FileNotFoundError: [Errno 2] No such file or directory: 'calibration.csv' (where: ",
+    "on_purpose": "no device meets the limit",
+}
+DAMAGED = {
+    "no-json": b"{",
+    "a-list": b"[1]",
+    "zeros": bytes(100),
+    "no-text": b"\xff\xfe{}",
+    "empty": b"",
+    "no-recipe": b'{"settings": {}}',
+    "other-types": b'{"recipe": 3, "settings": []}',
+    "wrong-settings": b'{"recipe": "koala", "settings": {"rounds": "many"}}',
+    "unknown-recipe": b'{"recipe": "koalas", "settings": {}}',
+    "deep": b"[" * 100_000,
+    "no-file-any-more": b'{"recipe": "gone.py:recipe", "settings": {}}',
+}
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory):
+    (port,) = free_ports(1)
+    processes = Processes(tmp_path_factory.mktemp("fleet"), {"page": f'"localhost:{port}"'}, forked=True)
+    processes.start_server()
+    until((processes.folder / "fleet-state" / "authority" / "identity.sqlite").exists)
+    for number in range(len(KINDS)):
+        processes.start_agent(number, new=True)
+    yield processes
+    processes.stop()
+
+
+def ask(fleet: Processes, how: str) -> str:
+    flags = Flags(common=Common(rounds=3, devices=len(KINDS), device_kinds=KINDS, cohorts="off"), small="mlp-xs")
+    return serve.submit(fleet.file, f"{raising.__file__}:{how}", flags)
+
+
+@pytest.mark.net
+@pytest.mark.slow
+def test_whatever_a_run_raises_and_whatever_is_in_the_queue_the_next_run_finishes(fleet, capsys):
+    queue = place(fleet.file).queue
+    names = {ask(fleet, how): words for how, words in RAISING.items()}
+    for name, content in DAMAGED.items():
+        (queue.folder("queue") / f"{name}.json").write_bytes(content)
+    (queue.folder("queue") / "folder.json").mkdir()
+    (queue.folder("queue") / "dangling.json").symlink_to("nowhere")
+    (queue.folder("queue") / "._of-another-system.json").write_bytes(b"\0")
+    sound = ask(fleet, "sound")
+    assert [line["round"] for line in serve.follow(fleet.file, sound)] == [1, 2, 3]
+
+    found = {entry.name: entry for entry in queue.entries()}
+    for name, words in names.items():
+        assert (found[name].state, found[name].error.partition("/")[0]) == ("failed", words)
+        log = queue.state / "faults" / f"{name}.log"
+        assert log.exists() == words.endswith("(where: ")
+        assert not log.exists() or "in plan" in log.read_text()
+    for name in (*DAMAGED, "folder", "dangling"):
+        assert found[name].state == "failed"
+        assert "\n" not in found[name].error
+    assert queue.waiting() == []
+
+    source = urlopen(f"http://{fleet.settings['page'].strip(chr(34))}/", timeout=20).read().decode()
+    assert source.count("failed: ") >= 10
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as done:
+        main(["runs", "--fleet", str(fleet.file)])
+    assert done.value.code == 0
+    assert len(re.findall(r" failed +1 of 3  \S", capsys.readouterr().out)) == len(RAISING)
+
+
+@pytest.mark.net
+@pytest.mark.slow
+def test_who_follows_a_run_that_fails_hears_why_and_it_can_be_resumed(fleet, capsys):
+    words = ["run", f"{raising.__file__}:error", "--fleet", str(fleet.file), "--rounds", "3", "--small", "mlp-xs"]
+    with pytest.raises(SystemExit) as done:
+        main(words)
+    assert done.value.code == 1
+    said = capsys.readouterr()
+    assert "round 1/3" in said.out
+    (line,) = said.err.splitlines()
+    assert re.match(r"distilfleet: (raising-\S+) failed after round 1: RuntimeError: the third", line)
+
+    run, queue = line.split()[1], place(fleet.file).queue
+    kill(fleet.server)
+    fleet.start_server()
+    other = ask(fleet, "sound")
+    list(serve.follow(fleet.file, other))
+    assert queue.entry(run).state == "failed", "a server that starts does not try it again by itself"
+
+    with pytest.raises(SystemExit):
+        main(["runs", "resume", run, "--fleet", str(fleet.file)])
+    assert "after round 1" in capsys.readouterr().out
+    with pytest.raises(serve.FailedError, match="failed after round 1: RuntimeError"):
+        list(serve.follow(fleet.file, run))
+    done = json.loads((queue.state / "done" / f"{run}.json").read_text())
+    (queue.state / "done" / f"{run}.json").write_text(json.dumps({**done, "recipe": f"{raising.__file__}:sound"}))
+    queue.resume(run)
+    assert [line["round"] for line in serve.follow(fleet.file, run)] == [1, 2, 3]
+
+
+@pytest.mark.net
+@pytest.mark.slow
+def test_a_run_that_is_taken_out_of_the_queue_is_not_followed_for_ever(fleet):
+    long = ask(fleet, "sound")
+    queue = place(fleet.file).queue
+    gone = ask(fleet, "sound")
+    (queue.state / "queue" / f"{gone}.json").unlink(missing_ok=True)
+    with pytest.raises(serve.FailedError, match="is not with the server any more"):
+        list(serve.follow(fleet.file, gone))
+    assert len(list(serve.follow(fleet.file, long))) == 3
+
+
+# --- without processes ------------------------------------------------------------------------------------------
+
+
+def test_what_ends_a_server():
+    assert ends_the_server(StorageError("the disk is full"), stopped=False)
+    assert ends_the_server(KeyboardInterrupt(), stopped=True)
+    for fault in (KeyboardInterrupt(), SystemExit(), MemoryError(), FileError("a folder"), RecordError("damaged")):
+        assert not ends_the_server(fault, stopped=False)
+
+
+def test_a_run_that_swallows_the_signal_does_not_keep_its_server():
+    with stoppable() as stopped:
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+        assert stopped.is_set()
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_a_long_strange_reason_is_one_plain_line(tmp_path):
+    reason = reason_of(RuntimeError("a\x00b\n" * 10_000), tmp_path / "fault.log")
+    assert reason.startswith("RuntimeError: a b a b")
+    assert len(reason) < 700
+    assert "\n" not in reason
+    assert (tmp_path / "fault.log").read_text().startswith("RuntimeError: a")
+    (tmp_path / "taken").mkdir()
+    assert "ConfigError" not in reason_of(ConfigError("name one"), tmp_path / "taken")
+    assert reason_of(RuntimeError("x"), tmp_path / "taken").startswith("RuntimeError: x")
+
+
+def test_a_fault_of_one_file_is_told_from_one_of_its_disk(tmp_path):
+    (tmp_path / "file").mkdir()
+    with pytest.raises(FileError, match=r"file cannot be written: (Is a directory|File exists|Not a directory)"):
+        write_atomically(tmp_path / "file", b"x")
