@@ -68,6 +68,63 @@ def test_parts_of_labelled_utterances(tmp_path):
     assert [one.text for one in corpus.test] == ["three"]
 
 
+SEPARATORS = "\u2028\u2029\x85\x0b\x0c\x1c\x1d\x1e\x7f"
+
+
+@pytest.mark.parametrize("mark", SEPARATORS)
+@pytest.mark.parametrize("ends", ["\n", "\r\n"])
+def test_only_a_newline_ends_a_line_of_json(tmp_path, mark, ends):
+    written = mark if mark > " " else f"\\u{ord(mark):04x}"
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(ends.join(f'{{"text": "one{written}{row}", "label": "a{written}b"}}' for row in range(3)).encode())
+    assert seen(read(str(path), NONE)) == [(f"one{mark}{row}", f"a{mark}b", None) for row in range(3)]
+
+
+@pytest.mark.parametrize("mark", SEPARATORS)
+def test_marks_inside_other_texts_stay(tmp_path, mark):
+    assert seen(read(file(tmp_path, "a.txt", f"one{mark}two"), NONE)) == [(f"one{mark}two", None, None)]
+    assert seen(read(file(tmp_path, "a.csv", f'text,label\n"one{mark}two",x\n'), NONE)) == [
+        (f"one{mark}two", "x", None)
+    ]
+    content = json.dumps([{"text": f"one{mark}two"}], ensure_ascii=False)
+    assert seen(read(file(tmp_path, "a.json", content), NONE)) == [(f"one{mark}two", None, None)]
+
+
+def test_ends_of_lines_of_every_system_are_one(tmp_path):
+    (tmp_path / "a.txt").write_bytes(b"\xef\xbb\xbfone\r\ntwo\rthree\n")
+    assert seen(read(str(tmp_path / "a.txt"), NONE)) == [("one\ntwo\nthree", None, None)]
+
+
+def test_hidden_files_and_folders_are_left_out(tmp_path):
+    (tmp_path / ".git").mkdir()
+    file(tmp_path, "a.txt", "one")
+    file(tmp_path / ".git", "b.txt", "no")
+    (tmp_path / "._a.txt").write_bytes(b"\xff\xfe\x00")
+    assert [one.text for one in read(str(tmp_path), NONE).train] == ["one"]
+
+
+NESTED = "[" * 100_000 + "]" * 100_000
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.jsonl", f'{{"text": {NESTED}}}', "a.jsonl: line 1: maximum recursion depth"),
+        ("a.jsonl", f'{{"text": "a"}}\n{{"text": "b", "more": {NESTED}}}', "a.jsonl: line 2: maximum recursion depth"),
+        ("a.json", NESTED, "a.json: maximum recursion depth"),
+        ("a.json", f'[{{"text": "a", "more": {NESTED}}}]', "a.json: .*maximum recursion depth"),
+        ("a.jsonl", '{"text": "a", "label": 1e999}', "line 1: Number out of range"),
+        ("a.jsonl", '{"text": "a", "label": %s}' % ("9" * 5000), "line 1: Integer value out of range"),
+        ("a.jsonl", '{"text": "a\\ud800"}', "line 1: (JSON is malformed|Input data was truncated)"),
+        ("a.jsonl", '{"text": 5}', "line 1: Expected `str`, got `int`"),
+        ("a.jsonl", "[1, 2]", "line 1: Expected `object`, got `array`"),
+    ],
+)
+def test_json_that_is_no_text_is_refused_with_its_place(tmp_path, name, content, message):
+    with pytest.raises(ConfigError, match=message):
+        read(file(tmp_path, name, content), NONE)
+
+
 @pytest.mark.parametrize(("ending", "mark"), [(".csv", ","), (".tsv", "\t")])
 def test_tables(tmp_path, ending, mark):
     rows = [["Text", "Category", "group"], ["one", "x", "ann"], ["two", "y", "bob"]]

@@ -9,6 +9,7 @@ import msgspec
 
 from distilfleet.core.errors import ConfigError
 from distilfleet.data import library, sheets
+from distilfleet.data.folders import below
 
 KINDS = ".txt, .jsonl, .json, .csv, .tsv, a folder of .txt, .md or .py files"
 NAMES = "stdlib, hub:NAME"
@@ -103,7 +104,7 @@ def _plain(path: Path, names: Names) -> Corpus:
 
 
 def _folder(path: Path) -> Corpus:
-    files = sorted(file for file in path.rglob("*") if file.suffix.lower() in ENDINGS and file.is_file())
+    files = [file for file in below(path) if file.suffix.lower() in ENDINGS]
     if not files:
         raise ConfigError(f"{path}: no text in this folder; expected files that end in {', '.join(ENDINGS)}")
     documents = [Document(text=_text(file)) for file in files]
@@ -111,8 +112,13 @@ def _folder(path: Path) -> Corpus:
 
 
 def _text(path: Path) -> str:
+    return _decoded(path).replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _decoded(path: Path) -> str:
+    """Ends of lines as they are stored: what ends one elsewhere may stand inside a string of JSON."""
     try:
-        return path.read_text(encoding="utf-8-sig")
+        return path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: not UTF-8 text ({error}): save it as UTF-8") from error
 
@@ -159,6 +165,8 @@ def _used(text: str, label: str | None, group: str | None) -> tuple[str, ...]:
 # --- JSON -------------------------------------------------------------------------------------------------------
 
 Entry = Mapping[str, msgspec.Raw]
+UNREADABLE = (msgspec.DecodeError, KeyError, RecursionError, UnicodeError)
+"""No JSON, another kind of value, nested too deep, or half a character."""
 _entry = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _string = msgspec.json.Decoder(str).decode
 _name = msgspec.json.Decoder(str | int | bool).decode
@@ -167,7 +175,7 @@ _name = msgspec.json.Decoder(str | int | bool).decode
 def _lines(path: Path, names: Names) -> Corpus:
     documents = [
         _document(line, names, f"{path}: line {number}")
-        for number, line in enumerate(_text(path).splitlines(), 1)
+        for number, line in enumerate(_decoded(path).split("\n"), 1)
         if line.strip()
     ]
     return Corpus(where=str(path), train=documents)
@@ -181,7 +189,7 @@ def _document(line: str | msgspec.Raw, names: Names, where: str) -> Document:
         owner = _field(entry, (names.group,) if names.group else GROUPS)
         text = next((_string(entry[name]) for name in TEXTS if name in entry), None)
         return Document(text=_instruction(entry) if text is None else text, label=label, owner=owner)
-    except (msgspec.DecodeError, KeyError) as error:
+    except UNREADABLE as error:
         raise ConfigError(f'{where}: {_what(error)}; expected an object such as {{"text": "..."}}') from error
 
 
@@ -203,14 +211,14 @@ def _instruction(entry: Entry) -> str:
 
 
 def _json(path: Path, names: Names) -> Corpus:
-    data = _text(path).encode()
+    data = _decoded(path).encode()
     try:
         return _parts(msgspec.json.decode(data, type=dict[str, list[tuple[str, str]]]), path)
-    except msgspec.DecodeError:
+    except UNREADABLE:
         pass
     try:
         entries = msgspec.json.decode(data, type=list[msgspec.Raw])
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise ConfigError(
             f"{path}: {error}; expected a list of objects, or an object of parts such as "
             f'{{"train": [["text", "label"]], "test": ...}}'

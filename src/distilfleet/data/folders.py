@@ -60,6 +60,12 @@ def parts(folder: Path, wanted: Wanted) -> Parts:
     return Parts(train=called["train"][0], test=test, notes=_notes(test, [*held_out[1:], *aside]))
 
 
+def below(folder: Path) -> list[Path]:
+    """Files at any depth, sorted, neither hidden nor in a hidden folder."""
+    files = (file for file in folder.rglob("*") if file.is_file())
+    return sorted(file for file in files if not any(name[0] == "." for name in file.relative_to(folder).parts))
+
+
 def _holds(place: Path, wanted: Wanted) -> bool:
     return place.is_dir() and any(wanted(file) for file in place.rglob("*"))
 

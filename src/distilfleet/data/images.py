@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from distilfleet.core.errors import ConfigError
-from distilfleet.data.folders import parts
+from distilfleet.data.folders import below, parts
 from distilfleet.data.raw import Part, Raw
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def read(folder: Path) -> Raw:
 
 def read_inputs(folder: Path) -> np.ndarray:
     """Every picture below a folder, whatever the folders are called: as `stack` gives them."""
-    files = [file for file in _below(folder) if is_picture(file)]
+    files = [file for file in below(folder) if is_picture(file)]
     if not files:
         raise ConfigError(f"{folder}: no pictures; expected files that end in {_endings()}")
     openers = [opener(file) for file in files]
@@ -282,19 +282,13 @@ def _flat(picture: "Image", form: Format) -> "Image":
 # --- folders ----------------------------------------------------------------------------------------------------
 
 
-def _below(folder: Path) -> list[Path]:
-    """Files at any depth, sorted, none in a hidden folder."""
-    files = (file for file in folder.rglob("*") if file.is_file())
-    return sorted(file for file in files if not any(name[0] == "." for name in file.relative_to(folder).parts[:-1]))
-
-
 def _by_class(folder: Path) -> list[tuple[Path, str]]:
     """(file, class) of every picture, sorted; the folders directly below are the classes."""
     found = [
         (file, _class_name(place))
         for place in sorted(folder.iterdir())
         if place.is_dir() and not place.name.startswith(".")
-        for file in _below(place)
+        for file in below(place)
         if is_picture(file)
     ]
     if not found:
@@ -315,11 +309,11 @@ def _class_name(place: Path) -> str:
 def _left(folder: Path) -> Iterator[str]:
     """Notes on what lies in class folders and is not read."""
     places = [place for place in sorted(folder.iterdir()) if place.is_dir() and not place.name.startswith(".")]
-    inside = {place.name: _below(place) for place in places}
+    inside = {place.name: below(place) for place in places}
     empty = [name for name, files in inside.items() if not any(map(is_picture, files))]
     if empty:
         yield f"folders without pictures are no classes: {', '.join(empty)}"
-    others = [file for files in inside.values() for file in files if not is_picture(file) and file.name[0] != "."]
+    others = [file for files in inside.values() for file in files if not is_picture(file)]
     if others:
         endings = sorted({file.suffix.lower() or file.name for file in others})
         yield f"{len(others)} files that are no pictures left aside: {', '.join(endings)}"

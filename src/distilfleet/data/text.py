@@ -6,6 +6,7 @@ labelled text is one window per document, cut or padded.
 """
 
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -23,6 +24,9 @@ from distilfleet.data.windows import Windows
 
 MANY = 20
 """From so many documents on, whole ones are held out; below, the end of each."""
+
+WHOLE = re.compile(r"0|-?[1-9][0-9]{0,17}")
+"""Labels that are numbers, in the only spelling of each; 007 is a name."""
 
 Rows = tuple[np.ndarray, ...]
 
@@ -290,5 +294,5 @@ def _classes(corpus: Corpus) -> labels.Classes | None:
 
 def _part(documents: Sequence[Document]) -> Part:
     kinds = [str(document.label) for document in documents]
-    whole = all(kind.removeprefix("-").isdecimal() for kind in kinds)
+    whole = all(WHOLE.fullmatch(kind) for kind in kinds)
     return Part(inputs=np.zeros(len(kinds)), labels=np.array([int(kind) for kind in kinds] if whole else kinds))

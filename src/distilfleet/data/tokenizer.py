@@ -210,7 +210,7 @@ def _from_json(path: Path) -> Tokenizer:
 def _pairs(path: Path, vocabulary: Mapping[str, int]) -> list[tuple[str, str]]:
     """A merge per line, each of two entries that make a third."""
     pairs = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(path.read_bytes().decode("utf-8").split("\n"), 1):
         parts = line.split(" ")
         if not line or (number == 1 and line.startswith("#version")):
             continue
