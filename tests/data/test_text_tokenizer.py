@@ -199,3 +199,97 @@ def test_without_the_library_bytes_still_work(monkeypatch):
     with pytest.raises(ConfigError, match=r"pip install 'distilfleet\[train\]', or --tokenizer bytes"):
         tokenizer.choose(None, TEXTS, 270)
     assert tokenizer.choose("bytes", TEXTS, 270).vocabulary == 257
+
+
+# --- odd ones ---------------------------------------------------------------------------------------------------
+
+
+def odd(trained, change):
+    """The file of a tokenizer, with a change."""
+    parts = json.loads(trained.data)
+    change(parts)
+    return json.dumps(parts).encode()
+
+
+def added(at):
+    flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized", "special"), False)
+    return lambda parts: parts["added_tokens"].append({"id": at, "content": "<x>", **flags})
+
+
+def emptied(parts):
+    parts["added_tokens"], parts["model"]["vocab"], parts["model"]["merges"] = [], {}, []
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (added(5000), "'<x>' is to have id 5000, which the tokenizers library makes 270"),
+        (added(3), "'<x>' is to have id 3, which the tokenizers library makes 270"),
+        (added(-1), "not a tokenizer.json"),
+        (emptied, "without a vocabulary"),
+        (lambda parts: parts["model"]["vocab"].update(far=10**9), "a token with id 1000000000; expected ids below"),
+        (lambda parts: parts["model"]["vocab"].update(far=2**70), "not a tokenizer.json|a token with id"),
+        (lambda parts: parts.update(version="2.0"), "Unknown tokenizer version"),
+        (lambda parts: parts["model"].update(type="Magic"), "not a tokenizer.json"),
+        (
+            lambda parts: parts.update(normalizer={"type": "Precompiled", "precompiled_charsmap": "AA"}),
+            "not a tokenizer",
+        ),
+    ],
+)
+def test_odd_tokenizers_are_refused(trained, change, message):
+    with pytest.raises(ConfigError, match=message):
+        tokenizer.restore(odd(trained, change), "t.json")
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, '{"a":' * 100_000, "null", "5", "", '{"model": {"vocab": 3}}'])
+def test_json_that_is_no_tokenizer_is_refused(content):
+    with pytest.raises(ConfigError, match=r"not a tokenizer\.json"):
+        tokenizer.restore(content.encode(), "t.json")
+
+
+@pytest.mark.parametrize("kind", ["WordLevel", "WordPiece", "Unigram"])
+def test_a_vocabulary_that_knows_no_unknown_is_refused_by_the_text_it_does_not_know(kind):
+    import tokenizers
+
+    vocabulary = [("o", -1.0), ("n", -2.0)] if kind == "Unigram" else {"on": 0}
+    facts = {} if kind == "Unigram" else {"unk_token": "[UNK]"}
+    made = tokenizers.Tokenizer(getattr(tokenizers.models, kind)(vocabulary, **facts))
+    made.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    restored = tokenizer.restore(made.to_str().encode(), "words")
+    assert restored.encode(["on"])[0].tolist() == ([0, 1] if kind == "Unigram" else [0])
+    with pytest.raises(ConfigError, match="tokenizer words has no ids for this text"):
+        restored.encode(["on off"])
+
+
+def test_chance_has_no_part_in_ids(trained):
+    made = tokenizer.restore(odd(trained, lambda parts: parts["model"].update(dropout=0.9)))
+    assert ids_of(made, ODD).tolist() == ids_of(trained, ODD).tolist()
+
+
+def test_sentencepiece_alone_is_refused_with_what_makes_a_tokenizer_of_it(tmp_path):
+    file(tmp_path, "tokenizer.model", b"\n\x0e")
+    with pytest.raises(ConfigError, match=r"SentencePiece alone; expected tokenizer.json, .*from_pretrained"):
+        tokenizer.from_path(tmp_path)
+
+
+@pytest.mark.parametrize("length", [-8, -1, 1 << 30])
+def test_lengths_that_cannot_be_end_the_reading_of_a_llama2c_vocabulary(tmp_path, length):
+    path = file(tmp_path, "tok.bin", struct.pack("<ifi", 7, 0.0, length) + b"abc")
+    with pytest.raises(ConfigError, match=f"entry 0 has {length} bytes"):
+        tokenizer.from_path(path)
+
+
+def test_merges_that_are_no_text_are_refused(tmp_path):
+    gpt2(tmp_path)
+    file(tmp_path, "merges.txt", b"\xff\xfe")
+    with pytest.raises(ConfigError, match=r"merges.txt: not UTF-8 text"):
+        tokenizer.from_path(tmp_path / "vocab.json")
+
+
+@pytest.mark.parametrize("mark", ["\u2028", "\x85", "\x1c"])
+def test_only_a_newline_ends_a_merge(tmp_path, mark):
+    entries = ["a", mark, f"a{mark}"]
+    file(tmp_path, "vocab.json", json.dumps({entry: number for number, entry in enumerate(entries)}).encode())
+    file(tmp_path, "merges.txt", f"#version: 0.2\na {mark}\n".encode())
+    assert tokenizer.from_path(tmp_path).vocabulary == 3

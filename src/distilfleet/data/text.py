@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 
@@ -40,7 +41,7 @@ class Wanted:
     holdout: float = 0.1
     vocabulary: int = 4096
     """Entries of a tokenizer that is trained; one that is named has its own."""
-    tokenizer: str | None = None
+    tokenizer: str | Path | None = None
     """See `tokenizer.choose`."""
     devices: int = 8
     label: str | None = None

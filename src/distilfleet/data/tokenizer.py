@@ -7,8 +7,10 @@ the separator. Everything but plain bytes is kept in the format of the `tokenize
 import hashlib
 import json
 import struct
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +28,13 @@ SEPARATORS = ("<|begin_of_text|>", "<s>", "<bos>", "<|endoftext|>", "</s>", "[CL
 """What models begin or part documents with, the first that a vocabulary has."""
 LEAST_VOCABULARY = 257
 """All bytes and a separator, so that no text is unknown."""
+FILES = ("tokenizer.json", "vocab.json")
+"""Where a folder has its tokenizer, the first that is there."""
 NEEDED = "text needs tokenizers: pip install 'distilfleet[train]', or --tokenizer bytes"
+MOST_ENTRIES = 1 << 22
+"""An id from here on is no token of a vocabulary."""
+LONGEST_BYTES = 1 << 12
+"""Of an entry of llama2.c."""
 LLAMA2C_SPECIAL = ("<unk>", "<s>", "</s>")
 LLAMA2C_BYTES = 3
 """Id of byte 0 in a vocabulary of llama2.c."""
@@ -55,10 +63,15 @@ class Tokenizer:
         return self.separator or 0
 
 
-def choose(wanted: str | None, texts: Sequence[str], vocabulary: int) -> Tokenizer:
-    """None: trained on `texts`. Else `bytes`, a file, a folder of a model, or its name on the Hugging Face hub."""
+def choose(wanted: str | Path | None, texts: Sequence[str], vocabulary: int) -> Tokenizer:
+    """None: trained on `texts`. Else `bytes`, a file, a folder of a model, or its name on the Hugging Face hub.
+
+    A `Path` is a file or folder, even one that is called `bytes`.
+    """
     if wanted is None:
         return train(texts, vocabulary)
+    if isinstance(wanted, Path):
+        return from_path(wanted)
     if wanted == "bytes":
         return plain_bytes()
     path = Path(wanted).expanduser()
@@ -102,10 +115,11 @@ def restore(data: bytes, name: str = "stored") -> Tokenizer:
     """A tokenizer from its `data`. Raises ConfigError for anything else."""
     if data == BYTES:
         return plain_bytes()
-    try:
-        return _wrap(_library().Tokenizer.from_buffer(data), name)
-    except ValueError as error:
-        raise ConfigError(f"{name}: not a tokenizer.json of the tokenizers library ({error})") from error
+    added = _check_ids(data, name)
+    with _refused(f"{name}: not a tokenizer.json of the tokenizers library"):
+        inner = _library().Tokenizer.from_buffer(data)
+    _check_added(inner, added, name)
+    return _wrap(inner, name)
 
 
 def from_path(path: Path) -> Tokenizer:
@@ -157,10 +171,68 @@ def _byte_level(model: Any) -> "tokenizers.Tokenizer":
     return made
 
 
+class _Added(msgspec.Struct):
+    """A token beside the vocabulary of the model, in a tokenizer.json."""
+
+    id: int
+    content: str
+
+
+class _Vocabulary(msgspec.Struct):
+    vocab: dict[str, int] | list[msgspec.Raw] = {}
+
+
+class _Ids(msgspec.Struct):
+    """The numbers of a tokenizer.json."""
+
+    model: _Vocabulary
+    added_tokens: list[_Added] | None = None
+
+
+def _check_ids(data: bytes, name: str) -> Sequence[_Added]:
+    """The tokens added to a vocabulary of usual size; whatever else is odd, the library says."""
+    try:
+        ids = msgspec.json.decode(data, type=_Ids)
+    except (msgspec.DecodeError, RecursionError, UnicodeError):
+        return ()
+    numbers = ids.model.vocab.values() if isinstance(ids.model.vocab, dict) else ()
+    highest = max([*numbers, len(ids.model.vocab) - 1])
+    if highest >= MOST_ENTRIES:
+        raise ConfigError(f"{name}: a token with id {highest}; expected ids below {MOST_ENTRIES}")
+    return ids.added_tokens or ()
+
+
+def _check_added(inner: "tokenizers.Tokenizer", added: Sequence[_Added], name: str) -> None:
+    """The library gives a token that does not follow the vocabulary another id than its file says, in silence."""
+    moved = next((one for one in added if inner.token_to_id(one.content) != one.id), None)
+    if moved is not None:
+        raise ConfigError(
+            f"{name}: {moved.content!r} is to have id {moved.id}, which the tokenizers library makes "
+            f"{inner.token_to_id(moved.content)}, since added tokens follow the vocabulary: number them so"
+        )
+
+
+@contextmanager
+def _refused(what: str) -> Iterator[None]:
+    """Whatever the library raises, its panics included, as one ConfigError."""
+    try:
+        yield
+    except Exception as error:
+        raise ConfigError(f"{what} ({error})") from error
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":
+            raise
+        raise ConfigError(f"{what} ({error})") from error
+
+
 def _wrap(inner: "tokenizers.Tokenizer", name: str) -> Tokenizer:
     inner.no_padding()
     inner.no_truncation()
+    if getattr(inner.model, "dropout", None) is not None:
+        inner.model.dropout = None  # the same text would get other ids each time
     entries = inner.get_vocab(with_added_tokens=True)
+    if not entries:
+        raise ConfigError(f"{name}: a tokenizer without a vocabulary; expected one that was trained")
     data = inner.to_str().encode()
     return Tokenizer(
         name=name,
@@ -169,11 +241,15 @@ def _wrap(inner: "tokenizers.Tokenizer", name: str) -> Tokenizer:
         separator=next((entries[token] for token in SEPARATORS if token in entries), None),
         digest=_digest(_essence(data)),
         data=data,
-        encode=lambda texts: [
-            np.array(one.ids, dtype=np.int32) for one in inner.encode_batch(list(texts), add_special_tokens=False)
-        ],
+        encode=partial(_encode, inner, name),
         decode=lambda ids: str(inner.decode(ids.tolist())),
     )
+
+
+def _encode(inner: "tokenizers.Tokenizer", name: str, texts: Sequence[str]) -> list[np.ndarray]:
+    with _refused(f"tokenizer {name} has no ids for this text"):
+        encoded = inner.encode_batch(list(texts), add_special_tokens=False)
+    return [np.array(one.ids, dtype=np.int32) for one in encoded]
 
 
 def _essence(data: bytes) -> bytes:
@@ -189,9 +265,14 @@ def _digest(data: bytes) -> str:
 
 
 def _from_folder(path: Path) -> Tokenizer:
-    for name in ("tokenizer.json", "vocab.json"):
+    for name in FILES:
         if (path / name).exists():
             return _from_json(path / name)
+    if (path / "tokenizer.model").exists():
+        raise ConfigError(
+            f"{path}: a tokenizer of SentencePiece alone; expected tokenizer.json, which transformers makes of it: "
+            f"AutoTokenizer.from_pretrained({str(path)!r}).save_pretrained({str(path)!r})"
+        )
     raise ConfigError(f"{path}: no tokenizer in this folder; expected tokenizer.json, or vocab.json and merges.txt")
 
 
@@ -199,10 +280,14 @@ def _from_json(path: Path) -> Tokenizer:
     data = path.read_bytes()
     try:
         vocabulary = msgspec.json.decode(data, type=dict[str, int])
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError, UnicodeError):
         return restore(data, str(path))
     merges = _merges(path)
-    made = _byte_level(_library().models.BPE(vocabulary, _pairs(merges, vocabulary)))
+    pairs = _pairs(merges, vocabulary)
+    if max(vocabulary.values(), default=0) >= MOST_ENTRIES:
+        raise ConfigError(f"{path}: ids up to {max(vocabulary.values())}; expected ids below {MOST_ENTRIES}")
+    with _refused(f"{path}: not a vocabulary"):
+        made = _byte_level(_library().models.BPE(vocabulary, pairs))
     made.add_special_tokens([token for token in SEPARATORS if token in vocabulary])
     return _wrap(made, f"{path} with {merges.name}")
 
@@ -210,7 +295,8 @@ def _from_json(path: Path) -> Tokenizer:
 def _pairs(path: Path, vocabulary: Mapping[str, int]) -> list[tuple[str, str]]:
     """A merge per line, each of two entries that make a third."""
     pairs = []
-    for number, line in enumerate(path.read_bytes().decode("utf-8").split("\n"), 1):
+    for number, ended in enumerate(_lines(path), 1):
+        line = ended.removesuffix("\r")
         parts = line.split(" ")
         if not line or (number == 1 and line.startswith("#version")):
             continue
@@ -221,6 +307,13 @@ def _pairs(path: Path, vocabulary: Mapping[str, int]) -> list[tuple[str, str]]:
             )
         pairs.append((parts[0], parts[1]))
     return pairs
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_bytes().decode().split("\n")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not UTF-8 text ({error}): fetch it again") from error
 
 
 def _merges(path: Path) -> Path:
@@ -257,6 +350,8 @@ def _llama2c_entries(path: Path) -> tuple[list[str], list[float]]:
     try:
         while at < len(data):
             score, length = struct.unpack_from("<fi", data, at)
+            if not 0 <= length <= LONGEST_BYTES:
+                raise ConfigError(f"{path}: not a vocabulary of llama2.c: entry {len(tokens)} has {length} bytes")
             at += 8 + length
             tokens.append(data[at - length : at].decode())
             scores.append(score)

@@ -181,7 +181,7 @@ def _config(name: str, vocabulary: int | None, context: int | None) -> Any:
         return _new_config(name, vocabulary, context)
     if llama2c.is_file(name):
         return llama2c.config(llama2c.read(Path(name))[0])
-    if not Path(name).is_dir() and not HUB.fullmatch(name):
+    if Path(name).is_file() or not (Path(name).is_dir() or HUB.fullmatch(name)):
         raise ConfigError(
             f"unknown language model {name!r}: there is no such folder; known are {', '.join([*ZOO, *PUBLISHED])}, "
             "llama:WIDTHxLAYERS, a folder with config.json, a hub name such as org/model, and a llama2.c .bin file"
@@ -196,7 +196,19 @@ def _config(name: str, vocabulary: int | None, context: int | None) -> Any:
 
 
 def is_new(name: str) -> bool:
-    return name in ZOO or name in PUBLISHED or name.startswith("llama:")
+    """Whether its weights are new; a folder with a model in it has what it has, however it is called."""
+    return not is_folder(name) and (name in ZOO or name in PUBLISHED or name.startswith("llama:"))
+
+
+def is_published(name: str) -> bool:
+    """Whether it is the size of a published model, which has its own vocabulary."""
+    return is_new(name) and name in PUBLISHED
+
+
+def is_folder(name: str) -> bool:
+    """Whether a model lies there: a configuration or weights."""
+    place = Path(name)
+    return place.is_dir() and ((place / "config.json").exists() or any(place.glob("*.safetensors")))
 
 
 def _new_config(name: str, vocabulary: int | None, context: int | None) -> Any:

@@ -107,10 +107,10 @@ def _check_language(model: "LanguageModel", own_models: bool) -> None:
 
 def _check_profile(model: "LanguageModel", said: LanguageProfile | None) -> None:
     """Memory is reckoned from the profile, so that of a smaller model would get past the device's limits."""
-    from ..nn.language import PUBLISHED
+    from ..nn.language import is_published
     from ..nn.trace import weighs
 
-    if said is not None and not weighs(model.name, said, None if model.name in PUBLISHED else model.vocabulary):
+    if said is not None and not weighs(model.name, said, None if is_published(model.name) else model.vocabulary):
         raise ConfigError(f"the profile that came with {model.name} is that of another model")
 
 

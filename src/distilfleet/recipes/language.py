@@ -12,8 +12,9 @@ from ..core.errors import ConfigError, InfeasibleError
 from ..core.types import Dataset, Device, DeviceId, LanguageProfile, Method, Planner
 from ..cost import catalogue
 from ..data import text
+from ..data.tokenizer import FILES as TOKENIZERS
 from ..data.tokenizer import Tokenizer, from_path
-from ..nn.language import PUBLISHED, LanguageModel, check_tokenizers, config
+from ..nn.language import LanguageModel, check_tokenizers, config, is_folder, is_new, is_published
 from ..nn.pretrain import Schooling
 from ..nn.trace import trace
 from ..sim.fleet import SimFleet
@@ -21,9 +22,6 @@ from .experiment import Run
 from .flags import DEVICES, TEXT, Common, Language
 from .served_text import read_server
 from .world import board_memory_bytes, enrol, world
-
-NEW = "llama"
-"""How names of models with new weights begin; whatever else is named comes trained."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -89,7 +87,7 @@ def _own(source: text.TextSource) -> tuple[Dataset, ...]:
 
 def _profile(name: str, context: int, vocabulary: int) -> LanguageProfile:
     """A published size has its own vocabulary, whatever text it is planned for."""
-    return trace(name, steps=context, vocabulary=None if name in PUBLISHED else vocabulary)
+    return trace(name, steps=context, vocabulary=None if is_published(name) else vocabulary)
 
 
 def schooling(language: Language) -> Schooling:
@@ -97,7 +95,8 @@ def schooling(language: Language) -> Schooling:
 
 
 def comes_trained(name: str) -> bool:
-    return not name.startswith(NEW)
+    """By what lies there, never by what the folder is called."""
+    return not is_new(name)
 
 
 def assemble(
@@ -153,14 +152,16 @@ def _check_tokenizer(model: str, chosen: Tokenizer) -> None:
             f"{model} has {rows} tokens and the tokenizer {chosen.name} has {chosen.vocabulary}: it is another "
             f"model's; name the file that belongs to it with --tokenizer"
         )
-    if Path(model).is_dir() and (Path(model) / "tokenizer.json").is_file():
+    if any((Path(model) / name).is_file() for name in TOKENIZERS):
         check_tokenizers(from_path(Path(model)).entries, chosen.entries)
 
 
-def _own_tokenizer(teacher: str) -> str | None:
+def _own_tokenizer(teacher: str) -> str | Path | None:
     """A model that comes trained brings its tokenizer, save a llama2.c file."""
     if not comes_trained(teacher):
         return None
+    if is_folder(teacher):
+        return Path(teacher)
     if teacher.endswith(".bin"):
         raise ConfigError(f"{teacher} has no tokenizer with it: name its file with --tokenizer")
     return teacher
