@@ -68,6 +68,31 @@ def test_parts_of_labelled_utterances(tmp_path):
     assert [one.text for one in corpus.test] == ["three"]
 
 
+UNLABELLED = {
+    "a.csv": "text,label\none,x\ntwo,{}\nthree,y\n",
+    "a.jsonl": '{{"text": "one", "label": "x"}}\n{{"text": "two", "label": "{}"}}\n{{"text": "three", "label": "y"}}\n',
+    "a.json": '{{"train": [["one", "x"], ["two", "{}"], ["three", "y"]]}}',
+}
+
+
+@pytest.mark.parametrize("name", UNLABELLED)
+@pytest.mark.parametrize("mark", ["", "NA", "nan", "NULL", "?", "n/a", "-", "None"])
+def test_a_text_without_a_label_is_no_class_of_its_own(tmp_path, name, mark):
+    path = file(tmp_path, name, UNLABELLED[name].format(mark))
+    with pytest.raises(ConfigError, match=r"(line [23]|entry 2) has no label.*--missing drop"):
+        read(path, NONE)
+    dropped = read(path, Names(missing="drop"))
+    assert [one.label for one in dropped.train] == ["x", "y"]
+    assert dropped.notes[-1] == f"{path}: 1 documents without a label dropped"
+    assert [one.label for one in read(path, Names(missing="class")).train] == ["x", mark, "y"]
+
+
+def test_null_is_a_missing_label(tmp_path):
+    path = file(tmp_path, "a.jsonl", '{"text": "a", "label": "x"}\n{"text": "b", "label": null}\n')
+    with pytest.raises(ConfigError, match="line 2 has no label"):
+        read(path, NONE)
+
+
 SEPARATORS = "\u2028\u2029\x85\x0b\x0c\x1c\x1d\x1e\x7f"
 
 
@@ -228,7 +253,7 @@ def test_hub_without_its_library_says_how_to_get_it(monkeypatch):
         ("a.jsonl", '{"text": "a"}\n{"text": 3}\n', "line 2: Expected `str`, got `int`; expected an object"),
         ("a.jsonl", '{"text": "a"}\n{"body": "b"}\n', "line 2: no 'text' in it; expected an object"),
         ("a.jsonl", '{"text": "a"}\n[1]\n', "line 2: Expected `object`, got `array`"),
-        ("a.jsonl", '{"text": "a", "label": 1}\n{"text": "b"}\n', "document 2 has no label but others have"),
+        ("a.jsonl", '{"text": "a", "label": 1}\n{"text": "b"}\n', "line 2 has no label; expected one in every row"),
         ("a.json", '[{"text": "a"}, {"output": "b"}]', "entry 2: no 'text' in it"),
         ("a.json", '{"a": 1}', "expected a list of objects, or an object of parts"),
         ("a.json", '{"test": [["a", "b"]]}', "no part 'train'; it has test"),

@@ -1,7 +1,7 @@
 """Texts as they were stored: one document per file, line, row or entry, before they become token ids."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,8 @@ import msgspec
 from distilfleet.core.errors import ConfigError
 from distilfleet.data import library, sheets
 from distilfleet.data.folders import below
+from distilfleet.data.labels import labelled
+from distilfleet.data.reading import Missing
 
 KINDS = ".txt, .jsonl, .json, .csv, .tsv, a folder of .txt, .md or .py files"
 NAMES = "stdlib, hub:NAME"
@@ -28,7 +30,10 @@ PARTS = {"train": ("train", "oos_train"), "test": ("test", "oos_test")}
 class Document:
     text: str
     label: str | None = None
+    """Blank where the place for it is; None where there is none."""
     owner: str | None = None
+    at: str = ""
+    """Place in the file, for messages."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,10 +49,11 @@ class Corpus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Names:
-    """Columns that the user named."""
+    """Columns that the user named, and what is to be done with texts that have no label where others do."""
 
     label: str | None = None
     group: str | None = None
+    missing: Missing = "refuse"
 
 
 def read(spec: str, names: Names) -> Corpus:
@@ -56,11 +62,16 @@ def read(spec: str, names: Names) -> Corpus:
     kept = [document for document in corpus.train if document.text.strip()]
     if not kept:
         raise ConfigError(f"{corpus.where}: no text; expected at least one document that is not blank")
-    _check_complete(kept, names, corpus.where)
     blank = len(corpus.train) - len(kept)
     notes = (f"{blank} blank documents dropped",) if blank else ()
-    test = None if corpus.test is None else [document for document in corpus.test if document.text.strip()]
-    return Corpus(where=corpus.where, train=kept, test=test, notes=(*corpus.notes, *notes))
+    _check_named(kept, names, corpus.where)
+    train, gone = _labelled(kept, names.missing, corpus.where)
+    notes = (*corpus.notes, *notes, *gone)
+    if corpus.test is None:
+        return Corpus(where=corpus.where, train=train, notes=notes)
+    whole = [document for document in corpus.test if document.text.strip()]
+    test, gone = _labelled(whole, names.missing, f"{corpus.where}, test part")
+    return Corpus(where=corpus.where, train=train, test=test, notes=(*notes, *gone))
 
 
 def _read(spec: str, names: Names) -> Corpus:
@@ -80,17 +91,32 @@ def _read(spec: str, names: Names) -> Corpus:
     return reader(path, names)
 
 
-def _check_complete(documents: Sequence[Document], names: Names, where: str) -> None:
-    """All documents have a label or none has, and the same for owners."""
-    facts = (("label", "--label", names.label), ("owner", "--group", names.group))
-    for fact, flag, named in facts:
-        known = [getattr(document, fact) is not None for document in documents]
+def _check_named(documents: Sequence[Document], names: Names, where: str) -> None:
+    """What the user named is there, and every document has an owner if one has."""
+    owned = [document.owner is not None for document in documents]
+    facts = (
+        ("--label", names.label, [document.label is not None for document in documents]),
+        ("--group", names.group, owned),
+    )
+    for flag, named, known in facts:
         if named and not any(known):
             raise ConfigError(f"{where}: {flag} {named} names a column, which this text does not have: leave it out")
-        if any(known) and not all(known):
-            raise ConfigError(
-                f"{where}: document {known.index(False) + 1} has no {fact} but others have; expected one everywhere"
-            )
+    if any(owned) and not all(owned):
+        raise ConfigError(
+            f"{where}: document {owned.index(False) + 1} has no owner but others have; expected one everywhere"
+        )
+
+
+def _labelled(documents: list[Document], missing: Missing, where: str) -> tuple[list[Document], tuple[str, ...]]:
+    """Documents that have a label if any has, and a note on those without. Raises ConfigError where that is not asked
+    for."""
+    if all(document.label is None for document in documents):
+        return documents, ()
+    labels = [document.label or "" for document in documents]
+    rows = labelled(labels, missing, lambda row: f"{where}: {documents[row].at or f'document {row + 1}'}")
+    gone = len(documents) - len(rows)
+    notes = (f"{where}: {gone} documents without a label dropped",) if gone else ()
+    return [replace(documents[row], label=labels[row]) for row in rows], notes
 
 
 # --- plain text -------------------------------------------------------------------------------------------------
@@ -136,7 +162,10 @@ def _table(path: Path, names: Names) -> Corpus:
         raise _no_text(str(path), sheet.cells)
     count = len(sheet.lines)
     columns = [sheet.cells[name] if name else [None] * count for name in (text, label, group)]
-    documents = [Document(text=one or "", label=kind, owner=who) for one, kind, who in zip(*columns, strict=True)]
+    documents = [
+        Document(text=one or "", label=kind, owner=who, at=f"line {line}")
+        for one, kind, who, line in zip(*columns, sheet.lines, strict=True)
+    ]
     return Corpus(where=str(path), train=documents, notes=_used(text, label, group))
 
 
@@ -169,28 +198,28 @@ UNREADABLE = (msgspec.DecodeError, KeyError, RecursionError, UnicodeError)
 """No JSON, another kind of value, nested too deep, or half a character."""
 _entry = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _string = msgspec.json.Decoder(str).decode
-_name = msgspec.json.Decoder(str | int | bool).decode
+_name = msgspec.json.Decoder(str | int | bool | None).decode
 
 
 def _lines(path: Path, names: Names) -> Corpus:
     documents = [
-        _document(line, names, f"{path}: line {number}")
+        _document(line, names, path, f"line {number}")
         for number, line in enumerate(_decoded(path).split("\n"), 1)
         if line.strip()
     ]
     return Corpus(where=str(path), train=documents)
 
 
-def _document(line: str | msgspec.Raw, names: Names, where: str) -> Document:
+def _document(line: str | msgspec.Raw, names: Names, path: Path, at: str) -> Document:
     """One object with a text, or one instruction."""
     try:
         entry = _entry(line)
         label = _field(entry, (names.label,) if names.label else LABELS[:1])
         owner = _field(entry, (names.group,) if names.group else GROUPS)
         text = next((_string(entry[name]) for name in TEXTS if name in entry), None)
-        return Document(text=_instruction(entry) if text is None else text, label=label, owner=owner)
+        return Document(text=_instruction(entry) if text is None else text, label=label, owner=owner, at=at)
     except UNREADABLE as error:
-        raise ConfigError(f'{where}: {_what(error)}; expected an object such as {{"text": "..."}}') from error
+        raise ConfigError(f'{path}: {at}: {_what(error)}; expected an object such as {{"text": "..."}}') from error
 
 
 def _what(error: Exception) -> str:
@@ -199,7 +228,10 @@ def _what(error: Exception) -> str:
 
 def _field(entry: Entry, known: Sequence[str]) -> str | None:
     found = next((entry[name] for name in known if name in entry), None)
-    return None if found is None else str(_name(found))
+    if found is None:
+        return None
+    name = _name(found)
+    return "" if name is None else str(name)
 
 
 def _instruction(entry: Entry) -> str:
@@ -225,13 +257,17 @@ def _json(path: Path, names: Names) -> Corpus:
         ) from error
     return Corpus(
         where=str(path),
-        train=[_document(entry, names, f"{path}: entry {number}") for number, entry in enumerate(entries, 1)],
+        train=[_document(entry, names, path, f"entry {number}") for number, entry in enumerate(entries, 1)],
     )
 
 
 def _parts(parts: Mapping[str, Sequence[tuple[str, str]]], path: Path) -> Corpus:
     train, test = (
-        [Document(text=text, label=label) for name in PARTS[part] for text, label in parts.get(name, ())]
+        [
+            Document(text=text, label=label, at=f"part {name!r}, entry {number}")
+            for name in PARTS[part]
+            for number, (text, label) in enumerate(parts.get(name, ()), 1)
+        ]
         for part in ("train", "test")
     )
     if not train:
@@ -298,4 +334,11 @@ def _rows(split: Any, names: Names, where: str) -> list[Document]:
 def _kinds(split: Any, label: str) -> list[str]:
     """Labels by name where the hub knows the names of their numbers."""
     named = getattr(split.features[label], "names", None)
-    return [str(named[value] if named else value) for value in split[label]]
+    return [_kind(value, named) for value in split[label]]
+
+
+def _kind(value: Any, named: Sequence[str] | None) -> str:
+    """Blank for a label that a test part keeps to itself, which is -1 on the hub."""
+    if value is None or (named and not 0 <= int(value) < len(named)):
+        return ""
+    return str(named[value] if named else value)

@@ -6,7 +6,6 @@ labelled text is one window per document, cut or padded.
 """
 
 import hashlib
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -20,14 +19,12 @@ from distilfleet.data import labels, tokenizer, windows
 from distilfleet.data.documents import Corpus, Document, Names, read
 from distilfleet.data.partition import by_group
 from distilfleet.data.raw import Part, Raw
+from distilfleet.data.reading import Missing
 from distilfleet.data.tokenizer import Tokenizer
 from distilfleet.data.windows import Windows
 
 MANY = 20
 """From so many documents on, whole ones are held out; below, the end of each."""
-
-WHOLE = re.compile(r"0|-?[1-9][0-9]{0,17}")
-"""Labels that are numbers, in the only spelling of each; 007 is a name."""
 
 Rows = tuple[np.ndarray, ...]
 
@@ -47,6 +44,8 @@ class Wanted:
     label: str | None = None
     group: str | None = None
     """Column that names the owner, by default `group` if there is one: one device for each, however many."""
+    missing: Missing = "refuse"
+    """See `reading.Reading`."""
     alpha: float | None = None
     seed: int = 0
 
@@ -92,7 +91,7 @@ class _Cut:
 def load(spec: str, wanted: Wanted) -> TextSource:
     """Load `stdlib`, `hub:NAME` or a path. Everything wrong with it is a ConfigError that names place and remedy."""
     _check(wanted)
-    corpus = read(spec, Names(label=wanted.label, group=wanted.group))
+    corpus = read(spec, Names(label=wanted.label, group=wanted.group, missing=wanted.missing))
     corpus = _with_test(corpus, wanted)
     made = tokenizer.choose(wanted.tokenizer, [document.text for document in corpus.train], wanted.vocabulary)
     cut = _cut(corpus, made, wanted)
@@ -107,7 +106,11 @@ def load(spec: str, wanted: Wanted) -> TextSource:
         owners=cut.owners,
         rows=cut.rows,
         partition=cut.how,
-        notes=(*corpus.notes, f"tokenizer {made.name}, {made.vocabulary} entries: {_density(cut.windows, corpus)}"),
+        notes=(
+            *corpus.notes,
+            *(classes.notes if classes else ()),
+            f"tokenizer {made.name}, {made.vocabulary} entries: {_density(cut.windows, corpus)}",
+        ),
     )
 
 
@@ -287,13 +290,9 @@ def _check_enough(where: str, count: int, wanted: Wanted) -> None:
 def _classes(corpus: Corpus) -> labels.Classes | None:
     if corpus.train[0].label is None or corpus.test is None:
         return None
-    parts = [_part(documents) for documents in (corpus.train, corpus.test)]
-    if any(part.labels.dtype.kind == "U" for part in parts):
-        parts = [replace(part, labels=part.labels.astype(str)) for part in parts]
-    return labels.number(Raw(where=corpus.where, train=parts[0], test=parts[1]))
+    train, test = (_part(documents) for documents in (corpus.train, corpus.test))
+    return labels.number(Raw(where=corpus.where, train=train, test=test))
 
 
 def _part(documents: Sequence[Document]) -> Part:
-    kinds = [str(document.label) for document in documents]
-    whole = all(WHOLE.fullmatch(kind) for kind in kinds)
-    return Part(inputs=np.zeros(len(kinds)), labels=np.array([int(kind) for kind in kinds] if whole else kinds))
+    return Part(inputs=np.zeros(len(documents)), labels=np.array([str(document.label) for document in documents]))
