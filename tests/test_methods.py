@@ -67,6 +67,7 @@ SPLITS = {
     "labels kept": splitkd_of(labels="kept"),
     "labels kept behind a cut": splitkd_of(labels="kept", cut=1),
     "adapters": splitkd_of(lora_rank=2, train_rows=False, cut=1),
+    "adapters and labels kept": splitkd_of(lora_rank=2, train_rows=False, labels="kept"),
     "no teacher": splitkd_of(without_teacher=True),
     "half floats": splitkd_of(bits=16, gradient_bits=16),
     "four bits": splitkd_of(bits=4),

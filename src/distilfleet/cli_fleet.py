@@ -120,11 +120,12 @@ def run(fleet: Path, name: str, words: list[str]) -> int:
     from .recipes.find import recipe
     from .recipes.flags import common
     from .recipes.place import place
-    from .recipes.serve import FailedError, StoppedError, follow, page_of, served_now, submit
+    from .recipes.serve import FailedError, StoppedError, check_real, follow, page_of, served_now, submit
     from .report.live import show
 
     found = recipe(name)
     flags = parsed(found.flags, f"distilfleet run {name}", words)
+    check_real(flags)
     asked = submit(fleet, found.name, flags)
     print(f"{asked} is with the server; Ctrl-C stops following, not the run.", flush=True)
     page = place(fleet).file.page

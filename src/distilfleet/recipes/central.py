@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from ..core.errors import ConfigError
 from .experiment import Run
 from .flags import Common, CommonFlags, ProxyData, ProxyFlags, Smalls, Training, TrainingFlags
 
@@ -31,6 +32,8 @@ def central(flags: Flags) -> Run:
     if flags.who == "large":
         model = large_model(flags.large, stage)
     else:
+        if flags.large is not None:
+            raise ConfigError("--large changes nothing here: with --who small the server trains no large model")
         names = () if flags.small is None else (flags.small,)
         model = next(iter(assign(stage, Smalls(small=names), flags.training.local_batch).values()))
     method = Central(model=model, who=flags.who, local=local(flags.training))

@@ -5,7 +5,7 @@ Reading flags, or help on them, must not take seconds: neither this module nor a
 builds from is imported by the function that builds it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_type_hints
@@ -33,6 +33,52 @@ ABOVE_ZERO = frozenset(
 )
 SHARES = frozenset(
     {"offline_share", "ema", "local_momentum", "kd_weight", "school_share", "label_counts_share", "poison_share"}
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Applies:
+    """A flag that changes something under a condition alone."""
+
+    flag: str
+    when: Callable[[Mapping[str, Any]], bool]
+    """Of all flags, flat."""
+    otherwise: str
+    """Why it changes nothing, and what to do."""
+
+
+APPLIES = (
+    Applies(
+        flag="bandwidth_hz",
+        when=lambda flat: flat.get("channels") != "own",
+        otherwise="with --channels own devices share no cells; add --channels normal, say, or leave it out",
+    ),
+    Applies(flag="poison_share", when=lambda flat: "poison" in flat, otherwise="no device lies without --poison"),
+    Applies(
+        flag="proxy_share",
+        when=lambda flat: "proxy" not in flat,
+        otherwise="with --proxy no share of the training data is taken; leave one of them out",
+    ),
+    Applies(
+        flag="feature_weight",
+        when=lambda flat: flat.get("wire", "weights") == "weights",
+        otherwise="intermediate layers are matched with --wire weights alone",
+    ),
+    Applies(
+        flag="delay_budget_s",
+        when=lambda flat: flat.get("objective", "deadline") == "deadline",
+        otherwise="only --objective deadline keeps a budget of delay; add it, or leave it out",
+    ),
+    Applies(
+        flag="vocabulary",
+        when=lambda flat: "tokenizer" not in flat,
+        otherwise="the tokenizer that is named has its own entries; leave out --vocabulary or --tokenizer",
+    ),
+    Applies(
+        flag="small",
+        when=lambda flat: flat.get("who") != "large",
+        otherwise="with --who large no small model is trained; leave one of them out",
+    ),
 )
 
 
@@ -198,11 +244,27 @@ def common(flags: Any) -> Common:
 
 
 def check(flags: Any) -> None:
-    """Raises ConfigError for a number that is out of its range, whichever recipe has the flag."""
-    for name, value in flatten(flags).items():
+    """Raises ConfigError for a number that is out of its range, or a flag that changes nothing, in any recipe."""
+    flat = flatten(flags)
+    for name, value in flat.items():
         wanted = _unmet(name, value)
         if wanted is not None:
-            raise ConfigError(f"--{name.replace('_', '-')} is {value}; it must be {wanted}")
+            raise ConfigError(f"{option(name)} is {value}; it must be {wanted}")
+    given = flat.keys() & changed(flags)
+    for rule in APPLIES:
+        if rule.flag in given and not rule.when(flat):
+            raise ConfigError(f"{option(rule.flag)} changes nothing here: {rule.otherwise}")
+
+
+def changed(flags: Any) -> set[str]:
+    """Flags whose values are not their recipe's own."""
+    usual, flat = flatten(type(flags)()), flatten(flags)
+    return {name for name in usual.keys() | flat.keys() if usual.get(name) != flat.get(name)}
+
+
+def option(name: str) -> str:
+    """A flag as it is typed."""
+    return f"--{name.replace('_', '-')}"
 
 
 def _unmet(name: str, value: Any) -> str | None:

@@ -19,7 +19,7 @@ from ..nn.pretrain import Schooling
 from ..nn.trace import trace
 from ..sim.fleet import SimFleet
 from .experiment import Run
-from .flags import DEVICES, TEXT, Common, Language
+from .flags import DEVICES, TEXT, Common, Language, option
 from .served_text import read_server
 from .world import board_memory_bytes, enrol, world
 
@@ -54,6 +54,7 @@ class Stage:
 
 def stage(common: Common, language: Language) -> Stage:
     """Load, cut, divide and enrol. Raises ConfigError."""
+    _check_school(language)
     served = read_server(common.data, common.devices or DEVICES, language.context)
     source = text.load(common.data, _wanted(common, language)) if served is None else served.source
     for model in (language.teacher, language.student):
@@ -79,6 +80,14 @@ def stage(common: Common, language: Language) -> Stage:
         test=some_of(source.test.dataset(), language.test_windows),
         rows=max(len(np.unique(data.inputs)) for data in own) if served is None else served.rows,
     )
+
+
+def _check_school(language: Language) -> None:
+    """Raises ConfigError for settings of a training that does not take place."""
+    usual = Language()
+    for name in ("school_share", "school_steps", "school_lr"):
+        if comes_trained(language.teacher) and getattr(language, name) != getattr(usual, name):
+            raise ConfigError(f"{option(name)} changes nothing here: {language.teacher} comes trained; leave it out")
 
 
 def _own(source: text.TextSource) -> tuple[Dataset, ...]:
@@ -129,6 +138,8 @@ def assemble(
 def _wanted(common: Common, language: Language) -> text.Wanted:
     if common.group is not None and common.devices not in (None, TEXT.devices):
         raise ConfigError("--group makes one device per owner: leave out --devices")
+    if common.skew != "label":
+        raise ConfigError(f"--skew {common.skew} changes nothing here: text is not skewed by quantity; leave it out")
     return text.Wanted(
         context=language.context,
         holdout=common.holdout,

@@ -149,8 +149,9 @@ def fleet_facts(scene: Scene, models: Mapping[str, Model], common: Common) -> di
 def _check(common: Common) -> None:
     if not common.device_kinds:
         raise ConfigError("--device-kinds is empty; name at least one, see `distilfleet devices`")
-    if common.group is not None and (common.alpha is not None or common.devices is not None):
-        raise ConfigError("--group makes one device per owner: leave out --alpha and --devices")
+    divided = common.alpha is not None or common.devices is not None or common.skew != "label"
+    if common.group is not None and divided:
+        raise ConfigError("--group makes one device per owner: leave out --alpha, --skew and --devices")
 
 
 def _hold_out(

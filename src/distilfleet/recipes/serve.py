@@ -51,7 +51,7 @@ from .console import DeniedError, Door, Site, door, shown
 from .experiment import Run
 from .faults import ends_the_server, reason_of, stoppable
 from .find import recipe
-from .flags import flatten, unflatten
+from .flags import changed, flatten, option, unflatten
 from .place import Place, place
 from .run import Steps, about, train
 from .sight import Sight, moments
@@ -62,6 +62,11 @@ log = logging.getLogger(__name__)
 ROOM_BYTES = 64 << 20
 SPARE_CONNECTIONS = 256
 """Above two for each device."""
+SIMULATED = (
+    *("devices", "device_kinds", "catalogue", "server", "alpha", "skew", "channels", "bandwidth_hz", "offline_share"),
+    *("label_counts_share", "poison", "poison_share", "memory_quota_bytes", "cohorts"),
+)
+"""Flags that say what devices there are, what they own and what surrounds them."""
 STOPPING_S = 2.0
 LOOK_S = 0.3
 """Between looks into a folder."""
@@ -280,8 +285,6 @@ def _clear(folder: Path) -> None:
 def built(here: Place, asked: Mapping[str, Any]) -> Run:
     """The run as its recipe has it for devices of these kinds; its simulated fleet is left aside."""
     found = recipe(asked["recipe"])
-    if "poison" in asked["settings"]:
-        raise ConfigError("--poison makes liars of simulated devices; leave it out with --fleet")
     kinds = tuple(here.file.devices.values())
     settings = {**asked["settings"], "devices": len(kinds), "device_kinds": kinds}
     return found.build(unflatten(found.flags, settings))
@@ -303,6 +306,16 @@ def submit(path: Path, name: str, flags: Any) -> str:
     here.queue.ask(run, asked)
     reached("run.submitted")
     return run
+
+
+def check_real(flags: Any) -> None:
+    """Raises ConfigError for flags that only a simulated fleet obeys."""
+    moot = [option(name) for name in SIMULATED if name in changed(flags)]
+    if moot:
+        raise ConfigError(
+            f"{', '.join(moot)}: a real fleet has its devices, with their data and links, and simulates none; leave "
+            f"{'it' if len(moot) == 1 else 'them'} out with --fleet"
+        )
 
 
 def listed(queue: Queue) -> list[dict[str, str]]:

@@ -6,9 +6,12 @@ from pathlib import Path
 from ..core.errors import ConfigError
 from ..data import prepared
 from .find import recipe
-from .flags import Common, Language, ProxyData, check, flatten
+from .flags import Common, Language, ProxyData, check, flatten, option
 
 SERVER, PROXY = "server.npz", "proxy.npz"
+OF_TABLES = ("proxy_share",)
+OF_TEXTS = ("context", "vocabulary", "tokenizer", "teacher", "school_share")
+OF_TEXTS_ALONE = "is for text, whose recipe has to be named: add --recipe splitkd, say, or leave it out"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +54,7 @@ def split(asked: Split) -> str:
     """What was written. Samples are as models see them, scaled by the whole train part. Raises ConfigError."""
     if asked.out.exists() and any(asked.out.iterdir()):
         raise ConfigError(f"{asked.out} is not empty; name another --out")
+    _check_apply(asked)
     given = {"devices": asked.devices, "alpha": asked.alpha, "label": asked.label, "group": asked.group}
     common = Common(data=asked.data, seed=asked.seed, holdout=asked.holdout, **given)  # type: ignore[arg-type]
     check(common)
@@ -70,14 +74,22 @@ def split(asked: Split) -> str:
     return f"{len(staged.devices)} devices, {staged.partition}; {SERVER} and {PROXY} for the server"
 
 
+def _check_apply(asked: Split) -> None:
+    """Raises ConfigError for flags of texts without --recipe, and of tables with it."""
+    usual = Split(data=asked.data)
+    moot, why = (OF_TABLES, "is for tables and pictures; leave it out") if asked.recipe else (OF_TEXTS, OF_TEXTS_ALONE)
+    for name in moot:
+        if getattr(asked, name) != getattr(usual, name):
+            raise ConfigError(f"{option(name)} {why}")
+
+
 def _split_text(asked: Split, common: Common) -> str:
     if "school_share" not in flatten(recipe(asked.recipe).flags()):
         raise ConfigError(f"--recipe {asked.recipe}: not a recipe of text; leave it out")
     from .language import stage
     from .served_text import Served, write_server
 
-    names = ("context", "vocabulary", "tokenizer", "teacher", "school_share")
-    scene = stage(common, replace(Language(), **{name: getattr(asked, name) for name in names}))
+    scene = stage(common, replace(Language(), **{name: getattr(asked, name) for name in OF_TEXTS}))
     for device in scene.devices:
         prepared.write(asked.out / f"{device}.npz", scene.data(device))
     write_server(asked.out / SERVER, Served(source=scene.source, school=scene.school, rows=scene.rows))

@@ -105,7 +105,7 @@ def _sent(session: Session, device: DeviceId, how: Assignment) -> dict[str, np.n
     for name in splitting.parts(studio.student).front(how.cut):
         arrays[f"student/{name}"] = state.student[name].astype(np.float16)
     if split.labels == "kept":
-        arrays["head"] = state.student[head_name(studio)].astype(np.float16)
+        arrays["head"] = _head(session).astype(np.float16)
     if studio.teacher is not None and device not in state.holders and split.tables == "rows":
         arrays["teacher_rows"] = splitting.token_table(studio.teacher).detach().numpy()[ids_R].astype(np.float16)
     return arrays
@@ -123,8 +123,8 @@ def _end(session: Session) -> Steps:
                 "rows": ArraySpec("<f2", (len(ids_R), split.student.width)),
                 "seen": ArraySpec("<i4", (len(ids_R),)),
             }
-        if split.labels == "kept":
-            spec["head"] = ArraySpec("<f2", session.state.student[head_name(session.studio)].shape)
+        if split.labels == "kept" and split.train_rows:
+            spec["head"] = ArraySpec("<f2", _head(session).shape)
         for name in splitting.parts(session.studio.student).front(seat.how.cut):
             spec[f"student/{name}"] = ArraySpec("<f2", session.state.student[name].shape)
         jobs.append(session.job(device, "end", "end", session.due.pop(device, {}), spec))
@@ -132,9 +132,11 @@ def _end(session: Session) -> Steps:
     return session.keep_present(results)
 
 
-def head_name(studio: Studio) -> str:
-    """Of the output table's weight."""
-    return splitting.parts(studio.student, trainable=False).head[0]
+def _head(session: Session) -> np.ndarray:
+    """The output table, which adapters leave as it came."""
+    name = splitting.parts(session.studio.student, trainable=False).head[0]
+    learnt = session.state.student.get(name)
+    return splitting.get_weights(session.studio.student, [name])[name] if learnt is None else learnt
 
 
 def _plausible(lengths_K: np.ndarray, context: int) -> bool:

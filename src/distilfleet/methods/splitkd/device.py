@@ -127,7 +127,9 @@ class SplitWorker:
         trained = split.train_rows
         self._student = Rows.begin(self.ids, rows, self._student) if trained else Rows.frozen(self.ids, rows)
         if "head" in arrays:
-            self._head = Rows.begin(np.arange(len(arrays["head"]), dtype=np.int32), arrays["head"], self._head)
+            every = np.arange(len(arrays["head"]), dtype=np.int32)
+            head = arrays["head"]
+            self._head = Rows.begin(every, head, self._head) if trained else Rows.frozen(every, head)
         self._fronts = self._new_fronts(before)
         for whose, front in self._fronts.items():
             front.begin(_under(f"{whose}/", arrays))
@@ -158,7 +160,8 @@ class SplitWorker:
         at = np.arange(len(wanted_N)), wanted_N
         nats = -np.log(np.maximum(surplus_NV[at], 1e-30)).sum()
         surplus_NV[at] -= 1.0
-        self._head.add(surplus_NV.T @ hidden_ND * np.float32(arrays["share"]), len(wanted_N))
+        if self._head.is_trained:
+            self._head.add(surplus_NV.T @ hidden_ND * np.float32(arrays["share"]), len(wanted_N))
         gradient = codec.encode(np.asarray(surplus_NV @ self._head.values, np.float32), self.split.gradient_bits)
         return {"nats": np.array(nats, np.float32), **codec.named("gradient", gradient)}
 
@@ -170,7 +173,7 @@ class SplitWorker:
         learnt: dict[str, np.ndarray] = {}
         if self.split.train_rows:
             learnt |= {"rows": self._student.learnt(), "seen": self._student.seen.astype(np.int32)}
-        if self._head is not None:
+        if self._head is not None and self._head.is_trained:
             learnt["head"] = self._head.learnt()
         if "student" in self._fronts:
             learnt |= {f"student/{name}": array for name, array in self._fronts["student"].learnt().items()}

@@ -1,0 +1,343 @@
+"""Every flag of every recipe and verb is driven once through the command line, with a value that is not its default.
+
+The flags come from the dataclasses themselves: one that is added without a value here fails.
+"""
+
+import json
+import tomllib
+from dataclasses import MISSING, fields, is_dataclass, replace
+
+import pytest
+import tomli_w
+
+from cli_runs import mistaken, table, told
+from distilfleet.cli import Audit, Compare, Devices, Resume
+from distilfleet.cli_words import parsed
+from distilfleet.core.chance import stream
+from distilfleet.cost.catalogue import as_csv, entry
+from distilfleet.recipes.agent_flags import AgentFlags
+from distilfleet.recipes.back_up import BackUp
+from distilfleet.recipes.calibrate import Calibrate
+from distilfleet.recipes.find import SHIPPED, recipe
+from distilfleet.recipes.flags import common, flatten, option, unflatten
+from distilfleet.recipes.server_flags import EnrolFlags, RunsFlags, ServeFlags
+from distilfleet.recipes.split import OF_TEXTS, Split
+
+TEXTS = ("splitkd", "central_kd", "fedavg_text", "koala_text")
+TOGGLED = {"calibrate", "early_stop", "late", "json", "own_models", "share_label_counts", "share_data"}
+VALUES = {
+    "data": "{}/table.npz",
+    "holdout": "0.3",
+    "label": "kind",
+    "group": "owner",
+    "devices": "3",
+    "per_round": "2",
+    "device_kinds": "my-board",
+    "catalogue": "{}/boards.csv",
+    "spare": "1",
+    "minimum": "2",
+    "rounds": "1",
+    "alpha": "1.5",
+    "skew": "quantity",
+    "seed": "3",
+    "threads": "2",
+    "cohorts": "off",
+    "checkpoint_every_s": "0.5",
+    "server": "server-a100-80g",
+    "channels": "good",
+    "bandwidth_hz": "1e7",
+    "keep_wire": "3",
+    "deadline_s": "500.0",
+    "offline_share": "0.01",
+    "label_counts_share": "0.5",
+    "poison": "sign-flip",
+    "poison_share": "0.4",
+    "memory_quota_bytes": "100000000",
+    "local_passes": "1",
+    "local_batch": "8",
+    "local_lr": "0.01",
+    "local_momentum": "0.5",
+    "local_weight_decay": "0.001",
+    "small": "mlp-xs",
+    "mode": "heterogeneous",
+    "proxy": "{}/proxy.csv",
+    "proxy_share": "0.2",
+    "large": "mlp-s",
+    "wire": "soft-labels",
+    "refine": "mean",
+    "aggregate": "mean",
+    "temperature": "2.0",
+    "reverse_passes": "1",
+    "reverse_lr": "0.001",
+    "forward_passes": "2",
+    "forward_lr": "0.01",
+    "feature_weight": "0.2",
+    "mixtures": "8",
+    "ema": "0.5",
+    "fusion_passes": "1",
+    "fusion_lr": "0.01",
+    "digest_passes": "1",
+    "digest_lr": "0.01",
+    "who": "small",
+    "teacher": "llama:64x1",
+    "student": "llama:32x2",
+    "tokenizer": "bytes",
+    "context": "16",
+    "vocabulary": "300",
+    "school_share": "0.5",
+    "school_steps": "2",
+    "school_lr": "0.01",
+    "batch": "2",
+    "steps": "2",
+    "lr": "0.01",
+    "kd_weight": "0.5",
+    "test_windows": "8",
+    "cut": "1",
+    "smashed": "fp16",
+    "objective": "deadline",
+    "delay_budget_s": "100.0",
+    "energy_budget_j": "1000.0",
+    "price_s_per_j": "0.5",
+    "privacy_floor": "1",
+    "labels": "kept",
+    "noise": "0.1",
+    "lora": "2",
+    "micro_batches": "1",
+    "remember": "hidden",
+    "divergence": "reverse",
+    "cluster": "2",
+    "public": "16",
+    "draws": "2",
+    "kind": "tried",
+    "out": "{}/out",
+    "like": "rpi-5",
+    "idle_w": "2.5",
+    "busy_w": "5.5",
+    "up_bps": "1e7",
+    "down_bps": "2e7",
+    "lasting_s": "0.2",
+    "recipe": "splitkd",
+    "fleet": "{}/fleet.toml",
+    "hours": "3",
+    "what": "create",
+    "device": "pi-07",
+    "name": "koala-1",
+    "to": "{}/copy",
+    "resume": "{}/run",
+    "token": "abc",
+    "state": "{}/state",
+    "most_jobs": "7",
+    "most_busy_s": "60.0",
+    "most_job_s": "9.0",
+    "most_bytes": "1000",
+    "most_bytes_a_day": "2000",
+    "from_hour": "8",
+    "to_hour": "20",
+    "runs": "{}/run",
+    "run": "{}/run",
+}
+"""What each flag is given; where recipes differ, `OTHER` has a recipe's own."""
+OTHER = {("fedavg", "who"): "large", ("fedavg", "small"): "mlp-s", ("runs", "what"): "stop"}
+APART = {
+    "koala": {"feature_weight"},
+    "fedavg": {"small"},
+    "central": {"large"},
+    "splitkd": {"vocabulary"},
+    **{name: {"vocabulary"} for name in TEXTS},
+}
+"""Flags that do not go with another one of the first run, so that the second one has them."""
+OWNED = {"label", "group", "proxy"}
+"""Flags of data that say who owns a sample: of the second run as well."""
+REFUSED = {
+    **{(name, flag): flag for name in TEXTS for flag in ("alpha", "skew", "poison")},
+    **{(name, "poison_share"): "poison" for name in TEXTS},
+    ("koala_text", "label"): "label",
+}
+"""Flags that a recipe has and does not take, and the one that its message names."""
+VERBS = {
+    "resume": Resume,
+    "compare": Compare,
+    "audit": Audit,
+    "devices": Devices,
+    "calibrate": Calibrate,
+    "split": Split,
+    "serve": ServeFlags,
+    "enrol": EnrolFlags,
+    "runs": RunsFlags,
+    "backup": BackUp,
+    "agent": AgentFlags,
+}
+DATA = {
+    (False, False): "table.npz",
+    (False, True): "owned.csv",
+    (True, False): "text.txt",
+    (True, True): "owned.jsonl",
+}
+"""By whether a recipe is one of texts, and which run it is."""
+BARE = {"compare.runs", "audit.run", "serve.fleet", "enrol.what", "runs.what", "runs.name", "backup.to", "split.data"}
+"""Words without a flag before them."""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Small data of every kind that a value names."""
+    made, rng = tmp_path_factory.mktemp("every"), stream(0, "every flag")
+    table(made / "table.npz", count=120)
+    numbers = [f"{a:.3f},{b:.3f}" for a, b in rng.normal(size=(90, 2))]
+    owned = [
+        f"{pair},{'xyz'[k]},o{n % 3}" for n, (pair, k) in enumerate(zip(numbers, rng.integers(0, 3, 90), strict=True))
+    ]
+    (made / "owned.csv").write_text("\n".join(["a,b,kind,owner", *owned, ""]))
+    (made / "proxy.csv").write_text("\n".join(["a,b", *numbers[:30], ""]))
+    (made / "text.txt").write_text("A quick fox jumps over a lazy dog, and runs away again. " * 400)
+    days = [{"text": f"{'good' if n % 2 else 'bad'} day {n} " * 12, "kind": "ab"[n % 2]} for n in range(60)]
+    (made / "owned.jsonl").write_text(
+        "".join(json.dumps({**d, "owner": f"o{n % 3}"}) + "\n" for n, d in enumerate(days))
+    )
+    (made / "boards.csv").write_text(as_csv([replace(entry("rpi-5"), kind="my-board")]))
+    return made
+
+
+def leaves(kind):
+    """Flag -> default of every flag, all levels in one; a word that must be given has none."""
+    found = {}
+    for field in fields(kind):
+        given = field.default if field.default_factory is MISSING else field.default_factory()
+        inner = leaves(type(given)) if is_dataclass(given) else {}
+        found |= {name: getattr(given, name) for name in inner} or {field.name: given}
+    return found
+
+
+def typed(owner, name, default, folder):
+    """The words that give a flag a value which is not its default."""
+    if name in TOGGLED:
+        return [f"--no-{name.replace('_', '-')}" if default is True else option(name)]
+    value = OTHER.get((owner, name), VALUES[name]).format(folder)
+    return [value] if f"{owner}.{name}" in BARE else [option(name), value]
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_every_flag_of_a_recipe_is_read_and_comes_back_from_the_record(name, folder):
+    kind = recipe(name).flags
+    every = leaves(kind)
+    flags = parsed(kind, "run", [word for flag, usual in every.items() for word in typed(name, flag, usual, folder)])
+    flat = {"out": common(flags).out, **flatten(flags)}
+    assert [flag for flag, usual in every.items() if flat.get(flag) in (usual, None)] == []
+    written = tomllib.loads(tomli_w.dumps(flatten(flags)))
+    assert flatten(unflatten(kind, written)) == flatten(flags)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_flag_of_a_verb_is_read(verb, folder):
+    kind = VERBS[verb]
+    every = leaves(kind)
+    words = [word for flag, default in every.items() for word in typed(verb, flag, default, folder)]
+    flags = parsed(kind, verb, words)
+    assert all(getattr(flags, flag) != default for flag, default in every.items())
+
+
+def first_run(name, every):
+    """Flags that go together on data as they come."""
+    return every.keys() - OWNED - APART.get(name, set()) - refused_by(name)
+
+
+def second_run(name, every):
+    """The others, on data that name their owners, and what keeps that run short."""
+    rest = (every.keys() & (OWNED | APART.get(name, set()))) - refused_by(name)
+    short = every.keys() & {"rounds", "out", "local_passes", "mixtures", "school_steps", "steps", "batch", "context"}
+    return rest | short | {"data"}
+
+
+def refused_by(name):
+    return {flag for recipe_name, flag in REFUSED if recipe_name == name}
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_every_flag_of_a_recipe_takes_part_in_a_run_or_is_refused(name):
+    every = leaves(recipe(name).flags)
+    assert every.keys() == first_run(name, every) | second_run(name, every) | refused_by(name)
+
+
+@pytest.mark.parametrize("second", [False, True], ids=["first", "second"])
+@pytest.mark.parametrize("name", SHIPPED)
+def test_runs_with_every_flag_do_what_they_were_told(name, second, folder, tmp_path, capfd):
+    found = recipe(name)
+    every = leaves(found.flags)
+    file = DATA[name in TEXTS, second]
+    own = {"data": ["--data", f"{folder}/{file}"], "out": ["--out", str(tmp_path / "run")]}
+    flags = sorted(second_run(name, every) if second else first_run(name, every))
+    words = [word for flag in flags for word in own.get(flag) or typed(name, flag, every[flag], folder)]
+    said = told(capfd, "run", name, *words)
+    assert said.code == 0, said.err
+    about = tomllib.loads((tmp_path / "run" / "run.toml").read_text())
+    asked = tomli_w.dumps(flatten(parsed(found.flags, "run", words)))
+    assert about["settings"] == tomllib.loads(asked)
+    assert about["rounds"] == len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()) == 1
+
+
+@pytest.mark.parametrize(("name", "flag"), REFUSED, ids=map("-".join, REFUSED))
+def test_a_flag_that_a_recipe_does_not_take_is_refused_in_words(name, flag, folder, tmp_path, capfd):
+    every = leaves(recipe(name).flags)
+    data = folder / ("owned.jsonl" if flag == "label" else "text.txt")
+    words = typed(name, flag, every[flag], folder)
+    message = mistaken(capfd, "run", name, "--data", data, "--out", tmp_path / "run", *words)
+    assert f"--{REFUSED[name, flag]}" in message
+    assert not (tmp_path / "run").exists()
+
+
+MOOT = {
+    "a band without cells": ("koala", ["--bandwidth-hz", "1e7"], "--channels"),
+    "a share of liars without a lie": ("fedavg", ["--poison-share", "0.4"], "--poison"),
+    "a share of a proxy set that is given": ("feddf", ["--proxy", "{}/proxy.csv", "--proxy-share", "0.2"], "--proxy"),
+    "layers matched without weights": ("koala", ["--wire", "soft-labels", "--feature-weight", "0.2"], "--wire"),
+    "a small model that nobody trains": ("central", ["--small", "mlp-xs"], "--who"),
+    "a large model that nobody trains": ("central", ["--who", "small", "--large", "mlp-s"], "--who"),
+    "a delay that nothing keeps": ("splitkd", ["--delay-budget-s", "9.0"], "--objective"),
+    "entries of a tokenizer that is given": ("splitkd", ["--tokenizer", "bytes", "--vocabulary", "300"], "--tokenizer"),
+    "owners and a skew": ("koala", ["--group", "owner", "--skew", "quantity"], "--skew"),
+}
+
+
+@pytest.mark.parametrize(("name", "words", "named"), MOOT.values(), ids=MOOT)
+def test_a_flag_that_would_change_nothing_is_refused_with_the_one_it_needs(name, words, named, folder, tmp_path, capfd):
+    file = folder / ("text.txt" if name in TEXTS else "owned.csv")
+    label = [] if name in TEXTS else ["--label", "kind"]
+    out = tmp_path / "run"
+    words = [word.format(folder) for word in words]
+    message = mistaken(capfd, "run", name, "--data", file, *label, "--out", out, *words)
+    assert named in message
+    assert not out.exists()
+
+
+def test_flags_of_a_simulation_are_refused_on_a_real_fleet(folder, capfd):
+    words = ["--channels", "good", "--alpha", "0.1"]
+    message = mistaken(capfd, "run", "koala", "--fleet", folder / "fleet.toml", *words)
+    assert "--alpha" in message
+    assert "--channels" in message
+    assert "leave them out with --fleet" in message
+
+
+def test_own_boards_are_listed(folder, capfd):
+    said = told(capfd, "devices", "--catalogue", folder / "boards.csv", "--json")
+    assert said.code == 0
+    assert "my-board" in said.out
+
+
+@pytest.mark.parametrize("recipe_of_text", [False, True], ids=["table", "text"])
+def test_a_partition_is_written_with_every_flag(recipe_of_text, folder, tmp_path, capfd):
+    every = leaves(Split)
+    apart = {"vocabulary", "alpha", "proxy_share"} if recipe_of_text else {"recipe", *OF_TEXTS}
+    given = every.keys() - {"data", "out", "label", "group"} - apart
+    words = [word for flag in sorted(given) for word in typed("split", flag, every[flag], folder)]
+    data = folder / ("text.txt" if recipe_of_text else "table.npz")
+    said = told(capfd, "split", data, *words, "--out", tmp_path / "parts")
+    assert said.code == 0, said.err
+    assert len(list((tmp_path / "parts").glob("device-*.npz"))) == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "named"), [(["--context", "16"], "--recipe"), (["--recipe", "splitkd", "--proxy-share", "0.2"], "tables")]
+)
+def test_a_partition_refuses_flags_of_other_data(words, named, folder, tmp_path, capfd):
+    assert named in mistaken(capfd, "split", folder / "table.npz", *words, "--out", tmp_path / "parts")
+    assert not (tmp_path / "parts").exists()
