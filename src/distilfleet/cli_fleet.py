@@ -128,7 +128,7 @@ def run(fleet: Path, name: str, words: list[str]) -> int:
     check_real(flags)
     asked = submit(fleet, found.name, flags)
     print(f"{asked} is with the server; Ctrl-C stops following, not the run.", flush=True)
-    page = place(fleet).file.page
+    page = place(fleet).page
     if page:
         print(f"Live page: http://{page}/", flush=True)
     if not served_now(fleet):

@@ -22,6 +22,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from ..core.disk import write_atomically
 from ..core.errors import RecordError, WireError
 from ..core.types import DeviceId
+from .address import host_of, is_ip
 from .database import asking, open_database, storing_whole
 from .keys import Keys, Peer, Token, write_private
 
@@ -252,10 +253,8 @@ def _builder(
 
 
 def _name(name: str) -> x509.GeneralName:
-    try:
-        return x509.IPAddress(ip_address(name))
-    except ValueError:
-        return x509.DNSName(name)
+    host = host_of(name)
+    return x509.IPAddress(ip_address(host)) if is_ip(host) else x509.DNSName(host)
 
 
 def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:

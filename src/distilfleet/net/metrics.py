@@ -41,10 +41,11 @@ class Totals:
         self.server_j += line["server_energy_j"]
 
 
-def exposition(moment: Moment, totals: Totals) -> bytes:
-    """In the text format."""
-    registry = CollectorRegistry()
-    registry.register(_Collected(tuple(_families(moment, totals))))
+def exposition(moment: Moment, totals: Totals, page_refused: Mapping[int, int] | None = None) -> bytes:
+    """In the text format; of requests for the page that were refused, how many by status."""
+    registry, refused = CollectorRegistry(), {str(status): times for status, times in dict(page_refused or {}).items()}
+    pages = _by(CounterMetricFamily, "page_requests_refused", "Requests for the page, refused", "status", refused)
+    registry.register(_Collected((*_families(moment, totals), pages)))
     ProcessCollector(registry=registry)
     return generate_latest(registry)
 

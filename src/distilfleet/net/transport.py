@@ -18,23 +18,29 @@ import grpc
 import grpc.aio
 
 from ..core.errors import ConfigError, WireError
+from .address import Address, why_not
 from .keys import Keys, Peer
 from .protocol import MOST_MESSAGE_BYTES
+from .proxies import proxy_for
 
 SERVICE = "distilfleet.Fleet"
 INSTANCE = "distilfleet-instance"
 """Header of a session: a random name of the agent's process."""
 MOST_INSTANCE = 64
 """Characters of it that count."""
+KEEPALIVE_S = 60
+"""Between pings of either end on a connection that is silent. A server of gRPC's own mind takes more than one in five
+minutes for a flood and ends the connection (`too_many_pings`), so it is told to expect them."""
 OPTIONS = (
     ("grpc.max_send_message_length", MOST_MESSAGE_BYTES),
-    ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.keepalive_time_ms", KEEPALIVE_S * 1000),
     ("grpc.http2.max_pings_without_data", 0),
 )
 MOST_REQUEST_BYTES = 4096
 """Of whoever shows no certificate."""
 LISTENING = (
     ("grpc.so_reuseport", 0),
+    ("grpc.http2.min_ping_interval_without_data_ms", KEEPALIVE_S * 1000 // 2),
     ("grpc.server_handshake_timeout_ms", 10_000),
     ("grpc.max_concurrent_streams", 8),
     ("grpc.http2.bdp_probe", 0),
@@ -88,7 +94,7 @@ class Listening:
 
 
 async def listen(
-    address: str,
+    address: Address | str,
     keys: Keys,
     calls: dict[str, OnCall],
     stream: OnStream | None = None,
@@ -110,11 +116,13 @@ async def listen(
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
     pair = [(keys.key, keys.certificate)]
     credentials = grpc.ssl_server_credentials(pair, keys.authority if mutual else None, require_client_auth=mutual)
+    where = Address.read(str(address), least_port=0)
     try:
-        port = server.add_secure_port(address, credentials)
+        port = server.add_secure_port(str(where), credentials)
     except RuntimeError:
-        why = "is another server running, or is that no address of this machine (see `listen`)?"
-        raise ConfigError(f"{address} cannot be listened on; {why}") from None
+        why = why_not(where) or "gRPC gives no reason"
+        told = "Stop that one, or change the ports, or `listen`, in the fleet file"
+        raise ConfigError(f"{where} cannot be listened on: {why}. {told}") from None
     await server.start()
     return Listening(server, port)
 
@@ -125,6 +133,8 @@ class Connection:
 
     channel: grpc.aio.Channel
     calling: Any
+    via: str = ""
+    """What a fault begins with if a proxy is in between."""
     fault: str = ""
     """Why it is over, as far as the transport knows."""
 
@@ -132,7 +142,7 @@ class Connection:
         try:
             data = await self.calling.read()
         except grpc.RpcError as fault:
-            self.fault = _told(fault)
+            self.fault = self.via + _told(fault)
             return None
         return data if isinstance(data, bytes) else None
 
@@ -140,7 +150,7 @@ class Connection:
         try:
             await self.calling.write(data)
         except (grpc.RpcError, grpc.aio.UsageError) as fault:
-            self.fault = _told(fault)
+            self.fault = self.via + _told(fault)
             raise ConnectionError(self.fault) from None
 
     def close(self) -> None:
@@ -154,19 +164,22 @@ class Connection:
 
 async def connect(address: str, keys: Keys, instance: str = "") -> Connection:
     """Returns at once; the first read or write says whether there is a server."""
-    channel = _channel(address, keys)
-    return Connection(channel, channel.stream_stream(f"/{SERVICE}/Session")(metadata=((INSTANCE, instance),)))
+    where = Address.read(address)
+    channel = _channel(where, keys)
+    calling = channel.stream_stream(f"/{SERVICE}/Session")(metadata=((INSTANCE, instance),))
+    return Connection(channel, calling, _via(where))
 
 
 async def call(address: str, keys: Keys, name: str, data: bytes, timeout_s: float) -> bytes:
     """One request and its answer. Raises WireError if it is refused, ConnectionError if there is no server."""
-    async with _channel(address, keys) as channel:
+    where = Address.read(address)
+    async with _channel(where, keys) as channel:
         try:
             answer = await channel.unary_unary(f"/{SERVICE}/{name}")(data, timeout=timeout_s)
         except grpc.aio.AioRpcError as fault:
             if fault.code() == grpc.StatusCode.PERMISSION_DENIED:
                 raise WireError(fault.details() or "refused") from None
-            raise ConnectionError(f"{address}: {_told(fault)}") from None
+            raise ConnectionError(f"{where}: {_via(where)}{_told(fault)}") from None
     assert isinstance(answer, bytes)
     return answer
 
@@ -177,9 +190,18 @@ def _told(fault: Exception) -> str:
     return next((plain for known, plain in PLAIN.items() if known in words), words)
 
 
-def _channel(address: str, keys: Keys) -> grpc.aio.Channel:
-    options = (*OPTIONS, ("grpc.max_receive_message_length", MOST_MESSAGE_BYTES))
-    return grpc.aio.secure_channel(address, _credentials(keys), options=options)
+def _via(address: Address) -> str:
+    """That it is perhaps not the server which does not answer."""
+    proxy = proxy_for(address)
+    return "" if proxy is None else f"through {proxy}, which no_proxy={address.host} would leave out: "
+
+
+def _channel(address: Address, keys: Keys) -> grpc.aio.Channel:
+    """Said as a DNS name, since gRPC takes a host called `unix` or `dns` for something else."""
+    proxy = proxy_for(address)
+    way = ("grpc.enable_http_proxy", 0) if proxy is None else ("grpc.http_proxy", proxy.url)
+    options = (*OPTIONS, ("grpc.max_receive_message_length", MOST_MESSAGE_BYTES), way)
+    return grpc.aio.secure_channel(f"dns:///{address}", _credentials(keys), options=options)
 
 
 def _credentials(keys: Keys) -> grpc.ChannelCredentials:

@@ -1,7 +1,8 @@
 """The live page of a server over plain HTTP: the page, its events, its buttons, and metrics.
 
-It has threads of its own, a bounded number of them, and asks the fleet for what it shows only while somebody looks. A
-reader that does not keep up is dropped; nothing is kept for it, because each time it gets what is new by then.
+It has threads of its own, a bounded number of them (`http_server`), and asks the fleet for what it shows only
+while somebody looks. A reader that does not keep up is dropped; nothing is kept for it, because each time it gets
+what is new by then.
 
 Who may come in: on loopback whoever is on this machine; elsewhere who has the token. A name in `Host` that is not ours
 is refused, so that no foreign page reaches us by a name of its own (DNS rebinding), and a button counts only if it was
@@ -10,31 +11,32 @@ pressed on a page of this process.
 
 import hashlib
 import logging
+import re
 import secrets
 import socket
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from http.cookies import CookieError, SimpleCookie
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_address
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, unquote
 
-from ..core.errors import ConfigError, Error
+from ..core.errors import ConfigError
+from ..net.address import Address, host_of, is_ip, why_not
 from ..record.queue import Queue
 from .board import EVERY_S, Board, Boards
+from .http_server import Connections, DeniedError, HttpServer, Request, listening
 
 log = logging.getLogger(__name__)
 ALIVE_S = 15.0
 """A reader hears something at least so often."""
-READ_S, WRITE_S = 10.0, 5.0
-"""A request that takes longer to come, and a reader that takes longer for one message, are dropped."""
-MOST_CONNECTIONS, MOST_READERS = 32, 16
-MOST_BODY_BYTES = 4096
+WRITE_S = 5.0
+"""A reader that takes longer for one message is dropped."""
+MOST_READERS = 16
 SEND_BUFFER_BYTES = 256 << 10
 LEAST_TOKEN = 16
 """Characters."""
@@ -49,23 +51,15 @@ HEADERS = {
     "X-Frame-Options": "DENY",
 }
 HTML, TEXT, EVENTS = (f"text/{kind}; charset=utf-8" for kind in ("html", "plain", "event-stream"))
+_RUN = re.compile(r"\w[\w.~-]{0,199}")
 METRICS = "text/plain; version=0.0.4; charset=utf-8"
-
-
-class DeniedError(Error):
-    """A request that is refused; `status` says how."""
-
-    def __init__(self, status: int, words: str) -> None:
-        super().__init__(words)
-        self.status = status
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Door:
     """Who may come in."""
 
-    host: str
-    port: int
+    address: Address
     token: str = ""
     proof: str = field(default_factory=lambda: secrets.token_urlsafe(24))
     """Of this process, in each of its buttons."""
@@ -77,8 +71,8 @@ class Door:
 
     def check_host(self, headers: Mapping[str, str]) -> None:
         """An address is no name that somebody else could have pointed here. Raises DeniedError."""
-        name = (urlsplit(f"//{headers.get('Host', '')}").hostname or "").lower()
-        if name not in ("localhost", self.host.lower()) and not _is_address(name):
+        name = _hostname(headers.get("Host", ""))
+        if name not in ("localhost", self.address.host) and not is_ip(name):
             raise DeniedError(421, f"this server is not {name or 'nameless'}")
 
     def check_token(self, headers: Mapping[str, str]) -> None:
@@ -96,24 +90,34 @@ class Door:
             raise DeniedError(403, "this page is older than the server: load it again")
 
 
-def door(page: str, token: str) -> Door:
-    """Where the page is. Raises ConfigError if that would be open to others, or is no address."""
-    host, _, port = page.rpartition(":")
-    host = host.strip("[]")
+def door(page: Address, token: str) -> Door:
+    """Where the page is. Raises ConfigError if that would be open to others, or is no address here."""
     try:
-        found = {entry[4][0] for entry in socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)}
-    except (OSError, ValueError) as fault:
-        told = f"is no address here ({fault}); write HOST:PORT, or nothing for no page"
-        raise ConfigError(f"page = {page!r} {told}") from None
+        found = {entry[4][0] for entry in socket.getaddrinfo(page.host, page.port, type=socket.SOCK_STREAM)}
+    except OSError as fault:
+        told = f"is no address here ({fault.strerror}); write HOST:PORT, or nothing for no page"
+        raise ConfigError(f"page = '{page}' {told}") from None
     if token and len(token) < LEAST_TOKEN:
         raise ConfigError(f"page_token has {len(token)} characters; at least {LEAST_TOKEN} are needed")
     if not token and not all(ip_address(str(address)).is_loopback for address in found):
         raise ConfigError(
-            f"page = {page!r} can be reached from other machines, so it needs page_token, a secret of at least "
+            f"page = '{page}' can be reached from other machines, so it needs page_token, a secret of at least "
             f"{LEAST_TOKEN} characters. Or keep it on localhost and look at it through a tunnel: "
-            f"ssh -L {port}:localhost:{port} SERVER"
+            f"ssh -L {page.port}:localhost:{page.port} SERVER"
         )
-    return Door(host=host, port=int(port), token=token)
+    return Door(address=page, token=token)
+
+
+def _hostname(said: str) -> str:
+    """Of a Host header, with or without a port. Raises DeniedError."""
+    if not said:
+        return ""
+    with suppress(ConfigError):
+        return host_of(said)
+    try:
+        return Address.read(said, least_port=0).host
+    except ConfigError:
+        raise DeniedError(400, "this is no name of a server") from None
 
 
 @dataclass(slots=True)
@@ -126,6 +130,7 @@ class Site:
     metrics: Callable[[], bytes]
     report: Callable[[str], bytes]
     """The page of a run that has a record."""
+    connections: Connections = field(default_factory=Connections)
     readers: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(MOST_READERS))
     closing: threading.Event = field(default_factory=threading.Event)
 
@@ -133,112 +138,68 @@ class Site:
 # --- HTTP -------------------------------------------------------------------------------------------------------
 
 
-class Http(ThreadingHTTPServer):
-    """A thread for each connection, up to a limit."""
+class PageServer(HttpServer):
+    """A listening socket of a site."""
 
-    daemon_threads = True
-    block_on_close = False
-
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Site, where: tuple[int, tuple[Any, ...]]) -> None:
         self.site = site
-        self.room = threading.Semaphore(MOST_CONNECTIONS)
-        found = socket.getaddrinfo(site.door.host, site.door.port, type=socket.SOCK_STREAM)
-        family, _, _, _, address = min(found, key=lambda entry: entry[0])  # 127.0.0.1 before ::1
-        self.address_family = family
-        super().__init__(address[:2], Handler)  # type: ignore[arg-type]
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        if not self.room.acquire(blocking=False):
-            with suppress(OSError):
-                request.sendall(b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
-            self.shutdown_request(request)
-            return
-        super().process_request(request, client_address)
-
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
-        try:
-            super().process_request_thread(request, client_address)
-        finally:
-            self.room.release()
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        if not isinstance(sys.exception(), OSError):
-            log.exception("page: a fault of ours")
+        super().__init__(where, site.connections, Handler)
 
 
-class Handler(BaseHTTPRequestHandler):
-    """One request, one connection."""
+class Handler(Request):
+    """One request for a page, its events, its metrics, or a button."""
 
-    server: Http
-    protocol_version = "HTTP/1.1"
-    timeout = READ_S
-
-    def do_GET(self) -> None:
-        self._guarded(self._get)
-
-    def do_POST(self) -> None:
-        self._guarded(self._post)
-
-    def version_string(self) -> str:
-        return "distilfleet"
-
-    def log_message(self, format: str, *words: Any) -> None:  # noqa: A002
-        log.debug("page: " + format, *words)
-
-    def _guarded(self, answer: Callable[[Site], None]) -> None:
-        try:
-            self.server.site.door.check_host(self._headers)
-            answer(self.server.site)
-        except DeniedError as fault:
-            self._say(fault.status, TEXT, f"{fault}\n".encode())
-        except TimeoutError:
-            self._say(503, TEXT, b"the fleet is busy; try again\n")
-        except Error as fault:
-            self._say(409, TEXT, f"{fault}\n".encode())
+    server: PageServer
 
     @property
     def _headers(self) -> Mapping[str, str]:
         return {name.title(): value for name, value in self.headers.items()}
 
-    def _get(self, site: Site) -> None:
+    def own_headers(self) -> Mapping[str, str]:
+        return {**HEADERS, "Content-Type": TEXT}
+
+    def get(self) -> None:
+        site = self.server.site
+        site.door.check_host(self._headers)
+        self.server.connections.heard(self.connection)
         path, _, query = self.path.partition("?")
         asked = parse_qs(query)
         token = asked.get("token", [""])[0]
         if token and _same(token, site.door.token):
             cookie = f"{COOKIE}={site.door.cookie}; HttpOnly; SameSite=Strict; Path=/"
-            self._say(303, TEXT, b"", {"Location": "/", "Set-Cookie": cookie})
+            self.say(303, b"", {"Location": "/", "Set-Cookie": cookie})
             return
         site.door.check_token(self._headers)
         board = site.boards.of(asked.get("find", [""])[0])
         if path == "/":
-            self._say(200, HTML, board.page())
+            self.say(200, board.page(), {"Content-Type": HTML})
         elif path == "/events":
             self._events(site, board)
         elif path == "/metrics":
-            self._say(200, METRICS, site.metrics())
+            self.say(200, site.metrics(), {"Content-Type": METRICS})
         elif path.startswith("/runs/"):
             # scripts there may show figures, and touch nothing of ours
             sandbox = {"Content-Security-Policy": "frame-ancestors 'none'; sandbox allow-scripts"}
-            self._say(200, HTML, site.report(unquote(path.removeprefix("/runs/"))), sandbox)
+            name = _run_name(path.removeprefix("/runs/"), 404)
+            self.say(200, site.report(name), {"Content-Type": HTML, **sandbox})
         else:
             raise DeniedError(404, "there is no such page")
 
-    def _post(self, site: Site) -> None:
+    def post(self) -> None:
+        site = self.server.site
+        site.door.check_host(self._headers)
         site.door.check_token(self._headers)
-        size = self._headers.get("Content-Length", "")
-        if not size.isdecimal() or int(size) > MOST_BODY_BYTES:
-            raise DeniedError(413, "a button sends less")
-        said = parse_qs(self.rfile.read(int(size)).decode("ascii", "replace"))
+        said = parse_qs(self.body().decode("ascii", "replace"))
         site.door.check_press(self._headers, said.get("proof", [""])[0])
         match self.path.split("/"):
             case ["", "runs", name, "stop"]:
-                site.queue.stop(unquote(name))
+                site.queue.stop(_run_name(name, 409))
             case ["", "runs", name, "resume"]:
-                site.queue.resume(unquote(name))
+                site.queue.resume(_run_name(name, 409))
             case _:
                 raise DeniedError(404, "there is no such button")
         site.boards.renew()
-        self._say(303, TEXT, b"", {"Location": "/"})
+        self.say(303, b"", {"Location": "/"})
 
     def _events(self, site: Site, board: Board) -> None:
         if not site.readers.acquire(blocking=False):
@@ -253,7 +214,7 @@ class Handler(BaseHTTPRequestHandler):
         """Until the reader is gone, or does not keep up, or the server ends."""
         self.connection.settimeout(WRITE_S)
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
-        self._start(200, EVENTS, {"X-Accel-Buffering": "no"})
+        self.begin(200, {"Content-Type": EVENTS, "X-Accel-Buffering": "no"})
         seen, said_s = 0, time.monotonic()
         while not site.closing.is_set() and not _gone(self.connection):
             seen, event = board.news(seen)
@@ -262,39 +223,30 @@ class Handler(BaseHTTPRequestHandler):
                 said_s = time.monotonic()
             site.closing.wait(EVERY_S)
 
-    def _say(self, status: int, kind: str, body: bytes, more: Mapping[str, str] | None = None) -> None:
-        with suppress(OSError):
-            self._start(status, kind, {"Content-Length": str(len(body)), **(more or {})})
-            self.wfile.write(body)
-
-    def _start(self, status: int, kind: str, more: Mapping[str, str]) -> None:
-        self.close_connection = True
-        self.send_response(status)
-        for name, value in {**HEADERS, "Content-Type": kind, "Connection": "close", **more}.items():
-            self.send_header(name, value)
-        self.end_headers()
-
 
 @contextmanager
 def shown(site: Site) -> Iterator[str]:
     """The page, as long as this lasts; where it is. Empty if its port is taken: a fleet does not wait for its page."""
-    try:
-        http = Http(site)
-    except OSError as fault:
-        told = "no live page: %s:%d: %s. Another `page` in the fleet file moves it."
-        log.warning(told, site.door.host, site.door.port, fault.strerror or fault)
-        yield ""
-        return
-    thread = threading.Thread(target=http.serve_forever, name="page", daemon=True)
-    thread.start()
-    try:
-        host = f"[{site.door.host}]" if ":" in site.door.host else site.door.host
-        yield f"http://{host}:{http.server_port}/"
-    finally:
-        site.closing.set()
-        http.shutdown()
-        http.server_close()
-        thread.join()
+    where = site.door.address
+    with ExitStack() as opened:
+        try:
+            port = opened.enter_context(listening(where.host, where.port, partial(PageServer, site)))
+        except OSError as fault:
+            why = why_not(where) or fault.strerror or fault
+            told = "no live page: %s (%s). The fleet goes on without page and metrics; another `page` moves them."
+            log.warning(told, why, where)
+            yield ""
+            return
+        opened.callback(site.closing.set)
+        yield f"http://{Address(host=where.host, port=port)}/"
+
+
+def _run_name(quoted: str, status: int) -> str:
+    """Raises DeniedError for what cannot be one."""
+    name = unquote(quoted)
+    if not _RUN.fullmatch(name):
+        raise DeniedError(status, "there is no such run")
+    return name
 
 
 def _gone(connection: socket.socket) -> bool:
@@ -314,14 +266,6 @@ def _cookie(headers: Mapping[str, str]) -> str:
     except CookieError:
         return ""
     return "" if found is None else found.value
-
-
-def _is_address(name: str) -> bool:
-    try:
-        ip_address(name)
-    except ValueError:
-        return False
-    return True
 
 
 def _same(one: str, other: str) -> bool:

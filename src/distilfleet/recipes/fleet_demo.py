@@ -61,7 +61,7 @@ def _one(folder: Path, one: Demo, rounds: int) -> Path:
     flags = unflatten(found.flags, {**flatten(found.flags()), **one.settings, **own})
     write_fleet(file, KINDS)
     with _processes(folder, file):
-        say(f"Live page, until the run is over: http://{place(file).file.page}/")
+        say(f"Live page, until the run is over: http://{place(file).page}/")
         run = submit(file, one.recipe, flags)
         show(rounds, 1, follow(file, run), lambda: False)
     say(f"Page: {page_of(file, run)}")

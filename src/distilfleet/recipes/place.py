@@ -2,19 +2,23 @@
 
 import os
 import pwd
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import msgspec
 
 from ..core.errors import ConfigError
 from ..core.types import Device, DeviceId
 from ..cost import catalogue
+from ..net.address import Address, host_of
 from ..net.session import BEAT_S
 from ..net.wave import LONGEST_S, PATIENCE_S
 from ..record.queue import Queue
 
+T = TypeVar("T")
+LEAST_BEAT_S, MOST_BEAT_S = 0.1, 120.0
 Seconds = Annotated[float, msgspec.Meta(gt=0.0)]
 
 
@@ -66,9 +70,20 @@ class Place:
     def devices(self) -> dict[DeviceId, Device]:
         return {name: replace(catalogue.device(kind, name), id=name) for name, kind in self.file.devices.items()}
 
-    def listening(self, address: str) -> str:
-        host, _, port = address.rpartition(":")
-        return f"{self.file.listen or host}:{port}"
+    @property
+    def address(self) -> Address:
+        return Address.read(self.file.address)
+
+    @property
+    def enrol_address(self) -> Address:
+        return Address.read(self.file.enrol_address)
+
+    @property
+    def page(self) -> Address | None:
+        return Address.read(self.file.page, least_port=0) if self.file.page else None
+
+    def listening(self, address: Address) -> Address:
+        return address.at(host_of(self.file.listen)) if self.file.listen else address
 
 
 def place(path: Path) -> Place:
@@ -88,17 +103,51 @@ def place(path: Path) -> Place:
 
 def _check(path: Path, file: FleetFile) -> None:
     """What would go wrong later, and be harder to understand. Raises ConfigError."""
-    for name, address in (("address", file.address), ("enrol_address", file.enrol_address)):
-        host, _, port = address.rpartition(":")
-        if not host or not port.isdecimal() or not 0 < int(port) < 65536:
-            raise ConfigError(f"{path}: {name} = {address!r} is no address; write HOST:PORT")
-    if file.address.rpartition(":")[2] == file.enrol_address.rpartition(":")[2]:
+    ports = {_reachable(path, name, getattr(file, name)).port for name in ("address", "enrol_address")}
+    if len(ports) == 1:
         raise ConfigError(f"{path}: address and enrol_address have the same port; they need one each")
+    if file.listen:
+        _read(path, "listen", file.listen, _host)
+    if file.page:
+        _read(path, "page", file.page, lambda text: Address.read(text, least_port=0))
+    if not LEAST_BEAT_S <= file.beat_s <= MOST_BEAT_S:
+        raise ConfigError(
+            f"{path}: beat_s = {file.beat_s:g}; write {LEAST_BEAT_S:g} to {MOST_BEAT_S:g} seconds: more often keeps "
+            "links busy, and a link that is silent for longer is cut by the networks in between"
+        )
     for kind in {*file.devices.values(), file.server}:
         try:
             catalogue.device(kind, kind)
         except ConfigError as fault:
             raise ConfigError(f"{path}: {fault}") from None
+
+
+def _reachable(path: Path, name: str, text: str) -> Address:
+    """Where devices find the server. Raises ConfigError."""
+    address = _read(path, name, text, Address.read)
+    if address.is_anywhere:
+        told = "is where a server listens, and no place where devices find it; write its name, and this in `listen`"
+        raise ConfigError(f"{path}: {name} = {text!r}: {address.host} {told}")
+    return address
+
+
+def _host(text: str) -> str:
+    """Raises ConfigError."""
+    try:
+        return host_of(text)
+    except ConfigError as fault:
+        raise ConfigError(
+            f"{fault}. Write a HOST alone, 0.0.0.0 or :: for all addresses of this machine; the ports are those of "
+            "address and enrol_address"
+        ) from None
+
+
+def _read(path: Path, name: str, text: str, reader: Callable[[str], T]) -> T:
+    """Raises ConfigError that says where in the file it is."""
+    try:
+        return reader(text)
+    except ConfigError as fault:
+        raise ConfigError(f"{path}: {name} = {fault}") from None
 
 
 def _own(state: Path) -> Path:

@@ -47,11 +47,12 @@ from ..record.queue import Entry, Queue
 from ..record.run import create
 from ..report.page import page, write_page
 from .board import Boards
-from .console import DeniedError, Door, Site, door, shown
+from .console import Door, Site, door, shown
 from .experiment import Run
 from .faults import ends_the_server, reason_of, stoppable
 from .find import recipe
 from .flags import changed, flatten, option, unflatten
+from .http_server import Connections, DeniedError
 from .place import Place, place
 from .run import Steps, about, train
 from .sight import Sight, moments
@@ -85,7 +86,7 @@ def serve(path: Path, once: bool = False) -> None:
     held = lock(here.state, "is in use by another server. Stop that one first.")
     with closing(held), stoppable() as stopped, online(here, totals) as (hub, loop, _):
         reached("server.listening")
-        log.info("ready: serving %d devices at %s", len(here.file.devices), here.file.address)
+        log.info("ready: serving %d devices at %s", len(here.file.devices), here.address)
         while True:
             hub.check()
             here.queue.tidy()
@@ -102,7 +103,7 @@ def serve(path: Path, once: bool = False) -> None:
 @contextmanager
 def online(here: Place, totals: Totals) -> Iterator[tuple[Hub, asyncio.AbstractEventLoop, str]]:
     """Everything of a server but its rounds; where its page is."""
-    entrance = door(here.file.page, here.file.page_token) if here.file.page else None
+    entrance = door(here.page, here.file.page_token) if here.page else None
     with _sessions(here) as (hub, loop):
         if entrance is None:
             yield hub, loop, ""
@@ -120,7 +121,12 @@ def _site(here: Place, entrance: Door, moment: Callable[[], Moment], totals: Tot
         return page([read(here.queue.record(name))])
 
     boards = Boards(Sight(here.queue, moment, entrance.proof))
-    return Site(entrance, boards, here.queue, lambda: exposition(moment(), totals), report)
+    connections = Connections()
+
+    def metrics() -> bytes:
+        return exposition(moment(), totals, connections.refusals.counts)
+
+    return Site(entrance, boards, here.queue, metrics, report, connections)
 
 
 @contextmanager
@@ -161,7 +167,7 @@ async def _open(here: Place, authority: Authority, journal: SqliteJournal) -> tu
             hub.count(f"enrolment: {fault}")
             raise
         log.info("enrolled: %s", asked.device)
-        return msgspec.msgpack.encode(Enrolled(certificate=certificate, address=here.file.address))
+        return msgspec.msgpack.encode(Enrolled(certificate=certificate, address=str(here.address)))
 
     async def renew(peer: Peer | None, data: bytes) -> bytes:
         if peer is None or peer.device not in here.file.devices or authority.denied(peer.device):
@@ -169,11 +175,11 @@ async def _open(here: Place, authority: Authority, journal: SqliteJournal) -> tu
             raise WireError("denied")
         return authority.sign(peer.device, data, time.time())
 
-    names = list({address.rpartition(":")[0] for address in (here.file.address, here.file.enrol_address)})
+    names = list({here.address.host, here.enrol_address.host})
     keys = authority.server_keys(names, time.time())
     most = 2 * len(here.file.devices) + SPARE_CONNECTIONS
-    sessions = await listen(here.listening(here.file.address), keys, {"Renew": renew}, hub.stream, most)
-    enrolment = await listen(here.listening(here.file.enrol_address), keys, {"Enrol": enrol}, None, most)
+    sessions = await listen(here.listening(here.address), keys, {"Renew": renew}, hub.stream, most)
+    enrolment = await listen(here.listening(here.enrol_address), keys, {"Enrol": enrol}, None, most)
     ticking = asyncio.create_task(hub.tick())
 
     async def stop() -> None:
@@ -404,7 +410,7 @@ def create_token(path: Path, device: DeviceId, lasting_s: float) -> str:
     here = place(path)
     _check_named(here, path, device)
     with closing(Authority(here.folder("authority"))) as authority:
-        kind, address = here.file.devices[device], here.file.enrol_address
+        kind, address = here.file.devices[device], str(here.enrol_address)
         return authority.token(device, kind, address, lasting_s, time.time()).text()
 
 
