@@ -20,6 +20,7 @@ from typing import Any
 from . import cli_fleet
 from .cli_words import parsed
 from .core.errors import ConfigError, Error, did_you_mean
+from .core.plain import plain
 
 USAGE = """\
 distilfleet: teach a large model with a fleet of small devices, and give every device a small model in return.
@@ -61,13 +62,13 @@ def _guarded(words: list[str]) -> int:
     try:
         return _dispatch(words)
     except Error as fault:
-        print(f"distilfleet: {fault}", file=sys.stderr)
+        print(plain(f"distilfleet: {fault}"), file=sys.stderr)
         return 2
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as fault:
-        print(f"distilfleet: {_told(fault)}", file=sys.stderr)
+        print(plain(f"distilfleet: {_told(fault)}"), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("distilfleet: stopped at once; `run --resume` goes on from the last checkpoint.", file=sys.stderr)

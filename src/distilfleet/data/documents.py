@@ -11,7 +11,7 @@ from distilfleet.core.errors import ConfigError
 from distilfleet.data import library, sheets
 from distilfleet.data.folders import below
 from distilfleet.data.labels import labelled
-from distilfleet.data.reading import Missing
+from distilfleet.data.reading import Missing, Separator
 
 KINDS = ".txt, .jsonl, .json, .csv, .tsv, a folder of .txt, .md or .py files"
 NAMES = "stdlib, hub:NAME"
@@ -54,6 +54,8 @@ class Names:
     label: str | None = None
     group: str | None = None
     missing: Missing = "refuse"
+    separator: Separator | None = None
+    """What parts the fields of a table."""
 
 
 def read(spec: str, names: Names) -> Corpus:
@@ -153,7 +155,7 @@ def _decoded(path: Path) -> str:
 
 
 def _table(path: Path, names: Names) -> Corpus:
-    sheet = sheets.open_sheet(path)
+    sheet = sheets.open_sheet(path, names.separator)
     lowered = {name.lower(): name for name in sheet.cells}
     text = _column(lowered, TEXTS, None, f"{path}: line 1 names no column of text")
     label = _column(lowered, LABELS, names.label, f"{path}: no column {names.label!r} for the labels")

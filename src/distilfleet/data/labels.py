@@ -4,6 +4,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -58,6 +59,19 @@ def present(labels: np.ndarray) -> np.ndarray:
     if labels.dtype.kind not in "US":
         return np.ones(len(labels), dtype=bool)
     return np.array([not is_missing(name) for name in as_text(labels).ravel().tolist()])
+
+
+def check_present(raw: Raw) -> None:
+    """Raises ConfigError for the first sample whose label is text that marks a missing one."""
+    for part in filter(None, (raw.train, raw.test)):
+        if part.labels.dtype.kind in "US":
+            names = as_text(part.labels).ravel().tolist()
+            where = raw.where if part is raw.train else f"{raw.where}, test part"
+            labelled(names, "refuse", partial(_row, where))
+
+
+def _row(where: str, row: int) -> str:
+    return f"{where}: row {row} (counted from 0)"
 
 
 def number(raw: Raw) -> Classes:

@@ -1,6 +1,7 @@
 """What a person can settle about a file. Where it is left open it is guessed, and the guess is said in a note."""
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, fields
 from typing import Literal
 
 Decimal = Literal["point", "comma"]
@@ -27,6 +28,11 @@ class Reading:
     """What the samples of an array are. Default: by its shape."""
     channels_axis: Axis | None = None
     """Which axis of a sample has the channels. Default: by its shape."""
+
+    def settled(self, besides: Collection[str] = ()) -> str | None:
+        """The first flag that is set, beside those; None if all is left open."""
+        names = (field.name for field in fields(self) if getattr(self, field.name) != field.default)
+        return next((f"--{name.replace('_', '-')}" for name in names if name not in besides), None)
 
 
 GUESSED = Reading()

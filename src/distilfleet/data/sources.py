@@ -1,9 +1,8 @@
 """Where samples come from: one call turns a name or a path into train and test parts, ready for any model."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -19,8 +18,8 @@ KINDS = ".npz, .csv, .tsv, IDX files (the MNIST family), a folder of pictures by
 UNNAMED = "unknown"
 """The owner of samples whose group is blank."""
 PICTURES = scaling.Layout(kind="image")
-ANY_ARRAY: Mapping[str, Any] = {"missing": "refuse", "sample_kind": None, "channels_axis": None}
-"""What can be settled of arrays, under its default."""
+OF_ARRAYS = frozenset({"missing", "sample_kind", "channels_axis"})
+"""What can be settled of arrays."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -69,6 +68,8 @@ def read(data: str, *, label: str | None = None, group: str | None = None, readi
     raw = _read(data, label, group, reading)
     if reading.missing != "refuse":
         raw = _without_gaps(raw, reading.missing)
+    elif raw.layout is None:  # a folder of pictures may be called none
+        labels.check_present(raw)
     _check(raw)
     return raw
 
@@ -98,7 +99,7 @@ def _prepared(path: Path) -> Source | None:
 
 def _read(data: str, label: str | None, group: str | None, reading: Reading) -> Raw:
     if data.startswith("hub:"):
-        _refuse_settled(data, replace(reading, **ANY_ARRAY))
+        _refuse_settled(data, reading, OF_ARRAYS)
         return hub.read(data.removeprefix("hub:"), label, group)
     if data == "digits":
         _refuse_names(data, label, group)
@@ -120,7 +121,7 @@ def _read_folder(path: Path, label: str | None, group: str | None, reading: Read
 
 def _read_idx(path: Path, reading: Reading) -> Raw:
     """Pictures, unless its arrays are of another shape or type."""
-    _refuse_settled(str(path), replace(reading, **ANY_ARRAY))
+    _refuse_settled(str(path), reading, OF_ARRAYS)
     raw = idx.read(path)
     grey = raw.train.inputs.ndim == 3 and raw.train.inputs.dtype == np.uint8 and reading.sample_kind is None
     return replace(raw, layout=PICTURES) if grey else raw
@@ -129,7 +130,7 @@ def _read_idx(path: Path, reading: Reading) -> Raw:
 def _read_file(path: Path, label: str | None, group: str | None, reading: Reading) -> Raw:
     ending = path.suffix.lower()
     if ending == ".npz":
-        _refuse_settled(str(path), replace(reading, **ANY_ARRAY))
+        _refuse_settled(str(path), reading, OF_ARRAYS)
         return arrays.read(path, label, group)
     if ending in (".csv", ".tsv") or (ending == ".txt" and label):
         return tables.read(path, label, group, reading)
@@ -154,13 +155,11 @@ def _refuse_names(data: str, label: str | None, group: str | None) -> None:
             )
 
 
-def _refuse_settled(data: str, reading: Reading) -> None:
+def _refuse_settled(data: str, reading: Reading, besides: Collection[str] = ()) -> None:
     """Refuse flags that settle what this data leaves no doubt about."""
-    for field in fields(reading):
-        value = getattr(reading, field.name)
-        if value != field.default:
-            flag = field.name.replace("_", "-")
-            raise ConfigError(f"{data}: --{flag} settles how another kind of file is read: leave it out here")
+    flag = reading.settled(besides)
+    if flag is not None:
+        raise ConfigError(f"{data}: {flag} settles how another kind of file is read: leave it out here")
 
 
 def _digits() -> Raw:

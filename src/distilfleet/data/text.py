@@ -19,7 +19,7 @@ from distilfleet.data import labels, tokenizer, windows
 from distilfleet.data.documents import Corpus, Document, Names, read
 from distilfleet.data.partition import by_group
 from distilfleet.data.raw import Part, Raw
-from distilfleet.data.reading import Missing
+from distilfleet.data.reading import Missing, Separator
 from distilfleet.data.tokenizer import Tokenizer
 from distilfleet.data.windows import Windows
 
@@ -45,6 +45,7 @@ class Wanted:
     group: str | None = None
     """Column that names the owner, by default `group` if there is one: one device for each, however many."""
     missing: Missing = "refuse"
+    separator: Separator | None = None
     """See `reading.Reading`."""
     alpha: float | None = None
     seed: int = 0
@@ -91,7 +92,7 @@ class _Cut:
 def load(spec: str, wanted: Wanted) -> TextSource:
     """Load `stdlib`, `hub:NAME` or a path. Everything wrong with it is a ConfigError that names place and remedy."""
     _check(wanted)
-    corpus = read(spec, Names(label=wanted.label, group=wanted.group, missing=wanted.missing))
+    corpus = read(spec, _names(wanted))
     corpus = _with_test(corpus, wanted)
     made = tokenizer.choose(wanted.tokenizer, [document.text for document in corpus.train], wanted.vocabulary)
     cut = _cut(corpus, made, wanted)
@@ -112,6 +113,10 @@ def load(spec: str, wanted: Wanted) -> TextSource:
             f"tokenizer {made.name}, {made.vocabulary} entries: {_density(cut.windows, corpus)}",
         ),
     )
+
+
+def _names(wanted: Wanted) -> Names:
+    return Names(label=wanted.label, group=wanted.group, missing=wanted.missing, separator=wanted.separator)
 
 
 def _check(wanted: Wanted) -> None:

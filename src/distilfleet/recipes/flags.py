@@ -14,10 +14,12 @@ import msgspec
 from tyro.conf import arg
 
 from ..core.errors import ConfigError
+from ..data.reading import GUESSED, Reading
 from ..trust.attackers import Attack
 
 T = TypeVar("T")
 Flat = arg(name="")
+ReadingFlags = Annotated[Reading, Flat]
 
 ONE_OR_MORE = frozenset(
     [
@@ -95,6 +97,8 @@ class Common:
     """Column or key that holds the label."""
     group: str | None = None
     """Column or key that names the owner of each sample; one device per owner."""
+    reading: ReadingFlags = GUESSED
+    """What is not to be guessed about the file."""
     devices: int | None = None
     """Number of devices. Default: 20, or one per owner."""
     device_kinds: tuple[str, ...] = ("rpi-zero-2w", "rpi-3b-plus", "rpi-4b", "rpi-5", "jetson-nano")

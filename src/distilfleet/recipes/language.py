@@ -140,6 +140,9 @@ def _wanted(common: Common, language: Language) -> text.Wanted:
         raise ConfigError("--group makes one device per owner: leave out --devices")
     if common.skew != "label":
         raise ConfigError(f"--skew {common.skew} changes nothing here: text is not skewed by quantity; leave it out")
+    settled = common.reading.settled(besides=("missing", "separator"))
+    if settled is not None:
+        raise ConfigError(f"{settled} is for tables and arrays of numbers: leave it out")
     return text.Wanted(
         context=language.context,
         holdout=common.holdout,
@@ -148,6 +151,8 @@ def _wanted(common: Common, language: Language) -> text.Wanted:
         devices=common.devices or DEVICES,
         label=common.label,
         group=common.group,
+        missing=common.reading.missing,
+        separator=common.reading.separator,
         alpha=common.alpha,
         seed=common.seed,
     )

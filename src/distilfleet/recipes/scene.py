@@ -62,8 +62,15 @@ class Scene:
 def scene(common: Common, proxy: ProxyData | None) -> Scene:
     """Load, partition, and enrol. Raises ConfigError."""
     _check(common)
-    source = sources.load(common.data, holdout=common.holdout, label=common.label, group=common.group, seed=common.seed)
-    private, groups, held_out = _hold_out(source, proxy, common.seed)
+    source = sources.load(
+        common.data,
+        holdout=common.holdout,
+        label=common.label,
+        group=common.group,
+        seed=common.seed,
+        reading=common.reading,
+    )
+    private, groups, held_out = _hold_out(source, proxy, common)
     ids, rows, how = _partition(private, groups, common)
     return Scene(
         source=source,
@@ -155,13 +162,13 @@ def _check(common: Common) -> None:
 
 
 def _hold_out(
-    source: sources.Source, proxy: ProxyData | None, seed: int
+    source: sources.Source, proxy: ProxyData | None, common: Common
 ) -> tuple[Dataset, np.ndarray | None, Dataset | None]:
     if proxy is None:
         return source.train, source.groups, None
     if proxy.proxy is not None:
-        return source.train, source.groups, proxies.from_path(proxy.proxy, source)
-    return proxies.hold_out(source.train, source.groups, proxy.proxy_share, stream(seed, "proxy"))
+        return source.train, source.groups, proxies.from_path(proxy.proxy, source, common.reading)
+    return proxies.hold_out(source.train, source.groups, proxy.proxy_share, stream(common.seed, "proxy"))
 
 
 def _partition(

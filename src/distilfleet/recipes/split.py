@@ -5,8 +5,9 @@ from pathlib import Path
 
 from ..core.errors import ConfigError
 from ..data import prepared
+from ..data.reading import GUESSED
 from .find import recipe
-from .flags import Common, Language, ProxyData, check, flatten, option
+from .flags import Common, Language, ProxyData, ReadingFlags, check, flatten, option
 
 SERVER, PROXY = "server.npz", "proxy.npz"
 OF_TABLES = ("proxy_share",)
@@ -32,6 +33,8 @@ class Split:
     """Column or key that holds the label."""
     group: str | None = None
     """Column or key that names the owner of each sample."""
+    reading: ReadingFlags = GUESSED
+    """What is not to be guessed about the file."""
     proxy_share: float = 0.15
     """Share of the training data that becomes the server's unlabelled proxy dataset."""
     recipe: str = ""
@@ -55,8 +58,8 @@ def split(asked: Split) -> str:
     if asked.out.exists() and any(asked.out.iterdir()):
         raise ConfigError(f"{asked.out} is not empty; name another --out")
     _check_apply(asked)
-    given = {"devices": asked.devices, "alpha": asked.alpha, "label": asked.label, "group": asked.group}
-    common = Common(data=asked.data, seed=asked.seed, holdout=asked.holdout, **given)  # type: ignore[arg-type]
+    names = ("data", "seed", "holdout", "devices", "alpha", "label", "group", "reading")
+    common = Common(**{name: getattr(asked, name) for name in names})
     check(common)
     asked.out.mkdir(parents=True, exist_ok=True)
     if asked.recipe:

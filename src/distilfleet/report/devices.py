@@ -6,6 +6,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from ..core.plain import plain
 from ..core.units import pretty_bytes
 
 Row = Mapping[str, Any]
@@ -15,7 +16,7 @@ PIPED_WIDTH = 160
 
 def print_catalogue(rows: Sequence[Row]) -> None:
     """One line per kind of device."""
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False, emoji=False)
     if not console.is_terminal:
         console.width = PIPED_WIDTH
     table = Table(box=None, padding=(0, 1), header_style="bold")
@@ -37,8 +38,8 @@ def catalogue_json(rows: Sequence[Row]) -> dict[str, Any]:
 def _cells(row: Row) -> list[str]:
     speed = row["peak_fp32_flops_per_s"] * row["train_efficiency"]
     return [
-        row["kind"],
-        row["processor"],
+        plain(row["kind"]),
+        plain(row["processor"]),
         f"{speed / 1e9:,.1f} GFLOP/s",
         pretty_bytes(row["usable_memory_bytes"]),
         f"{row['idle_w']:g} W",

@@ -9,7 +9,9 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.spinner import Spinner
 from rich.table import Table
+from rich.text import Text
 
+from ..core.plain import plain
 from ..core.units import pretty_bytes, pretty_j, pretty_s
 from ..record.history import History
 from .table import text_table
@@ -21,22 +23,31 @@ COLUMNS = ("round", "large", "small", "up", "down", "energy", "clock", "answered
 
 def opening(about: Mapping[str, Any], facts: Mapping[str, Any], path: Path) -> None:
     """What is about to run, and what it discloses."""
-    data, console = about["data"], Console(highlight=False, soft_wrap=True)
+    data, console = about["data"], _console()
     kinds = ", ".join(f"{count} {kind}" for kind, count in facts["kinds"].items())
-    console.print(f"[bold]{about['recipe']}[/] on {data['name']}: {facts['total']} devices ({kinds})")
+    on = plain(f" on {data['name']}: {facts['total']} devices ({kinds})")
+    console.print(Text.assemble((plain(about["recipe"]), "bold"), on))
+    for line in _told(about, facts, path):
+        console.print(plain(f"  {line}"))
+
+
+def _console() -> Console:
+    """Names are shown as they are: brackets and colons in them are no markup."""
+    return Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
+
+
+def _told(about: Mapping[str, Any], facts: Mapping[str, Any], path: Path) -> Iterator[str]:
+    data, models = about["data"], about["models"]
     proxy = f", {data['proxy']} unlabelled proxy samples" if "proxy" in data else ""
     private = f"{data['train']} private {_samples(data)}"
     school = f"; {data['school']} of the server, to train the teacher" if "school" in data else ""
-    console.print(f"  data       {private}, {data['partition']}; {data['test']} for testing{proxy}{school}")
-    models = about["models"]
+    yield f"data       {private}, {data['partition']}; {data['test']} for testing{proxy}{school}"
     large = f"large {models['large']}; " if "large" in models else ""
-    console.print(f"  models     {large}small {', '.join(models['small']) or 'none'}")
-    for line in _memory(about, facts):
-        console.print(f"  memory     {line}")
-    console.print(f"  disclosure {about['disclosure']}")
-    for note in about.get("notes", ()):
-        console.print(f"  note       {note}")
-    console.print(f"  record     {path}")
+    yield f"models     {large}small {', '.join(models['small']) or 'none'}"
+    yield from (f"memory     {line}" for line in _memory(about, facts))
+    yield f"disclosure {about['disclosure']}"
+    yield from (f"note       {note}" for note in about.get("notes", ()))
+    yield f"record     {path}"
 
 
 def _samples(data: Mapping[str, Any]) -> str:
@@ -48,7 +59,7 @@ def _samples(data: Mapping[str, Any]) -> str:
 
 def show(total: int, first: int, steps: Iterable[Mapping[str, Any]], stop: Callable[[], bool]) -> None:
     """Take the rounds as they come until they end or `stop` says so."""
-    console = Console(highlight=False, soft_wrap=True)
+    console = _console()
     if console.is_terminal:
         _live(console, total, first, _paced(steps), stop)
         return
@@ -70,17 +81,15 @@ def _paced(steps: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
 
 def closing(history: History, page: Path) -> None:
     """Savings, the final table, and where the page is."""
-    console = Console(highlight=False, soft_wrap=True)
+    console = _console()
     rows = history.about.get("savings", ())
     if rows:
         names = ", ".join(row["small"] for row in rows)
-        console.print(
-            f"On a device, {names} instead of {rows[0]['large']} saves {_range(rows, 'storage_saved')} of storage and "
-            f"{_range(rows, 'flops_saved')} of FLOPs."
-        )
-    console.print(text_table([history]), markup=False)
+        saved = f"{_range(rows, 'storage_saved')} of storage and {_range(rows, 'flops_saved')} of FLOPs"
+        console.print(plain(f"On a device, {names} instead of {rows[0]['large']} saves {saved}."))
+    console.print(text_table([history]))
     console.print("Seconds and joules are modelled from the catalogue, bytes are those of the real frames.")
-    console.print(f"Page: {page}", markup=False)
+    console.print(plain(f"Page: {page}"))
 
 
 def _memory(about: Mapping[str, Any], facts: Mapping[str, Any]) -> Iterator[str]:

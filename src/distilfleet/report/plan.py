@@ -7,6 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from ..core.plain import plain
 from ..core.types import Conditions, Plan
 from ..core.units import pretty_j, pretty_s
 from . import figures
@@ -104,7 +105,7 @@ def _entry(planned: Planned, row: Row) -> dict[str, Any]:
 
 def print_plan(planned: Planned) -> None:
     """Devices with cuts, shares, and predicted seconds and joules by stage; then cost, bound, and what binds."""
-    console, told = Console(highlight=False), plan_json(planned)
+    console, told = Console(highlight=False, markup=False, emoji=False), plan_json(planned)
     if not console.is_terminal:
         console.width = PIPED_WIDTH
     console.print(_table(told, tight=console.width < WIDE))
@@ -112,7 +113,7 @@ def print_plan(planned: Planned) -> None:
     if hidden > 0:
         console.print(f"and {hidden} more devices: --json has them all")
     for line in summary(told):
-        console.print(line, soft_wrap=not console.is_terminal)
+        console.print(plain(line), soft_wrap=not console.is_terminal)
 
 
 def summary(told: Told) -> list[str]:
@@ -134,7 +135,9 @@ def _table(told: Told, *, tight: bool) -> Table:
         seconds = [short_s(entry["stages"][f"{stage}_s"]) for stage in STAGES]
         shares = [f"{entry[share]:.1%}" for share in ("uplink_share", "server_share")]
         whole = [short_s(entry["delay_s"]), short_j(entry["energy_j"])]
-        table.add_row(entry["id"], entry["kind"], cut(entry), str(entry["bits"]), *shares, *seconds, *whole)
+        table.add_row(
+            plain(entry["id"]), plain(entry["kind"]), cut(entry), str(entry["bits"]), *shares, *seconds, *whole
+        )
     return table
 
 

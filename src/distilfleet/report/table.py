@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..core.plain import plain
 from ..record.history import History
 from . import figures
 from .differences import cautions, differing_settings
@@ -139,7 +140,7 @@ def _whole(value: Any) -> Any:
 
 def _list(row: Row, columns: Sequence[Column]) -> str:
     named = zip((column.name for column in columns), _cells(row, columns), strict=True)
-    what = [("run", _plain(row.run)), ("recipe", _plain(row.recipe))]
+    what = [("run", plain(row.run)), ("recipe", plain(row.recipe))]
     pairs = [*what, ("rounds", rounds_done(row)), ("devices", str(row.devices)), *named]
     width = max(len(name) for name, _ in pairs)
     return "\n".join(f"{name:<{width}}  {value}" for name, value in pairs)
@@ -147,7 +148,7 @@ def _list(row: Row, columns: Sequence[Column]) -> str:
 
 def _table(rows: Sequence[Row], columns: Sequence[Column]) -> str:
     lines = [["run", "recipe", "rounds", *(column.name for column in columns)]]
-    lines += [[_plain(row.run), _plain(row.recipe), rounds_done(row), *_cells(row, columns)] for row in rows]
+    lines += [[plain(row.run), plain(row.recipe), rounds_done(row), *_cells(row, columns)] for row in rows]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(_aligned(line, widths) for line in lines)
 
@@ -160,8 +161,3 @@ def _aligned(line: Sequence[str], widths: Sequence[int]) -> str:
     """Words to the left, figures to the right."""
     cells = [f"{c:<{w}}" if place < 2 else f"{c:>{w}}" for place, (c, w) in enumerate(zip(line, widths, strict=True))]
     return "  ".join(cells).rstrip()
-
-
-def _plain(text: str) -> str:
-    """Without control characters, which a terminal would obey."""
-    return "".join(c if c.isprintable() else "?" for c in text)
