@@ -43,7 +43,9 @@ def test_no_two_levels_share_a_flag(kind):
 
 def _names(field, kind):
     value = getattr(kind(), field.name)
-    return [inner.name for inner in fields(value)] if hasattr(value, "__dataclass_fields__") else [field.name]
+    if not hasattr(value, "__dataclass_fields__"):
+        return [field.name]
+    return [name for inner in fields(value) for name in _names(inner, type(value))]
 
 
 def test_the_directory_is_not_a_setting():
