@@ -88,6 +88,8 @@ def _read(spec: str, names: Names) -> Corpus:
     if not path.exists():
         raise ConfigError(f"{spec}: no such file or folder; expected {KINDS}, or a name: {NAMES}")
     reader = READERS.get(path.suffix.lower())
+    if names.separator is not None and reader is not _table:
+        raise ConfigError(f"{path}: --separator is for tables: leave it out")
     if reader is None:
         raise ConfigError(f"{path}: files that end in {path.suffix!r} are no text; expected {KINDS}")
     return reader(path, names)
