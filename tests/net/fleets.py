@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ports import free_ports
+from ports import NO_PAGE, free_ports
 
 from cli_runs import Forked
 from distilfleet.recipes.serve import create_token
@@ -32,7 +32,7 @@ class Processes:
     def __post_init__(self) -> None:
         sessions, enrolment = free_ports(2)
         lines = [f'address = "localhost:{sessions}"', f'enrol_address = "localhost:{enrolment}"']
-        lines += [f"{name} = {value}" for name, value in self.settings.items()]
+        lines += [f"{name} = {value}" for name, value in {**NO_PAGE, **self.settings}.items()]
         lines += ["[devices]", *(f'device-{i} = "{kind}"' for i, kind in enumerate(KINDS))]
         self.file.write_text("\n".join(lines))
         split(Split(data="digits", devices=len(KINDS), seed=0, out=self.folder / "data"))

@@ -16,7 +16,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from ports import free_ports
+from ports import NO_PAGE, free_ports
 
 from cli_runs import FORKS
 from distilfleet.cli import main
@@ -119,7 +119,7 @@ class Fleet:
         self.folder, self.file, self.rng = folder, folder / "fleet.toml", Random(0)
         sessions, enrolment = free_ports(2)
         lines = [f'address = "localhost:{sessions}"', f'enrol_address = "localhost:{enrolment}"']
-        lines += [*(f"{name} = {value}" for name, value in (settings or {}).items()), "[devices]"]
+        lines += [*(f"{name} = {value}" for name, value in {**NO_PAGE, **(settings or {})}.items()), "[devices]"]
         self.file.write_text("\n".join([*lines, *(f'device-{i} = "{kind}"' for i, kind in enumerate(KINDS))]))
         split(Split(data=str(data), devices=len(KINDS), alpha=flags.common.alpha, out=folder / "data"))
         self.run = serve.submit(self.file, "koala", flags)

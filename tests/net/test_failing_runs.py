@@ -3,6 +3,7 @@
 import json
 import re
 import signal
+from contextlib import suppress
 from urllib.request import urlopen
 
 import pytest
@@ -145,6 +146,7 @@ def test_a_run_that_is_taken_out_of_the_queue_is_not_followed_for_ever(fleet):
 def test_what_ends_a_server():
     assert ends_the_server(StorageError("the disk is full"), stopped=False)
     assert ends_the_server(KeyboardInterrupt(), stopped=True)
+    assert ends_the_server(RuntimeError("cannot release un-acquired lock"), stopped=True), "a signal came there"
     for fault in (KeyboardInterrupt(), SystemExit(), MemoryError(), FileError("a folder"), RecordError("damaged")):
         assert not ends_the_server(fault, stopped=False)
 
@@ -154,6 +156,10 @@ def test_a_run_that_swallows_the_signal_does_not_keep_its_server():
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGTERM)
         assert stopped.is_set()
+    with pytest.raises(KeyboardInterrupt), stoppable():
+        with suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+        raise RuntimeError("cannot release un-acquired lock")
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 import os
 import re
 import socket
@@ -9,7 +10,7 @@ import ssl
 import subprocess
 import sys
 import time
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,27 +20,33 @@ import trustme
 from fleets import kill
 from ports import free_ports
 
-from distilfleet.core.errors import WireError
+from distilfleet.core.errors import StorageError, WireError
 from distilfleet.net import handshakes
+from distilfleet.net.desk import Desk
 from distilfleet.net.enrolment import Enrol, enrol, renew
+from distilfleet.net.hub import Hub
 from distilfleet.net.identity import LIFE_S, Authority, new_request
-from distilfleet.net.keys import Badge, Keys, Token, write_private
+from distilfleet.net.journal import SqliteJournal
+from distilfleet.net.keys import Badge, Keys, Peer, Token, write_private
 from distilfleet.net.protocol import VERSIONS, Beat, Hello, Line, Refuse, Welcome
+from distilfleet.net.session import Server
+from distilfleet.net.transfer import Room
 from distilfleet.net.transport import call, connect
 
 WAIT_S = 60.0
 HANDSHAKE_S = 10.0
+ASKED_LAST = "enrolment: unreadable request"
 
 
 class Served:
     """A server process for three devices, its authority, and what it says."""
 
     def __init__(self, folder):
-        self.ports = free_ports(2)
+        self.ports, self.asked = free_ports(2), 0
         file = folder / "fleet.toml"
         devices = "".join(f'pi-{n} = "rpi-4b"\n' for n in range(3))
         addresses = f'address = "localhost:{self.ports[0]}"\nenrol_address = "localhost:{self.ports[1]}"\n'
-        file.write_text(f"{addresses}[devices]\n{devices}")
+        file.write_text(f'{addresses}page = ""\n[devices]\n{devices}')
         self.log = folder / "server.log"
         with self.log.open("wb") as log:
             command = [sys.executable, "-m", "distilfleet.cli", "serve", str(file)]
@@ -57,10 +64,21 @@ class Served:
         return f"localhost:{self.ports[1]}"
 
     @property
-    def refused(self):
+    def told(self):
         """Reason -> times, as last told."""
         found = re.findall(r"refused: (.*) \((\d+) so far\)", self.log.read_text())
         return {reason: int(times) for reason, times in found}
+
+    @property
+    def refused(self):
+        """Reason -> times, of all that was refused before: the server tells this request after those."""
+        before = self.told.get(ASKED_LAST, 0)
+        nobody = Keys(key=b"", certificate=b"", authority=self.authority.pem)
+        with pytest.raises(WireError, match="unreadable request"):
+            asyncio.run(call(self.enrolment, nobody, "Enrol", b"", WAIT_S))
+        self.asked += 1
+        self.until(lambda: self.told.get(ASKED_LAST, 0) > before)
+        return {**self.told, ASKED_LAST: self.told[ASKED_LAST] - self.asked}
 
     def until(self, ready):
         end_s = time.monotonic() + WAIT_S
@@ -89,8 +107,7 @@ def server(tmp_path_factory):
 def news(server, before, wanted):
     """Waits for these reasons to be told, and says how often each was since."""
     known = {reason: before.get(reason, 0) for reason in wanted}
-    server.until(lambda: all(server.refused.get(reason, 0) >= known[reason] + wanted[reason] for reason in wanted))
-    time.sleep(0.6)
+    server.until(lambda: all(server.told.get(reason, 0) >= known[reason] + wanted[reason] for reason in wanted))
     after = server.refused
     return {reason: after[reason] - before.get(reason, 0) for reason in after if after[reason] != before.get(reason, 0)}
 
@@ -196,6 +213,23 @@ def test_lines_that_are_not_about_handshakes_are_left_alone():
     assert handshakes.take_failed() == {}
     assert handshakes.hear(b"I1121 06:34:05.148425 5 ssl.cc:2563] Handshake failed with error SSL: NOBODY_KNOWS\n")
     assert handshakes.take_failed() == {"other fault": 1}
+
+
+FORKED = """
+import os
+from distilfleet.net import handshakes
+with handshakes._lock:  # as a thread of the parent may have it
+    child = os.fork()
+    if not child:
+        assert handshakes.take_failed() == {}
+        os._exit(7)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+"""
+
+
+def test_a_process_that_is_forked_counts_for_itself():
+    done = subprocess.run([sys.executable, "-c", FORKED], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
 
 
 # --- enrolment --------------------------------------------------------------------------------------------------
@@ -320,6 +354,41 @@ def test_sessions_that_must_not_be_are_counted_by_reason(server):
         "no hello in time": 1,
     }
     assert news(server, before, expected) == expected
+
+
+class HangsUp:
+    """A device that ends its stream at the first word, so that the server's side is cancelled while it writes."""
+
+    async def read(self):
+        return hello("stranger")
+
+    async def write(self, data):
+        raise asyncio.CancelledError
+
+    def close(self):
+        pass
+
+
+def test_who_hangs_up_at_once_is_counted_too(tmp_path):
+    with closing(SqliteJournal(tmp_path / "journal.sqlite")) as journal:
+        hub = Hub(Desk(Server(Room(1)), journal), (), lambda device: False)
+        with pytest.raises(asyncio.CancelledError):
+            asyncio.run(hub.stream(Peer("stranger", math.inf), HangsUp()))
+    assert hub.refused == {"denied": 1}
+
+
+def test_a_fault_of_the_disk_in_a_session_is_heard_by_whoever_waits_for_a_round(tmp_path):
+    journal = SqliteJournal(tmp_path / "journal.sqlite")
+
+    def denied(device):
+        raise StorageError("identity.sqlite cannot be read")
+
+    hub = Hub(Desk(Server(Room(1)), journal), {"stranger"}, denied)
+    with closing(journal), pytest.raises(StorageError):
+        asyncio.run(hub.stream(Peer("stranger", math.inf), HangsUp()))
+    for ask in (hub.check, lambda: asyncio.run(hub.collect(1))):
+        with pytest.raises(StorageError, match=r"identity.sqlite cannot be read"):
+            ask()
 
 
 @pytest.mark.net

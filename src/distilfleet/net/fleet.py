@@ -5,7 +5,7 @@ A round runs in its own thread, sessions in another; between them nothing is sha
 
 import asyncio
 import time
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from math import inf
@@ -32,6 +32,7 @@ from ..core.types import (
 )
 from ..cost.energy import energy_j
 from .hub import Hub
+from .loops import begin
 
 T = TypeVar("T")
 
@@ -61,10 +62,10 @@ class NetFleet:
 
     def open(self, run: str, spec: bytes) -> None:
         """Tell all devices what run is on."""
-        self._call(self._say_prepare(run, spec))
+        self._call(lambda: self._say_prepare(run, spec))
 
     def conditions(self, number: int) -> Conditions:
-        self._call(self._say_begin(number))
+        self._call(lambda: self._say_begin(number))
         self._round_s = now_s = time.monotonic()
         if self._began_s == inf:  # what came before, as to train a teacher, is not the fleet's
             self._began_s = self._tally_s = self._mark_s = now_s
@@ -76,12 +77,13 @@ class NetFleet:
     def start(self, wave: Wave) -> int:
         """Returns at once: jobs are written and sent while the round goes on."""
         self._waves += 1
-        self._started[self._waves] = self._begin(self._hub.start(wave))
+        self._started[self._waves] = self._begin(lambda: self._hub.start(wave))
         self._mark_s = time.monotonic()
         return self._waves
 
     def collect(self, ticket: int) -> list[Result]:
-        results = self._call(self._hub.collect(self._started.pop(ticket).result()))
+        theirs = self._started.pop(ticket).result()
+        results = self._call(lambda: self._hub.collect(theirs))
         self._answered += [result.device for result in results if isinstance(result, Reply)]
         self._missed += [result for result in results if isinstance(result, Missed)]
         self._mark_s = time.monotonic()
@@ -98,7 +100,7 @@ class NetFleet:
         serving_s = sum(end_s - begin_s for begin_s, end_s in self._serving)
         lasting_s = max(now_s - self._tally_s, serving_s)
         server_j = float(energy_j(lasting_s, serving_s, 0.0, server.idle_w, server.busy_w, 0.0))
-        used, times = self._call(self._take_usage())
+        used, times = self._call(self._take_usage)
         tally = Tally(
             devices=used,
             server=Usage(busy_s=serving_s, energy_j=server_j),
@@ -115,7 +117,7 @@ class NetFleet:
         return {}
 
     def snapshot(self) -> Arrays:
-        self._call(self._record())
+        self._call(self._record)
         return {"elapsed": np.array(self._elapsed_s(time.monotonic()))}
 
     def restore(self, kept: Arrays) -> None:
@@ -123,11 +125,11 @@ class NetFleet:
 
     def finish(self, number: int) -> None:
         """The last round's checkpoint is on disk."""
-        self._call(self._say_commit(number))
+        self._call(lambda: self._say_commit(number))
 
     def abandon(self, number: int) -> None:
         """The run failed after this round, whose checkpoint is on disk: nothing of what came since is wanted."""
-        self._call(self._say_abandon(number))
+        self._call(lambda: self._say_abandon(number))
 
     async def _say_prepare(self, run: str, spec: bytes) -> None:
         self._hub.say(self._hub.desk.prepare(run, spec))
@@ -161,11 +163,11 @@ class NetFleet:
         server_s = [(begin_s - began_s, end_s - began_s) for begin_s, end_s in self._serving]
         return Times(jobs=[since(began_s, one) for one in jobs], server_s=server_s)
 
-    def _call(self, work: Coroutine[Any, Any, T]) -> T:
+    def _call(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         return self._begin(work).result()
 
-    def _begin(self, work: Coroutine[Any, Any, T]) -> "Future[T]":
-        return asyncio.run_coroutine_threadsafe(work, self._loop)
+    def _begin(self, work: Callable[[], Coroutine[Any, Any, T]]) -> "Future[T]":
+        return begin(self._loop, work)
 
 
 def since(began_s: float, timed: Timed) -> Timed:

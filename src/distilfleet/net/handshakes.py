@@ -20,6 +20,7 @@ import re
 import sys
 import threading
 from collections import Counter
+from functools import partial
 
 CIPHERS = "ECDHE-RSA-AES256-GCM-SHA384"
 """Of TLS 1.2, as GRPC_SSL_CIPHER_SUITES."""
@@ -86,6 +87,14 @@ def _catch() -> bool:
     return True
 
 
+def _begin_anew(caught: bool) -> None:
+    """A process that was forked has no thread that listens, and a lock that may be held by none that is left."""
+    global _lock, _failed
+    _lock, _failed = threading.Lock(), Counter()
+    if caught:
+        _catch()
+
+
 def _listen(reading: int) -> None:
     with os.fdopen(reading, "rb") as lines:
         for line in lines:
@@ -102,7 +111,9 @@ def _import_grpc() -> None:
         )
     os.environ["GRPC_SSL_CIPHER_SUITES"] = CIPHERS
     if quiet:
-        os.environ["GRPC_VERBOSITY"] = "INFO" if _catch() else "NONE"
+        caught = _catch()
+        os.environ["GRPC_VERBOSITY"] = "INFO" if caught else "NONE"
+        os.register_at_fork(after_in_child=partial(_begin_anew, caught))
     importlib.import_module("grpc")
     if quiet:
         del os.environ["GRPC_VERBOSITY"]  # child processes have lines of their own

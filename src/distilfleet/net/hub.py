@@ -183,9 +183,10 @@ class Hub:
         if message.device != peer.device:
             raise self._refusal("hello from another device than the certificate's")
         if peer.device not in self.enrolled or self.denied(peer.device):
+            refusal = self._refusal("denied")  # before it is said: who hears it may hang up, which cancels this
             with suppress(ConnectionError):
                 await stream.write(Line().write(Refuse("denied: this device is not of this fleet", 60.0)))
-            raise self._refusal("denied")
+            raise refusal
         return message
 
     def _refusal(self, reason: str) -> WireError:

@@ -35,16 +35,18 @@ def stoppable() -> Iterator[threading.Event]:
     before = {number: signal.signal(number, stop) for number in SIGNALS}
     try:
         yield asked
+    except Exception as fault:
+        if asked.is_set() and not isinstance(fault, StorageError):
+            raise KeyboardInterrupt from fault
+        raise
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
 def ends_the_server(fault: BaseException, stopped: bool) -> bool:
-    """Whether it is more than one run's fault."""
-    if isinstance(fault, KeyboardInterrupt):
-        return stopped
-    return isinstance(fault, StorageError) and not isinstance(fault, FileError)
+    """Whether it is more than one run's fault. A signal may come out as anything: what it breaks raises its own."""
+    return stopped or (isinstance(fault, StorageError) and not isinstance(fault, FileError))
 
 
 def reason_of(fault: BaseException, file: Path) -> str:

@@ -10,6 +10,7 @@ from ..core.errors import RecordError
 from ..core.types import DeviceId
 from ..core.watch import Moment
 from ..net.hub import Hub
+from ..net.loops import begin
 from ..net.watch import look
 from ..record.history import History, read
 from ..record.queue import Entry, Queue
@@ -23,12 +24,18 @@ MOST_DONE = 12
 
 
 def moments(hub: Hub, loop: asyncio.AbstractEventLoop, kinds: Mapping[DeviceId, str]) -> Callable[[], Moment]:
-    """The fleet as it is now, for other threads. Raises TimeoutError."""
+    """The fleet as it is now, for other threads. Raises TimeoutError, also while the server ends."""
 
     async def now() -> Moment:
         return look(hub, kinds, time.monotonic())
 
-    return lambda: asyncio.run_coroutine_threadsafe(now(), loop).result(LOOK_S)
+    def moment() -> Moment:
+        try:
+            return begin(loop, now).result(LOOK_S)
+        except RuntimeError as fault:
+            raise TimeoutError("the server ends") from fault
+
+    return moment
 
 
 @dataclass(slots=True)
