@@ -26,6 +26,7 @@ from distilfleet.recipes.split import OF_TEXTS, Split
 
 TEXTS = ("splitkd", "central_kd", "fedavg_text", "koala_text")
 TOGGLED = {"calibrate", "early_stop", "late", "json", "own_models", "share_label_counts", "share_data"}
+TOGGLED |= {"any_range", "skip_unknown", "fit_pictures"}
 VALUES = {
     "data": "{}/table.npz",
     "holdout": "0.3",
@@ -132,6 +133,11 @@ VALUES = {
     "to": "{}/copy",
     "resume": "{}/run",
     "token": "abc",
+    "rename": "temp=temperature",
+    "rename_class": "laufen=run",
+    "rename_value": "place:loft=attic",
+    "columns": "temp",
+    "units": "temp=0.5556,-17.78",
     "state": "{}/state",
     "most_jobs": "7",
     "most_busy_s": "60.0",

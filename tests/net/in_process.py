@@ -9,7 +9,9 @@ from random import Random
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from distilfleet.core.types import Arrays, DeviceId, Job, Load, RunSpec, Worker
+from distilfleet.core.types import Arrays, Dataset, DeviceId, Job, Load, RunSpec, Worker
+from distilfleet.data.own import Ready
+from distilfleet.data.spec import DataSpec
 from distilfleet.net.agent import Agent
 from distilfleet.net.desk import Desk
 from distilfleet.net.fleet import NetFleet
@@ -53,12 +55,14 @@ class RealFleet(NetFleet):
     consent = Consent(label_counts=True, data=True)
     open_ones: list["RealFleet"] = []  # noqa: RUF012 (closed after each test)
 
-    def __init__(self, devices: Mapping[DeviceId, Any], data: Any, method: Any, world: Any) -> None:
+    def __init__(
+        self, devices: Mapping[DeviceId, Any], data: Any, method: Any, world: Any, data_spec: DataSpec | None = None
+    ) -> None:
         self.folder = TemporaryDirectory()
         self.loop = asyncio.new_event_loop()
         self.thread = threading.Thread(target=self.loop.run_forever)
         self.thread.start()
-        self.spec = spec_of(method, world.seed)
+        self.spec = spec_of(method, world.seed, data_spec)
         hub = self.run(self._serve(devices))
         super().__init__(devices, world.server, hub, self.loop)
         self.open("run", write_spec(self.spec))
@@ -92,7 +96,7 @@ class RealFleet(NetFleet):
             write_private(folder / f"{name}.pem", pem)
         address = f"localhost:{self.listening.port}"
         badge = Badge(address=address, enrol_address=address, device=device.id, kind=device.kind)
-        own = builder(device, owned, self.consent)
+        own = builder(device, Ready(data=owned) if isinstance(owned, Dataset) else owned, self.consent)
 
         def build(spec: RunSpec) -> Worker:
             with ONE_AT_A_TIME:

@@ -13,6 +13,7 @@ from distilfleet.core.engine import rounds
 from distilfleet.core.errors import ConfigError
 from distilfleet.core.types import Dataset, Reply
 from distilfleet.cost import catalogue
+from distilfleet.data.own import Ready
 from distilfleet.methods import central, fedavg_text
 from distilfleet.net.bench import DeclinedError
 from distilfleet.nn.learner import LABELS
@@ -99,6 +100,8 @@ def test_a_run_that_does_not_fit_the_data_is_refused_with_the_reason():
     windows = SPLITS["a cut"].data("device-00")
     refusals = (
         (Dataset(data.inputs[:, :5], data.labels), samples, r"float32 of shape \[5\] here; mlp-xs takes .* \[8\]"),
+        (Dataset(data.inputs, data.labels - 1), samples, "has a class -1; the run has 3 classes"),
+        (Dataset(data.inputs[:0], data.labels[:0]), samples, "has no samples"),
         (Dataset(data.inputs, data.labels + 5), samples, "has a class 7; the run has 3 classes"),
         (Dataset(data.inputs), samples, "have no labels; the run has 3 classes"),
         (data, text, "no windows of tokens"),
@@ -107,12 +110,12 @@ def test_a_run_that_does_not_fit_the_data_is_refused_with_the_reason():
     )
     for owned_data, spec, why in refusals:
         with pytest.raises(ConfigError, match=why):
-            builder(device, owned_data, Consent())(spec)
+            builder(device, Ready(data=owned_data), Consent())(spec)
 
 
 def test_a_smaller_profile_does_not_get_a_large_model_past_the_memory():
     spec = spec_of(SPLITS["a cut"].make(), 0)
-    worker = builder(contract.DEVICES["device-00"], SPLITS["a cut"].data("device-00"), Consent())(
+    worker = builder(contract.DEVICES["device-00"], Ready(data=SPLITS["a cut"].data("device-00")), Consent())(
         replace(spec, settings={**spec.settings, "student": "llama:4096x32"})
     )
     with pytest.raises(DeclinedError, match="is that of another model"):

@@ -15,6 +15,7 @@ from fleets import KINDS, Processes, kill
 from distilfleet.cli import main
 from distilfleet.core.errors import ConfigError
 from distilfleet.core.types import RunSpec
+from distilfleet.data.own import Ready
 from distilfleet.methods import fedavg, feddf, fedmd, koala, local
 from distilfleet.recipes import serve
 from distilfleet.recipes.deploy import method_of, spec_of, write_spec
@@ -148,7 +149,7 @@ def test_a_method_comes_back_from_its_spec(module):
 def test_agents_build_nothing_that_is_not_installed():
     spec = spec_of(koala.tiny(), 0)
     device = serve.catalogue.device("rpi-4b", "pi")
-    build = builder(device, koala.tiny().proxy, Consent())
+    build = builder(device, Ready(data=koala.tiny().proxy), Consent())
     with pytest.raises(ConfigError, match="no method 'os'"):
         build(replace(spec, method="os"))
     with pytest.raises(ConfigError, match="do not fit"):
@@ -168,7 +169,7 @@ def test_split_writes_what_a_simulation_uses(tmp_path):
     split(Split(data="digits", devices=4, alpha=0.3, seed=2, out=out))
     stage = scene(Common(devices=4, alpha=0.3, seed=2), ProxyData())
     for device in stage.devices:
-        mine, theirs = own_data(str(out / f"{device}.npz")), stage.data(device)
+        mine, theirs = own_data(str(out / f"{device}.npz")).mapped(stage.source.spec(None)).data, stage.data(device)
         np.testing.assert_array_equal(mine.inputs, theirs.inputs)
         np.testing.assert_array_equal(mine.labels, theirs.labels)
     server = scene(Common(data=str(out / "server.npz"), devices=4, seed=2), ProxyData(proxy=str(out / "proxy.npz")))

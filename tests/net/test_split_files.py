@@ -72,7 +72,7 @@ def test_simulation_equals_deployment(make, tmp_path):
     served = built("koala", data=str(parts / "server.npz"), proxy=str(parts / "proxy.npz"), mixtures=16)
     world = World(server=contract.SERVER, cohorts=False)
     owned = {device: own_data(str(parts / f"{device}.npz")) for device in simulated.fleet.roster()}
-    real = RealFleet(simulated.fleet.roster(), owned.__getitem__, served.method, world)
+    real = RealFleet(simulated.fleet.roster(), owned.__getitem__, served.method, world, served.data_spec)
     assert trained(served, real) == trained(simulated, simulated.fleet)
     np.testing.assert_array_equal(served.test.inputs, simulated.test.inputs)
     np.testing.assert_array_equal(served.test.labels, simulated.test.labels)
@@ -91,7 +91,7 @@ def test_the_servers_part_treats_further_samples_as_the_simulation_does(tmp_path
 
 def test_a_device_part_is_no_server_part(tmp_path):
     split(Split(data=str(table(tmp_path)), devices=DEVICES, out=tmp_path / "parts"))
-    with pytest.raises(ConfigError, match=r"the part of a device, without classes; the server's is server\.npz"):
+    with pytest.raises(ConfigError, match=r"the part of a device; the server's is server\.npz"):
         sources.load(str(tmp_path / "parts" / "device-0.npz"))
 
 
@@ -157,7 +157,7 @@ def test_simulation_equals_deployment_for_text(name, changed, text):
     served = built(name, data=str(text / "parts" / "server.npz"), **known(name, changed))
     owned = {device: own_data(str(text / "parts" / f"{device}.npz")) for device in simulated.fleet.roster()}
     world = World(server=contract.SERVER, cohorts=False)
-    real = RealFleet(simulated.fleet.roster(), owned.__getitem__, served.method, world)
+    real = RealFleet(simulated.fleet.roster(), owned.__getitem__, served.method, world, served.data_spec)
     assert trained(served, real) == trained(simulated, simulated.fleet)
     assert served.files == simulated.files
     np.testing.assert_array_equal(served.test.inputs, simulated.test.inputs)

@@ -189,6 +189,8 @@ class RunSpec:
     models: Mapping[str, str]
     versions: Mapping[str, str]
     seed: int
+    data: Mapping[str, Any] = field(default_factory=dict)
+    """What the run means by inputs and labels, by name: a `data.spec.DataSpec`; empty where it does not say."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

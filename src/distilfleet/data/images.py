@@ -8,7 +8,7 @@ import unicodedata
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -146,6 +146,15 @@ def stack(openers: Sequence[Opener], form: Format) -> np.ndarray:
         with each() as picture:
             pixels[row] = _pixels(picture, form).reshape(pixels.shape[1:])
     return pixels
+
+
+def fitted(pixels: np.ndarray, form: Format) -> np.ndarray:
+    """Pictures of one array, uint8, brought to another size and to grey or colour."""
+    return stack([_held(picture) for picture in pixels], form)
+
+
+def _held(picture: np.ndarray) -> Opener:
+    return lambda: nullcontext(_pillow().fromarray(picture))
 
 
 def _look(picture: "Image") -> _Look:

@@ -26,6 +26,8 @@ class Classes:
     """The classes of a dataset, and its labels as their numbers."""
 
     names: tuple[str, ...]
+    stored: tuple[str, ...]
+    """As they are stored."""
     train: np.ndarray
     test: np.ndarray | None
     notes: tuple[str, ...] = ()
@@ -82,9 +84,10 @@ def number(raw: Raw) -> Classes:
     order = _ordered(values)
     values, train = values[order], np.argsort(order)[train]
     test = None if raw.test is None else _number_test(tidy(raw.test.labels, raw.where), values, raw.where)
-    names = raw.class_names or tuple(str(value) for value in values)
+    stored = tuple(str(value) for value in values)
+    names = raw.class_names or stored
     notes = (*_alike(names, raw.where), *_minus_one(names))
-    return Classes(names=names, train=train.astype(np.int64), test=test, notes=notes)
+    return Classes(names=names, stored=stored, train=train.astype(np.int64), test=test, notes=notes)
 
 
 def _ordered(values: np.ndarray) -> np.ndarray:

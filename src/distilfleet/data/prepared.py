@@ -1,10 +1,11 @@
 """Parts of a dataset that was loaded, scaled and divided elsewhere: samples as models see them.
 
-`distilfleet split` writes them and they are taken as they are, to the bit. The server's part has the scaling with it,
-so that further samples of the same kind, such as a proxy dataset, can be treated alike.
+`distilfleet split` writes them and they are taken as they are, to the bit. Names and scaling go with them: a device
+holds its part against what a run means, and the server treats further samples, such as a proxy dataset, alike.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
@@ -21,6 +22,22 @@ INPUTS, LABELS, CLASSES, NAME = "prepared_x", "prepared_y", "classes", "name"
 KIND, OFFSET, FACTOR, COLUMNS = "scaling_kind", "scaling_offset", "scaling_factor", "columns"
 CHANNELS = "scaling_channels"
 """Absent from files of versions that knew the last axis alone."""
+WHOSE, TOKENIZER_DIGEST = "whose", "tokenizer_digest"
+DEVICE, SERVER, PROXY = "device", "server", "proxy"
+"""Whose a part is."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Facts:
+    """What a part says of its samples."""
+
+    whose: str
+    classes: tuple[str, ...]
+    scaling: Scaling | None
+    """None: windows of tokens."""
+    columns: tuple[Column, ...]
+    tokenizer: str = ""
+    """Digest of the one that cut the windows."""
 
 
 def holds(arrays: Mapping[str, np.ndarray]) -> bool:
@@ -33,9 +50,10 @@ def write(file: Path, data: Dataset, **more: np.ndarray) -> None:
     np.savez(file, allow_pickle=False, **{INPUTS: data.inputs}, **labels, **more)
 
 
-def facts(classes: tuple[str, ...], scaling: Scaling, columns: tuple[Column, ...]) -> dict[str, np.ndarray]:
-    """What the server's part has besides samples."""
+def facts(whose: str, classes: tuple[str, ...], scaling: Scaling, columns: tuple[Column, ...]) -> dict[str, np.ndarray]:
+    """What a part has besides samples."""
     return {
+        WHOSE: np.array(whose),
         CLASSES: np.array(classes),
         KIND: np.array(scaling.kind),
         OFFSET: scaling.offset,
@@ -43,6 +61,24 @@ def facts(classes: tuple[str, ...], scaling: Scaling, columns: tuple[Column, ...
         CHANNELS: np.array(scaling.channels),
         COLUMNS: np.array(msgspec.json.encode(columns).decode()),
     }
+
+
+def text_facts(whose: str, classes: tuple[str, ...], tokenizer: str) -> dict[str, np.ndarray]:
+    """What a part of windows has besides them."""
+    said = {WHOSE: np.array(whose), TOKENIZER_DIGEST: np.array(tokenizer)}
+    return {**said, CLASSES: np.array(classes, np.str_)}
+
+
+def facts_of(arrays: Mapping[str, np.ndarray], where: str) -> Facts | None:
+    """None for a part that says nothing. Raises ConfigError for one that is damaged."""
+    if WHOSE not in arrays:
+        return None
+    whose, tokenizer = str(arrays[WHOSE]), str(arrays.get(TOKENIZER_DIGEST, ""))
+    if KIND in arrays:
+        classes, scaling, columns = treatment(arrays, where)
+        return Facts(whose=whose, classes=classes, scaling=scaling, columns=columns)
+    classes = tuple(arrays[CLASSES].tolist()) if CLASSES in arrays else ()
+    return Facts(whose=whose, classes=classes, scaling=None, columns=(), tokenizer=tokenizer)
 
 
 def named(name: str) -> dict[str, np.ndarray]:
@@ -68,7 +104,7 @@ def dataset(arrays: Mapping[str, np.ndarray], where: str) -> Dataset:
 
 
 def treatment(arrays: Mapping[str, np.ndarray], where: str) -> tuple[tuple[str, ...], Scaling, tuple[Column, ...]]:
-    """Class names, scaling and columns of the server's part. Raises ConfigError."""
+    """Class names, scaling and columns of a part. Raises ConfigError."""
     missing = [name for name in (CLASSES, KIND, OFFSET, FACTOR, COLUMNS) if name not in arrays]
     if missing:
         raise ConfigError(f"{where}: the part of a device, without {missing[0]}; the server's is server.npz")

@@ -12,6 +12,7 @@ from distilfleet.data import arrays, hub, idx, images, labels, prepared, scaling
 from distilfleet.data.raw import Column, Part, Raw, as_text, check_part, present
 from distilfleet.data.reading import GUESSED, Missing, Reading
 from distilfleet.data.scaling import Scaling
+from distilfleet.data.spec import DataSpec, figures
 
 NAMES = "digits, hub:NAME"
 KINDS = ".npz, .csv, .tsv, IDX files (the MNIST family), a folder of pictures by class"
@@ -37,6 +38,19 @@ class Source:
     """Feature columns of a table file; empty for everything else."""
     notes: tuple[str, ...]
     """What was decided while loading."""
+    stored: tuple[str, ...] = ()
+    """The labels of the classes as they are stored, where those are numbers that have a name besides."""
+
+    def spec(self, label: str | None) -> DataSpec:
+        """What devices are told, so that they map their own files onto it."""
+        return DataSpec(
+            shape=self.train.shape,
+            classes=self.classes,
+            stored=self.stored,
+            columns=self.columns,
+            label=label or "",
+            **figures(self.scaling),
+        )
 
 
 def load(
@@ -82,6 +96,8 @@ def _prepared(path: Path) -> Source | None:
     if not prepared.holds(held):
         return None
     part, where = prepared.dataset(held, str(path)), str(path)
+    if str(held.get(prepared.WHOSE, prepared.SERVER)) == prepared.DEVICE:
+        raise ConfigError(f"{where}: the part of a device; the server's is server.npz")
     classes, fitted, columns = prepared.treatment(held, where)
     if part.labels is None or part.labels.max(initial=0) >= len(classes):
         raise ConfigError(f"{where}: expected a label for each sample, from 0 to {len(classes) - 1}")
@@ -220,6 +236,7 @@ def _finish(raw: Raw, reading: Reading, holdout: float, seed: int) -> Source:
         scaling=fitted,
         columns=raw.columns,
         notes=notes,
+        stored=classes.stored if raw.class_names else (),
     )
 
 

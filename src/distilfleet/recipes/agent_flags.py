@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..data.reading import Axis, Decimal, Missing, Reading, Separator
 from ..net.caps import Caps
 
 
@@ -24,6 +25,32 @@ class AgentFlags:
 
     data: str = ""
     """The device's data: a part that `distilfleet split` wrote, or whatever `run --data` takes."""
+    label: str | None = None
+    """Column or key of the labels in it. Default: what the run calls it, or `label`."""
+    rename: tuple[str, ...] = ()
+    """Columns that the run calls otherwise: --rename temp=temperature load=weight."""
+    rename_class: tuple[str, ...] = ()
+    """Classes that the run calls otherwise: --rename-class laufen=run."""
+    rename_value: tuple[str, ...] = ()
+    """Categories of a column that the run calls otherwise: --rename-value place:loft=attic."""
+    columns: tuple[str, ...] = ()
+    """What the inputs are, in order, where the file or the run has no names for them."""
+    units: tuple[str, ...] = ()
+    """Columns in another unit than the run's, with factor and offset to it: --units temp=0.5556,-17.78."""
+    any_range: bool = False
+    """Take values as they are that lie so far from the run's that they seem to be in another unit."""
+    skip_unknown: bool = False
+    """Leave samples out whose class or category the run does not know, instead of declining it."""
+    fit_pictures: bool = False
+    """Bring pictures to the size and colours of the run's."""
+    decimal: Decimal | None = None
+    """Decimal mark of a table's numbers, where they can be read in two ways."""
+    separator: Separator | None = None
+    """What parts the fields of a table. Default: what parts all rows alike."""
+    missing: Missing = "refuse"
+    """Samples without a number or label: refuse the data, drop such samples, or take such a label as a class."""
+    channels_axis: Axis | None = None
+    """Which axis of a sample has the channels. Default: as in the run."""
     token: str | None = None
     """From `distilfleet enrol create`; needed once."""
     state: Path = Path("agent-state")
@@ -52,6 +79,12 @@ class AgentFlags:
     @property
     def consent(self) -> Consent:
         return Consent(label_counts=self.share_label_counts, data=self.share_data, own_models=self.own_models)
+
+    @property
+    def reading(self) -> Reading:
+        return Reading(
+            decimal=self.decimal, separator=self.separator, missing=self.missing, channels_axis=self.channels_axis
+        )
 
     @property
     def caps(self) -> Caps:

@@ -67,6 +67,7 @@ def assemble(common: Common, scene: Scene, method: Method[Any], models: Models, 
             "notes": [*said, *notes, *scene.source.notes],
         },
         facts=fleet_facts(scene, models.smalls, common),
+        data_spec=scene.source.spec(common.label),
     )
 
 

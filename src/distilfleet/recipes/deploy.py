@@ -15,6 +15,8 @@ import torch
 
 from ..core.errors import ConfigError
 from ..core.types import Dataset, Device, LanguageProfile, Method, RunSpec, Worker
+from ..data.spec import DataSpec
+from ..data.spec import write as write_data
 from ..methods.splitkd.device import Front
 from ..nn.zoo import Model
 from .join import SPLITKD, Half, check_labels, check_version, check_windows
@@ -27,14 +29,20 @@ METHODS = ("koala", "fedavg", "feddf", "fedmd", "local", "central", "fedavg_text
 """Modules of the room `methods` whose workers an agent may be asked to build."""
 SPLITKD_SERVER, LANGUAGE = "distilfleet.methods.splitkd.server", "distilfleet.nn.language"
 MUST_EQUAL = ("distilfleet", "numpy", "torch")
-MOST_SPEC_BYTES = 256 << 10
+MOST_SPEC_BYTES = 1 << 20
+"""What one message holds: a table of some 25,000 columns."""
 WHOLE_STUDENT = 2
 """Copies of the student that a device holds while it cuts its layers out."""
 DTYPES = {str(one): one for one in (torch.float32, torch.float16, torch.bfloat16)}
 
 
-def spec_of(method: Method[Any], seed: int) -> RunSpec:
-    """Raises ConfigError for a method that agents do not have."""
+def spec_of(method: Method[Any], seed: int, data: DataSpec | None = None) -> RunSpec:
+    """Raises ConfigError for a method that agents do not have.
+
+    Args:
+        data: what the run means by inputs and labels; without it, devices take only parts that they need not match.
+    """
+    said = {} if data is None else write_data(data)
     packages = {name: version for name, version in versions().items() if name in MUST_EQUAL}
     if type(method).__module__ == SPLITKD_SERVER:
         from ..methods.splitkd.server import SplitKD
@@ -43,14 +51,15 @@ def spec_of(method: Method[Any], seed: int) -> RunSpec:
         model = method.student
         half = Half(split=method.split, student=model.name, vocabulary=model.vocabulary, lora_rank=method.lora_rank)
         settings = msgspec.to_builtins(half)
-        return RunSpec(method=SPLITKD, settings=settings, models={model.name: "language"}, versions=packages, seed=seed)
+        models = {model.name: "language"}
+        return RunSpec(method=SPLITKD, settings=settings, models=models, versions=packages, seed=seed, data=said)
     name = type(method).__module__.rpartition(".")[2]
     if name not in METHODS or type(method) is not _kind(name):
         able = ", ".join((*METHODS, SPLITKD))
         raise ConfigError(f"{type(method).__name__} cannot run on a real fleet yet; these can: {able}")
     settings = msgspec.to_builtins(method, enc_hook=_emptied)
     models = {model.name: "zoo" if isinstance(model, Model) else "language" for model in _models(method)}
-    return RunSpec(method=name, settings=settings, models=models, versions=packages, seed=seed)
+    return RunSpec(method=name, settings=settings, models=models, versions=packages, seed=seed, data=said)
 
 
 def write_spec(spec: RunSpec) -> bytes:

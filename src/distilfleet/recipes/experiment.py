@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..core.types import DataOf, Dataset, Fleet, Method, Planner
+from ..data.spec import DataSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,3 +43,5 @@ class Run:
     """For an audit of a simulated run: what its devices own."""
     files: Mapping[str, bytes] = field(default_factory=dict)
     """To be stored beside the trained models: what they cannot be used without."""
+    data_spec: DataSpec | None = None
+    """For a real fleet: what the run means by inputs and labels; devices map their own files onto it, or decline."""

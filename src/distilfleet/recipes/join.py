@@ -6,7 +6,7 @@ Nothing here needs torch until a run asks for training: a device that runs embed
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
@@ -20,8 +20,9 @@ from ..core.disk import lock
 from ..core.errors import ConfigError, WireError
 from ..core.types import Dataset, Device, RunSpec, Worker
 from ..cost import catalogue, meters
-from ..data import prepared
-from ..data.arrays import open_npz
+from ..data import own, spec
+from ..data.naming import Naming
+from ..data.own import Own
 from ..methods.splitkd.device import Front, SplitWorker
 from ..methods.splitkd.settings import Split
 from ..net.agent import Agent
@@ -49,6 +50,51 @@ class Half:
     lora_rank: int = 0
 
 
+def naming_of(asked: AgentFlags) -> Naming:
+    """Raises ConfigError."""
+    values = _pairs("--rename-value", asked.rename_value)
+    return Naming(
+        label=asked.label,
+        columns=_pairs("--rename", asked.rename),
+        classes=_pairs("--rename-class", asked.rename_class),
+        values={_category(name): value for name, value in values.items()},
+        order=asked.columns,
+        units={name: _unit(name, said) for name, said in _pairs("--units", asked.units).items()},
+        any_range=asked.any_range,
+        skip_unknown=asked.skip_unknown,
+        fit_pictures=asked.fit_pictures,
+        reading=asked.reading,
+    )
+
+
+def _pairs(flag: str, words: Iterable[str]) -> dict[str, str]:
+    """OWN=RUN, each name once. Raises ConfigError."""
+    pairs: dict[str, str] = {}
+    for word in words:
+        name, sign, value = word.partition("=")
+        if not (name and sign and value):
+            raise ConfigError(f"{flag} {word}: expected OWN=RUN, a name of yours and the run's")
+        if pairs.setdefault(name, value) != value:
+            raise ConfigError(f"{flag}: {name} is given twice, as {pairs[name]} and {value}")
+    return pairs
+
+
+def _category(name: str) -> tuple[str, str]:
+    column, sign, value = name.partition(":")
+    if not (column and sign):
+        raise ConfigError(f"--rename-value {name}: expected COLUMN:OWN=RUN")
+    return column, value
+
+
+def _unit(name: str, said: str) -> tuple[float, float]:
+    """Factor and offset."""
+    factor, _, offset = said.partition(",")
+    try:
+        return float(factor), float(offset or 0)
+    except ValueError:
+        raise ConfigError(f"--units {name}={said}: expected FACTOR or FACTOR,OFFSET, such as 0.5556,-17.78") from None
+
+
 def join(asked: AgentFlags) -> str:
     """Enrol if there is a token. What to hand to `attend`, in a process that has not loaded what enrolment takes.
 
@@ -56,6 +102,7 @@ def join(asked: AgentFlags) -> str:
     """
     if not asked.data:
         raise ConfigError("say with --data what this device trains on; it stays here")
+    naming_of(asked)
     token = Token.read(asked.token) if asked.token else None
     with _alone(asked.state):
         if token is not None:
@@ -71,7 +118,8 @@ def attend(said: str) -> None:
     asked = msgspec.json.decode(said, type=AgentFlags, dec_hook=lambda kind, value: kind(value))
     with _alone(asked.state):
         badge = badge_of(asked.state)
-        device, data = owned(catalogue.device(badge.kind, badge.device), asked.consent), own_data(asked.data)
+        device = owned(catalogue.device(badge.kind, badge.device), asked.consent)
+        data = own_data(asked.data, naming_of(asked))
         log.info("%s: a %s with %d samples, of the server at %s", device.id, badge.kind, len(data), badge.address)
         build, meter = builder(device, data, asked.consent), meters.find(Path("/sys"))
         caps, folder = asked.caps, asked.state
@@ -107,15 +155,9 @@ async def _enrolled(token: Token, folder: Path) -> None:
             raise ConfigError(f"{token.address} does not take this token: {fault}. {again}") from None
 
 
-def own_data(path: str) -> Dataset:
-    """A device's: a part that `split` wrote, as it is, or anything that `run --data` takes, scaled by itself."""
-    if path.endswith(".npz") and Path(path).is_file():
-        arrays = open_npz(Path(path))
-        if prepared.holds(arrays):
-            return prepared.dataset(arrays, path)
-    from ..data.sources import load
-
-    return load(path).train
+def own_data(path: str, naming: Naming | None = None) -> Own:
+    """A device's, as they are: what classes, columns and units mean, a run says, see `Own.mapped`."""
+    return own.read(path, naming or Naming())
 
 
 def owned(device: Device, consent: Consent) -> Device:
@@ -123,16 +165,19 @@ def owned(device: Device, consent: Consent) -> Device:
     return replace(device, shares_label_counts=consent.label_counts)
 
 
-def builder(device: Device, data: Dataset, consent: Consent) -> Callable[[RunSpec], Worker]:
+def builder(device: Device, data: Own, consent: Consent) -> Callable[[RunSpec], Worker]:
     """What an agent hands to its loop."""
 
-    def build(spec: RunSpec) -> Worker:
-        log.info("%s: a run begins, or goes on", spec.method)
-        if spec.method in SENDS_DATA and not consent.data:
-            raise ConfigError(f"{spec.method} sends a device's data to the server; this one's owner has not agreed")
-        if spec.method == SPLITKD:
-            return _split_worker(spec, device, data, consent)
-        worker: Worker = _trainer().build_worker(spec, device, data, consent.own_models)
+    def build(said: RunSpec) -> Worker:
+        log.info("%s: a run begins, or goes on", said.method)
+        if said.method in SENDS_DATA and not consent.data:
+            raise ConfigError(f"{said.method} sends a device's data to the server; this one's owner has not agreed")
+        mapped = data.mapped(spec.read(said.data))
+        for note in mapped.notes:
+            log.warning("%s: %s", data.where, note)
+        if said.method == SPLITKD:
+            return _split_worker(said, device, mapped.data, consent)
+        worker: Worker = _trainer().build_worker(said, device, mapped.data, consent.own_models)
         return worker
 
     return build
@@ -182,10 +227,13 @@ def check_labels(data: Dataset, classes: int | None) -> None:
     """Raises ConfigError."""
     if classes is None:
         return
+    if not len(data):
+        raise ConfigError("this device has no samples; it needs at least one")
     if data.labels is None:
-        raise ConfigError(f"this device's data have no labels; the run has {classes} classes")
-    if data.labels.max(initial=0) >= classes:
-        raise ConfigError(f"this device has a class {data.labels.max()}; the run has {classes} classes, from 0 on")
+        raise ConfigError(f"this device's data have no labels; the run has {classes} classes: name them with --label")
+    if not 0 <= data.labels.min() <= data.labels.max() < classes:
+        strange = data.labels.min() if data.labels.min() < 0 else data.labels.max()
+        raise ConfigError(f"this device has a class {strange}; the run has {classes} classes, from 0 on")
 
 
 def check_version(spec: RunSpec, name: str, here: str) -> None:

@@ -12,6 +12,7 @@ from ..core.errors import ConfigError, InfeasibleError
 from ..core.types import Dataset, Device, DeviceId, LanguageProfile, Method, Planner
 from ..cost import catalogue
 from ..data import text
+from ..data.spec import DataSpec
 from ..data.tokenizer import FILES as TOKENIZERS
 from ..data.tokenizer import Tokenizer, from_path
 from ..nn.language import LanguageModel, check_tokenizers, config, is_folder, is_new, is_published
@@ -132,6 +133,16 @@ def assemble(
         facts=_fleet(stage, common),
         data=stage.data,
         files={"tokenizer.json": stage.source.tokenizer.data},
+        data_spec=_spec(stage),
+    )
+
+
+def _spec(stage: Stage) -> DataSpec:
+    return DataSpec(
+        kind="text",
+        shape=(stage.source.test.ids_NT.shape[1],),
+        classes=stage.source.classes,
+        tokenizer=stage.source.tokenizer.digest,
     )
 
 

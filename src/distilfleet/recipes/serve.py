@@ -252,7 +252,7 @@ def _train(doing: _Doing) -> bool:
         record, start = create(folder, known, facts_of(run, list(here.devices))), None
     log.info("%s: %s", name, "begins" if start is None else f"goes on after round {start.round}")
     with closing(record):
-        fleet.open(branch, write_spec(spec_of(run.method, run.seed)))
+        fleet.open(branch, write_spec(spec_of(run.method, run.seed, run.data_spec)))
         done = _rounds_of(doing, run, fleet, train(run, record, start, time.monotonic), start)
     write_page([read(folder)], folder / "report.html")
     return done >= run.rounds

@@ -35,7 +35,8 @@ def write_server(file: Path, served: Served) -> None:
     prepared.write(
         file,
         served.source.test.dataset(),
-        **{prepared.CLASSES: np.array(served.source.classes, np.str_), ROWS: np.array(served.rows)},
+        **prepared.text_facts(prepared.SERVER, served.source.classes, served.source.tokenizer.digest),
+        **{ROWS: np.array(served.rows)},
         **{TOKENIZER: np.frombuffer(served.source.tokenizer.data, np.uint8)},
         **school,
         **prepared.named(served.source.name),

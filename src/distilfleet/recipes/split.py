@@ -3,6 +3,8 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from ..core.errors import ConfigError
 from ..data import prepared
 from ..data.reading import GUESSED
@@ -67,13 +69,16 @@ def split(asked: Split) -> str:
     from .scene import scene
 
     staged = scene(common, ProxyData(proxy_share=asked.proxy_share))
-    for device in staged.devices:
-        prepared.write(asked.out / f"{device}.npz", staged.data(device))
     source = staged.source
-    facts = prepared.facts(source.classes, source.scaling, source.columns)
-    prepared.write(asked.out / SERVER, source.test, **facts, **prepared.named(source.name))
+
+    def facts(whose: str) -> dict[str, np.ndarray]:
+        return prepared.facts(whose, source.classes, source.scaling, source.columns)
+
+    for device in staged.devices:
+        prepared.write(asked.out / f"{device}.npz", staged.data(device), **facts(prepared.DEVICE))
+    prepared.write(asked.out / SERVER, source.test, **facts(prepared.SERVER), **prepared.named(source.name))
     assert staged.proxy is not None
-    prepared.write(asked.out / PROXY, staged.proxy)
+    prepared.write(asked.out / PROXY, staged.proxy, **facts(prepared.PROXY))
     return f"{len(staged.devices)} devices, {staged.partition}; {SERVER} and {PROXY} for the server"
 
 
@@ -93,7 +98,8 @@ def _split_text(asked: Split, common: Common) -> str:
     from .served_text import Served, write_server
 
     scene = stage(common, replace(Language(), **{name: getattr(asked, name) for name in OF_TEXTS}))
+    facts = prepared.text_facts(prepared.DEVICE, scene.source.classes, scene.source.tokenizer.digest)
     for device in scene.devices:
-        prepared.write(asked.out / f"{device}.npz", scene.data(device))
+        prepared.write(asked.out / f"{device}.npz", scene.data(device), **facts)
     write_server(asked.out / SERVER, Served(source=scene.source, school=scene.school, rows=scene.rows))
     return f"{len(scene.devices)} devices, windows of {asked.context} tokens; {SERVER} for the server"

@@ -1,0 +1,119 @@
+"""What a device's owner says about the names in a file, and how names of classes become a run's numbers."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+
+import numpy as np
+
+from distilfleet.core.errors import ConfigError
+from distilfleet.data.labels import shorten, shown
+from distilfleet.data.raw import Column
+from distilfleet.data.reading import GUESSED, Reading
+from distilfleet.data.spec import DataSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Naming:
+    """What a device's owner says about the names and units of the file."""
+
+    label: str | None = None
+    """Column or key of the labels."""
+    columns: Mapping[str, str] = field(default_factory=dict)
+    """The file's name of a column -> the run's."""
+    classes: Mapping[str, str] = field(default_factory=dict)
+    """The file's name of a class -> the run's."""
+    values: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    """The run's name of a column, the file's name of a category -> the run's."""
+    order: tuple[str, ...] = ()
+    """Names of the inputs, in order, where either the file or the run has none."""
+    units: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    """The run's name of a column -> factor and offset from the file's unit to the run's."""
+    any_range: bool = False
+    """Take values far from the run's as they are."""
+    skip_unknown: bool = False
+    """Leave samples out whose class or category the run does not know."""
+    fit_pictures: bool = False
+    """Bring pictures to the run's size and colours."""
+    reading: Reading = GUESSED
+    """How the file is to be read."""
+
+
+def need(spec: DataSpec | None, where: str) -> DataSpec:
+    if spec is None:
+        raise ConfigError(f"the run does not say which classes and inputs it means, so {where} cannot be matched")
+    return spec
+
+
+def samples_of(kind: str) -> str:
+    return {"table": "rows of a table", "series": "series", "image": "images", "text": "windows of tokens"}[kind]
+
+
+def check_shape(shape: tuple[int, ...], spec: DataSpec, where: str) -> None:
+    if shape != spec.shape:
+        fit = ": --fit-pictures brings pictures to the run's size and colours" if spec.kind == "image" else ""
+        raise ConfigError(f"{where} holds samples of shape {list(shape)}; the run's have {list(spec.shape)}{fit}")
+
+
+def check_some(count: int, where: str) -> None:
+    if not count:
+        raise ConfigError(f"{where}: no sample is left that the run knows; a device needs at least one")
+
+
+def numbered(
+    named: np.ndarray, spec: DataSpec, naming: Naming, where: str
+) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
+    """The run's numbers of these classes, the rows that have them, and a note if others are left out."""
+    distinct, inverse = np.unique(named, return_inverse=True)
+    found = np.array([_class(naming.classes.get(name, name), spec.classes) for name in distinct.tolist()], np.int64)
+    numbers = found[inverse]
+    known = numbers >= 0
+    if known.all():
+        return numbers, np.arange(len(named)), ()
+    strange = str(distinct[found < 0][0])
+    remedy = f"--rename-class {strange}={nearest(strange, spec.classes)}"
+    notes = unknown(named[~known].tolist(), spec.classes, naming, f"{where}: labels have the class", remedy)
+    return numbers[known], np.flatnonzero(known), tuple(notes)
+
+
+def _class(name: str, classes: Sequence[str]) -> int:
+    """The number of a class, -1 if the run has none of that name. Whole numbers may be spelled otherwise."""
+    if name in classes:
+        return classes.index(name)
+    value = _whole(name)
+    alike = [number for number, known in enumerate(classes) if value is not None and _whole(known) == value]
+    return alike[0] if len(alike) == 1 else -1
+
+
+def _whole(name: str) -> float | None:
+    try:
+        value = float(name)
+    except ValueError:
+        return None
+    return value if value.is_integer() else None
+
+
+def check_names(naming: Naming, columns: Sequence[Column]) -> None:
+    """Raises ConfigError for a flag that names no column of the run, which may be a slip of the pen."""
+    known = [column.name for column in columns]
+    for flag, names in (("--units", naming.units), ("--rename-value", [column for column, _ in naming.values])):
+        strange = [name for name in names if name not in known]
+        if strange:
+            raise ConfigError(f"{flag} {strange[0]}: no such column in the run; it has {shorten(known)}")
+
+
+def nearest(name: str, names: Sequence[str]) -> str:
+    return next(iter([*get_close_matches(name, names, 1, 0.0), *names]), "CLASS")
+
+
+def unknown(strange: Sequence[str], known: Sequence[str], naming: Naming, what: str, remedy: str) -> list[str]:
+    """A note for samples that are left out. Raises ConfigError unless the owner lets them go."""
+    counts = Counter(strange)
+    said = ", ".join(f"{shown(name)} ({count} samples)" for name, count in counts.most_common(5))
+    if naming.skip_unknown:
+        return [f"{what} {said}, which the run does not know: left out"]
+    raise ConfigError(
+        f"{what} {said}, which is unknown to the run; it has {shorten(list(known))}. Map it with {remedy}, or leave "
+        f"such samples out with --skip-unknown"
+    )

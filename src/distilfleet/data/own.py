@@ -1,0 +1,121 @@
+"""A device's own data: read as they are, then mapped by name onto what a run means by its inputs and labels.
+
+A file alone cannot say which number a class has, which column comes first, or what its numbers are scaled by: it may
+lack a class, name its columns in another order, or have seen one season. The run says these things (`DataSpec`); what
+cannot be matched by name is a ConfigError that names the difference and the flag that settles it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from distilfleet.core.errors import ConfigError
+from distilfleet.core.types import Dataset
+from distilfleet.data import prepared
+from distilfleet.data.arrays import open_npz
+from distilfleet.data.labels import shorten
+from distilfleet.data.naming import Naming, check_shape, numbered, samples_of
+from distilfleet.data.own_arrays import Stored, listed
+from distilfleet.data.own_table import table
+from distilfleet.data.scaling import Scaling
+from distilfleet.data.spec import DataSpec, Mapped
+
+
+class Own(Protocol):
+    """A device's data, before a run says what it means."""
+
+    @property
+    def where(self) -> str: ...
+
+    def __len__(self) -> int: ...
+
+    def mapped(self, spec: DataSpec | None) -> Mapped:
+        """Raises ConfigError, which names the difference, for data that are not what the run means."""
+        ...
+
+
+def read(path: str, naming: Naming) -> Own:
+    """A part that `distilfleet split` wrote, or anything that `run --data` takes. Raises ConfigError."""
+    file = Path(path).expanduser()
+    held = open_npz(file) if file.suffix.lower() == ".npz" and file.is_file() else {}
+    if prepared.holds(held):
+        return _part(held, path, naming)
+    if file.is_file() and file.suffix.lower() in (".csv", ".tsv"):
+        return table(file, naming)
+    from distilfleet.data import sources  # readers of pictures and of the hub, which few devices need
+
+    raw = sources.read(path, label=naming.label, reading=naming.reading)
+    return Stored(raw=raw, naming=naming, listed=listed(held, raw))
+
+
+# --- a part that `distilfleet split` wrote ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Ready:
+    """Samples as models see them, with their names if they are known."""
+
+    data: Dataset
+    where: str = "data"
+    facts: prepared.Facts | None = None
+    naming: Naming = Naming()
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def mapped(self, spec: DataSpec | None) -> Mapped:
+        if spec is None:
+            return Mapped(data=self.data)
+        if self.facts is None:
+            raise ConfigError(f"{self.where} does not say what it holds: write it again with `distilfleet split`")
+        _check_same(self.facts, spec, self.where)
+        check_shape(self.data.shape, spec, self.where)
+        inputs = self.data.inputs
+        notes: tuple[str, ...] = ()
+        if spec.kind != "text":
+            inputs, notes = _rescaled(inputs, self.facts.scaling, spec.scaling)
+        if self.data.labels is None:
+            return Mapped(data=Dataset(inputs), notes=notes)
+        names = np.array(self.facts.classes)[self.data.labels]
+        numbers, kept, skipped = numbered(names, spec, self.naming, self.where)
+        return Mapped(data=Dataset(inputs[kept] if skipped else inputs, numbers), notes=(*notes, *skipped))
+
+
+def _part(held: Mapping[str, np.ndarray], where: str, naming: Naming) -> Ready:
+    facts = prepared.facts_of(held, where)
+    if facts is not None and facts.whose != prepared.DEVICE:
+        raise ConfigError(f"{where}: the {facts.whose}'s part; a device's is named after it, such as device-0.npz")
+    data = prepared.dataset(held, where)
+    if not len(data):
+        raise ConfigError(f"{where}: no samples; a device needs at least one")
+    if facts is not None and data.labels is not None:
+        lowest, highest = int(data.labels.min()), int(data.labels.max())
+        if lowest < 0 or highest >= len(facts.classes):
+            raise ConfigError(f"{where}: labels from {lowest} to {highest}, and {len(facts.classes)} names of classes")
+    return Ready(data=data, where=where, facts=facts, naming=naming)
+
+
+def _check_same(facts: prepared.Facts, spec: DataSpec, where: str) -> None:
+    kind = "text" if facts.scaling is None else facts.scaling.kind
+    if kind != spec.kind:
+        raise ConfigError(f"{where} holds {samples_of(kind)}; the run's samples are {samples_of(spec.kind)}")
+    if facts.tokenizer != spec.tokenizer:
+        raise ConfigError(f"{where} was cut with another tokenizer than the run's: split the text once for all")
+    mine, theirs = ([(column.name, column.values) for column in columns] for columns in (facts.columns, spec.columns))
+    if mine != theirs:
+        names = [shorten([name for name, _ in columns]) or "none" for columns in (mine, theirs)]
+        raise ConfigError(f"{where} has the columns {names[0]}; the run has {names[1]}: split the same data again")
+
+
+def _rescaled(inputs: np.ndarray, mine: Scaling | None, run: Scaling) -> tuple[np.ndarray, tuple[str, ...]]:
+    """To the bit where the part was scaled as the run is; else back to stored numbers and as the run scales."""
+    assert mine is not None
+    if np.array_equal(mine.offset, run.offset) and np.array_equal(mine.factor, run.factor):
+        return inputs, ()
+    varies = mine.factor != 0
+    raw = inputs / np.where(varies, mine.factor, 1.0) + mine.offset
+    scaled = ((raw - run.offset) * run.factor).astype(np.float32)
+    return scaled, ("scaled anew: the run's scaling is not that of the split",)

@@ -1,0 +1,151 @@
+"""A device's arrays, IDX files and pictures, matched with what a run means by its samples."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from distilfleet.core.errors import ConfigError
+from distilfleet.core.types import Dataset
+from distilfleet.data import images, labels
+from distilfleet.data.labels import shorten
+from distilfleet.data.naming import Naming, check_names, check_shape, need, numbered, samples_of
+from distilfleet.data.raw import Raw
+from distilfleet.data.reading import Axis
+from distilfleet.data.spec import DataSpec, Mapped
+from distilfleet.data.units import converted, scaled
+
+CLASS_KEYS = ("class", "label", "target", "names")
+"""What keys of lists of class names have in them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Stored:
+    """Samples without names of columns, as they were stored."""
+
+    raw: Raw
+    naming: Naming
+    listed: tuple[str, ...] = ()
+    """Names of more classes than the file has labels of; they are counted from 0."""
+
+    @property
+    def where(self) -> str:
+        return self.raw.where
+
+    def __len__(self) -> int:
+        return len(self.raw.train.inputs)
+
+    def mapped(self, spec: DataSpec | None) -> Mapped:
+        spec = need(spec, self.where)
+        raw = self.raw.train.inputs
+        if spec.columns:
+            check_names(self.naming, spec.columns)
+            raw = self._by_name(raw, spec)
+        if spec.kind == "image":
+            raw = _pictures(raw, spec, self.naming, self.where)
+        spec = replace(spec, channels=self._channels(raw, spec))
+        _check_stored(raw, spec, self.where)
+        inputs, notes = scaled(raw, spec, self.where, self.naming)
+        named = _names(self.raw, self.listed, spec)
+        numbers, kept, skipped = numbered(named, spec, self.naming, self.where)
+        left_out = (
+            () if self.raw.test is None else (f"its test part of {len(self.raw.test.labels)} samples is left out",)
+        )
+        return Mapped(data=Dataset(inputs[kept] if skipped else inputs, numbers), notes=(*notes, *skipped, *left_out))
+
+    def _channels(self, raw: np.ndarray, spec: DataSpec) -> Axis:
+        """As the owner, the format or the run has them; of pictures whichever gives the run's shape."""
+        layout = self.raw.layout
+        usual = spec.channels if layout is None else layout.channels
+        said = replace(spec, channels=self.naming.reading.channels_axis or usual)
+        if self.naming.reading.channels_axis or raw.ndim != len(spec.shape) + 1:
+            return said.channels
+        return said.scaling.stored_as(raw, spec.shape).channels
+
+    def _by_name(self, raw: np.ndarray, spec: DataSpec) -> np.ndarray:
+        """Columns of numbers in the order of the run's, by the names that the owner gives them."""
+        order = [self.naming.columns.get(name, name) for name in self.naming.order]
+        names = [column.name for column in spec.columns]
+        texts = [column.name for column in spec.columns if column.values]
+        if texts:
+            raise ConfigError(f"{self.where} holds numbers without names; column {texts[0]!r} of the run is text")
+        if raw.ndim != 2 or len(order) != raw.shape[1] or set(names) - set(order):
+            raise ConfigError(
+                f"{self.where} holds samples of shape {list(raw.shape[1:])} without names; the run's inputs are "
+                f"{shorten(names)}: say with --columns what each of yours is, in order"
+            )
+        return converted(raw[:, [order.index(name) for name in names]].astype(np.float64), spec.columns, self.naming)
+
+
+def _check_stored(raw: np.ndarray, spec: DataSpec, where: str) -> None:
+    try:
+        shape = spec.scaling.shape(raw)
+    except ConfigError:
+        here = f"samples of shape {list(raw.shape[1:])}"
+        raise ConfigError(
+            f"{where} holds {here}; the run's are {samples_of(spec.kind)} of {list(spec.shape)}"
+        ) from None
+    check_shape(shape, spec, where)
+
+
+def _pictures(raw: np.ndarray, spec: DataSpec, naming: Naming, where: str) -> np.ndarray:
+    """Bytes stay bytes where the run's pixels are bytes or 0 to 1; grey pictures fit a run in colour."""
+    channels, height, width = spec.shape
+    if raw.ndim == 3 and channels == 3 and raw.dtype == np.uint8:
+        raw = np.repeat(raw[..., np.newaxis], 3, axis=3)
+    bytes_of_pictures = raw.dtype == np.uint8 and (raw.ndim == 3 or raw.shape[-1] == 3)
+    if naming.fit_pictures and bytes_of_pictures and channels in (1, 3):
+        raw = images.fitted(raw, images.Format(width=width, height=height, grey=channels == 1))
+    if raw.dtype == np.uint8 and (spec.offset, spec.factor) != ((0.0,), (1.0,)):
+        raw = raw.astype(np.float64)
+    return raw
+
+
+def _names(raw: Raw, listed: tuple[str, ...], spec: DataSpec) -> np.ndarray:
+    """A name for each label; of numbers, the names that go with them in the file, else in the run's own data."""
+    stored = labels.tidy(raw.train.labels, raw.where)
+    if stored.dtype.kind == "U":
+        return stored
+    mine, theirs = _by_file(stored, raw, listed), _by_run(stored, spec)
+    guessed = listed and not raw.class_names
+    if guessed and mine is not None and theirs is not None and not np.array_equal(mine, theirs):
+        first = int(np.argmax(mine != theirs))
+        raise ConfigError(
+            f"{raw.where}: label {stored[first]} is {str(mine[first])!r} here and {str(theirs[first])!r} in the run: "
+            f"store the names of the classes as labels"
+        )
+    found = theirs if mine is None else mine
+    return stored.astype(str) if found is None else found
+
+
+def _by_file(stored: np.ndarray, raw: Raw, listed: tuple[str, ...]) -> np.ndarray | None:
+    """Names of a file belong to its labels in sorted order; where there are more of them, they are counted from 0."""
+    if raw.class_names:
+        ordered: np.ndarray = np.array(raw.class_names)[np.unique(stored, return_inverse=True)[1]]
+        return ordered
+    if not listed:
+        return None
+    if stored.min() < 0 or stored.max() >= len(listed):
+        raise ConfigError(
+            f"{raw.where}: labels from {stored.min()} to {stored.max()}, and {len(listed)} names of classes: which is "
+            f"whose cannot be told; store the names as labels"
+        )
+    counted: np.ndarray = np.array(listed)[stored]
+    return counted
+
+
+def _by_run(stored: np.ndarray, spec: DataSpec) -> np.ndarray | None:
+    named = dict(zip(spec.stored, spec.classes, strict=False))
+    known = set(stored.astype(str).tolist()) <= named.keys()
+    return np.array([named[label] for label in stored.astype(str).tolist()]) if known else None
+
+
+def listed(held: Mapping[str, np.ndarray], raw: Raw) -> tuple[str, ...]:
+    """The one list of names of classes in a file that has not a label for each of them."""
+    lists = [
+        array
+        for key, array in held.items()
+        if array.dtype.kind == "U" and array.ndim == 1 and len(array) not in (0, len(raw.train.labels))
+        if any(word in key.lower() for word in CLASS_KEYS)
+    ]
+    return tuple(lists[0].tolist()) if len(lists) == 1 and not raw.class_names else ()

@@ -1,0 +1,176 @@
+"""A device's table, matched with a run's columns by name."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from distilfleet.core.errors import ConfigError
+from distilfleet.core.types import Dataset
+from distilfleet.data import numbers, tables
+from distilfleet.data.labels import is_missing, labelled, shorten, shown
+from distilfleet.data.naming import Naming, check_names, check_some, nearest, need, numbered, samples_of, unknown
+from distilfleet.data.raw import Column, present
+from distilfleet.data.sheets import Sheet, named, open_sheet
+from distilfleet.data.spec import DataSpec, Mapped
+from distilfleet.data.units import converted, scaled
+
+LABEL = "label"
+"""The column of labels, where neither the owner nor the run names one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Table:
+    """A file with names of columns; read again for each run, so that cells need not stay in memory as text."""
+
+    path: Path
+    naming: Naming
+    rows: int
+
+    @property
+    def where(self) -> str:
+        return str(self.path)
+
+    def __len__(self) -> int:
+        return self.rows
+
+    def mapped(self, spec: DataSpec | None) -> Mapped:
+        spec = need(spec, self.where)
+        if spec.kind != "table":
+            raise ConfigError(f"{self.where} is a table; the run's samples are {samples_of(spec.kind)}")
+        columns = _columns(spec, self.naming, self.where)
+        sheet = _opened(self.path, self.naming)
+        _check_columns(sheet, columns)
+        label = _label_column(sheet, self.naming, spec.label)
+        notes = [*sheet.notes, *_ignored(sheet, columns, label)]
+        sheet, skipped = _known_categories(sheet, columns, self.naming)
+        classes = None
+        if label is not None:
+            sheet, without = _labelled(sheet, label, self.naming)
+            classes, kept, strange = numbered(np.array(sheet.cells[label]), spec, self.naming, self.where)
+            sheet, skipped = sheet.rows(kept.tolist()), (*skipped, *without, *strange)
+        check_some(len(sheet.lines), self.where)
+        raw = converted(_encoded(sheet, columns, self.naming), columns, self.naming)
+        whole = present(raw)
+        if not whole.all():
+            skipped = (*skipped, f"{(~whole).sum()} rows left out: no number")
+        inputs, said = scaled(raw[whole], spec, self.where, self.naming)
+        data = Dataset(inputs, None if classes is None else classes[whole])
+        return Mapped(data=data, notes=(*notes, *skipped, *said))
+
+    @property
+    def inputs(self) -> np.ndarray:
+        """Columns of numbers in the order of their names, as stored: what can be said before a run names its own."""
+        sheet = _opened(self.path, self.naming)
+        names = sorted(set(sheet.cells) - {_label_column(sheet, self.naming, "")})
+        read = {name: numbers.read(sheet.cells[name], self.naming.reading.decimal) for name in names}
+        columns = [Column(name=name) for name, found in read.items() if isinstance(found, numbers.Numbers)]
+        return tables.encode(sheet, columns, self.naming.reading)
+
+
+def table(path: Path, naming: Naming) -> Table:
+    """Raises ConfigError for a file without rows, or without a column that the owner names."""
+    sheet = _opened(path, naming)
+    _label_column(sheet, naming, "")
+    return Table(path=path, naming=naming, rows=len(sheet.lines))
+
+
+def _opened(path: Path, naming: Naming) -> Sheet:
+    """The cells under the run's names of columns."""
+    return _renamed(open_sheet(path, naming.reading.separator), naming)
+
+
+def _encoded(sheet: Sheet, columns: Sequence[Column], naming: Naming) -> np.ndarray:
+    """As stored; a column that the owner converts may be in any unit."""
+    wanted = [replace(column, unit="") if column.name in naming.units else column for column in columns]
+    return tables.encode(sheet, wanted, naming.reading)
+
+
+def _labelled(sheet: Sheet, label: str, naming: Naming) -> tuple[Sheet, tuple[str, ...]]:
+    """Rows that have a label, and a note if others are left out."""
+    cells = sheet.cells[label]
+    kept = labelled(cells, naming.reading.missing, lambda row: f"{sheet.where}: line {sheet.lines[row]}", label)
+    return sheet.rows(kept), (f"{len(cells) - len(kept)} rows left out: no label",) if len(kept) < len(cells) else ()
+
+
+def _ignored(sheet: Sheet, columns: Sequence[Column], label: str | None) -> list[str]:
+    wanted = {find(sheet, column.name) for column in columns}
+    others = [name for name in sheet.cells if name not in wanted and name != label]
+    return [f"columns that are no inputs of the run are left out: {shorten(others)}"] if others else []
+
+
+def find(sheet: Sheet, name: str) -> str | None:
+    """The column of this name, as it is spelled, else in any case if there is only one."""
+    found = list(named(sheet.cells, name))
+    return found[0] if len(found) == 1 else None
+
+
+def _renamed(sheet: Sheet, naming: Naming) -> Sheet:
+    absent = [name for name in naming.columns if name not in sheet.cells]
+    if absent:
+        raise ConfigError(
+            f"{sheet.where}: no column {shown(absent[0])} to --rename; columns: {shorten(list(sheet.cells))}"
+        )
+    names = [naming.columns.get(name, name) for name in sheet.cells]
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise ConfigError(f"{sheet.where}: --rename leaves two columns {shown(twice[0])}; expected each name once")
+    return replace(sheet, cells=dict(zip(names, sheet.cells.values(), strict=True)))
+
+
+def _label_column(sheet: Sheet, naming: Naming, said: str) -> str | None:
+    """The owner's, the run's, or the usual one; None if the file has no such column."""
+    if naming.label is None:
+        return find(sheet, said or LABEL) or find(sheet, LABEL)
+    found = find(sheet, naming.columns.get(naming.label, naming.label))
+    if found is None:
+        columns = shorten(list(sheet.cells))
+        raise ConfigError(f"{sheet.where}: no column {shown(naming.label)} as --label says; columns: {columns}")
+    return found
+
+
+def _columns(spec: DataSpec, naming: Naming, where: str) -> tuple[Column, ...]:
+    """The run's columns; or the owner's, where the run has no names."""
+    if spec.columns:
+        check_names(naming, spec.columns)
+        return spec.columns
+    if len(naming.order) != spec.shape[0]:
+        raise ConfigError(
+            f"{where} names its columns, and the run has {spec.shape[0]} inputs without names: say with --columns "
+            f"which columns they are, in order"
+        )
+    return tuple(Column(name=name) for name in naming.order)
+
+
+def _check_columns(sheet: Sheet, columns: Sequence[Column]) -> None:
+    missing = [column.name for column in columns if find(sheet, column.name) is None]
+    if missing:
+        names = shorten([shown(name) for name in missing])
+        raise ConfigError(
+            f"{sheet.where}: missing column {names} of the run; columns here: {shorten(list(sheet.cells))}. One with "
+            f"another name can be mapped: --rename OWN={missing[0]}"
+        )
+
+
+def _known_categories(sheet: Sheet, columns: Sequence[Column], naming: Naming) -> tuple[Sheet, tuple[str, ...]]:
+    """Categories under the run's names; rows with others are left out if the owner says so, else refused."""
+    notes = []
+    for column in (column for column in columns if column.values):
+        name = find(sheet, column.name)
+        assert name is not None  # checked before
+        cells = [naming.values.get((column.name, cell), cell) for cell in sheet.cells[name]]
+        sheet = replace(sheet, cells={**sheet.cells, name: cells})
+        strange = [cell for cell in cells if not _is_known(cell, column)]
+        if strange:
+            what = f"{sheet.where}: column {shown(column.name)} has the value"
+            remedy = f"--rename-value {column.name}:{strange[0]}={nearest(strange[0], column.values)}"
+            notes += unknown(strange, column.values, naming, what, remedy)
+            sheet = sheet.rows([row for row, cell in enumerate(cells) if _is_known(cell, column)])
+    return sheet, tuple(notes)
+
+
+def _is_known(cell: str, column: Column) -> bool:
+    """A missing one is no category, as in the run's own data."""
+    return cell in column.values or is_missing(cell)

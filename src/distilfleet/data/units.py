@@ -1,0 +1,115 @@
+"""A device's numbers in a run's units: converted as its owner says, scaled as the run scales, and looked at."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from distilfleet.core.errors import ConfigError
+from distilfleet.data.naming import Naming, check_shape, check_some
+from distilfleet.data.raw import Column
+from distilfleet.data.spec import DataSpec
+
+FAR, NEAR = 10.0, 3.0
+"""Deviations of the run's own data. Half of a column beyond the first is in another unit, or must be said to be meant;
+half of it beyond the second is worth a word."""
+NARROW, ENOUGH = 0.01, 10
+"""A column that varies less than this beside the run's, over so many samples, is worth a word."""
+FARTHEST, LEAST_SPAN = 1.0, 0.02
+"""How far pixels may leave the range of the run's, and how much of it they must fill."""
+
+
+def converted(raw: np.ndarray, columns: Sequence[Column], naming: Naming) -> np.ndarray:
+    """Columns of numbers in the run's units."""
+    at = 0
+    for column in columns:
+        if column.name in naming.units:
+            factor, offset = naming.units[column.name]
+            raw[:, at] = raw[:, at] * factor + offset
+        at += len(column.values) or 1
+    return raw
+
+
+def scaled(raw: np.ndarray, spec: DataSpec, where: str, naming: Naming) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Inputs in the run's units. Raises ConfigError where nothing is left, or where values are of another unit."""
+    check_some(len(raw), where)
+    inputs = spec.scaling.apply(raw)
+    check_shape(tuple(inputs.shape[1:]), spec, where)
+    if spec.kind == "image":
+        _check_pixels(inputs, spec, where, naming)
+        return inputs, ()
+    return inputs, _check_units(_measured(inputs, raw, spec), len(inputs), where, naming)
+
+
+def _check_pixels(inputs: np.ndarray, spec: DataSpec, where: str, naming: Naming) -> None:
+    lowest, highest = float(inputs.min()), float(inputs.max())
+    if naming.any_range or (lowest >= -FARTHEST and highest <= 1 + FARTHEST and highest - lowest >= LEAST_SPAN):
+        return
+    begin, end = spec.offset[0], spec.offset[0] + 1 / spec.factor[0]
+    raise ConfigError(
+        f"{where}: pixels come to {lowest:g} to {highest:g} in the run's units, where its own are 0 to 1: store them "
+        f"from {begin:g} to {end:g}, as the run does, or as bytes; --any-range takes them as they are"
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Measured:
+    """Columns or channels beside the run's, one entry each, in the run's deviations from its means."""
+
+    names: Sequence[str]
+    middles: np.ndarray
+    spreads: np.ndarray
+    spec: DataSpec
+
+    def said(self, at: int) -> str:
+        """Where the middle is, in the numbers that were stored."""
+        mean = self.spec.offset[at]
+        return (
+            f"{self.names[at]} is about {self.middles[at] / self.spec.factor[at] + mean:g} here and {mean:g} in the run"
+        )
+
+
+def _measured(inputs: np.ndarray, raw: np.ndarray, spec: DataSpec) -> Measured:
+    """All that have a unit: what is 0 or 1 has none, nor has what is constant in the run; those are 0 apart."""
+    axes = (0,) if spec.kind == "table" else (0, 2)
+    unitless = np.array(spec.factor) == 0
+    if spec.kind == "table":
+        unitless |= np.isin(raw.reshape(len(raw), -1), (0, 1)).all(axis=0)
+    middles = np.where(unitless, 0.0, np.median(inputs, axis=axes))
+    spreads = np.where(unitless, 0.0, inputs.std(axis=axes, dtype=np.float64))
+    return Measured(names=_input_names(spec), middles=middles, spreads=spreads, spec=spec)
+
+
+def _check_units(measured: Measured, samples: int, where: str, naming: Naming) -> tuple[str, ...]:
+    """Notes on what lies far from the run's, or hardly varies beside it. Raises ConfigError for another unit."""
+    apart = np.abs(measured.middles)
+    far = np.flatnonzero(apart > FAR)
+    if len(far) and not naming.any_range:
+        at = int(far[0])
+        convert = (
+            f"--units {measured.names[at]}=FACTOR,OFFSET brings it to the run's; " if measured.spec.columns else ""
+        )
+        raise ConfigError(
+            f"{where}: {measured.said(at)}, {apart[at]:.0f} of the run's deviations apart: is it in another unit? "
+            f"{convert}--any-range takes it as it is"
+        )
+    narrow = (measured.spreads > 0) & (measured.spreads < NARROW)
+    beyond = [measured.said(int(at)) for at in np.flatnonzero(apart > NEAR)]
+    varies = [
+        f"{measured.names[at]} varies {measured.spreads[at]:.2g} times as much as in the run"
+        for at in np.flatnonzero(narrow).tolist()
+        if samples >= ENOUGH
+    ]
+    return (*beyond, *varies)
+
+
+def _input_names(spec: DataSpec) -> list[str]:
+    """One for each input of a table, or channel of a series."""
+    if not spec.columns:
+        what = "input" if spec.kind == "table" else "channel"
+        return [f"{what} {number}" for number in range(spec.shape[0])]
+    return [
+        f"{column.name}={value}" if value else column.name
+        for column in spec.columns
+        for value in (column.values or ("",))
+    ]

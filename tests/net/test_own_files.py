@@ -1,0 +1,119 @@
+"""Devices with files of their own train together as one simulation on the same samples; what differs is declined."""
+
+import numpy as np
+import pytest
+import torch
+from in_process import RealFleet
+
+import contract
+from distilfleet.core.engine import rounds
+from distilfleet.core.types import Dataset
+from distilfleet.recipes.find import recipe
+from distilfleet.recipes.flags import unflatten
+from distilfleet.recipes.join import own_data
+from distilfleet.sim.fleet import SimFleet, World
+
+MEANS = {"run": (0, 3), "sit": (3, -2), "walk": (-3, 0)}
+OWNED = {
+    "device-0": (("run", "sit", "walk"), "x,y,label"),
+    "device-1": (("sit", "walk"), "label,y,x"),
+    "device-2": (("run", "walk"), "y,label,x"),
+}
+
+
+@pytest.fixture(autouse=True)
+def closed():
+    torch.set_num_threads(1)
+    yield
+    for fleet in RealFleet.open_ones:
+        fleet.close()
+    RealFleet.open_ones.clear()
+
+
+def written(path, classes, header, count, seed):
+    rng, lines = np.random.default_rng(seed), [header]
+    for i in range(count):
+        kind = classes[i % len(classes)]
+        x, y = rng.normal(MEANS[kind])
+        cells = {"x": f"{x:.4f}", "y": f"{y:.4f}", "label": kind}
+        lines.append(",".join(cells[name] for name in header.split(",")))
+    path.write_text("\n".join(lines))
+    return str(path)
+
+
+@pytest.fixture
+def run(tmp_path):
+    found = recipe("fedavg")
+    server = written(tmp_path / "server.csv", tuple(MEANS), "x,y,label", 300, 9)
+    settings = {"data": server, "devices": 3, "cohorts": "off", "who": "small", "rounds": 6}
+    return found.build(unflatten(found.flags, settings))
+
+
+def trained(run, fleet):
+    state = run.method.init(run.seed)
+    for done in rounds(run.method, run.planner, fleet, state, range(1, run.rounds + 1)):
+        state = done.state
+    return state
+
+
+@pytest.mark.net
+def test_devices_with_other_classes_and_orders_of_columns_train_as_one_simulation(run, tmp_path):
+    owned = {
+        device: own_data(written(tmp_path / f"{device}.csv", classes, header, 60, seed))
+        for seed, (device, (classes, header)) in enumerate(OWNED.items())
+    }
+    world, roster = World(server=contract.SERVER, cohorts=False), run.fleet.roster()
+    real = RealFleet(roster, owned.__getitem__, run.method, world, run.data_spec)
+    means = {device: owned[device].mapped(run.data_spec).data for device in roster}
+    state = trained(run, real)
+    assert contract.state_bits(state) == contract.state_bits(
+        trained(run, SimFleet(roster, means.__getitem__, run.method, world))
+    )
+    assert not real.tally().missed
+    assert run.method.evaluate(state, {}, run.test)["small_accuracy"] > 0.9
+
+
+@pytest.mark.net
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("a,y,label\n1,2,walk\n1.5,2,sit\n", "missing column 'x' of the run"),
+        ("x,y,label\n1,2,jog\n1.5,2,sit\n", "'jog' (1 samples), which is unknown to the run"),
+        ("x,y,label\nwarm,2,walk\ncold,2,sit\n", "column 'x' holds text"),
+        ("x,y\n1,2\n1.5,2\n", "have no labels"),
+        ("x,y,label\n1,2000,walk\n1.5,2100,sit\n", "is it in another unit?"),
+    ],
+)
+def test_a_device_whose_file_is_another_thing_declines_and_says_what(text, why, run, tmp_path):
+    (tmp_path / "own.csv").write_text(text)
+    other = own_data(str(tmp_path / "own.csv"))
+    fine = own_data(written(tmp_path / "fine.csv", tuple(MEANS), "x,y,label", 30, 1))
+    world, roster = World(server=contract.SERVER, cohorts=False), run.fleet.roster()
+    real = RealFleet(roster, lambda device: other if device == "device-1" else fine, run.method, world, run.data_spec)
+    (outcome,) = rounds(run.method, run.planner, real, run.method.init(0), range(1, 2))
+    (missed,) = real.tally().missed
+    assert missed.device == "device-1"
+    assert missed.reason.startswith("declined: ")
+    assert why in missed.reason
+    assert outcome.round == 1
+
+
+@pytest.mark.net
+@pytest.mark.parametrize("name", ["koala", "fedavg", "feddf", "fedmd", "local"])
+def test_a_device_with_one_sample_takes_part(name, run, tmp_path):
+    found = recipe(name)
+    settings = {"data": str(tmp_path / "server.csv"), "devices": 3, "cohorts": "off"}
+    run = found.build(unflatten(found.flags, settings))
+    spec = run.data_spec
+    one = own_data(written(tmp_path / "one.csv", ("walk",), "label,x,y", 1, 3)).mapped(spec).data
+    fine = own_data(written(tmp_path / "fine.csv", tuple(MEANS), "x,y,label", 30, 1)).mapped(spec).data
+    assert len(one) == 1
+
+    def data(device: str) -> Dataset:
+        return one if device == "device-1" else fine
+
+    world = World(server=contract.SERVER, cohorts=False)
+    real = RealFleet(run.fleet.roster(), data, run.method, world)
+    (outcome,) = rounds(run.method, run.planner, real, run.method.init(0), range(1, 2))
+    assert sorted(real.tally().answered)[:3] == ["device-0", "device-1", "device-2"]
+    assert outcome.round == 1
