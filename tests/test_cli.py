@@ -147,7 +147,10 @@ def test_a_run_leaves_its_record(done):
     lines = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
     assert [line["round"] for line in lines] == [1, 2]
     promised = {"large_accuracy", "small_accuracy", "up_bytes", "down_bytes", "device_energy_j", "server_energy_j"}
-    assert promised | {"elapsed_s", "wall_s", "devices", "missed"} <= lines[0].keys()
+    assert promised | {"elapsed_s", "devices", "missed"} <= lines[0].keys()
+    assert [json.loads(line).keys() for line in (path / "wall.jsonl").read_text().splitlines()] == [
+        {"round", "wall_s"}
+    ] * 2
     assert None not in lines[0].values()
 
 

@@ -5,6 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from safetensors import safe_open
+from safetensors.numpy import save_file
 
 from distilfleet.core.errors import RecordError
 from distilfleet.core.wire import DTYPES
@@ -135,6 +137,20 @@ def test_a_note_that_says_something_else_is_found(tmp_path):
     file.write_bytes(raw.replace(b'\\"round\\":1', b'\\"round\\":7'))
     with pytest.raises(RecordError, match="does not match its digest"):
         read_checkpoint(tmp_path)
+
+
+def test_equal_states_are_equal_files(tmp_path):
+    """The entries of a safetensors file's metadata come in an order that is drawn anew each time."""
+    one = kept(1, a=np.arange(6, dtype=np.float32), b=np.ones(2))
+    assert len({write_checkpoint(tmp_path, one).read_bytes() for _ in range(8)}) == 1
+
+
+def test_a_checkpoint_with_two_entries_as_once_written_is_still_read(tmp_path):
+    file = write_checkpoint(tmp_path, kept(1))
+    with safe_open(file, framework="numpy") as opened:
+        digest, _, note = opened.metadata()["sealed"].partition(" ")
+    save_file({"w": np.arange(4.0) + 1}, file, {"note": note, "digest": digest})
+    assert read_checkpoint(tmp_path).round == 1
 
 
 def test_writing_replaces_as_a_whole(tmp_path):

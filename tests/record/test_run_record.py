@@ -53,6 +53,22 @@ def test_reopening_cuts_what_came_after_the_checkpoint(path):
     assert [line.get("again") for line in read_rounds(path)] == [None, None, True]
 
 
+def test_wall_time_has_a_file_of_its_own_and_is_read_with_its_round(path):
+    run, _, _ = reopen(path)
+    run.append_wall(3, 4.5)
+    run.append({"round": 3})
+    run.close()
+    assert b"wall_s" not in (path / "metrics.jsonl").read_bytes()
+    assert [line.get("wall_s") for line in read_rounds(path)] == [None, None, 4.5]
+    reopen(path)[0].close()  # the checkpoint is of round 2
+    assert (path / "wall.jsonl").read_bytes() == b""
+
+
+def test_a_record_that_has_wall_time_among_its_metrics_is_read_as_it_was(path):
+    (path / "metrics.jsonl").write_text('{"round":1,"wall_s":0.5}\n{"round":2,"wall_s":1.5}\n')
+    assert [line["wall_s"] for line in read_rounds(path)] == [0.5, 1.5]
+
+
 def test_times_after_the_checkpoint_are_cut_off_too(path):
     at = {"sent_s": 0.0, "received_s": 0.1, "begun_s": None, "done_s": None, "offered_s": 0.5, "uploaded_s": 1.0}
     took = {"busy_s": 0.2, "energy_j": 0.5, "metered": False}

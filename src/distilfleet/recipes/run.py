@@ -12,7 +12,7 @@ from ..core.errors import RecordError
 from ..core.pack import pack, unpack
 from ..core.types import Discount, Plan, Tally
 from ..record.checkpoint import Checkpoint
-from ..record.history import SCHEMA
+from ..record.history import SCHEMA, read_rounds
 from ..record.overheard import read_wire, write_wire
 from ..record.run import Run as Record
 from .experiment import Run
@@ -54,7 +54,7 @@ def train(run: Run, record: Record, start: Checkpoint | None, now_s: Callable[[]
 
     Args:
         start: None for a new run.
-        now_s: a monotonic clock, for `wall_s` and the checkpoint interval.
+        now_s: a monotonic clock, for wall time and the checkpoint interval.
     """
     state: Any
     planned = first_plan(run, record, new=start is None, now_s=now_s)
@@ -63,10 +63,9 @@ def train(run: Run, record: Record, start: Checkpoint | None, now_s: Callable[[]
         run = replace(run, fleet=heard)
     if start is None:
         state, before_s, first = run.method.init(run.seed), 0.0, 1
-        _save(run, record, state, 0, 0.0)
+        _save(run, record, state, 0)
     else:
-        state, before_s = _restore(run, start)
-        first = start.round + 1
+        state, before_s, first = _restore(run, start), _wall_s(record), start.round + 1
     began_s = kept_s = now_s()
     number = kept = first - 1
     gc.freeze()  # the fleet stays to the end: without this the collector looks through all of it again and again
@@ -78,28 +77,29 @@ def train(run: Run, record: Record, start: Checkpoint | None, now_s: Callable[[]
             if tally.times is not None:
                 record.append_times(number, tally.times)
             spent = {**_spent(tally), **_short(tally, done.plan), **expected(done.plan, planned)}
-            line = {"round": number, **metrics, **spent, **_discounted(done.discounts), "wall_s": round(wall_s, 6)}
+            line = {"round": number, **metrics, **spent, **_discounted(done.discounts)}
+            record.append_wall(number, wall_s)
             record.append(line)
             if number == run.rounds:
                 record.models(run.method.models(state), run.files)
             if number == run.rounds or now_s() - kept_s >= run.checkpoint_every_s:
-                _save(run, record, state, number, wall_s)
+                _save(run, record, state, number)
                 kept, kept_s = number, now_s()
-            yield line
+            yield {**line, "wall_s": wall_s}
     except GeneratorExit:
         if number > kept:
-            _save(run, record, state, number, before_s + now_s() - began_s)
+            _save(run, record, state, number)
         raise
     finally:
         gc.unfreeze()
 
 
-def _save(run: Run, record: Record, state: object, number: int, wall_s: float) -> None:
+def _save(run: Run, record: Record, state: object, number: int) -> None:
     if isinstance(run.fleet, Overheard):
         write_wire(record.path, run.fleet.kept_wire)
     arrays, plain = pack(state)
     fleet = {f"fleet/{name}": array for name, array in run.fleet.snapshot().items()}
-    record.checkpoint(Checkpoint(round=number, arrays={**arrays, **fleet}, plain={"state": plain, "wall_s": wall_s}))
+    record.checkpoint(Checkpoint(round=number, arrays={**arrays, **fleet}, plain={"state": plain}))
 
 
 def state_of(run: Run, start: Checkpoint) -> Any:
@@ -111,14 +111,19 @@ def state_of(run: Run, start: Checkpoint) -> Any:
         raise RecordError(f"the checkpoint of round {start.round} is of another method or version: {fault}") from None
 
 
-def _restore(run: Run, start: Checkpoint) -> tuple[Any, float]:
+def _restore(run: Run, start: Checkpoint) -> Any:
     state = state_of(run, start)
     fleet = {name.removeprefix("fleet/"): a for name, a in start.arrays.items() if name.startswith("fleet/")}
     try:
         run.fleet.restore(fleet)
     except (KeyError, ValueError) as fault:
         raise RecordError(f"the checkpoint of round {start.round} is of another method or version: {fault}") from None
-    return state, float(start.plain["wall_s"])
+    return state
+
+
+def _wall_s(record: Record) -> float:
+    """Seconds that the run has taken, as far as its record goes."""
+    return next((float(line["wall_s"]) for line in reversed(read_rounds(record.path)) if "wall_s" in line), 0.0)
 
 
 def _discounted(discounts: Sequence[Discount]) -> dict[str, Any]:

@@ -20,6 +20,8 @@ from ..core.errors import RecordError
 from ..core.failpoint import reached
 
 GENERATIONS = 3
+SEALED = "sealed"
+"""The one entry of a file's metadata: digest and note. Of several entries the order would be drawn at random."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,9 +38,8 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
     folder.mkdir(exist_ok=True)
     note = json.dumps({"round": checkpoint.round, "plain": checkpoint.plain}, separators=(",", ":"))
     arrays = {name: np.ascontiguousarray(array).reshape(array.shape) for name, array in checkpoint.arrays.items()}
-    metadata = {"note": note, "digest": _digest(note, arrays)}
     file = folder / f"round-{checkpoint.round:08d}.safetensors"
-    write_atomically(file, save(arrays, metadata))
+    write_atomically(file, save(arrays, {SEALED: f"{_digest(note, arrays)} {note}"}))
     reached("checkpoint.written")
     for old in _files(folder)[:-GENERATIONS]:
         old.unlink()
@@ -80,8 +81,10 @@ def _read(file: Path) -> Checkpoint:
             arrays = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError, ValueError) as fault:
         raise RecordError(f"{file} is truncated or damaged: {fault}.") from None
-    note = metadata.get("note", "")
-    if metadata.get("digest") != _digest(note, arrays):
+    digest, _, note = metadata.get(SEALED, "").partition(" ")
+    if SEALED not in metadata:  # written before 0.2.0
+        digest, note = metadata.get("digest", ""), metadata.get("note", "")
+    if digest != _digest(note, arrays):
         raise RecordError(f"{file} is damaged: its content does not match its digest.")
     parsed = json.loads(note)
     return Checkpoint(round=parsed["round"], arrays=arrays, plain=parsed["plain"])

@@ -12,6 +12,7 @@ from ..core.errors import RecordError
 from .overheard import read_audit
 
 SCHEMA = 1
+WALL = "wall.jsonl"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +25,7 @@ class History:
     fleet: Mapping[str, Any]
     """`fleet.json`: who takes part."""
     rounds: Sequence[Mapping[str, Any]]
-    """`metrics.jsonl`, one mapping per finished round."""
+    """`metrics.jsonl`, one mapping per finished round, with the seconds of `wall.jsonl`."""
     audit: Mapping[str, Any] = field(default_factory=dict)
     """`audit.json`: what a curious server recovered; empty if that was not tried."""
     plan: Mapping[str, Any] = field(default_factory=dict)
@@ -64,7 +65,12 @@ def read_about(path: Path) -> Mapping[str, Any]:
 
 
 def read_rounds(path: Path) -> list[Mapping[str, Any]]:
-    """Finished rounds; a last line that a crash cut short is left out."""
+    """Finished rounds, each with its `wall_s` where that is known; a last line that a crash cut short is left out."""
+    wall_s = {line["round"]: line["wall_s"] for line in _whole_lines(path / WALL)}
+    return [{**line, "wall_s": wall_s[line["round"]]} if line["round"] in wall_s else line for line in _metrics(path)]
+
+
+def _metrics(path: Path) -> list[Mapping[str, Any]]:
     file = path / "metrics.jsonl"
     if not file.is_file():
         return []
@@ -80,7 +86,10 @@ def read_rounds(path: Path) -> list[Mapping[str, Any]]:
 
 def read_times(path: Path) -> Iterator[Mapping[str, Any]]:
     """`times.jsonl` of a real fleet, one object per round: see `core.types.Timed`. Nothing if there is none."""
-    file = path / "times.jsonl"
+    yield from _whole_lines(path / "times.jsonl")
+
+
+def _whole_lines(file: Path) -> Iterator[Mapping[str, Any]]:
     if file.is_file():
         with file.open("rb") as lines:
             yield from (json.loads(line) for line in lines if line.endswith(b"\n"))

@@ -3,6 +3,7 @@
 run.toml        what was asked, with what versions        metrics.jsonl   one object per finished round
 fleet.json      who takes part                            checkpoints/    safetensors, newest generations
 models/         the trained models, safetensors           report.html     written by `report`
+wall.jsonl      seconds that this machine took, one object per finished round; all else is equal where runs are
 times.jsonl     of a real fleet: when each job was where, one object per finished round
 plan.json       of the first round, where cuts are planned; wire.safetensors and audit.json: see `overheard`
 """
@@ -24,10 +25,10 @@ from ..core.errors import RecordError
 from ..core.failpoint import reached
 from ..core.types import Arrays, Times
 from .checkpoint import Checkpoint, newest, set_aside, write_checkpoint
-from .history import read_about
+from .history import WALL, read_about
 
 log = logging.getLogger(__name__)
-METRICS = "metrics.jsonl"
+METRICS, TIMES = "metrics.jsonl", "times.jsonl"
 UNBEGUN = frozenset({".lock", "fleet.json", "fleet.json.unfinished", "run.toml.unfinished"})
 """What a run leaves that ended before it had a `run.toml`: there is nothing in it to go on with."""
 IN_USE = "is in use by another run. Wait for it, or name another --out."
@@ -48,11 +49,18 @@ class Run:
             self.metrics.flush()
         reached("round.appended")
 
+    def append_wall(self, number: int, wall_s: float) -> None:
+        """Seconds that the run has taken up to a round, before its metrics."""
+        self._add(WALL, {"round": number, "wall_s": round(wall_s, 6)})
+
     def append_times(self, number: int, times: Times) -> None:
         """Of a round of a real fleet, before its metrics."""
         jobs = [{name: value for name, value in asdict(job).items() if value is not None} for job in times.jobs]
-        with storing(self.path / "times.jsonl"), (self.path / "times.jsonl").open("ab") as out:
-            out.write(_line({"round": number, "jobs": jobs, "server_s": times.server_s}))
+        self._add(TIMES, {"round": number, "jobs": jobs, "server_s": times.server_s})
+
+    def _add(self, name: str, said: Mapping[str, Any]) -> None:
+        with storing(self.path / name), (self.path / name).open("ab") as out:
+            out.write(_line(said))
 
     def checkpoint(self, checkpoint: Checkpoint) -> None:
         """Keep a state; the metrics up to it reach the disk first."""
@@ -116,7 +124,8 @@ def reopen(path: Path) -> tuple[Run, Mapping[str, Any], Checkpoint | None]:
         metrics = opened.enter_context((path / METRICS).open("r+b"))
         checkpoint, faults = (None, {}) if _is_untouched(path) else newest(path / "checkpoints")
         _cut(metrics, 0 if checkpoint is None else checkpoint.round)
-        _cut_times(path / "times.jsonl", 0 if checkpoint is None else checkpoint.round)
+        for beside in (WALL, TIMES):
+            _cut_lines(path / beside, 0 if checkpoint is None else checkpoint.round)
         run = Run(path=path, lock=held, metrics=metrics)
         for file, fault in faults.items():
             about = add_note(run, about, f"{fault} The run goes on from the checkpoint before it.")
@@ -152,7 +161,7 @@ def _cut(metrics: IO[bytes], rounds: int) -> None:
     metrics.truncate()
 
 
-def _cut_times(file: Path, last: int) -> None:
+def _cut_lines(file: Path, last: int) -> None:
     """A line that a crash cut short goes too."""
     if file.exists():
         whole = file.read_bytes().splitlines(keepends=True)

@@ -73,9 +73,10 @@ def _paced(steps: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
     """With tokens per second of wall time, from the second round that is seen on."""
     before_s: float | None = None
     for metrics in steps:
-        timed = before_s is not None and "tokens" in metrics and metrics["wall_s"] > before_s
-        rate = {"tokens_per_s": metrics["tokens"] / (metrics["wall_s"] - (before_s or 0.0))} if timed else {}
-        before_s = metrics["wall_s"]
+        wall_s = metrics.get("wall_s")
+        took_s = 0.0 if wall_s is None or before_s is None else wall_s - before_s
+        rate = {"tokens_per_s": metrics["tokens"] / took_s} if took_s > 0 and "tokens" in metrics else {}
+        before_s = wall_s
         yield {**metrics, **rate}
 
 
