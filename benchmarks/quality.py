@@ -13,10 +13,13 @@ from pathlib import Path
 import kept
 import numpy as np
 from kept import SEEDS, SHARED, Job
+from sklearn.datasets import load_digits
 
 from distilfleet.record.history import History
 
 RUNS = kept.ROOT / "runs" / "quality"
+ONE_CLASS = RUNS / "one-class.npz"
+"""Digits of twenty owners, each with half of the samples of one class."""
 KINDS = ["--device-kinds", "rpi-zero-2w", "rpi-3b-plus", "rpi-4b", "rpi-5"]
 DATASETS = {
     "digits": ["--rounds", "20", "--devices", "20", "--alpha", "0.5"],
@@ -28,6 +31,7 @@ DATASETS = {
         *("--data", str(SHARED / "mnist" / "mnist_subset.npz"), "--devices", "20", "--alpha", "0.5"),
         *("--rounds", "10", "--local-passes", "2"),
     ],
+    "one-class": ["--data", str(ONE_CLASS), "--label", "y", "--group", "owner", "--rounds", "20"],
 }
 HET = ["--mode", "heterogeneous"]
 MAIN = {
@@ -58,13 +62,18 @@ ABLATIONS = {
     "no forward distillation": ["--forward-passes", "0"],
     "paper's form: all of these off": ["--no-calibrate", "--mixtures", "0", "--refine", "mean"],
 }
+CALIBRATION = {"as it is": ["koala"], "no calibration": ["koala", "--no-calibrate"]}
+"""Tried where every device has one class."""
 AVERAGING = frozenset({"koala", "fedavg", "feddf", "fedmd"})
 """Methods that are compared as they were published, with plain means."""
 
 
 def jobs() -> Iterator[Job]:
     """What to run, the most wanted first."""
-    present = [name for name in DATASETS if name == "digits" or SHARED.is_dir()]
+    write_one_class()
+    for seed in SEEDS:
+        yield from (job("one-class", "calibration", one, words, seed) for one, words in CALIBRATION.items())
+    present = [name for name in ("digits", "watch", "mnist") if name == "digits" or SHARED.is_dir()]
     for seed in SEEDS:
         yield from (job(name, "main", one, words, seed) for name in present for one, words in MAIN.items())
     yield from (job(name, "main", one, words, SEEDS[0]) for name in present for one, words in BOUNDS.items())
@@ -72,6 +81,16 @@ def jobs() -> Iterator[Job]:
     for seed in SEEDS:
         yield from (refined("digits", choice, seed) for choice in REFINE)
         yield from (job("digits", "ablation", one, ["koala", *words], seed) for one, words in ABLATIONS.items())
+
+
+def write_one_class() -> None:
+    images, labels = load_digits(return_X_y=True)
+    owner = np.zeros(len(labels), np.int64)
+    for one in range(10):
+        rows = np.random.default_rng(one).permutation(np.flatnonzero(labels == one))
+        owner[rows] = 2 * one + np.arange(len(rows)) % 2
+    ONE_CLASS.parent.mkdir(parents=True, exist_ok=True)
+    np.savez(ONE_CLASS, x=(images / 16).astype(np.float32).reshape(-1, 1, 8, 8), y=labels, owner=owner)
 
 
 def refined(dataset: str, choice: str, seed: int) -> Job:
@@ -97,6 +116,7 @@ def report() -> str:
     parts = [main_table(name) for name in DATASETS] + [equal_bytes(name) for name in DATASETS]
     parts += [variants(name, "refine", REFINE) for name in DATASETS]
     parts += [variants("digits", "ablation", list(ABLATIONS))]
+    parts += [variants("one-class", "calibration", list(CALIBRATION))]
     return "\n\n".join(part for part in parts if part)
 
 

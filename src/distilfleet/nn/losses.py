@@ -22,14 +22,15 @@ def soft_kl(student_BC: Tensor, soft_BC: Tensor, *, temperature: float) -> Tenso
 
 
 def prior_shift(counts_C: Tensor) -> Tensor:
-    """What logit calibration adds to the logits while a device trains: the log of its class shares.
+    """What logit calibration adds to the logits while a device trains: the log of its class shares, each class counted
+    once more than it is there.
 
-    A class that the device never saw drops out of the softmax, so that its logit is not pushed down by its absence.
+    A class that the device lacks is pushed down by its absence the less, the more samples the device has. Without the
+    one more, it would drop out of the softmax, and a device of one class would have nothing to learn: its loss is 0.
     Source: Zhang et al., FedLC, https://arxiv.org/abs/2209.00189; the form is balanced softmax,
-    https://arxiv.org/abs/2007.10740.
+    https://arxiv.org/abs/2007.10740, with Laplace's rule of succession for the shares.
     """
-    shares_C = counts_C / counts_C.sum()
-    return torch.where(counts_C > 0, shares_C.clamp_min(1e-12).log(), torch.full_like(shares_C, -1e4))
+    return ((counts_C + 1) / (counts_C.sum() + len(counts_C))).log()
 
 
 def feature_distance(student: Tensor, teacher: Tensor) -> Tensor:
