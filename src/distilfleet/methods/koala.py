@@ -267,7 +267,7 @@ class Koala:
         yield Work(server_load([(self.large, len(inputs) * readings, 0)]))
         for name, weights in merged.items():
             model = self._by_name[name]
-            module = put(model.build(seed=0), weights)
+            module = put(scratch(model), weights)
             done, adapters[name] = teach(module, given, how, rng, adapters.get(name, {}))
             small[name] = done.weights
             yield Work(server_load([(model, len(inputs), how.passes)]))

@@ -4,28 +4,40 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..core.types import Arrays
-from .weights import to_tensor
+from .weights import to_array, to_tensor
 
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")
+EPS, EPS_HALF = 1e-8, 1e-4
+"""Added to the root of the second moment. Adam's own is nothing in half precision, where small squares are, too."""
 
 
 def adam_of(named: Mapping[str, nn.Parameter], lr: float, moments: Arrays) -> torch.optim.Adam:
     """With the moments of `moments_of`, where there are some of a parameter."""
-    adam = torch.optim.Adam(list(named.values()), lr=lr)
+    by_type: dict[torch.dtype, list[nn.Parameter]] = {}
+    for parameter in named.values():
+        by_type.setdefault(parameter.dtype, []).append(parameter)
+    groups = [{"params": own, "eps": EPS_HALF if dtype == torch.float16 else EPS} for dtype, own in by_type.items()]
+    adam = torch.optim.Adam(groups, lr=lr)
     for name, parameter in named.items():
         parameter.grad = None
         if f"step/{name}" in moments:
-            adam.state[parameter] = {part: to_tensor(moments[f"{part}/{name}"]) for part in MOMENTS}
+            adam.state[parameter] = {part: _moment(moments, part, name, parameter.dtype) for part in MOMENTS}
     return adam
 
 
 def moments_of(named: Mapping[str, nn.Parameter], adam: torch.optim.Adam) -> dict[str, np.ndarray]:
     """Copies, by moment and parameter."""
     return {
-        f"{part}/{name}": tensor.numpy().copy()
+        f"{part}/{name}": to_array(tensor)
         for name, parameter in named.items()
         for part, tensor in adam.state.get(parameter, {}).items()
     }
+
+
+def _moment(moments: Arrays, part: str, name: str, dtype: torch.dtype) -> Tensor:
+    """In the type of its parameter; the count of steps stays float32."""
+    tensor = to_tensor(moments[f"{part}/{name}"])
+    return tensor if part == "step" else tensor.to(dtype)

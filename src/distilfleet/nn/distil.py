@@ -11,9 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from ..core.types import Arrays
-from .features import Adapter, Tap, pairs, taps, watching
+from .adam import adam_of, moments_of
+from .features import ITSELF, Adapter, Tap, pairs, taps, watching
+from .forward import logits
 from .losses import feature_distance, soft_kl
-from .train import schedule
+from .train import drawing, schedule
 from .weights import put, to_arrays, to_tensor
 
 PREDICT_BATCH = 512
@@ -23,8 +25,6 @@ HELD_OUT = 10
 """With early stopping, one proxy sample in this many tells when to stop."""
 KEPT_BYTES = 256 << 20
 """A large model's outputs and features on the proxy inputs are kept for a round up to this size."""
-ITSELF = ""
-"""Torch's name for a module among its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +84,8 @@ def predict(module: nn.Module, inputs: np.ndarray) -> np.ndarray:
     module.eval()
     with torch.inference_mode():
         parts = [
-            module(to_tensor(inputs[at : at + PREDICT_BATCH])).numpy() for at in range(0, len(inputs), PREDICT_BATCH)
+            logits(module, to_tensor(inputs[at : at + PREDICT_BATCH])).numpy()
+            for at in range(0, len(inputs), PREDICT_BATCH)
         ]
     return np.concatenate(parts)
 
@@ -115,11 +116,13 @@ def distil(
     x, soft = to_tensor(inputs), to_tensor(soft_PC)
 
     def loss(rows_B: Tensor) -> Tensor:
-        return soft_kl(student(x[rows_B]), soft[rows_B], temperature=how.temperature)
+        return soft_kl(logits(student, x[rows_B]), soft[rows_B], temperature=how.temperature)
 
-    adam = _adam(list(student.parameters()), how, moments)
-    last = _descend(student, loss, adam, len(inputs), how, rng)
-    return Distilled(weights=to_arrays(student), moments=_moments(adam), loss_nats=last)
+    named = dict(student.named_parameters())
+    adam = adam_of(named, how.lr, moments or {})
+    with drawing(rng):
+        last = _descend(student, loss, adam, len(inputs), how, rng)
+    return Distilled(weights=to_arrays(student), moments=moments_of(named, adam), loss_nats=last)
 
 
 def lesson(large: nn.Module, inputs: np.ndarray, how: Distil) -> Lesson:
@@ -129,8 +132,8 @@ def lesson(large: nn.Module, inputs: np.ndarray, how: Distil) -> Lesson:
 
     def say(rows_B: Tensor) -> dict[str, Tensor]:
         with torch.no_grad(), watching(large.eval(), names) as outputs:
-            large(x[rows_B])
-        return outputs
+            logits(large, x[rows_B])
+        return {name: output.float() for name, output in outputs.items()}
 
     parts = say(torch.arange(1))
     if len(x) * sum(part.nbytes for part in parts.values()) > KEPT_BYTES:
@@ -160,14 +163,15 @@ def teach(
         def loss(rows_B: Tensor) -> Tensor:
             said = given.say(rows_B)
             soft_BC = torch.softmax(said[ITSELF] / how.temperature, dim=-1)
-            total = soft_kl(small(given.inputs[rows_B]), soft_BC, temperature=how.temperature)
+            total = soft_kl(logits(small, given.inputs[rows_B]), soft_BC, temperature=how.temperature)
             for bridge, (own, its) in zip(bridges, stages, strict=True):
-                distance = feature_distance(bridge(features[own.module]), said[its.module])
+                distance = feature_distance(bridge(features[own.module].float()), said[its.module])
                 total = total + how.feature_weight * distance
             return total
 
-        adam = _adam([*small.parameters(), *bridges.parameters()], how, None)
-        last = _descend(small, loss, adam, len(given.inputs), how, rng)
+        adam = adam_of({**dict(small.named_parameters()), **_of_bridges(bridges)}, how.lr, {})
+        with drawing(rng):
+            last = _descend(small, loss, adam, len(given.inputs), how, rng)
     return Distilled(weights=to_arrays(small), moments={}, loss_nats=last), to_arrays(bridges)
 
 
@@ -226,23 +230,9 @@ def _held_out_loss(student: nn.Module, loss: Callable[[Tensor], Tensor], kept: n
         return float(loss(torch.from_numpy(kept)))
 
 
-def _adam(parameters: Sequence[nn.Parameter], how: Distil, moments: Arrays | None) -> torch.optim.Adam:
-    adam = torch.optim.Adam(parameters, lr=how.lr)
-    for i, parameter in enumerate(parameters if moments else ()):
-        assert moments is not None
-        adam.state[parameter] = {
-            part: to_tensor(moments[f"{i:04d}.{part}"]) for part in ("step", "exp_avg", "exp_avg_sq")
-        }
-    return adam
-
-
-def _moments(adam: torch.optim.Adam) -> Arrays:
-    parameters = adam.param_groups[0]["params"]
-    return {
-        f"{i:04d}.{part}": tensor.detach().numpy().copy()
-        for i, parameter in enumerate(parameters)
-        for part, tensor in adam.state[parameter].items()
-    }
+def _of_bridges(bridges: nn.ModuleList) -> dict[str, nn.Parameter]:
+    """Under names that no weight of a net can have."""
+    return {f".adapter.{name}": weight for name, weight in bridges.named_parameters()}
 
 
 def _adapters(stages: Sequence[tuple[Tap, Tap]], adapters: Arrays) -> nn.ModuleList:

@@ -7,12 +7,17 @@ read by forward hooks.
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import prod
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from .forward import logits
+
 MOST_TAPS = 3
+ITSELF = ""
+"""Torch's name for a module among its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,16 +31,35 @@ class Tap:
 def taps(module: nn.Module, shape: tuple[int, ...]) -> tuple[Tap, ...]:
     """The module's stages from first to last, one per spatial size, at most the deepest few."""
     seen: dict[tuple[int, ...], Tap] = {}
-    with torch.no_grad(), watching(module, [name for name, _ in module.named_modules() if name]) as outputs:
-        training = module.training
-        logits = module.eval()(torch.zeros(2, *shape))
-        module.train(training)
+    outputs = _per_sample(module, shape)
+    last = outputs.pop(ITSELF)
     for name, output in outputs.items():
         if output.dim() > 2:
             seen.pop(tuple(output.shape[2:]), None)
             seen[tuple(output.shape[2:])] = Tap(name, tuple(output.shape[1:]))
-    flat = [Tap(name, tuple(o.shape[1:])) for name, o in outputs.items() if o.dim() == 2 and o is not logits]
+    flat = [Tap(name, tuple(o.shape[1:])) for name, o in outputs.items() if o.dim() == 2 and o is not last]
     return (*seen.values(), *flat[-1:])[-MOST_TAPS:]
+
+
+def _per_sample(module: nn.Module, shape: tuple[int, ...]) -> dict[str, Tensor]:
+    """Outputs of two samples, by module: real numbers, a row for each sample, whose size no sample changes."""
+    training = module.training
+    found = []
+    for samples in (3, 2):
+        with torch.no_grad(), watching(module.eval(), [name for name, _ in module.named_modules()]) as outputs:
+            logits(module, torch.zeros(samples, *shape))
+        found.append(outputs)
+    module.train(training)
+    three, two = found
+    return {
+        name: output
+        for name, output in two.items()
+        if name in three
+        and output.is_floating_point()
+        and output.dim() > 1
+        and three[name].shape == (3, *output.shape[1:])
+        and len(output) == 2
+    }
 
 
 @contextmanager
@@ -76,15 +100,19 @@ class Adapter(nn.Module):
 
 
 def resize(features: Tensor, spatial: tuple[int, ...]) -> Tensor:
-    """Average pooling to a spatial size, or a vector spread over one; a no-op where it fits already."""
+    """Average pooling to a spatial size, or a vector spread over one; a no-op where it fits already.
+
+    Sizes of unlike many axes are pooled as one row of positions.
+    """
     if tuple(features.shape[2:]) == spatial:
         return features
     if features.dim() == 2:
         return features.reshape(*features.shape, *[1] * len(spatial)).expand(*features.shape, *spatial)
     if not spatial:
         return features.flatten(2).mean(2)
-    pool = {1: F.adaptive_avg_pool1d, 2: F.adaptive_avg_pool2d}[len(spatial)]
-    return pool(features, spatial)  # type: ignore[arg-type]
+    if features.dim() == 4 and len(spatial) == 2:
+        return F.adaptive_avg_pool2d(features, spatial)
+    return F.adaptive_avg_pool1d(features.flatten(2), prod(spatial)).reshape(*features.shape[:2], *spatial)
 
 
 def pairs(small: Sequence[Tap], large: Sequence[Tap]) -> tuple[tuple[Tap, Tap], ...]:

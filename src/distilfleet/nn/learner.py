@@ -11,10 +11,11 @@ from ..core import wire
 from ..core.chance import Key
 from ..core.table import Row, column
 from ..core.types import Arrays, ArraySpec, Dataset, Device, DeviceId, Expected, Job, Load, Reply
+from .cohorts import why_apart
 from .distil import accuracy, predict
 from .loads import training_load
 from .profile import profile
-from .train import COHORT_STEP_FLOPS, Local, Task, batch_size, can_cohort, task, tasks, train, train_cohort
+from .train import COHORT_STEP_FLOPS, Local, Task, batch_size, task, tasks, train, train_cohort
 from .weights import put, to_arrays
 from .zoo import Model
 
@@ -23,9 +24,14 @@ NORM_SLACK = 10.0
 """A reply's norm may be this many times the norm of what was sent, plus its root-mean-square size; more is refused."""
 
 
-@lru_cache(maxsize=32)
 def scratch(model: Model) -> nn.Module:
-    """One module per model to put weights into. Whoever takes it overwrites it."""
+    """A module to put weights into. Of the zoo there is one per model, which whoever takes it overwrites; a user's own
+    may remember more than its weights, so that every taker has it as it was built."""
+    return model.build(seed=0) if model.is_own else _reused(model)
+
+
+@lru_cache(maxsize=32)
+def _reused(model: Model) -> nn.Module:
     return model.build(seed=0)
 
 
@@ -122,7 +128,7 @@ def _alike(workers: Sequence[Learner]) -> list[list[int]]:
 def _side_by_side(workers: Sequence[Learner], jobs: Sequence[Job]) -> list[Arrays]:
     model, local = workers[0].model, workers[0].local
     step_flops = profile(model).train_flops * batch_size(len(workers[0].data), local)
-    if len(jobs) < 2 or step_flops >= COHORT_STEP_FLOPS or can_cohort(scratch(model)) is not None:
+    if len(jobs) < 2 or step_flops >= COHORT_STEP_FLOPS or why_apart(model, local) is not None:
         return [worker.handle(job) for worker, job in zip(workers, jobs, strict=True)]
     keys = [worker.key(job) for worker, job in zip(workers, jobs, strict=True)]
     own = tasks([job.arrays for job in jobs], [worker.data for worker in workers], model.classes, local, keys)

@@ -18,7 +18,7 @@ Product = tuple[Tensor, Tensor]
 def linear_layers(module: nn.Module) -> list[str]:
     """Names of a perceptron's linear layers: a ReLU stands between any two, and inputs are flattened if need be.
 
-    Empty for any other module.
+    Empty for any other module, and where a weight is frozen or not float32.
     """
     parts = [(n, part) for n, part in module.named_modules(remove_duplicate=False) if type(part) is not nn.Sequential]
     if parts and isinstance(parts[0][1], nn.Flatten) and parts[0][1].start_dim == 1:
@@ -26,9 +26,8 @@ def linear_layers(module: nn.Module) -> list[str]:
     linear = [name for name, part in parts if type(part) is nn.Linear]
     pattern = [*[nn.Linear, nn.ReLU] * (len(linear) - 1), nn.Linear]
     parameters = [f"{name}.{own}" for name in linear for own in ("weight", "bias")]
-    fits = [type(part) for _, part in parts] == pattern and [
-        name for name, _ in module.named_parameters()
-    ] == parameters
+    plain = [n for n, weight in module.named_parameters() if weight.requires_grad and weight.dtype == torch.float32]
+    fits = [type(part) for _, part in parts] == pattern and plain == parameters
     return linear if fits else []
 
 

@@ -1,4 +1,5 @@
-"""What a model takes, traced from the model itself on torch's meta device, so without its weights' memory.
+"""What a model takes, traced from the model itself without its weights' memory: on torch's meta device, or, of a user's
+own net, as it was built.
 
 FLOPs count two per multiply-accumulate of matrix products and convolutions; everything elementwise is left out, as in
 the published counts. Two samples are traced and the figures halved, because BatchNorm refuses to train on one.
@@ -6,7 +7,8 @@ the published counts. Two samples are traced and the figures halved, because Bat
 Axes: N samples, K classes.
 """
 
-from collections.abc import Iterator, Sequence
+import copy
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,11 +17,14 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd.graph import saved_tensors_hooks
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from distilfleet.core.types import LayerProfile
 
+from .forward import weight_dtype
 from .zoo import Model
 
 SAMPLES = 2
@@ -61,10 +66,33 @@ class Savings:
 
 @lru_cache(maxsize=256)
 def profile(model: Model) -> Profile:
-    """Facts of the model, found by one forward and one backward pass on the meta device."""
+    """Facts of the model, found by one forward and one backward pass."""
+    if model.is_own:
+        return _of_own(model)
     with torch.device("meta"):
-        net = model.build(seed=0)
-        inputs_N = torch.empty(SAMPLES, *model.shape)
+        return _traced(model.build(seed=0), torch.empty(SAMPLES, *model.shape))
+
+
+def _of_own(model: Model) -> Profile:
+    """Of a user's net as it was built: with weights and inputs that take no memory, or, where its Python wants to see
+    numbers, by a pass of two real samples."""
+    net = model.build(seed=0)
+    inputs_N = torch.zeros(SAMPLES, *model.shape, dtype=weight_dtype(net))
+    with torch.random.fork_rng(devices=[]), sdpa_kernel(SDPBackend.MATH):
+        try:
+            with FakeTensorMode(allow_non_fake_inputs=True) as mode:
+                return _traced(_without_memory(net, mode), mode.from_tensor(inputs_N))
+        except Exception:  # whatever a user's net makes of tensors without numbers
+            return _traced(net, inputs_N)
+
+
+def _without_memory(net: nn.Module, mode: FakeTensorMode) -> nn.Module:
+    """A copy whose weights and buffers have no numbers."""
+    tensors = [*net.parameters(), *net.buffers()]
+    return copy.deepcopy(net, {id(tensor): mode.from_tensor(tensor) for tensor in tensors})
+
+
+def _traced(net: nn.Module, inputs_N: torch.Tensor) -> Profile:
     forward, backward = _counter(), _counter()
     kept: list[torch.Tensor] = []
     with forward, saved_tensors_hooks(_keep_in(kept), _as_kept), _watched(net, forward) as layers:
@@ -106,7 +134,11 @@ def savings(large: Model, small: Model) -> Savings:
 
 
 def _counter() -> FlopCounterMode:
-    mapping = {torch.ops.aten.convolution_backward: _convolution_backward_flops}
+    mapping = {
+        torch.ops.aten.convolution_backward: _convolution_backward_flops,
+        torch.ops.aten.mkldnn_rnn_layer: _recurrent_flops,
+        torch.ops.aten.mkldnn_rnn_layer_backward: lambda *facts, **rest: 2 * _recurrent_flops(*facts, **rest),
+    }
     return FlopCounterMode(display=False, custom_mapping=mapping)
 
 
@@ -120,6 +152,12 @@ def _convolution_backward_flops(*facts: Any, out_shape: Sequence[Any], **_rest: 
     positions = inputs if transposed else outputs
     each: int = 2 * positions[0] * prod(positions[2:]) * prod(weight)
     return each * (bool(wanted[0]) + bool(wanted[1]))
+
+
+def _recurrent_flops(inputs: Any, to_gates: Any, between_gates: Any, *_rest: Any, **_more: Any) -> int:
+    """Of one layer of an LSTM on all steps, [steps, samples, features], and its two matrices."""
+    flops: int = 2 * inputs[0] * inputs[1] * (prod(to_gates) + prod(between_gates))
+    return flops
 
 
 def _keep_in(kept: list[torch.Tensor]) -> Any:
@@ -162,7 +200,7 @@ def _watched(net: nn.Module, counter: FlopCounterMode) -> Iterator[dict[str, Lay
         return lambda _module, _inputs: started.update({name: counter.get_total_flops()})
 
     def finish(name: str) -> Any:
-        def record(leaf: nn.Module, _inputs: object, output: torch.Tensor) -> None:
+        def record(leaf: nn.Module, _inputs: object, output: object) -> None:
             flops = (counter.get_total_flops() - started[name]) / SAMPLES
             layers[name] = _layer(name, leaf, flops, output, layers.get(name))
 
@@ -182,10 +220,22 @@ def _is_leaf(module: nn.Module) -> bool:
     return not any(module.children()) and any(True for _ in module.parameters())
 
 
-def _layer(name: str, leaf: nn.Module, flops: float, output: torch.Tensor, before: LayerProfile | None) -> LayerProfile:
+def _layer(name: str, leaf: nn.Module, flops: float, output: object, before: LayerProfile | None) -> LayerProfile:
     return LayerProfile(
         name=name,
         forward_flops=flops + (before.forward_flops if before else 0.0),
         weight_bytes=_size_bytes([*leaf.parameters(), *leaf.buffers()]),
-        output_bytes=_size_bytes([output]) // SAMPLES,
+        output_bytes=_size_bytes(list(_tensors(output))) // SAMPLES,
     )
+
+
+def _tensors(output: object) -> Iterator[torch.Tensor]:
+    """Of an output that may have several, such as a recurrent layer's."""
+    if isinstance(output, torch.Tensor):
+        yield output
+    elif isinstance(output, Mapping):
+        for part in output.values():
+            yield from _tensors(part)
+    elif isinstance(output, Sequence) and not isinstance(output, str):
+        for part in output:
+            yield from _tensors(part)

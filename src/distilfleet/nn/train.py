@@ -9,6 +9,8 @@ Axes: D devices of a cohort, P passes, N samples, S steps, B batch, C classes.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -18,11 +20,12 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from ..core.chance import Key, shuffles
+from ..core.chance import Key, shuffles, stream
 from ..core.types import Arrays, Dataset
+from .forward import logits, weight_dtype
 from .losses import prior_shift
 from .perceptrons import Product, gradients, linear_layers
-from .weights import put, to_arrays, to_tensor
+from .weights import as_array, put, to_arrays, to_tensor
 
 Batch = tuple[Tensor, Tensor, Tensor]
 """Inputs, labels, and what is added to logits, each with a leading device axis."""
@@ -56,6 +59,8 @@ class Task:
     data: Dataset
     rows_SB: np.ndarray
     shift_C: np.ndarray
+    key: Key
+    """Of what the net itself draws at random (dropout)."""
 
 
 def task(weights: Arrays, data: Dataset, classes: int, local: Local, key: Key) -> Task:
@@ -75,7 +80,7 @@ def tasks(
         orders_KPN = shuffles([keys[d] for d in some], samples, local.passes)
         rows.update(zip(some, schedule(orders_KPN, batch_size(samples, local)), strict=True))
     return [
-        Task(weights=start, data=own, rows_SB=rows[d], shift_C=_shift(own, classes, local))
+        Task(weights=start, data=own, rows_SB=rows[d], shift_C=_shift(own, classes, local), key=keys[d])
         for d, (start, own) in enumerate(zip(weights, data, strict=True))
     ]
 
@@ -109,12 +114,22 @@ def train(module: nn.Module, task: Task, local: Local) -> dict[str, np.ndarray]:
     descent = torch.optim.SGD(
         module.parameters(), lr=local.lr, momentum=local.momentum, weight_decay=local.weight_decay
     )
-    for rows_B in torch.from_numpy(task.rows_SB):
-        descent.zero_grad()
-        loss: Tensor = F.cross_entropy(module(inputs[rows_B]) + shift_C, labels[rows_B])
-        loss.backward()  # type: ignore[no-untyped-call]
-        descent.step()
+    seed, *words = task.key
+    with drawing(stream(int(seed), *words, "net")):
+        for rows_B in torch.from_numpy(task.rows_SB):
+            descent.zero_grad()
+            loss: Tensor = F.cross_entropy(logits(module, inputs[rows_B]) + shift_C, labels[rows_B])
+            loss.backward()  # type: ignore[no-untyped-call]
+            descent.step()
     return to_arrays(module)
+
+
+@contextmanager
+def drawing(rng: np.random.Generator) -> Iterator[None]:
+    """What a net draws at random inside depends on `rng`, which stays as it was; torch's own seed does, too."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(int(deepcopy(rng).integers(1 << 62)))
+        yield
 
 
 def train_cohort(
@@ -145,9 +160,10 @@ def can_cohort(module: nn.Module) -> str | None:
 def _train_chunk(module: nn.Module, tasks: Sequence[Task], local: Local) -> dict[str, np.ndarray]:
     """Tasks in order of falling length: at each step the ones still at work are the first few."""
     weights = _stack(module, [task.weights for task in tasks])
-    parameters = {name: weights[name] for name, _ in module.named_parameters()}
+    own_name = _own_names(module)
+    parameters = {name: weights[name] for name, weight in module.named_parameters() if weight.requires_grad}
     moments = {name: torch.zeros_like(tensor) for name, tensor in parameters.items() if local.momentum}
-    buffers = {name: weights[name] for name, _ in module.named_buffers()}
+    buffers = {name: weights[name] for name in dict.fromkeys(own_name.values()) if name not in parameters}
     layers, loss = linear_layers(module), _loss(module)
     inputs, labels, rows_SDB = _together(tasks)
     shift_DC = torch.from_numpy(np.stack([task.shift_C for task in tasks]))
@@ -161,29 +177,39 @@ def _train_chunk(module: nn.Module, tasks: Sequence[Task], local: Local) -> dict
         else:
             found = _by_autograd(loss, working, _first(buffers, k), batch)
         _descend(working, moving, found, local)
-    return {name: tensor.numpy() for name, tensor in weights.items()}
+    return {name: as_array(weights[own]) for name, own in own_name.items()}
+
+
+def _own_names(module: nn.Module) -> dict[str, str]:
+    """Each name in the state, and the one that torch goes by: weights that are used twice have two."""
+    first: dict[int, str] = {}
+    return {name: first.setdefault(id(tensor), name) for name, tensor in module.state_dict(keep_vars=True).items()}
 
 
 def _by_autograd(
     loss: Callable[..., Tensor], weights: Mapping[str, Tensor], buffers: Mapping[str, Tensor], batch: Batch
 ) -> Gradients:
-    """Of every device's loss; buffers are updated in place."""
+    """Of every device's loss, for the weights that it depends on; buffers are updated in place."""
     tracked = {name: tensor.requires_grad_() for name, tensor in weights.items()}
     loss_D = loss(tracked, buffers, *batch)
-    return zip(tracked, torch.autograd.grad(loss_D.sum(), list(tracked.values()), materialize_grads=True), strict=True)
+    found = torch.autograd.grad(loss_D.sum(), list(tracked.values()), allow_unused=True)
+    return [(name, gradient) for name, gradient in zip(tracked, found, strict=True) if gradient is not None]
 
 
 def _loss(module: nn.Module) -> Callable[..., Tensor]:
     """(weights, buffers, x, y, shift), each with a leading device axis -> losses [D]; buffers are updated in place.
 
-    Its sum is then differentiated in the ordinary way, a fifth to a quarter faster than `vmap(grad(...))`.
+    Frozen weights go with the buffers. The sum is then differentiated in the ordinary way, a fifth to a quarter faster
+    than `vmap(grad(...))`.
     """
 
     def loss(
         weights: dict[str, Tensor], buffers: dict[str, Tensor], x_B: Tensor, y_B: Tensor, shift_C: Tensor
     ) -> Tensor:
-        return _cross_entropy(functional_call(module, {**weights, **buffers}, (x_B,)) + shift_C, y_B)
+        said_BC = functional_call(module, {**weights, **buffers}, (x_B.to(dtype),)).float()
+        return _cross_entropy(said_BC + shift_C, y_B)
 
+    dtype = weight_dtype(module)
     return vmap(loss)
 
 
@@ -216,13 +242,15 @@ def _add(tensor: Tensor, gradient: Product | Tensor, *, beta: float, alpha: floa
 
 
 def _stack(module: nn.Module, weights: Sequence[Arrays]) -> dict[str, Tensor]:
-    """[D, ...] of each array; one broadcast where all devices start from the very same arrays."""
+    """[D, ...] of each array, in the module's types; one broadcast where all start from the very same arrays."""
+    state = module.state_dict().items()
     if all(one is weights[0] for one in weights):
         return {
-            name: to_tensor(weights[0][name]).expand(len(weights), *tensor.shape).clone()
-            for name, tensor in module.state_dict().items()
+            name: to_tensor(weights[0][name]).to(tensor.dtype).expand(len(weights), *tensor.shape).clone()
+            for name, tensor in state
         }
-    return {name: torch.from_numpy(np.stack([one[name] for one in weights])) for name in module.state_dict()}
+    stacked = ((name, np.stack([one[name] for one in weights]), tensor.dtype) for name, tensor in state)
+    return {name: torch.from_numpy(array_D).to(dtype) for name, array_D, dtype in stacked}
 
 
 def _together(tasks: Sequence[Task]) -> tuple[Tensor, Tensor, Tensor]:

@@ -16,7 +16,18 @@ BLOCK_BYTES = 1 << 20
 
 def to_arrays(module: nn.Module) -> dict[str, np.ndarray]:
     """Copies of all parameters and buffers, by name."""
-    return {name: tensor.detach().cpu().numpy().copy() for name, tensor in module.state_dict().items()}
+    return {name: to_array(tensor) for name, tensor in module.state_dict().items()}
+
+
+def to_array(tensor: Tensor) -> np.ndarray:
+    """A copy of its own memory; bfloat16 becomes float32."""
+    return np.array(as_array(tensor))
+
+
+def as_array(tensor: Tensor) -> np.ndarray:
+    """The tensor's own memory where it can be. What is bfloat16, which arrays do not have, becomes float32, exactly."""
+    plain = tensor.detach().cpu()
+    return (plain.float() if plain.dtype == torch.bfloat16 else plain).numpy()
 
 
 def put(module: nn.Module, weights: Arrays) -> nn.Module:
@@ -54,7 +65,8 @@ def blend(old: Arrays, new: Arrays, keep: float) -> dict[str, np.ndarray]:
 
 def norm(weights: Arrays) -> float:
     """Euclidean norm over all floating-point arrays."""
-    return float(np.sqrt(sum(float(np.vdot(a, a)) for a in weights.values() if a.dtype.kind == "f")))
+    wide = (a if a.itemsize > 2 else a.astype(np.float32) for a in weights.values() if a.dtype.kind == "f")
+    return float(np.sqrt(sum(float(np.vdot(a, a)) for a in wide)))
 
 
 def _mean(name: str, weights: Sequence[Arrays], shares: Sequence[np.float32]) -> np.ndarray:
@@ -63,8 +75,8 @@ def _mean(name: str, weights: Sequence[Arrays], shares: Sequence[np.float32]) ->
     blocks = (column(weights[at : at + many], name) for at in range(0, len(weights), many))
     if first.dtype.kind != "f":
         return np.asarray(reduce(np.maximum, (block.max(axis=0) for block in blocks)))
-    shares_D, total = np.array(shares), np.zeros(first.size, np.float32)
+    shares_D, total = np.array(shares), np.zeros(first.size, np.result_type(first.dtype, np.float32))
     for at, block in zip(range(0, len(weights), many), blocks, strict=True):
         # rows side by side, wherever they came from: a product's last bits depend on how they lie
         total = total + shares_D[at : at + many] @ np.ascontiguousarray(block).reshape(len(block), -1)
-    return total.reshape(first.shape)
+    return total.reshape(first.shape).astype(first.dtype, copy=False)

@@ -7,6 +7,7 @@ suffer when models are averaged; `conv-bn` is the one exception. Early strides k
 Axes: N samples, C channels, L steps, H height, W width; nets of one family work on L and on HW alike.
 """
 
+import copy
 import importlib
 import importlib.util
 import sys
@@ -23,15 +24,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from distilfleet.core.errors import ConfigError
+from distilfleet.core.errors import ConfigError, Error
 
 from . import classics
+from .forward import words
+from .ownnets import can_be_copied, fault_of, materialised
 
 Factory = Callable[[tuple[int, ...], int], nn.Module]
 """From the shape of one sample and the number of classes to a net with [N, classes] logits."""
-
-FORWARD_FAILURES = (RuntimeError, ValueError, IndexError, TypeError, AttributeError, KeyError, AssertionError)
-"""What building or running a net on a shape that it was not made for can raise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,17 +45,26 @@ class Model:
     classes: int
 
     def build(self, seed: int) -> nn.Module:
-        """A new net in training mode; the same seed gives the same weights. Torch's own seed stays as it was."""
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(seed)
-            net: object = _factory(self.name)(self.shape, self.classes)
-        if not isinstance(net, nn.Module):
-            raise ConfigError(f"{self.name} returned {type(net).__name__}; a model factory returns a torch.nn.Module")
-        return net.train()
+        """A new net in training mode; the same seed gives the same weights. Torch's own seed stays as it was.
+
+        A user's factory, which may read files, is called once per seed, and what it made is copied where that can be.
+        """
+        if not self.is_own or not can_be_copied(_kept(self, seed)):
+            return _built(self, seed)
+        try:
+            return copy.deepcopy(_kept(self, seed))
+        except Exception:  # whatever a user's attributes make of being copied
+            return _built(self, seed)
+
+    @property
+    def is_own(self) -> bool:
+        """A user's, of which nothing is known but what it does."""
+        return self.name not in ZOO
 
 
 def model(name: str, shape: Sequence[int], classes: int) -> Model:
-    """The named model for samples of this shape, checked without memory by a forward pass on the meta device."""
+    """The named model for samples of this shape, checked by a forward pass: of the zoo on the meta device, without
+    memory, of a user's own for real."""
     sizes = tuple(int(size) for size in shape)
     if min(sizes, default=0) < 1 or classes < 2:
         raise ConfigError(f"a model needs sizes of at least 1 and at least 2 classes, not {sizes} and {classes}")
@@ -81,6 +90,21 @@ def _family(shape: Sequence[int]) -> str:
     return FAMILIES[len(shape)]
 
 
+@lru_cache(maxsize=8)
+def _kept(wanted: Model, seed: int) -> nn.Module:
+    """What is copied; nobody works in it."""
+    return _built(wanted, seed)
+
+
+def _built(wanted: Model, seed: int) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        net: object = _factory(wanted.name)(wanted.shape, wanted.classes)
+        if not isinstance(net, nn.Module):
+            raise ConfigError(f"{wanted.name} returned {type(net).__name__}; a model factory returns a torch.nn.Module")
+        return materialised(net, wanted.shape).train()
+
+
 @lru_cache(maxsize=256)
 def _checked(wanted: Model) -> Model:
     _factory(wanted.name)
@@ -89,20 +113,21 @@ def _checked(wanted: Model) -> Model:
         return wanted
     fitting = [name for name in ZOO if _fault(Model(name=name, shape=wanted.shape, classes=wanted.classes)) is None]
     remedy = f"these do: {', '.join(fitting)}" if fitting else "no zoo model does"
-    raise ConfigError(f"model {wanted.name} does not take samples of shape {wanted.shape} ({fault}); {remedy}")
+    verb = "cannot be trained on" if wanted.is_own else "does not take"
+    raise ConfigError(f"model {wanted.name} {verb} samples of shape {wanted.shape} ({fault}); {remedy}")
 
 
 def _fault(wanted: Model) -> str | None:
     """Why the net does not map [2, *shape] to [2, classes]; None if it does. Two samples, for BatchNorm's sake."""
     try:
+        if wanted.is_own:
+            return fault_of(wanted.build(seed=0), wanted.shape, wanted.classes)
         with torch.device("meta"):
-            logits = wanted.build(seed=0)(torch.empty(2, *wanted.shape))
-    except FORWARD_FAILURES as error:
-        return f"{type(error).__name__}: {error}"
-    if not isinstance(logits, torch.Tensor):
-        return f"the output is {type(logits).__name__}, not a tensor"
-    if logits.shape != (2, wanted.classes):
-        return f"two samples give {tuple(logits.shape)}, not (2, {wanted.classes})"
+            wanted.build(seed=0)(torch.empty(2, *wanted.shape))
+    except Error as error:
+        return str(error)
+    except Exception as error:  # whatever building or running a net on a shape that it was not made for can raise
+        return words(error)
     return None
 
 
@@ -123,9 +148,11 @@ def _factory(name: str) -> Factory:
 def _module(place: str) -> ModuleType:
     try:
         return _module_at(Path(place)) if place.endswith(".py") else importlib.import_module(place)
-    except (ImportError, SyntaxError) as error:
-        remedy = "install what is missing, or name the file as path/to/file.py:function"
-        raise ConfigError(f"cannot import {place} for a model ({error}); {remedy}") from error
+    except Error:
+        raise
+    except Exception as error:  # a user's file may raise anything
+        remedy = "mend it, install what is missing, or name the file as path/to/file.py:function"
+        raise ConfigError(f"cannot import {place} for a model ({words(error)}); {remedy}") from error
 
 
 def _module_at(path: Path) -> ModuleType:

@@ -1,0 +1,44 @@
+"""The one door through which a net is asked: inputs in the type of its weights, an answer that is looked at.
+
+A user's net is any code; what it raises here is told as a fault of that net, not as one of ours.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from ..core.errors import ConfigError, Error
+
+MOST_WORDS = 160
+"""Letters of an exception that are told."""
+
+
+def logits(module: nn.Module, x_B: Tensor) -> Tensor:
+    """What the net says of these samples, [B, C] float32. Raises ConfigError if it fails or says something else."""
+    try:
+        out: object = module(x_B.to(weight_dtype(module)))
+    except Error:
+        raise
+    except Exception as fault:
+        raise ConfigError(
+            f"the model fails on {len(x_B)} samples of shape {list(x_B.shape[1:])}: {words(fault)}"
+        ) from fault
+    if not isinstance(out, Tensor):
+        raise ConfigError(f"the model's output is {type(out).__name__}, not a tensor; let it return the logits alone")
+    if out.dim() != 2 or len(out) != len(x_B):
+        raise ConfigError(
+            f"the model's output for {len(x_B)} samples has shape {list(out.shape)}; expected [samples, classes]"
+        )
+    if not out.is_floating_point():
+        raise ConfigError(f"the model's output is {out.dtype}; expected logits, which are floating-point numbers")
+    return out.float()
+
+
+def weight_dtype(module: nn.Module) -> torch.dtype:
+    """The type that the net computes in: that of its first floating-point weight."""
+    return next((weight.dtype for weight in module.parameters() if weight.is_floating_point()), torch.float32)
+
+
+def words(fault: Exception) -> str:
+    """An exception in one line."""
+    lines = str(fault).strip().splitlines()
+    return f"{type(fault).__name__}: {lines[0][:MOST_WORDS]}" if lines else type(fault).__name__

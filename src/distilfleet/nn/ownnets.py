@@ -1,0 +1,118 @@
+"""A user's own net, of which nothing is known but what it does: whether it can be trained, sent and put together again.
+
+Axes: C classes.
+"""
+
+from collections.abc import Mapping, Sequence
+from types import FunctionType
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from .forward import logits, weight_dtype
+from .weights import put, to_arrays
+
+TRAVELS = frozenset(
+    {torch.float16, torch.bfloat16, torch.float32, torch.float64}
+    | {torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64}
+)
+RESERVED = frozenset({"samples", "labels"})
+"""Names of what devices send beside their weights."""
+
+
+def materialised(net: nn.Module, shape: Sequence[int]) -> nn.Module:
+    """The net, whose lazy layers, if any, have seen one pass and know their sizes."""
+    if any(nn.parameter.is_lazy(one) for one in (*net.parameters(), *net.buffers())):
+        with torch.no_grad():
+            net.eval()(torch.zeros(2, *shape, dtype=weight_dtype(net)))
+    return net
+
+
+def can_be_copied(net: nn.Module) -> bool:
+    """Whether a deep copy is the same net.
+
+    Hooks on weights are lost on the way, and a function that closes over the net goes on to speak of the first one.
+    """
+    hooked = any(weight._backward_hooks or weight._post_accumulate_grad_hooks for weight in net.parameters())
+    return not hooked and not any(_closes_over(vars(part)) for part in net.modules())
+
+
+def _closes_over(value: object) -> bool:
+    if isinstance(value, FunctionType):
+        return value.__closure__ is not None
+    if isinstance(value, Mapping):
+        return any(_closes_over(part) for part in value.values())
+    return isinstance(value, list | tuple | set) and any(_closes_over(part) for part in value)
+
+
+def fault_of(net: nn.Module, shape: Sequence[int], classes: int) -> str | None:
+    """Why this net cannot be a model of the fleet, or None. Raises ConfigError where running it fails."""
+    fault = _fault_of_state(net)
+    if fault is not None:
+        return fault
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(0)
+        for samples, training in ((2, True), (1, False), (3, False)):
+            came = logits(net.train(training), torch.randn(samples, *shape))
+            if came.shape != (samples, classes):
+                said = {1: "one sample gives", 2: "two samples give", 3: "three samples give"}[samples]
+                return f"{said} {tuple(came.shape)}, not ({samples}, {classes})"
+        return _fault_of_gradients(net.train(), torch.randn(2, *shape))
+
+
+def _fault_of_state(net: nn.Module) -> str | None:
+    state, trained = net.state_dict(), [name for name, weight in net.named_parameters() if weight.requires_grad]
+    if not any(True for _ in net.parameters()):
+        return "it has no weights"
+    if not trained:
+        return "none of its weights is to be trained: requires_grad is False everywhere"
+    odd = next((name for name, tensor in state.items() if not _travels(tensor)), None)
+    if odd is not None:
+        return (
+            f"{odd} is {_kind(state[odd])}; weights and buffers that travel are plain real numbers, integers or bools"
+        )
+    taken = RESERVED.intersection(state)
+    if taken:
+        return f"a weight is called {min(taken)}, as is what devices send beside their weights; rename it"
+    missing = next((name for name in trained if name not in state), None)
+    if missing is not None:
+        return f"its state_dict lacks the weight {missing}"
+    endless = next((name for name, tensor in state.items() if not tensor.isfinite().all()), None)
+    if endless is not None:
+        return f"{endless} holds NaN or infinity, which cannot travel; register such a buffer with persistent=False"
+    return _fault_of_putting(net)
+
+
+def _fault_of_putting(net: nn.Module) -> str | None:
+    """Other weights must come out as they were put in."""
+    before = to_arrays(net)
+    moved = {name: -array if array.dtype.kind == "f" else array for name, array in before.items()}
+    after = to_arrays(put(net, moved))
+    lost = next((name for name, array in moved.items() if not np.array_equal(after[name], array)), None)
+    put(net, before)
+    return None if lost is None else f"{lost} does not keep what is copied into its place in the state_dict"
+
+
+def _fault_of_gradients(net: nn.Module, x_B: Tensor) -> str | None:
+    loss = F.cross_entropy(logits(net, x_B), torch.zeros(len(x_B), dtype=torch.int64))
+    if not loss.requires_grad:
+        return "its output does not depend on weights that are to be trained"
+    loss.backward()  # type: ignore[no-untyped-call]
+    return None
+
+
+def _travels(tensor: object) -> bool:
+    return (
+        isinstance(tensor, Tensor)
+        and tensor.dtype in TRAVELS
+        and tensor.layout == torch.strided
+        and tensor.device.type == "cpu"
+    )
+
+
+def _kind(tensor: object) -> str:
+    if not isinstance(tensor, Tensor):
+        return f"a {type(tensor).__name__}"
+    return f"{tensor.dtype} ({tensor.layout}, on {tensor.device})"
