@@ -6,7 +6,7 @@ import signal
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from .cli_words import parsed
 
@@ -57,7 +57,7 @@ def agent(words: list[str]) -> int:
     if words[:1] == [ATTEND]:
         from .recipes.join import attend
 
-        attend(words[1])
+        attend(words[1], _end)
     else:
         from .recipes.agent_flags import AgentFlags
 
@@ -70,6 +70,10 @@ def agent(words: list[str]) -> int:
 
 
 def _leave(_number: int, _frame: Any) -> None:
+    _end()
+
+
+def _end() -> NoReturn:
     """At once, also in the middle of a job: what is on disk is enough, and the job is taken up."""
     os.write(2, b"Stopped. Started again, it goes on where it was.\n")  # `print` may be under way
     os._exit(0)

@@ -28,6 +28,8 @@ class Seen:
     down_bps: float
     battery_share: float | None = None
     """Charge of its battery, if it says so."""
+    stopped: bool = False
+    """Its agent said that it stops, and has not come back."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

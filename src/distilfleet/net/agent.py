@@ -25,7 +25,7 @@ from .caps import Account, Caps, refusal
 from .device_side import Begin, DeviceOutput, DeviceSide, Prepare, Refused, Settle
 from .keys import Badge, keys_of, renewal_due
 from .outbox import Outbox
-from .protocol import AnyMessage, Beat, Chunk, Committed, Line, Received, Welcome, parted, run_of, trunk_of
+from .protocol import AnyMessage, Beat, Chunk, Committed, Line, Received, Refuse, Welcome, parted, run_of, trunk_of
 from .store import SqliteStore
 from .transport import Connection, connect
 
@@ -79,6 +79,9 @@ class Agent:
     todo: "asyncio.Queue[Begin | Settle]" = field(default_factory=asyncio.Queue)
     outbox: Outbox = field(default_factory=Outbox)
     retry_s: float = 0.0
+    leaving: bool = False
+    over: asyncio.Event = field(default_factory=asyncio.Event)
+    """The last session."""
 
     def __post_init__(self) -> None:
         self.store = SqliteStore(self.folder / "answers.sqlite")
@@ -90,20 +93,29 @@ class Agent:
         working = asyncio.create_task(self._work())
         failures = 0
         try:
-            while not working.done():
+            while not working.done() and not self.leaving:
                 self.retry_s = 0.0
                 failures = 0 if await self._session(working) else failures + 1
                 most_s = min(MOST_BACKOFF_S, FIRST_BACKOFF_S * BACKOFF_GROWTH ** min(failures, 20))
                 await asyncio.sleep(max(self.retry_s, self.rng.uniform(0.02, most_s)))
-            await working
+            if not self.leaving:
+                await working
         finally:
             working.cancel()
+
+    async def leave(self) -> None:
+        """Tell the server that this agent stops; returns when it has heard that. No session begins any more."""
+        self.leaving = True
+        if self.side.open:
+            self.outbox.put(Refuse("stopped", 0.0))
+            await self.over.wait()
 
     async def _session(self, working: "asyncio.Task[None]") -> bool:
         """One connection, to its end or that of the work; whether there was a session."""
         await self._renew_if_due()
         connection = await connect(self.badge.address, keys_of(self.folder), self.instance)
         self.outbox = Outbox()
+        self.over.clear()
         self.outbox.put(self.side.hello(time.monotonic()))
         parts = self._read(connection), self._write(connection), self._beat(), self._stay_certified()
         tasks = [asyncio.create_task(part) for part in parts]
@@ -111,6 +123,7 @@ class Agent:
             await asyncio.wait([*tasks, working], return_when=asyncio.FIRST_COMPLETED)
         finally:
             opened, self.side.open = self.side.open, False
+            self.over.set()
             for task in tasks:
                 task.cancel()
             for ended in await asyncio.gather(*tasks, return_exceptions=True):
@@ -179,7 +192,8 @@ class Agent:
                 case Prepare():
                     self._prepare(output)
                 case Refused():
-                    log.warning("refused: %s (again in %.0f s)", output.reason, output.retry_s)
+                    said = "the server ends the session" if self.side.open else "refused"
+                    log.warning("%s: %s (again in %.0f s)", said, output.reason, output.retry_s)
                     self.retry_s = output.retry_s
                 case _:
                     self.outbox.put(output)

@@ -198,6 +198,14 @@ class Hub:
         own.outbox.put(last)
         asyncio.get_running_loop().call_later(FAREWELL_S, own.task.cancel)
 
+    async def farewell(self, reason: str) -> None:
+        """To all devices: the server stops. They try again as after any cut."""
+        tasks = [own.task for own in self.live.values()]
+        for own in self.live.values():
+            self._dismiss(own, Refuse(reason, 0.0))
+        if tasks:
+            await asyncio.wait(tasks, timeout=FAREWELL_S)
+
     def _end(self, device: DeviceId, reason: str) -> None:
         self.count(reason)
         self.live.pop(device).task.cancel()
@@ -212,6 +220,8 @@ class Hub:
                 elif isinstance(message, Decline) and self.declined.get(peer.device) != message.reason:
                     self.declined[peer.device] = message.reason
                     log.info("%s does not do a job: %r", peer.device, message.reason)
+                elif isinstance(message, Refuse):
+                    log.info("%s leaves: %r", peer.device, message.reason)
                 self.say(self.desk.receive(peer.device, own.fence, message, time.monotonic()))
 
     async def _write(self, own: Live, stream: Stream) -> None:

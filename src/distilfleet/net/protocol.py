@@ -76,7 +76,7 @@ class Welcome(Message, frozen=True, tag=2):
 
 
 class Refuse(Message, frozen=True, tag=3):
-    """Server: no session, and why."""
+    """Either: no session, or none any more, why, and after how long there may be one. The last words of a session."""
 
     reason: Reason
     retry_s: Amount

@@ -46,6 +46,7 @@ CLASH_S, MOST_CLASH_S = 5.0, 300.0
 """The first and the longest pause of an agent whose identity another agent uses: it doubles with each try."""
 MOST_DISPLACED = 16
 """Agents of one identity that are remembered after a newer one took their place."""
+STOPPED = "stopped at the device"
 CLASH = "another agent uses this identity: stop one of the two, or enrol one anew with a token of its own"
 
 # --- what comes out ---------------------------------------------------------------------------------------------
@@ -127,6 +128,8 @@ class _Seat:
     heard_s: float = 0.0
     battery_share: float | None = None
     tasks: dict[str, _Task] = field(default_factory=dict)
+    stopped: bool = False
+    """Its agent said that it stops, and has not come back."""
     instance: str = ""
     """The agent whose session it is."""
     displaced: deque[str] = field(default_factory=lambda: deque(maxlen=MOST_DISPLACED))
@@ -193,7 +196,7 @@ class Server:
             seat.displaced.remove(instance)
         if seat.live and instance != seat.instance:
             seat.displaced.append(seat.instance)
-        seat.instance, seat.comebacks = instance, 0
+        seat.instance, seat.comebacks, seat.stopped = instance, 0, False
 
     def superseded(self, device: DeviceId) -> Refuse:
         """The last words to a session after which another of its device has begun: only a second agent hears them."""
@@ -265,6 +268,9 @@ class Server:
         if not seat.live or seat.fence != fence:
             return []
         self.now_s = seat.heard_s = now_s
+        if isinstance(message, Refuse):
+            seat.stopped = True
+            return [Drop(device, fence, STOPPED), *self.leave(device, fence)]
         if isinstance(message, Beat):
             seat.battery_share = message.battery_share
             return [Send(device, Beat())]

@@ -47,4 +47,5 @@ def _seen(hub: Hub, device: DeviceId, kind: str, now_s: float) -> Seen:
         up_bps=traffic.up.rate_bps,
         down_bps=traffic.down.rate_bps,
         battery_share=None if seat is None else seat.battery_share,
+        stopped=seat is not None and seat.stopped,
     )

@@ -5,6 +5,7 @@ Nothing here needs torch until a run asks for training: a device that runs embed
 
 import asyncio
 import logging
+import signal
 import time
 from collections.abc import Callable, Iterable
 from contextlib import closing
@@ -12,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import IO
+from typing import IO, NoReturn
 
 import msgspec
 
@@ -34,6 +35,8 @@ from .agent_flags import AgentFlags, Consent
 log = logging.getLogger(__name__)
 FIRST_AGAIN_S, MOST_AGAIN_S, GROWTH = 0.1, 2.0, 1.5
 """Between tries to enrol: a device that starts with its server is soon in."""
+LEAVE_S = 1.0
+"""To say that it stops, an agent has so long."""
 SPLITKD = "splitkd"
 """The method of which agents have a half that needs no torch, unless layers are asked of it."""
 SENDS_DATA = ("central", "central_kd")
@@ -112,8 +115,8 @@ def join(asked: AgentFlags) -> str:
     return msgspec.json.encode(replace(asked, token=None), enc_hook=str).decode()
 
 
-def attend(said: str) -> None:
-    """Serve until stopped. Raises ConfigError."""
+def attend(said: str, end: Callable[[], NoReturn]) -> None:
+    """Serve until stopped, which `end` does at once, in whatever state all is. Raises ConfigError."""
     settle_heap(AGENT_ARENAS)
     asked = msgspec.json.decode(said, type=AgentFlags, dec_hook=lambda kind, value: kind(value))
     with _alone(asked.state):
@@ -127,7 +130,27 @@ def attend(said: str) -> None:
         agent = Agent(
             badge=badge, folder=folder, device=device, build=build, caps=caps, meter=meter, battery_share=battery
         )
-        asyncio.run(agent.serve())
+        asyncio.run(_until_stopped(agent, end))
+
+
+async def _until_stopped(agent: Agent, end: Callable[[], NoReturn]) -> None:
+    """There is a moment to tell the server of it, unless this loop is busy with something else."""
+    loop, leaving = asyncio.get_running_loop(), set[asyncio.Task[None]]()
+
+    async def leave() -> None:
+        await agent.leave()
+        end()
+
+    def stop(_number: int, _frame: object) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM):
+            signal.signal(number, lambda *_: end())
+        signal.setitimer(signal.ITIMER_REAL, LEAVE_S)
+        loop.call_soon_threadsafe(lambda: leaving.add(asyncio.create_task(leave())))
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+    await agent.serve()
+    await asyncio.gather(*leaving)
 
 
 def _alone(folder: Path) -> closing[IO[bytes]]:

@@ -69,6 +69,7 @@ SIMULATED = (
 )
 """Flags that say what devices there are, what they own and what surrounds them."""
 STOPPING_S = 2.0
+STOPPING = "this server stops; its runs go on when it is started again"
 LOOK_S = 0.3
 """Between looks into a folder."""
 MOST_MISSING = 5
@@ -184,6 +185,7 @@ async def _open(here: Place, authority: Authority, journal: SqliteJournal) -> tu
 
     async def stop() -> None:
         ticking.cancel()
+        await hub.farewell(STOPPING)
         await enrolment.close()
         await sessions.close()
         under_way = asyncio.all_tasks() - {asyncio.current_task()}

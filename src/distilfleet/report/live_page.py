@@ -42,6 +42,7 @@ _REFUSED = {
     "slow or gone": "The device read too slowly, or its connection broke. It comes back by itself.",
     "another agent uses this identity": "Two agents have the identity of one device: stop one, or enrol it anew.",
     "too many sessions": "A device began session after session. It is let in again within a minute.",
+    "stopped at the device": "The agent was stopped there, and said so. Started again, it goes on.",
     "slow reader": "The device let too many messages pile up. It comes back by itself.",
     "handshake": "No session: whoever it was has no certificate of this fleet that is good now.",
     "enrolment": "Somebody asked to become a device and had no good token.",
@@ -261,7 +262,7 @@ def _clashes(moment: Moment) -> list[str]:
 
 
 def _device(seen: Seen, battery: bool) -> list[str | Html]:
-    doing = join(tag("i", class_=f"dot {seen.doing}"), _WORDS[seen.doing])
+    doing = join(tag("i", class_=f"dot {seen.doing}"), _now(seen))
     charge = [figures.pretty("share", seen.battery_share)] if battery else []
     busy = seen.doing not in ("away", "idle")
     sent = [_sent(seen.up_bytes, busy * seen.up_bps), _sent(seen.down_bytes, busy * seen.down_bps)]
@@ -269,7 +270,11 @@ def _device(seen: Seen, battery: bool) -> list[str | Html]:
 
 
 def _spoken(seen: Seen) -> str:
-    return f"{seen.id} {seen.kind} {_WORDS[seen.doing]}".lower()
+    return f"{seen.id} {seen.kind} {_now(seen)}".lower()
+
+
+def _now(seen: Seen) -> str:
+    return f"{_WORDS[seen.doing]}, stopped" if seen.stopped else _WORDS[seen.doing]
 
 
 def _sent(size_bytes: int, rate_bps: float) -> Html:

@@ -1,0 +1,98 @@
+"""Who stops says so: the other end knows at once, and why."""
+
+import asyncio
+import logging
+import os
+import signal
+import time
+from contextlib import suppress
+
+import pytest
+from test_one_identity import fleet, until
+
+from distilfleet.net.protocol import VERSIONS, Beat, Hello, Refuse
+from distilfleet.net.session import STOPPED, Drop, Server
+from distilfleet.net.transfer import Room
+from distilfleet.net.watch import look
+from distilfleet.recipes import join
+
+KINDS = {"pi": "rpi-4b"}
+
+
+def test_a_device_that_says_that_it_stops_is_away_until_it_comes_back():
+    one = Server(room=Room(1000))
+    fence, _ = one.enter(Hello(VERSIONS, "pi"), 0.0, "a")
+    assert one.receive("pi", fence, Refuse("stopped", 0.0), 1.0) == [Drop("pi", fence, STOPPED)]
+    assert one.doing("pi", 1.5) == "away" and one.seats["pi"].stopped
+    assert one.receive("pi", fence, Beat(), 2.0) == []
+    assert one.enter(Hello(VERSIONS, "pi"), 3.0, "b")[0] == fence + 1
+    assert not one.seats["pi"].stopped and one.clashes == {}
+
+
+@pytest.mark.net
+@pytest.mark.parametrize("politely", [True, False])
+def test_the_server_knows_at_once_that_an_agent_is_gone(tmp_path, caplog, politely):
+    """Also if its process just ends, which closes the connection."""
+    caplog.set_level(logging.INFO)
+
+    async def lived():
+        async with fleet(tmp_path) as (hub, (agent, _)):
+            task = asyncio.create_task(agent.serve())
+            await until(lambda: hub.live)
+            began_s = time.monotonic()
+            if politely:
+                await agent.leave()
+            else:
+                task.cancel()
+            await until(lambda: not hub.live)
+            gone_s = time.monotonic() - began_s
+            with suppress(asyncio.CancelledError):
+                await task
+            return gone_s, look(hub, KINDS, time.monotonic()).devices[0], hub.refused
+
+    gone_s, seen, refused = asyncio.run(lived())
+    assert gone_s < 5.0, "a lease is 45 s"
+    assert seen.doing == "away" and seen.stopped is politely
+    assert refused == ({STOPPED: 1} if politely else {})
+    assert ("pi leaves: 'stopped'" in caplog.text) is politely
+
+
+@pytest.mark.net
+def test_devices_are_told_that_the_server_stops_and_come_back(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+
+    async def lived():
+        async with fleet(tmp_path) as (hub, (agent, _)):
+            task = asyncio.create_task(agent.serve())
+            await until(lambda: agent.side.open)
+            await hub.farewell("this server stops")
+            await until(lambda: "the server ends the session: this server stops" in caplog.text)
+            await until(lambda: hub.live and hub.live["pi"].fence == 2)
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+    asyncio.run(lived())
+
+
+@pytest.mark.net
+def test_an_agent_that_is_sent_sigterm_says_goodbye_before_it_ends(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)}
+    ended = []
+
+    async def lived():
+        async with fleet(tmp_path) as (hub, (agent, _)):
+            task = asyncio.create_task(join._until_stopped(agent, lambda: ended.append(dict(hub.live))))
+            await until(lambda: agent.side.open)
+            os.kill(os.getpid(), signal.SIGTERM)
+            await task
+
+    try:
+        asyncio.run(lived())
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    assert ended[0] == {}
+    assert "pi leaves: 'stopped'" in caplog.text
