@@ -17,13 +17,13 @@ from typing import Any
 
 import numpy as np
 
-from distilfleet.core.errors import WireError
+from distilfleet.core.errors import AgainError, WireError
 from distilfleet.core.types import Arrays, ArraySpec, Expected, Job, Load, Missed, Reply, Result, Usage, Wave
 from distilfleet.net.bench import Bench, History
 from distilfleet.net.desk import Desk, Said
 from distilfleet.net.device_side import Begin, DeviceSide, Held, Prepare, Refused, Settle
 from distilfleet.net.journal import Outcome
-from distilfleet.net.protocol import Beat, Hello, Line, Welcome
+from distilfleet.net.protocol import Beat, Hello, Line, Welcome, branch_of
 from distilfleet.net.session import Drop, Server
 from distilfleet.net.spool import Spool, Vault
 from distilfleet.net.store import SqliteStore
@@ -69,7 +69,7 @@ class MemoryJournal:
         self._write(("outcomes", tuple(outcomes)))
 
     def commit(self, run: str, number: int) -> None:
-        self._write(("round", number))
+        self._write(("round", (run, number)))
 
     def _write(self, entry: tuple[str, Any]) -> None:
         self.log.append(entry)
@@ -80,18 +80,28 @@ class MemoryJournal:
 
     @property
     def committed(self) -> int:
-        return max((value for kind, value in self.log if kind == "round"), default=0)
+        return max((value[1] for kind, value in self.log if kind == "round"), default=0)
+
+    def _committed(self, run: str) -> int:
+        return max((value[1] for kind, value in self.log if kind == "round" and value[0] == run), default=0)
 
     def rows(self) -> dict[str, Outcome]:
         return {o.key: o for kind, value in self.log if kind == "outcomes" for o in value}
 
     def verdicts(self, keys: Iterable[str]) -> Mapping[str, bool]:
-        rows, last = self.rows(), self.committed
+        rows = self.rows()
         known = (rows[key] for key in keys if key in rows)
-        return {o.key: not o.reason for o in known if o.reason or o.round <= last}
+        return {o.key: not o.reason for o in known if o.reason or o.round <= self._committed(o.run)}
 
     def outcomes(self, run: str, number: int) -> Sequence[Outcome]:
-        return [o for o in self.rows().values() if o.round == number]
+        return [o for o in self.rows().values() if (o.run, o.round) == (run, number)]
+
+    def branch_off(self, run: str, number: int) -> None:
+        self._write(("branch", number))
+
+    def branches(self, run: str) -> tuple[int, int]:
+        rounds = [value for kind, value in self.log if kind == "branch"]
+        return len(rounds), max(rounds, default=0)
 
 
 @dataclass
@@ -278,6 +288,8 @@ class World:
         self.goal = rng.choice((None, None, len(self.names) - 1))
         self.deadline_s = rng.choice((None, 30.0, 80.0))
         self.leaving = rng.random() < 0.3
+        self.asked: dict[int, tuple[str, tuple[str, ...]]] = {}
+        """By round: its branch, and who was asked."""
         self.disk, self.journal = Disk(rng), MemoryJournal(rng, self.parts.journal_synced)
         self.server = ServerProcess(self)
         self.devices = {name: DeviceProcess(self, name) for name in self.names}
@@ -337,7 +349,8 @@ class World:
         rows, state = self.journal.rows(), 0
         workers = {name: Adder() for name in self.names}
         for number in range(1, ROUNDS + 1):
-            state = replay(self.told(number, state), rows, workers)
+            branch, devices = self.asked[number]
+            state = replay(self.told(number, state, devices), branch, rows, workers)
         if state != self.server.state:
             raise BrokenError("the server is not what its journal says")
         for name, device in self.devices.items():
@@ -348,18 +361,18 @@ class World:
             if name != self.doomed and bench.worker.total != workers[name].total:
                 raise BrokenError(f"the worker of {name} is not what the journal says")
 
-    def told(self, number: int, state: int) -> Told:
-        return Told(state, number, self.names, self.goal, self.deadline_s, self.leaving)
+    def told(self, number: int, state: int, devices: tuple[str, ...]) -> Told:
+        return Told(state, number, devices, self.goal, self.deadline_s, self.leaving)
 
 
-def replay(told: Told, rows: Mapping[str, Outcome], workers: Mapping[str, Adder]) -> int:
+def replay(told: Told, branch: str, rows: Mapping[str, Outcome], workers: Mapping[str, Adder]) -> int:
     """A round in plain Python, given the outcomes."""
     steps = told.steps()
     wave = next(steps)
     while True:
         results = []
         for job in wave.jobs:
-            outcome = rows.get(f"run/{job.id}")
+            outcome = rows.get(f"{branch}/{job.id}")
             if outcome is None:
                 raise BrokenError(f"the journal does not know {job.id}")
             if outcome.reason:
@@ -396,7 +409,14 @@ class ServerProcess:
         server = parts.server(room=room, down=down, now_s=world.now_s, beat_s=BEAT_S, chunk_bytes=world.chunk_bytes)
         spool = parts.spool(most_bytes=world.rng.choice((0, 100, 10_000)), vault=VAULT)
         patience = {"patience_s": 60.0, "longest_s": inf}  # a job that nobody gets must hold up the run
-        self.desk = parts.desk(server=server, journal=world.journal, run="run", spool=spool, **patience)
+        own = {
+            "run": branch_of("run", world.journal.branches("run")[0]),
+            "roster": world.names,
+            "spool": spool,
+            "asleep_s": 3 * BEAT_S,
+            **patience,
+        }
+        self.desk = parts.desk(server=server, journal=world.journal, **own)
         self.number, self.state = self._checkpoint()
         if self.number < world.journal.committed:
             raise BrokenError(f"round {world.journal.committed} is committed, the checkpoint is of {self.number}")
@@ -437,7 +457,17 @@ class ServerProcess:
         if self.number == ROUNDS:
             self.done = True
             return
-        self.steps = self.world.told(self.number + 1, self.state).steps()
+        self._ask(self.world.names)
+
+    def _begin_again(self) -> None:
+        self.failpoint()
+        devices, said = self.desk.begin_again()
+        self.say(said)
+        self._ask(tuple(devices))
+
+    def _ask(self, devices: tuple[str, ...]) -> None:
+        self.world.asked[self.number + 1] = self.desk.run, devices
+        self.steps = self.world.told(self.number + 1, self.state, devices).steps()
         self._start(next(self.steps))
 
     def _start(self, wave: Wave) -> None:
@@ -447,7 +477,11 @@ class ServerProcess:
     def _poll(self) -> None:
         if self.done:
             return
-        results, said = self.desk.collect(self.ticket, self.world.now_s)
+        try:
+            results, said = self.desk.collect(self.ticket, self.world.now_s)
+        except AgainError:
+            self._begin_again()
+            return
         if results is None:
             return
         self.failpoint()

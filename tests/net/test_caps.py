@@ -69,9 +69,9 @@ HOUR = time.localtime().tm_hour
         (Caps(), [None, None]),
         (Caps(jobs=1), [None, "declined: 1 jobs are done"]),
         (Caps(busy_s=1e-9), [None, "declined: 1e-09 s of work are done"]),
-        (Caps(hours=((HOUR + 2) % 24, (HOUR + 3) % 24)), [f"declined: only from {(HOUR + 2) % 24} to"] * 2),
+        (Caps(hours=((HOUR + 2) % 24, (HOUR + 3) % 24)), [f"later: only from {(HOUR + 2) % 24} to"] * 2),
         (Caps(job_s=1e-12), ["declined: .* s of work, more than 1e-12 s for one job"] * 2),
-        (Caps(job_bytes=100), ["a job of .* bytes; this device takes 100"] * 2),
+        (Caps(job_bytes=100), ["declined: a job of .* bytes; this device takes 100"] * 2),
     ],
 )
 def test_beyond_a_limit_the_device_declines(caps, wanted):
@@ -84,7 +84,9 @@ def test_bytes_are_counted_in_both_directions(name):
     job, answer = frame_bytes()
     (_, first), (_, second) = told(Caps())
     assert job + answer < second - first < job + answer + 1000  # and words about them
-    no_job, no_answer = "a job of .* bytes; this device takes", "declined: an answer of .* bytes, and .* may yet travel"
+    when = "later" if name == "day_bytes" else "declined"
+    no_job = f"{when}: a job of .* bytes; this device takes"
+    no_answer = f"{when}: an answer of .* bytes, and .* may yet travel"
     check(reasons(Caps(**{name: first - answer - job // 2})), [no_job, no_job])
     check(reasons(Caps(**{name: first - answer // 2})), [no_answer, no_job])
     check(reasons(Caps(**{name: first + job // 2})), [None, no_job])
@@ -113,7 +115,7 @@ def test_the_account_outlives_the_agent_and_a_day_does_not(tmp_path):
 def test_hours_may_go_over_midnight():
     night = Caps(hours=(22, 6))
     assert [hour for hour in range(24) if night.at(hour)] == [0, 1, 2, 3, 4, 5, 22, 23]
-    assert refusal(night, Account(), BOARD, Load(), 12) == "declined: only from 22 to 6 o'clock"
+    assert refusal(night, Account(), BOARD, Load(), 12) == "later: only from 22 to 6 o'clock"
     assert refusal(night, Account(), BOARD, Load(), 23) is None
 
 

@@ -12,8 +12,10 @@ from test_replay import Held
 import contract
 from contract import Case
 from distilfleet.core.engine import rounds
-from distilfleet.core.types import Expected, Job, Missed, Reply, Wave
-from distilfleet.net.wave import Collecting
+from distilfleet.core.errors import StarvedError
+from distilfleet.core.types import Expected, Job, Missed, Plan, Reply, Wave
+from distilfleet.net.caps import Caps
+from distilfleet.net.wave import Collecting, Quorum
 from distilfleet.plan.sample import Sample
 from distilfleet.recipes.run import about, train
 from distilfleet.record.history import read_rounds
@@ -57,19 +59,66 @@ def test_at_the_deadline_the_minimum_is_enough():
     assert reasons(wave(2, minimum=2, deadline_s=5.0).finished(105.0, there)) == [None, None, "deadline", "deadline"]
 
 
-def test_below_the_minimum_a_device_that_is_there_and_silent_holds_up_no_round():
-    short = wave(1, minimum=2, deadline_s=5.0)
-    assert short.finished(134.9, there) is None
-    assert reasons(short.finished(135.0, there)) == [None, "deadline", "deadline", "deadline"]
-    long = wave(1, minimum=2, deadline_s=50.0)
-    assert long.finished(199.9, there) is None
-    assert long.finished(200.0, there) is not None
+@pytest.mark.parametrize("limits", [{}, {"minimum": 0}, {"minimum": 2}, {"minimum": 2, "deadline_s": 5.0}, {"goal": 3}])
+@pytest.mark.parametrize("away", [there, lambda device: 1e9], ids=["silent", "away"])
+def test_below_its_minimum_which_is_one_at_least_a_wave_is_never_over(limits, away):
+    short = wave(max(1, limits.get("minimum", 1)) - 1, **limits)
+    short.longest_s = 500.0
+    for now_s in (100.0, 105.0, 131.0, 599.0, 601.0, 1e9):
+        assert short.finished(now_s, away) is None
+    short.take(Reply(job="j3", device="d3", arrays={}))
+    assert short.finished(1e9, away) is not None
 
 
-def test_whoever_is_away_is_not_waited_for_past_the_deadline():
-    assert reasons(wave(1, minimum=2, deadline_s=5.0).finished(105.0, lambda device: 1.0))[1:] == ["offline"] * 3
-    assert wave(1).finished(120.0, lambda device: 20.0) is None
-    assert wave(1).finished(131.0, lambda device: 31.0) is not None
+def test_whoever_is_away_is_waited_for_from_the_begin_of_the_wave_or_from_when_it_was_last_heard():
+    one = wave(1)
+    assert one.finished(130.0, lambda device: 1e9) is None, "away since long before"
+    assert reasons(one.finished(130.1, lambda device: 1e9))[1:] == ["offline"] * 3
+    assert one.finished(150.0, lambda device: 30.0) is None, "heard since"
+    assert one.finished(151.0, lambda device: 31.0) is not None
+
+
+def test_whoever_was_given_up_is_waited_for_once_it_is_heard_again():
+    one = wave(1)
+    one.given_up = frozenset(job.device for job in JOBS)
+    assert one.finished(101.0, lambda device: 1.5) is not None
+    assert one.finished(101.0, lambda device: 0.5) is None
+
+
+def test_what_is_put_off_is_not_waited_for_unless_it_is_needed():
+    one = wave(3)
+    assert not one.take(Missed(job="j3", device="d3", reason="later: only from 22 to 6 o'clock"))
+    assert reasons(one.finished(100.0, there)) == [None, None, None, "later: only from 22 to 6 o'clock"]
+    needed = wave(3, minimum=4)
+    needed.take(Missed(job="j3", device="d3", reason="later: only from 22 to 6 o'clock"))
+    assert needed.finished(1e9, there) is None and not needed.is_hopeless
+    assert needed.lacks(106.0, there) == ["d3"]
+    needed.take(Reply(job="j3", device="d3", arrays={}))
+    assert needed.finished(1e9, there) is not None
+
+
+def test_a_wave_is_hopeless_once_too_many_declined_for_good():
+    one = wave(2, minimum=2)
+    for job in JOBS[2:]:
+        one.take(Missed(job=job.id, device=job.device, reason="memory"))
+    assert not one.is_hopeless
+    short = wave(2, minimum=3)
+    short.take(Missed(job="j2", device="d2", reason="declined: for good"))
+    assert not short.is_hopeless
+    short.take(Missed(job="j3", device="d3", reason="rejected: NaN"))
+    assert short.is_hopeless
+
+
+def test_a_round_in_parts_goes_on_without_one_of_them_and_never_without_all():
+    """Clusters are asked one after the other, of one device each."""
+    quorum = Quorum.of(Plan(clusters=(("d0",), ("d1",), ("d2",)), minimum=1))
+    for job in JOBS[:2]:
+        part = Collecting(Wave(jobs=[job]), began_s=100.0, patience_s=30.0, quorum=quorum)
+        results = part.finished(131.0, lambda device: 31.0)
+        assert reasons(results) == ["offline"]
+        quorum.note(results)
+    last = Collecting(Wave(jobs=[JOBS[2]]), began_s=200.0, patience_s=30.0, quorum=quorum)
+    assert last.finished(1e9, lambda device: 1e9) is None
 
 
 def test_a_device_that_is_there_and_silent_holds_up_no_wave_without_a_deadline():
@@ -126,17 +175,41 @@ def test_who_is_superfluous_is_as_if_never_asked(gate):
 
 
 @pytest.mark.net
-def test_a_round_below_its_minimum_counts_with_what_it_has(gate):
+def test_a_round_below_its_minimum_waits_past_its_deadline_says_so_and_loses_nobody(gate):
     method, planner = soft_koala(), Sample(per_round=4, minimum=4, seed=0)
-    fleet = contract.fleet_of(Case(make=soft_koala, fleet=RealFleet), method)
-    fleet._hub.desk.patience_s = 1.0
+    fleet, heard = contract.fleet_of(Case(make=soft_koala, fleet=RealFleet), method), []
+    fleet._hub.desk.patience_s = 0.2
     silent = fleet.agents[1]
     build = silent.build
     silent.build = lambda spec: Held(build(spec), gate)
-    state, tallies = follow(fleet, method, replace(planner, deadline_s=2.0), lambda: None, 2)
-    missed = {(n, one.device): one.reason for n, tally in enumerate(tallies, 1) for one in tally.missed}
-    assert missed == {(1, "device-01"): "deadline", (2, "device-01"): "deadline"}
-    assert contract.state_bits(replayed(set(missed), planner, 2)) == contract.state_bits(state)
+
+    def hear(words: str) -> None:
+        heard.append(words)
+        gate.set()
+
+    fleet._waiting = hear
+    state, tallies = follow(fleet, method, replace(planner, deadline_s=1.0), lambda: None, 2)
+    assert not any(tally.missed for tally in tallies)
+    needs = "round 1 waits for devices: 3 of 4 have answered, and the round needs 4 of its 4 devices"
+    assert heard[0] == f"{needs}. Not here, or without an answer: device-01"
+    assert heard[-1] == ""
+    assert contract.state_bits(replayed(set(), planner, 2)) == contract.state_bits(state)
+
+
+@pytest.mark.net
+def test_a_round_that_too_many_decline_for_good_ends_the_run_with_their_reasons():
+    method = soft_koala()
+    fleet = contract.fleet_of(Case(make=soft_koala, fleet=RealFleet), method)
+    try:
+        for agent in fleet.agents[:2]:
+            agent.caps = Caps(jobs=0)
+        with pytest.raises(StarvedError) as told:
+            follow(fleet, method, Sample(per_round=4, minimum=3, seed=0), lambda: None)
+    finally:
+        fleet.close()
+        RealFleet.open_ones.clear()
+    assert "2 of 4 devices do not do its job, and the round needs 3 of its 4" in str(told.value)
+    assert "device-00, device-01: declined: 0 jobs are done" in str(told.value)
 
 
 def test_the_record_says_where_answers_were_too_few(tmp_path):

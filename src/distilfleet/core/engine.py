@@ -1,9 +1,11 @@
 """The one loop: a round's requests, answered by a fleet."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Generic
 
+from .errors import AgainError
 from .types import Answer, Collect, Discount, Fleet, Method, Plan, Planner, Round, Start, State, Wave, Work
 
 
@@ -40,12 +42,22 @@ def rounds(
 ) -> Iterator[Finished[State]]:
     """Rounds `numbers`, each finished before it is yielded; stop taking to stop."""
     for number in numbers:
-        conditions = fleet.conditions(number)
-        plan = planner.plan(conditions)
-        fleet.adopt(plan)
-        discounts: list[Discount] = []
-        state = drive(method.round(state, plan, conditions), fleet, discounts)
-        yield Finished(round=number, plan=plan, state=state, discounts=tuple(discounts))
+        finished = None
+        while finished is None:
+            with suppress(AgainError):
+                finished = _round(method, planner, fleet, state, number)
+        state = finished.state
+        yield finished
+
+
+def _round(method: Method[State], planner: Planner, fleet: Fleet, state: State, number: int) -> Finished[State]:
+    """Raises AgainError if the fleet wants it to be planned for other devices."""
+    conditions = fleet.conditions(number)
+    plan = planner.plan(conditions)
+    fleet.adopt(plan)
+    discounts: list[Discount] = []
+    state = drive(method.round(state, plan, conditions), fleet, discounts)
+    return Finished(round=number, plan=plan, state=state, discounts=tuple(discounts))
 
 
 def _carry_out(request: Wave | Start | Collect | Work, fleet: Fleet) -> Answer:

@@ -32,6 +32,14 @@ class WireError(Error):
     """The peer sent bytes that break the protocol."""
 
 
+class AgainError(Error):
+    """A round waits in vain for its devices, and others can have it: to be done again from its conditions on."""
+
+
+class StarvedError(Error):
+    """A run cannot go on: too many devices will not answer, and no waiting changes that."""
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """A question in brackets, for a message that refuses the word; empty where nothing known is like it."""
     close = get_close_matches(word.lower(), list(known), cutoff=0.55)

@@ -28,6 +28,7 @@ from .outbox import Outbox
 from .protocol import AnyMessage, Beat, Chunk, Committed, Line, Received, Refuse, Welcome, parted, run_of, trunk_of
 from .store import SqliteStore
 from .transport import Connection, connect
+from .wave import LATER
 
 log = logging.getLogger(__name__)
 FIRST_BACKOFF_S, MOST_BACKOFF_S, BACKOFF_GROWTH = 0.2, 15.0, 1.5
@@ -73,7 +74,7 @@ class Agent:
     store: SqliteStore = field(init=False)
     bench: Bench | None = None
     run: str = ""
-    why_not: str = "no run is on"
+    why_not: str = f"{LATER}: no run is on"
     account: Account = field(init=False)
     account_timer: asyncio.TimerHandle | None = None
     todo: "asyncio.Queue[Begin | Settle]" = field(default_factory=asyncio.Queue)
@@ -222,6 +223,7 @@ class Agent:
         day = today()
         self.account.moved(size_bytes, day)
         self.side.most_bytes = int(min(self.caps.job_bytes, self.account.left_bytes(self.caps, day)))
+        self.side.ever_bytes = int(min(self.caps.job_bytes, self.account.ever_bytes(self.caps)))
 
     def _check(self, job: Job, load: Load) -> None:
         """The owner's limits."""
@@ -230,7 +232,8 @@ class Agent:
         if reason is not None:
             raise DeclinedError(reason)
         if load.up_bytes > left_bytes:
-            raise DeclinedError(f"declined: an answer of {load.up_bytes} bytes, and {left_bytes:.0f} may yet travel")
+            when = LATER if load.up_bytes <= self.account.ever_bytes(self.caps) else "declined"
+            raise DeclinedError(f"{when}: an answer of {load.up_bytes} bytes, and {left_bytes:.0f} may yet travel")
 
     async def _work(self) -> None:
         """Jobs and what became of them, one after the other."""

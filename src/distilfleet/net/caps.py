@@ -12,6 +12,7 @@ import msgspec
 
 from ..core.types import Device, Load
 from ..cost.compute import compute_s
+from .wave import LATER
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,14 +70,16 @@ class Account(msgspec.Struct, kw_only=True):
     def left_bytes(self, caps: Caps, day: str) -> float:
         """That may yet travel today."""
         today = self.day_bytes if day == self.day else 0
-        limits = (caps.day_bytes, today), (caps.total_bytes, self.total_bytes)
-        return min((max(0, most - used) for most, used in limits if most is not None), default=inf)
+        return min(self.ever_bytes(caps), inf if caps.day_bytes is None else max(0, caps.day_bytes - today))
+
+    def ever_bytes(self, caps: Caps) -> float:
+        """That may yet travel on all days together, and at most on one."""
+        left_bytes = inf if caps.total_bytes is None else max(0, caps.total_bytes - self.total_bytes)
+        return min(left_bytes, inf if caps.day_bytes is None else caps.day_bytes)
 
 
 def refusal(caps: Caps, account: Account, device: Device, load: Load, hour: int) -> str | None:
-    """Why this job is not for this device now; None if it is."""
-    if not caps.at(hour):
-        return f"declined: only from {caps.hours[0]} to {caps.hours[1]} o'clock"
+    """Why this job is not for this device; None if it is. What passes by itself comes last, and begins with `LATER`."""
     if caps.jobs is not None and account.jobs >= caps.jobs:
         return f"declined: {caps.jobs} jobs are done"
     if caps.busy_s is not None and account.busy_s >= caps.busy_s:
@@ -86,4 +89,6 @@ def refusal(caps: Caps, account: Account, device: Device, load: Load, hour: int)
     lasting_s = float(compute_s(load.flops, load.moved_bytes, device.speed_flops_per_s, device.memory_bytes_per_s))
     if caps.job_s is not None and lasting_s > caps.job_s:
         return f"declined: {lasting_s:.3g} s of work, more than {caps.job_s:g} s for one job"
+    if not caps.at(hour):
+        return f"{LATER}: only from {caps.hours[0]} to {caps.hours[1]} o'clock"
     return None

@@ -3,22 +3,40 @@
 Still no socket, clock or thread. What has to be said comes out as `Send` and `Drop`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from math import inf
 
-from ..core.errors import WireError
+from ..core.errors import AgainError, StarvedError, WireError
 from ..core.failpoint import reached
-from ..core.types import Job, Missed, Reply, Result, Timed, Usage, Wave
+from ..core.types import DeviceId, Job, Missed, Plan, Reply, Result, Timed, Usage, Wave
 from ..core.wire import Body, admit, decode_reply, encode_body
 from .journal import Journal, Outcome
-from .protocol import AnyMessage, Hello, Setup, digest_of, job_of, key_of, most_bytes, pack_job, run_of
+from .protocol import (
+    AnyMessage,
+    Hello,
+    Setup,
+    branch_of,
+    digest_of,
+    job_of,
+    key_of,
+    most_bytes,
+    pack_job,
+    run_of,
+    trunk_of,
+)
 from .session import Arrived, Asked, Declined, Drop, Output, Send, Server
 from .spool import Spool
-from .wave import LONGEST_S, PATIENCE_S, Collecting
+from .waiting import cannot_go_on, waits
+from .wave import LONGEST_S, PATIENCE_S, Collecting, Quorum
 
 Said = list[Send | Drop]
 MOST_TIMED = 5000
 """Jobs of a round whose times are recorded."""
+ASLEEP_S = 5.0
+"""A process that is not called for so long stood still: it is called twice a second."""
+AGAIN_S = 30.0
+"""Between offers of a job to a device that has put it off, while the round waits for it."""
 
 
 @dataclass(slots=True)
@@ -54,12 +72,33 @@ class Desk:
     """Keys of answers that wait for their round's checkpoint, and their devices."""
     spent: Spent = field(default_factory=Spent)
     spool: Spool = field(default_factory=Spool)
+    quorum: Quorum = field(default_factory=Quorum)
+    """Of the round under way."""
+    roster: Sequence[DeviceId] = ()
+    """All devices of the fleet."""
+    refused: set[DeviceId] = field(default_factory=set)
+    """Those that declined the round for good before it was done again."""
+    others: Sequence[DeviceId] = ()
+    """Those that can do it again."""
+    unknown: dict[str, DeviceId] = field(default_factory=dict)
+    """Keys of answers of this run that devices hold and nobody has asked for yet, since the server started."""
+    given_up: set[DeviceId] = field(default_factory=set)
+    """Devices whose patience ran out, until they come back."""
+    waits: str = ""
+    """What the round waits for, in words, while it cannot be over with the devices that are here."""
+    asleep_s: float = ASLEEP_S
+    stood_still_s: float = 0.0
+    """In all, since somebody looked."""
+    called_s: float = inf
+    """When this was last called."""
+    offered_s: float = 0.0
+    """When jobs that were put off were last offered again."""
 
     # --- from the round -----------------------------------------------------------------------------------------
 
-    def prepare(self, run: str, spec: bytes) -> Said:
-        """A run begins or goes on. Whatever another run left is called off."""
-        self.run, self.number = run, 0
+    def prepare(self, run: str, spec: bytes, roster: Sequence[DeviceId] = ()) -> Said:
+        """A run begins or goes on, on these devices. Whatever another run left is called off."""
+        self.run, self.number, self.roster = run, 0, roster
         return self._call_off() + self._hear(self.server.prepare(Setup(run, spec)))
 
     def abandon(self, number: int) -> Said:
@@ -67,27 +106,47 @@ class Desk:
         return (self.commit(number) if self.number == number else []) + self._call_off()
 
     def _call_off(self) -> Said:
-        self.waves, self.jobs, self.counted, self.outcomes, self.spool.kept_bytes = {}, {}, {}, [], 0
         left = [(device, key) for device, seat in self.server.seats.items() for key in seat.tasks]
+        left += [(device, key) for key, device in self.counted.items()]
+        self.waves, self.jobs, self.counted, self.outcomes, self.spool.kept_bytes = {}, {}, {}, [], 0
+        self.waits = ""
         return [one for device, key in left for one in self._hear(self.server.settle(device, key, False))]
 
     def begin(self, number: int) -> Said:
         """A round begins, so all before it are on disk."""
         said = self.commit(number - 1) if number > 1 else []
-        self.number = number
+        self.number, self.quorum, self.refused = number, Quorum(), set()
         return said
+
+    def begin_again(self) -> tuple[Sequence[DeviceId], Said]:
+        """Who can have the round under way. Its jobs get keys of a new branch; nothing of its answers counts."""
+        trunk, setup = trunk_of(self.run), self.server.setup
+        self.journal.branch_off(trunk, self.number - 1)
+        self.run, self.quorum = branch_of(trunk, self.journal.branches(trunk)[0]), Quorum()
+        self.counted, self.unknown = {**self.counted, **self.unknown}, {}
+        said = self._call_off()
+        return self.others, said if setup is None else said + self._hear(
+            self.server.prepare(Setup(self.run, setup.spec))
+        )
+
+    def plan(self, plan: Plan) -> None:
+        """Who takes part in the round, and how many must."""
+        self.quorum = Quorum.of(plan)
 
     def start(self, wave: Wave, now_s: float) -> tuple[int, Said]:
         """Jobs go out. What the journal has as missed stays missed: this round was under way before a crash."""
+        self._wake(now_s)
         self.tickets, self.server.now_s = self.tickets + 1, now_s
-        self.waves[self.tickets] = collecting = Collecting(wave, now_s, self.patience_s, self.longest_s)
+        given_up = frozenset(self.given_up)
+        collecting = Collecting(wave, now_s, self.patience_s, self.longest_s, self.quorum, given_up)
+        self.waves[self.tickets] = collecting
         before = {outcome.job: outcome for outcome in self.journal.outcomes(self.run, self.number)}
         said: Said = []
         bodies: dict[int, Body] = {}
         for job in wave.jobs:
             known = before.get(job.id)
             if known is not None and known.reason:
-                collecting.take(Missed(job=job.id, device=job.device, reason=known.reason))
+                collecting.stays_missed(job, known.reason)
                 continue
             if id(job.arrays) not in bodies:
                 bodies[id(job.arrays)] = encode_body(job.arrays)
@@ -98,11 +157,18 @@ class Desk:
         """The results, once the wave is over; None until then.
 
         Who missed is on disk by then. Answers alone wait for `record`: after a crash the same devices give them again.
+        Raises AgainError if the round is to be done again with other devices, StarvedError if none can have it.
         """
-        results = self.waves[ticket].finished(now_s, lambda device: self.server.away_s(device, now_s))
+        self._wake(now_s)
+        wave = self.waves[ticket]
+        results = wave.finished(now_s, lambda device: self.server.away_s(device, now_s))
         if results is None:
+            self._check(wave, now_s)
             return None, []
         del self.waves[ticket]
+        self.waits = ""
+        self.quorum.note(results)
+        self.given_up |= {one.device for one in results if isinstance(one, Missed) and one.reason == "offline"}
         reached("wave.over")
         for result in results:
             if isinstance(result, Reply):
@@ -130,6 +196,8 @@ class Desk:
     # --- from the network ---------------------------------------------------------------------------------------
 
     def enter(self, hello: Hello, now_s: float, instance: str = "") -> tuple[int, Said]:
+        self._wake(now_s)
+        self.given_up.discard(hello.device)
         fence, outputs = self.server.enter(hello, now_s, instance)
         return fence, self._hear(outputs)
 
@@ -138,12 +206,59 @@ class Desk:
 
     def receive(self, device: str, fence: int, message: AnyMessage, now_s: float) -> Said:
         """Raises WireError: end this session."""
+        self._wake(now_s)
         return self._hear(self.server.receive(device, fence, message, now_s))
 
     def tick(self, now_s: float) -> Said:
-        return self._hear(self.server.tick(now_s))
+        """Now and then: who is silent for too long is away, and a round that waits for devices says so."""
+        self._wake(now_s)
+        said = self._hear(self.server.tick(now_s))
+        self.waits = self._waits(now_s)
+        if not self.waits or now_s - self.offered_s < AGAIN_S:
+            return said
+        self.offered_s = now_s
+        return said + self._offer_again()
 
     # --- inside -------------------------------------------------------------------------------------------------
+
+    def _check(self, wave: Collecting, now_s: float) -> None:
+        """Raises AgainError or StarvedError for a wave that waits in vain."""
+        if not wave.is_stuck(now_s, lambda device: self.server.away_s(device, now_s)):
+            return
+        able = [device for device in self.roster if device not in self.refused | wave.refused]
+        here = [one for one in able if wave.spares(one) and not self.server.away_s(one, now_s)]
+        if len(here) >= wave.quorum.wanted:
+            self.others, self.refused = here, self.refused | wave.refused
+            raise AgainError(
+                f"round {self.number} is done again by other devices: {waits(self.number, wave, [], now_s)}"
+            )
+        if len(able) < wave.quorum.wanted:
+            raise StarvedError(cannot_go_on(self.number, wave))
+
+    def _wake(self, now_s: float) -> None:
+        """A process that stood still heard nobody: its devices have their time anew."""
+        slept_s, self.called_s = now_s - self.called_s, now_s
+        if slept_s <= self.asleep_s:
+            return
+        self.stood_still_s += slept_s
+        self.server.woke_s = now_s
+        for wave in self.waves.values():
+            wave.began_s += slept_s
+
+    def _waits(self, now_s: float) -> str:
+        for wave in self.waves.values():
+            lacking = wave.lacks(now_s, lambda device: self.server.away_s(device, now_s))
+            if lacking:
+                return waits(self.number, wave, lacking, now_s)
+        return ""
+
+    def _offer_again(self) -> Said:
+        """What was put off may be done now."""
+        keys = {key_of(self.run, job) for wave in self.waves.values() for job in wave.put_off}
+        return [one for key in keys if key in self.jobs for one in self._hear(self._offered(key))]
+
+    def _offered(self, key: str) -> Iterable[Output]:
+        return self.server.offer_again(self.jobs[key][1].device, key)
 
     def _assign(self, job: Job, body: Body) -> Said:
         key, data = key_of(self.run, job.id), pack_job(job, body)
@@ -197,6 +312,7 @@ class Desk:
         verdicts = dict(self.journal.verdicts(asked.keys))
         others = {key for key in asked.keys if self.run and run_of(key) != self.run}
         verdicts |= dict.fromkeys(others - verdicts.keys(), False)
+        self.unknown |= {key: asked.device for key in asked.keys if key not in verdicts}
         return [
             one
             for key, counted in verdicts.items()

@@ -27,6 +27,7 @@ from .protocol import (
 )
 from .session import BEAT_S, LEASE_BEATS
 from .transfer import Incoming, Outgoing, eager
+from .wave import LATER
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +90,10 @@ class DeviceSide:
 
     device: DeviceId
     most_bytes: int
-    """Of a job."""
+    """Of a job, now."""
     held: dict[str, Held] = field(default_factory=dict)
+    ever_bytes: int = 0
+    """Of a job, on another day."""
     open: bool = False
     beat_s: float = BEAT_S
     chunk_bytes: int = CHUNK_BYTES
@@ -156,7 +159,8 @@ class DeviceSide:
         if self.running.get(key) == offer.digest:
             return [Received(key, offer.digest)]
         if not 0 < offer.size_bytes <= self.most_bytes:
-            return [Decline(key, f"a job of {offer.size_bytes} bytes; this device takes {self.most_bytes}")]
+            when = LATER if 0 < offer.size_bytes <= self.ever_bytes else "declined"
+            return [Decline(key, f"{when}: a job of {offer.size_bytes} bytes; this device takes {self.most_bytes}")]
         before = self.incoming.get(key)
         same = before is not None and before.offer.digest == offer.digest
         forgotten = self._settled(Committed(key, False))

@@ -6,7 +6,7 @@ A round runs in its own thread, sessions in another; between them nothing is sha
 import asyncio
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from dataclasses import replace
 from math import inf
 from typing import Any, TypeVar
@@ -35,6 +35,14 @@ from .hub import Hub
 from .loops import begin
 
 T = TypeVar("T")
+LOOK_S = 0.5
+"""Between looks at a wave that is not over."""
+Waiting = Callable[[str], None]
+"""Hears what a round waits for, again and again while it does, and "" when it goes on; what it raises ends the wait."""
+
+
+def unheard(_words: str) -> None:
+    """Nobody asks."""
 
 
 class NetFleet:
@@ -44,9 +52,15 @@ class NetFleet:
     """
 
     def __init__(
-        self, devices: Mapping[DeviceId, Device], server: Device, hub: Hub, loop: asyncio.AbstractEventLoop
+        self,
+        devices: Mapping[DeviceId, Device],
+        server: Device,
+        hub: Hub,
+        loop: asyncio.AbstractEventLoop,
+        waiting: Waiting = unheard,
     ) -> None:
         self._devices, self._server, self._hub, self._loop = devices, server, hub, loop
+        self._waiting, self._waits = waiting, ""
         self._ids = tuple(devices)
         self._before_s, self._began_s = 0.0, inf
         self._mark_s = self._tally_s = self._round_s = 0.0
@@ -65,14 +79,16 @@ class NetFleet:
         self._call(lambda: self._say_prepare(run, spec))
 
     def conditions(self, number: int) -> Conditions:
-        self._call(lambda: self._say_begin(number))
+        ids = self._call(lambda: self._say_begin(number))
+        self._answered, self._missed, self._started = [], [], {}
         self._round_s = now_s = time.monotonic()
         if self._began_s == inf:  # what came before, as to train a teacher, is not the fleet's
             self._began_s = self._tally_s = self._mark_s = now_s
-        return Conditions(round=number, devices=self._devices, ids=self._ids)
+        return Conditions(round=number, devices=self._devices, ids=ids)
 
     def adopt(self, plan: Plan) -> None:
-        """Shares and clocks are the machines' own."""
+        """Who takes part, and how many must. Shares and clocks are the machines' own."""
+        self._call(lambda: self._say_plan(plan))
 
     def start(self, wave: Wave) -> int:
         """Returns at once: jobs are written and sent while the round goes on."""
@@ -82,8 +98,9 @@ class NetFleet:
         return self._waves
 
     def collect(self, ticket: int) -> list[Result]:
+        """Raises AgainError if other devices are to have the round, StarvedError if none can."""
         theirs = self._started.pop(ticket).result()
-        results = self._call(lambda: self._hub.collect(theirs))
+        results = self._results(self._begin(lambda: self._hub.collect(theirs)))
         self._answered += [result.device for result in results if isinstance(result, Reply)]
         self._missed += [result for result in results if isinstance(result, Missed)]
         self._mark_s = time.monotonic()
@@ -131,13 +148,39 @@ class NetFleet:
         """The run failed after this round, whose checkpoint is on disk: nothing of what came since is wanted."""
         self._call(lambda: self._say_abandon(number))
 
+    def _results(self, coming: "Future[list[Result]]") -> list[Result]:
+        """Once they are there; until then whoever wants to know hears what they wait for."""
+        while not wait([coming], LOOK_S).done:
+            self._hear(self._call(self._ask_waits))
+        self._hear("")
+        return coming.result()
+
+    def _hear(self, words: str) -> None:
+        if words or self._waits:
+            self._waiting(words)
+        self._waits = words
+
+    async def _ask_waits(self) -> str:
+        return self._hub.desk.waits
+
+    async def _say_plan(self, plan: Plan) -> None:
+        self._hub.desk.plan(plan)
+
     async def _say_prepare(self, run: str, spec: bytes) -> None:
-        self._hub.say(self._hub.desk.prepare(run, spec))
+        self._hub.say(self._hub.desk.prepare(run, spec, self._ids))
         reached("run.opened")
 
-    async def _say_begin(self, number: int) -> None:
-        self._hub.say(self._hub.desk.begin(number))
+    async def _say_begin(self, number: int) -> Sequence[DeviceId]:
+        """Whom to ask: everybody, or of a round that is done again those who can have it."""
+        desk = self._hub.desk
+        ids: Sequence[DeviceId] = self._ids
+        if desk.number == number:
+            ids, said = desk.begin_again()
+        else:
+            said = desk.begin(number)
+        self._hub.say(said)
         reached("round.begun")
+        return ids
 
     async def _record(self) -> None:
         self._hub.desk.record()

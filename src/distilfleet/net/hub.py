@@ -119,8 +119,11 @@ class Hub:
             await asyncio.gather(writing, return_exceptions=True)
 
     async def collect(self, ticket: int) -> list[Result]:
+        """Raises AgainError if other devices are to have the round, StarvedError if none can."""
         while True:
             self.check()
+            if ticket not in self.desk.waves:
+                return []  # called off: nobody asks any more
             results, said = self.desk.collect(ticket, time.monotonic())
             self.say(said)
             if results is not None:
@@ -145,6 +148,9 @@ class Hub:
 
     def _tick(self) -> None:
         self.say(self.desk.tick(time.monotonic()))
+        if self.desk.stood_still_s:
+            log.warning("stood still for %.0f s: all devices have their time anew", self.desk.stood_still_s)
+            self.desk.stood_still_s = 0.0
         for device in [device for device in self.live if self.denied(device)]:
             self._end(device, "denied")
         for device in [device for device, own in self.live.items() if own.expires_s < time.time()]:

@@ -52,6 +52,14 @@ class Journal(Protocol):
         """This round and all before it."""
         ...
 
+    def branches(self, run: str) -> tuple[int, int]:
+        """How often it went on under keys of a new branch, and from which round the last time."""
+        ...
+
+    def branch_off(self, run: str, number: int) -> None:
+        """Go on from this round under keys of a new branch."""
+        ...
+
     def verdicts(self, keys: Iterable[str]) -> Mapping[str, bool]:
         """Which of these jobs are settled, and whether they counted."""
         ...
@@ -83,13 +91,11 @@ class SqliteJournal:
         return int(last or 0)
 
     def branches(self, run: str) -> tuple[int, int]:
-        """How often it went on from an older checkpoint than its devices did, and from which round the last time."""
         query = "select number, round from branches where run = ? order by number desc"
         found = self._rows(query, run)
         return (int(found[0][0]), int(found[0][1])) if found else (0, 0)
 
     def branch_off(self, run: str, number: int) -> None:
-        """Go on from this round, which is older than the last committed one."""
         branch = self.branches(run)[0] + 1
         with storing(self._base):
             self._base.execute("insert into branches values (?, ?, ?)", (run, branch, number))

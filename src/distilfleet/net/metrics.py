@@ -13,8 +13,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Summa
 from prometheus_client.metrics_core import Metric
 
 from ..core.watch import Moment
+from .wave import LATER
 
-REASONS = frozenset({"offline", "deadline", "surplus", "memory", "rejected", "declined"})
+REASONS = frozenset({"offline", "deadline", "surplus", "memory", "rejected", "declined", LATER})
 """Of missed jobs. A device may say anything, so all else is `other`."""
 Labelled = Mapping[str, float]
 

@@ -149,6 +149,8 @@ class Server:
     """For jobs: an offer waits for it, and it is free again when the device has the job."""
     now_s: float = 0.0
     """As last handed in."""
+    woke_s: float = -inf
+    """When this process went on after it stood still: whoever was silent until then had nobody to speak to."""
     beat_s: float = BEAT_S
     clash_s: float = CLASH_S
     chunk_bytes: int = CHUNK_BYTES
@@ -206,6 +208,11 @@ class Server:
         """Jobs that the device has not answered, again."""
         return [one for task in self._seat(device).tasks.values() for one in self._offer(device, task)]
 
+    def offer_again(self, device: DeviceId, key: str) -> list[Output]:
+        """A job that the device has put off."""
+        seat = self._seat(device)
+        return self._offer(device, seat.tasks[key]) if seat.live and key in seat.tasks else []
+
     def _offer(self, device: DeviceId, task: _Task) -> list[Output]:
         if task.out is None or not self.down.ask(task.out.key, len(task.out.data)):
             return []
@@ -227,7 +234,7 @@ class Server:
     def away_s(self, device: DeviceId, now_s: float) -> float:
         """Since the device was last heard; 0 while its lease runs."""
         seat = self._seat(device)
-        silent_s = now_s - seat.heard_s
+        silent_s = now_s - max(seat.heard_s, self.woke_s)
         return 0.0 if seat.live and silent_s < LEASE_BEATS * self.beat_s else silent_s
 
     def doing(self, device: DeviceId, now_s: float) -> Doing:
@@ -294,10 +301,11 @@ class Server:
         return out
 
     def _fault(self, seat: _Seat) -> str:
-        if self.now_s - seat.heard_s >= LEASE_BEATS * self.beat_s:
+        if self.now_s - max(seat.heard_s, self.woke_s) >= LEASE_BEATS * self.beat_s:
             return "lease"
         granted = [task for key, task in seat.tasks.items() if key in self.room.taken]
-        return "stalled" if any(self.now_s - task.moved_s >= STALL_S for task in granted) else ""
+        stalled = any(self.now_s - max(task.moved_s, self.woke_s) >= STALL_S for task in granted)
+        return "stalled" if stalled else ""
 
     def _about(
         self, device: DeviceId, task: _Task, message: Grant | Received | Offer | Chunk | Decline

@@ -1,34 +1,86 @@
-"""When a wave is over, and what came of it: goal, minimum, deadline, without a clock."""
+"""When a wave is over, and what came of it: goal, quorum, deadline, patience, without a clock."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from ..core.types import DeviceId, Missed, Reply, Result, Wave
+from ..core.types import DeviceId, Job, Missed, Plan, Reply, Result, Wave
 
 PATIENCE_S = 60.0
 """How long a wave without a deadline waits for a device that is away."""
 LONGEST_S = 3600.0
-"""How long such a wave may take, whoever is there."""
+"""How long such a wave may take, whoever is there, once it has a quorum."""
+SOON_S = 5.0
+"""A wave that cannot be over with the devices that are here says so after this time."""
+LATER = "later"
+"""First word of a reason to decline that passes by itself, as the hours of a day."""
+SURPLUS = "surplus"
+AwayS = Callable[[DeviceId], float]
+"""Seconds since a device was heard; 0 while it is here."""
+
+
+@dataclass(slots=True)
+class Quorum:
+    """How many devices a round needs, at least one: it may lose others, and never counts with fewer."""
+
+    least: int = 1
+    devices: set[DeviceId] = field(default_factory=set)
+    """All that take part in the round, whether they were asked yet or not."""
+    lost: set[DeviceId] = field(default_factory=set)
+    """Those that missed a job of an earlier wave."""
+
+    @classmethod
+    def of(cls, plan: Plan) -> "Quorum":
+        return cls(max(1, plan.minimum), set(plan.devices))
+
+    def asks(self, wave: Wave) -> None:
+        """A wave is part of the round."""
+        self.devices |= {job.device for job in wave.jobs}
+        self.least = max(self.least, wave.minimum)
+
+    def holds(self, without: Iterable[DeviceId]) -> bool:
+        """Whether the round can do without these."""
+        left = self.devices - self.lost
+        return len(left.difference(without)) >= self.wanted
+
+    @property
+    def wanted(self) -> int:
+        return min(self.least, len(self.devices))
+
+    def note(self, results: Iterable[Result]) -> None:
+        """What came of a wave."""
+        self.lost |= {one.device for one in results if isinstance(one, Missed) and one.reason != SURPLUS}
 
 
 @dataclass(slots=True)
 class Collecting:
     """A wave under way. The first result of a job counts, and of answers the first `goal`; what comes later is late.
 
-    Past its deadline it goes on until `minimum` have answered, but no longer than it may wait for a device that is
-    away: whoever is there and does not answer ends no round. It then ends with the answers that it has.
+    It is over at its deadline, or when every device that is still awaited has been away for longer than the patience,
+    counted from when it was last heard or from the wave's begin; but never before its round has a quorum.
     """
 
     wave: Wave
     began_s: float
     patience_s: float = PATIENCE_S
     longest_s: float = LONGEST_S
+    quorum: Quorum = field(default_factory=Quorum)
+    given_up: frozenset[DeviceId] = frozenset()
+    """Those whose patience ran out in an earlier wave: until they are heard again, nobody waits for them anew."""
     results: dict[str, Result] = field(default_factory=dict)
+    put_off: dict[str, str] = field(default_factory=dict)
+    """Reasons of jobs that are declined for now."""
+    refused: set[DeviceId] = field(default_factory=set)
+    """Those that declined for good, or sent what is no answer."""
     answers: int = 0
     ids: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         self.ids = frozenset(job.id for job in self.wave.jobs)
+        self.quorum.asks(self.wave)
+
+    def stays_missed(self, job: Job, reason: str) -> None:
+        """An outcome that was on disk before a crash."""
+        self.results[job.id] = Missed(job=job.id, device=job.device, reason=reason)
 
     def take(self, result: Result) -> bool:
         """Whether it counts."""
@@ -36,35 +88,71 @@ class Collecting:
             return False
         if isinstance(result, Reply) and self.answers >= self._goal:
             return False
+        if isinstance(result, Missed) and result.reason.partition(":")[0] == LATER:
+            self.put_off[result.job] = result.reason
+            return False
         self.results[result.job] = result
         self.answers += isinstance(result, Reply)
+        self.refused |= {result.device} if isinstance(result, Missed) else set()
         return True
 
-    def finished(self, now_s: float, away_s: Callable[[DeviceId], float]) -> list[Result] | None:
+    def finished(self, now_s: float, away_s: AwayS) -> list[Result] | None:
         """The results in job order, or None while there is something to wait for."""
-        late = now_s >= self.due_s
         if self.answers >= self._goal:
-            return self._in_job_order("surplus")
-        if late and (self.answers >= self.wave.minimum or now_s >= self.due_s + self._grace_s):
-            return self._in_job_order("deadline")
-        patience_s = 0.0 if late else self._grace_s
-        if any(job.id not in self.results and away_s(job.device) <= patience_s for job in self.wave.jobs):
+            return self._in_job_order(SURPLUS)
+        late = now_s >= self.due_s
+        if not late and any(self._expects(job, now_s, away_s) for job in self.wave.jobs):
             return None
-        return self._in_job_order("offline")
+        return self._in_job_order("deadline" if late else "offline") if self._is_enough() else None
+
+    def is_stuck(self, now_s: float, away_s: AwayS) -> bool:
+        """Whether nobody is awaited any more and the round has no quorum, or can have none."""
+        if self.refused and not self.quorum.holds(without=self.refused):
+            return True
+        return not any(self._expects(job, now_s, away_s) for job in self.wave.jobs) and not self._is_enough()
+
+    def spares(self, device: DeviceId) -> bool:
+        """Whether the wave waits neither for this device nor in vain."""
+        return device not in self.refused and all(job.device != device for job in self._open())
+
+    def lacks(self, now_s: float, away_s: AwayS) -> list[DeviceId]:
+        """The devices without which the wave cannot be over now; empty while it can be, or has just begun."""
+        late, waited_s = now_s >= self.due_s, now_s - self.began_s
+        if waited_s < min(SOON_S, self.patience_s) or self.answers >= self._goal:
+            return []
+        lacking = [job for job in self._open() if late or job.id in self.put_off or away_s(job.device) > 0.0]
+        missed = [one.device for one in self.results.values() if isinstance(one, Missed)]
+        if self.quorum.holds(without=[*missed, *(job.device for job in lacking)]):
+            return []
+        return [job.device for job in lacking]
 
     @property
     def due_s(self) -> float:
         return self.began_s + (self.longest_s if self.wave.deadline_s is None else self.wave.deadline_s)
 
-    @property
-    def _grace_s(self) -> float:
-        return max(self.patience_s, self.wave.deadline_s or 0.0)
+    def _expects(self, job: Job, now_s: float, away_s: AwayS) -> bool:
+        if job.id in self.results or job.id in self.put_off:
+            return False
+        since_begin_s, silent_s = now_s - self.began_s, away_s(job.device)
+        if job.device in self.given_up and silent_s >= since_begin_s:
+            return False
+        return min(silent_s, since_begin_s) <= max(self.patience_s, self.wave.deadline_s or 0.0)
+
+    def _open(self) -> list[Job]:
+        return [job for job in self.wave.jobs if job.id not in self.results]
+
+    def _is_enough(self) -> bool:
+        """Whether the round has its quorum with the answers that are here."""
+        came = {one.device for one in self.results.values() if isinstance(one, Reply)}
+        return self.quorum.holds(without={job.device for job in self.wave.jobs} - came)
 
     @property
     def _goal(self) -> int:
         return len(self.wave.jobs) if self.wave.goal is None else self.wave.goal
 
     def _in_job_order(self, reason: str) -> list[Result]:
+        missed = {job.id: self.put_off.get(job.id, reason) for job in self._open()}
         return [
-            self.results.get(job.id) or Missed(job=job.id, device=job.device, reason=reason) for job in self.wave.jobs
+            self.results.get(job.id) or Missed(job=job.id, device=job.device, reason=missed[job.id])
+            for job in self.wave.jobs
         ]

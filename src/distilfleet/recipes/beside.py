@@ -101,6 +101,7 @@ class Watched:
         return self.inner.roster()
 
     def conditions(self, number: int) -> Conditions:
+        self._script, self._waves = [], {}  # of a round that is done again
         return self.inner.conditions(number)
 
     def adopt(self, plan: Plan) -> None:
