@@ -91,22 +91,30 @@ def test_what_is_put_off_is_not_waited_for_unless_it_is_needed():
     assert reasons(one.finished(100.0, there)) == [None, None, None, "later: only from 22 to 6 o'clock"]
     needed = wave(3, minimum=4)
     needed.take(Missed(job="j3", device="d3", reason="later: only from 22 to 6 o'clock"))
-    assert needed.finished(1e9, there) is None and not needed.is_hopeless
+    assert needed.finished(1e9, there) is None and not needed.refused
     assert needed.lacks(106.0, there) == ["d3"]
     needed.take(Reply(job="j3", device="d3", arrays={}))
     assert needed.finished(1e9, there) is not None
 
 
-def test_a_wave_is_hopeless_once_too_many_declined_for_good():
+def test_a_wave_is_stuck_once_too_many_declined_for_good():
     one = wave(2, minimum=2)
     for job in JOBS[2:]:
         one.take(Missed(job=job.id, device=job.device, reason="memory"))
-    assert not one.is_hopeless
+    assert not one.is_stuck(100.0, there)
     short = wave(2, minimum=3)
     short.take(Missed(job="j2", device="d2", reason="declined: for good"))
-    assert not short.is_hopeless
+    assert not short.is_stuck(100.0, there)
     short.take(Missed(job="j3", device="d3", reason="rejected: NaN"))
-    assert short.is_hopeless
+    assert short.is_stuck(100.0, there)
+    assert [short.spares(job.device) for job in JOBS] == [True, True, False, False]
+
+
+def test_a_wave_is_stuck_when_everybody_has_been_away_for_too_long():
+    one = wave(0)
+    assert not one.is_stuck(130.0, lambda device: 1e9)
+    assert one.is_stuck(130.1, lambda device: 1e9)
+    assert not one.is_stuck(1e9, lambda device: 1e9 * (device != "d3")), "one is here, and may be slow"
 
 
 def test_a_round_in_parts_goes_on_without_one_of_them_and_never_without_all():

@@ -4,6 +4,7 @@ A round runs in its own thread, sessions in another; between them nothing is sha
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Future, wait
@@ -13,6 +14,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from ..core.errors import AgainError
 from ..core.failpoint import reached
 from ..core.types import (
     Arrays,
@@ -34,6 +36,7 @@ from ..cost.energy import energy_j
 from .hub import Hub
 from .loops import begin
 
+log = logging.getLogger(__name__)
 T = TypeVar("T")
 LOOK_S = 0.5
 """Between looks at a wave that is not over."""
@@ -100,7 +103,11 @@ class NetFleet:
     def collect(self, ticket: int) -> list[Result]:
         """Raises AgainError if other devices are to have the round, StarvedError if none can."""
         theirs = self._started.pop(ticket).result()
-        results = self._results(self._begin(lambda: self._hub.collect(theirs)))
+        try:
+            results = self._results(self._begin(lambda: self._hub.collect(theirs)))
+        except AgainError as fault:
+            log.warning("%s", fault)
+            raise
         self._answered += [result.device for result in results if isinstance(result, Reply)]
         self._missed += [result for result in results if isinstance(result, Missed)]
         self._mark_s = time.monotonic()

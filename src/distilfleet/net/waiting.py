@@ -26,7 +26,7 @@ def cannot_go_on(number: int, wave: Collecting) -> str:
     refused = {one.device: one.reason for one in came if isinstance(one, Missed)}
     return (
         f"round {number} cannot be had: {len(refused)} of {len(wave.wave.jobs)} devices do not do its job, and "
-        f"{_needed(wave)}. {_reasons(refused)}. What they say has to be mended first; then ask for the run anew"
+        f"{_needed(wave)}. {_reasons(refused)}"
     )
 
 
