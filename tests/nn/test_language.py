@@ -1,5 +1,6 @@
 """Language models by name, and what is said of names, folders and files that are none."""
 
+import importlib
 import json
 import math
 import os
@@ -18,7 +19,7 @@ from torch.nn import functional as F  # noqa: N812
 from distilfleet.core.errors import ConfigError
 from distilfleet.data.tokenizer import from_path
 from distilfleet.nn import llama2c, split
-from distilfleet.nn.language import DTYPE, LanguageModel, check_tokenizers, config, load
+from distilfleet.nn.language import DTYPE, NEWER, ROPE, LanguageModel, check_tokenizers, config, load
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data"
 STORIES = "tinystories_sample_repaired.txt"
@@ -357,3 +358,30 @@ def test_configs_say_what_a_name_needs():
     with pytest.raises(ConfigError, match="has no vocabulary and context of its own"):
         config("llama-tiny")
     assert math.isclose(config("llama-3.2-1b").rms_norm_eps, 1e-5)
+
+
+# --- families ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["longrope", "dynamic"])
+def test_angles_that_the_longest_text_of_a_batch_decides_about_are_refused(tmp_path, kind):
+    angles = {"rope_type": kind, "factor": 2.0, "original_max_position_embeddings": 24}
+    angles |= {"short_factor": [1.0] * 8, "long_factor": [4.0] * 8, **({"rope_theta": 10_000.0} if NEWER else {})}
+    made = transformers.LlamaConfig if kind == "dynamic" else transformers.Phi3Config
+    settings = made(**SIZES, pad_token_id=0, original_max_position_embeddings=24, **{ROPE: angles})
+    save(tmp_path, settings)
+    refused(tmp_path, f"turns by '{kind}' angles, which beyond 24 tokens depend on the longest text", context=25)
+    load(str(tmp_path), vocabulary=64, context=24, seed=0)
+
+
+def test_no_decoder_of_the_library_crashes(tmp_path):
+    """Some of every sort; `benchmarks/families.py` drives all, and docs/families.md has what came of them."""
+    sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+    families = importlib.import_module("families")
+    kinds = dict(families.families())
+    splits, rest = ("olmo2", "qwen3_moe"), ("gemma4_text", "gpt2", "gpt_neox")
+    found = {name: families.drive(name, kinds[name]) for name in (*splits, *rest) if name in kinds}
+    assert [name for name, one in found.items() if one.outcome == "splits"] == [
+        name for name in splits if name in kinds
+    ]
+    assert all("cannot be split: " in one.said for name, one in found.items() if name in rest)

@@ -355,3 +355,43 @@ def test_logits_that_are_more_than_a_product_are_refused():
     scaled.lm_head.register_forward_hook(lambda _module, _inputs, output: 30 * torch.tanh(output / 30) + 1)
     with pytest.raises(ConfigError, match="differs by"):
         split.self_check(scaled)
+
+
+def longrope():
+    """A Phi-3 trained for 24 tokens, with other angles beyond."""
+    facts = {"rope_type": "longrope", "short_factor": [1.0] * 8, "long_factor": [4.0] * 8}
+    facts |= {"original_max_position_embeddings": 24, **({"rope_theta": 10_000.0} if NEWER else {})}
+    return transformers.Phi3Config(**SIZES, **SPECIAL, original_max_position_embeddings=24, **{ROPE: facts})
+
+
+def test_a_family_that_treats_a_text_by_its_neighbours_is_refused():
+    full = causal(longrope())
+    with pytest.raises(ConfigError, match="phi3 cannot be split: a text in a batch differs by"):
+        split.self_check(full, 40)
+    assert split.self_check(full, 24) < 1e-5, "no text is long enough to make a difference"
+
+
+def test_one_that_looks_at_the_whole_batch_is_refused():
+    full = causal(family("llama"))
+    full.model.layers[1].mlp.register_forward_hook(lambda _module, _inputs, output: output + output.mean((0, 1)))
+    with pytest.raises(ConfigError, match="a text in a batch differs by"):
+        split.self_check(full)
+
+
+def test_texts_of_the_self_check_pass_every_window():
+    for window in (6, 20, 50):
+        full = causal(transformers.MistralConfig(**SIZES, sliding_window=window))
+        assert split._steps(full, 128) == max(16, window + split.PAST)
+        assert split._steps(full, 40) == (max(16, window + split.PAST) if window < 36 else 16)
+        assert split.self_check(full, 128) < 1e-5
+
+
+def test_what_a_familys_own_code_raises_is_the_reason_it_is_refused():
+    full = causal(family("llama"))
+
+    def broken(_module, _inputs, _output):
+        raise AttributeError("'Identity' object has no attribute 'weight'\nand more")
+
+    full.model.layers[0].register_forward_hook(broken)
+    with pytest.raises(ConfigError, match=r"llama cannot be split: AttributeError:? 'Identity' .*docs/families.md"):
+        split.self_check(full)

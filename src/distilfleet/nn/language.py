@@ -20,8 +20,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceC
 
 from distilfleet.core.errors import ConfigError
 
-from . import llama2c
-from .split import self_check
+from . import folder, llama2c
+from .split import refusing, self_check
 
 ZOO: Mapping[str, tuple[int, int]] = {"llama-tiny": (64, 2), "llama-small": (128, 4), "llama-medium": (256, 6)}
 """Width and layers."""
@@ -32,7 +32,12 @@ HEAD_WIDTH = 32
 NEWER = int(transformers.__version__.split(".")[0]) >= 5
 DTYPE = "dtype" if NEWER else "torch_dtype"
 """Always passed: without it version 4 loads as float32 and version 5 as stored."""
+ORIGINAL = "original_max_position_embeddings"
 ROPE = "rope_parameters" if NEWER else "rope_scaling"
+
+HEADS = ("score.", "lm_head.")
+ANGLES = "inv_freq"
+"""Rotary angles, which old files have beside their weights."""
 
 UNSCALED: Mapping[str, tuple[object, ...]] = {
     "final_logit_softcapping": (None, 0),
@@ -92,22 +97,24 @@ def load(
     Raises:
         ConfigError: there is no such model, its weights are missing or another model's, or its family is unsupported.
     """
-    with _seeded(seed):
-        model = _built(name, vocabulary, context, dtype, classes)
-    _check_context(name, model.config, context)
-    _untie(model)
-    _cut_rows(model, name, vocabulary)
-    self_check(model)
-    trained: nn.Module = model.train()
+    with refusing(name):
+        with _seeded(seed):
+            model = _built(name, vocabulary, context, dtype, classes)
+        _check_context(name, model.config, context)
+        _untie(model)
+        _cut_rows(model, name, vocabulary)
+        self_check(model, context)
+        trained: nn.Module = model.train()
     return trained
 
 
 def config(name: str, *, vocabulary: int | None = None, context: int | None = None) -> Any:
     """The `transformers` configuration of a model, checked for support; weights are not looked at."""
     found = _config(name, vocabulary, context)
-    _check_family(name, found)
-    if context is not None:
-        _check_context(name, found, context)
+    with refusing(name):
+        _check_family(name, found)
+        if context is not None:
+            _check_context(name, found, context)
     return found
 
 
@@ -157,13 +164,20 @@ def _pretrained(kind: Any, name: str, found: Any, dtype: torch.dtype) -> Any:
         ) from error
     except (RuntimeError, ValueError, KeyError, SafetensorError) as error:
         raise ConfigError(f"{name}: the weights do not fit its config.json ({_line(error)})") from error
+    _check_keys(name, facts, HEADS if kind is AutoModelForSequenceClassification else ("score.",))
+    return model
+
+
+def _check_keys(name: str, facts: Mapping[str, Any], heads: tuple[str, ...]) -> None:
+    """Every weight has its place and every place its weight, save a new head and the one that it replaces."""
     missing = [key for key in facts["missing_keys"] if not key.startswith("score.")]
-    if missing or facts["mismatched_keys"]:
+    unused = [key for key in facts["unexpected_keys"] if not key.startswith(heads) and not key.endswith(ANGLES)]
+    odd = [*missing, *facts["mismatched_keys"], *unused]
+    if odd:
         raise ConfigError(
             f"{name}: the weights are of another model than config.json: {len(missing)} missing, "
-            f"{len(facts['mismatched_keys'])} of another shape, such as {[*missing, *facts['mismatched_keys']][0]}"
+            f"{len(facts['mismatched_keys'])} of another shape, {len(unused)} that it does not use, such as {odd[0]}"
         )
-    return model
 
 
 def _from_llama2c(name: str, dtype: torch.dtype, classes: int | None) -> Any:
@@ -187,12 +201,24 @@ def _config(name: str, vocabulary: int | None, context: int | None) -> Any:
             "llama:WIDTHxLAYERS, a folder with config.json, a hub name such as org/model, and a llama2.c .bin file"
         )
     try:
+        folder.check(_folder(name))
         return AutoConfig.from_pretrained(name, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
+    except ConfigError:
+        raise
+    except Exception as error:
         raise ConfigError(
             f"unknown language model {name!r}: neither a folder with a readable config.json nor to be had from the "
             f"hub ({_line(error)}); known by name are {', '.join([*ZOO, *PUBLISHED])} and llama:WIDTHxLAYERS"
         ) from error
+
+
+def _folder(name: str) -> Path:
+    """Where a model lies; of one on the hub all but the weights is fetched first."""
+    if Path(name).is_dir():
+        return Path(name)
+    from huggingface_hub import snapshot_download
+
+    return Path(snapshot_download(name, allow_patterns="*.json"))
 
 
 def is_new(name: str) -> bool:
@@ -251,8 +277,30 @@ def _check_family(name: str, found: Any) -> None:
 
 
 def _check_context(name: str, found: Any, context: int) -> None:
-    if context > (most := found.max_position_embeddings):
+    most = getattr(found, "max_position_embeddings", None)
+    if not isinstance(most, int) or most < 1:
+        raise ConfigError(
+            f"{name} cannot be used: {found.model_type} says no longest sequence, max_position_embeddings"
+        )
+    if context > most:
         raise ConfigError(f"{name} takes {most} tokens at most, and sequences are {context}: shorten them")
+    for kind, bound in _angles_by_batch(found):
+        if context > bound:
+            raise ConfigError(
+                f"{name} turns by {kind!r} angles, which beyond {bound} tokens depend on the longest text of a batch, "
+                f"and sequences are {context}: a text would have another result with others beside it; shorten them "
+                f"to {bound}"
+            )
+
+
+def _angles_by_batch(found: Any) -> Iterator[tuple[str, int]]:
+    """Kinds of rotary angles that the longest text of a batch decides about, and the tokens up to which none does."""
+    rope = getattr(found, "rope_parameters", None) or getattr(found, "rope_scaling", None) or {}
+    for one in [part for part in rope.values() if isinstance(part, Mapping)] or [rope]:
+        kind = str(one.get("rope_type", one.get("type")))
+        if kind == "longrope" or "dynamic" in kind:
+            named = (one.get(ORIGINAL), getattr(found, ORIGINAL, None), found.max_position_embeddings)
+            yield kind, next(bound for bound in named if bound)
 
 
 def _untie(model: Any) -> None:

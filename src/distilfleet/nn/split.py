@@ -12,7 +12,9 @@ Axes: B sequences, T tokens, H width, V vocabulary or classes.
 """
 
 import copy
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NoReturn, cast
 
@@ -21,11 +23,19 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoModel
 
-from distilfleet.core.errors import ConfigError
+from distilfleet.core.errors import ConfigError, Error
 from distilfleet.core.types import Arrays
 
 CHECKED_LAYERS = 4
 """Of a large model, what the self-check runs."""
+CHECKED_STEPS = 16
+"""Tokens of its longest text, if no window is longer."""
+MOST_STEPS = 1024
+"""Of a text that is still cheap enough."""
+PAST = 4
+"""Tokens beyond a window."""
+BOUND = re.compile("window|chunk|original_max|attention_size|block_size|floor_scale")
+"""In names of settings that count tokens."""
 LARGE = 50_000_000
 """Parameters above which the self-check runs the first layers alone."""
 TOLERANCES = {torch.float64: 1e-6, torch.float32: 1e-4, torch.bfloat16: 2e-2, torch.float16: 2e-2}
@@ -213,44 +223,126 @@ def _to_array(weight: Tensor) -> np.ndarray:
 # --- self-check -------------------------------------------------------------------------------------------------
 
 
-def self_check(full: nn.Module) -> float:
+@contextmanager
+def refusing(name: str) -> Iterator[None]:
+    """Whatever a family's own code raises becomes the reason why its model is refused."""
+    try:
+        yield
+    except Error:
+        raise
+    except Exception as error:
+        said = str(error).strip().partition("\n")[0][:200]
+        raise ConfigError(
+            _refusal(name, f"{type(error).__name__}: {said}" if said else type(error).__name__)
+        ) from error
+
+
+def self_check(full: nn.Module, context: int | None = None) -> float:
     """Largest difference of split and unsplit model on a few random tokens, relative to the largest value.
 
-    A large model is checked by its first layers. Raises ConfigError above 1e-4 (float32) or 2e-2 (16 bits): some
-    families change hidden states where no split can see it, and would be wrong without an exception.
+    The texts of the batch are of unlike length, and longer than every window of the configuration that `context`
+    tokens can pass, as far as that is cheap. A large model is checked by its first layers. Raises ConfigError above
+    1e-4 (float32) or 2e-2 (16 bits), between split and whole and between a text alone and in the batch: some families
+    change hidden states where no split can see it, and some treat a text by what stands beside it; both would be wrong
+    without an exception.
     """
-    dtype = output_table(full).dtype
-    layers = depth(full) if _size(full) <= LARGE else min(depth(full), CHECKED_LAYERS)
     mode = full.training
     full.eval()
-    with torch.no_grad():
-        worst = max(_difference(full, layers, cut) for cut in {0, layers // 2})
+    with refusing(_name(full)), torch.no_grad():
+        worst = _checked(full, _steps(full, context))
     full.train(mode)
-    if not worst <= TOLERANCES.get(dtype, 0.0):
-        _unsupported(full, f"cut in two it differs by {worst:.2g}, and at most {TOLERANCES.get(dtype)} is allowed")
     return worst
 
 
-def _difference(full: nn.Module, layers: int, cut: int) -> float:
-    """Of the first layers, run whole from ids, and run as front and back from rows."""
-    model: Any = full
+def _checked(full: nn.Module, steps: int) -> float:
+    dtype = output_table(full).dtype
+    most = TOLERANCES.get(dtype, 0.0)
+    layers = depth(full) if _size(full) <= LARGE else min(depth(full), CHECKED_LAYERS)
+    base, given = _first(full, layers), _texts(full, steps)
+    whole_BTH = _whole(base, given)
+    worst = float(np.max([_cut_gap(full, layers, cut, given, whole_BTH) for cut in {0, layers // 2}]))
+    if not worst <= most:
+        _unsupported(full, f"cut in two it differs by {worst:.2g}, and at most {most} is allowed")
+    beside = float(np.max([_beside_gap(base, given, row, whole_BTH) for row in range(len(given.ids_BT))]))
+    if not beside <= most:
+        _unsupported(full, f"a text in a batch differs by {beside:.2g} from the same text alone")
+    return worst
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Texts:
+    """A batch of unlike lengths: padded in front, not at all, and at the end."""
+
+    ids_BT: Tensor
+    mask_BT: Tensor
+
+
+def _texts(full: nn.Module, steps: int) -> _Texts:
     device = output_table(full).device
     generator = torch.Generator().manual_seed(0)
-    ids_BT = torch.randint(0, len(token_table(full)), (2, 16), generator=generator, device="cpu").to(device)
+    ids_BT = torch.randint(0, len(token_table(full)), (3, steps), generator=generator, device="cpu").to(device)
     mask_BT = torch.ones_like(ids_BT)
-    mask_BT[0, :5] = 0
-    facts = {"attention_mask": mask_BT, "position_ids": positions(mask_BT), "use_cache": False}
-    base = _base(full) if layers == depth(full) else _twin(full, 0, layers, _base(full).norm)
-    if layers < depth(full):
-        base.set_input_embeddings(_base(full).get_input_embeddings())
-    whole_BTH = base(input_ids=ids_BT, **facts).last_hidden_state
-    rows_BTH = token_table(full)[ids_BT]
-    front = _run(_twin(full, 0, cut, nn.Identity()), rows_BTH, mask_BT, positions(mask_BT)) if cut else rows_BTH
-    split_BTH = _run(_twin(full, cut, layers, _base(full).norm), front, mask_BT, positions(mask_BT))
+    mask_BT[0, : min(5, steps - 1)] = 0
+    mask_BT[2, max(1, steps // 3) :] = 0
+    return _Texts(ids_BT=ids_BT, mask_BT=mask_BT)
+
+
+def _steps(full: nn.Module, context: int | None) -> int:
+    """Tokens that pass the largest window which the context passes and that is affordable."""
+    model: Any = full
+    longest = context or getattr(model.config, "max_position_embeddings", None) or CHECKED_STEPS
+    passed = [bound + PAST for bound in _bounds(vars(model.config)) if bound < min(longest, MOST_STEPS - PAST)]
+    return max(2, min(longest, max([CHECKED_STEPS, *passed])))
+
+
+def _bounds(settings: Mapping[Any, Any]) -> Iterator[int]:
+    """Numbers of tokens at which a family may change what it does."""
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from _bounds(value)
+        elif BOUND.search(str(name)) and isinstance(value, int) and value > 0:
+            yield value
+
+
+def _first(full: nn.Module, layers: int) -> Any:
+    """The base model, or one of its first layers."""
+    if layers == depth(full):
+        return _base(full)
+    base = _twin(full, 0, layers, _base(full).norm)
+    base.set_input_embeddings(_base(full).get_input_embeddings())
+    return base
+
+
+def _whole(base: Any, given: _Texts) -> Tensor:
+    output: Tensor = base(
+        input_ids=given.ids_BT,
+        attention_mask=given.mask_BT,
+        position_ids=positions(given.mask_BT),
+        use_cache=False,
+    ).last_hidden_state
+    return output
+
+
+def _cut_gap(full: nn.Module, layers: int, cut: int, given: _Texts, whole_BTH: Tensor) -> float:
+    """Of the first layers, run whole from ids, and run as front and back from rows."""
+    model: Any = full
+    mask_BT, where = given.mask_BT, positions(given.mask_BT)
+    rows_BTH = token_table(full)[given.ids_BT]
+    front = _run(_twin(full, 0, cut, nn.Identity()), rows_BTH, mask_BT, where) if cut else rows_BTH
+    split_BTH = _run(_twin(full, cut, layers, _base(full).norm), front, mask_BT, where)
     pairs = [(whole_BTH, split_BTH)]
     if layers == depth(full) and not hasattr(model, "score"):
-        pairs.append((model(input_ids=ids_BT, **facts).logits, split_BTH @ output_table(full).T))
-    return max(_relative(one[mask_BT > 0], other[mask_BT > 0]) for one, other in pairs)
+        facts = {"attention_mask": mask_BT, "position_ids": where, "use_cache": False}
+        pairs.append((model(input_ids=given.ids_BT, **facts).logits, split_BTH @ output_table(full).T))
+    return float(np.max([_relative(one[mask_BT > 0], other[mask_BT > 0]) for one, other in pairs]))
+
+
+def _beside_gap(base: Any, given: _Texts, row: int, whole_BTH: Tensor) -> float:
+    """Of one text, run alone without padding, and run beside the others."""
+    kept = given.mask_BT[row] > 0
+    ids_BT = given.ids_BT[row : row + 1, kept]
+    alone_BTH = _whole(base, _Texts(ids_BT=ids_BT, mask_BT=torch.ones_like(ids_BT)))
+    return _relative(alone_BTH[0], whole_BTH[row, kept])
 
 
 def _relative(one: Tensor, other: Tensor) -> float:
@@ -310,6 +402,8 @@ def _name(full: nn.Module) -> str:
 
 
 def _unsupported(full: nn.Module, reason: str) -> NoReturn:
-    raise ConfigError(
-        f"{_name(full)} cannot be split: {reason}. Supported are LLaMA, Qwen2, Qwen3, Mistral, Phi-3 and SmolLM3"
-    )
+    raise ConfigError(_refusal(_name(full), reason))
+
+
+def _refusal(name: str, reason: str) -> str:
+    return f"{name} cannot be split: {reason}. docs/families.md lists the families that can, such as LLaMA and Qwen3"

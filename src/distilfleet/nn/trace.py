@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM
 from distilfleet.core.types import LanguageProfile, LayerProfile
 
 from .language import DTYPE, config
-from .split import depth
+from .split import depth, refusing
 
 SCORES = (torch.ops.aten.bmm, torch.ops.aten.baddbmm)
 """Products of two activations: queries with keys, and scores with values. Weights come as `mm` and `addmm`."""
@@ -44,6 +44,11 @@ def trace(
         ConfigError: there is no such model, or its family is unsupported.
     """
     settings = _settings(model, steps, vocabulary)
+    with refusing(model if isinstance(model, str) else settings.model_type):
+        return _traced(model, settings, steps, bytes_per_weight)
+
+
+def _traced(model: str | Any, settings: Any, steps: int, bytes_per_weight: int) -> LanguageProfile:
     with FakeTensorMode():  # the meta device, but it says that it is a processor: version 4 asks for autocast there
         net = _without_weights(settings)
         flops = _forward_flops(net, steps)
