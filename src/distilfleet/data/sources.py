@@ -9,6 +9,7 @@ import numpy as np
 from distilfleet.core.errors import ConfigError
 from distilfleet.core.types import Dataset
 from distilfleet.data import arrays, hub, idx, images, labels, prepared, scaling, tables
+from distilfleet.data.digest import of_arrays
 from distilfleet.data.raw import Column, Part, Raw, as_text, check_part, present
 from distilfleet.data.reading import GUESSED, Missing, Reading
 from distilfleet.data.scaling import Scaling
@@ -38,6 +39,8 @@ class Source:
     """Feature columns of a table file; empty for everything else."""
     notes: tuple[str, ...]
     """What was decided while loading."""
+    digest: str
+    """Equal for equal data, as they are stored."""
     stored: tuple[str, ...] = ()
     """The labels of the classes as they are stored, where those are numbers that have a name besides."""
 
@@ -110,6 +113,7 @@ def _prepared(path: Path) -> Source | None:
         scaling=fitted,
         columns=columns,
         notes=(),
+        digest=of_arrays([part.inputs, part.labels, fitted.offset, fitted.factor, np.array(classes)]),
     )
 
 
@@ -236,8 +240,15 @@ def _finish(raw: Raw, reading: Reading, holdout: float, seed: int) -> Source:
         scaling=fitted,
         columns=raw.columns,
         notes=notes,
+        digest=_digest(raw),
         stored=classes.stored if raw.class_names else (),
     )
+
+
+def _digest(raw: Raw) -> str:
+    parts = [raw.train, *([] if raw.test is None else [raw.test])]
+    names = np.array(raw.class_names, np.str_), np.array([column.name for column in raw.columns], np.str_)
+    return of_arrays([*names, *(array for part in parts for array in (part.inputs, part.labels, part.groups))])
 
 
 def _owned(part: Part, notes: tuple[str, ...]) -> tuple[Part, tuple[str, ...]]:

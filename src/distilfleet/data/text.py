@@ -5,7 +5,6 @@ windows that do not overlap and stay the same in every epoch, so that what a tea
 labelled text is one window per document, cut or padded.
 """
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -16,6 +15,7 @@ import numpy as np
 from distilfleet.core.chance import stream
 from distilfleet.core.errors import ConfigError
 from distilfleet.data import labels, tokenizer, windows
+from distilfleet.data.digest import of_arrays
 from distilfleet.data.documents import Corpus, Document, Names, read
 from distilfleet.data.partition import by_group
 from distilfleet.data.raw import Part, Raw
@@ -73,8 +73,8 @@ class TextSource:
     @property
     def digest(self) -> str:
         """Equal for the same windows cut by the same tokenizer; a run that is resumed can tell that a text changed."""
-        parts = (self.tokenizer.digest.encode(), self.train.ids_NT.tobytes(), self.test.ids_NT.tobytes())
-        return hashlib.blake2b(b"".join(parts), digest_size=16).hexdigest()
+        texts = [array for part in (self.train, self.test) for array in (part.ids_NT, part.lengths_N, part.labels_N)]
+        return of_arrays([np.array(self.tokenizer.digest), *texts, *self.rows])
 
     def data(self, device: int) -> Windows:
         """The training windows of a device, counted from 0."""

@@ -102,6 +102,8 @@ def _data(scene: Scene) -> dict[str, Any]:
         "train": len(scene.private),
         "test": len(scene.source.test),
         "partition": scene.partition,
+        "digest": scene.source.digest,
+        **({"proxy_digest": scene.proxy_digest} if scene.proxy_digest else {}),
     }
     return facts if scene.proxy is None else {**facts, "proxy": len(scene.proxy)}
 

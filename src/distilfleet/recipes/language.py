@@ -232,6 +232,7 @@ def _data(stage: Stage) -> dict[str, Any]:
         "test": len(stage.test),
         "partition": stage.source.partition,
         "tokenizer": stage.source.tokenizer.digest,
+        "digest": stage.source.digest,
     }
     return facts if stage.school is None else {**facts, "school": len(stage.school)}
 

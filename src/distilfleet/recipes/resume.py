@@ -16,6 +16,8 @@ from .flags import unflatten
 from .run import versions
 
 MUST_EQUAL = ("distilfleet",)
+DIGESTS = {"digest": "data", "proxy_digest": "proxy"}
+"""What `run.toml` says of the data, and the flag that names them."""
 
 
 def again(path: Path, rounds: int | None) -> tuple[Run, Record, Checkpoint | None] | None:
@@ -34,10 +36,23 @@ def again(path: Path, rounds: int | None) -> tuple[Run, Record, Checkpoint | Non
             return None
         found = recipe(about["recipe"])
         run = found.build(unflatten(found.flags, {**about["settings"], "rounds": wanted}))
+        check_data(path, about, run.about)
         if wanted != about["rounds"]:
             rewrite_about(record, {**about, "rounds": wanted})
         opened.pop_all()
     return run, record, checkpoint
+
+
+def check_data(path: Path, begun: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Raises RecordError if a run is to go on with other data than it began with."""
+    before, here = begun.get("data", {}), now.get("data", {})
+    for what, name in DIGESTS.items():
+        if what in before and before[what] != here.get(what):
+            file = begun["settings"].get(name, before["name"])
+            raise RecordError(
+                f"{path} trained on {file} as it was when the run began (digest {before[what]}); it has changed since "
+                f"(now {here.get(what, 'none')}): put the old one back, or start a new run"
+            )
 
 
 def _check_versions(path: Path, about: Mapping[str, Any]) -> None:

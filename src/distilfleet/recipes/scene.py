@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
+from pathlib import Path
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from ..core.units import pretty_bytes
 from ..cost import catalogue
 from ..data import partition, sources
 from ..data import proxy as proxies
+from ..data.digest import of_files
 from ..nn import zoo
 from ..nn.profile import profile, training_memory_bytes
 from ..nn.zoo import Model
@@ -38,6 +40,8 @@ class Scene:
     index: Mapping[DeviceId, int]
     ignore_memory: bool = False
     """A counterfactual: devices train what they could not hold."""
+    proxy_digest: str = ""
+    """Of a proxy dataset of the user's own."""
 
     def data(self, device: DeviceId) -> Dataset:
         return self.private.take(self.rows[self.index[device]])
@@ -81,6 +85,7 @@ def scene(common: Common, proxy: ProxyData | None) -> Scene:
         server=catalogue.device(common.server, "server", extra=common.catalogue),
         partition=how,
         index={name: i for i, name in enumerate(ids)},
+        proxy_digest=of_files(Path(proxy.proxy).expanduser()) if proxy is not None and proxy.proxy else "",
     )
 
 

@@ -54,6 +54,7 @@ from .find import recipe
 from .flags import changed, flatten, option, unflatten
 from .http_server import Connections, DeniedError
 from .place import Place, place
+from .resume import check_data
 from .run import Steps, about, train
 from .sight import Sight, moments
 from .take_up import take_up
@@ -254,6 +255,8 @@ def _train(doing: _Doing) -> bool:
         record, start = create(folder, known, facts_of(run, list(here.devices))), None
     log.info("%s: %s", name, "begins" if start is None else f"goes on after round {start.round}")
     with closing(record):
+        if start is not None:
+            check_data(folder, read_about(folder), run.about)
         fleet.open(branch, write_spec(spec_of(run.method, run.seed, run.data_spec)))
         done = _rounds_of(doing, run, fleet, train(run, record, start, time.monotonic), start)
     write_page([read(folder)], folder / "report.html")
