@@ -12,6 +12,17 @@ class ConfigError(Error):
     """A setting, file or dataset is not usable as given."""
 
 
+class UnmatchedError(ConfigError):
+    """A device's data are not what a run means by its inputs and labels; the message stays on the device.
+
+    `told` is for the server: names and shapes, which are there to be matched, and neither counts nor values nor paths.
+    """
+
+    def __init__(self, message: str, told: str) -> None:
+        super().__init__(message)
+        self.told = told
+
+
 class InfeasibleError(Error):
     """No device, or no plan, meets the limits that were set."""
 

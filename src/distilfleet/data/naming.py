@@ -7,7 +7,7 @@ from difflib import get_close_matches
 
 import numpy as np
 
-from distilfleet.core.errors import ConfigError
+from distilfleet.core.errors import ConfigError, UnmatchedError
 from distilfleet.data.labels import shorten, shown
 from distilfleet.data.raw import Column
 from distilfleet.data.reading import GUESSED, Reading
@@ -53,12 +53,14 @@ def samples_of(kind: str) -> str:
 def check_shape(shape: tuple[int, ...], spec: DataSpec, where: str) -> None:
     if shape != spec.shape:
         fit = ": --fit-pictures brings pictures to the run's size and colours" if spec.kind == "image" else ""
-        raise ConfigError(f"{where} holds samples of shape {list(shape)}; the run's have {list(spec.shape)}{fit}")
+        differs = f"samples of shape {list(shape)}; the run's have {list(spec.shape)}"
+        raise UnmatchedError(f"{where} holds {differs}{fit}", told=differs)
 
 
 def check_some(count: int, where: str) -> None:
     if not count:
-        raise ConfigError(f"{where}: no sample is left that the run knows; a device needs at least one")
+        told = "no sample is left that the run knows"
+        raise UnmatchedError(f"{where}: {told}; a device needs at least one", told=told)
 
 
 def numbered(
@@ -71,9 +73,7 @@ def numbered(
     known = numbers >= 0
     if known.all():
         return numbers, np.arange(len(named)), ()
-    strange = str(distinct[found < 0][0])
-    remedy = f"--rename-class {strange}={nearest(strange, spec.classes)}"
-    notes = unknown(named[~known].tolist(), spec.classes, naming, f"{where}: labels have the class", remedy)
+    notes = unknown(named[~known].tolist(), spec.classes, naming, where)
     return numbers[known], np.flatnonzero(known), tuple(notes)
 
 
@@ -100,20 +100,26 @@ def check_names(naming: Naming, columns: Sequence[Column]) -> None:
     for flag, names in (("--units", naming.units), ("--rename-value", [column for column, _ in naming.values])):
         strange = [name for name in names if name not in known]
         if strange:
-            raise ConfigError(f"{flag} {strange[0]}: no such column in the run; it has {shorten(known)}")
+            differs = f"no such column in the run; it has {shorten(known)}"
+            raise UnmatchedError(f"{flag} {strange[0]}: {differs}", told=f"{flag} names a column that the run has not")
 
 
 def nearest(name: str, names: Sequence[str]) -> str:
     return next(iter([*get_close_matches(name, names, 1, 0.0), *names]), "CLASS")
 
 
-def unknown(strange: Sequence[str], known: Sequence[str], naming: Naming, what: str, remedy: str) -> list[str]:
+def unknown(strange: Sequence[str], known: Sequence[str], naming: Naming, where: str, column: str = "") -> list[str]:
     """A note for samples that are left out. Raises ConfigError unless the owner lets them go."""
     counts = Counter(strange)
     said = ", ".join(f"{shown(name)} ({count} samples)" for name, count in counts.most_common(5))
+    what = f"column {shown(column)} has the value" if column else "labels have the class"
     if naming.skip_unknown:
         return [f"{what} {said}, which the run does not know: left out"]
-    raise ConfigError(
-        f"{what} {said}, which is unknown to the run; it has {shorten(list(known))}. Map it with {remedy}, or leave "
-        f"such samples out with --skip-unknown"
+    pair = f"{strange[0]}={nearest(strange[0], known)}"
+    remedy = f"--rename-value {column}:{pair}" if column else f"--rename-class {pair}"
+    names = shorten([shown(name) for name in counts])
+    raise UnmatchedError(
+        f"{where}: {what} {said}, which is unknown to the run; it has {shorten(list(known))}. Map it with {remedy}, or "
+        f"leave such samples out with --skip-unknown",
+        told=f"{what} {names}, which is unknown to the run",
     )

@@ -12,7 +12,7 @@ from typing import Protocol
 
 import numpy as np
 
-from distilfleet.core.errors import ConfigError
+from distilfleet.core.errors import ConfigError, UnmatchedError
 from distilfleet.core.types import Dataset
 from distilfleet.data import prepared
 from distilfleet.data.arrays import open_npz
@@ -49,6 +49,27 @@ def read(path: str, naming: Naming) -> Own:
 
     raw = sources.read(path, label=naming.label, reading=naming.reading)
     return Stored(raw=raw, naming=naming, listed=listed(held, raw))
+
+
+@dataclass(slots=True, kw_only=True)
+class Cached:
+    """An `Own` that is mapped once for a run, since a worker and a digest are made from the same."""
+
+    own: Own
+    spec: DataSpec | None = None
+    done: Mapped | None = None
+
+    @property
+    def where(self) -> str:
+        return self.own.where
+
+    def __len__(self) -> int:
+        return len(self.own)
+
+    def mapped(self, spec: DataSpec | None) -> Mapped:
+        if self.done is None or self.spec != spec:
+            self.spec, self.done = spec, self.own.mapped(spec)
+        return self.done
 
 
 # --- a part that `distilfleet split` wrote ------------------------------------------------------------------------
@@ -101,13 +122,16 @@ def _part(held: Mapping[str, np.ndarray], where: str, naming: Naming) -> Ready:
 def _check_same(facts: prepared.Facts, spec: DataSpec, where: str) -> None:
     kind = "text" if facts.scaling is None else facts.scaling.kind
     if kind != spec.kind:
-        raise ConfigError(f"{where} holds {samples_of(kind)}; the run's samples are {samples_of(spec.kind)}")
+        differs = f"{samples_of(kind)}; the run's samples are {samples_of(spec.kind)}"
+        raise UnmatchedError(f"{where} holds {differs}", told=differs)
     if facts.tokenizer != spec.tokenizer:
-        raise ConfigError(f"{where} was cut with another tokenizer than the run's: split the text once for all")
+        differs = "cut with another tokenizer than the run's"
+        raise UnmatchedError(f"{where} was {differs}: split the text once for all", told=f"windows {differs}")
     mine, theirs = ([(column.name, column.values) for column in columns] for columns in (facts.columns, spec.columns))
     if mine != theirs:
         names = [shorten([name for name, _ in columns]) or "none" for columns in (mine, theirs)]
-        raise ConfigError(f"{where} has the columns {names[0]}; the run has {names[1]}: split the same data again")
+        differs = f"the columns {names[0]}; the run has {names[1]}"
+        raise UnmatchedError(f"{where} has {differs}: split the same data again", told=differs)
 
 
 def _rescaled(inputs: np.ndarray, mine: Scaling | None, run: Scaling) -> tuple[np.ndarray, tuple[str, ...]]:

@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from distilfleet.core.errors import ConfigError
+from distilfleet.core.errors import ConfigError, UnmatchedError
 from distilfleet.core.types import Dataset
 from distilfleet.data import images, labels
-from distilfleet.data.labels import shorten
+from distilfleet.data.labels import shorten, shown
 from distilfleet.data.naming import Naming, check_names, check_shape, need, numbered, samples_of
 from distilfleet.data.raw import Raw
 from distilfleet.data.reading import Axis
@@ -68,11 +68,12 @@ class Stored:
         names = [column.name for column in spec.columns]
         texts = [column.name for column in spec.columns if column.values]
         if texts:
-            raise ConfigError(f"{self.where} holds numbers without names; column {texts[0]!r} of the run is text")
+            differs = f"numbers without names; column {shown(texts[0])} of the run is text"
+            raise UnmatchedError(f"{self.where} holds {differs}", told=differs)
         if raw.ndim != 2 or len(order) != raw.shape[1] or set(names) - set(order):
-            raise ConfigError(
-                f"{self.where} holds samples of shape {list(raw.shape[1:])} without names; the run's inputs are "
-                f"{shorten(names)}: say with --columns what each of yours is, in order"
+            differs = f"samples of shape {list(raw.shape[1:])} without names; the run's inputs are {shorten(names)}"
+            raise UnmatchedError(
+                f"{self.where} holds {differs}: say with --columns what each of yours is, in order", told=differs
             )
         return converted(raw[:, [order.index(name) for name in names]].astype(np.float64), spec.columns, self.naming)
 
@@ -82,9 +83,8 @@ def _check_stored(raw: np.ndarray, spec: DataSpec, where: str) -> None:
         shape = spec.scaling.shape(raw)
     except ConfigError:
         here = f"samples of shape {list(raw.shape[1:])}"
-        raise ConfigError(
-            f"{where} holds {here}; the run's are {samples_of(spec.kind)} of {list(spec.shape)}"
-        ) from None
+        differs = f"{here}; the run's are {samples_of(spec.kind)} of {list(spec.shape)}"
+        raise UnmatchedError(f"{where} holds {differs}", told=differs) from None
     check_shape(shape, spec, where)
 
 
@@ -110,9 +110,10 @@ def _names(raw: Raw, listed: tuple[str, ...], spec: DataSpec) -> np.ndarray:
     guessed = listed and not raw.class_names
     if guessed and mine is not None and theirs is not None and not np.array_equal(mine, theirs):
         first = int(np.argmax(mine != theirs))
-        raise ConfigError(
+        raise UnmatchedError(
             f"{raw.where}: label {stored[first]} is {str(mine[first])!r} here and {str(theirs[first])!r} in the run: "
-            f"store the names of the classes as labels"
+            f"store the names of the classes as labels",
+            told="its numbers of classes have other names than the run's",
         )
     found = theirs if mine is None else mine
     return stored.astype(str) if found is None else found

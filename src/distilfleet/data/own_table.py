@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from distilfleet.core.errors import ConfigError
+from distilfleet.core.errors import ConfigError, UnmatchedError
 from distilfleet.core.types import Dataset
 from distilfleet.data import numbers, tables
 from distilfleet.data.labels import is_missing, labelled, shorten, shown
-from distilfleet.data.naming import Naming, check_names, check_some, nearest, need, numbered, samples_of, unknown
+from distilfleet.data.naming import Naming, check_names, check_some, need, numbered, samples_of, unknown
 from distilfleet.data.raw import Column, present
 from distilfleet.data.sheets import Sheet, named, open_sheet
 from distilfleet.data.spec import DataSpec, Mapped
@@ -39,7 +39,8 @@ class Table:
     def mapped(self, spec: DataSpec | None) -> Mapped:
         spec = need(spec, self.where)
         if spec.kind != "table":
-            raise ConfigError(f"{self.where} is a table; the run's samples are {samples_of(spec.kind)}")
+            differs = f"a table; the run's samples are {samples_of(spec.kind)}"
+            raise UnmatchedError(f"{self.where} is {differs}", told=differs)
         columns = _columns(spec, self.naming, self.where)
         sheet = _opened(self.path, self.naming)
         _check_columns(sheet, columns)
@@ -85,7 +86,18 @@ def _opened(path: Path, naming: Naming) -> Sheet:
 def _encoded(sheet: Sheet, columns: Sequence[Column], naming: Naming) -> np.ndarray:
     """As stored; a column that the owner converts may be in any unit."""
     wanted = [replace(column, unit="") if column.name in naming.units else column for column in columns]
-    return tables.encode(sheet, wanted, naming.reading)
+    try:
+        return tables.encode(sheet, wanted, naming.reading)
+    except ConfigError as fault:
+        names = [column.name for column in wanted if not column.values and not _is_numeric(sheet, column, naming)]
+        told = f"column {shorten(list(map(shown, names)))} cannot be read as the numbers that the run means"
+        raise UnmatchedError(str(fault), told=told) from None
+
+
+def _is_numeric(sheet: Sheet, column: Column, naming: Naming) -> bool:
+    found = numbers.read(sheet.cells[find(sheet, column.name) or ""], naming.reading.decimal)
+    usual = not isinstance(found, numbers.Numbers) or not (found.unit and column.unit) or found.unit == column.unit
+    return isinstance(found, numbers.Numbers) and usual and bool(np.isfinite(found.values).all())
 
 
 def _labelled(sheet: Sheet, label: str, naming: Naming) -> tuple[Sheet, tuple[str, ...]]:
@@ -137,9 +149,10 @@ def _columns(spec: DataSpec, naming: Naming, where: str) -> tuple[Column, ...]:
         check_names(naming, spec.columns)
         return spec.columns
     if len(naming.order) != spec.shape[0]:
-        raise ConfigError(
+        raise UnmatchedError(
             f"{where} names its columns, and the run has {spec.shape[0]} inputs without names: say with --columns "
-            f"which columns they are, in order"
+            f"which columns they are, in order",
+            told="a table with names of columns; the run's inputs have none",
         )
     return tuple(Column(name=name) for name in naming.order)
 
@@ -148,9 +161,10 @@ def _check_columns(sheet: Sheet, columns: Sequence[Column]) -> None:
     missing = [column.name for column in columns if find(sheet, column.name) is None]
     if missing:
         names = shorten([shown(name) for name in missing])
-        raise ConfigError(
+        raise UnmatchedError(
             f"{sheet.where}: missing column {names} of the run; columns here: {shorten(list(sheet.cells))}. One with "
-            f"another name can be mapped: --rename OWN={missing[0]}"
+            f"another name can be mapped: --rename OWN={missing[0]}",
+            told=f"missing column {names} of the run",
         )
 
 
@@ -164,9 +178,7 @@ def _known_categories(sheet: Sheet, columns: Sequence[Column], naming: Naming) -
         sheet = replace(sheet, cells={**sheet.cells, name: cells})
         strange = [cell for cell in cells if not _is_known(cell, column)]
         if strange:
-            what = f"{sheet.where}: column {shown(column.name)} has the value"
-            remedy = f"--rename-value {column.name}:{strange[0]}={nearest(strange[0], column.values)}"
-            notes += unknown(strange, column.values, naming, what, remedy)
+            notes += unknown(strange, column.values, naming, sheet.where, column.name)
             sheet = sheet.rows([row for row, cell in enumerate(cells) if _is_known(cell, column)])
     return sheet, tuple(notes)
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from distilfleet.core.errors import ConfigError
+from distilfleet.core.errors import UnmatchedError
 from distilfleet.data.naming import Naming, check_shape, check_some
 from distilfleet.data.raw import Column
 from distilfleet.data.spec import DataSpec
@@ -46,9 +46,10 @@ def _check_pixels(inputs: np.ndarray, spec: DataSpec, where: str, naming: Naming
     if naming.any_range or (lowest >= -FARTHEST and highest <= 1 + FARTHEST and highest - lowest >= LEAST_SPAN):
         return
     begin, end = spec.offset[0], spec.offset[0] + 1 / spec.factor[0]
-    raise ConfigError(
+    raise UnmatchedError(
         f"{where}: pixels come to {lowest:g} to {highest:g} in the run's units, where its own are 0 to 1: store them "
-        f"from {begin:g} to {end:g}, as the run does, or as bytes; --any-range takes them as they are"
+        f"from {begin:g} to {end:g}, as the run does, or as bytes; --any-range takes them as they are",
+        told=f"pixels of another range; the run's are stored from {begin:g} to {end:g}",
     )
 
 
@@ -89,9 +90,10 @@ def _check_units(measured: Measured, samples: int, where: str, naming: Naming) -
         convert = (
             f"--units {measured.names[at]}=FACTOR,OFFSET brings it to the run's; " if measured.spec.columns else ""
         )
-        raise ConfigError(
+        raise UnmatchedError(
             f"{where}: {measured.said(at)}, {apart[at]:.0f} of the run's deviations apart: is it in another unit? "
-            f"{convert}--any-range takes it as it is"
+            f"{convert}--any-range takes it as it is",
+            told=f"{measured.names[at]} seems to be in another unit than the run's",
         )
     narrow = (measured.spreads > 0) & (measured.spreads < NARROW)
     beyond = [measured.said(int(at)) for at in np.flatnonzero(apart > NEAR)]

@@ -16,7 +16,7 @@ from random import Random
 
 import msgspec
 
-from ..core.errors import Error, StorageError, WireError
+from ..core.errors import ConfigError, Error, StorageError, WireError
 from ..core.failpoint import reached
 from ..core.types import Arrays, Device, Job, Load, RunSpec, Usage, Worker
 from ..cost.meters import Meter
@@ -64,6 +64,8 @@ class Agent:
     folder: Path
     device: Device
     build: Build
+    data_digest: Callable[[RunSpec], str] = lambda spec: ""
+    """Of what it trains on in a run."""
     caps: Caps = field(default_factory=Caps)
     meter: Meter | None = None
     battery_share: Callable[[], float | None] = lambda: None
@@ -210,13 +212,25 @@ class Agent:
         reached("run.joined")
         try:
             spec = msgspec.msgpack.decode(wanted.spec, type=RunSpec)
-            self.bench = Bench(self.build(spec), self.store, Gauge(self.device, self.meter), self._check)
+            worker = self.build(spec)
+            self._check_data(self.data_digest(spec))
+            self.bench = Bench(worker, self.store, Gauge(self.device, self.meter), self._check)
         except (Error, msgspec.DecodeError, RecursionError) as fault:
             self.why_not = f"declined: {fault}"
             log.warning("%s", self.why_not)
         except Exception as fault:
             self.why_not = f"declined: a fault of the device: {type(fault).__name__}"
             log.exception("run %s", wanted.run)
+
+    def _check_data(self, digest: str) -> None:
+        """Raises ConfigError for other data than those that the run was begun with here: its worker came from them."""
+        begun = self.store.begun_with(digest)
+        if begun != digest:
+            log.warning("the data of this device had the digest %s when it began this run, and have %s", begun, digest)
+            raise ConfigError(
+                "this device's data have changed since it began this run: put the old ones back, or let it take part "
+                "in the next one"
+            )
 
     def _moved(self, size_bytes: int) -> None:
         """On the link; what is left bounds the jobs that are let in."""

@@ -19,6 +19,7 @@ create table if not exists work (
 create index if not exists of_run on work (run, number);
 create index if not exists of_key on work (key);
 create table if not exists runs (run text primary key);
+create table if not exists data (run text primary key, digest text not null);
 """
 """A row of `work` for each job done, in order. `data` is its answer until that is settled. `state` is the worker's
 after it; or `job` is there, to be done again after the newest state before it."""
@@ -48,11 +49,23 @@ class SqliteStore:
                 for old in runs[KEPT_RUNS - 1 :]:
                     self._base.execute("delete from runs where run = ?", (old,))
                     self._base.execute("delete from work where run = ?", (old,))
+                    self._base.execute("delete from data where run = ?", (old,))
         elif self._run != runs[0]:
             with storing(self._base):
                 newest = "(select max(rowid) + 1 from runs)"
                 self._base.execute(f"update runs set rowid = {newest} where run = ?", (self._run,))  # noqa: S608
         return self._run in runs
+
+    def begun_with(self, digest: str) -> str:
+        """The digest of the data that this run's first job here was done with; this one, if none was done yet."""
+        done = self._base.execute("select 1 from work where run = ? limit 1", (self._run,)).fetchone()
+        kept = self._base.execute("select digest from data where run = ?", (self._run,)).fetchone()
+        if done and kept:
+            return str(kept[0])
+        if kept != (digest,):
+            with storing(self._base):
+                self._base.execute("insert or replace into data values (?, ?)", (self._run, digest))
+        return digest
 
     def keys(self) -> list[str]:
         """Of answers that are not settled, of all runs."""

@@ -18,12 +18,14 @@ from typing import IO, NoReturn
 import msgspec
 
 from ..core.disk import lock
-from ..core.errors import ConfigError, WireError
+from ..core.errors import ConfigError, UnmatchedError, WireError
 from ..core.types import Dataset, Device, RunSpec, Worker
 from ..cost import catalogue, meters
 from ..data import own, spec
+from ..data.digest import of_arrays
 from ..data.naming import Naming
 from ..data.own import Own
+from ..data.spec import Mapped
 from ..methods.splitkd.device import Front, SplitWorker
 from ..methods.splitkd.settings import Split
 from ..net.agent import Agent
@@ -128,7 +130,14 @@ def attend(said: str, end: Callable[[], NoReturn]) -> None:
         caps, folder = asked.caps, asked.state
         battery = partial(meters.battery_share, Path("/sys"))
         agent = Agent(
-            badge=badge, folder=folder, device=device, build=build, caps=caps, meter=meter, battery_share=battery
+            badge=badge,
+            folder=folder,
+            device=device,
+            build=build,
+            data_digest=partial(digest_of, data),
+            caps=caps,
+            meter=meter,
+            battery_share=battery,
         )
         asyncio.run(_until_stopped(agent, end))
 
@@ -180,7 +189,13 @@ async def _enrolled(token: Token, folder: Path) -> None:
 
 def own_data(path: str, naming: Naming | None = None) -> Own:
     """A device's, as they are: what classes, columns and units mean, a run says, see `Own.mapped`."""
-    return own.read(path, naming or Naming())
+    return own.Cached(own=own.read(path, naming or Naming()))
+
+
+def digest_of(data: Own, said: RunSpec) -> str:
+    """Of what a device trains on in this run. Raises ConfigError."""
+    mapped = data.mapped(spec.read(said.data)).data
+    return of_arrays([mapped.inputs, mapped.labels])
 
 
 def owned(device: Device, consent: Consent) -> Device:
@@ -195,15 +210,28 @@ def builder(device: Device, data: Own, consent: Consent) -> Callable[[RunSpec], 
         log.info("%s: a run begins, or goes on", said.method)
         if said.method in SENDS_DATA and not consent.data:
             raise ConfigError(f"{said.method} sends a device's data to the server; this one's owner has not agreed")
-        mapped = data.mapped(spec.read(said.data))
-        for note in mapped.notes:
-            log.warning("%s: %s", data.where, note)
+        mapped = _mapped(data, said)
         if said.method == SPLITKD:
             return _split_worker(said, device, mapped.data, consent)
         worker: Worker = _trainer().build_worker(said, device, mapped.data, consent.own_models)
         return worker
 
     return build
+
+
+def _mapped(data: Own, said: RunSpec) -> Mapped:
+    """Raises ConfigError with what the server may hear; the device's log has all of it."""
+    try:
+        mapped = data.mapped(spec.read(said.data))
+    except UnmatchedError as fault:
+        log.warning("this run is declined: %s", fault)
+        raise ConfigError(f"this device's data do not fit the run: {fault.told}") from None
+    except ConfigError as fault:
+        log.warning("this run is declined: %s", fault)
+        raise ConfigError("this device's data cannot be read for this run; its own log says why") from None
+    for note in mapped.notes:
+        log.warning("%s: %s", data.where, note)
+    return mapped
 
 
 def _split_worker(spec: RunSpec, device: Device, data: Dataset, consent: Consent) -> Worker:
