@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from distilfleet.core.errors import ConfigError
-from distilfleet.net.address import Address, host_of, why_not
+from distilfleet.net.address import Address, all_of, host_of, why_not
 from distilfleet.net.enrolment import Enrolled, enrol
 from distilfleet.net.identity import Authority, new_request
 from distilfleet.net.keys import Keys, Token
@@ -126,7 +126,8 @@ def test_why_an_address_cannot_be_listened_on():
         busy = Address(host="127.0.0.1", port=taken.getsockname()[1])
         assert "127.0.0.1:" in why_not(busy) and "in use by another program" in why_not(busy)
     assert "no address of this machine" in why_not(Address(host="192.0.2.1", port=7443))
-    assert "no name or address" in why_not(Address(host="nobody.invalid", port=7443))
+    with pytest.raises(ConfigError, match="no name or address"):
+        all_of(Address(host="nobody.invalid", port=7443))
     assert why_not(Address(host="::1", port=0)) == ""
 
 
@@ -173,6 +174,34 @@ def test_a_device_enrols_and_has_a_session_at_any_kind_of_address(tmp_path, list
                 await enrolment.close()
 
     assert asyncio.run(lived()) == b"!"
+
+
+def test_a_name_is_listened_on_at_all_its_addresses_and_none_may_be_another_servers(tmp_path, monkeypatch):
+    """As where localhost has two: gRPC is content with one."""
+    real = socket.getaddrinfo
+    both = ("127.0.0.1", "::1", "192.0.2.1")
+
+    def several(host, port, *rest, **more):
+        hosts = both if host == "localhost" else (host,)
+        return [found for one in hosts for found in real(one, port, *rest, **more)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", several)
+
+    async def lived() -> None:
+        with closing(Authority(tmp_path / "authority")) as authority:
+            keys = authority.server_keys(["localhost"], time.time())
+            here = await listen("localhost:0", keys, {})
+            for host in both[:2]:
+                socket.create_connection((host, here.port), timeout=5).close()
+            with pytest.raises(ConfigError, match=rf"127.0.0.1:{here.port} is in use by another program"):
+                await listen(f"localhost:{here.port}", keys, {})
+            await here.close()
+            with closing(socket.create_server(("::1", 0), family=socket.AF_INET6)) as taken:
+                port = taken.getsockname()[1]
+                with pytest.raises(ConfigError, match=rf"\[::1\]:{port} is in use by another program"):
+                    await listen(f"localhost:{port}", keys, {})
+
+    asyncio.run(lived())
 
 
 # --- proxies ------------------------------------------------------------------------------------------------------

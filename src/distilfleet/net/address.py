@@ -14,8 +14,9 @@ MOST_NAME, MOST_SHOWN = 253, 80
 _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,18}:/")
 _PORT = re.compile(r"[0-9]{1,9}")
+TAKEN = "is in use by another program, perhaps another server"
 WHY = {
-    errno.EADDRINUSE: "is in use by another program, perhaps another server",
+    errno.EADDRINUSE: TAKEN,
     errno.EADDRNOTAVAIL: "is no address of this machine",
     errno.EACCES: "may not be listened on by this user; ports from 1024 on may",
     errno.EAFNOSUPPORT: "is of a kind that this machine has not",
@@ -74,23 +75,25 @@ def is_ip(host: str) -> bool:
     return True
 
 
-def why_not(address: Address) -> str:
-    """Why nobody can listen there now; empty if somebody could. Tries all addresses of a name."""
+def all_of(address: Address) -> list[Address]:
+    """Where a name is listened on: at all its addresses, 127.0.0.1 before ::1. Raises ConfigError if it has none."""
     try:
         found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except OSError:
-        return f"{address.host} is no name or address that this machine knows"
-    told = (_refusal(socket.AddressFamily(family), where) for family, _, _, _, where in found)
-    return next(filter(None, told), "")
+        raise ConfigError(f"{address.host} is no name or address that this machine knows") from None
+    hosts = {str(where[0]): family for family, _, _, _, where in found}
+    return [address.at(host) for host in sorted(hosts, key=lambda host: (hosts[host], host))]
 
 
-def _refusal(family: socket.AddressFamily, where: tuple[object, ...]) -> str:
+def why_not(address: Address) -> str:
+    """Why nobody can listen at one address now; empty if somebody could."""
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     try:
-        with socket.create_server(where[:2], family=family):
+        with socket.create_server((address.host, address.port), family=family):
             return ""
     except OSError as fault:
-        code = fault.errno if fault.errno in WHY else errno.errorcode.get(fault.errno or 0)
-        return f"{Address(host=str(where[0]), port=int(str(where[1])))} {WHY.get(fault.errno or 0, f'failed: {code}')}"
+        code = fault.errno or 0
+        return f"{address} {WHY.get(code, f'cannot be had ({errno.errorcode.get(code, code)})')}"
 
 
 def _read(text: str, least_port: int) -> Address:

@@ -16,7 +16,7 @@ from .keys import Peer
 from .memory import Tide
 from .outbox import Outbox
 from .protocol import MOST_HELLO_BYTES, Chunk, Decline, Hello, Line, Refuse, agree
-from .session import CLASH, Drop
+from .session import Drop
 from .traffic import Traffic
 from .transport import Stream
 
@@ -28,8 +28,8 @@ WRITE_S = 30.0
 TICK_S = 0.5
 FAREWELL_S = 1.0
 """To say why a session is over in; then it ends without."""
-CLASH_S = 60.0
-"""Between lines of the log about two agents of one identity."""
+TOLD_S = 60.0
+"""Between lines of the log about a device that gets no session."""
 
 
 @dataclass(slots=True, eq=False)
@@ -59,8 +59,8 @@ class Hub:
     declined: dict[DeviceId, str] = field(default_factory=dict)
     """Why a device did not do a job, the last time that it did not."""
     traffic: dict[DeviceId, Traffic] = field(default_factory=dict)
-    clashed: dict[DeviceId, tuple[int, float]] = field(default_factory=dict)
-    """Two agents with one identity: how often that was told, and when last."""
+    told_s: dict[DeviceId, float] = field(default_factory=dict)
+    """When the log was last told that a device gets no session."""
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     tide: Tide = field(default_factory=Tide)
     fault: StorageError | None = None
@@ -96,6 +96,7 @@ class Hub:
             refusal = next(one.message for one in said if not isinstance(one, Drop))
             assert isinstance(refusal, Refuse)
             self.count(refusal.reason.partition(":")[0])
+            self._tell_refusal(peer.device, refusal.reason)
             await stream.write(Line().write(refusal))
             return
         if older is not None:
@@ -254,11 +255,10 @@ class Hub:
             if times != self.told.get(reason):
                 log.warning("refused: %s (%d so far)", reason, times)
         self.told = dict(self.refused)
-        for device, times in self.desk.server.clashes.items():
-            self._tell_clash(device, times)
 
-    def _tell_clash(self, device: DeviceId, times: int) -> None:
-        told, last_s = self.clashed.get(device, (0, -CLASH_S))
-        if times != told and time.monotonic() >= last_s + CLASH_S:
-            self.clashed[device] = times, time.monotonic()
-            log.warning("%s: %s (%d times so far)", device, CLASH, times)
+    def _tell_refusal(self, device: DeviceId, reason: str) -> None:
+        """By name, and not each time: who is refused comes again."""
+        now_s, told_s = time.monotonic(), self.told_s.get(device)
+        if told_s is None or now_s >= told_s + TOLD_S:
+            self.told_s[device] = now_s
+            log.warning("%s gets no session: %s", device, reason)

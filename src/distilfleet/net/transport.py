@@ -7,6 +7,7 @@ those without a certificate the bytes of a request.
 """
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -18,11 +19,12 @@ import grpc
 import grpc.aio
 
 from ..core.errors import ConfigError, WireError
-from .address import Address, why_not
+from .address import TAKEN, Address, all_of, why_not
 from .keys import Keys, Peer
 from .protocol import MOST_MESSAGE_BYTES
 from .proxies import proxy_for
 
+log = logging.getLogger(__name__)
 SERVICE = "distilfleet.Fleet"
 INSTANCE = "distilfleet-instance"
 """Header of a session: a random name of the agent's process."""
@@ -116,15 +118,31 @@ async def listen(
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
     pair = [(keys.key, keys.certificate)]
     credentials = grpc.ssl_server_credentials(pair, keys.authority if mutual else None, require_client_auth=mutual)
-    where = Address.read(str(address), least_port=0)
-    try:
-        port = server.add_secure_port(str(where), credentials)
-    except RuntimeError:
-        why = why_not(where) or "gRPC gives no reason"
-        told = "Stop that one, or change the ports, or `listen`, in the fleet file"
-        raise ConfigError(f"{where} cannot be listened on: {why}. {told}") from None
+    port = _bound(server, Address.read(str(address), least_port=0), credentials)
     await server.start()
     return Listening(server, port)
+
+
+def _bound(server: grpc.aio.Server, address: Address, credentials: grpc.ServerCredentials) -> int:
+    """The port, at all addresses of the name that this machine has. Raises ConfigError if one is taken, or none there.
+
+    gRPC by itself is content with one of several, and says nothing of the others.
+    """
+    told = "Stop that one, or change the ports, or `listen`, in the fleet file"
+    ports, lacking = list[int](), list[str]()
+    for one in all_of(address):
+        where = replace(one, port=ports[0]) if ports else one
+        try:
+            ports.append(server.add_secure_port(str(where), credentials))
+        except RuntimeError:
+            lacking.append(why_not(where) or f"{where} cannot be had, and gRPC says no more")
+            if TAKEN in lacking[-1]:
+                raise ConfigError(f"{address} cannot be listened on: {lacking[-1]}. {told}") from None
+    if not ports:
+        raise ConfigError(f"{address} cannot be listened on: {'; '.join(lacking)}. {told}")
+    for why in lacking:
+        log.warning("not listening at one address of %s: %s", address.host, why)
+    return ports[0]
 
 
 @dataclass(slots=True)

@@ -22,11 +22,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from http.cookies import CookieError, SimpleCookie
 from ipaddress import ip_address
-from typing import Any
 from urllib.parse import parse_qs, unquote
 
 from ..core.errors import ConfigError
-from ..net.address import Address, host_of, is_ip, why_not
+from ..net.address import Address, host_of, is_ip
 from ..record.queue import Queue
 from .board import EVERY_S, Board, Boards
 from .http_server import Connections, DeniedError, HttpServer, Request, listening
@@ -141,7 +140,7 @@ class Site:
 class PageServer(HttpServer):
     """A listening socket of a site."""
 
-    def __init__(self, site: Site, where: tuple[int, tuple[Any, ...]]) -> None:
+    def __init__(self, site: Site, where: Address) -> None:
         self.site = site
         super().__init__(where, site.connections, Handler)
 
@@ -230,11 +229,10 @@ def shown(site: Site) -> Iterator[str]:
     where = site.door.address
     with ExitStack() as opened:
         try:
-            port = opened.enter_context(listening(where.host, where.port, partial(PageServer, site)))
-        except OSError as fault:
-            why = why_not(where) or fault.strerror or fault
-            told = "no live page: %s (%s). The fleet goes on without page and metrics; another `page` moves them."
-            log.warning(told, why, where)
+            port = opened.enter_context(listening(where, partial(PageServer, site)))
+        except ConfigError as fault:
+            told = "no live page: %s. The fleet goes on without page and metrics; another `page` moves them."
+            log.warning(told, fault)
             yield ""
             return
         opened.callback(site.closing.set)

@@ -13,12 +13,13 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 from typing import Any
 
-from ..core.errors import Error
+from ..core.errors import ConfigError, Error
+from ..net.address import Address, all_of, why_not
 
 log = logging.getLogger(__name__)
 REQUEST_S = 5.0
@@ -115,11 +116,11 @@ class HttpServer(ThreadingHTTPServer):
     block_on_close = False
     request_queue_size = BACKLOG
 
-    def __init__(self, where: tuple[int, tuple[Any, ...]], connections: Connections, handler: type["Request"]) -> None:
+    def __init__(self, where: Address, connections: Connections, handler: type["Request"]) -> None:
         """Raises OSError if the address cannot be had."""
-        self.address_family, address = where
+        self.address_family = socket.AF_INET6 if ":" in where.host else socket.AF_INET
         self.connections = connections
-        super().__init__(address, handler)
+        super().__init__((where.host, where.port), handler)
 
     def server_bind(self) -> None:
         if self.address_family == socket.AF_INET6:  # :: is all of this machine; another address is itself alone
@@ -304,9 +305,9 @@ class Request(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def listening(host: str, port: int, make: Callable[[tuple[int, tuple[Any, ...]]], HttpServer]) -> Iterator[int]:
-    """Servers at all addresses of a host, as long as this lasts; their port. Raises OSError if none can be had."""
-    servers = _servers(host, port, make)
+def listening(address: Address, make: Callable[[Address], HttpServer]) -> Iterator[int]:
+    """Servers at all addresses of a host, as long as this lasts; their port. Raises ConfigError if none can be had."""
+    servers = _servers(address, make)
     threads = [threading.Thread(target=one.serve_forever, name="page", daemon=True) for one in servers]
     for thread in threads:
         thread.start()
@@ -320,17 +321,16 @@ def listening(host: str, port: int, make: Callable[[tuple[int, tuple[Any, ...]]]
             thread.join()
 
 
-def _servers(host: str, port: int, make: Callable[[tuple[int, tuple[Any, ...]]], HttpServer]) -> list[HttpServer]:
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    places = sorted({(int(family), where) for family, _, _, _, where in found})  # 127.0.0.1 before ::1
-    servers, faults = list[HttpServer](), list[OSError]()
-    for family, where in places:
-        chosen = servers[0].server_port if servers else port
+def _servers(address: Address, make: Callable[[Address], HttpServer]) -> list[HttpServer]:
+    servers, lacking = list[HttpServer](), list[str]()
+    for one in all_of(address):
+        where = replace(one, port=servers[0].server_port) if servers else one
         try:
-            servers.append(make((family, (where[0], chosen, *where[2:]))))
+            servers.append(make(where))
         except OSError as fault:
-            faults.append(fault)
-            log.warning("no live page at %s port %d: %s", where[0], chosen, fault.strerror or fault)
+            lacking.append(why_not(where) or f"{where}: {fault.strerror or fault}")
     if not servers:
-        raise faults[0]
+        raise ConfigError("; ".join(lacking))
+    for why in lacking:
+        log.warning("no live page at one address of %s: %s", address.host, why)
     return servers
