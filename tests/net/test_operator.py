@@ -22,7 +22,7 @@ from distilfleet.recipes import serve
 from distilfleet.recipes.flags import Common
 from distilfleet.recipes.join import AgentFlags, join
 from distilfleet.recipes.koala import Flags
-from distilfleet.recipes.place import place
+from distilfleet.recipes.place import place, shows_secret
 
 pytestmark = pytest.mark.net
 DAY_S = 86400.0
@@ -127,6 +127,14 @@ def test_a_fleet_file_that_could_not_work_is_refused_at_once(file, line, said):
     file.write_text("\n".join([line, *(old for old in written if not old.startswith(f"{name} "))]))
     with pytest.raises(ConfigError, match=said):
         place(file)
+
+
+@pytest.mark.parametrize(("mode", "warned"), [(0o644, True), (0o640, True), (0o600, False)])
+def test_a_token_of_the_page_that_others_can_read_is_worth_a_warning(file, mode, warned):
+    file.chmod(mode)
+    assert shows_secret(file, place(file).file) == ""
+    file.write_text('page_token = "a secret of the ward"\n' + file.read_text())
+    assert ("chmod 600" in shows_secret(file, place(file).file)) is warned
 
 
 def test_a_device_of_an_unknown_kind_is_told_before_the_server_is_ready(file):

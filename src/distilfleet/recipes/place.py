@@ -122,6 +122,13 @@ def _check(path: Path, file: FleetFile) -> None:
             raise ConfigError(f"{path}: {fault}") from None
 
 
+def shows_secret(path: Path, file: FleetFile) -> str:
+    """A warning if other users of this machine can read the page's token; else empty."""
+    if not file.page_token or not path.stat().st_mode & 0o077:
+        return ""
+    return f"{path} has page_token, and other users of this machine can read it: chmod 600 {path}"
+
+
 def _reachable(path: Path, name: str, text: str) -> Address:
     """Where devices find the server. Raises ConfigError."""
     address = _read(path, name, text, Address.read)

@@ -53,7 +53,7 @@ from .faults import ends_the_server, reason_of, stoppable
 from .find import recipe
 from .flags import changed, flatten, option, unflatten
 from .http_server import Connections, DeniedError
-from .place import Place, place
+from .place import Place, place, shows_secret
 from .resume import check_data
 from .run import Steps, about, train
 from .sight import Sight, moments
@@ -85,6 +85,8 @@ def serve(path: Path, once: bool = False) -> None:
     settle_heap(SERVER_ARENAS)
     here, totals = place(path), Totals()
     here.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if warning := shows_secret(path, here.file):
+        log.warning("%s", warning)
     held = lock(here.state, "is in use by another server. Stop that one first.")
     with closing(held), stoppable() as stopped, online(here, totals) as (hub, loop, _):
         reached("server.listening")
