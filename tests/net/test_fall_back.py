@@ -11,8 +11,9 @@ from cli_runs import table
 from distilfleet.core.errors import RecordError
 from distilfleet.net.bench import History
 from distilfleet.net.device_side import Held
-from distilfleet.net.journal import SqliteJournal
-from distilfleet.net.protocol import branch_of, trunk_of
+from distilfleet.net.journal import Outcome, SqliteJournal
+from distilfleet.net.mark import Mark, go_back, is_behind, marked, read_mark
+from distilfleet.net.protocol import branch_number, branch_of, key_of, trunk_of
 from distilfleet.net.store import KEPT_RUNS, SqliteStore
 from distilfleet.recipes.simulate import simulate
 from distilfleet.recipes.take_up import take_up
@@ -110,4 +111,93 @@ def test_a_device_forgets_the_runs_that_it_has_not_met_for_longest(tmp_path):
 def test_names_of_branches():
     assert branch_of("koala-1", 0) == "koala-1"
     assert trunk_of(branch_of("koala-1", 12)) == "koala-1"
+    assert [branch_number(branch_of("koala-1", number)) for number in (0, 12)] == [0, 12]
     assert trunk_of("my~recipe-20260101-0") == "my~recipe-20260101-0"
+
+
+# --- a journal that has lost what it was given --------------------------------------------------------------------
+
+SECTOR_BYTES = 512
+
+
+def zero_an_old_sector(journal: Path) -> None:
+    """Of the first transaction in the write-ahead log, behind which SQLite finds no other."""
+    log = journal.with_name("journal.sqlite-wal")
+    raw = log.read_bytes()
+    at = next(at for at in range(8 * SECTOR_BYTES, len(raw), SECTOR_BYTES) if any(raw[at : at + SECTOR_BYTES]))
+    log.write_bytes(raw[:at] + bytes(SECTOR_BYTES) + raw[at + SECTOR_BYTES :])
+
+
+def lose_it(journal: Path) -> None:
+    for file in journal.parent.glob("journal.sqlite*"):
+        file.unlink()
+
+
+@pytest.mark.net
+@pytest.mark.slow
+@pytest.mark.parametrize("damage", [zero_an_old_sector, lose_it])
+def test_a_journal_that_lost_rounds_is_told_and_the_weights_are_those_of_a_quiet_run(data, tmp_path, damage):
+    fleet, notes = after_a_death(
+        tmp_path, data, "round.begun:5", lambda file: damage(file.parents[3] / "journal.sqlite")
+    )
+    assert "A new branch from round 4: the journal" in notes[-1]
+    log = (tmp_path / "serve.log").read_text()
+    assert notes[-1] in log
+    assert "rounds and there is a checkpoint of round 4, so it has lost some" in log
+    assert fleet.holding() == []
+    with closing(SqliteJournal(fleet.state / "journal.sqlite")) as journal:
+        assert journal.branches(fleet.run) == (1, 4)
+    simulate("koala", flags(data, ROUNDS), tmp_path / "simulated")
+    assert weights(fleet.path) == weights(tmp_path / "simulated")
+
+
+def outcomes(run: str, number: int) -> list[Outcome]:
+    jobs = {f"{number}/{device}": device for device in ("a", "b")}
+    return [Outcome(key=key_of(run, job), run=run, round=number, job=job, device=d) for job, d in jobs.items()]
+
+
+def mark_of(run: str, number: int) -> Mark:
+    arrays = marked(run, {one.key: one.device for one in outcomes(run, number)})
+    return read_mark(arrays, "")
+
+
+@pytest.fixture
+def journal(tmp_path):
+    """Of a run in whose fourth round the server died."""
+    with closing(SqliteJournal(tmp_path / "journal.sqlite")) as journal:
+        for number in range(1, 5):
+            journal.commit("run", number - 1)
+            journal.record(outcomes("run", number))
+        yield journal
+
+
+def test_a_journal_that_has_all_is_not_behind(journal):
+    assert not is_behind(journal, mark_of("run", 4), 4)
+    journal.commit("run", 4)
+    assert not is_behind(journal, mark_of("run", 4), 4)
+    assert not is_behind(journal, Mark(run="run", answers={}), 0)
+    journal.branch_off("run", 4)
+    assert not is_behind(journal, mark_of("run", 4), 4), "it goes on from there as a branch"
+
+
+@pytest.mark.parametrize(
+    ("mark", "number"),
+    [
+        (mark_of("run", 5), 5),  # its answers
+        (Mark(run="run", answers={}), 6),  # a commit
+        (mark_of("run~1", 4), 4),  # a branch
+    ],
+)
+def test_what_a_journal_lacks_beside_a_checkpoint_was_lost(journal, mark, number):
+    assert is_behind(journal, mark, number)
+
+
+def test_going_back_keeps_what_counted_and_takes_no_branch_twice(tmp_path):
+    with closing(SqliteJournal(tmp_path / "journal.sqlite")) as empty:
+        go_back(empty, "run", mark_of("run~2", 4), 4)
+        assert empty.branches("run") == (3, 4)
+        keys = [one.key for one in outcomes("run~2", 4)]
+        assert empty.verdicts([*keys, "run~2/3/a"]) == dict.fromkeys(keys, True)
+        assert not is_behind(empty, mark_of("run~2", 4), 4)
+        go_back(empty, "run", None, 4)
+        assert empty.branches("run") == (4, 4)

@@ -81,7 +81,7 @@ class Desk:
     others: Sequence[DeviceId] = ()
     """Those that can do it again."""
     unknown: dict[str, DeviceId] = field(default_factory=dict)
-    """Keys of answers of this run that devices hold and nobody has asked for yet, since the server started."""
+    """Keys of answers that devices hold and nobody has asked for yet: of this run, or of any before it is known."""
     given_up: set[DeviceId] = field(default_factory=set)
     """Devices whose patience ran out, until they come back."""
     waits: str = ""
@@ -97,9 +97,14 @@ class Desk:
     # --- from the round -----------------------------------------------------------------------------------------
 
     def prepare(self, run: str, spec: bytes, roster: Sequence[DeviceId] = ()) -> Said:
-        """A run begins or goes on, on these devices. Whatever another run left is called off."""
+        """A run begins or goes on, on these devices. Whatever another run left is called off.
+
+        What devices asked before it was known which run that is can be answered now.
+        """
         self.run, self.number, self.roster = run, 0, roster
-        return self._call_off() + self._hear(self.server.prepare(Setup(run, spec)))
+        asked, self.unknown = self.unknown, {}
+        said = [one for key, device in asked.items() for one in self._answer(Asked(device, (key,)))]
+        return said + self._call_off() + self._hear(self.server.prepare(Setup(run, spec)))
 
     def abandon(self, number: int) -> Said:
         """A run failed after this round. Its answers counted if no later round has begun, all else did not."""

@@ -35,6 +35,7 @@ from ..core.types import (
 from ..cost.energy import energy_j
 from .hub import Hub
 from .loops import begin
+from .mark import marked
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -141,8 +142,8 @@ class NetFleet:
         return {}
 
     def snapshot(self) -> Arrays:
-        self._call(self._record)
-        return {"elapsed": np.array(self._elapsed_s(time.monotonic()))}
+        run, counted = self._call(self._record)
+        return {"elapsed": np.array(self._elapsed_s(time.monotonic())), **marked(run, counted)}
 
     def restore(self, kept: Arrays) -> None:
         self._before_s, self._began_s = float(kept["elapsed"]), inf
@@ -189,8 +190,10 @@ class NetFleet:
         reached("round.begun")
         return ids
 
-    async def _record(self) -> None:
-        self._hub.desk.record()
+    async def _record(self) -> tuple[str, Mapping[str, DeviceId]]:
+        desk = self._hub.desk
+        desk.record()
+        return desk.run, dict(desk.counted)
 
     async def _say_commit(self, number: int) -> None:
         self._hub.say(self._hub.desk.commit(number))

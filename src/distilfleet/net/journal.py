@@ -95,8 +95,9 @@ class SqliteJournal:
         found = self._rows(query, run)
         return (int(found[0][0]), int(found[0][1])) if found else (0, 0)
 
-    def branch_off(self, run: str, number: int) -> None:
-        branch = self.branches(run)[0] + 1
+    def branch_off(self, run: str, number: int, latest: int = 0) -> None:
+        """Go on from this round as a branch with a number of its own; `latest` was used, whatever is known here."""
+        branch = max(self.branches(run)[0], latest) + 1
         with storing(self._base):
             self._base.execute("insert into branches values (?, ?, ?)", (run, branch, number))
 

@@ -281,6 +281,11 @@ def trunk_of(branch: str) -> str:
     return run if number.isdigit() else branch
 
 
+def branch_number(branch: str) -> int:
+    number = branch.rpartition("~")[2]
+    return int(number) if branch != trunk_of(branch) else 0
+
+
 def run_of(key: str) -> str:
     return key.partition("/")[0]
 

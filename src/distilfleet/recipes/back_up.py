@@ -5,6 +5,7 @@ journal, checkpoints, the rest of a run. Devices go on after a copy was made: wh
 new branch of each run that was not finished (see `take_up`), which is written into the copy.
 """
 
+import os
 import shutil
 import sqlite3
 from contextlib import closing
@@ -13,12 +14,15 @@ from pathlib import Path
 
 from ..core.errors import RecordError, StorageError
 from ..net.journal import SqliteJournal
+from ..net.mark import go_back, read_mark
 from ..record.checkpoint import newest
 from ..record.run import add_note, reopen
 from .place import place
 
 DATABASES = ("journal.sqlite", "authority/identity.sqlite")
 UNFINISHED = ("queue", "stopped")
+MOVES = ("done", "queue", "stopped", "queue", "done")
+"""In this order a run is found wherever it is moved meanwhile."""
 NOTE = "Goes on from a copy of the server's folder, as a new branch: devices had gone on meanwhile."
 
 
@@ -40,7 +44,7 @@ def back_up(asked: BackUp) -> str:
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise RecordError(f"{to} is there already; name a folder that is not")
     to.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for part in ("authority", *UNFINISHED, "done"):
+    for part in ("authority", *MOVES):
         _copy(state / part, to / part, "*.sqlite*")
     for name in DATABASES:
         _copy_database(state / name, to / name)
@@ -69,7 +73,8 @@ def _branch(run: Path, journal: SqliteJournal) -> bool:
     record, about, _ = reopen(run)
     with closing(record):
         add_note(record, about, NOTE)
-        journal.branch_off(run.name, newest(run / "checkpoints")[0].round)
+        start = newest(run / "checkpoints")[0]
+        go_back(journal, run.name, read_mark(start.arrays, "fleet/"), start.round)
     return True
 
 
@@ -81,7 +86,10 @@ def _copy(source: Path, to: Path, *without: str) -> None:
 
 
 def _copy_file(source: str, to: str) -> None:
+    """On disk when this returns."""
     try:
         shutil.copy2(source, to)
+        with Path(to).open("rb") as copy:
+            os.fsync(copy.fileno())
     except FileNotFoundError:
         Path(to).unlink(missing_ok=True)

@@ -57,7 +57,7 @@ from .place import Place, place, shows_secret
 from .resume import check_data
 from .run import Steps, about, train
 from .sight import Sight, moments
-from .take_up import take_up
+from .take_up import take_up, tell_behind
 from .told import about_of, facts_of
 
 log = logging.getLogger(__name__)
@@ -142,6 +142,7 @@ def _sessions(here: Place) -> Iterator[tuple[Hub, asyncio.AbstractEventLoop]]:
     authority = Authority(here.folder("authority"))
     with closing(authority), closing(SqliteJournal(here.state / "journal.sqlite")) as journal:
         journal.begin()
+        tell_behind(here.queue, journal)
         hub, stop = asyncio.run_coroutine_threadsafe(_open(here, authority, journal), loop).result()
         try:
             yield hub, loop
