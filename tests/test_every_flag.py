@@ -367,3 +367,26 @@ def test_a_partition_is_written_with_every_flag(recipe_of_text, folder, tmp_path
 def test_a_partition_refuses_flags_of_other_data(words, named, folder, tmp_path, capfd):
     assert named in mistaken(capfd, "split", folder / "table.npz", *words, "--out", tmp_path / "parts")
     assert not (tmp_path / "parts").exists()
+
+
+def test_a_plan_needs_no_more_text_than_there_is(folder, capfd):
+    """It asks for rates, boards and models of each device, not for everybody's data."""
+    words = ["--data", folder / "text.txt", "--devices", 5000, "--tokenizer", "bytes", "--student", "llama:32x1"]
+    said = told(capfd, "plan", "splitkd", *words, "--json")
+    assert said.code == 0, said.err
+    plan = json.loads(said.out)
+    assert len({one["id"] for one in plan["devices"]}) == 5000
+    assert sum(one["uplink_share"] for one in plan["devices"]) > 0
+    assert any("as many distinct tokens" in note for note in plan["notes"])
+
+
+def test_a_plan_names_the_devices_that_it_leaves_out(folder, capfd):
+    words = ["--data", folder / "text.txt", "--devices", 40, "--channels", "street", "--tokenizer", "bytes"]
+    plan = json.loads(told(capfd, "plan", "splitkd", *words, "--json").out)
+    planned = {one["id"] for one in plan["devices"]}
+    assert plan["unreachable"]
+    assert len(planned) + len(plan["unreachable"]) == 40
+    assert not planned & set(plan["unreachable"])
+    table = told(capfd, "plan", "splitkd", *words).out
+    assert f"left out   {len(plan['unreachable'])} devices cannot be reached in this round: " in table
+    assert plan["unreachable"][0] in table

@@ -248,7 +248,7 @@ def _plan(words: list[str]) -> int:
     from .recipes.plan import planned
     from .report.plan import plan_json, print_plan
 
-    result = planned(found.build(flags), name, time.perf_counter)
+    result = planned(found, flags, time.perf_counter)
     if "--json" in words:
         print(json.dumps(plan_json(result)))
     else:

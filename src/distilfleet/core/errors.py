@@ -23,6 +23,10 @@ class UnmatchedError(ConfigError):
         self.told = told
 
 
+class ScarceError(ConfigError):
+    """A dataset has fewer samples than there are devices to share them out to."""
+
+
 class InfeasibleError(Error):
     """No device, or no plan, meets the limits that were set."""
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from distilfleet.core.chance import stream
-from distilfleet.core.errors import ConfigError
+from distilfleet.core.errors import ConfigError, ScarceError
 from distilfleet.data import labels, tokenizer, windows
 from distilfleet.data.digest import of_arrays
 from distilfleet.data.documents import Corpus, Document, Names, read
@@ -283,7 +283,7 @@ def _join(parts: Sequence[Windows], how: str, owners: tuple[str, ...] | None) ->
 
 def _check_enough(where: str, count: int, wanted: Wanted) -> None:
     if count < wanted.devices:
-        raise ConfigError(
+        raise ScarceError(
             f"{where}: {count} windows of {wanted.context} tokens for {wanted.devices} devices; expected one each: "
             f"choose --devices up to {count}, a shorter --context, or give more text"
         )

@@ -117,8 +117,10 @@ class SplitPlanner:
 
     def _recall(self, roster: Roster, assignments: Mapping[DeviceId, Assignment]) -> Decision:
         given = [assignments[device] for device in roster.ids]
+        hows = [(one.teacher_cut, one.cut, one.bits) for one in given]
+        place = {how: self.options.find(*how) for how in set(hows)}
         return Decision(
-            chosen=np.array([self.options.find(one.teacher_cut, one.cut, one.bits) for one in given]),
+            chosen=np.array([place[how] for how in hows]),
             uplink_share=np.array([one.uplink_share for one in given]),
             downlink_share=np.array([one.downlink_share for one in given]),
             server_share=np.array([one.server_share for one in given]),

@@ -6,7 +6,7 @@ builds from is imported by the function that builds it.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_type_hints
 
@@ -245,6 +245,16 @@ def flatten(flags: Any) -> dict[str, Any]:
 def common(flags: Any) -> Common:
     """The shared flags of a recipe's; their defaults if it has none."""
     return next((v for v in (getattr(flags, f.name) for f in fields(flags)) if isinstance(v, Common)), Common())
+
+
+def with_common(flags: T, common: Common) -> T:
+    """The same with other shared flags."""
+    changed: dict[str, Any] = {
+        field.name: common
+        for field in fields(flags)  # type: ignore[arg-type]
+        if isinstance(getattr(flags, field.name), Common)
+    }
+    return replace(flags, **changed)  # type: ignore[type-var]
 
 
 def check(flags: Any) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..core.chance import stream
-from ..core.errors import ConfigError, InfeasibleError
+from ..core.errors import ConfigError, InfeasibleError, ScarceError
 from ..core.types import Dataset, Device, DeviceId, LanguageProfile, Method, Planner
 from ..cost import catalogue
 from ..data import text
@@ -22,7 +22,7 @@ from ..sim.fleet import SimFleet
 from .experiment import Run
 from .flags import DEVICES, TEXT, Common, Language, option
 from .served_text import read_server
-from .world import board_memory_bytes, enrol, world
+from .world import board_memory_bytes, enrol, numbered, world
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -61,7 +61,7 @@ def stage(common: Common, language: Language) -> Stage:
     for model in (language.teacher, language.student):
         _check_tokenizer(model, source.tokenizer)
     own, school = _schooled(source, language) if served is None else (_own(source), served.school)
-    ids = source.owners or tuple(f"device-{i:0{len(str(len(own) - 1))}d}" for i in range(len(own)))
+    ids = source.owners or numbered(len(own))
     facts: dict[str, Any] = {
         "vocabulary": source.tokenizer.vocabulary,
         "context": language.context,
@@ -207,7 +207,7 @@ def _schooled(source: text.TextSource, language: Language) -> tuple[tuple[Datase
         return datasets, None
     cuts = [round(language.school_share * len(data)) for data in datasets]
     if any(cut == len(data) for cut, data in zip(cuts, datasets, strict=True)):
-        raise ConfigError("--school-share leaves a device without text; lower it, or give more text")
+        raise ScarceError("--school-share leaves a device without text; lower it, or give more text")
     orders = [_order(data, device) for device, data in enumerate(datasets)]
     own = [data.take(np.sort(order[cut:])) for cut, order, data in zip(cuts, orders, datasets, strict=True)]
     parts = [data.take(np.sort(order[:cut])) for cut, order, data in zip(cuts, orders, datasets, strict=True)]

@@ -1,27 +1,81 @@
 """What a recipe's planner would do in the first round, for people and programs, and what it expects of each round."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from ..core.errors import ConfigError
-from ..core.types import Conditions, Plan
+from ..core.errors import ConfigError, ScarceError
+from ..core.types import Conditions, Dataset, DeviceId, Plan
+from ..cost import catalogue
+from ..plan.limits import reached
 from ..plan.split import SplitPlanner
 from ..plan.stages import remarks, rows
 from ..record.history import read_plan
 from ..report.plan import Planned, plan_json
+from ..sim.fleet import SimFleet
+from .flags import Common, common, with_common
+from .world import enrol, numbered, world
 
 if TYPE_CHECKING:
     from ..record.run import Run as Record
     from .experiment import Run
+    from .find import Recipe
 
 
-def planned(run: "Run", recipe: str, now_s: Callable[[], float]) -> Planned:
+MOST_BUILT, FEWER = 256, (32, 4, 1)
+"""Devices that are given data to plan for: rates, boards and models make a plan, everybody's data do not."""
+
+
+def planned(found: "Recipe", flags: Any, now_s: Callable[[], float]) -> Planned:
     """Raises ConfigError for a recipe without cuts to choose, InfeasibleError if there is no plan."""
+    shared = common(flags)
+    run, few = _built(found, flags)
     if not isinstance(run.planner, SplitPlanner):
         raise ConfigError(
-            f"{recipe} has no cut to choose: planning is for recipes that split a model, such as splitkd without --cut"
+            f"{found.name} has no cut to choose: planning is for recipes that split a model, such as splitkd without "
+            f"--cut"
         )
-    return _planned(run.planner, run.fleet.conditions(1), now_s)
+    if few is None or shared.devices is None:
+        return _planned(run.planner, run.fleet.conditions(1), now_s)
+    result = _planned(_for(run.planner, shared), _conditions(run, shared), now_s)
+    line = f"data       each device is taken to have as many distinct tokens as one of {few} would have"
+    return replace(result, lines=[*result.lines, line])
+
+
+def _built(found: "Recipe", flags: Any) -> tuple["Run", int | None]:
+    """The run, for all devices or for as many as there are data for and a plan needs; how many, if not for all."""
+    shared = common(flags)
+    if shared.devices is None or shared.group is not None:
+        return found.build(flags), None
+    counts = sorted({min(shared.devices, most) for most in (MOST_BUILT, *FEWER)}, reverse=True)
+    for count in counts:
+        fewer = replace(shared, devices=count, per_round=None, channels="own", bandwidth_hz=Common().bandwidth_hz)
+        some = flags if count == shared.devices else with_common(flags, fewer)
+        try:
+            return found.build(some), None if some is flags else count
+        except ScarceError:
+            if count == counts[-1]:
+                raise
+    raise AssertionError("there is a least number of devices")
+
+
+def _for(planner: SplitPlanner, shared: Common) -> SplitPlanner:
+    """The planner for as many devices as are asked for."""
+    assert planner.sample is not None
+    assert shared.devices is not None
+    per_round = shared.per_round or shared.devices
+    return replace(planner, sample=replace(planner.sample, per_round=per_round))
+
+
+def _conditions(run: "Run", shared: Common) -> Conditions:
+    assert shared.devices is not None
+    devices = enrol(shared, numbered(shared.devices))
+    server = catalogue.device(shared.server, "server", extra=shared.catalogue)
+    return SimFleet(devices, no_data, run.method, world(shared, devices, server)).conditions(1)
+
+
+def no_data(device: DeviceId) -> Dataset:
+    raise AssertionError(f"{device} is planned for, and trains nothing")
 
 
 def first_plan(run: "Run", record: "Record", *, new: bool, now_s: Callable[[], float]) -> Mapping[str, Any]:
@@ -53,4 +107,12 @@ def _planned(planner: SplitPlanner, conditions: Conditions, now_s: Callable[[], 
     took_s = now_s() - began_s
     ids, seen = planner.stages(conditions, plan)
     lines = remarks(planner.options, seen, planner.privacy_floor)
-    return Planned(plan=plan, conditions=conditions, rows=rows(ids, seen), plan_s=took_s, lines=lines)
+    there = set(reached(conditions))
+    return Planned(
+        plan=plan,
+        conditions=conditions,
+        rows=rows(ids, seen),
+        plan_s=took_s,
+        unreachable=[device for device in conditions.devices if device not in there],
+        lines=lines,
+    )

@@ -15,6 +15,12 @@ from .flags import Common
 SCENES = {"street": UMI, "city": UMA, "office": INDOOR}
 
 
+def numbered(count: int) -> tuple[DeviceId, ...]:
+    """Names of devices without owners."""
+    width = len(str(count - 1))
+    return tuple(f"device-{i:0{width}d}" for i in range(count))
+
+
 def enrol(common: Common, ids: Sequence[DeviceId]) -> dict[DeviceId, Device]:
     """A fleet of `--device-kinds` in turn. Raises ConfigError for a kind that no catalogue has."""
     quota_bytes, extra = common.memory_quota_bytes, common.catalogue

@@ -23,6 +23,8 @@ STAGES = ("compute", "uplink", "server", "downlink")
 MOST_SHOWN = 40
 """Devices in the table for people; programs get all."""
 MOST_BARS = 100
+MOST_NAMED = 12
+"""Devices without a signal that people are told of by name; programs get all."""
 PIPED_WIDTH = 160
 WIDE = 112
 """Columns of a terminal from which on the table has room between its own."""
@@ -51,6 +53,8 @@ class Planned:
     rows: Sequence[Row]
     plan_s: float
     """That planning took."""
+    unreachable: Sequence[str] = ()
+    """Devices that cannot send or cannot receive in this round, which the plan leaves out."""
     lines: Sequence[str] = ()
 
     @property
@@ -79,6 +83,7 @@ def plan_json(planned: Planned) -> dict[str, Any]:
         "binds": forecast.binds,
         "clusters": [list(cluster) for cluster in plan.clusters],
         "devices": [_entry(planned, row) for row in planned.ordered],
+        "unreachable": list(planned.unreachable),
         "notes": list(planned.lines),
     }
 
@@ -120,9 +125,20 @@ def summary(told: Told) -> list[str]:
     """The plan as a whole, one line for each thing that is known of it."""
     return [
         *(f"{name:<10} {words}" for name, words in facts(told)),
+        *_left_out(told),
         *map(str, told["notes"]),
         f"planned in {short_s(told['plan_s'])}; seconds and joules are modelled",
     ]
+
+
+def _left_out(told: Told) -> list[str]:
+    """Who is in no cluster since no signal gets through, of many the first."""
+    names = [str(one) for one in figures.listed(told, "unreachable")]
+    if not names:
+        return []
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    first = ", ".join(names[:MOST_NAMED])
+    return [f"left out   {len(names)} devices cannot be reached in this round: {first}{more}"]
 
 
 def _table(told: Told, *, tight: bool) -> Table:
