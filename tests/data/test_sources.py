@@ -671,3 +671,120 @@ def test_hub_without_its_library_says_how_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(ConfigError, match=r"pip install 'distilfleet\[hub\]'"):
         sources.load("hub:mnist")
+
+
+class List:
+    """As in `datasets` 4 and later: what is in it, and how many of these; -1 says that nobody knows."""
+
+    def __init__(self, inner, length=-1):
+        self.feature, self.length = inner, length
+
+
+NUMBER, LABEL = feature(dtype="float32"), feature(dtype="int64", names=["rest", "run"])
+
+
+def windows(monkeypatch, features, columns, **more):
+    """A dataset of eight rows, loaded."""
+    train = Split({**features, "label": LABEL}, {**columns, "label": [0, 1] * 4})
+    install(monkeypatch, {"train": train, **more})
+    return sources.load("hub:w")
+
+
+def test_lists_of_numbers_of_the_hub_are_series_and_what_is_left_out_is_named(monkeypatch):
+    columns = {
+        "heart_rate": list(range(8)),
+        "wave": [[row + step for step in range(5)] for row in range(8)],
+        "who": ["a"] * 8,
+    }
+    features = {"heart_rate": NUMBER, "wave": List(NUMBER), "who": feature(dtype="string")}
+    source = windows(monkeypatch, features, columns)
+    assert source.train.shape == (1, 5)
+    assert source.scaling.kind == "series"
+    assert "columns not used: heart_rate, who" in source.notes
+
+
+def test_lists_of_one_length_are_channels(monkeypatch):
+    axes = {axis: [[float(row * step) for step in range(6)] for row in range(8)] for axis in "xyz"}
+    assert windows(monkeypatch, dict.fromkeys("xyz", List(NUMBER, 6)), axes).train.shape == (3, 6)
+
+
+def test_lists_of_lists_are_steps_of_channels(monkeypatch):
+    rows = [np.random.default_rng(row).normal(size=(6, 2)).tolist() for row in range(8)]
+    assert windows(monkeypatch, {"x": List(List(NUMBER, 2), 6)}, {"x": rows}).train.shape == (2, 6)
+
+
+@pytest.mark.parametrize(
+    ("features", "columns", "message"),
+    [
+        ({"x": List(NUMBER)}, {"x": [[1.0] * (1 + row % 2) for row in range(8)]}, "lists in x are of 1 to 2 numbers"),
+        ({"x": List(NUMBER)}, {"x": [[1.0], None] * 4}, "row 1 .* has no numbers in x|lists in x are unlike"),
+        ({"x": List(NUMBER)}, {"x": [[1.0], [None]] * 4}, "row 1 .* has no numbers in x"),
+        (
+            dict.fromkeys("xy", List(NUMBER)),
+            {"x": [[1.0]] * 8, "y": [[1.0, 2.0]] * 8},
+            r"columns x \[1\], y \[2\] make no",
+        ),
+        (
+            {"x": type("Audio", (), {"dtype": "dict"})()},
+            {"x": [{}] * 8},
+            "no column of pictures or numbers; .* x is sound",
+        ),
+    ],
+)
+def test_lists_of_the_hub_that_are_no_series_are_refused(monkeypatch, features, columns, message):
+    with pytest.raises(ConfigError, match=message):
+        windows(monkeypatch, features, columns)
+
+
+class Undecodable(Split):
+    def __getitem__(self, name):
+        if name == "x":
+            raise ImportError("to decode this,\ninstall something")
+        return super().__getitem__(name)
+
+
+def test_what_a_column_or_a_dataset_raises_ends_in_plain_words(monkeypatch):
+    install(monkeypatch, {"train": Undecodable({"x": NUMBER, "label": LABEL}, {"label": [0, 1]})})
+    with pytest.raises(ConfigError, match=r"hub:x: column x cannot be read .to decode this, install something"):
+        sources.load("hub:x")
+    error = type("DatasetGenerationError", (Exception,), {})("An error occurred while generating the dataset")
+    error.__cause__ = TypeError("Couldn't cast array of type string to int64")
+    install(monkeypatch, error)
+    with pytest.raises(ConfigError, match=r"hub:x: cannot be loaded .An error occurred .*Couldn't cast"):
+        sources.load("hub:x")
+
+
+def test_a_test_part_that_keeps_its_labels_is_not_used_and_named(monkeypatch):
+    part = {
+        name: Split({"x": NUMBER, "label": LABEL}, {"x": [1.0, 2.0], "label": at})
+        for name, at in (("test", [-1, -1]), ("validation", [0, 1]))
+    }
+    source = windows(monkeypatch, {"x": NUMBER}, {"x": list(range(8))}, **part)
+    assert len(source.test) == 2
+    assert "split test not used: it has no labels" in source.notes
+
+
+def test_a_sample_without_a_label_is_none_of_the_last_class(monkeypatch):
+    train = Split({"x": NUMBER, "label": LABEL}, {"x": list(range(8)), "label": [0, 1, -1, 0, 1, 0, 1, 0]})
+    install(monkeypatch, {"train": train})
+    with pytest.raises(ConfigError, match="no label"):
+        sources.load("hub:x")
+
+
+def test_a_dataset_of_the_library_itself(tmp_path, monkeypatch):
+    datasets = pytest.importorskip("datasets")
+    numbers = datasets.List(datasets.Value("float32"))
+    features = datasets.Features(
+        {"bpm": datasets.Value("float32"), "wave": numbers, "label": datasets.ClassLabel(names=["rest", "run"])}
+    )
+    rows = {
+        "bpm": [60.0 + row for row in range(8)],
+        "wave": [[float(row), 1, 2, 3] for row in range(8)],
+        "label": [0, 1] * 4,
+    }
+    made = datasets.DatasetDict({"train": datasets.Dataset.from_dict(rows, features=features)})
+    monkeypatch.setattr(datasets, "load_dataset", lambda name, configuration: made)
+    source = sources.load("hub:w")
+    assert source.train.shape == (1, 4)
+    assert source.classes == ("rest", "run")
+    assert "columns not used: bpm" in source.notes

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from distilfleet.core.errors import ConfigError
-from distilfleet.data import library, sheets
+from distilfleet.data import hub, library, sheets
 from distilfleet.data.folders import below
 from distilfleet.data.labels import labelled
 from distilfleet.data.reading import Missing, Separator
@@ -295,28 +295,16 @@ READERS: Mapping[str, Callable[[Path, Names], Corpus]] = {
 def _hub(name: str, names: Names) -> Corpus:
     """Through Hugging Face `datasets`; `name` may be NAME:CONFIGURATION."""
     where = f"hub:{name}"
-    splits = _splits(name, where)
-    if "train" not in splits:
-        raise ConfigError(f"{where}: no split 'train'; it has {', '.join(splits)}")
-    test = next((splits[part] for part in ("test", "validation", "valid") if part in splits), None)
+    splits = hub.load(name, where)
+    lowered = {column.lower(): column for column in splits["train"].features}
+    label = _column(lowered, LABELS, names.label, f"{where}: no column {names.label!r} for the labels")
+    test, hidden = hub.held_out(splits, label, where)
     return Corpus(
         where=where,
         train=_rows(splits["train"], names, where),
         test=None if test is None else _rows(test, names, where),
+        notes=hidden,
     )
-
-
-def _splits(name: str, where: str) -> Mapping[str, Any]:
-    try:
-        import datasets
-    except ImportError as error:
-        raise ConfigError(f"{where} needs Hugging Face datasets: pip install 'distilfleet[hub]'") from error
-    repository, _, configuration = name.partition(":")
-    try:
-        splits: Mapping[str, Any] = datasets.load_dataset(repository, configuration or None)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise ConfigError(f"{where}: cannot be loaded ({error}): check the name and the connection") from error
-    return splits
 
 
 def _rows(split: Any, names: Names, where: str) -> list[Document]:
@@ -326,23 +314,17 @@ def _rows(split: Any, names: Names, where: str) -> list[Document]:
         raise _no_text(where, split.features)
     label = _column(lowered, LABELS, names.label, f"{where}: no column {names.label!r} for the labels")
     owner = _column(lowered, GROUPS, names.group, f"{where}: no column {names.group!r} for the owners")
-    blank = [None] * len(split[text])
-    kinds = blank if label is None else _kinds(split, label)
-    owners = blank if owner is None else [str(value) for value in split[owner]]
+    texts = hub.values(split, text, where)
+    blank = [None] * len(texts)
+    kinds = blank if label is None else _kinds(split, label, where)
+    owners = blank if owner is None else [str(value) for value in hub.values(split, owner, where)]
     return [
-        Document(text=str(value), label=kind, owner=who)
-        for value, kind, who in zip(split[text], kinds, owners, strict=True)
+        Document(text="" if value is None else str(value), label=kind, owner=who)
+        for value, kind, who in zip(texts, kinds, owners, strict=True)
     ]
 
 
-def _kinds(split: Any, label: str) -> list[str]:
+def _kinds(split: Any, label: str, where: str) -> list[str]:
     """Labels by name where the hub knows the names of their numbers."""
     named = getattr(split.features[label], "names", None)
-    return [_kind(value, named) for value in split[label]]
-
-
-def _kind(value: Any, named: Sequence[str] | None) -> str:
-    """Blank for a label that a test part keeps to itself, which is -1 on the hub."""
-    if value is None or (named and not 0 <= int(value) < len(named)):
-        return ""
-    return str(named[value] if named else value)
+    return [hub.class_name(value, named) for value in hub.values(split, label, where)]

@@ -8,36 +8,41 @@ import numpy as np
 
 from distilfleet.core.errors import ConfigError
 from distilfleet.data import images
+from distilfleet.data.labels import is_missing, shorten
 from distilfleet.data.raw import Part, Raw
 
 LABELS = ("label", "labels", "y", "target", "fine_label")
 TEST_SPLITS = ("test", "validation", "valid")
+LISTS = ("List", "LargeList", "Sequence")
+NUMBERS = ("int", "uint", "float", "double", "bool")
+SOUNDS = ("Audio", "Video")
 
 
 def read(name: str, label: str | None, group: str | None) -> Raw:
     """`name` is a dataset's name on the hub, or NAME:CONFIGURATION."""
     where = f"hub:{name}"
-    splits = _load(name, where)
-    if "train" not in splits:
-        raise ConfigError(f"{where}: no split 'train'; it has {', '.join(splits)}")
+    splits = load(name, where)
     train = splits["train"]
     label_name = _label_name(train, label, where)
-    groups = None if group is None else np.asarray(list(train[_column(train, (group,), f"--group {group}", where)]))
-    names = _input_names(train, (label_name, group), where)
-    test_name = next((split for split in TEST_SPLITS if split in splits), None)
-    used = [train] if test_name is None else [train, splits[test_name]]
+    groups = None
+    if group is not None:
+        groups = np.asarray(values(train, _column(train, (group,), f"--group {group}", where), where))
+    names, left = _input_names(train, (label_name, group), where)
+    test, hidden = held_out(splits, label_name, where)
+    used = [train] if test is None else [train, test]
     inputs, notes = _inputs(used, names, where)
-    labels = [np.asarray(list(split[label_name])) for split in used]
+    labels = _labels(used, label_name, where)
     return Raw(
         where=where,
         train=Part(inputs=inputs[0], labels=labels[0], groups=groups),
-        test=None if test_name is None else Part(inputs=inputs[1], labels=labels[1]),
+        test=None if test is None else Part(inputs=inputs[1], labels=labels[1]),
         class_names=_class_names(train.features[label_name], labels[0]),
-        notes=(f"inputs from {', '.join(names)}, labels from {label_name}", *notes),
+        notes=(f"inputs from {', '.join(names)}, labels from {label_name}", *left, *notes, *hidden),
     )
 
 
-def _load(name: str, where: str) -> Mapping[str, Any]:
+def load(name: str, where: str) -> Mapping[str, Any]:
+    """Splits by name, `train` among them. Raises ConfigError, whatever the library or the dataset raises."""
     try:
         import datasets
     except ImportError as error:
@@ -45,9 +50,54 @@ def _load(name: str, where: str) -> Mapping[str, Any]:
     repository, _, configuration = name.partition(":")
     try:
         splits: Mapping[str, Any] = datasets.load_dataset(repository, configuration or None)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise ConfigError(f"{where}: cannot be loaded ({error}): check the name and the connection") from error
+    except Exception as error:
+        cause = error.__cause__ or error
+        raise ConfigError(
+            f"{where}: cannot be loaded ({_line(error)}{f': {_line(cause)}' if cause is not error else ''}): check the "
+            f"name, the connection and the files"
+        ) from error
+    if "train" not in splits:
+        raise ConfigError(f"{where}: no split 'train'; it has {', '.join(splits)}")
     return splits
+
+
+def values(split: Any, name: str, where: str) -> list[Any]:
+    """A column. Raises ConfigError where the library cannot decode it."""
+    try:
+        return list(split[name])
+    except Exception as error:
+        raise ConfigError(f"{where}: column {name} cannot be read ({_line(error)}): fetch the dataset again") from error
+
+
+def held_out(splits: Mapping[str, Any], label: str | None, where: str) -> tuple[Any, tuple[str, ...]]:
+    """The first split to test on whose labels are there, and a note on one that keeps them to itself."""
+    found = [name for name in TEST_SPLITS if name in splits]
+    hidden = [name for name in found if label in splits[name].features and _keeps(splits[name], str(label), where)]
+    notes = (f"split {', '.join(hidden)} not used: it has no labels",) if hidden else ()
+    return next((splits[name] for name in found if name not in hidden), None), notes
+
+
+def class_name(value: Any, named: Sequence[str] | None) -> str:
+    """A label as text, by its name where the dataset has one; blank for -1, which stands for none there."""
+    if value is None or (named and not 0 <= int(value) < len(named)):
+        return ""
+    return str(named[value] if named else value)
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__
+
+
+def _keeps(split: Any, label: str, where: str) -> bool:
+    named = _names(split.features[label])
+    return all(is_missing(class_name(value, named)) for value in values(split, label, where))
+
+
+def _names(feature: Any) -> tuple[str, ...]:
+    return tuple(getattr(feature, "names", None) or ())
+
+
+# --- columns ----------------------------------------------------------------------------------------------------
 
 
 def _label_name(split: Any, label: str | None, where: str) -> str:
@@ -61,25 +111,51 @@ def _column(split: Any, names: Sequence[str], what: str, where: str) -> str:
     return found
 
 
-def _input_names(split: Any, taken: Sequence[str | None], where: str) -> list[str]:
-    """The one picture column, else every column of numbers."""
+def _input_names(split: Any, taken: Sequence[str | None], where: str) -> tuple[list[str], tuple[str, ...]]:
+    """The one picture column, else those of lists of numbers, else those of numbers; and a note on the others."""
     free = {name: feature for name, feature in split.features.items() if name not in taken}
-    pictures = [name for name, feature in free.items() if type(feature).__name__ == "Image"]
+    pictures = [name for name, feature in free.items() if _kind(feature) == "Image"]
+    lists = [name for name, feature in free.items() if _is_listed(feature)]
     numbers = [name for name, feature in free.items() if _is_numeric(feature)]
-    if not pictures and not numbers:
-        raise ConfigError(f"{where}: no column of pictures or numbers; it has {', '.join(split.features)}")
-    return pictures[:1] or numbers
+    used = pictures[:1] or lists or numbers
+    if not used:
+        raise _no_inputs(split.features, where)
+    left = [name for name in free if name not in used]
+    return used, (f"columns not used: {shorten(left)}",) if left else ()
+
+
+def _kind(feature: Any) -> str:
+    return type(feature).__name__
 
 
 def _is_numeric(feature: Any) -> bool:
-    return str(getattr(feature, "dtype", "")).startswith(("int", "uint", "float", "double", "bool"))
+    return _kind(feature) not in (*LISTS, *SOUNDS) and str(getattr(feature, "dtype", "")).startswith(NUMBERS)
+
+
+def _is_listed(feature: Any) -> bool:
+    """Numbers in lists at any depth, or in an array of fixed shape."""
+    if _kind(feature).startswith("Array"):
+        return str(feature.dtype).startswith(NUMBERS)
+    inner = getattr(feature, "feature", None)
+    return _kind(feature) in LISTS and (_is_numeric(inner) or _is_listed(inner))
+
+
+def _no_inputs(features: Mapping[str, Any], where: str) -> ConfigError:
+    sounds = [name for name, feature in features.items() if _kind(feature) in SOUNDS]
+    advice = f"; {sounds[0]} is sound or video: store its samples as lists of numbers" if sounds else ""
+    return ConfigError(f"{where}: no column of pictures or numbers; it has {', '.join(features)}{advice}")
+
+
+# --- inputs and labels ------------------------------------------------------------------------------------------
 
 
 def _inputs(splits: Sequence[Any], names: list[str], where: str) -> tuple[list[np.ndarray], tuple[str, ...]]:
     """Inputs of each split, the pictures of all brought to the format of the first."""
-    if type(splits[0].features[names[0]]).__name__ != "Image":
-        return [_table(split, names, where) for split in splits], ()
-    pictures = [[_opener(picture) for picture in split[names[0]]] for split in splits]
+    feature = splits[0].features[names[0]]
+    if _kind(feature) != "Image":
+        make = _lists if _is_listed(feature) else _table
+        return [make(split, names, where) for split in splits], ()
+    pictures = [[_opener(picture) for picture in values(split, names[0], where)] for split in splits]
     form, note = images.survey(pictures[0])
     return [images.stack(each, form) for each in pictures], note
 
@@ -89,14 +165,42 @@ def _opener(picture: Any) -> images.Opener:
 
 
 def _table(split: Any, names: list[str], where: str) -> np.ndarray:
-    columns = [np.asarray(list(split[name])) for name in names]
-    if len(columns) == 1:
-        return columns[0]
-    if any(column.ndim != 1 for column in columns):
-        raise ConfigError(f"{where}: columns {', '.join(names)} do not make one table; expected one number in each")
-    return np.stack(columns, axis=1).astype(np.float64)
+    columns = [np.asarray(values(split, name, where)) for name in names]
+    return columns[0] if len(columns) == 1 else np.stack(columns, axis=1).astype(np.float64)
+
+
+def _lists(split: Any, names: list[str], where: str) -> np.ndarray:
+    """Lists of numbers as series, [n, steps, channels], a channel for each column; other arrays as they are."""
+    columns = [_listed(values(split, name, where), name, where) for name in names]
+    shapes = [column.shape[1:] for column in columns]
+    if len(set(shapes)) > 1 or (len(names) > 1 and columns[0].ndim != 2):
+        each = ", ".join(f"{name} {list(shape)}" for name, shape in zip(names, shapes, strict=True))
+        raise ConfigError(f"{where}: columns {each} make no series; expected lists of one length: drop the others")
+    return columns[0] if columns[0].ndim > 2 else np.stack(columns, axis=-1)
+
+
+def _listed(rows: list[Any], name: str, where: str) -> np.ndarray:
+    try:
+        column = np.asarray(rows)
+    except ValueError as error:
+        lengths = sorted({len(row) for row in rows if row is not None})
+        said = f"of {lengths[0]} to {lengths[-1]} numbers" if len(lengths) > 1 else "unlike inside"
+        raise ConfigError(f"{where}: lists in {name} are {said}; expected one length: cut or pad them") from error
+    if column.dtype.kind not in "biuf":
+        row = next((row for row, one in enumerate(rows) if np.asarray(one).dtype.kind not in "biuf"), 0)
+        raise ConfigError(f"{where}: row {row} (counted from 0) has no numbers in {name}: fill it or remove the row")
+    return column
+
+
+def _labels(splits: Sequence[Any], name: str, where: str) -> list[np.ndarray]:
+    """As they are stored, or by name where some have none, which are then blank."""
+    columns = [values(split, name, where) for split in splits]
+    named = _names(splits[0].features[name])
+    if not any(class_name(value, named) == "" for column in columns for value in column):
+        return [np.asarray(column) for column in columns]
+    return [np.array([class_name(value, named) for value in column]) for column in columns]
 
 
 def _class_names(feature: Any, labels: np.ndarray) -> tuple[str, ...]:
-    names = tuple(getattr(feature, "names", None) or ())
-    return names if len(names) == len(np.unique(labels)) else ()
+    names = _names(feature)
+    return names if labels.dtype.kind in "iu" and len(names) == len(np.unique(labels)) else ()
