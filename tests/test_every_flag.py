@@ -390,3 +390,10 @@ def test_a_plan_names_the_devices_that_it_leaves_out(folder, capfd):
     table = told(capfd, "plan", "splitkd", *words).out
     assert f"left out   {len(plan['unreachable'])} devices cannot be reached in this round: " in table
     assert plan["unreachable"][0] in table
+
+
+@pytest.mark.parametrize("words", [["--small", "mlp-xs", "--small", "mlp-s"], ["--small=mlp-xs", "--small", "mlp-s"]])
+def test_a_list_that_comes_twice_is_refused_and_one_value_may_be_said_anew(words, folder, tmp_path, capfd):
+    message = mistaken(capfd, "run", "koala", "--data", folder / "table.npz", "--out", tmp_path / "run", *words)
+    assert "--small is given twice: give it once, with all its values behind it" in message
+    assert parsed(AgentFlags, "agent", ["--data", "a", "--data", "b"]).data == "b"
