@@ -1,18 +1,27 @@
 """Datasets in NumPy's .npz files: which array is what is told by its key, or by the user."""
 
+import math
 import zipfile
-import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
 
 from distilfleet.core.errors import ConfigError
+from distilfleet.data import files
+from distilfleet.data.labels import shorten, shown
 from distilfleet.data.raw import Part, Raw
 
 INPUTS = ("x", "inputs", "data", "images", "features")
 LABELS = ("y", "label", "labels", "target", "targets")
 GROUPS = ("group", "groups")
+
+NPY = b"\x93NUMPY"
+HEADERS: Mapping[tuple[int, int], Callable[[IO[bytes]], tuple[tuple[int, ...], bool, Any]]] = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
 
 _Arrays = Mapping[str, np.ndarray]
 
@@ -38,28 +47,61 @@ def read_inputs(path: Path) -> np.ndarray:
 
 
 def open_npz(path: Path) -> dict[str, np.ndarray]:
-    """Every array of a file; anything damaged or pickled is refused."""
+    """Every array of a file; anything damaged, pickled or too large for this machine is refused."""
+    files.check_file(path)
     try:
         # opened here: np.load leaves its own file open when the archive is damaged
         with path.open("rb") as file:
-            archive = np.load(file, allow_pickle=False)
-            if not isinstance(archive, np.lib.npyio.NpzFile):
+            if file.read(len(NPY)) == NPY:
                 raise ConfigError(f"{path}: a single array, not an .npz file: save it with numpy.savez(path, x=...)")
+            file.seek(0)
+            archive = np.load(file, allow_pickle=False)
+            _check_members(archive.zip, path)
             arrays = {key: archive[key] for key in archive.files}
-    except (OSError, ValueError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+    except ConfigError:
+        raise
+    except Exception as error:  # numpy and zipfile raise a dozen kinds
         raise _damaged(path, error) from error
     if not arrays:
         raise ConfigError(f"{path}: the file holds no array; expected x_train and y_train, or x and y")
     return arrays
 
 
+def _check_members(archive: zipfile.ZipFile, path: Path) -> None:
+    """Each is an array of the size that it announces, before any is held in memory."""
+    files.check_size(sum(member.file_size for member in archive.infolist()), path)
+    for member in archive.infolist():
+        if not member.filename.endswith(".npy"):
+            raise ConfigError(
+                f"{path}: holds {shown(member.filename)}; expected arrays alone, as numpy.savez writes them"
+            )
+        with archive.open(member) as file:
+            announced = _announced(file)
+            there = member.file_size - file.tell()
+        if announced is not None and announced != there:
+            raise ConfigError(
+                f"{path}: {shown(member.filename)} announces {announced} bytes and holds {there}: it is truncated or "
+                f"damaged; write or fetch it again"
+            )
+
+
+def _announced(file: IO[bytes]) -> int | None:
+    """Bytes of an array by its header, which is read; None where it holds objects, or names that are no ASCII."""
+    read = HEADERS.get(np.lib.format.read_magic(file))
+    if read is None:
+        return None
+    shape, _, kind = read(file)
+    return None if kind.hasobject else math.prod(shape) * kind.itemsize
+
+
 def _damaged(path: Path, error: Exception) -> ConfigError:
-    if "allow_pickle" in str(error):
+    if "allow_pickle" in str(error) and "max_header_size" not in str(error):
         return ConfigError(
             f"{path}: holds Python objects, which could run code and are never loaded; expected plain arrays: store "
             f"numbers, and text with .astype(str)"
         )
-    return ConfigError(f"{path}: not a readable .npz file ({error}): it may be truncated; write or fetch it again")
+    why = str(error).partition("\n")[0]
+    return ConfigError(f"{path}: not a readable .npz file ({why}): it may be truncated; write or fetch it again")
 
 
 def _with_parts(arrays: _Arrays, where: str, label: str | None, group: str | None) -> Raw:
@@ -152,4 +194,4 @@ def _flagged(what: str, given: str | None, flag: str) -> str:
 
 
 def _list(arrays: _Arrays) -> str:
-    return ", ".join(f"{key} {list(array.shape)}" for key, array in arrays.items())
+    return shorten([f"{key} {list(array.shape)}" for key, array in arrays.items()])

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from distilfleet.core.errors import ConfigError
-from distilfleet.data import hub, library, sheets
+from distilfleet.data import files, hub, library, sheets
 from distilfleet.data.folders import below
 from distilfleet.data.labels import labelled
 from distilfleet.data.reading import Missing, Separator
@@ -82,7 +82,7 @@ def _read(spec: str, names: Names) -> Corpus:
         return Corpus(where=spec, train=[Document(text=text) for text in texts], notes=(note,))
     if spec.startswith("hub:"):
         return _hub(spec.removeprefix("hub:"), names)
-    path = Path(spec).expanduser()
+    path = files.named(spec)
     if path.is_dir():
         return _folder(path)
     if not path.exists():

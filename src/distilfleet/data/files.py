@@ -1,12 +1,24 @@
 """Bytes and text of a user's file: whatever cannot be read is one sentence that names file, place and remedy."""
 
 import codecs
+import os
 from pathlib import Path
 
 from distilfleet.core.errors import ConfigError
+from distilfleet.core.units import pretty_bytes
 
 UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 SPREADSHEET = b"PK\x03\x04"
+LARGEST_SHARE = 0.5
+"""Of memory: what is read is copied once to scale it."""
+
+
+def named(path: str) -> Path:
+    """A path as a person types it, `~` included. Raises ConfigError for the home of nobody."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise ConfigError(f"{path}: {error} Write the path in full.") from None
 
 
 def check_file(path: Path) -> None:
@@ -22,9 +34,20 @@ def check_file(path: Path) -> None:
         raise ConfigError(f"{path}: {what}; expected a regular file")
 
 
+def check_size(content_bytes: int, path: Path) -> None:
+    """Refuse content that would fill this machine."""
+    memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if content_bytes > LARGEST_SHARE * memory_bytes:
+        raise ConfigError(
+            f"{path}: holds {pretty_bytes(content_bytes)}, and this machine has {pretty_bytes(memory_bytes)} of "
+            f"memory: give a part of it"
+        )
+
+
 def read_bytes(path: Path) -> bytes:
     """The whole of a regular file. Raises ConfigError."""
     check_file(path)
+    check_size(path.stat().st_size, path)
     try:
         return path.read_bytes()
     except OSError as error:

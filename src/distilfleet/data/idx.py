@@ -6,13 +6,17 @@ import re
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
+from typing import IO, cast
 
 import numpy as np
 
 from distilfleet.core.errors import ConfigError
+from distilfleet.data import files
 from distilfleet.data.raw import Part, Raw
 
 NAME = re.compile(r"(?P<set>.*?)(?P<part>train|t10k|test)[-_.](?P<what>images|labels)[-_.]idx\d-ubyte(\.gz)?", re.I)
+MOST_AXES = 4
+GZIP = b"\x1f\x8b"
 TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
 
@@ -59,26 +63,45 @@ def _pair(family: dict[tuple[str, str], Path], part: str, path: Path) -> Part | 
 
 def read_file(path: Path) -> np.ndarray:
     """The array of one IDX file, gzipped or not."""
+    files.check_file(path)
     try:
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        with _open(path) as file:
+            return _values(file, path)
     except (OSError, EOFError, zlib.error) as error:
         raise ConfigError(f"{path}: cannot be read ({error}): it may be truncated; fetch it again") from error
-    if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in TYPES:
-        raise ConfigError(f"{path}: not an IDX file: it starts with {content[:4].hex()!r}, expected 0000, type, axes")
-    return _values(content, path)
 
 
-def _values(content: bytes, path: Path) -> np.ndarray:
-    kind, axes = np.dtype(TYPES[content[2]]), content[3]
-    start = 4 + 4 * axes
-    shape = tuple(int(size) for size in np.frombuffer(content[4 : min(start, len(content)) // 4 * 4], dtype=">u4"))
-    announced = start + math.prod(shape) * kind.itemsize
+def _open(path: Path) -> IO[bytes]:
+    with path.open("rb") as file:
+        packed = file.read(2) == GZIP or path.suffix.lower() == ".gz"
+    return cast(IO[bytes], gzip.open(path)) if packed else path.open("rb")
+
+
+def _values(file: IO[bytes], path: Path) -> np.ndarray:
+    head = file.read(4)
+    if len(head) < 4 or head[:2] != b"\0\0" or head[2] not in TYPES:
+        raise ConfigError(f"{path}: not an IDX file: it starts with {head.hex()!r}, expected 0000, type, axes")
+    kind, axes = np.dtype(TYPES[head[2]]), head[3]
+    if axes > MOST_AXES:
+        raise ConfigError(f"{path}: {axes} axes; expected at most {MOST_AXES}: it is damaged; fetch it again")
+    sizes = file.read(4 * axes)
+    shape = tuple(int(size) for size in np.frombuffer(sizes[: len(sizes) // 4 * 4], dtype=">u4"))
+    announced = math.prod(shape) * kind.itemsize
+    content = _content(file, announced, path)
     if len(shape) != axes or len(content) != announced:
+        there = 4 + len(sizes) + len(content)
+        more = " or more" if len(content) > announced else ""
         raise ConfigError(
-            f"{path}: {len(content)} bytes, but its header {list(shape)} announces {announced}: it is truncated or "
-            f"damaged; fetch it again"
+            f"{path}: {there} bytes{more}, but its header {list(shape)} announces {4 + 4 * axes + announced}: it is "
+            f"truncated or damaged; fetch it again"
         )
-    return np.frombuffer(content, dtype=kind, offset=start).reshape(shape).astype(kind.newbyteorder("="))
+    return np.frombuffer(content, dtype=kind).reshape(shape).astype(kind.newbyteorder("="))
+
+
+def _content(file: IO[bytes], announced: int, path: Path) -> bytes:
+    """What follows a header, one byte beyond what it announces at most; however much a packed file unfolds to."""
+    files.check_size(announced, path)
+    return file.read(announced + 1)
 
 
 def _names(folder: Path) -> list[str]:

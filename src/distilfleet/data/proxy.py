@@ -6,7 +6,7 @@ import numpy as np
 
 from distilfleet.core.errors import ConfigError
 from distilfleet.core.types import Dataset
-from distilfleet.data import arrays, images, prepared, tables
+from distilfleet.data import arrays, files, images, prepared, tables
 from distilfleet.data.raw import check_numbers, present
 from distilfleet.data.reading import GUESSED, Reading
 from distilfleet.data.sources import Source
@@ -35,7 +35,7 @@ def hold_out(
 
 def from_path(path: str, source: Source, reading: Reading = GUESSED) -> Dataset:
     """A user's own proxy samples, scaled as `source` was: .npz with `x`, .csv without a label, a folder of pictures."""
-    file = Path(path).expanduser()
+    file = files.named(path)
     ready = _prepared(file)
     if ready is not None:
         return _checked(ready, file, source)

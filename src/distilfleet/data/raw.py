@@ -83,13 +83,16 @@ def as_text(values: np.ndarray) -> np.ndarray:
     """Names as a unicode array: bytes decoded, whole floats without their `.0`."""
     if values.dtype.kind == "S":
         return np.char.decode(values, "utf-8", "replace")
-    if values.dtype.kind == "f" and np.isfinite(values).all() and (values == np.round(values)).all():
-        return values.astype(np.int64).astype(str)
-    return values.astype(str)
+    if values.dtype.kind != "f":
+        return values.astype(str)
+    known = np.isfinite(values)
+    if (np.abs(values[known]) >= 2.0**63).any() or (values[known] != np.round(values[known])).any():
+        return values.astype(str)
+    return np.where(known, np.where(known, values, 0).astype(np.int64).astype(str), values.astype(str))
 
 
 def _check_length(other: np.ndarray, what: str, inputs: np.ndarray, where: str) -> None:
-    if len(other) != len(inputs):
+    if len(other) != len(inputs) or (what == "groups" and other.size != len(other)):
         raise ConfigError(
             f"{where}: {len(inputs)} inputs (shape {inputs.shape}) but {len(other)} {what} (shape {other.shape}); "
             f"expected one of each per sample"

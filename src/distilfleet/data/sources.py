@@ -8,7 +8,7 @@ import numpy as np
 
 from distilfleet.core.errors import ConfigError
 from distilfleet.core.types import Dataset
-from distilfleet.data import arrays, hub, idx, images, labels, prepared, scaling, tables
+from distilfleet.data import arrays, files, hub, idx, images, labels, prepared, scaling, tables
 from distilfleet.data.digest import of_arrays
 from distilfleet.data.raw import Column, Part, Raw, as_text, check_part, present
 from distilfleet.data.reading import GUESSED, Missing, Reading
@@ -72,7 +72,7 @@ def load(
     """
     if not 0 < holdout < 1:
         raise ConfigError(f"holdout is {holdout}; expected a share between 0 and 1, such as 0.2")
-    ready = _prepared(Path(data).expanduser())
+    ready = _prepared(files.named(data))
     if ready is not None:
         _refuse_names(data, label, group)
         _refuse_settled(data, reading)
@@ -125,7 +125,7 @@ def _read(data: str, label: str | None, group: str | None, reading: Reading) -> 
         _refuse_names(data, label, group)
         _refuse_settled(data, reading)
         return _digits()
-    path = Path(data).expanduser()
+    path = files.named(data)
     if not path.exists():
         raise _absent(data, path.suffix)
     return _read_folder(path, label, group, reading) if path.is_dir() else _read_file(path, label, group, reading)
@@ -255,7 +255,7 @@ def _owned(part: Part, notes: tuple[str, ...]) -> tuple[Part, tuple[str, ...]]:
     """Groups as text, blank ones under one name."""
     if part.groups is None:
         return part, notes
-    groups = as_text(part.groups)
+    groups = as_text(part.groups).ravel()
     blank = np.array([labels.is_missing(group) for group in groups.tolist()])
     if blank.any():
         notes = (*notes, f"{blank.sum()} samples have a blank group and belong to {UNNAMED!r}")
