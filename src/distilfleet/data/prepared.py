@@ -100,6 +100,10 @@ def dataset(arrays: Mapping[str, np.ndarray], where: str) -> Dataset:
         raise ConfigError(
             f"{where}: {LABELS} is {labels.dtype}{list(labels.shape)}; expected int64, one per sample: {len(inputs)}"
         )
+    if labels is not None and labels.min(initial=0) < 0:
+        raise ConfigError(f"{where}: {LABELS} has {labels.min()}; expected classes from 0 on")
+    if not len(inputs):
+        raise ConfigError(f"{where}: {INPUTS} has no samples; expected one at least")
     return Dataset(inputs, labels)
 
 

@@ -34,6 +34,8 @@ class Source:
     classes: tuple[str, ...]
     groups: np.ndarray | None
     """Owner of each training sample; None if unknown."""
+    owners: frozenset[str] = frozenset()
+    """All that the data names, also those whose samples are all in the test part."""
     scaling: Scaling
     columns: tuple[Column, ...]
     """Feature columns of a table file; empty for everything else."""
@@ -224,6 +226,7 @@ def _finish(raw: Raw, reading: Reading, holdout: float, seed: int) -> Source:
     classes = labels.number(raw)
     layout = raw.layout or scaling.layout(raw.train.inputs, raw.where, reading)
     train, notes = _owned(replace(raw.train, labels=classes.train), (*raw.notes, *classes.notes, *layout.notes))
+    owners = frozenset(() if train.groups is None else train.groups.tolist())
     if raw.test is not None and classes.test is not None:
         test = replace(raw.test, labels=classes.test)
     else:
@@ -237,6 +240,7 @@ def _finish(raw: Raw, reading: Reading, holdout: float, seed: int) -> Source:
         test=Dataset(fitted.apply(test.inputs), test.labels),
         classes=classes.names,
         groups=train.groups,
+        owners=owners,
         scaling=fitted,
         columns=raw.columns,
         notes=notes,

@@ -93,6 +93,7 @@ def load(spec: str, wanted: Wanted) -> TextSource:
     """Load `stdlib`, `hub:NAME` or a path. Everything wrong with it is a ConfigError that names place and remedy."""
     _check(wanted)
     corpus = read(spec, _names(wanted))
+    owners = {document.owner for document in corpus.train if document.owner is not None}
     corpus = _with_test(corpus, wanted)
     made = tokenizer.choose(wanted.tokenizer, [document.text for document in corpus.train], wanted.vocabulary)
     cut = _cut(corpus, made, wanted)
@@ -109,6 +110,7 @@ def load(spec: str, wanted: Wanted) -> TextSource:
         partition=cut.how,
         notes=(
             *corpus.notes,
+            *_absent(owners, cut.owners),
             *(classes.notes if classes else ()),
             f"tokenizer {made.name}, {made.vocabulary} entries: {_density(cut.windows, corpus)}",
         ),
@@ -249,8 +251,13 @@ def _cut_labelled(corpus: Corpus, cut: Windows, wanted: Wanted) -> _Cut:
 def _cut_by_owner(corpus: Corpus, tokens: Sequence[np.ndarray], made: Tokenizer, wanted: Wanted) -> _Cut:
     owners, documents = by_group(np.array([document.owner for document in corpus.train]))
     runs = [[tokens[row] for row in own] for own in documents]
-    parts = [windows.packed(run, wanted.context, made.padding) for run in runs]
-    return _join(parts, f"one device per owner, {len(owners)} owners", owners)
+    cut = [windows.packed(run, wanted.context, made.padding) for run in runs]
+    # a single token predicts nothing
+    trainable = [place for place, part in enumerate(cut) if part.lengths_N.max(initial=0) > 1]
+    if not trainable:
+        raise ConfigError(f"{corpus.where}: no owner has two tokens to train on; expected more text")
+    owners = tuple(owners[place] for place in trainable)
+    return _join([cut[place] for place in trainable], f"one device per owner, {len(owners)} owners", owners)
 
 
 def _cut_stream(corpus: Corpus, tokens: Sequence[np.ndarray], made: Tokenizer, wanted: Wanted) -> _Cut:
@@ -273,6 +280,14 @@ def _bounds(tokens: Sequence[np.ndarray], devices: int) -> np.ndarray:
     shares = ends[-1] * np.arange(devices + 1) / devices
     bounds: np.ndarray = np.abs(ends[np.newaxis] - shares[:, np.newaxis]).argmin(axis=1)
     return bounds
+
+
+def _absent(owners: set[str], kept: tuple[str, ...] | None) -> tuple[str, ...]:
+    """A note on owners of whom nothing is left to train on."""
+    lost = sorted(owners.difference(kept or ()))
+    if not lost:
+        return ()
+    return (f"{len(lost)} owners have no device, for too little of theirs is not held out: {labels.shorten(lost)}",)
 
 
 def _join(parts: Sequence[Windows], how: str, owners: tuple[str, ...] | None) -> _Cut:

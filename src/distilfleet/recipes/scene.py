@@ -1,7 +1,7 @@
 """From flags to what a run is made of: data on devices, a proxy dataset, a fleet, and a model for each device."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from ..cost import catalogue
 from ..data import partition, sources
 from ..data import proxy as proxies
 from ..data.digest import of_files
+from ..data.labels import shorten
 from ..nn import zoo
 from ..nn.profile import profile, training_memory_bytes
 from ..nn.zoo import Model
@@ -77,7 +78,7 @@ def scene(common: Common, proxy: ProxyData | None) -> Scene:
     private, groups, held_out = _hold_out(source, proxy, common)
     ids, rows, how = _partition(private, groups, common)
     return Scene(
-        source=source,
+        source=replace(source, notes=(*source.notes, *_absent(source, groups, ids))),
         private=private,
         proxy=held_out,
         rows=rows,
@@ -174,6 +175,14 @@ def _hold_out(
     if proxy.proxy is not None:
         return source.train, source.groups, proxies.from_path(proxy.proxy, source, common.reading)
     return proxies.hold_out(source.train, source.groups, proxy.proxy_share, stream(common.seed, "proxy"))
+
+
+def _absent(source: sources.Source, groups: np.ndarray | None, ids: Sequence[DeviceId]) -> tuple[str, ...]:
+    """A note on owners of whom nothing is left to train on."""
+    lost = sorted(source.owners.difference(ids)) if groups is not None and source.owners.intersection(ids) else []
+    if not lost:
+        return ()
+    return (f"{len(lost)} owners have no device, for all their samples are held out: {shorten(lost)}",)
 
 
 def _partition(

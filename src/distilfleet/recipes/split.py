@@ -12,6 +12,8 @@ from .find import recipe
 from .flags import Common, Language, ProxyData, ReadingFlags, check, flatten, option
 
 SERVER, PROXY = "server.npz", "proxy.npz"
+UNFIT = '/\\:*?"<>|%'
+"""Signs that some system does not have in names of files; they are written as in addresses."""
 OF_TABLES = ("proxy_share",)
 OF_TEXTS = ("context", "vocabulary", "tokenizer", "teacher", "school_share")
 OF_TEXTS_ALONE = "is for text, whose recipe has to be named: add --recipe splitkd, say, or leave it out"
@@ -75,7 +77,7 @@ def split(asked: Split) -> str:
         return prepared.facts(whose, source.classes, source.scaling, source.columns)
 
     for device in staged.devices:
-        prepared.write(asked.out / f"{device}.npz", staged.data(device), **facts(prepared.DEVICE))
+        prepared.write(asked.out / _file(device), staged.data(device), **facts(prepared.DEVICE))
     prepared.write(asked.out / SERVER, source.test, **facts(prepared.SERVER), **prepared.named(source.name))
     assert staged.proxy is not None
     prepared.write(asked.out / PROXY, staged.proxy, **facts(prepared.PROXY))
@@ -91,6 +93,15 @@ def _check_apply(asked: Split) -> None:
             raise ConfigError(f"{option(name)} {why}")
 
 
+def _file(device: str) -> str:
+    """A file name for a device, whatever its owner is called. Raises ConfigError for one that the server needs."""
+    name = "".join(sign if sign.isprintable() and sign not in UNFIT else f"%{ord(sign):02X}" for sign in device)
+    file = f"%2E{name[1:]}.npz" if name.startswith(".") else f"{name}.npz"
+    if file.lower() in (SERVER, PROXY):
+        raise ConfigError(f"an owner is called {device!r}, as the server's own file is: rename it")
+    return file
+
+
 def _split_text(asked: Split, common: Common) -> str:
     if "school_share" not in flatten(recipe(asked.recipe).flags()):
         raise ConfigError(f"--recipe {asked.recipe}: not a recipe of text; leave it out")
@@ -100,6 +111,6 @@ def _split_text(asked: Split, common: Common) -> str:
     scene = stage(common, replace(Language(), **{name: getattr(asked, name) for name in OF_TEXTS}))
     facts = prepared.text_facts(prepared.DEVICE, scene.source.classes, scene.source.tokenizer.digest)
     for device in scene.devices:
-        prepared.write(asked.out / f"{device}.npz", scene.data(device), **facts)
+        prepared.write(asked.out / _file(device), scene.data(device), **facts)
     write_server(asked.out / SERVER, Served(source=scene.source, school=scene.school, rows=scene.rows))
     return f"{len(scene.devices)} devices, windows of {asked.context} tokens; {SERVER} for the server"
