@@ -1,8 +1,12 @@
 """Everything that can be wrong with a file is one `ConfigError` that names the file and the place."""
 
 import gzip
+import os
 import re
 import struct
+import time
+import tracemalloc
+import zipfile
 
 import numpy as np
 import pytest
@@ -236,3 +240,94 @@ def test_a_damaged_picture_is_named(tmp_path):
     for content in (whole[:200], b"", b"not a picture"):
         damaged.write_bytes(content)
         refused(tmp_path, re.sub(r"^.*dog", "dog", str(damaged)), "not a readable picture")
+
+
+# --- what is no file, or unfolds to too much --------------------------------------------------------------------
+
+
+def header(shape, kind="<f8"):
+    return f"{{'descr': '{kind}', 'fortran_order': False, 'shape': {shape}, }}\n".encode()
+
+
+def member(head, body=b""):
+    return b"\x93NUMPY\x01\0" + struct.pack("<H", len(head)) + head + body
+
+
+MEMBERS = {
+    "no array": ("readme.txt", b"hello", ["'readme.txt'", "expected arrays alone"]),
+    "no header": ("x.npy", b"hello", ["not a readable"]),
+    "more than there is": ("x.npy", member(header("(1000000000000,)")), ["announces 8000000000000 bytes and holds 0"]),
+    "less than there is": ("x.npy", member(header("(1,)"), bytes(80)), ["announces 8 bytes and holds 80"]),
+    "below nothing": ("x.npy", member(header("(-1,)")), ["announces -8 bytes"]),
+    "beyond 64 bits": ("x.npy", member(header(f"({10**30},)")), ["announces 8"]),
+    "too many axes": ("x.npy", member(header("(" + "1," * 70 + ")"), bytes(8)), ["not a readable"]),
+    "nested": ("x.npy", member(b"(" * 5000 + b"\n"), ["not a readable"]),
+    "no type": ("x.npy", member(header("(1,)", "<q9"), bytes(8)), ["not a readable"]),
+}
+
+
+@pytest.mark.parametrize(("name", "content", "parts"), MEMBERS.values(), ids=MEMBERS)
+def test_members_of_an_npz_that_are_no_arrays(tmp_path, name, content, parts):
+    path = tmp_path / "a.npz"
+    np.savez(path, y=Y)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(name, content)
+    refused(path, "a.npz", *parts)
+
+
+def test_an_npz_that_unfolds_to_more_than_the_machine_has(tmp_path, monkeypatch):
+    np.savez_compressed(tmp_path / "a.npz", x=np.zeros((10**6, 3)), y=Y)
+    monkeypatch.setattr("distilfleet.data.files.LARGEST_SHARE", 1e-4)
+    refused(tmp_path / "a.npz", "24 MB", "of memory", "give a part of it")
+
+
+def test_a_packed_idx_file_is_unfolded_no_further_than_it_announces(tmp_path):
+    (tmp_path / "train-labels-idx1-ubyte").write_bytes(idx_bytes(Y))
+    packed = gzip.compress(IMAGES + bytes(1 << 28), 1)
+    (tmp_path / "train-images-idx3-ubyte").write_bytes(packed)
+    tracemalloc.start()
+    refused(tmp_path, "337 bytes or more", "announces 336")
+    assert tracemalloc.get_traced_memory()[1] < 1 << 24
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    ("axes", "part"), [(b"\xff" + b"\xff" * 1020, "255 axes"), (b"\3" + b"\xff" * 12, "of memory")]
+)
+def test_an_idx_file_that_announces_what_nobody_has(tmp_path, axes, part):
+    (tmp_path / "train-labels-idx1-ubyte").write_bytes(idx_bytes(Y))
+    (tmp_path / "train-images-idx3-ubyte").write_bytes(b"\0\0\x08" + axes)
+    refused(tmp_path, "train-images-idx3-ubyte", part)
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.npz", "train-images-idx3-ubyte"])
+def test_pipes_devices_and_circles_are_not_waited_for(tmp_path, name):
+    (tmp_path / "train-labels-idx1-ubyte").write_bytes(idx_bytes(Y))
+    path = tmp_path / name
+    os.mkfifo(path)
+    refused(path, name, "a pipe, socket or device")
+    path.unlink()
+    path.symlink_to("/dev/zero")
+    refused(path, name, "a pipe, socket or device")
+    path.unlink()
+    path.symlink_to(path)
+    with pytest.raises(ConfigError, match=name):
+        sources.load(str(path))
+
+
+def test_a_home_of_nobody():
+    refused("~nobody-of-this-name/a.csv", "Write the path in full")
+
+
+def test_reading_a_table_takes_time_in_proportion_to_its_size(tmp_path):
+    def took(rows, columns):
+        names = ",".join(f"c{column}" for column in range(columns))
+        cells = ";".join(["1,5 ms"] * (columns - 1))
+        body = "".join(f"{cells};{row},25;{row % 2}\n" for row in range(rows))
+        (tmp_path / "a.csv").write_text(f"{names.replace(',', ';')};label\n{body}")
+        before_s = time.process_time()
+        sources.load(str(tmp_path / "a.csv"))
+        return time.process_time() - before_s
+
+    assert took(10_000, 4) < 20 * took(1000, 4) + 0.2
+    assert took(20, 3000) < 20 * took(20, 300) + 0.2

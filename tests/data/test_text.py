@@ -242,3 +242,17 @@ def test_a_holdout_that_leaves_nothing_to_predict(tmp_path):
     path.write_text("x" * 64)
     with pytest.raises(ConfigError, match="the test part has no text to predict; expected some: raise --holdout"):
         text.load(str(path), wanted(holdout=0.001, devices=1))
+
+
+def test_owners_of_whom_nothing_is_left_are_named_and_are_no_devices(tmp_path):
+    long = "a quick fox jumps over a lazy dog and runs away " * 8
+    rows = [f'{{"text": "{long}{n}", "group": "{"ab"[n % 2]}"}}' for n in range(30)]
+    rare = [f'{{"text": "{long}", "group": "rare{n}"}}' for n in range(9)]
+    path = tmp_path / "a.jsonl"
+    path.write_text("\n".join([*rows, *rare, ""]))
+    source = text.load(str(path), wanted(holdout=0.4))
+    lost = [f"rare{n}" for n in range(9) if f"rare{n}" not in source.owners]
+    assert 0 < len(lost) < 9
+    said = f"{len(lost)} owners have no device, for too little of theirs is not held out: {', '.join(lost)}"
+    assert said in source.notes
+    assert all(len(rows) for rows in source.rows)

@@ -60,7 +60,7 @@ def test_owners_are_devices(table):
     own = stage(table, devices=None, group="group_train")
     assert list(own.devices) == ["0", "1", "2", "3", "4"]
     assert "one device per owner" in own.partition
-    with pytest.raises(ConfigError, match="leave out --alpha and --devices"):
+    with pytest.raises(ConfigError, match="leave out --alpha, --skew and --devices"):
         stage(table, group="group_train")
 
 
@@ -136,3 +136,26 @@ def test_quantities_can_be_uneven_in_place_of_labels(table):
     assert "uneven quantities" in uneven.partition
     assert sum(map(len, uneven.rows)) == sum(map(len, even.rows))
     assert max(map(len, uneven.rows)) > max(map(len, even.rows))
+
+
+def owned(path, counts):
+    """A table whose owners have so many samples each."""
+    owners = [name for name, count in counts.items() for _ in range(count)]
+    rows = [f"{n % 7},{n % 2},{owner}" for n, owner in enumerate(owners)]
+    path.write_text("\n".join(["x,label,group", *rows, ""]))
+    return str(path)
+
+
+def test_owners_of_whom_nothing_is_left_are_named_and_are_no_devices(tmp_path):
+    data = owned(tmp_path / "a.csv", {"ann": 40, "bob": 40, **{f"rare{n}": 1 for n in range(8)}})
+    own = stage(data, devices=None)
+    lost = [f"rare{n}" for n in range(8) if f"rare{n}" not in own.devices]
+    assert 0 < len(lost) < 8
+    said = f"{len(lost)} owners have no device, for all their samples are held out: {', '.join(lost)}"
+    assert said in own.source.notes
+    assert all(len(own.data(device)) > 0 for device in own.devices)
+
+
+def test_no_owner_is_missed_where_the_user_divides(tmp_path):
+    own = stage(owned(tmp_path / "a.csv", {"ann": 80, "rare": 1}), devices=4)
+    assert not any("have no device" in note for note in own.source.notes)

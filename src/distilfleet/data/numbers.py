@@ -70,6 +70,8 @@ class _Form:
     body: str
     power: str
     unit: str
+    fits: tuple[Decimal, ...]
+    """Decimal marks by which it is a number."""
 
 
 def read(cells: Sequence[str], decimal: Decimal | None = None) -> Numbers | Unclear | None:
@@ -82,7 +84,8 @@ def read(cells: Sequence[str], decimal: Decimal | None = None) -> Numbers | Uncl
         return None
     if _mostly(filled.values(), HEXADECIMAL.fullmatch):
         return _hexadecimal(filled, len(cells))
-    forms = {row: form for row, cell in filled.items() if (form := _taken_apart(cell)) is not None}
+    apart = {cell: _taken_apart(cell) for cell in set(filled.values())}
+    forms = {row: form for row, cell in filled.items() if (form := apart[cell]) is not None}
     if 2 * len(forms) <= len(filled):
         return _bounds(filled, forms)
     return _united(filled, forms, decimal, len(cells))
@@ -140,11 +143,14 @@ def _bounds(filled: dict[int, str], forms: dict[int, _Form]) -> Unclear | None:
 
 def _taken_apart(cell: str) -> _Form | None:
     found = FORM.fullmatch(cell)
-    if found is None or not any(_valid(found["body"], mark) for mark in MARKS):
+    if found is None:
+        return None
+    fits: tuple[Decimal, ...] = tuple(mark for mark in MARKS if _valid(found["body"], mark))
+    if not fits:
         return None
     unit = f"{found['front'] or ''}{found['unit']}"
     minus = (found["sign"] + found["inner"]) in ("-", "−")
-    return _Form(minus=minus, body=found["body"], power=found["power"] or "", unit=unit)
+    return _Form(minus=minus, body=found["body"], power=found["power"] or "", unit=unit, fits=fits)
 
 
 def _valid(body: str, decimal: Decimal) -> bool:
@@ -176,7 +182,7 @@ def _united(
 
 def _decided(forms: dict[int, _Form], unit: str, decimal: Decimal | None, rows: int) -> Numbers | Unclear:
     """By one decimal mark."""
-    odd = {mark: [row for row, form in forms.items() if not _valid(form.body, mark)] for mark in MARKS}
+    odd = {mark: [row for row, form in forms.items() if mark not in form.fits] for mark in MARKS}
     fitting = [mark for mark in MARKS if not odd[mark]]
     commas = [row for row, form in forms.items() if "," in form.body]
     if decimal is not None and odd[decimal]:

@@ -1,7 +1,7 @@
 """Tables in .csv and .tsv files: numbers stay, short text becomes 0/1 columns, dates and row numbers go."""
 
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,8 @@ DATE = re.compile(
     r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}(?:[ T]\d.*)?|\d{1,2}:\d{2}(?::\d{2}.*)?(?: ?[AaPp]\.?[Mm]\.?)?"
     r"|\d{1,2}[- ][A-Za-z]{3,9}\.?[- ,]+\d{2,4}.*|[A-Za-z]{3,9} \d{1,2},? \d{4}.*"
 )
+MOST_NAMES = 200
+"""Columns that one note names."""
 GLANCE = 50
 """Cells that are looked at before all are."""
 
@@ -72,19 +74,27 @@ def read(
         notes = (*notes, f"owners from column {shown(group_name)}")
     taken = (label_name, group_name, *(_need(sheet, name, "left-out", "--leave-out") for name in reading.leave_out))
     names = [name for name in sheet.cells if name not in taken]
-    if columns is None:
-        columns, more = _features(sheet, names, reading)
-        notes = (*notes, *more)
-    else:
-        wanted = {column.name.casefold() for column in columns}
-        unknown = [name for name in names if name.casefold() not in wanted]
-        notes = (*notes, f"columns that are not asked for left out: {shorten(unknown)}") if unknown else notes
+    columns, inputs, more = _inputs(sheet, names, reading, columns)
     train = Part(
-        inputs=encode(sheet, columns, reading),
+        inputs=inputs,
         labels=np.array(sheet.cells[label_name]),
         groups=None if group_name is None else np.array(sheet.cells[group_name]),
     )
-    return Raw(where=sheet.where, train=train, columns=tuple(columns), notes=(*sheet.notes, *notes))
+    return Raw(where=sheet.where, train=train, columns=columns, notes=(*sheet.notes, *notes, *more))
+
+
+def _inputs(
+    sheet: Sheet, names: Sequence[str], reading: Reading, columns: Sequence[Column] | None
+) -> tuple[tuple[Column, ...], np.ndarray, tuple[str, ...]]:
+    """Columns, the inputs [n, features] that they become, and notes."""
+    if columns is None:
+        table = Table(sheet=sheet, numbers=_numbers(sheet, names, reading.decimal))
+        found, notes = _features(table, names)
+        return found, _encoded(table, {column.name: column.name for column in found}, found, reading), notes
+    wanted = {column.name.casefold() for column in columns}
+    unknown = [name for name in names if name.casefold() not in wanted]
+    notes = (f"columns that are not asked for left out: {shorten(unknown)}",) if unknown else ()
+    return tuple(columns), encode(sheet, columns, reading), notes
 
 
 def read_inputs(path: Path, columns: Sequence[Column], reading: Reading = GUESSED) -> np.ndarray:
@@ -99,8 +109,12 @@ def encode(sheet: Sheet, columns: Sequence[Column], reading: Reading = GUESSED) 
     """
     found = {column.name: _need(sheet, column.name, "feature", "") for column in columns}
     table = _table(sheet, [found[column.name] for column in columns if not column.values], reading.decimal)
-    blocks = [_encode(table, found[column.name], column, reading) for column in columns]
-    return np.concatenate(blocks, axis=1)
+    return _encoded(table, found, columns, reading)
+
+
+def _encoded(table: Table, found: Mapping[str, str], columns: Sequence[Column], reading: Reading) -> np.ndarray:
+    """float64 [n, features]; `found` are the names of the columns in this table."""
+    return np.concatenate([_encode(table, found[column.name], column, reading) for column in columns], axis=1)
 
 
 def _table(sheet: Sheet, names: Sequence[str], decimal: Decimal | None) -> Table:
@@ -125,19 +139,37 @@ def _encode(table: Table, name: str, column: Column, reading: Reading) -> np.nda
 # --- which columns are inputs -----------------------------------------------------------------------------------
 
 
-def _features(sheet: Sheet, names: Sequence[str], reading: Reading) -> tuple[tuple[Column, ...], tuple[str, ...]]:
-    read = {name: None if _is_time(sheet, name) else numbers.read(sheet.cells[name], reading.decimal) for name in names}
+def _numbers(sheet: Sheet, names: Sequence[str], decimal: Decimal | None) -> dict[str, Numbers]:
+    """Of the columns that are numbers. Raises ConfigError for one that can be read in two ways."""
+    read = {name: None if _is_time(sheet, name) else numbers.read(sheet.cells[name], decimal) for name in names}
     found = _clear(sheet, read)
-    _check_points(sheet, found, reading.decimal)
+    _check_points(sheet, found, decimal)
+    return found
+
+
+def _features(table: Table, names: Sequence[str]) -> tuple[tuple[Column, ...], tuple[str, ...]]:
+    sheet, found = table.sheet, table.numbers
     decided = [_decide(sheet, name, found.get(name)) for name in names]
     columns = tuple(column for column in decided if isinstance(column, Column))
     dropped = [column for column in decided if isinstance(column, Dropped)]
     if not columns:
         reasons = "; ".join(f"{shown(column.name)}: {column.reason}" for column in dropped) or "no other column"
         raise ConfigError(f"{sheet.where}: no column can be a feature ({reasons}); expected columns of numbers")
-    notes = [f"column {shown(column.name)} dropped: {column.reason}" for column in dropped]
-    notes += [_told(sheet, column, found.get(column.name)) for column in columns]
-    return columns, tuple(filter(None, notes))
+    facts = [(column.name, f"dropped: {column.reason}") for column in dropped]
+    facts += [(column.name, _told(sheet, column, found.get(column.name))) for column in columns]
+    return columns, _notes(facts)
+
+
+def _notes(facts: Sequence[tuple[str, str]]) -> tuple[str, ...]:
+    """A note for each thing that was decided, with all columns of which it was."""
+    of: dict[str, list[str]] = {}
+    for name, fact in facts:
+        of.setdefault(fact, []).append(shown(name))
+    return tuple(
+        f"column{'s' if len(names) > 1 else ''} {shorten(names, MOST_NAMES)} {fact}"
+        for fact, names in of.items()
+        if fact
+    )
 
 
 def _told(sheet: Sheet, column: Column, read: Numbers | None) -> str:
@@ -145,13 +177,10 @@ def _told(sheet: Sheet, column: Column, read: Numbers | None) -> str:
     if read is not None:
         constant = "every row has the same number" if len(np.unique(read.values)) == 1 else ""
         facts = ", ".join(filter(None, (read.told, constant)))
-        return f"column {shown(column.name)} read as numbers: {facts}" if facts else ""
+        return f"read as numbers: {facts}" if facts else ""
     blank = sum(map(is_missing, sheet.cells[column.name]))
     rest = f"; {blank} rows have none of them" if blank else ""
-    return (
-        f"column {shown(column.name)} became {len(column.values)} inputs, one per value: "
-        f"{shorten(list(column.values))}{rest}"
-    )
+    return f"became {len(column.values)} inputs, one per value: {shorten(list(column.values))}{rest}"
 
 
 def _decide(sheet: Sheet, name: str, read: Numbers | None) -> Column | Dropped:
