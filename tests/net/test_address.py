@@ -23,6 +23,8 @@ SPELLINGS = {
     " localhost:1 ": "localhost:1",
     "my_server:07443": "my_server:7443",
     "b\u00fccher.example:7443": "xn--bcher-kva.example:7443",
+    "BU\u0308cher.example:7443": "xn--bcher-kva.example:7443",
+    "xn--bcher-kva.example:7443": "xn--bcher-kva.example:7443",
     "192.0.2.7:65535": "192.0.2.7:65535",
     "[::1]:7443": "[::1]:7443",
     "[0:0:0:0:0:0:0:1]:7443": "[::1]:7443",
@@ -72,6 +74,9 @@ REFUSED = {
     "192.168.001.010:7443": "no IPv4",
     "999.0.0.1:7443": "no IPv4",
     "server\x00:7443": "no name",
+    "stra\u00dfe.example:7443": "several names",
+    "ser\u200bver:7443": "several names",
+    "\uff45xample.com:7443": "several names",
 }
 
 

@@ -5,6 +5,7 @@ import re
 import socket
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
+from unicodedata import normalize
 
 from ..core.errors import ConfigError
 
@@ -149,10 +150,15 @@ def _six(text: str) -> str:
 
 
 def _name(text: str) -> str:
+    """Letters of other scripts become those of DNS, but none may be taken for another or left out on the way."""
+    written = normalize("NFC", text.removesuffix(".").lower())
     try:
-        name = text.removesuffix(".").encode("idna").decode("ascii").lower()
+        name = written.encode("idna").decode("ascii").lower()
+        same = name == written or name.encode("ascii").decode("idna") == written
     except UnicodeError:
-        name = ""
+        name, same = "", True
+    if not same:
+        raise ConfigError(f"{_shown(text)} can be read as several names; write the one of DNS, xn--...")
     labels = name.split(".")
     if len(name) > MOST_NAME or not all(_LABEL.fullmatch(label) for label in labels):
         raise ConfigError(f"{_shown(text)} is no name of a host")

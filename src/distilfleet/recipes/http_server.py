@@ -27,6 +27,8 @@ REQUEST_S = 5.0
 MOST_CONNECTIONS, MOST_WAITING = 64, 24
 """All connections; those of them that have not said a whole request."""
 MOST_HEAD_BYTES, MOST_BODY_BYTES = 16 << 10, 4096
+PLACE_S = 0.5
+"""That a new connection waits for who was cut off to be gone."""
 TOLD_S = 60.0
 """Between lines of the log about requests that are refused, and between tracebacks."""
 LINGER_S, MOST_PASSED = 0.05, 16
@@ -80,7 +82,7 @@ class Connections:
 
     def enter(self, connection: socket.socket) -> bool:
         """Whether there is a place; perhaps that of another one, which then is cut off."""
-        if not self.places.acquire(blocking=False):
+        if not self.places.acquire(timeout=PLACE_S):
             return False
         with self.lock:
             oldest = next(iter(self.waiting)) if len(self.waiting) >= MOST_WAITING else None
