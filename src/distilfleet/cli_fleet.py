@@ -100,7 +100,7 @@ def runs(words: list[str]) -> int:
 
 
 def _line(row: dict[str, str]) -> str:
-    return f"{row['name']:<40}  {row['state']:<9}  {row['rounds']}  {row['error']}".rstrip()
+    return f"{row['name']:<40}  {row['state']:<9}  {row['rounds']}  {row['error'] or row['waits']}".rstrip()
 
 
 def backup(words: list[str]) -> int:
@@ -140,7 +140,7 @@ def run(fleet: Path, name: str, words: list[str]) -> int:
     last: dict[str, Any] = {}
 
     def steps() -> Iterator[dict[str, Any]]:
-        for line in follow(fleet, asked):
+        for line in follow(fleet, asked, _tell_waits):
             last.update(line)
             yield line
 
@@ -155,6 +155,10 @@ def run(fleet: Path, name: str, words: list[str]) -> int:
     print("".join(f"{line}\n" for line in missing(last)), end="")
     print(f"Page: {page_of(fleet, asked)}")
     return 0
+
+
+def _tell_waits(words: str) -> None:
+    print(f"Waiting: {words}" if words else "Devices are back: the run goes on.", flush=True)
 
 
 def missing(line: Mapping[str, Any]) -> list[str]:

@@ -59,6 +59,7 @@ from .run import Steps, about, train
 from .sight import Sight, moments
 from .take_up import take_up, tell_behind
 from .told import about_of, facts_of
+from .waiting import LetGoError, Waiting
 
 log = logging.getLogger(__name__)
 ROOM_BYTES = 64 << 20
@@ -244,7 +245,9 @@ def _train(doing: _Doing) -> bool:
     from .deploy import spec_of, write_spec
 
     here, name = doing.here, doing.name
-    fleet, journal = NetFleet(here.devices, _server(here), doing.hub, doing.loop), doing.hub.desk.journal
+    waiting, journal = Waiting(here.queue, name), doing.hub.desk.journal
+    waiting("")
+    fleet = NetFleet(here.devices, _server(here), doing.hub, doing.loop, waiting)
     assert isinstance(journal, SqliteJournal)
     watched = Watched(inner=fleet, server=_server(here))
     asked, folder = here.queue.asked(name), here.queue.record(name)
@@ -279,6 +282,9 @@ def _rounds_of(doing: _Doing, run: Run, fleet: NetFleet, steps: Steps, start: Ch
                 _set_aside(doing.here, under_way=name)
                 if doing.stopped.is_set():
                     raise KeyboardInterrupt  # the run had swallowed it
+    except LetGoError:
+        fleet.abandon(done)
+        return done
     except BaseException as fault:
         if not ends_the_server(fault, doing.stopped.is_set()):
             fleet.abandon(done)
@@ -335,7 +341,13 @@ def check_real(flags: Any) -> None:
 def listed(queue: Queue) -> list[dict[str, str]]:
     """All runs, with how far they are."""
     return [
-        {"name": entry.name, "state": entry.state, "rounds": _rounds(queue.record(entry.name)), "error": entry.error}
+        {
+            "name": entry.name,
+            "state": entry.state,
+            "rounds": _rounds(queue.record(entry.name)),
+            "error": entry.error,
+            "waits": entry.waits,
+        }
         for entry in queue.entries()
     ]
 
@@ -362,18 +374,25 @@ class FailedError(Error):
     """The run that is followed failed; why is in the message."""
 
 
-def follow(path: Path, run: str) -> Iterator[dict[str, Any]]:
-    """Metrics of each round as it is finished.
+def unheard(_words: str) -> None:
+    """Nobody asks."""
+
+
+def follow(path: Path, run: str, hear: Callable[[str], None] = unheard) -> Iterator[dict[str, Any]]:
+    """Metrics of each round as it is finished; what devices it waits for is heard, and "" when they are back.
 
     Raises FailedError if the server could not do the run, StoppedError if somebody stopped it.
     """
-    queue, seen, missing = place(path).queue, 0, 0
+    queue, seen, missing, waits = place(path).queue, 0, 0, ""
     again = f"distilfleet runs resume {run} --fleet {path}"
     while missing < MOST_MISSING:
         entry = queue.entry(run)
         lines = _whole_lines(queue.record(run) / "metrics.jsonl")
         yield from lines[seen:]
         seen, missing = max(seen, len(lines)), 0 if entry is not None else missing + 1
+        if entry is not None and entry.waits != waits:
+            waits = entry.waits
+            hear(waits)
         match entry:
             case Entry(state="finished"):
                 return

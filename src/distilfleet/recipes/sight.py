@@ -64,7 +64,7 @@ class Sight:
     def _shown(self, entries: list[Entry]) -> Entry | None:
         """The run under way, else the one that was last written to."""
         recorded = [entry for entry in entries if entry.name in self.known]
-        first = [entry for entry in recorded if entry.state in ("under way", "stopping")]
+        first = [entry for entry in recorded if entry.goes_on]
         return max(first or recorded, key=lambda entry: self.known[entry.name][0], default=None)
 
     def _read(self, name: str) -> tuple[int, History, Row] | None:

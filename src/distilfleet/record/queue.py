@@ -1,6 +1,7 @@
 """What a server was asked for: each run is a file, and the folder that it is in is its state. A crash loses none.
 
     queue/NAME.json     waiting or under way        queue/NAME.stop   ... and to be stopped after its round
+                                                    queue/NAME.waits  ... and what devices it waits for, in words
     stopped/NAME.json   until somebody resumes it   done/NAME.json    what came of it, and what was asked for
     runs/NAME           its record                  faults/NAME.log   where a run failed that raised
 
@@ -22,7 +23,7 @@ from ..core.errors import ConfigError, RecordError
 from ..core.failpoint import reached
 
 T = TypeVar("T")
-State = Literal["under way", "waiting", "stopping", "stopped", "finished", "failed"]
+State = Literal["under way", "waiting", "waiting for devices", "stopping", "stopped", "finished", "failed"]
 MOST_ERROR = 600
 """Characters of why a run failed."""
 
@@ -35,6 +36,13 @@ class Entry:
     state: State
     error: str = ""
     """Why it failed."""
+    waits: str = ""
+    """What devices it waits for, in words."""
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether the server does this run now."""
+        return self.state in ("under way", "waiting for devices", "stopping")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,10 +123,20 @@ class Queue:
     def to_stop(self, name: str) -> bool:
         return self._wish(name).exists()
 
+    def tell_waits(self, name: str, words: str) -> None:
+        """Server: the run under way waits for devices, or does so no more."""
+        file = self._waits(name)
+        with storing(file):
+            if words:
+                file.write_text(words)
+            else:
+                file.unlink(missing_ok=True)
+
     def set_aside(self, name: str) -> None:
         """Server: a run that was to be stopped is stopped, and stays so until it is resumed."""
         self._move(name, "queue", "stopped")
         self._wish(name).unlink(missing_ok=True)
+        self._waits(name).unlink(missing_ok=True)
 
     def close(self, name: str, error: str) -> None:
         """Server: a run is over. What was asked for stays beside what came of it, so that it can be resumed."""
@@ -151,6 +169,7 @@ class Queue:
             else:
                 file.unlink()
             self._wish(name).unlink(missing_ok=True)
+            self._waits(name).unlink(missing_ok=True)
 
     # --- looking ------------------------------------------------------------------------------------------------
 
@@ -162,7 +181,7 @@ class Queue:
         stopped = [file.stem for file in _by_age(self.folder("stopped")) if file.stem not in over]
         first = next(iter(queue), None)
         return [
-            *(Entry(name=name, state=self._in_queue(name, name == first)) for name in queue),
+            *(self._queued(name, name == first) for name in queue),
             *(Entry(name=name, state="stopped") for name in stopped if name not in queue),
             *(_over(file) for file in done),
         ]
@@ -178,10 +197,22 @@ class Queue:
             raise ConfigError(f"there is no run {name}; `distilfleet runs` lists them")
         return found
 
-    def _in_queue(self, name: str, first: bool) -> State:
+    def _queued(self, name: str, first: bool) -> Entry:
+        waits = self._words(name) if first else ""
+        return Entry(name=name, state=self._in_queue(name, first, waits), waits=waits)
+
+    def _in_queue(self, name: str, first: bool, waits: str) -> State:
         if self.to_stop(name):
             return "stopping"
+        if waits:
+            return "waiting for devices"
         return "under way" if first and (self.record(name) / "run.toml").exists() else "waiting"
+
+    def _words(self, name: str) -> str:
+        try:
+            return plain(self._waits(name).read_text(errors="replace"))
+        except OSError:
+            return ""
 
     # --- files --------------------------------------------------------------------------------------------------
 
@@ -189,6 +220,9 @@ class Queue:
         if not _is_name(name):
             raise ConfigError(f"{name!r} is no name of a run")
         return self.folder(state) / f"{name}.json"
+
+    def _waits(self, name: str) -> Path:
+        return self._file("queue", name).with_suffix(".waits")
 
     def _wish(self, name: str) -> Path:
         return self._file("queue", name).with_suffix(".stop")

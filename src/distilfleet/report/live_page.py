@@ -155,6 +155,7 @@ def _standing(view: View) -> tuple[str, str]:
     rounds = f"{len(view.run.rounds)} of {figures.asked(view.run)} rounds finished"
     words = {
         "under way": ("going", f"Under way: {rounds}"),
+        "waiting for devices": ("stopped", f"Waiting for devices: {rounds}"),
         "stopping": ("stopped", f"Stopping after this round: {rounds}"),
         "stopped": ("stopped", f"Stopped: {rounds}"),
         "waiting": ("stopped", f"Waiting for its turn: {rounds}"),
@@ -165,7 +166,7 @@ def _standing(view: View) -> tuple[str, str]:
 
 def _progress(run: History, shown: Entry, moment: Moment) -> Html | None:
     """How far the run is, and the round under way."""
-    if shown.state not in ("under way", "stopping"):
+    if not shown.goes_on:
         return None
     done, asked = len(run.rounds), figures.asked(run)
     within = (moment.answered + moment.missed) / moment.jobs if moment.jobs else 0.0
@@ -175,6 +176,8 @@ def _progress(run: History, shown: Entry, moment: Moment) -> Html | None:
 
 
 def _round_words(shown: Entry, moment: Moment, done: int) -> str:
+    if shown.waits:
+        return f"{shown.waits[:1].upper()}{shown.waits[1:]}."
     if moment.run != shown.name or moment.round <= done:
         return f"Round {done + 1} is being prepared."
     if not moment.jobs:
@@ -186,7 +189,7 @@ def _round_words(shown: Entry, moment: Moment, done: int) -> str:
 
 def _buttons(entry: Entry, proof: str, brief: bool = False) -> Html | None:
     """What may be done with a run, as forms: they work without JavaScript."""
-    if entry.state in ("under way", "waiting"):
+    if entry.state in ("under way", "waiting", "waiting for devices"):
         what = "Stop after this round" if entry.state == "under way" and not brief else "Stop"
         return _form(entry.name, "stop", what, proof)
     if entry.state in ("stopping", "stopped"):
@@ -332,7 +335,8 @@ def _run(view: View, entry: Entry, columns: Sequence[Column]) -> list[str | Html
     over = entry.state in ("finished", "stopped", "failed") and row is not None
     name = tag("a", entry.name, href=f"/runs/{quote(entry.name)}") if over else join(entry.name)
     cells = [figures.pretty(c.field, None if row is None else getattr(row, c.field)) for c in columns]
-    state = join(entry.state, f": {entry.error}" if entry.error else None)
+    why = entry.error or entry.waits
+    state = join(entry.state, f": {why}" if why else None)
     return [
         name,
         state,
