@@ -10,12 +10,13 @@ from in_process import RealFleet
 import contract
 from contract import Case, Watched, windows
 from distilfleet.core.engine import rounds
-from distilfleet.core.errors import ConfigError
+from distilfleet.core.errors import ConfigError, StarvedError
 from distilfleet.core.types import Dataset, Reply
 from distilfleet.cost import catalogue
 from distilfleet.data.own import Ready
 from distilfleet.methods import central, fedavg_text
 from distilfleet.net.bench import DeclinedError
+from distilfleet.nn import zoo
 from distilfleet.nn.learner import LABELS
 from distilfleet.plan.sample import Sample
 from distilfleet.recipes.deploy import spec_of
@@ -87,11 +88,9 @@ def test_labels_stay_where_their_counts_do():
 @pytest.mark.net
 def test_data_stay_unless_the_owner_agrees(monkeypatch):
     monkeypatch.setattr(RealFleet, "consent", Consent())
-    (outcome,) = contract.run(Case(make=central.tiny, fleet=RealFleet), 1)
-    assert outcome.tally.answered == []
-    assert {reason for _, reason in missed([outcome])} == {
-        "declined: central sends a device's data to the server; this one's owner has not agreed"
-    }
+    why = "device-03: declined: central sends a device's data to the server; this one's owner has not agreed$"
+    with pytest.raises(StarvedError, match=why):
+        contract.run(Case(make=central.tiny, fleet=RealFleet), 1)
 
 
 def test_a_run_that_does_not_fit_the_data_is_refused_with_the_reason():
@@ -113,6 +112,26 @@ def test_a_run_that_does_not_fit_the_data_is_refused_with_the_reason():
             builder(device, Ready(data=owned_data), Consent())(spec)
 
 
+OWN_MODEL = """
+from torch import nn
+
+
+def net(shape, classes):
+    return nn.Sequential(nn.Flatten(), nn.Linear(shape[0], classes))
+"""
+
+
+@pytest.mark.parametrize("form", ["heterogeneous, weights", "heterogeneous, soft-labels"])
+def test_a_large_model_that_stays_on_the_server_is_not_for_the_device_to_refuse(form, tmp_path):
+    (tmp_path / "nets.py").write_text(OWN_MODEL)
+    own = zoo.model(f"{tmp_path / 'nets.py'}:net", (8,), 3)
+    method, ready = KOALAS[form].make(), Ready(data=Case(make=central.tiny).data("device-00"))
+    build = builder(contract.DEVICES["device-00"], ready, Consent())
+    assert build(spec_of(replace(method, large=own), 0)) is not None
+    with pytest.raises(ConfigError, match="is not of the zoo, and this device builds no others"):
+        build(spec_of(replace(method, smalls=dict.fromkeys(method.smalls, own)), 0))
+
+
 def test_a_smaller_profile_does_not_get_a_large_model_past_the_memory():
     spec = spec_of(SPLITS["a cut"].make(), 0)
     worker = builder(contract.DEVICES["device-00"], Ready(data=SPLITS["a cut"].data("device-00")), Consent())(
@@ -128,6 +147,6 @@ def test_settings_that_no_method_has_end_no_agent():
     case = Case(make=fedavg_text.tiny, draw=windows, fleet=RealFleet)
     method = case.make()
     fleet = contract.fleet_of(case, replace(method, profile=replace(method.profile, bytes_per_weight=0)))
-    tuple(rounds(method, Sample(per_round=4, seed=0), fleet, method.init(0), range(1, 2)))
-    assert {one.reason for one in fleet.tally().missed} == {"declined: a fault of the device: ZeroDivisionError"}
+    with pytest.raises(StarvedError, match=r"device-00, .*: declined: a fault of the device: ZeroDivisionError"):
+        tuple(rounds(method, Sample(per_round=4, seed=0), fleet, method.init(0), range(1, 2)))
     assert not any(task.done() for task in fleet.tasks)

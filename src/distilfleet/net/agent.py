@@ -79,7 +79,9 @@ class Agent:
     why_not: str = f"{LATER}: no run is on"
     account: Account = field(init=False)
     account_timer: asyncio.TimerHandle | None = None
-    todo: "asyncio.Queue[Begin | Settle]" = field(default_factory=asyncio.Queue)
+    building: bool = False
+    """Whether the run's worker is on its way."""
+    todo: "asyncio.Queue[Begin | Settle | Prepare]" = field(default_factory=asyncio.Queue)
     outbox: Outbox = field(default_factory=Outbox)
     retry_s: float = 0.0
     leaving: bool = False
@@ -202,25 +204,32 @@ class Agent:
                     self.outbox.put(output)
 
     def _prepare(self, wanted: Prepare) -> None:
-        """Build the worker of a run, once."""
-        if wanted.run == self.run and self.bench is not None:
+        """Have the worker of a run built, once, while words go on: a model may take minutes to load."""
+        if wanted.run == self.run and (self.bench is not None or self.building):
             return
         self.run, self.bench = wanted.run, None
         self.store.open_run(wanted.run)
         for key in self.side.held.keys() - set(self.store.keys()):
             del self.side.held[key]
         reached("run.joined")
+        self.building = True
+        self.todo.put_nowait(wanted)
+
+    async def _build(self, wanted: Prepare) -> None:
         try:
             spec = msgspec.msgpack.decode(wanted.spec, type=RunSpec)
-            worker = self.build(spec)
-            self._check_data(self.data_digest(spec))
-            self.bench = Bench(worker, self.store, Gauge(self.device, self.meter), self._check)
+            worker = await asyncio.to_thread(self.build, spec)
+            if wanted.run == self.run:  # else another run is on by now
+                self._check_data(self.data_digest(spec))
+                self.bench = Bench(worker, self.store, Gauge(self.device, self.meter), self._check)
         except (Error, msgspec.DecodeError, RecursionError) as fault:
             self.why_not = f"declined: {fault}"
             log.warning("%s", self.why_not)
         except Exception as fault:
             self.why_not = f"declined: a fault of the device: {type(fault).__name__}"
             log.exception("run %s", wanted.run)
+        finally:
+            self.building = wanted.run != self.run and self.building
 
     def _check_data(self, digest: str) -> None:
         """Raises ConfigError for other data than those that the run was begun with here: its worker came from them."""
@@ -251,10 +260,12 @@ class Agent:
 
     async def _work(self) -> None:
         """Jobs and what became of them, one after the other."""
-        after: Begin | Settle | None = None
+        after: Begin | Settle | Prepare | None = None
         while True:
             task, after = after or await self.todo.get(), None
-            if isinstance(task, Settle) and task.counted:
+            if isinstance(task, Prepare):
+                await self._build(task)
+            elif isinstance(task, Settle) and task.counted:
                 keys, after = self._counted_too(task)
                 self.store.keep(keys)
                 reached("answer.settled")
@@ -264,7 +275,7 @@ class Agent:
             elif self.side.running.get(task.key) == task.digest:
                 await self._do(task)
 
-    def _counted_too(self, first: Settle) -> tuple[list[str], Begin | Settle | None]:
+    def _counted_too(self, first: Settle) -> tuple[list[str], Begin | Settle | Prepare | None]:
         """All that counted, for one write to the disk, and what comes after them: a round ends for all at once."""
         keys = [first.key]
         while not self.todo.empty():

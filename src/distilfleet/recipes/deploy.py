@@ -73,11 +73,9 @@ def build_worker(spec: RunSpec, device: Device, data: Dataset, own_models: bool)
     """Raises ConfigError for what is not installed or not allowed here, or does not fit this device's data."""
     _check_versions(spec)
     worker = method_of(spec).worker(device, data, spec.seed)
-    for model in _models(method_of(spec)):
-        if isinstance(model, Model):
-            _allow(model.name, ":" not in model.name, own_models)
-    for mine in _models(worker):
+    for mine in _models(worker):  # what else the method has stays on the server
         if isinstance(mine, Model):
+            _allow(mine.name, ":" not in mine.name, own_models)
             check_samples(data, mine)
         else:
             _check_language(mine, own_models)
