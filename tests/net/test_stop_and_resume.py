@@ -19,6 +19,7 @@ from distilfleet.recipes.flags import Common
 from distilfleet.recipes.place import place
 from distilfleet.recipes.simulate import simulate
 from distilfleet.record.checkpoint import read_checkpoint
+from distilfleet.record.history import read_about, read_fleet
 from distilfleet.record.queue import Queue
 
 pytestmark = [pytest.mark.net, pytest.mark.slow]
@@ -118,3 +119,26 @@ def test_who_follows_a_run_is_told_that_it_was_stopped(fleet, capsys):
 def stop_what_waits(queue: Queue) -> None:
     until(lambda: len(queue.waiting()) == 2)
     queue.stop(queue.waiting()[1])
+
+
+def test_a_run_that_goes_on_by_another_fleet_file_says_so_and_shows_the_new_roster(fleet):
+    run, before = serve.submit(fleet.file, "fedmd", flags()), fleet.file.read_text()
+    until(lambda: rounds(fleet, run) >= 1)
+    place(fleet.file).queue.stop(run)
+    until(lambda: state(fleet, run) == "stopped")
+    last = rounds(fleet, run)
+    kill(fleet.server)
+    without = before.replace('device-1 = "jetson-nano"', "")
+    fleet.file.write_text(without)
+    fleet.start_server()
+    place(fleet.file).queue.resume(run)
+    assert [line["round"] for line in serve.follow(fleet.file, run)] == [1, 2, 3, 4]
+    folder = serve.page_of(fleet.file, run).parent
+    assert read_about(folder)["notes"][-1] == f"From round {last + 1} on by another fleet file: gone: device-1."
+    assert (read_fleet(folder)["total"], list(read_fleet(folder)["devices"])) == (1, ["device-0"])
+    shown = ask(fleet, "GET", "/")[1]
+    assert "by another fleet file: gone: device-1." in shown
+    assert "1 of 1 devices are here" in shown
+    fleet.file.write_text(before)
+    kill(fleet.server)
+    fleet.start_server()

@@ -44,6 +44,7 @@ from ..net.transport import listen
 from ..record.checkpoint import Checkpoint
 from ..record.history import read, read_about, read_rounds
 from ..record.queue import Entry, Queue
+from ..record.run import Run as Record
 from ..record.run import create
 from ..report.page import page, write_page
 from .board import Boards
@@ -55,6 +56,7 @@ from .flags import changed, flatten, option, unflatten
 from .http_server import Connections, DeniedError
 from .place import Place, place, shows_secret
 from .resume import check_data
+from .roster import follow_fleet_file
 from .run import Steps, about, train
 from .sight import Sight, moments
 from .take_up import take_up, tell_behind
@@ -255,10 +257,11 @@ def _train(doing: _Doing) -> bool:
     found = take_up(folder, name, journal)
     if found is not None:
         record, start, branch = found
+        _tell_roster(doing, record, run, start.round)
     else:
         _clear(folder)
         known = about_of(about(run, asked["recipe"], asked["settings"], asked["started"]), here.name)
-        record, start = create(folder, known, facts_of(run, list(here.devices))), None
+        record, start = create(folder, known, facts_of(run, here.file.devices)), None
     log.info("%s: %s", name, "begins" if start is None else f"goes on after round {start.round}")
     with closing(record):
         if start is not None:
@@ -291,6 +294,18 @@ def _rounds_of(doing: _Doing, run: Run, fleet: NetFleet, steps: Steps, start: Ch
         raise
     fleet.finish(done)
     return done
+
+
+def _tell_roster(doing: _Doing, record: Record, run: Run, last: int) -> None:
+    """A run that goes on is that of the fleet file as it is now."""
+    try:
+        facts = facts_of(run, doing.here.file.devices)
+        note = follow_fleet_file(record, facts, run.about.get("models", {}), last)
+    except BaseException:
+        record.close()
+        raise
+    if note:
+        log.warning("%s: %s", doing.name, note)
 
 
 def _clear(folder: Path) -> None:

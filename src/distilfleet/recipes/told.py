@@ -4,7 +4,7 @@ A recipe builds its run on the server's own data, divided as a simulation divide
 own, of which the server hears neither how much there is nor of which classes unless a method's answers tell it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from ..core.types import DeviceId
@@ -16,13 +16,13 @@ DIVIDED = ("train", "partition")
 """Facts of the data that a simulation divides."""
 
 
-def facts_of(run: Run, devices: Sequence[DeviceId]) -> dict[str, Any]:
-    """`fleet.json`, the devices under their own names, in the order of the fleet file."""
+def facts_of(run: Run, devices: Mapping[DeviceId, str]) -> dict[str, Any]:
+    """`fleet.json`, the devices under their own names, in the order of the fleet file; all of them with their kinds."""
     shown = [
         {name: value for name, value in one.items() if name not in OWNED} | {"id": device}
         for device, one in zip(devices, run.facts.get("shown", ()), strict=False)
     ]
-    return {**run.facts, "shown": shown}
+    return {**run.facts, "shown": shown, "devices": dict(devices)}
 
 
 def about_of(about: Mapping[str, Any], fleet: str) -> dict[str, Any]:

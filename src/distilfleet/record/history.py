@@ -39,7 +39,7 @@ def read(path: Path) -> History:
     return History(
         path=path,
         about=read_about(path),
-        fleet=_read_fleet(path),
+        fleet=read_fleet(path),
         rounds=read_rounds(path),
         audit=read_audit(path),
         plan=read_plan(path),
@@ -116,7 +116,8 @@ def read_plan(path: Path) -> Mapping[str, Any]:
     return plan if isinstance(plan, dict) else {}
 
 
-def _read_fleet(path: Path) -> Mapping[str, Any]:
+def read_fleet(path: Path) -> Mapping[str, Any]:
+    """`fleet.json`. Raises RecordError."""
     file = path / "fleet.json"
     try:
         fleet: Mapping[str, Any] = json.loads(file.read_text(encoding="utf-8"))

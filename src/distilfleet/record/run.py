@@ -147,6 +147,11 @@ def rewrite_about(run: Run, about: Mapping[str, Any]) -> None:
     write_atomically(run.path / "run.toml", tomli_w.dumps(about).encode())
 
 
+def rewrite_fleet(run: Run, fleet: Mapping[str, Any]) -> None:
+    """Replace `fleet.json`, when others take part."""
+    write_atomically(run.path / "fleet.json", json.dumps(fleet).encode())
+
+
 def _is_untouched(path: Path) -> bool:
     """Whether nothing came of the run yet."""
     return not (path / METRICS).stat().st_size and not any((path / "checkpoints").glob("*.safetensors"))
