@@ -175,6 +175,16 @@ def test_compare_as_json(done, tmp_path, capfd):
     assert (tmp_path / "page.html").exists()
 
 
+def test_compare_never_writes_over_a_page(done, tmp_path, capfd):
+    page = tmp_path / "page.html"
+    page.write_text("mine")
+    assert "page.html is there already" in mistaken(capfd, "compare", done[0], "--out", page)
+    assert page.read_text() == "mine"
+    first, second = (told(capfd, "compare", done[0], done[0]).out.splitlines()[-1] for _ in range(2))
+    assert first != second
+    assert second == first.replace("compare.html", "compare-2.html")
+
+
 def test_a_reader_that_leaves_is_no_fault(done, tmp_path):
     read, write = os.pipe()
     os.close(read)

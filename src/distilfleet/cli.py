@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -266,7 +267,7 @@ class Compare:
     runs: tuple[Path, ...]
     """Run directories."""
     out: Path | None = None
-    """The page. Default: compare.html beside the first run."""
+    """The page. Default: compare.html beside the first run, with a number if that is there already."""
     json: bool = False
     """Print one JSON object instead of a table."""
 
@@ -280,10 +281,18 @@ def _compare(words: list[str]) -> int:
     from .report.table import as_json, text_table
 
     runs = [read(path) for path in asked.runs]
-    out = asked.out or asked.runs[0].parent / "compare.html"
+    out = asked.out or _free(asked.runs[0].parent / "compare.html")
+    if out.exists():
+        raise ConfigError(f"{out} is there already; name another --out")
     write_page(runs, out)
     print(json.dumps(as_json(runs)) if asked.json else f"{text_table(runs)}\n\nPage: {out}")
     return 0
+
+
+def _free(page: Path) -> Path:
+    """The page's place, with a number where others are there already."""
+    numbered = (page.with_name(f"{page.stem}-{number}{page.suffix}") for number in count(2))
+    return next(place for place in chain([page], numbered) if not place.exists())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

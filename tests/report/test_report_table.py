@@ -1,14 +1,17 @@
 """Final figures as rows, as text that lines up, and as JSON."""
 
 import json
+from pathlib import Path
 
 import pytest
 from report_samples import history
 
-from distilfleet.report.differences import cautions, differing_settings
-from distilfleet.report.figures import names, percent, span
+from distilfleet.report.differences import cautions, differing_settings, groups
+from distilfleet.report.figures import names, percent, saved, saved_span, span
+from distilfleet.report.live import closing
+from distilfleet.report.repeats import ahead, told
 from distilfleet.report.scale import decade_axis, free_axis, nice_step, reach_axis, round_axis
-from distilfleet.report.table import as_json, summary, text_table
+from distilfleet.report.table import COLUMNS, as_json, best_rows, summary, text_table
 
 RUNS = [history("a"), history("b", recipe="fedavg", small=None, rounds=4, job_bytes=50_000)]
 
@@ -24,9 +27,9 @@ def test_summary_adds_up():
 def test_several_runs_make_an_aligned_table():
     lines = text_table(RUNS).split("\n")
     assert lines[0].split("  ")[0] == "run"
-    assert len(lines) == 3
+    assert len(lines) == 4
     end = lines[0].index("large accuracy") + len("large accuracy")
-    assert [line[:end][-6:] for line in lines[1:]] == ["90.0 %", "90.0 %"]
+    assert [line[:end][-6:] for line in lines[1:3]] == ["90.0 %", "90.0 %"]
     assert "4 of 10" in lines[2] and "–" in lines[2]
     assert "loss" not in lines[0]
 
@@ -93,3 +96,64 @@ def test_axes_hold_their_ticks(most):
 
 def test_one_round_stands_in_the_middle():
     assert round_axis(3, 3).share(3) == "50%"
+
+
+def of_seed(name, seed, accuracy, recipe="koala"):
+    rows = [{"round": 1, "large_accuracy": accuracy, "up_bytes": 100, "down_bytes": 100, "elapsed_s": 2.0}]
+    return history(name, recipe=recipe, seed=seed, rows=rows)
+
+
+def best_of(runs, field="large_accuracy"):
+    column = next(column for column in COLUMNS if column.field == field)
+    return best_rows(summary(runs), column, groups(runs))
+
+
+def test_runs_that_differ_by_their_seed_are_repetitions_and_none_is_best():
+    runs = [of_seed("a", 1, 0.984), of_seed("b", 2, 0.980), of_seed("c", 3, 0.982)]
+    assert best_of(runs) == set()
+    assert cautions(runs) == []
+    (line,) = told(runs)
+    assert line == "a, b, c repeat one another under seeds 1, 2, 3: mean large accuracy 98.2 % (98.0 % to 98.4 %)."
+    (entry,) = as_json(runs)["repetitions"]
+    assert entry["seeds"] == ["1", "2", "3"]
+    assert entry["large_accuracy"]["mean"] == pytest.approx(0.982)
+    assert line in text_table(runs)
+
+
+def test_best_is_what_is_better_than_any_other_seed_shows():
+    ours = [of_seed("a", 1, 0.98), of_seed("b", 2, 0.97)]
+    assert best_of([*ours, of_seed("c", 1, 0.96, "fedavg"), of_seed("d", 2, 0.95, "fedavg")]) == {0, 1}
+    assert best_of([*ours, of_seed("c", 1, 0.975, "fedavg"), of_seed("d", 2, 0.95, "fedavg")]) == set()
+
+
+def test_one_seed_each_calls_nothing_best_and_says_so():
+    runs = [of_seed("a", 1, 0.984), of_seed("b", 1, 0.6, "fedavg")]
+    assert best_of(runs) == set()
+    assert "With one seed each" in text_table(runs)
+
+
+def test_what_no_seed_changes_has_a_best():
+    assert ahead({0: -1.0, 1: -2.0, 2: -1.0}, [[0], [1], [2]]) == {0, 2}
+    assert ahead({0: 1.0, 1: 1.0}, [[0], [1]]) == set()
+
+
+def test_seconds_of_a_simulation_are_called_so():
+    assert "simulated time" in text_table([of_seed("a", 1, 0.9)])
+    real = {**history().about, "settings": {"fleet": "home"}}
+    assert "simulated" not in text_table([history(about=real)])
+    assert "time, some simulated" in text_table([history("a"), history("b", about=real)])
+
+
+@pytest.mark.parametrize(
+    ("share", "shown"), [(-14.027, "none, 15 times as much"), (-0.5, "none, 1.5 times as much"), (0.0, "0.0 %")]
+)
+def test_a_model_that_takes_more_saves_nothing_in_words(share, shown):
+    assert saved(share) == shown
+    assert saved_span(share, share) == shown
+    assert "-" not in saved_span(-14.027, 0.5)
+
+
+def test_a_run_ends_with_what_is_saved_or_taken(capsys):
+    row = {"small": "conv-s", "large": "mlp-l", "storage_saved": 0.9, "flops_saved": -14.027}
+    closing(history(about={**history().about, "savings": [row]}), Path("page.html"))
+    assert "conv-s instead of mlp-l saves 90.00% of storage and takes 15 times the FLOPs." in capsys.readouterr().out

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 
 from ..core.units import pretty_bytes, pretty_s
 from ..record.history import History
-from . import costs, curves, details, figures, headline, story
+from . import costs, curves, details, figures, headline, repeats, story
 from .audit import PROTECTS
 from .charts import key
-from .differences import cautions, differing_settings
+from .differences import cautions, differing_settings, groups
 from .html import Html, join, tag
-from .table import COLUMNS, Column, Row, best_rows, rounds_done, summary
+from .table import COLUMNS, Column, Row, best_rows, heading, rounds_done, summary
 
 _BOTH = "One colour for each run. Solid: the large model. Dashed: the small models, their mean, or the one student."
 _ONE = "One colour for each run: its small models, their mean, or its one student."
@@ -72,15 +72,21 @@ def _charts(name: str, charts: Sequence[Html], lead: str | None = None) -> Html 
 def _final(runs: Sequence[History]) -> Html:
     rows = summary(runs)
     columns = [column for column in COLUMNS if any(getattr(row, column.field) is not None for row in rows)]
-    best = {column.field: best_rows(rows, column) for column in columns}
-    heads = ["Run", "Recipe", "Rounds", *(column.name[:1].upper() + column.name[1:] for column in columns)]
+    sets = groups(runs)
+    best = {column.field: best_rows(rows, column, sets) for column in columns}
+    names = [heading(column, runs) for column in columns]
+    heads = ["Run", "Recipe", "Rounds", *(name[:1].upper() + name[1:] for name in names)]
     cells = [
         [_name(row, i), row.recipe, rounds_done(row), *(_cell(row, c, i in best[c.field]) for c in columns)]
         for i, row in enumerate(rows)
     ]
-    legend = "A dot marks the best of each column. Savings are the least over a run’s small models."
+    legend = (
+        "A dot marks what is best in its column by more than seeds differ. Savings are the least over a run’s small "
+        "models."
+    )
     table = details.scrolled(heads, cells, "final recipes")
-    return tag("section", tag("h2", "Final figures"), table, tag("p", legend, class_="fine"))
+    lines = [tag("p", line) for line in repeats.told(runs)]
+    return tag("section", tag("h2", "Final figures"), table, *lines, tag("p", legend, class_="fine"))
 
 
 def _name(row: Row, place: int) -> Html:
@@ -115,8 +121,13 @@ def _target(runs: Sequence[History]) -> Html | None:
         "section",
         tag("h2", f"What it took to reach {shown}"),
         tag("p", lead, class_="lead"),
-        details.scrolled(("Run", "Round", "Data sent, whole fleet", "Time"), rows, "final"),
+        details.scrolled(("Run", "Round", "Data sent, whole fleet", _clock(runs)), rows, "final"),
     )
+
+
+def _clock(runs: Sequence[History]) -> str:
+    name = next(heading(column, runs) for column in COLUMNS if column.field == "elapsed_s")
+    return name[:1].upper() + name[1:]
 
 
 def _judged(runs: Sequence[History]) -> str:

@@ -1,5 +1,6 @@
 """Where runs differ: the settings that set them apart, and the conditions that make a comparison unfair."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -10,14 +11,16 @@ from . import figures
 _PLUMBING = frozenset({"out", "resume", "threads", "cohorts", "checkpoint-every-s", "keep-wire"})
 """Settings that change no result."""
 _ABSENT = "–"
+Places = Sequence[int]
+"""Of runs that repeat one another."""
 
 
 def differing_settings(runs: Sequence[History]) -> dict[str, dict[str, Any]]:
     """Settings that are not the same in all runs: name, then run, then value."""
     labels = figures.names(runs)
-    all_settings = [_settings(run) for run in runs]
+    all_settings = [own_settings(run) for run in runs]
     fields = dict.fromkeys(field for settings in all_settings for field in settings)
-    table = {field: [settings.get(field) for settings in all_settings] for field in fields if field not in _PLUMBING}
+    table = {field: [settings.get(field) for settings in all_settings] for field in fields}
     return {
         field: dict(zip(labels, values, strict=True))
         for field, values in table.items()
@@ -29,6 +32,8 @@ def cautions(runs: Sequence[History]) -> list[str]:
     """Sentences on what keeps these runs from being compared like with like; empty if nothing does."""
     labels = figures.names(runs)
     found = [_caution(what, labels, [tell(run) for run in runs]) for what, tell in _CONDITIONS]
+    if len({tuple(sorted(seeds(runs, places))) for places in groups(runs)}) > 1:
+        found.append(_caution("The seed", labels, [_seed(run) for run in runs]))
     return [words for words in found if words is not None]
 
 
@@ -41,6 +46,24 @@ def _caution(what: str, labels: Sequence[str], values: Sequence[str]) -> str | N
 
 def _of(labels: Sequence[str], values: Sequence[str], wanted: str) -> list[str]:
     return [label for label, value in zip(labels, values, strict=True) if value == wanted]
+
+
+def groups(runs: Sequence[History]) -> list[list[int]]:
+    """Places of runs that differ in nothing but their seed, in the order of the first of each."""
+    found: dict[str, list[int]] = {}
+    for place, run in enumerate(runs):
+        key = repr(sorted((name, repr(value)) for name, value in own_settings(run).items() if name != "seed"))
+        found.setdefault(key, []).append(place)
+    return list(found.values())
+
+
+def seeds(runs: Sequence[History], places: Places) -> list[str]:
+    return list(dict.fromkeys(_seed(runs[place]) for place in places))
+
+
+def own_settings(run: History) -> dict[str, Any]:
+    """Settings that may change a result."""
+    return {field: value for field, value in _settings(run).items() if field not in _PLUMBING}
 
 
 def _settings(run: History) -> dict[str, Any]:
@@ -58,7 +81,8 @@ def _tokenizer(run: History) -> str:
 
 
 def _partition(run: History) -> str:
-    return str(figures.part(run.about, "data").get("partition", _ABSENT))
+    """Without its seed: under another one the data are spread in the same way."""
+    return re.sub(r", seed \d+", "", str(figures.part(run.about, "data").get("partition", _ABSENT)))
 
 
 def _seed(run: History) -> str:
@@ -92,7 +116,6 @@ _CONDITIONS: tuple[tuple[str, Callable[[History], str]], ...] = (
     ("The data", _data),
     ("The tokenizer, so that a nat per token is not the same in all runs,", _tokenizer),
     ("The way the data were spread", _partition),
-    ("The seed", _seed),
     ("The fleet", _devices),
     ("The memory quota", _quota),
     ("What channels are like", _channels),

@@ -180,6 +180,18 @@ def percent(share: float) -> str:
     return f"{shown:.1f} %"
 
 
+def saved(share: float) -> str:
+    """A share that is saved, or how much more is taken."""
+    return percent(share) if share >= 0 else f"none, {1 - share:.3g} times as much"
+
+
+def saved_span(low: float, high: float) -> str:
+    """The same of several."""
+    if low >= 0 or saved(low) == saved(high):
+        return span(low, high) if low >= 0 else saved(low)
+    return f"{saved(low)} to {percent(high)}" if high >= 0 else f"none, {1 - high:.3g} to {1 - low:.3g} times as much"
+
+
 def nats(loss: float) -> str:
     return f"{loss:.3f}"
 
@@ -195,7 +207,7 @@ def pretty(field: str, value: Value) -> str:
         return "–"
     for ending, show in (
         ("accuracy", percent),
-        ("saved", percent),
+        ("saved", saved),
         ("share", percent),
         ("loss", nats),
         ("bytes", pretty_bytes),

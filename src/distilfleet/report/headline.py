@@ -138,7 +138,7 @@ def _savings(run: History) -> Iterator[Figure]:
     ):
         found = figures.savings(run, field)
         if found:
-            yield Figure(label=label, value=figures.span(*found), note=note)
+            yield Figure(label=label, value=figures.saved_span(*found), note=note)
 
 
 def _missed(run: History) -> Iterator[Figure]:

@@ -86,8 +86,9 @@ def closing(history: History, page: Path) -> None:
     rows = history.about.get("savings", ())
     if rows:
         names = ", ".join(row["small"] for row in rows)
-        saved = f"{_range(rows, 'storage_saved')} of storage and {_range(rows, 'flops_saved')} of FLOPs"
-        console.print(plain(f"On a device, {names} instead of {rows[0]['large']} saves {saved}."))
+        storage, flops = _saving(rows, "storage_saved", "storage"), _saving(rows, "flops_saved", "FLOPs")
+        both = f"{storage} and {flops}".replace(" and saves ", " and ")
+        console.print(plain(f"On a device, {names} instead of {rows[0]['large']} {both}."))
     console.print(text_table([history]))
     console.print("Seconds and joules are modelled from the catalogue, bytes are those of the real frames.")
     console.print(plain(f"Page: {page}"))
@@ -103,9 +104,13 @@ def _memory(about: Mapping[str, Any], facts: Mapping[str, Any]) -> Iterator[str]
         yield f"training takes {takes}"
 
 
-def _range(rows: Sequence[Mapping[str, Any]], field: str) -> str:
+def _saving(rows: Sequence[Mapping[str, Any]], field: str, what: str) -> str:
+    """A share that is saved, or in words that a small model takes more than the large one."""
     low, high = min(row[field] for row in rows), max(row[field] for row in rows)
-    return f"{low:.2%}" if low == high else f"{low:.2%} to {high:.2%}"
+    if low < 0:
+        times = f"{1 - low:.3g}" if low == high else f"{1 - high:.3g} to {1 - low:.3g}"
+        return f"takes {times} times the {what.removeprefix('of ')}"
+    return f"saves {low:.2%} of {what}" if low == high else f"saves {low:.2%} to {high:.2%} of {what}"
 
 
 def _live(

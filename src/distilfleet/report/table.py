@@ -6,8 +6,8 @@ from typing import Any
 
 from ..core.plain import plain
 from ..record.history import History
-from . import figures
-from .differences import cautions, differing_settings
+from . import figures, repeats
+from .differences import Places, cautions, differing_settings
 from .figures import Value
 
 SCHEMA = 1
@@ -51,6 +51,10 @@ class Column:
     """1: more is better, -1: less is better, 0: neither."""
 
 
+CHANGED_BY_SEEDS = frozenset({"large_accuracy", "small_accuracy", "large_loss", "small_loss", "recovered_share"})
+"""Figures of quality: two runs with the same settings differ in them."""
+
+
 COLUMNS = (
     Column(field="large_accuracy", name="large accuracy", best=1),
     Column(field="small_accuracy", name="small accuracy", best=1),
@@ -76,7 +80,10 @@ def text_table(runs: Sequence[History]) -> str:
     """Plain text, aligned: a list of figures for one run, a table for several. Ends without a line break."""
     rows = summary(runs)
     columns = [column for column in COLUMNS if any(getattr(row, column.field) is not None for row in rows)]
-    return _list(rows[0], columns) if len(rows) == 1 else _table(rows, columns)
+    names = [heading(column, runs) for column in columns]
+    if len(rows) == 1:
+        return _list(rows[0], columns, names)
+    return "\n".join([_table(rows, columns, names), *repeats.told(runs)])
 
 
 def as_json(runs: Sequence[History]) -> dict[str, Any]:
@@ -85,18 +92,29 @@ def as_json(runs: Sequence[History]) -> dict[str, Any]:
         "schema": SCHEMA,
         "runs": [_entry(row, run) for row, run in zip(summary(runs), runs, strict=True)],
         "cautions": cautions(runs),
+        "repetitions": repeats.as_rows(runs),
         "differing_settings": differing_settings(runs),
     }
 
 
-def best_rows(rows: Sequence[Row], column: Column) -> set[int]:
-    """Places of the best rows in a column; none where they cannot be told apart, or a teacher stays as it was given."""
+def best_rows(rows: Sequence[Row], column: Column, sets: Sequence[Places]) -> set[int]:
+    """Places of the best rows in a column, of runs in sets of repetitions.
+
+    None where they cannot be told apart, a teacher stays as it was given, or what seeds change has one seed.
+    """
     found = {place: v for place, row in enumerate(rows) if (v := getattr(row, column.field)) is not None}
     given = column.field.startswith("large") and any(row.recipe in figures.FROZEN_TEACHER for row in rows)
-    if column.best == 0 or given or len(set(found.values())) < 2:
+    alone = column.field in CHANGED_BY_SEEDS and any(len(places) < 2 for places in sets)
+    if column.best == 0 or given or alone:
         return set()
-    top = max(column.best * value for value in found.values())
-    return {place for place, value in found.items() if column.best * value == top}
+    return repeats.ahead({place: column.best * value for place, value in found.items()}, sets)
+
+
+def heading(column: Column, runs: Sequence[History]) -> str:
+    """A column's name; seconds of a clock and those of a simulation are told apart."""
+    if column.field != "elapsed_s" or all(figures.measured(run) for run in runs):
+        return column.name
+    return "time, some simulated" if any(figures.measured(run) for run in runs) else f"simulated {column.name}"
 
 
 def rounds_done(row: Row) -> str:
@@ -138,16 +156,16 @@ def _whole(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def _list(row: Row, columns: Sequence[Column]) -> str:
-    named = zip((column.name for column in columns), _cells(row, columns), strict=True)
+def _list(row: Row, columns: Sequence[Column], names: Sequence[str]) -> str:
+    named = zip(names, _cells(row, columns), strict=True)
     what = [("run", plain(row.run)), ("recipe", plain(row.recipe))]
     pairs = [*what, ("rounds", rounds_done(row)), ("devices", str(row.devices)), *named]
     width = max(len(name) for name, _ in pairs)
     return "\n".join(f"{name:<{width}}  {value}" for name, value in pairs)
 
 
-def _table(rows: Sequence[Row], columns: Sequence[Column]) -> str:
-    lines = [["run", "recipe", "rounds", *(column.name for column in columns)]]
+def _table(rows: Sequence[Row], columns: Sequence[Column], names: Sequence[str]) -> str:
+    lines = [["run", "recipe", "rounds", *names]]
     lines += [[plain(row.run), plain(row.recipe), rounds_done(row), *_cells(row, columns)] for row in rows]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(_aligned(line, widths) for line in lines)
