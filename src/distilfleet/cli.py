@@ -174,7 +174,8 @@ def _start(name: str, words: list[str]) -> int:
 
 
 def _resume(asked: Resume) -> int:
-    from .recipes.resume import again
+    from .recipes.resume import again, elsewhere
+    from .record.history import read_about
 
     resumed = again(asked.resume, asked.rounds)
     if resumed is None:
@@ -184,6 +185,8 @@ def _resume(asked: Resume) -> int:
         return 0
     after = "from its start" if resumed[2] is None else f"after round {resumed[2].round}"
     print(f"Going on with {asked.resume} {after}.")
+    for note in elsewhere(read_about(asked.resume)):
+        print(note)
     return _train(*resumed)
 
 

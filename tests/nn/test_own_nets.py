@@ -10,14 +10,15 @@ from safetensors.numpy import load, save
 from distilfleet.core import wire
 from distilfleet.core.chance import stream
 from distilfleet.core.errors import ConfigError
-from distilfleet.core.types import Dataset, Job, Reply
+from distilfleet.core.types import ArraySpec, Dataset, Expected, Job, Reply
 from distilfleet.cost import catalogue
 from distilfleet.nn import zoo
 from distilfleet.nn.cohorts import why_apart
 from distilfleet.nn.distil import Distil, distil, lesson, predict, teach
-from distilfleet.nn.learner import Learner, learn_together, scratch, trained_reply
+from distilfleet.nn.learner import SAMPLES, Learner, learn_together, scratch, trained_reply
 from distilfleet.nn.merge import merge
 from distilfleet.nn.profile import profile
+from distilfleet.nn.pupil import Pupil, kept_model, pupils_accuracy
 from distilfleet.nn.train import Local
 from distilfleet.nn.weights import norm, put, to_arrays
 
@@ -184,3 +185,21 @@ def test_what_cannot_be_a_model_of_the_fleet_is_refused_in_one_sentence(name, re
         own(name)
     assert name in str(told.value) or "returns" in str(told.value)
     assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize("name", ["odd_names", "bfloat", "frozen"])
+def test_a_device_that_keeps_its_model_is_restored_with_it(name):
+    model = own(name)
+    device = catalogue.device("rpi-5", "a")
+    first, again = (
+        Pupil(device=device, data=data(9), model=model, local=LOCAL, digest=Distil(), seed=0) for _ in range(2)
+    )
+    job = Job(
+        id="1:learn:a", device="a", op="learn", arrays={}, expected=Expected(arrays={SAMPLES: ArraySpec("<i8", ())})
+    )
+    first.handle(job)
+    kept = load(save(dict(first.snapshot())))
+    again.restore(kept)
+    assert kept_model(kept) == model.name
+    assert same_bits(first.weights, again.weights)
+    assert pupils_accuracy({"a": kept}, {model.name: model}, data(30))["small_accuracy"] > 0

@@ -159,3 +159,16 @@ def test_owners_of_whom_nothing_is_left_are_named_and_are_no_devices(tmp_path):
 def test_no_owner_is_missed_where_the_user_divides(tmp_path):
     own = stage(owned(tmp_path / "a.csv", {"ann": 80, "rare": 1}), devices=4)
     assert not any("have no device" in note for note in own.source.notes)
+
+
+def test_a_fleet_whose_devices_have_one_class_each_says_so(tmp_path):
+    labels = np.repeat(np.arange(3), 40)
+    owners = np.char.add("home-", (np.arange(120) // 20).astype(str))
+    inputs = stream(0, "one").normal(size=(120, 6))
+    np.savez(tmp_path / "one.npz", x_train=inputs, y_train=labels, group_train=owners)
+    said = scene(Common(data=str(tmp_path / "one.npz"), group="group_train", device_kinds=KINDS), None).partition
+    assert said.endswith("6 of 6 devices have one class alone")
+    mixed = np.char.add("home-", (np.arange(120) % 6).astype(str))
+    np.savez(tmp_path / "mixed.npz", x_train=inputs, y_train=labels, group_train=mixed)
+    said = scene(Common(data=str(tmp_path / "mixed.npz"), group="group_train", device_kinds=KINDS), None).partition
+    assert "one class" not in said

@@ -6,6 +6,9 @@ import torch
 import torch.nn.functional as F  # noqa: N812 (the field's own name)
 from torch import Tensor
 
+EQUAL_SHARES = 0.3
+"""Weight of equal class shares beside a device's own in calibration, so that no class is out of the question."""
+
 
 def soft_kl(student_BC: Tensor, soft_BC: Tensor, *, temperature: float) -> Tensor:
     """T^2 KL(soft labels || student), nats, averaged over the batch.
@@ -22,15 +25,15 @@ def soft_kl(student_BC: Tensor, soft_BC: Tensor, *, temperature: float) -> Tenso
 
 
 def prior_shift(counts_C: Tensor) -> Tensor:
-    """What logit calibration adds to the logits while a device trains: the log of its class shares, each class counted
-    once more than it is there.
+    """What logit calibration adds to the logits while a device trains: the log of its class shares, mixed with equal
+    ones.
 
-    A class that the device lacks is pushed down by its absence the less, the more samples the device has. Without the
-    one more, it would drop out of the softmax, and a device of one class would have nothing to learn: its loss is 0.
+    A class that the device lacks is then pushed down less by its absence. Without the mixture it would drop out of the
+    softmax, and a device of one class would have nothing to learn: its loss is 0.
     Source: Zhang et al., FedLC, https://arxiv.org/abs/2209.00189; the form is balanced softmax,
-    https://arxiv.org/abs/2007.10740, with Laplace's rule of succession for the shares.
+    https://arxiv.org/abs/2007.10740.
     """
-    return ((counts_C + 1) / (counts_C.sum() + len(counts_C))).log()
+    return ((1 - EQUAL_SHARES) * counts_C / counts_C.sum() + EQUAL_SHARES / len(counts_C)).log()
 
 
 def feature_distance(student: Tensor, teacher: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from urllib.parse import quote, unquote
 
 import numpy as np
 from torch import nn
@@ -70,7 +71,8 @@ class Pupil:
         return answer
 
     def snapshot(self) -> Arrays:
-        kept = {f"weights/{self.model.name}/{name}": array for name, array in self.weights.items()}
+        model = quote(self.model.name, safe="")
+        kept = {f"weights/{model}/{name}": array for name, array in self.weights.items()}
         return kept if self.proxy is None else {**kept, "proxy": self.proxy}
 
     def restore(self, kept: Arrays) -> None:
@@ -108,13 +110,12 @@ def learn_jobs(
 
 def kept_weights(kept: Arrays) -> dict[str, np.ndarray]:
     """The model in a pupil's snapshot."""
-    return {name.rpartition("/")[2]: array for name, array in kept.items() if name.startswith("weights/")}
+    return {name.split("/", 2)[2]: array for name, array in kept.items() if name.startswith("weights/")}
 
 
 def kept_model(kept: Arrays) -> str:
     """The name of the model in a pupil's snapshot."""
-    name = next(name for name in kept if name.startswith("weights/"))
-    return name.removeprefix("weights/").rpartition("/")[0]
+    return unquote(next(name for name in kept if name.startswith("weights/")).split("/", 2)[1])
 
 
 def pupils_accuracy(kept: Mapping[DeviceId, Arrays], models: Mapping[str, Model], test: Dataset) -> dict[str, float]:

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..core.types import Method
+from ..nn.cohorts import why_apart
 from ..nn.profile import profile, savings, training_memory_bytes
 from ..nn.train import Local
 from ..nn.zoo import Model
@@ -36,8 +37,8 @@ class Models:
     large: Model | None = None
     spared: Model | None = None
     """What the savings are held against where the server has no large model."""
-    batch: int
-    """Of local training; it decides how much memory that takes."""
+    local: Local
+    """How devices train: its batch decides how much memory that takes."""
 
 
 def assemble(common: Common, scene: Scene, method: Method[Any], models: Models, notes: Sequence[str] = ()) -> Run:
@@ -61,10 +62,12 @@ def assemble(common: Common, scene: Scene, method: Method[Any], models: Models, 
         checkpoint_every_s=common.checkpoint_every_s,
         about={
             "models": _names(models),
-            "training_bytes": {m.name: training_memory_bytes(profile(m), models.batch) for m in _distinct(models)},
+            "training_bytes": {
+                m.name: training_memory_bytes(profile(m), models.local.batch) for m in _distinct(models)
+            },
             "data": _data(scene),
             "savings": _savings(models),
-            "notes": [*said, *notes, *scene.source.notes],
+            "notes": [*said, *notes, *_apart(common, method, models), *scene.source.notes],
         },
         facts=fleet_facts(scene, models.smalls, common),
         data_spec=scene.source.spec(common.label),
@@ -78,6 +81,19 @@ def _poisoned(common: Common, scene: Scene, method: Method[Any]) -> tuple[Any, l
     liars = pick(tuple(scene.devices), common.poison_share, common.seed)
     lying = Poisoned(method=method, liars=liars, attack=common.poison, classes=scene.classes, seed=common.seed)
     return lying, [f"An experiment: {len(liars)} devices lie ({common.poison}): {', '.join(sorted(liars)[:20])}."]
+
+
+def _apart(common: Common, method: Method[Any], models: Models) -> list[str]:
+    """Which of a user's own nets are not trained side by side in simulation, and why."""
+    if common.cohorts == "off" or not hasattr(method, "cohort"):
+        return []
+    own = dict.fromkeys(model for model in models.smalls.values() if model.is_own)
+    reasons = {model.name: why_apart(model, models.local) for model in own}
+    return [
+        f"In simulation, devices of {name} are trained one after the other: {reason}."
+        for name, reason in reasons.items()
+        if reason is not None
+    ]
 
 
 def _names(models: Models) -> dict[str, Any]:

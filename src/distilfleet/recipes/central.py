@@ -37,5 +37,5 @@ def central(flags: Flags) -> Run:
         names = () if flags.small is None else (flags.small,)
         model = next(iter(assign(stage, Smalls(small=names), flags.training.local_batch).values()))
     method = Central(model=model, who=flags.who, local=local(flags.training))
-    models = Models(smalls={}, large=model if flags.who == "large" else None, batch=flags.training.local_batch)
+    models = Models(smalls={}, large=model if flags.who == "large" else None, local=method.local)
     return assemble(flags.common, stage, method, models, ["Upper bound: all private data lie on the server."])

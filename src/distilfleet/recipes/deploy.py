@@ -5,6 +5,7 @@ method's own frozen dataclass, so that nothing but its fields gets through, and 
 """
 
 import importlib
+import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Any, get_type_hints
@@ -20,11 +21,12 @@ from ..data.spec import write as write_data
 from ..methods.splitkd.device import Front
 from ..nn.zoo import Model
 from .join import SPLITKD, Half, check_labels, check_version, check_windows
-from .run import versions
+from .run import PROCESSOR, versions
 
 if TYPE_CHECKING:  # imports of seconds, made where a run is of text
     from ..nn.language import LanguageModel
 
+log = logging.getLogger(__name__)
 METHODS = ("koala", "fedavg", "feddf", "fedmd", "local", "central", "fedavg_text", "koala_text", "central_kd")
 """Modules of the room `methods` whose workers an agent may be asked to build."""
 SPLITKD_SERVER, LANGUAGE = "distilfleet.methods.splitkd.server", "distilfleet.nn.language"
@@ -43,7 +45,7 @@ def spec_of(method: Method[Any], seed: int, data: DataSpec | None = None) -> Run
         data: what the run means by inputs and labels; without it, devices take only parts that they need not match.
     """
     said = {} if data is None else write_data(data)
-    packages = {name: version for name, version in versions().items() if name in MUST_EQUAL}
+    packages = {name: version for name, version in versions().items() if name in (*MUST_EQUAL, PROCESSOR)}
     if type(method).__module__ == SPLITKD_SERVER:
         from ..methods.splitkd.server import SplitKD
 
@@ -180,3 +182,8 @@ def _check_versions(spec: RunSpec) -> None:
     here = versions()
     for name in MUST_EQUAL:
         check_version(spec, name, here[name])
+    if spec.versions.get(PROCESSOR) != here[PROCESSOR]:
+        log.warning(
+            "this device computes with %s, the server with %s: weights will not equal a simulation's to the bit",
+            *(here[PROCESSOR], spec.versions.get(PROCESSOR, "something it does not say")),
+        )

@@ -47,9 +47,7 @@ def fedavg(flags: Flags) -> Run:
         smalls, notes = assign(stage, Smalls(small=names), flags.training.local_batch), []
     model = next(iter(smalls.values()))
     method = FedAvg(model=model, who=flags.who, local=local(flags.training, flags.calibrate), aggregate=flags.aggregate)
-    models = Models(
-        smalls=smalls, large=large if flags.who == "large" else None, spared=large, batch=flags.training.local_batch
-    )
+    models = Models(smalls=smalls, large=large if flags.who == "large" else None, spared=large, local=method.local)
     return assemble(flags.common, stage, method, models, notes)
 
 

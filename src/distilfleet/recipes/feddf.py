@@ -41,5 +41,5 @@ def feddf(flags: Flags) -> Run:
         fusion=Distil(passes=flags.fusion_passes, lr=flags.fusion_lr, temperature=1.0),
         aggregate=flags.aggregate,
     )
-    models = Models(smalls=smalls, spared=large_model(None, stage), batch=flags.training.local_batch)
+    models = Models(smalls=smalls, spared=large_model(None, stage), local=method.local)
     return assemble(flags.common, stage, method, models)

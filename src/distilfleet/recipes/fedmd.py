@@ -42,5 +42,5 @@ def fedmd(flags: Flags) -> Run:
         digest=Distil(passes=flags.digest_passes, lr=flags.digest_lr, temperature=1.0),
         aggregate=flags.aggregate,
     )
-    models = Models(smalls=smalls, spared=large_model(None, stage), batch=flags.training.local_batch)
+    models = Models(smalls=smalls, spared=large_model(None, stage), local=method.local)
     return assemble(flags.common, stage, method, models)

@@ -87,5 +87,5 @@ def koala(flags: Flags) -> Run:
         mixtures=flags.mixtures,
     )
     method = Koala(large=large, smalls=smalls, proxy=stage.proxy, how=how)
-    models = Models(smalls=smalls, large=large, batch=flags.training.local_batch)
+    models = Models(smalls=smalls, large=large, local=how.local)
     return assemble(flags.common, stage, method, models)

@@ -26,5 +26,5 @@ def local(flags: Flags) -> Run:
     stage = scene(flags.common, flags.proxy)
     smalls = assign(stage, flags.smalls, flags.training.local_batch)
     method = Alone(smalls=smalls, local=assembly.local(flags.training, flags.calibrate))
-    models = assembly.Models(smalls=smalls, spared=large_model(None, stage), batch=flags.training.local_batch)
+    models = assembly.Models(smalls=smalls, spared=large_model(None, stage), local=method.local)
     return assembly.assemble(flags.common, stage, method, models)

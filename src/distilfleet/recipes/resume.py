@@ -13,7 +13,7 @@ from ..record.run import reopen, rewrite_about
 from .experiment import Run
 from .find import recipe
 from .flags import unflatten
-from .run import versions
+from .run import PROCESSOR, versions
 
 MUST_EQUAL = ("distilfleet",)
 DIGESTS = {"digest": "data", "proxy_digest": "proxy"}
@@ -37,8 +37,9 @@ def again(path: Path, rounds: int | None) -> tuple[Run, Record, Checkpoint | Non
         found = recipe(about["recipe"])
         run = found.build(unflatten(found.flags, {**about["settings"], "rounds": wanted}))
         check_data(path, about, run.about)
-        if wanted != about["rounds"]:
-            rewrite_about(record, {**about, "rounds": wanted})
+        notes = [*about.get("notes", ()), *elsewhere(about)]
+        if wanted != about["rounds"] or elsewhere(about):
+            rewrite_about(record, {**about, "rounds": wanted, "notes": list(dict.fromkeys(notes))})
         opened.pop_all()
     return run, record, checkpoint
 
@@ -53,6 +54,14 @@ def check_data(path: Path, begun: Mapping[str, Any], now: Mapping[str, Any]) -> 
                 f"{path} trained on {file} as it was when the run began (digest {before[what]}); it has changed since "
                 f"(now {here.get(what, 'none')}): put the old one back, or start a new run"
             )
+
+
+def elsewhere(about: Mapping[str, Any]) -> list[str]:
+    """What to say of a run that began on a processor that computes otherwise."""
+    there, here = about["versions"].get(PROCESSOR), versions()[PROCESSOR]
+    if there in (None, here):
+        return []
+    return [f"Begun on {there}, gone on with on {here}: weights are not equal to the bit to those of one machine."]
 
 
 def _check_versions(path: Path, about: Mapping[str, Any]) -> None:

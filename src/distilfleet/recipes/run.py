@@ -1,11 +1,14 @@
 """The loop that carries an experiment out, records it and can go on where it stopped."""
 
 import gc
+import os
 import platform
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from typing import Any, get_type_hints
+
+import numpy as np
 
 from ..core.engine import rounds
 from ..core.errors import RecordError
@@ -19,6 +22,10 @@ from .experiment import Run
 from .overhear import Overheard
 from .plan import expected, first_plan
 
+PROCESSOR = "processor"
+"""Among the versions: see `processor`."""
+LIMITS = ("DNNL_MAX_CPU_ISA", "ONEDNN_MAX_CPU_ISA", "MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS", "OPENBLAS_CORETYPE")
+"""Variables that hold libraries below what the processor can do, which the libraries do not say."""
 MOST_MISSED = 100
 """Missed jobs, and discounts, that a round's record names; of missed jobs the rest are counted."""
 
@@ -44,7 +51,17 @@ def about(run: Run, recipe: str, settings: Mapping[str, Any], started: str) -> d
 
 def versions() -> dict[str, str]:
     packages = {name: version(name) for name in ("distilfleet", "numpy", "torch")}
-    return {**packages, "python": platform.python_version()}
+    return {**packages, "python": platform.python_version(), PROCESSOR: processor()}
+
+
+def processor() -> str:
+    """What picks the code that computes: numbers are equal to the bit where this is, beside versions and threads."""
+    import torch
+
+    simd = np.show_config(mode="dicts")["SIMD Extensions"]
+    numpy = (simd.get("found") or simd["baseline"])[-1]
+    limits = "".join(f", {name}={os.environ[name]}" for name in LIMITS if name in os.environ)
+    return f"{platform.machine()}, torch {torch.backends.cpu.get_cpu_capability()}, numpy {numpy}{limits}"
 
 
 def train(run: Run, record: Record, start: Checkpoint | None, now_s: Callable[[], float]) -> Steps:

@@ -22,6 +22,8 @@ from ..nn.zoo import Model
 from .flags import Common, ProxyData, Smalls
 from .world import board_memory_bytes, enrol
 
+MOST_LOOKED_AT = 1000
+"""Devices whose classes are counted."""
 LEAST_OWN = 15
 """Below this many samples per device an IID fleet shares samples between devices."""
 
@@ -84,7 +86,7 @@ def scene(common: Common, proxy: ProxyData | None) -> Scene:
         rows=rows,
         devices=enrol(common, ids),
         server=catalogue.device(common.server, "server", extra=common.catalogue),
-        partition=how,
+        partition=how + _of_one_class(private, rows),
         index={name: i for i, name in enumerate(ids)},
         proxy_digest=of_files(Path(proxy.proxy).expanduser()) if proxy is not None and proxy.proxy else "",
     )
@@ -210,6 +212,14 @@ def _partition(
         f"Dirichlet alpha {alpha:g}, seed {common.seed}"
         + ("" if groups is None else "; owners named in the data are ignored"),
     )
+
+
+def _of_one_class(private: Dataset, rows: Sequence[np.ndarray] | np.ndarray) -> str:
+    """What to say where most devices have samples of one class alone: nothing tells it from another there."""
+    assert private.labels is not None
+    some = rows[:MOST_LOOKED_AT]
+    alone = sum(len(np.unique(private.labels[own])) == 1 for own in some)
+    return f"; {alone} of {len(some)} devices have one class alone" if 2 * alone > len(some) else ""
 
 
 def _one_for_all(kinds: Mapping[str, Device], models: Sequence[Model], batch: int) -> Model:
