@@ -73,6 +73,7 @@ REFUSED = {
     "127.1:7443": "no IPv4",
     "192.168.001.010:7443": "no IPv4",
     "999.0.0.1:7443": "no IPv4",
+    "0x7F000001:7443": "no IPv4",
     "server\x00:7443": "no name",
     "stra\u00dfe.example:7443": "several names",
     "ser\u200bver:7443": "several names",

@@ -5,7 +5,6 @@ import re
 import socket
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from unicodedata import normalize
 
 from ..core.errors import ConfigError
 
@@ -13,6 +12,7 @@ MOST_PORT = 65535
 MOST_NAME, MOST_SHOWN = 253, 80
 """Characters of a name, and of what a message shows."""
 _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
+_NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,18}:/")
 _PORT = re.compile(r"[0-9]{1,9}")
 TAKEN = "is in use by another program, perhaps another server"
@@ -150,20 +150,28 @@ def _six(text: str) -> str:
 
 
 def _name(text: str) -> str:
-    """Letters of other scripts become those of DNS, but none may be taken for another or left out on the way."""
-    written = normalize("NFC", text.removesuffix(".").lower())
-    try:
-        name = written.encode("idna").decode("ascii").lower()
-        same = name == written or name.encode("ascii").decode("idna") == written
-    except UnicodeError:
-        name, same = "", True
-    if not same:
-        raise ConfigError(f"{_shown(text)} can be read as several names; write the one of DNS, xn--...")
+    written = text.removesuffix(".").lower()
+    name = written if written.isascii() else _in_dns(written)
     labels = name.split(".")
     if len(name) > MOST_NAME or not all(_LABEL.fullmatch(label) for label in labels):
         raise ConfigError(f"{_shown(text)} is no name of a host")
-    if labels[-1].isdecimal():
+    if _NUMBER.fullmatch(labels[-1]):
         raise ConfigError(f"{_shown(text)} is no IPv4 address: it has four numbers from 0 to 255, none written as 01")
+    return name
+
+
+def _in_dns(text: str) -> str:
+    """Letters of other scripts as DNS has them, of which none may be taken for another or left out on the way."""
+    from unicodedata import normalize  # an agent has no memory to spare for what it seldom needs
+
+    written = normalize("NFC", text)
+    try:
+        name = written.encode("idna").decode("ascii").lower()
+        same = name.encode("ascii").decode("idna") == written
+    except UnicodeError:
+        return ""
+    if not same:
+        raise ConfigError(f"{_shown(text)} can be read as several names; write the one of DNS, xn--...")
     return name
 
 
