@@ -62,6 +62,13 @@ class ForgetsTheMissedForNow(Desk):
             super().record()
 
 
+class WaitsInVain(Desk):
+    """A round is not done again where its own devices are gone and others are there."""
+
+    def _check(self, wave, now_s):
+        pass
+
+
 class WaitsForEver(Server):
     def away_s(self, device, now_s):
         return 0.0
@@ -215,6 +222,7 @@ PLANTED = {
     "missed jobs are journaled as answered": Parts(desk=ForgetsTheMissed),
     "outcomes are journaled after the checkpoint": Parts(desk=RecordsWithTheCommit),
     "missed jobs are not journaled before they are told": Parts(desk=ForgetsTheMissedForNow),
+    "a round waits in vain while others are there": Parts(desk=WaitsInVain),
     "a wave waits for who is gone": Parts(server=WaitsForEver),
     "jobs are not offered again": Parts(server=OffersOnce),
     "nobody is asked what became of old answers": Parts(server=NeverAsks),

@@ -216,6 +216,7 @@ class Told:
     deadline_s: float | None
     leaving: bool
     """Whoever misses a wave is not asked again in its round."""
+    minimum: int = 1
 
     def steps(self) -> Iterator[Any]:
         state, devices = self.state, self.devices
@@ -225,7 +226,7 @@ class Told:
                 for d in devices
             ]
             goal = None if self.goal is None else min(self.goal, len(jobs))
-            results = yield Wave(jobs=jobs, goal=goal, deadline_s=self.deadline_s)
+            results = yield Wave(jobs=jobs, goal=goal, minimum=self.minimum, deadline_s=self.deadline_s)
             state = mixed(state, [said(result) for result in results])
             if self.leaving:
                 devices = tuple(result.device for result in results if isinstance(result, Reply))
@@ -290,6 +291,12 @@ class World:
         self.leaving = rng.random() < 0.3
         self.asked: dict[int, tuple[str, tuple[str, ...]]] = {}
         """By round: its branch, and who was asked."""
+        self.minimum = 1
+        self.asleep_until_s = 0.0
+        """The server stands still, and hears later what is said to it."""
+        self.closed_until_s = 0.0
+        """Devices put off what they are asked to do."""
+        self.schedule: Callable[[], None] = self._schedule_faults
         self.disk, self.journal = Disk(rng), MemoryJournal(rng, self.parts.journal_synced)
         self.server = ServerProcess(self)
         self.devices = {name: DeviceProcess(self, name) for name in self.names}
@@ -306,7 +313,7 @@ class World:
         self.server.boot()
         for device in self.devices.values():
             device.boot()
-        self._schedule_faults()
+        self.schedule()
         while self.queue and self.now_s < END_S and not self._over():
             self.now_s, _, what = heapq.heappop(self.queue)
             what()
@@ -362,7 +369,7 @@ class World:
                 raise BrokenError(f"the worker of {name} is not what the journal says")
 
     def told(self, number: int, state: int, devices: tuple[str, ...]) -> Told:
-        return Told(state, number, devices, self.goal, self.deadline_s, self.leaving)
+        return Told(state, number, devices, self.goal, self.deadline_s, self.leaving, self.minimum)
 
 
 def replay(told: Told, branch: str, rows: Mapping[str, Outcome], workers: Mapping[str, Adder]) -> int:
@@ -510,14 +517,21 @@ class ServerProcess:
         self.number, self.state = number, state
         self._begin()
 
+    def _later(self, what: Callable[[], None]) -> bool:
+        """Whether the process stands still; then it does that when it goes on."""
+        still_s = self.world.asleep_until_s - self.world.now_s
+        if still_s > 0:
+            self.world.after(still_s, what)
+        return still_s > 0
+
     def _tick(self, life: int) -> None:
-        if not self.up or life != self.life:
+        if not self.up or life != self.life or self._later(lambda: self._tick(life)):
             return
         self.guarded(lambda: (self.say(self.desk.tick(self.world.now_s)), self._poll())[0])
         self.world.after(BEAT_S, lambda: self._tick(life))
 
     def hear(self, connection: Connection, data: bytes) -> None:
-        if not self.up or not connection.alive:
+        if not self.up or not connection.alive or self._later(lambda: self.hear(connection, data)):
             return
         self.guarded(lambda: self._hear(connection, data))
         for room in (self.desk.server.room, self.desk.server.down):
@@ -675,7 +689,9 @@ class DeviceProcess:
         if not self.up or life != self.life:
             return
         self.busy = False
-        if self.side.running.get(begin.key) == begin.digest:
+        if self.side.running.get(begin.key) == begin.digest and self.world.now_s < self.world.closed_until_s:
+            self.act(self.side.decline(begin.key, "later: not now"))
+        elif self.side.running.get(begin.key) == begin.digest:
             held = self.bench.handle(begin.key, begin.digest, begin.data)
             if self.world.faulty and self.world.rng.random() < self.world.crashes:
                 self.kill()

@@ -1,0 +1,90 @@
+"""Runs get on when enough devices answer, wait when they do not, and planted bugs that starve them are found."""
+
+import pytest
+from liveness import SCENES, live
+from simulated import BrokenError, Parts
+
+from distilfleet.core.errors import StarvedError
+from distilfleet.net.desk import Desk
+from distilfleet.net.protocol import Hello
+from distilfleet.net.session import MOST_SESSIONS, SESSIONS_S, Server
+from distilfleet.net.transfer import Room
+from distilfleet.net.wave import Quorum
+
+SEEDS = 150
+
+
+class Anybody(Quorum):
+    def holds(self, without):
+        return True
+
+
+class CountsEmptyRounds(Desk):
+    """Nobody looks at the minimum once the patience is over."""
+
+    def begin(self, number):
+        said = super().begin(number)
+        self.quorum = Anybody()
+        return said
+
+
+class HoldsItsSleepAgainstDevices(Desk):
+    def _wake(self, now_s):
+        pass
+
+
+class OffersOnceWhatIsPutOff(Desk):
+    def _offer_again(self):
+        return []
+
+
+class TakesForGoodWhatIsPutOff(Desk):
+    def _resolve(self, key, reply, reason):
+        return super()._resolve(key, reply, reason.replace("later", "declined"))
+
+
+STARVING = {
+    "empty rounds are counted": ("whole fleet away", Parts(desk=CountsEmptyRounds)),
+    "the server's sleep is the devices' silence": ("server asleep", Parts(desk=HoldsItsSleepAgainstDevices)),
+    "what is put off is not offered again": ("all put off", Parts(desk=OffersOnceWhatIsPutOff)),
+    "what is put off counts as refused for good": ("all put off", Parts(desk=TakesForGoodWhatIsPutOff)),
+}
+
+
+@pytest.mark.parametrize("scene", SCENES)
+def test_a_run_gets_on_when_enough_devices_answer_and_waits_until_they_do(scene):
+    for seed in range(SEEDS):
+        try:
+            live(seed, scene)
+        except BrokenError as fault:
+            pytest.fail(f"seed {seed}: {fault}")
+
+
+@pytest.mark.parametrize("bug", STARVING)
+def test_bugs_that_starve_runs_are_found(bug):
+    scene, parts = STARVING[bug]
+    for seed in range(SEEDS):
+        try:
+            live(seed, scene, parts)
+        except (BrokenError, StarvedError):
+            return
+    pytest.fail(f"not found: {bug}")
+
+
+class LetsAllIn(Server):
+    def _refusal(self, device, seat, instance):
+        return None
+
+
+def sessions_of_twins(server: Server) -> int:
+    """Two agents with one identity that come back at once, for a minute."""
+    begun = 0
+    for tick in range(int(SESSIONS_S / 0.1)):
+        fence, _ = server.enter(Hello((3,), "pi"), tick * 0.1, f"agent-{tick % 2}")
+        begun += bool(fence)
+    return begun
+
+
+def test_sessions_of_one_identity_are_bounded_and_a_server_that_lets_all_in_is_found():
+    assert sessions_of_twins(Server(room=Room(100))) <= MOST_SESSIONS
+    assert sessions_of_twins(LetsAllIn(room=Room(100))) > MOST_SESSIONS
