@@ -126,7 +126,7 @@ def written(results: list[Result]) -> str:
 
 
 def _cell(said: str) -> str:
-    short = said.partition(" docs/families.md")[0].removeprefix("FOLDER").strip()
+    short = said.partition(" docs/families.md")[0].partition("; supported are")[0].removeprefix("FOLDER").strip(" :")
     return short.replace("|", "/").replace("\n", " ")
 
 
