@@ -36,6 +36,7 @@ DATASETS = {
 HET = ["--mode", "heterogeneous"]
 MAIN = {
     "fedavg large": ["fedavg", "--who", "large"],
+    "fedavg small": ["fedavg"],
     "koala homogeneous": ["koala"],
     "koala heterogeneous": ["koala", *HET],
     "koala soft labels": ["koala", *HET, "--wire", "soft-labels"],
@@ -43,7 +44,6 @@ MAIN = {
     "fedmd": ["fedmd", *HET],
 }
 BOUNDS = {
-    "fedavg small": ["fedavg"],
     "local": ["local", *HET],
     "central large": ["central"],
 }

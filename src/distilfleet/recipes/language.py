@@ -15,12 +15,13 @@ from ..data import text
 from ..data.spec import DataSpec
 from ..data.tokenizer import FILES as TOKENIZERS
 from ..data.tokenizer import Tokenizer, from_path
-from ..nn.language import LanguageModel, check_tokenizers, config, is_folder, is_new, is_published
+from ..nn.language import PUBLISHED, ZOO, LanguageModel, check_tokenizers, config, is_folder, is_new, is_published
 from ..nn.pretrain import Schooling
 from ..nn.trace import trace
 from ..sim.fleet import SimFleet
 from .experiment import Run
 from .flags import DEVICES, TEXT, Common, Language, option
+from .hub_names import check_to_be_had
 from .served_text import read_server
 from .world import board_memory_bytes, enrol, numbered, world
 
@@ -56,6 +57,7 @@ class Stage:
 def stage(common: Common, language: Language) -> Stage:
     """Load, cut, divide and enrol. Raises ConfigError."""
     _check_school(language)
+    _check_names(language)
     served = read_server(common.data, common.devices or DEVICES, language.context)
     source = text.load(common.data, _wanted(common, language)) if served is None else served.source
     for model in (language.teacher, language.student):
@@ -81,6 +83,16 @@ def stage(common: Common, language: Language) -> Stage:
         test=some_of(source.test.dataset(), language.test_windows),
         rows=max(len(np.unique(data.inputs)) for data in own) if served is None else served.rows,
     )
+
+
+def _check_names(language: Language) -> None:
+    """Raises ConfigError for a model or tokenizer that is nowhere."""
+    known = f"{', '.join([*ZOO, *PUBLISHED])} or llama:WIDTHxLAYERS"
+    for flag, name in (("--teacher", language.teacher), ("--student", language.student)):
+        if not is_new(name):
+            check_to_be_had(flag, name, known)
+    if language.tokenizer not in (None, "bytes"):
+        check_to_be_had("--tokenizer", str(language.tokenizer), "the built-in tokenizers (bytes)")
 
 
 def _check_school(language: Language) -> None:

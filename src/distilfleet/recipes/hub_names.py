@@ -1,0 +1,45 @@
+"""Whether what a flag names on the Hugging Face hub is to be had: asked once, before libraries try again and again."""
+
+import re
+from pathlib import Path
+
+from ..core.errors import ConfigError
+
+NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
+PATIENCE_S = 5.0
+REQUIRED = "config.json", "tokenizer.json"
+"""One of them is there of whatever was fetched before."""
+
+
+def check_to_be_had(flag: str, name: str, known: str) -> None:
+    """Raises ConfigError for a name that is no file or folder, not in the hub's cache here, and not on the hub.
+
+    Args:
+        known: what else could have been named.
+    """
+    if Path(name).exists() or not NAME.fullmatch(name):
+        return
+    from huggingface_hub import try_to_load_from_cache
+
+    if any(isinstance(try_to_load_from_cache(name, file), str) for file in REQUIRED):
+        return
+    fault = _asked(name)
+    if fault:
+        raise ConfigError(
+            f"{flag} {name}: there is no such folder or file, it is none of {known}, it is not in this machine's cache "
+            f"of the hub, and {fault}"
+        )
+
+
+def _asked(name: str) -> str:
+    """What the hub says against it; empty if it has it."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        HfApi().model_info(name, timeout=PATIENCE_S)
+    except HfHubHTTPError as error:
+        return f"the Hugging Face hub does not give it ({type(error).__name__}); look at the spelling, or log in"
+    except Exception as error:  # whatever a network can do
+        return f"the Hugging Face hub cannot be reached from here ({type(error).__name__}); name a folder"
+    return ""
