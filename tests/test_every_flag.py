@@ -400,9 +400,7 @@ def test_a_list_that_comes_twice_is_refused_and_one_value_may_be_said_anew(words
 
 
 @pytest.mark.parametrize("flag", ["--teacher", "--student", "--tokenizer"])
-def test_a_name_that_is_nowhere_is_told_at_once_in_one_sentence(
-    flag, folder, tmp_path, capfd, monkeypatch
-):
+def test_a_name_that_is_nowhere_is_told_at_once_in_one_sentence(flag, folder, tmp_path, capfd, monkeypatch):
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")  # where nobody listens: no hub
     words = ["--data", folder / "text.txt", "--out", tmp_path / "run", flag, "someone/nothing"]
     message = mistaken(capfd, "run", "splitkd", *words)
