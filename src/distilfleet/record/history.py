@@ -4,6 +4,7 @@ import json
 import tomllib
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from ..core.errors import RecordError
 from .overheard import read_audit
 
 SCHEMA = 1
+ASKED = {"recipe": str, "rounds": int}
+"""What `run.toml` must have."""
 WALL = "wall.jsonl"
 
 
@@ -54,13 +57,16 @@ def read_about(path: Path) -> Mapping[str, Any]:
         raise RecordError(f"{path} is not a run directory: it has no run.toml. Name the folder that `--out` made.")
     try:
         about = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as fault:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as fault:
         raise RecordError(f"{file} is damaged: {fault}. Restore it from a copy, or start the run anew.") from None
     if about.get("schema") != SCHEMA:
         raise RecordError(
             f"{path} was written in record schema {about.get('schema')}, this version reads {SCHEMA}. "
             f"Use the distilfleet that wrote it ({about.get('versions', {}).get('distilfleet', 'unknown')})."
         )
+    wrong = [name for name, kind in ASKED.items() if not isinstance(about.get(name), kind)]
+    if wrong:
+        raise RecordError(f"{file} is damaged: {wrong[0]} is missing or no {ASKED[wrong[0]].__name__}. Restore a copy.")
     return about
 
 
@@ -78,7 +84,7 @@ def _metrics(path: Path) -> list[Mapping[str, Any]]:
     rounds: list[Mapping[str, Any]] = []
     for number, line in enumerate(lines[:-1], 1):
         try:
-            rounds.append(json.loads(line))
+            rounds.append(of_a_round(line))
         except ValueError as fault:
             raise RecordError(f"{file}, line {number} is damaged: {fault}. Delete it and what follows.") from None
     return rounds
@@ -90,9 +96,31 @@ def read_times(path: Path) -> Iterator[Mapping[str, Any]]:
 
 
 def _whole_lines(file: Path) -> Iterator[Mapping[str, Any]]:
+    """Nothing hangs on these: what is damaged is left out."""
     if file.is_file():
         with file.open("rb") as lines:
-            yield from (json.loads(line) for line in lines if line.endswith(b"\n"))
+            for line in lines:
+                with suppress(ValueError):  # a last one that a crash cut short too
+                    yield of_a_round(line)
+
+
+def of_a_round(line: bytes) -> Mapping[str, Any]:
+    """Raises ValueError."""
+    found = read_object(line)
+    if not isinstance(found.get("round"), int):
+        raise ValueError("it has no round")  # noqa: TRY004 (of what is read, not of an argument)
+    return found
+
+
+def read_object(text: bytes) -> Mapping[str, Any]:
+    """Raises ValueError; never anything else, whatever the bytes."""
+    try:
+        found = json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    if not isinstance(found, dict):
+        raise ValueError(f"an object is expected, not {type(found).__name__}")  # noqa: TRY004
+    return found
 
 
 def _last_times(path: Path) -> Mapping[str, Any]:
@@ -100,8 +128,9 @@ def _last_times(path: Path) -> Mapping[str, Any]:
     if file.is_file():
         with file.open("rb") as lines:
             last = next(iter(deque((line for line in lines if line.endswith(b"\n")), maxlen=1)), b"")
-    found: Mapping[str, Any] = json.loads(last) if last else {}
-    return found
+    with suppress(ValueError):
+        return of_a_round(last)
+    return {}
 
 
 def read_plan(path: Path) -> Mapping[str, Any]:
@@ -110,17 +139,15 @@ def read_plan(path: Path) -> Mapping[str, Any]:
     if not file.is_file():
         return {}
     try:
-        plan = json.loads(file.read_text(encoding="utf-8"))
+        return read_object(file.read_bytes())
     except ValueError as fault:
         raise RecordError(f"{file} is damaged: {fault}. Restore it from a copy, or delete it.") from None
-    return plan if isinstance(plan, dict) else {}
 
 
 def read_fleet(path: Path) -> Mapping[str, Any]:
     """`fleet.json`. Raises RecordError."""
     file = path / "fleet.json"
     try:
-        fleet: Mapping[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        return read_object(file.read_bytes())
     except (OSError, ValueError) as fault:
         raise RecordError(f"{file} cannot be read: {fault}. Restore it from a copy, or start the run anew.") from None
-    return fleet

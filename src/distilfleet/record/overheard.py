@@ -65,7 +65,7 @@ def read_audit(path: Path) -> Mapping[str, Any]:
         return {}
     try:
         result = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as fault:
+    except (ValueError, RecursionError) as fault:
         raise RecordError(f"{file} is damaged: {fault}. Delete it and run distilfleet audit {path} again.") from None
     if not isinstance(result, dict) or result.get("schema") != AUDIT_SCHEMA:
         raise RecordError(f"{file} is not of schema {AUDIT_SCHEMA}. Delete it and run distilfleet audit {path} again.")

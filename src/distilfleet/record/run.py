@@ -25,7 +25,7 @@ from ..core.errors import RecordError
 from ..core.failpoint import reached
 from ..core.types import Arrays, Times
 from .checkpoint import Checkpoint, newest, set_aside, write_checkpoint
-from .history import WALL, read_about
+from .history import WALL, of_a_round, read_about
 
 log = logging.getLogger(__name__)
 METRICS, TIMES = "metrics.jsonl", "times.jsonl"
@@ -121,7 +121,7 @@ def reopen(path: Path) -> tuple[Run, Mapping[str, Any], Checkpoint | None]:
     about = read_about(path)
     with ExitStack() as opened:
         held = opened.enter_context(lock(path, IN_USE))
-        metrics = opened.enter_context((path / METRICS).open("r+b"))
+        metrics = opened.enter_context(_opened(path / METRICS))
         checkpoint, faults = (None, {}) if _is_untouched(path) else newest(path / "checkpoints")
         _cut(metrics, 0 if checkpoint is None else checkpoint.round)
         for beside in (WALL, TIMES):
@@ -166,12 +166,27 @@ def _cut(metrics: IO[bytes], rounds: int) -> None:
     metrics.truncate()
 
 
+def _opened(file: Path) -> IO[bytes]:
+    """Raises RecordError."""
+    try:
+        return file.open("r+b")
+    except OSError as fault:
+        told = f"{fault.strerror}. Restore it from a copy, or start the run anew."
+        raise RecordError(f"{file} cannot be opened: {told}") from None
+
+
 def _cut_lines(file: Path, last: int) -> None:
-    """A line that a crash cut short goes too."""
-    if file.exists():
+    """A line that a crash cut short goes too, and so does one that is damaged: nothing hangs on these."""
+    if file.is_file():
         whole = file.read_bytes().splitlines(keepends=True)
-        kept = [line for line in whole if line.endswith(b"\n") and json.loads(line)["round"] <= last]
-        write_atomically(file, b"".join(kept))
+        write_atomically(file, b"".join(line for line in whole if line.endswith(b"\n") and _is_until(line, last)))
+
+
+def _is_until(line: bytes, last: int) -> bool:
+    try:
+        return bool(of_a_round(line)["round"] <= last)
+    except ValueError:
+        return False
 
 
 def _line(said: Mapping[str, Any]) -> bytes:
