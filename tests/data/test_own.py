@@ -7,10 +7,11 @@ import pytest
 from PIL import Image
 
 from distilfleet.core.errors import ConfigError
-from distilfleet.data import own, sources
+from distilfleet.core.types import Dataset
+from distilfleet.data import own, prepared, sources
 from distilfleet.data.naming import Naming
 from distilfleet.data.reading import Reading
-from distilfleet.data.spec import read, write
+from distilfleet.data.spec import DataSpec, read, write
 
 CLASSES = ("run", "sit", "walk")
 
@@ -234,6 +235,68 @@ def test_decimal_commas_are_the_same_numbers(spec, tmp_path):
     assert "settle it with --decimal comma or point" in declined(path, spec)
     wanted = mapped(csv(tmp_path / "same.csv", rows(CLASSES)), spec).data
     np.testing.assert_array_equal(mapped(path, spec, reading=Reading(decimal="comma")).data.inputs, wanted.inputs)
+
+
+# --- parts of `distilfleet split` -----------------------------------------------------------------------------------
+
+
+def part(path, data, source, whose=prepared.DEVICE, classes=None):
+    prepared.write(path, data, **prepared.facts(whose, classes or source.classes, source.scaling, source.columns))
+    return str(path)
+
+
+def test_a_part_is_taken_to_the_bit_and_its_classes_by_name(tmp_path):
+    source = sources.load(csv(tmp_path / "server.csv", rows(CLASSES, 90)))
+    done = mapped(part(tmp_path / "a.npz", source.train, source), source.spec(None))
+    np.testing.assert_array_equal(done.data.inputs, source.train.inputs)
+    np.testing.assert_array_equal(done.data.labels, source.train.labels)
+    assert done.notes == ()
+    turned = mapped(part(tmp_path / "b.npz", source.train, source, classes=("walk", "run", "sit")), source.spec(None))
+    np.testing.assert_array_equal(turned.data.labels, np.array([2, 0, 1])[source.train.labels])
+
+
+def test_a_part_of_another_split_is_scaled_as_the_run_is(tmp_path):
+    here, there = (sources.load(csv(tmp_path / f"{seed}.csv", rows(CLASSES, 90, seed))) for seed in (1, 2))
+    done = mapped(part(tmp_path / "a.npz", here.train, here), there.spec(None))
+    raw = here.train.inputs / here.scaling.factor + here.scaling.offset
+    np.testing.assert_allclose(done.data.inputs, (raw - there.scaling.offset) * there.scaling.factor, atol=1e-5)
+    assert done.notes == ("scaled anew: the run's scaling is not that of the split",)
+
+
+def test_parts_that_are_no_devices_or_of_other_columns_are_refused(tmp_path):
+    source = sources.load(csv(tmp_path / "server.csv", rows(CLASSES, 90)))
+    for whose in (prepared.SERVER, prepared.PROXY):
+        with pytest.raises(ConfigError, match=f"the {whose}'s part; a device's is named after it"):
+            own.read(part(tmp_path / "other.npz", source.test, source, whose), Naming())
+    other = sources.load(csv(tmp_path / "b.csv", rows(CLASSES, 90), names={"temp": "heat"}))
+    said = declined(part(tmp_path / "c.npz", other.train, other), source.spec(None))
+    assert "has the columns heat, load, place; the run has temp, load, place" in said
+
+
+@pytest.mark.parametrize(("label", "why"), [(-1, "prepared_y has -1"), (3, "a label 3, and 3 names of classes")])
+def test_a_part_with_labels_that_are_no_classes_is_refused(label, why, tmp_path):
+    source = sources.load(csv(tmp_path / "server.csv", rows(CLASSES, 90)))
+    data = Dataset(source.train.inputs[:2], np.array([1, label]))
+    with pytest.raises(ConfigError, match=why):
+        own.read(part(tmp_path / "own.npz", data, source), Naming())
+
+
+def test_a_part_without_samples_is_refused(tmp_path):
+    source = sources.load(csv(tmp_path / "server.csv", rows(CLASSES, 90)))
+    with pytest.raises(ConfigError, match="no samples"):
+        own.read(part(tmp_path / "own.npz", source.train.take(np.zeros(0, int)), source), Naming())
+
+
+def test_windows_of_another_tokenizer_or_other_classes_are_not_the_runs(tmp_path):
+    spec = DataSpec(kind="text", shape=(4,), classes=("off", "on"), tokenizer="t1")
+    windows = Dataset(np.arange(8, dtype=np.int32).reshape(2, 4), np.array([0, 1]))
+    prepared.write(tmp_path / "a.npz", windows, **prepared.text_facts("device", ("on", "off"), "t1"))
+    assert mapped(tmp_path / "a.npz", spec).data.labels.tolist() == [1, 0]
+    prepared.write(tmp_path / "b.npz", windows, **prepared.text_facts("device", ("on", "off"), "t2"))
+    assert "another tokenizer" in declined(tmp_path / "b.npz", spec)
+    assert "windows of tokens; the run's samples are rows of a table" in declined(
+        tmp_path / "a.npz", DataSpec(kind="table", shape=(4,), offset=(0.0,) * 4, factor=(1.0,) * 4)
+    )
 
 
 # --- arrays -------------------------------------------------------------------------------------------------------

@@ -8,9 +8,11 @@ from in_process import RealFleet
 import contract
 from distilfleet.core.engine import rounds
 from distilfleet.core.types import Dataset
+from distilfleet.recipes import serve
 from distilfleet.recipes.find import recipe
 from distilfleet.recipes.flags import unflatten
 from distilfleet.recipes.join import own_data
+from distilfleet.recipes.place import place
 from distilfleet.sim.fleet import SimFleet, World
 
 MEANS = {"run": (0, 3), "sit": (3, -2), "walk": (-3, 0)}
@@ -119,3 +121,15 @@ def test_a_device_with_one_sample_takes_part(name, run, tmp_path):
     (outcome,) = rounds(run.method, run.planner, real, run.method.init(0), range(1, 2))
     assert sorted(real.tally().answered)[:3] == ["device-0", "device-1", "device-2"]
     assert outcome.round == 1
+
+
+@pytest.mark.parametrize("name", ["fedavg", "koala", "fedmd"])
+def test_the_servers_data_need_not_suffice_for_all_devices(name, tmp_path):
+    """Of which a real fleet gets none; a simulated one is told that it is too large."""
+    server = written(tmp_path / "server.csv", tuple(MEANS), "x,y,label", 30, 9)
+    devices = "\n".join(f'pi-{i} = "rpi-4b"' for i in range(40))
+    file = tmp_path / "fleet.toml"
+    file.write_text(f'address = "localhost:1"\nenrol_address = "localhost:2"\n[devices]\n{devices}\n')
+    built = serve.built(place(file), {"recipe": name, "settings": {"data": server}})
+    assert len(built.fleet.roster()) == 40
+    assert built.data_spec.classes == ("run", "sit", "walk")

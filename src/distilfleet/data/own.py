@@ -110,12 +110,8 @@ def _part(held: Mapping[str, np.ndarray], where: str, naming: Naming) -> Ready:
     if facts is not None and facts.whose != prepared.DEVICE:
         raise ConfigError(f"{where}: the {facts.whose}'s part; a device's is named after it, such as device-0.npz")
     data = prepared.dataset(held, where)
-    if not len(data):
-        raise ConfigError(f"{where}: no samples; a device needs at least one")
-    if facts is not None and data.labels is not None:
-        lowest, highest = int(data.labels.min()), int(data.labels.max())
-        if lowest < 0 or highest >= len(facts.classes):
-            raise ConfigError(f"{where}: labels from {lowest} to {highest}, and {len(facts.classes)} names of classes")
+    if facts is not None and data.labels is not None and data.labels.max() >= len(facts.classes):
+        raise ConfigError(f"{where}: a label {data.labels.max()}, and {len(facts.classes)} names of classes, from 0 on")
     return Ready(data=data, where=where, facts=facts, naming=naming)
 
 

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -68,8 +69,8 @@ ROOM_BYTES = 64 << 20
 SPARE_CONNECTIONS = 256
 """Above two for each device."""
 SIMULATED = (
-    *("devices", "device_kinds", "catalogue", "server", "alpha", "skew", "channels", "bandwidth_hz", "offline_share"),
-    *("label_counts_share", "poison", "poison_share", "memory_quota_bytes", "cohorts"),
+    *("devices", "device_kinds", "catalogue", "server", "group", "alpha", "skew", "channels", "bandwidth_hz"),
+    *("offline_share", "label_counts_share", "poison", "poison_share", "memory_quota_bytes", "cohorts"),
 )
 """Flags that say what devices there are, what they own and what surrounds them."""
 STOPPING_S = 2.0
@@ -321,8 +322,14 @@ def built(here: Place, asked: Mapping[str, Any]) -> Run:
     """The run as its recipe has it for devices of these kinds; its simulated fleet is left aside."""
     found = recipe(asked["recipe"])
     kinds = tuple(here.file.devices.values())
-    settings = {**asked["settings"], "devices": len(kinds), "device_kinds": kinds}
+    settings = {**asked["settings"], "devices": len(kinds), "device_kinds": kinds, **_shares(found.flags())}
     return found.build(unflatten(found.flags, settings))
+
+
+def _shares(flags: Any) -> dict[str, float]:
+    """The server's data, of which a real fleet gets nothing, need not suffice for as many devices as there are."""
+    of_text = {"school_share", "context"} & flatten(flags).keys()
+    return {} if of_text else {"alpha": inf}
 
 
 def _server(here: Place) -> Device:
