@@ -31,7 +31,7 @@ DATASETS = {
         *("--data", str(SHARED / "mnist" / "mnist_subset.npz"), "--devices", "20", "--alpha", "0.5"),
         *("--rounds", "10", "--local-passes", "2"),
     ],
-    "one-class": ["--data", str(ONE_CLASS), "--label", "y", "--group", "owner", "--rounds", "20"],
+    "one-class": ["--data", str(ONE_CLASS), "--label", "y", "--group", "owner", "--rounds", "10", "--mixtures", "512"],
 }
 HET = ["--mode", "heterogeneous"]
 MAIN = {
