@@ -47,6 +47,7 @@ WRITTEN = {
     "thousands, twice": (["1,234,567", "2,345,678"], [1234567, 2345678], "',' between thousands"),
     "thousands in India": (["12,34,567", "1,23,456"], [1234567, 123456], "',' between thousands"),
     "thousands, comma": (["1.234,5", "12.345.678,0"], [1234.5, 12345678], "decimal comma, '.' between thousands"),
+    "thousands, points twice": (["+1.234.567", "2.345.678"], [1234567, 2345678], "'.' between thousands"),
     "thousands, blank": (["1 234,5", "7 000,0"], [1234.5, 7000], "decimal comma, ' ' between thousands"),
     "thousands, hard blank": ([f"1{NBSP}234.5", f"7{NBSP}000"], [1234.5, 7000], "between thousands"),
     "thousands, narrow blank": ([f"1{NARROW}234,5", f"7{NARROW}000"], [1234.5, 7000], "between thousands"),

@@ -198,7 +198,7 @@ def _decided(forms: dict[int, _Form], unit: str, decimal: Decimal | None, rows: 
         unit=unit,
         told=_told(forms, mark, unit),
         proves=mark if len(fitting) == 1 else None,
-        either=decimal is None and _either([form.body for form in forms.values()]),
+        either=decimal is None and len(fitting) > 1 and _either([form.body for form in forms.values()]),
     )
 
 
