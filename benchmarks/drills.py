@@ -5,8 +5,10 @@
 Processes of the command line, `kill -9`, mutual TLS on loopback. Whoever dies is started again at once, to die at
 another of the points that the package names. Run after run is handed to the server until there were enough kills; each
 must end with the models of the simulation, to the bit, no committed round may be missing on disk after a kill, and in
-the end no device may hold an answer. Prints seconds from a start of the server until it listens, and until its next
-finished round. With `--warm`, processes are forked from one that has the packages loaded: many more kills a minute,
+the end no device may hold an answer. In one more run, which needs all devices, the whole fleet stands still for longer
+than its patience, and then the server: no job may be missed, and the weights are the same. Prints seconds from a start
+of the server until it listens, and until its next finished round. With `--warm`, processes are
+forked from one that has the packages loaded: many more kills a minute,
 and starts that are not those of a cold one.
 """
 
@@ -23,7 +25,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -33,6 +35,7 @@ from distilfleet import cli
 from distilfleet.core import failpoint
 from distilfleet.net.journal import SqliteJournal
 from distilfleet.net.store import SqliteStore
+from distilfleet.net.wave import PATIENCE_S
 from distilfleet.recipes.flags import Common
 from distilfleet.recipes.fleet_demo import write_fleet
 from distilfleet.recipes.koala import Flags
@@ -42,6 +45,7 @@ from distilfleet.recipes.split import Split, split
 
 KINDS = ("rpi-4b", "jetson-nano", "rpi-5")
 ROUNDS = 12
+OUTAGE_S = 1.2 * PATIENCE_S
 FEW_PASSES, RANDOM_S, LET_GO_S = 3, 6.0, 60.0
 NOWHERE, AT_RANDOM = "", "at random"
 OF_AGENTS = ("agent.py", "bench.py")
@@ -91,6 +95,10 @@ class Kept:
         self.killed_at.append(self.armed)
         self.start()
         return True
+
+    def send(self, number: int) -> None:
+        assert self.process.pid is not None
+        os.kill(self.process.pid, number)
 
     def stop(self) -> None:
         self.process.kill()
@@ -147,6 +155,23 @@ class Drill:
     def killed(self) -> int:
         return sum(len(one.killed_at) for one in self.all) if hasattr(self, "all") else 0
 
+    def outages(self, name: str) -> None:
+        """In a run under way the whole fleet stands still for longer than its patience, then the server does."""
+        for processes in (self.all[1:], [self.server]):
+            self.wait_for_round(name)
+            for one in processes:
+                one.send(signal.SIGSTOP)
+            time.sleep(OUTAGE_S)
+            for one in processes:
+                one.send(signal.SIGCONT)
+
+    def wait_for_round(self, name: str) -> None:
+        """Until one more is finished."""
+        metrics = page_of(self.file, name).parent / "metrics.jsonl"
+        before = lines_of(metrics)
+        while lines_of(metrics) <= before:
+            time.sleep(0.05)
+
     def carry_out(self, name: str) -> Path:
         """One run, to its end."""
         state = self.folder / "fleet-state"
@@ -196,8 +221,16 @@ def named_in(source: str) -> list[str]:
     return re.findall(r'reached\("([a-z_.]+)"\)', source) if "failpoint import reached" in source else []
 
 
+def lines_of(file: Path) -> int:
+    return len(file.read_text().splitlines()) if file.exists() else 0
+
+
 def weights(folder: Path) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in (folder / "models").iterdir()}
+
+
+def missed_in(folder: Path) -> int:
+    return sum(json.loads(line)["missed"] for line in (folder / "metrics.jsonl").read_text().splitlines())
 
 
 def rounds_of(folder: Path) -> list[int]:
@@ -240,6 +273,11 @@ def main() -> None:
             same.append(weights(folder) == wanted)
             complete.append(rounds_of(folder) == list(range(1, ROUNDS + 1)))
             print(f"{drill.killed} kills, {len(same)} runs, same weights: {all(same)}", file=sys.stderr, flush=True)
+        name = submit(drill.file, "koala", replace(flags, common=replace(common, minimum=len(KINDS))))
+        drill.outages(name)
+        folder = drill.carry_out(name)
+        errors |= {drill.error(name)} - {""}
+        outage = {"same_weights": weights(folder) == wanted, "missed": missed_in(folder)}
         kept = drill.kept()
     finally:
         for one in drill.all:
@@ -252,13 +290,15 @@ def main() -> None:
         "rounds_lost": drill.lost,
         "rounds_complete": all(complete),
         "same_weights": all(same),
+        "whole_fleet_and_server_away": outage,
         "errors": sorted(errors),
         "answers_kept": kept,
         "start_to_ready_s": spread(after_starts_s(drill.server, "ready:")),
         "start_to_round_s": spread(after_starts_s(drill.server, ": round ")),
     }
     print(json.dumps(figures, indent=1))
-    sys.exit(0 if all(same) and all(complete) and not (drill.lost or errors or kept) else 1)
+    calm = outage["same_weights"] and not outage["missed"]
+    sys.exit(0 if calm and all(same) and all(complete) and not (drill.lost or errors or kept) else 1)
 
 
 if __name__ == "__main__":

@@ -203,6 +203,8 @@ class Desk:
     def enter(self, hello: Hello, now_s: float, instance: str = "") -> tuple[int, Said]:
         self._wake(now_s)
         self.given_up.discard(hello.device)
+        for wave in self.waves.values() if self.waits else ():
+            wave.renew(now_s)
         fence, outputs = self.server.enter(hello, now_s, instance)
         return fence, self._hear(outputs)
 

@@ -71,6 +71,7 @@ class Collecting:
     """Reasons of jobs that are declined for now."""
     refused: set[DeviceId] = field(default_factory=set)
     """Those that declined for good, or sent what is no answer."""
+    renewed: bool = False
     answers: int = 0
     ids: frozenset[str] = frozenset()
 
@@ -81,6 +82,11 @@ class Collecting:
     def stays_missed(self, job: Job, reason: str) -> None:
         """An outcome that was on disk before a crash."""
         self.results[job.id] = Missed(job=job.id, device=job.device, reason=reason)
+
+    def renew(self, now_s: float) -> None:
+        """The first device is back after the wave had waited for all: what kept it away often kept the others too."""
+        if not self.renewed:
+            self.began_s, self.renewed = now_s, True
 
     def take(self, result: Result) -> bool:
         """Whether it counts."""
