@@ -1,3 +1,5 @@
+import sys
+
 import pytest
 
 from distilfleet.core.errors import ConfigError
@@ -72,3 +74,12 @@ def test_a_file_with_a_mistake_in_it_is_named(tmp_path):
     (tmp_path / "lacking_study.py").write_text("import no_such_thing\n")
     with pytest.raises(ConfigError, match=r"lacking_study\.py.*no_such_thing"):
         recipe(f"{tmp_path}/lacking_study.py:study")
+
+
+@pytest.mark.parametrize("name", ["json", "msgspec", "chunk"])
+def test_a_file_with_the_name_of_a_module_does_not_take_its_place(own, name):
+    """A server lives longer than a run: others would get the recipe for the library."""
+    before = sys.modules.get(name)
+    file = own.rename(own.with_name(f"{name}.py"))
+    assert recipe(f"{file}:study").flags.__doc__ == "A study of mine."
+    assert sys.modules.get(name) is before

@@ -60,13 +60,21 @@ def recipe(name: str) -> Recipe:
 def _own(file: Path) -> ModuleType:
     if not file.is_file():
         raise ConfigError(f"{file}: no such file; a recipe of your own is path/to/file.py:function")
-    spec = importlib.util.spec_from_file_location(file.stem, file)
+    name = _free_name(file)
+    spec = importlib.util.spec_from_file_location(name, file)
     if spec is None or spec.loader is None:
         raise ConfigError(f"{file} is not a Python file")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[file.stem] = module
+    sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
     except (SyntaxError, ImportError, NameError, AttributeError, TypeError, ValueError) as fault:
         raise ConfigError(f"{file} cannot be read as a recipe: {fault}") from None
     return module
+
+
+def _free_name(file: Path) -> str:
+    """That of the file, unless it would take the place of a module that others need."""
+    known = sys.modules.get(file.stem)
+    own = known is None or getattr(known, "__file__", None) == str(file)
+    return file.stem if own and file.stem not in sys.stdlib_module_names else f"recipe_{file.stem}"
