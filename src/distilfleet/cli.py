@@ -1,7 +1,7 @@
 """The verbs; those of a real fleet are in `cli_fleet`. Each imports its rooms only when it runs.
 
-Exit codes: 0 done; 1 a fault of ours, with the traceback in a log file; 2 a mistake that the message names; 130 and 143
-interrupted and resumable.
+Exit codes: 0 done; 1 a fault of ours, with the traceback in a log file, or a run that failed on its server; 2 a mistake
+that the message names; 130 and 143 interrupted and resumable.
 """
 
 import json
