@@ -124,7 +124,7 @@ def attend(said: str, end: Callable[[], NoReturn]) -> None:
     with _alone(asked.state):
         badge = badge_of(asked.state)
         device = owned(catalogue.device(badge.kind, badge.device), asked.consent)
-        data = own_data(asked.data, naming_of(asked))
+        data = own.Cached(own=own_data(asked.data, naming_of(asked)))
         log.info("%s: a %s with %d samples, of the server at %s", device.id, badge.kind, len(data), badge.address)
         build, meter = builder(device, data, asked.consent), meters.find(Path("/sys"))
         caps, folder = asked.caps, asked.state
@@ -189,7 +189,7 @@ async def _enrolled(token: Token, folder: Path) -> None:
 
 def own_data(path: str, naming: Naming | None = None) -> Own:
     """A device's, as they are: what classes, columns and units mean, a run says, see `Own.mapped`."""
-    return own.Cached(own=own.read(path, naming or Naming()))
+    return own.read(path, naming or Naming())
 
 
 def digest_of(data: Own, said: RunSpec) -> str:
