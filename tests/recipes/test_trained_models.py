@@ -66,3 +66,10 @@ def test_new_models_are_trained_first(here):
     )
     assert len(one.school) > 0
     assert isinstance(one.teacher, LanguageModel)
+
+
+def test_settings_of_a_training_that_does_not_take_place_are_named(here):
+    saved(here / "llama-mine")
+    asked = Language(teacher="llama-mine", student="llama:32x1", context=16, school_steps=5)
+    one = stage(replace(TEXT, data="notes.txt", devices=2), asked)
+    assert "--school-steps not used: llama-mine comes trained" in one.source.notes

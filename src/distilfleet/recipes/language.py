@@ -1,7 +1,7 @@
 """From flags to what a run on text is made of: windows on devices, a teacher and a student, a fleet."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -56,10 +56,10 @@ class Stage:
 
 def stage(common: Common, language: Language) -> Stage:
     """Load, cut, divide and enrol. Raises ConfigError."""
-    _check_school(language)
     _check_names(language)
     served = read_server(common.data, common.devices or DEVICES, language.context)
     source = text.load(common.data, _wanted(common, language)) if served is None else served.source
+    source = replace(source, notes=(*source.notes, *_unused(language)))
     for model in (language.teacher, language.student):
         _check_tokenizer(model, source.tokenizer)
     own, school = _schooled(source, language) if served is None else (_own(source), served.school)
@@ -95,12 +95,13 @@ def _check_names(language: Language) -> None:
         check_to_be_had("--tokenizer", str(language.tokenizer), "the built-in tokenizers (bytes)")
 
 
-def _check_school(language: Language) -> None:
-    """Raises ConfigError for settings of a training that does not take place."""
-    usual = Language()
-    for name in ("school_share", "school_steps", "school_lr"):
-        if comes_trained(language.teacher) and getattr(language, name) != getattr(usual, name):
-            raise ConfigError(f"{option(name)} changes nothing here: {language.teacher} comes trained; leave it out")
+def _unused(language: Language) -> tuple[str, ...]:
+    """Notes on settings of a training that does not take place."""
+    names = ("school_share", "school_steps", "school_lr")
+    set_ones = [option(name) for name in names if getattr(language, name) != getattr(Language(), name)]
+    if not set_ones or not comes_trained(language.teacher):
+        return ()
+    return (f"{', '.join(set_ones)} not used: {language.teacher} comes trained",)
 
 
 def _own(source: text.TextSource) -> tuple[Dataset, ...]:
