@@ -317,6 +317,7 @@ class Usage:
 
     busy_s: float = 0.0
     energy_j: float = 0.0
+    """NaN of a machine whose watts nobody knows."""
     down_bytes: int = 0
     up_bytes: int = 0
     measured: bool = False

@@ -39,7 +39,7 @@ class Totals:
         self.answered += line["jobs"] - line["missed"]
         self.missed += classes
         self.device_j += line["device_energy_j"]
-        self.server_j += line["server_energy_j"]
+        self.server_j += line.get("server_energy_j", 0.0)
 
 
 def exposition(moment: Moment, totals: Totals, page_refused: Mapping[int, int] | None = None) -> bytes:

@@ -33,8 +33,8 @@ class FleetFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """Id -> row of the catalogue, in the order of the fleet."""
     state: str = "fleet-state"
     """The server's folder, beside this file."""
-    server: str = "server-rtx4060ti-16g"
-    """The server's row of the catalogue."""
+    server: str = ""
+    """The server's row of the catalogue. Default: none, and its joules are left out."""
     listen: str = ""
     """HOST to listen on. Default: that of `address`."""
     patience_s: Seconds = PATIENCE_S
@@ -115,7 +115,7 @@ def _check(path: Path, file: FleetFile) -> None:
             f"{path}: beat_s = {file.beat_s:g}; write {LEAST_BEAT_S:g} to {MOST_BEAT_S:g} seconds: more often keeps "
             "links busy, and a link that is silent for longer is cut by the networks in between"
         )
-    for kind in {*file.devices.values(), file.server}:
+    for kind in {*file.devices.values(), *filter(None, [file.server])}:
         try:
             catalogue.device(kind, kind)
         except ConfigError as fault:

@@ -6,6 +6,7 @@ import platform
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import asdict, replace
 from importlib.metadata import version
+from math import isnan
 from typing import Any, get_type_hints
 
 import numpy as np
@@ -93,7 +94,7 @@ def train(run: Run, record: Record, start: Checkpoint | None, now_s: Callable[[]
             tally = run.fleet.tally()
             if tally.times is not None:
                 record.append_times(number, tally.times)
-            spent = {**_spent(tally), **_short(tally, done.plan), **expected(done.plan, planned)}
+            spent = {**_spent(tally), **_short(tally, done.plan), **_known(expected(done.plan, planned), tally)}
             line = {"round": number, **metrics, **spent, **_discounted(done.discounts)}
             record.append_wall(number, wall_s)
             record.append(line)
@@ -155,6 +156,12 @@ def _short(tally: Tally, plan: Plan) -> dict[str, int]:
     return {"below_minimum": wanted} if len(set(tally.answered)) < wanted else {}
 
 
+def _known(planned: Mapping[str, Any], tally: Tally) -> dict[str, Any]:
+    """Without the joules of a server whose watts nobody knows."""
+    unknown = {"planned_server_energy_j"} if isnan(tally.server.energy_j) else set()
+    return {name: value for name, value in planned.items() if name not in unknown}
+
+
 def _spent(tally: Tally) -> dict[str, Any]:
     """Devices are counted once, however many jobs a round has for each; missed jobs are counted as jobs."""
     answered, lost = set(tally.answered), {missed.device for missed in tally.missed}
@@ -162,7 +169,7 @@ def _spent(tally: Tally) -> dict[str, Any]:
         "up_bytes": tally.devices.up_bytes,
         "down_bytes": tally.devices.down_bytes,
         "device_energy_j": tally.devices.energy_j,
-        "server_energy_j": tally.server.energy_j,
+        **({} if isnan(tally.server.energy_j) else {"server_energy_j": tally.server.energy_j}),
         "elapsed_s": tally.elapsed_s,
         "devices": len(answered),
         "asked": len(answered | lost),

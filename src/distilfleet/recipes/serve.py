@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from math import inf
+from math import inf, nan
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +53,7 @@ from .console import Door, Site, door, shown
 from .experiment import Run
 from .faults import ends_the_server, reason_of, stoppable
 from .find import recipe
-from .flags import changed, flatten, option, unflatten
+from .flags import Common, changed, flatten, option, unflatten
 from .http_server import Connections, DeniedError
 from .place import Place, place, shows_secret
 from .resume import check_data
@@ -250,9 +250,9 @@ def _train(doing: _Doing) -> bool:
     here, name = doing.here, doing.name
     waiting, journal = Waiting(here.queue, name), doing.hub.desk.journal
     waiting("")
-    fleet = NetFleet(here.devices, _server(here), doing.hub, doing.loop, waiting)
+    fleet = NetFleet(here.devices, server_of(here), doing.hub, doing.loop, waiting)
     assert isinstance(journal, SqliteJournal)
-    watched = Watched(inner=fleet, server=_server(here))
+    watched = Watched(inner=fleet, server=server_of(here))
     asked, folder = here.queue.asked(name), here.queue.record(name)
     run, branch = replace(built(here, asked), fleet=watched, checkpoint_every_s=0.0), name
     found = take_up(folder, name, journal)
@@ -323,6 +323,8 @@ def built(here: Place, asked: Mapping[str, Any]) -> Run:
     found = recipe(asked["recipe"])
     kinds = tuple(here.file.devices.values())
     settings = {**asked["settings"], "devices": len(kinds), "device_kinds": kinds, **_shares(found.flags())}
+    if here.file.server:
+        settings["server"] = here.file.server
     return found.build(unflatten(found.flags, settings))
 
 
@@ -332,8 +334,11 @@ def _shares(flags: Any) -> dict[str, float]:
     return {} if of_text else {"alpha": inf}
 
 
-def _server(here: Place) -> Device:
-    return catalogue.device(here.file.server, "server")
+def server_of(here: Place) -> Device:
+    """Of the kind that the fleet file names; else of a usual speed, with watts that nobody knows."""
+    if here.file.server:
+        return catalogue.device(here.file.server, "server")
+    return replace(catalogue.device(Common().server, "server"), idle_w=nan, busy_w=nan)
 
 
 # --- run on a fleet ---------------------------------------------------------------------------------------------

@@ -139,7 +139,7 @@ def _table(rounds: Iterable[Mapping[str, Any]]) -> Table:
 
 
 def _cells(metrics: Mapping[str, Any]) -> list[str]:
-    energy_j = metrics["device_energy_j"] + metrics["server_energy_j"]
+    energy_j = metrics["device_energy_j"] + metrics.get("server_energy_j", 0.0)
     return [
         str(metrics["round"]),
         _quality(metrics, "large"),
