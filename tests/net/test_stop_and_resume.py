@@ -3,10 +3,12 @@
 import re
 import threading
 from contextlib import closing
+from dataclasses import replace
 from http.client import HTTPConnection
 from pathlib import Path
 from urllib.parse import urlencode
 
+import numpy as np
 import pytest
 from fleets import KINDS, Processes, kill
 from ports import free_ports
@@ -14,6 +16,7 @@ from test_real_fleet import until
 
 from distilfleet.cli import main
 from distilfleet.recipes import serve
+from distilfleet.recipes.fedavg import Flags as FedAvg
 from distilfleet.recipes.fedmd import Flags as FedMD
 from distilfleet.recipes.flags import Common
 from distilfleet.recipes.place import place
@@ -142,3 +145,24 @@ def test_a_run_that_goes_on_by_another_fleet_file_says_so_and_shows_the_new_rost
     fleet.file.write_text(before)
     kill(fleet.server)
     fleet.start_server()
+
+
+def test_a_run_whose_data_changed_fails_in_words_and_goes_on_when_they_are_back(fleet):
+    data, queue = fleet.folder / "own.npz", place(fleet.file).queue
+    whole = (fleet.folder / "data" / "server.npz").read_bytes()
+    data.write_bytes(whole)
+    common = replace(flags(6).common, data=str(data))
+    run = serve.submit(fleet.file, "fedavg", FedAvg(common=common, who="small"))
+    until(lambda: state(fleet, run) == "under way")
+    queue.stop(run)
+    until(lambda: queue.entry(run).state == "stopped")
+    with np.load(data) as held:
+        np.savez(data, **{**held, "prepared_x": held["prepared_x"][::-1]})
+    queue.resume(run)
+    until(lambda: queue.entry(run).state == "failed")
+    assert f"trained on {data} as it was when the run began" in queue.entry(run).error
+    until(lambda: not queue.waiting())
+    data.write_bytes(whole)
+    queue.resume(run)
+    until(lambda: queue.entry(run).state == "finished")
+    assert rounds(fleet, run) == 6
