@@ -246,7 +246,25 @@ def test_the_separator_is_settled_by_its_flag(tmp_path):
 
 # --- labels -----------------------------------------------------------------------------------------------------
 
-MARKS = ["", " ", "NA", "nan", "NULL", "?", "n/a", "None", "-", "<NA>", "#N/A"]
+MARKS = [
+    "",
+    " ",
+    "NA",
+    "nan",
+    "NULL",
+    "?",
+    "n/a",
+    "None",
+    "-",
+    "<NA>",
+    "#N/A",
+    ".",
+    "NaT",
+    "\\N",
+    "---",
+    "#DIV/0!",
+    "\N{EM DASH}",
+]
 
 
 @pytest.mark.parametrize("mark", MARKS)
@@ -291,6 +309,8 @@ SPELLED = {
     "accents": (("caf\u00e9", "cafe\u0301"), ("cafe\u0301", "caf\u00e9"), "differ only"),
     "spaces around": ((" yes", "no"), ("no", "yes"), "spaces around labels in column 'label' left out"),
     "minus one": (("-1", "0", "1"), ("-1", "0", "1"), "label -1 is a class like the others"),
+    "unknown": (("a", "b", "unknown"), ("a", "b", "unknown"), "label unknown is a class like the others"),
+    "signs that are not seen": (("a", "a\u200b"), ("a", "a\u200b"), "differ only"),
 }
 
 

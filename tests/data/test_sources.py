@@ -108,6 +108,45 @@ def test_npz_label_flag_picks_one_of_several_in_both_parts(tmp_path):
     assert sources.load(path, label="fine_train").classes == ("5", "7")
 
 
+def test_npz_keys_that_are_spelled_otherwise(tmp_path):
+    arrays = {"x": np.eye(8), "y": np.arange(8) % 2}
+    for spelled in ("{0}train", "{0}-Train", "train{0}", "TRAIN.{0}", "{0}_train"):
+        keys = {(spelled.format(key), key): array for key, array in arrays.items()}
+        held = {key.replace("rain", "est").replace("RAIN", "EST"): arrays[old][:4] for key, old in keys}
+        np.savez(tmp_path / "a.npz", **{key: array for (key, _), array in keys.items()}, **held)
+        source = sources.load(str(tmp_path / "a.npz"))
+        assert (len(source.train), len(source.test)) == (8, 4), spelled
+
+
+def test_npz_arrays_that_are_not_used_are_named(tmp_path):
+    x, y = np.eye(8), np.arange(8) % 2
+    np.savez(tmp_path / "a.npz", x=x, y=y, x_test=x[:4], y_test=y[:4], X_val=x[:2], subject=y, labels=1 - y)
+    source = sources.load(str(tmp_path / "a.npz"))
+    assert len(source.test) == 4
+    assert "not used: X_val [2, 8], subject [8], labels [8]" in source.notes
+
+
+def test_labels_of_bytes_that_are_no_utf_8_stay_apart(tmp_path):
+    labels = np.array(["gr\u00fcn".encode("latin-1"), "gr\u00e4n".encode("latin-1")])[np.arange(8) % 2]
+    np.savez(tmp_path / "a.npz", x=np.eye(8), y=labels)
+    assert sources.load(str(tmp_path / "a.npz")).classes == ("gr\\xe4n", "gr\\xfcn")
+
+
+@pytest.mark.parametrize(
+    ("lists", "classes"),
+    [
+        ({"units": ["m", "s"], "classes": ["cat", "dog"]}, ("cat", "dog")),
+        ({"feature_names": ["ax", "ay"]}, ("0", "1")),
+        ({"names": [b"cat", b"dog"]}, ("cat", "dog")),
+        ({"one": ["a", "b"], "two": ["c", "d"]}, ("0", "1")),
+    ],
+)
+def test_npz_lists_of_other_names_are_no_classes(lists, classes, tmp_path):
+    named = {key: np.array(names) for key, names in lists.items()}
+    np.savez(tmp_path / "a.npz", x=np.eye(8)[:, :2], y=np.arange(8) % 2, **named)
+    assert sources.load(str(tmp_path / "a.npz")).classes == classes
+
+
 def test_npz_class_names_come_from_an_array_with_one_entry_each(tmp_path):
     path = save(tmp_path / "a.npz", x=noise(20, 3), y=LABELS + 1, activities=np.array(["walking", "jogging"]))
     source = sources.load(path)

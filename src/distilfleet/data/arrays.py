@@ -1,6 +1,7 @@
 """Datasets in NumPy's .npz files: which array is what is told by its key, or by the user."""
 
 import math
+import re
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,11 +12,17 @@ import numpy as np
 from distilfleet.core.errors import ConfigError
 from distilfleet.data import files
 from distilfleet.data.labels import shorten, shown
-from distilfleet.data.raw import Part, Raw
+from distilfleet.data.raw import Part, Raw, as_text
 
 INPUTS = ("x", "inputs", "data", "images", "features")
 LABELS = ("y", "label", "labels", "target", "targets")
 GROUPS = ("group", "groups")
+OF_CLASSES = ("class", "label", "target")
+"""What keys of lists of class names have in them."""
+OF_OTHERS = ("feature", "column", "channel", "sensor", "unit", "axis", "axes", "input")
+"""What keys of lists of other names have in them."""
+
+SIGNS = re.compile(r"[\W_]+")
 
 NPY = b"\x93NUMPY"
 HEADERS: Mapping[tuple[int, int], Callable[[IO[bytes]], tuple[tuple[int, ...], bool, Any]]] = {
@@ -109,9 +116,25 @@ def _with_parts(arrays: _Arrays, where: str, label: str | None, group: str | Non
     label_key = _need(arrays, _of("train", (label,) if label else LABELS), where, _flagged("labels", label, "--label"))
     group_key = _group_key(arrays, _of("train", (group,) if group else GROUPS), where, group)
     train = Part(inputs=arrays[inputs_key], labels=arrays[label_key], groups=arrays[group_key] if group_key else None)
-    names, notes = _class_names(arrays, train, {label_key, group_key})
     test = _test_part(arrays, label, where)
-    return Raw(where=where, train=train, test=test, class_names=names, notes=notes)
+    return _raw(arrays, where, train, test, (inputs_key, label_key, group_key))
+
+
+def _raw(
+    arrays: _Arrays, where: str, train: Part, test: Part | None, keys: tuple[str | None, ...], used: str = ""
+) -> Raw:
+    """With names of classes, and a note on arrays that are not used."""
+    names_key = _names_key(arrays, train, set(keys))
+    names = arrays[names_key] if names_key else np.array([], np.str_)
+    taken = {id(array) for part in (train, test) if part for array in (part.inputs, part.labels, part.groups)}
+    rest = [key for key, array in arrays.items() if id(array) not in taken and key != names_key]
+    notes = (
+        used,
+        f"class names from key {names_key!r}" if names_key else "",
+        f"not used: {_list({key: arrays[key] for key in rest})}" if rest else "",
+    )
+    classes = tuple(as_text(names).tolist())
+    return Raw(where=where, train=train, test=test, class_names=classes, notes=tuple(filter(None, notes)))
 
 
 def _test_part(arrays: _Arrays, label: str | None, where: str) -> Part | None:
@@ -131,9 +154,9 @@ def _without_parts(arrays: _Arrays, where: str, label: str | None, group: str | 
     group_key = _group_key(arrays, (group,) if group else GROUPS, where, group)
     inputs_key = _inputs_key(arrays, {label_key, group_key}, len(np.atleast_1d(arrays[label_key])), where)
     train = Part(inputs=arrays[inputs_key], labels=arrays[label_key], groups=arrays[group_key] if group_key else None)
-    names, notes = _class_names(arrays, train, {label_key, group_key})
     used = f"inputs from key {inputs_key!r}, labels from key {label_key!r}"
-    return Raw(where=where, train=train, class_names=names, notes=(used, *notes))
+    keys = (inputs_key, label_key, group_key)
+    return _raw(arrays, where, train, _test_part(arrays, label, where), keys, used)
 
 
 def _inputs_key(arrays: _Arrays, taken: set[str | None], count: int, where: str) -> str:
@@ -150,15 +173,25 @@ def _inputs_key(arrays: _Arrays, taken: set[str | None], count: int, where: str)
     )
 
 
-def _class_names(arrays: _Arrays, train: Part, taken: set[str | None]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Class names and a note, from a text array with exactly one entry per class; empty if there is none."""
-    if train.labels.dtype.kind in "USO":
-        return (), ()
-    count = len(np.unique(train.labels))
-    for key, array in arrays.items():
-        if key not in taken and array.dtype.kind == "U" and array.shape == (count,) and count != len(train.labels):
-            return tuple(array.tolist()), (f"class names from key {key!r}",)
-    return (), ()
+def _names_key(arrays: _Arrays, train: Part, taken: set[str | None]) -> str | None:
+    """The key of a text array with exactly one entry per class; of several, the one that is called so."""
+    count = 0 if train.labels.dtype.kind in "USO" else len(np.unique(train.labels))
+    fitting = [
+        key
+        for key, array in arrays.items()
+        if key not in taken and array.dtype.kind in "US" and array.shape == (count,) and count != len(train.labels)
+    ]
+    others = [key for key in fitting if not any(word in key.lower() for word in OF_OTHERS)]
+    found = list(filter(names_classes, fitting)) or others
+    return found[0] if len(found) == 1 else None
+
+
+def names_classes(key: str) -> bool:
+    """Whether a list of this key is called as one of names of classes is."""
+    words = key.lower()
+    return any(word in words for word in OF_CLASSES) or (
+        "names" in words and not any(word in words for word in OF_OTHERS)
+    )
 
 
 def _group_key(arrays: _Arrays, names: tuple[str, ...], where: str, group: str | None) -> str | None:
@@ -173,14 +206,19 @@ def _need(arrays: _Arrays, names: tuple[str, ...], where: str, what: str) -> str
 
 
 def _find(arrays: _Arrays, names: tuple[str, ...] | list[str]) -> str | None:
-    """The key that equals one of `names`: exactly if possible, else in any case."""
+    """The key that equals one of `names`: exactly if possible, else in any case and with other signs between words."""
     lowered = {key.lower(): key for key in arrays}
+    joined = {_joined(key): key for key in arrays}
     for name in names:
-        if name in arrays:
-            return name
-        if name.lower() in lowered:
-            return lowered[name.lower()]
+        found = name if name in arrays else lowered.get(name.lower()) or joined.get(_joined(name))
+        if found is not None:
+            return found
     return None
+
+
+def _joined(key: str) -> str:
+    """`x_train`, `X-Train` and `xtrain` alike."""
+    return SIGNS.sub("", key.lower())
 
 
 def _of(part: str, names: tuple[str, ...]) -> tuple[str, ...]:

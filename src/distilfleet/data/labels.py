@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -14,7 +15,15 @@ from distilfleet.data.reading import Missing
 
 WHOLE = re.compile(r"[-+]?\d{1,18}(?:\.0*)?", re.A)
 
-MISSING = frozenset({"", "na", "n/a", "#n/a", "n.a.", "nan", "-nan", "null", "none", "nil", "<na>", "?", "-", "--"})
+MISSING = frozenset(
+    [
+        *("", "na", "n/a", "#n/a", "#n/a n/a", "n.a.", "nan", "-nan", "nat", "null", "none", "nil", "<na>", "\\n"),
+        *("?", "??", "???", "-", "--", "---", "–", "—", ".", "..", "...", "not available", "undefined"),
+        *("#null!", "#div/0!", "#value!", "#ref!", "#name?", "#num!", "1.#ind", "-1.#ind", "1.#qnan", "-1.#qnan"),
+    ]
+)
+PERHAPS = frozenset({"-1", "-9", "-99", "-999", "-9999", "*", "missing", "unknown", "unlabeled", "unlabelled", "blank"})
+"""Labels that may stand for none, and may be meant."""
 LONGEST_NAME = 60
 """Characters of a name that a message shows."""
 Place = Callable[[int], str]
@@ -86,7 +95,8 @@ def number(raw: Raw) -> Classes:
     test = None if raw.test is None else _number_test(tidy(raw.test.labels, raw.where), values, raw.where)
     stored = tuple(str(value) for value in values)
     names = raw.class_names or stored
-    notes = (*_alike(names, raw.where), *_minus_one(names))
+    _check_names(raw)
+    notes = (*_alike(names, raw.where), *_perhaps_none(names))
     return Classes(names=names, stored=stored, train=train.astype(np.int64), test=test, notes=notes)
 
 
@@ -106,7 +116,8 @@ def _alike(names: Sequence[str], where: str) -> tuple[str, ...]:
     """Notes on classes that a person would call the same. Raises ConfigError for 1 beside 1.0."""
     same: dict[str, list[str]] = {}
     for name in names:
-        word = " ".join(unicodedata.normalize("NFKC", name).casefold().split())
+        seen = "".join(letter for letter in name if unicodedata.category(letter) != "Cf")
+        word = " ".join(unicodedata.normalize("NFKC", seen).casefold().split())
         same.setdefault(str(_value(name)) if WHOLE.fullmatch(name) else word, []).append(name)
     alike = [group for group in same.values() if len(group) > 1]
     mixed = next((group for group in alike if len({"." in name for name in group if WHOLE.fullmatch(name)}) > 1), None)
@@ -118,12 +129,26 @@ def _alike(names: Sequence[str], where: str) -> tuple[str, ...]:
     return tuple(f"classes {' and '.join(map(shown, group))} differ only in how they are written" for group in alike)
 
 
-def _minus_one(names: Sequence[str]) -> tuple[str, ...]:
-    """A note where -1 may stand for no label."""
-    others = [name for name in names if name != "-1"]
-    if "-1" not in names or len(others) < 2 or not all(WHOLE.fullmatch(name) and _value(name) >= 0 for name in others):
-        return ()
-    return ("label -1 is a class like the others: remove its rows if it marks missing labels",)
+def _check_names(raw: Raw) -> None:
+    """Raises ConfigError for two classes of one name, or one without."""
+    odd = next((name for name, times in Counter(raw.class_names).items() if not name.strip() or times > 1), None)
+    if odd is not None:
+        raise ConfigError(
+            f"{raw.where}: its list of names of classes has {shown(odd)}; expected a name of its own for each class"
+        )
+
+
+def _perhaps_none(names: Sequence[str]) -> tuple[str, ...]:
+    """A note on each label that may stand for none, where two or more classes are left without it."""
+    found = [name for name in names if len(names) > 2 and name.strip().lower() in PERHAPS and not _counts_on(names)]
+    return tuple(
+        f"label {name} is a class like the others: remove its samples if it marks missing labels" for name in found
+    )
+
+
+def _counts_on(names: Sequence[str]) -> bool:
+    """Whether other classes are below zero too."""
+    return sum(WHOLE.fullmatch(name) is not None and _value(name) < 0 for name in names) > 1
 
 
 def tidy(labels: np.ndarray, where: str) -> np.ndarray:
@@ -160,6 +185,11 @@ def _check_whole(labels: np.ndarray, where: str) -> None:
     whole = np.isfinite(labels) & (labels == np.floor(labels))
     if not whole.all():
         row = int(np.flatnonzero(~whole)[0])
+        if np.isnan(labels[row]):
+            raise ConfigError(
+                f"{where}: the label of row {row} (counted from 0) is nan, which marks a missing one; expected one for "
+                f"every sample: fill it, or --missing drop leaves such samples out"
+            )
         raise ConfigError(
             f"{where}: the label of row {row} (counted from 0) is {labels[row]}; expected whole numbers or text, "
             f"one per class: bin a continuous target first"

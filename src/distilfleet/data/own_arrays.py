@@ -8,15 +8,13 @@ import numpy as np
 from distilfleet.core.errors import ConfigError, UnmatchedError
 from distilfleet.core.types import Dataset
 from distilfleet.data import images, labels
+from distilfleet.data.arrays import names_classes
 from distilfleet.data.labels import shorten, shown
 from distilfleet.data.naming import Naming, check_names, check_shape, need, numbered, samples_of
-from distilfleet.data.raw import Raw
+from distilfleet.data.raw import Raw, as_text
 from distilfleet.data.reading import Axis
 from distilfleet.data.spec import DataSpec, Mapped
 from distilfleet.data.units import converted, scaled
-
-CLASS_KEYS = ("class", "label", "target", "names")
-"""What keys of lists of class names have in them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -144,9 +142,9 @@ def _by_run(stored: np.ndarray, spec: DataSpec) -> np.ndarray | None:
 def listed(held: Mapping[str, np.ndarray], raw: Raw) -> tuple[str, ...]:
     """The one list of names of classes in a file that has not a label for each of them."""
     lists = [
-        array
+        as_text(array)
         for key, array in held.items()
-        if array.dtype.kind == "U" and array.ndim == 1 and len(array) not in (0, len(raw.train.labels))
-        if any(word in key.lower() for word in CLASS_KEYS)
+        if array.dtype.kind in "US" and array.ndim == 1 and len(array) not in (0, len(raw.train.labels))
+        if names_classes(key)
     ]
     return tuple(lists[0].tolist()) if len(lists) == 1 and not raw.class_names else ()

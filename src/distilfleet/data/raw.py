@@ -80,9 +80,9 @@ def present(inputs: np.ndarray) -> np.ndarray:
 
 
 def as_text(values: np.ndarray) -> np.ndarray:
-    """Names as a unicode array: bytes decoded, whole floats without their `.0`."""
+    """Names as a unicode array: bytes decoded, others than UTF-8 as escapes; whole floats without their `.0`."""
     if values.dtype.kind == "S":
-        return np.char.decode(values, "utf-8", "replace")
+        return np.char.decode(values, "utf-8", "backslashreplace")
     if values.dtype.kind != "f":
         return values.astype(str)
     known = np.isfinite(values)
