@@ -93,7 +93,6 @@ def test_a_fixed_cut_is_planned_too(text, capfd):
         (["--cut", 9], ["cut of 9", "llama:32x2", "2 layers"]),
         (["--privacy-floor", 3], ["privacy floor of 3", "llama:32x2"]),
         (["--memory-quota-bytes", 1000], ["device-0", "1 kB", "cut 0"]),
-        (["--tokenizer", "missing.json"], ["missing.json", "no such file"]),
         (["--teacher", "./missing-model"], ["missing-model"]),
         (["--alpha", 0.5], ["--alpha", "--group"]),
         (["--context", 10**6], ["one window", "--context"]),
@@ -110,6 +109,12 @@ def test_what_cannot_be_is_said_before_anything_is_written(more, told_of, text, 
     message = mistaken(capfd, *words("run", text, "--rounds", 1, *more, "--out", out))
     assert all(part in message for part in told_of), message
     assert not out.exists()
+
+
+def test_a_tokenizer_that_is_not_there_is_named(text, tmp_path, capfd):
+    words = ["run", "splitkd", "--data", text, *MODELS, "--tokenizer", "missing.json", "--out", tmp_path / "run"]
+    message = mistaken(capfd, *map(str, words))
+    assert "missing.json" in message and "no such file" in message
 
 
 def test_only_recipes_with_a_cut_are_planned(capfd):

@@ -5,7 +5,10 @@ from pathlib import Path
 
 from ..core.errors import ConfigError
 
-NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
+NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
+PATHS = ".", "/", "~"
+"""How paths begin that no name of the hub does."""
+FILES = ".json", ".bin"
 PATIENCE_S = 5.0
 REQUIRED = "config.json", "tokenizer.json"
 """One of them is there of whatever was fetched before."""
@@ -17,11 +20,19 @@ def check_to_be_had(flag: str, name: str, known: str) -> None:
     Args:
         known: what else could have been named.
     """
-    if Path(name).exists() or not NAME.fullmatch(name):
+    if Path(name).expanduser().exists():
+        return
+    if name.startswith(PATHS) or Path(name).suffix in FILES:
+        raise ConfigError(f"{flag} {name}: no such file or folder")
+    if not NAME.fullmatch(name):
         return
     from huggingface_hub import try_to_load_from_cache
 
-    if any(isinstance(try_to_load_from_cache(name, file), str) for file in REQUIRED):
+    try:
+        cached = [try_to_load_from_cache(name, file) for file in REQUIRED]
+    except ValueError:  # nor can the hub have anything of that name
+        raise ConfigError(f"{flag} {name}: no such file or folder, and none of {known}") from None
+    if any(isinstance(path, str) for path in cached):
         return
     fault = _asked(name)
     if fault:
