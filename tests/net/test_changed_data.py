@@ -1,5 +1,6 @@
 """A device that comes back to a run with other data declines it, since its worker came from the old ones."""
 
+import asyncio
 from contextlib import closing
 
 import msgspec
@@ -40,7 +41,9 @@ def joined(folder, file, run="run", work=True) -> str:
         data_digest=lambda spec: digest_of(data, spec),
     )
     with closing(agent.store):
-        agent._prepare(Prepare(run, msgspec.msgpack.encode(RUN)))
+        wanted = Prepare(run, msgspec.msgpack.encode(RUN))
+        agent._prepare(wanted)
+        asyncio.run(agent._build(wanted))
         if agent.bench is None:
             return agent.why_not
         if work:
