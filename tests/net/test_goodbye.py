@@ -38,7 +38,7 @@ def test_the_server_knows_at_once_that_an_agent_is_gone(tmp_path, caplog, polite
     async def lived():
         async with fleet(tmp_path) as (hub, (agent, _)):
             task = asyncio.create_task(agent.serve())
-            await until(lambda: hub.live)
+            await until(lambda: hub.live and agent.side.open)
             began_s = time.monotonic()
             if politely:
                 await agent.leave()

@@ -14,7 +14,7 @@ from fleets import KINDS, Processes, kill
 
 from distilfleet.cli import main
 from distilfleet.core.errors import ConfigError
-from distilfleet.core.types import RunSpec
+from distilfleet.core.types import Dataset, RunSpec
 from distilfleet.data.own import Ready
 from distilfleet.methods import fedavg, feddf, fedmd, koala, local
 from distilfleet.recipes import serve
@@ -149,7 +149,8 @@ def test_a_method_comes_back_from_its_spec(module):
 def test_agents_build_nothing_that_is_not_installed():
     spec = spec_of(koala.tiny(), 0)
     device = serve.catalogue.device("rpi-4b", "pi")
-    build = builder(device, Ready(data=koala.tiny().proxy), Consent())
+    inputs = koala.tiny().proxy.inputs
+    build = builder(device, Ready(data=Dataset(inputs, np.zeros(len(inputs), np.int64))), Consent())
     with pytest.raises(ConfigError, match="no method 'os'"):
         build(replace(spec, method="os"))
     with pytest.raises(ConfigError, match="do not fit"):
