@@ -114,14 +114,16 @@ def test_help_loads_nothing_heavy_and_is_quick():
 
 
 def test_help_on_any_recipe_or_verb_loads_nothing_that_trains_or_talks():
-    """Flags need neither torch nor sockets; with torch, help took two to four seconds of processor time."""
+    """Flags need neither arrays nor sockets: with torch, help took two to four seconds of processor time, with NumPy
+    half a one."""
     verbs = ("agent", "serve", "enrol", "runs", "split", "backup", "calibrate", "compare", "audit", "devices", "plan")
     asked = [*(("run", name) for name in SHIPPED), *(("plan", name) for name in SHIPPED), *((verb,) for verb in verbs)]
     script = (
         "import sys\nfrom distilfleet.cli import main\n"
         f"for words in {asked!r}:\n"
         "  try: main([*words, '--help'])\n  except SystemExit as done: assert not done.code, words\n"
-        "print(*({'torch', 'transformers', 'tokenizers', 'sklearn', 'scipy', 'grpc', 'PIL'} & set(sys.modules)))"
+        "print(*({'torch', 'transformers', 'tokenizers', 'sklearn', 'scipy', 'grpc', 'PIL', 'numpy', 'msgspec', 'rich',"
+        "'distilfleet.core.types'} & set(sys.modules)))"
     )
     said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert said.stdout.splitlines()[-1] == ""

@@ -17,11 +17,10 @@ from distilfleet.cli_words import parsed
 from distilfleet.core.chance import stream
 from distilfleet.cost.catalogue import as_csv, entry
 from distilfleet.recipes.agent_flags import AgentFlags
-from distilfleet.recipes.back_up import BackUp
-from distilfleet.recipes.calibrate import Calibrate
+from distilfleet.recipes.calibrate_flags import Calibrate
 from distilfleet.recipes.find import SHIPPED, recipe
 from distilfleet.recipes.flags import common, flatten, option, unflatten
-from distilfleet.recipes.server_flags import EnrolFlags, RunsFlags, ServeFlags
+from distilfleet.recipes.server_flags import BackUp, EnrolFlags, RunsFlags, ServeFlags
 from distilfleet.recipes.split import OF_TEXTS, Split
 
 TEXTS = ("splitkd", "central_kd", "fedavg_text", "koala_text")

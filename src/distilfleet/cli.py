@@ -349,9 +349,11 @@ def _devices(words: list[str]) -> int:
 
 
 def _calibrate(words: list[str]) -> int:
-    from .recipes.calibrate import Calibrate, calibrate
+    from .recipes.calibrate_flags import Calibrate
 
     asked = parsed(Calibrate, "distilfleet calibrate", words)
+    from .recipes.calibrate import calibrate
+
     print(calibrate(asked, time.perf_counter, time.sleep, f"{datetime.now(UTC):%Y-%m-%d}"))
     return 0
 

@@ -104,9 +104,11 @@ def _line(row: dict[str, str]) -> str:
 
 
 def backup(words: list[str]) -> int:
-    from .recipes.back_up import BackUp, back_up
+    from .recipes.server_flags import BackUp
 
     asked = parsed(BackUp, "distilfleet backup", words)
+    from .recipes.back_up import back_up
+
     print(f"{asked.to}: {back_up(asked)}")
     return 0
 

@@ -10,7 +10,8 @@ from distilfleet.net.keys import Token, badge_of, keys_of
 from distilfleet.net.protocol import VERSIONS, Hello, Line
 from distilfleet.net.transport import connect
 from distilfleet.recipes import join
-from distilfleet.trust.attackers import Attack, Liar
+from distilfleet.trust.attackers import Liar
+from distilfleet.trust.choices import Attack
 
 
 def lie(attack: Attack, words: list[str]) -> None:

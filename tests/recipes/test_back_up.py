@@ -10,7 +10,8 @@ from distilfleet.cli import main
 from distilfleet.core.errors import RecordError, StorageError
 from distilfleet.net.identity import Authority
 from distilfleet.net.journal import Outcome, SqliteJournal
-from distilfleet.recipes.back_up import NOTE, BackUp, back_up
+from distilfleet.recipes.back_up import NOTE, back_up
+from distilfleet.recipes.server_flags import BackUp
 from distilfleet.recipes.take_up import take_up
 from distilfleet.record.checkpoint import Checkpoint
 from distilfleet.record.history import SCHEMA, read_about

@@ -7,7 +7,8 @@ import pytest
 
 from distilfleet.core.errors import ConfigError
 from distilfleet.cost.catalogue import as_csv, device, entry, read
-from distilfleet.recipes.calibrate import Calibrate, calibrate
+from distilfleet.recipes.calibrate import calibrate
+from distilfleet.recipes.calibrate_flags import Calibrate
 
 DAY = "2026-02-03"
 

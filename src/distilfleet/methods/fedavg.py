@@ -17,7 +17,7 @@ from ..nn.merge import merge
 from ..nn.train import Local
 from ..nn.weights import norm, to_arrays
 from ..nn.zoo import Model, model
-from ..trust.robust import Rule
+from ..trust.choices import Rule
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -36,7 +36,7 @@ from ..nn.loads import frames
 from ..nn.merge import Merged, combine
 from ..nn.trace import trace
 from ..nn.weights import norm, put, to_arrays
-from ..trust.robust import Rule
+from ..trust.choices import Rule
 
 TOKENS = "tokens"
 

@@ -36,7 +36,7 @@ from ..nn.refine import ensemble
 from ..nn.train import Local
 from ..nn.weights import norm, put, to_arrays
 from ..nn.zoo import Model, model
-from ..trust.robust import Rule
+from ..trust.choices import Rule
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -33,7 +33,7 @@ from ..nn.pupil import NO_LABELS, Pupil, learn_jobs, pupils_accuracy
 from ..nn.refine import ensemble
 from ..nn.train import Local
 from ..nn.zoo import Model, model
-from ..trust.robust import Rule
+from ..trust.choices import Rule
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

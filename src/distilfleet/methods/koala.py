@@ -58,11 +58,11 @@ from ..nn.learner import (
 from ..nn.loads import server_load
 from ..nn.merge import away, doubted, lowest, merge
 from ..nn.pupil import NO_LABELS, Pupil, learn_jobs, pupils_accuracy, read_soft
-from ..nn.refine import Refine, consensus
+from ..nn.refine import consensus
 from ..nn.train import Local
 from ..nn.weights import blend, norm, put, to_arrays
 from ..nn.zoo import Model
-from ..trust.robust import Rule
+from ..trust.choices import Refine, Rule
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

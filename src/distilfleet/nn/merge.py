@@ -15,7 +15,7 @@ import numpy as np
 from ..core.table import column
 from ..core.types import Arrays, DeviceId, Discount, Reply
 from ..trust import robust
-from ..trust.robust import Rule
+from ..trust.choices import Rule
 from .learner import layout, sizes
 from .weights import BLOCK_BYTES, average
 from .zoo import Model

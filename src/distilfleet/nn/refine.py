@@ -6,16 +6,13 @@ each sample; a suffix `+era` or `+sharp` says how the mean is sharpened afterwar
 Axes: N devices, P proxy samples, C classes.
 """
 
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 
 from ..trust import robust
-from ..trust.robust import Rule
+from ..trust.choices import Refine, Rule
 
-Refine = Literal[
-    "mean", "prior", "entropy", "variance", "mean+era", "mean+sharp", "prior+era", "prior+sharp", "entropy+sharp"
-]
 CHOICES: tuple[str, ...] = get_args(Refine)
 ERA_TEMPERATURE = 0.1
 SHARP_POWER = 1.5

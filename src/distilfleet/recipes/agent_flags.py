@@ -2,9 +2,12 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..data.reading import Axis, Decimal, Missing, Reading, Separator
-from ..net.caps import Caps
+
+if TYPE_CHECKING:
+    from ..net.caps import Caps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +90,9 @@ class AgentFlags:
         )
 
     @property
-    def caps(self) -> Caps:
+    def caps(self) -> "Caps":
+        from ..net.caps import Caps
+
         return Caps(
             jobs=self.most_jobs,
             busy_s=self.most_busy_s,

@@ -9,7 +9,6 @@ import os
 import shutil
 import sqlite3
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 
 from ..core.errors import RecordError, StorageError
@@ -18,22 +17,13 @@ from ..net.mark import go_back, read_mark
 from ..record.checkpoint import newest
 from ..record.run import add_note, reopen
 from .place import place
+from .server_flags import BackUp
 
 DATABASES = ("journal.sqlite", "authority/identity.sqlite")
 UNFINISHED = ("queue", "stopped")
 MOVES = ("done", "queue", "stopped", "queue", "done")
 """In this order a run is found wherever it is moved meanwhile."""
 NOTE = "Goes on from a copy of the server's folder, as a new branch: devices had gone on meanwhile."
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BackUp:
-    """Copy a server's folder to another one, while the server runs or not. Keep it secret: it holds keys."""
-
-    to: Path
-    """The copy; must not hold anything yet. To restore, put it where the server's folder was."""
-    fleet: Path = Path("fleet.toml")
-    """The fleet file."""
 
 
 def back_up(asked: BackUp) -> str:

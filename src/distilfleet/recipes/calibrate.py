@@ -3,7 +3,6 @@
 import os
 import platform
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,7 @@ from ..core.errors import ConfigError
 from ..cost import meters
 from ..cost.calibration import Board, Fit, Now, Trial, copy_trial, fit, gemm_trials, nearest, row, timed_s
 from ..cost.catalogue import Entry, as_csv, entries, entry, read
+from .calibrate_flags import Calibrate
 
 SYSTEM = Path("/sys")
 WIDTH, HEADS, STEPS, BATCH = 256, 4, 128, 8
@@ -21,28 +21,6 @@ LAYER_CALLS = 41
 """Kernels of its forward and backward, views left out: counted with torch's dispatch mode, torch 2.13.0."""
 PARTS = 10
 """Into which the time is divided: three products, the copy, the layer twice, idle and busy watts twice."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Calibrate:
-    """Measure this machine for half a minute and write its own row of the catalogue."""
-
-    kind: str = "this-board"
-    """Name of the row."""
-    out: Path = Path("own-devices.csv")
-    """File of rows; other rows in it stay."""
-    like: str | None = None
-    """Kind in the catalogue that gives what is not measured, as an estimate. Default: the board nearest in speed."""
-    idle_w: float | None = None
-    """Watts of the idle board, from a plug or data sheet. Default: its own meter, or an estimate."""
-    busy_w: float | None = None
-    """Watts of the board at full load."""
-    up_bps: float | None = None
-    """What an application sees of the uplink. Default: an estimate."""
-    down_bps: float | None = None
-    """And of the downlink."""
-    lasting_s: float = 30.0
-    """Seconds that the measurement takes, about."""
 
 
 def calibrate(asked: Calibrate, clock: Now, pause: Callable[[float], None], day: str) -> str:

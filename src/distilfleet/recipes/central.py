@@ -1,11 +1,13 @@
 """The recipe `central`: all data pooled on the server, the upper bound."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from ..core.errors import ConfigError
-from .experiment import Run
 from .flags import Common, CommonFlags, ProxyData, ProxyFlags, Smalls, Training, TrainingFlags
+
+if TYPE_CHECKING:
+    from .experiment import Run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +25,7 @@ class Flags:
     """The small model. Default: the zoo's middle one."""
 
 
-def central(flags: Flags) -> Run:
+def central(flags: Flags) -> "Run":
     from ..methods.central import Central
     from .assemble import Models, assemble, local
     from .scene import assign, large_model, scene

@@ -1,9 +1,12 @@
 """The recipe `central_kd`: all text pooled on the server and distilled there, what split KD is held against."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from .experiment import Run
 from .flags import TEXT, CommonFlags, Language, LanguageFlags
+
+if TYPE_CHECKING:
+    from .experiment import Run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,7 +17,7 @@ class Flags:
     language: LanguageFlags = Language()
 
 
-def central_kd(flags: Flags) -> Run:
+def central_kd(flags: Flags) -> "Run":
     from ..methods.central_kd import CentralKD
     from .baselines import lessons, simulated, taking_part
     from .language import schooling, stage

@@ -4,12 +4,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from ..core.units import pretty_bytes
-from ..trust.robust import Rule
-from .experiment import Run
+from ..trust.choices import Rule
 from .flags import Common, CommonFlags, ProxyData, ProxyFlags, Smalls, Training, TrainingFlags
 
 if TYPE_CHECKING:
     from ..nn.zoo import Model
+    from .experiment import Run
     from .scene import Scene
 
 
@@ -32,7 +32,7 @@ class Flags:
     """Logit calibration on devices, for classes that they lack."""
 
 
-def fedavg(flags: Flags) -> Run:
+def fedavg(flags: Flags) -> "Run":
     from ..methods.fedavg import FedAvg
     from .assemble import Models, assemble, local
     from .scene import assign, large_model, scene

@@ -1,10 +1,13 @@
 """The recipe `fedavg_text`: devices train the whole student on their text, and the server averages it."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from ..trust.robust import Rule
-from .experiment import Run
+from ..trust.choices import Rule
 from .flags import TEXT, CommonFlags, Language, LanguageFlags
+
+if TYPE_CHECKING:
+    from .experiment import Run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,7 +22,7 @@ class Flags:
     """How devices' weights become one model's; `mean` is the published method."""
 
 
-def fedavg_text(flags: Flags) -> Run:
+def fedavg_text(flags: Flags) -> "Run":
     from ..methods.fedavg_text import FedAvgText
     from .baselines import lessons, simulated
     from .language import stage

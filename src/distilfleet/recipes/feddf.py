@@ -1,10 +1,13 @@
 """The recipe `feddf`: ensemble distillation of the devices' own architectures, without a large model."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from ..trust.robust import Rule
-from .experiment import Run
+from ..trust.choices import Rule
 from .flags import Common, CommonFlags, ProxyData, ProxyFlags, SmallFlags, Smalls, Training, TrainingFlags
+
+if TYPE_CHECKING:
+    from .experiment import Run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +28,7 @@ class Flags:
     """Logit calibration on devices, for classes that they lack."""
 
 
-def feddf(flags: Flags) -> Run:
+def feddf(flags: Flags) -> "Run":
     from ..methods.feddf import FedDF
     from ..nn.distil import Distil
     from .assemble import Models, assemble, local

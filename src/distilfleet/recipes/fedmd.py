@@ -1,10 +1,13 @@
 """The recipe `fedmd`: devices of any architecture agree on class scores over a proxy dataset."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from ..trust.robust import Rule
-from .experiment import Run
+from ..trust.choices import Rule
 from .flags import Common, CommonFlags, ProxyData, ProxyFlags, SmallFlags, Smalls, Training, TrainingFlags
+
+if TYPE_CHECKING:
+    from .experiment import Run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +28,7 @@ class Flags:
     """Logit calibration on devices, for classes that they lack."""
 
 
-def fedmd(flags: Flags) -> Run:
+def fedmd(flags: Flags) -> "Run":
     from ..methods.fedmd import FedMD
     from ..nn.distil import Distil
     from .assemble import Models, assemble, local

@@ -6,12 +6,14 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, is_dataclass, replace
 from pathlib import Path
-from types import ModuleType
-from typing import Any, get_type_hints
+from types import ModuleType, SimpleNamespace
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 from ..core.errors import ConfigError, did_you_mean
-from .experiment import Run
 from .flags import check, common
+
+if TYPE_CHECKING:
+    from .experiment import Run
 
 SHIPPED = (
     *("koala", "splitkd", "local", "central", "fedavg", "feddf", "fedmd"),
@@ -25,9 +27,9 @@ class Recipe:
 
     name: str
     flags: type[Any]
-    function: Callable[[Any], Run]
+    function: Callable[[Any], "Run"]
 
-    def build(self, flags: Any) -> Run:
+    def build(self, flags: Any) -> "Run":
         """The run, with torch set to its number of threads: equal bits need equal numbers. Raises ConfigError."""
         check(flags)
         import torch
@@ -51,10 +53,16 @@ def recipe(name: str) -> Recipe:
         )
     if not callable(build):
         raise ConfigError(f"{name}: the file has no function of that name")
-    hints = [hint for key, hint in get_type_hints(build).items() if key != "return"]
+    hints = list(_arguments(build).values())
     if len(hints) != 1 or not isinstance(hints[0], type) or not is_dataclass(hints[0]):
         raise ConfigError(f"{name}: a recipe takes one argument, annotated with a dataclass of flags")
     return Recipe(name=name, flags=hints[0], function=build)
+
+
+def _arguments(build: Callable[..., Any]) -> dict[str, Any]:
+    """Their types. What comes back is left unread: its module loads what a run is made of."""
+    taken = {name: hint for name, hint in getattr(build, "__annotations__", {}).items() if name != "return"}
+    return get_type_hints(SimpleNamespace(__annotations__=taken), getattr(build, "__globals__", {}))
 
 
 def _own(file: Path) -> ModuleType:

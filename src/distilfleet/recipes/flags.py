@@ -10,12 +10,11 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_type_hints
 
-import msgspec
 from tyro.conf import arg
 
 from ..core.errors import ConfigError
 from ..data.reading import GUESSED, Reading
-from ..trust.attackers import Attack
+from ..trust.choices import Attack
 
 T = TypeVar("T")
 Flat = arg(name="")
@@ -232,6 +231,8 @@ TEXT = Common(data="stdlib", devices=DEVICES, rounds=60, holdout=0.1, device_kin
 
 def flatten(flags: Any) -> dict[str, Any]:
     """Flag -> value, all levels in one; unset flags are left out. Plain data, fit for TOML."""
+    import msgspec
+
     flat: dict[str, Any] = {}
     for field in fields(flags):
         value = getattr(flags, field.name)
@@ -296,6 +297,8 @@ def _unmet(name: str, value: Any) -> str | None:
 
 def unflatten(kind: type[T], flat: Mapping[str, Any]) -> T:
     """The flags again. Raises ConfigError if a value is of the wrong type or unknown."""
+    import msgspec
+
     try:
         return msgspec.convert(_nest(kind, flat), kind, strict=False, dec_hook=lambda other, value: other(value))
     except msgspec.ValidationError as fault:

@@ -1,12 +1,13 @@
 """The recipe `koala`: small models on a simulated fleet teach a large one and learn from it."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from ..nn.refine import Refine
-from ..trust.robust import Rule
-from .experiment import Run
+from ..trust.choices import Refine, Rule
 from .flags import Common, CommonFlags, ProxyData, ProxyFlags, SmallFlags, Smalls, Training, TrainingFlags
+
+if TYPE_CHECKING:
+    from .experiment import Run
 
 FORWARD = {"homogeneous": (1, 1e-4), "heterogeneous": (3, 1e-3)}
 """Passes and step size of forward distillation. Where few devices share an architecture, its average has more to learn
@@ -51,7 +52,7 @@ class Flags:
     """Stop a distillation when the loss on a tenth of the proxy set no longer falls."""
 
 
-def koala(flags: Flags) -> Run:
+def koala(flags: Flags) -> "Run":
     from ..methods.koala import How, Koala
     from ..nn.distil import Distil
     from .assemble import Models, assemble, local

@@ -1,10 +1,13 @@
 """The recipe `koala_text`: small language models on devices and a large one on the server teach each other by ids."""
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from ..core.errors import ConfigError
-from .experiment import Run
 from .flags import TEXT, CommonFlags, Language, LanguageFlags
+
+if TYPE_CHECKING:
+    from .experiment import Run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +25,7 @@ class Flags:
     """Adam's step size for the large model, which learns what devices say."""
 
 
-def koala_text(flags: Flags) -> Run:
+def koala_text(flags: Flags) -> "Run":
     from ..methods.koala_text import How, KoalaText
     from .baselines import lessons, simulated
     from .language import schooling, some_of, stage

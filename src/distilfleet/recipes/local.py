@@ -1,9 +1,12 @@
 """The recipe `local`: each device alone, the lower bound."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from .experiment import Run
 from .flags import Common, CommonFlags, ProxyData, ProxyFlags, SmallFlags, Smalls, Training, TrainingFlags
+
+if TYPE_CHECKING:
+    from .experiment import Run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,7 +21,7 @@ class Flags:
     """Logit calibration, for classes that a device lacks."""
 
 
-def local(flags: Flags) -> Run:
+def local(flags: Flags) -> "Run":
     from ..methods.local import Alone
     from . import assemble as assembly
     from .scene import assign, large_model, scene

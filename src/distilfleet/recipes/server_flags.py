@@ -41,3 +41,13 @@ class RunsFlags:
     """The fleet file."""
     json: bool = False
     """Print the list as JSON."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackUp:
+    """Copy a server's folder to another one, while the server runs or not. Keep it secret: it holds keys."""
+
+    to: Path
+    """The copy; must not hold anything yet. To restore, put it where the server's folder was."""
+    fleet: Path = Path("fleet.toml")
+    """The fleet file."""

@@ -2,14 +2,15 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from ..core.errors import ConfigError
-from ..data import prepared
 from ..data.reading import GUESSED
 from .find import recipe
 from .flags import Common, Language, ProxyData, ReadingFlags, check, flatten, option
+
+if TYPE_CHECKING:
+    import numpy as np
 
 SERVER, PROXY = "server.npz", "proxy.npz"
 UNFIT = '/\\:*?"<>|%'
@@ -68,12 +69,13 @@ def split(asked: Split) -> str:
     asked.out.mkdir(parents=True, exist_ok=True)
     if asked.recipe:
         return _split_text(asked, common)
+    from ..data import prepared
     from .scene import scene
 
     staged = scene(common, ProxyData(proxy_share=asked.proxy_share))
     source = staged.source
 
-    def facts(whose: str) -> dict[str, np.ndarray]:
+    def facts(whose: str) -> "dict[str, np.ndarray]":
         return prepared.facts(whose, source.classes, source.scaling, source.columns)
 
     for device in staged.devices:
@@ -105,6 +107,7 @@ def _file(device: str) -> str:
 def _split_text(asked: Split, common: Common) -> str:
     if "school_share" not in flatten(recipe(asked.recipe).flags()):
         raise ConfigError(f"--recipe {asked.recipe}: not a recipe of text; leave it out")
+    from ..data import prepared
     from .language import stage
     from .served_text import Served, write_server
 

@@ -4,15 +4,15 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from ..core.errors import ConfigError
-from ..core.types import Budget, Planner
-from ..methods.splitkd.settings import Divergence, Lengths, Sort, Split
-from .experiment import Keep, Run
+from ..methods.splitkd.choices import Divergence, Lengths, Sort
 from .flags import TEXT, CommonFlags, Language, LanguageFlags
 
 BITS: dict[str, Literal[4, 8, 16]] = {"fp16": 16, "int8": 8, "int4": 4}
 
 if TYPE_CHECKING:
+    from ..core.types import Planner
     from ..methods.splitkd.server import SplitKD
+    from .experiment import Run
     from .language import Stage
 
 
@@ -58,9 +58,11 @@ class Flags:
     """Devices that train in parallel, clusters one after another. Default: all."""
 
 
-def splitkd(flags: Flags) -> Run:
+def splitkd(flags: Flags) -> "Run":
     from ..methods.splitkd.learn import Loss
     from ..methods.splitkd.server import SplitKD
+    from ..methods.splitkd.settings import Split
+    from .experiment import Keep
     from .language import assemble, schooling, stage
 
     scene = stage(flags.common, flags.language)
@@ -108,7 +110,8 @@ def splitkd(flags: Flags) -> Run:
     return replace(run, keep=Keep(ops=("step", "loss"), before="begin", after="end"))
 
 
-def _planner(flags: Flags, scene: "Stage", method: "SplitKD") -> Planner:
+def _planner(flags: Flags, scene: "Stage", method: "SplitKD") -> "Planner":
+    from ..core.types import Budget
     from ..plan.options import Workload, decoder_options
     from ..plan.sample import Sample
     from ..plan.split import SplitPlanner

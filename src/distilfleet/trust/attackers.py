@@ -11,15 +11,15 @@ https://arxiv.org/abs/2002.00211.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 
 from ..core.chance import stream
 from ..core.errors import ConfigError
 from ..core.types import Arrays, Dataset, Device, DeviceId, Job, Load, Method, Metrics, Worker
+from .choices import Attack
 
-Attack = Literal["sign-flip", "random", "huge", "nan", "wrong-labels", "a-little", "inner-product", "runner-up"]
 ATTACKS: tuple[str, ...] = get_args(Attack)
 FLIP = 4.0
 """Times the honest update, backwards."""

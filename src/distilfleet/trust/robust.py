@@ -13,11 +13,12 @@ Axes: D devices, W numbers, B numbers of a block.
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from math import ceil
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 
-Rule = Literal["mean", "clipped-mean", "trimmed-mean", "geometric-median", "multi-krum", "neighbour-mixing"]
+from .choices import Rule
+
 CHOICES: tuple[str, ...] = get_args(Rule)
 MOST_BAD_SHARE = 0.2
 """Of the devices that answered: so many may lie, rounded up. Rules that leave devices out leave out so many."""

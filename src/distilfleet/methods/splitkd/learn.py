@@ -18,7 +18,7 @@ from ...nn.fused import DenseTeacher, Teacher, fused_kd
 from ...nn.losses import generalised_jsd, reverse_kl, skewed_kl, skewed_reverse_kl
 from ...nn.pretrain import mask_of, nats_per_token
 from ...nn.weights import to_tensor
-from .settings import Divergence, Sort
+from .choices import Divergence, Sort
 from .signals import Memory, signals_of
 
 

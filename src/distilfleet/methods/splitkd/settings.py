@@ -9,18 +9,13 @@ from typing import Literal
 import numpy as np
 
 from ...core.types import LanguageProfile
+from .choices import Lengths
 
 PADDING = -1
 """In a window, after its last token."""
 DIGEST_BYTES = 16
 NOTHING = -1
 """As a slot: no micro-batch is asked for."""
-Divergence = Literal["forward", "reverse", "jsd", "skewed", "skewed-reverse"]
-Sort = Literal["ids", "top", "hidden", "none"]
-"""What is remembered: ids drawn from the teacher (unbiased), its largest probabilities and the mass of the rest, or its
-last hidden state in 8 bits (the whole distribution again, through the output table)."""
-Lengths = float
-"""In typical lengths of an embedding, which is a number without a unit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,7 @@ from ...core.types import Arrays
 from ...nn.fused import DenseTeacher, SampledTeacher, Teacher, TopKTeacher
 from ...nn.weights import to_tensor
 from . import codec
-from .settings import Sort
+from .choices import Sort
 
 ROWS = 128
 """Positions whose logits exist at a time."""
