@@ -111,6 +111,19 @@ def test_another_case_is_another_class(spec, tmp_path):
     assert "--rename-class Walk=walk" in declined(path, spec)
 
 
+def test_no_class_is_proposed_that_is_spelled_quite_otherwise(spec, tmp_path):
+    for label, proposed in (("RUN", "RUN=run"), ("0", "0=RUN"), ("sitt", "sitt=sit")):
+        path = csv(tmp_path / "own.csv", [{**row, "label": label} for row in rows(("walk",))])
+        assert f"--rename-class {proposed}," in declined(path, spec)
+
+
+def test_an_input_that_is_called_label_is_no_label(tmp_path):
+    server = csv(tmp_path / "server.csv", rows(CLASSES, 90), names={"label": "kind", "temp": "label"})
+    spec = sources.load(server, label="kind").spec("kind")
+    own_names = {"label": "art", "temp": "label"}
+    assert mapped(csv(tmp_path / "own.csv", rows(("sit",)), names=own_names), spec).data.labels is None
+
+
 def test_without_a_label_column_there_are_no_labels(spec, tmp_path):
     assert mapped(csv(tmp_path / "own.csv", rows(CLASSES), ("temp", "load", "place")), spec).data.labels is None
 
@@ -204,6 +217,36 @@ def test_another_unit_is_refused_converted_or_taken(spec, tmp_path):
     np.testing.assert_allclose(data.inputs, wanted.inputs, atol=1e-3)
     assert mapped(path, spec, any_range=True).data.inputs[:, 0].mean() > 10
     assert "--units tmp: no such column in the run" in declined(path, spec, units={"tmp": (1.0, 0.0)})
+
+
+def test_units_of_a_text_column_are_refused(spec, tmp_path):
+    path = csv(tmp_path / "own.csv", rows(CLASSES))
+    assert "--units place: this column of the run is text" in declined(path, spec, units={"place": (2.0, 0.0)})
+
+
+def test_remedies_of_a_device_name_flags_that_agents_have(spec, tmp_path):
+    for cell in ("<5", "ERR", "1,234"):
+        said = declined(csv(tmp_path / "own.csv", [*rows(("run",)), {**rows(("run",))[0], "temp": f'"{cell}"'}]), spec)
+        assert "line 42, column 'temp'" in said
+        assert "--leave-out" not in said
+
+
+def test_rows_without_a_category_are_counted(spec, tmp_path):
+    blank = [{**row, "place": "NA" if at % 4 == 0 else row["place"]} for at, row in enumerate(rows(("run",)))]
+    assert "column 'place': 10 of 40 rows have no value" in mapped(csv(tmp_path / "own.csv", blank), spec).notes
+
+
+def test_a_table_in_a_txt_file_is_one_where_its_label_is_named(spec, tmp_path):
+    path = csv(tmp_path / "own.txt", rows(("sit", "walk")))
+    assert set(mapped(path, spec, label="label").data.labels) == {1, 2}
+
+
+def test_what_can_be_said_before_a_run_names_its_classes(tmp_path):
+    table = own.read(csv(tmp_path / "own.csv", rows(("walk", "run"), 6)), Naming())
+    np.savez(tmp_path / "own.npz", x=np.eye(4), y=np.array(["b", "a", "c", "a"]))
+    arrays = own.read(str(tmp_path / "own.npz"), Naming())
+    assert (len(table), table.labels.tolist()) == (6, [1, 0, 1, 0, 1, 0])
+    assert (len(arrays), arrays.labels.tolist()) == (4, [1, 0, 2, 0])
 
 
 def test_what_hardly_varies_beside_the_run_is_said(spec, tmp_path):

@@ -87,17 +87,26 @@ def _row(where: str, row: int) -> str:
 
 def number(raw: Raw) -> Classes:
     """Number the labels 0, 1, ... in order: whole numbers by value, text by alphabet; each keeps its spelling."""
-    labels = tidy(raw.train.labels, raw.where)
-    values, train, counts = np.unique(labels, return_inverse=True, return_counts=True)
-    _check_counts(values, counts, raw.where)
-    order = _ordered(values)
-    values, train = values[order], np.argsort(order)[train]
+    values, train = _distinct(tidy(raw.train.labels, raw.where))
+    _check_counts(values, np.bincount(train), raw.where)
     test = None if raw.test is None else _number_test(tidy(raw.test.labels, raw.where), values, raw.where)
     stored = tuple(str(value) for value in values)
     names = raw.class_names or stored
     _check_names(raw)
     notes = (*_alike(names, raw.where), *_perhaps_none(names))
-    return Classes(names=names, stored=stored, train=train.astype(np.int64), test=test, notes=notes)
+    return Classes(names=names, stored=stored, train=train, test=test, notes=notes)
+
+
+def own_numbers(labels: np.ndarray, where: str) -> np.ndarray:
+    """Numbers of the classes that these labels alone have, in order, int64: not those of any run."""
+    return _distinct(tidy(labels, where))[1]
+
+
+def _distinct(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The classes in order, and the number of each label."""
+    values, inverse = np.unique(labels, return_inverse=True)
+    order = _ordered(values)
+    return values[order], np.argsort(order)[inverse].astype(np.int64)
 
 
 def _ordered(values: np.ndarray) -> np.ndarray:

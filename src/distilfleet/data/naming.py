@@ -102,10 +102,18 @@ def check_names(naming: Naming, columns: Sequence[Column]) -> None:
         if strange:
             differs = f"no such column in the run; it has {shorten(known)}"
             raise UnmatchedError(f"{flag} {strange[0]}: {differs}", told=f"{flag} names a column that the run has not")
+    texts = [column.name for column in columns if column.values and column.name in naming.units]
+    if texts:
+        raise UnmatchedError(
+            f"--units {texts[0]}: this column of the run is text, which has no unit: leave it out",
+            told="--units names a column of the run that is text",
+        )
 
 
 def nearest(name: str, names: Sequence[str]) -> str:
-    return next(iter([*get_close_matches(name, names, 1, 0.0), *names]), "CLASS")
+    """The name that is spelled nearly so; a word that stands for one where none is."""
+    folded = {one.casefold(): one for one in names}
+    return next((folded[one] for one in get_close_matches(name.casefold(), folded, 1)), "RUN")
 
 
 def unknown(strange: Sequence[str], known: Sequence[str], naming: Naming, where: str, column: str = "") -> list[str]:

@@ -15,13 +15,27 @@ CURRENCIES = r"[$€£¥₹]|(?:USD|EUR|GBP|CHF|JPY|INR|CNY)\b"
 FORM = re.compile(
     rf"(?P<sign>[-+−]?)\s?(?P<front>{CURRENCIES})?\s?(?P<inner>[-+−]?)"
     rf"(?P<body>\d(?:[\d.,'’{SPACES}]*[\d.,])?|[.,]\d+)(?P<power>[eE][-+−]?\d+)?"
-    r"\s?(?P<unit>[^\W\d_][^\s,;]{0,15}|[%‰°$€£¥₹Ω][^\s,;]{0,15}|)"
+    r"\s?(?P<unit>[^\W\d_][^\s,;]{0,15}|[%‰°℃℉$€£¥₹Ω][^\s,;]{0,15}|)"
 )
 GROUPED = re.compile(rf"\d{{1,3}}(?:,(?:\d{{2,3}},)*\d{{3}}|(?P<mark>['’{SPACES}.])\d{{3}}(?:(?P=mark)\d{{3}})*)")
 """Whole numbers with signs between thousands; 12,34,567 as in India."""
 HEXADECIMAL = re.compile(r"0[xX][0-9a-fA-F]+")
-BOUND = re.compile(r"[(<>~≈≤≥±]\s?[-+−]?[\d.,]*\d\)?|[\d.,]*\d(?:-|\s?±\s?[\d.,]*\d)")
-"""Looks like a number and is none: (5), <5, ~5, 5-, 5 ± 1."""
+ONE = r"[-+−]?(?:\d[\d.,]*|[.,]\d+)(?:[eE][-+−]?\d+)?"
+BETWEEN = r"\d*[.,]\d+"
+ODD = re.compile(
+    "|".join(
+        [
+            rf"[(<>~≈≤≥±]\s?{ONE}\)?|{ONE}(?:-|\s?±\s?{ONE})",
+            r"[-+−]?\d{1,3}(?:_\d{3})+(?:\.\d+)?|[-+−]?\d*\.\d*[dDqQ][-+−]?\d+",
+            rf"{ONE}\s?[x×*·]\s?10(?:\s?(?:\^|\*\*)\s?\(?[-+−]?\d+\)?|[⁻⁺]?[⁰¹²³⁴-⁹]+)",
+            rf"(?P<quote>['\"’`])\s?{ONE}\s?(?P=quote)",
+            rf"[(\[{{](?=\D*\d)[-+−\d.,;|\seE]*[)\]}}]|[-+−]?{BETWEEN}(?:[\s;|]+[-+−]?{BETWEEN})+",
+        ]
+    )
+)
+"""Looks like a number and is none, or several: (5), <5, ~5, 5-, 5 ± 1, 1_000, 1.5D+03, 1.5x10^3, '5', [1, 2]."""
+ALIKE = str.maketrans({"μ": "µ", "℃": "°C", "℉": "°F", "º": "°"})
+"""Signs in units that look the same."""
 UNITS = frozenset(
     [
         *("%", "‰", "°", "°C", "°F", "C", "F", "K", "s", "ms", "us", "µs", "μs", "ns", "min", "h", "d"),
@@ -35,6 +49,8 @@ UNITS = frozenset(
     ]
 )
 """Known ones: mixed in one column they are a fault, where other endings, as in 12a and 12b, may be names."""
+
+POINTS = "points taken as decimal marks, though all could stand between thousands"
 
 MARKS: dict[Decimal, str] = {"point": ".", "comma": ","}
 
@@ -78,7 +94,8 @@ def read(cells: Sequence[str], decimal: Decimal | None = None) -> Numbers | Uncl
     """The numbers of a column; None for text. `decimal` is what the user says of the file."""
     plain = _plain(cells)
     if plain is not None and not (decimal == "comma" and any("." in cell for cell in cells)):
-        return Numbers(values=plain, either=_either(cells))
+        either = decimal is None and _either(cells)
+        return Numbers(values=plain, told=POINTS if either else "", either=either)
     filled = {row: cell for row, cell in enumerate(cells) if not is_missing(cell)}
     if not filled:
         return None
@@ -135,20 +152,20 @@ def _hexadecimal(filled: dict[int, str], rows: int) -> Numbers | Unclear:
 
 
 def _bounds(filled: dict[int, str], forms: dict[int, _Form]) -> Unclear | None:
-    odd = [row for row, cell in filled.items() if BOUND.fullmatch(cell)]
+    odd = [row for row, cell in filled.items() if ODD.fullmatch(cell)]
     if 2 * (len(odd) + len(forms)) <= len(filled):
         return None
-    return Unclear(row=odd[0], expected="one plain number: write a bound, range or negative as -1.5") if odd else None
+    return Unclear(row=odd[0], expected="one plain number in a cell, such as -1.5e3") if odd else None
 
 
 def _taken_apart(cell: str) -> _Form | None:
     found = FORM.fullmatch(cell)
-    if found is None:
+    if found is None or ODD.fullmatch(cell):
         return None
     fits: tuple[Decimal, ...] = tuple(mark for mark in MARKS if _valid(found["body"], mark))
     if not fits:
         return None
-    unit = f"{found['front'] or ''}{found['unit']}"
+    unit = f"{found['front'] or ''}{found['unit'].translate(ALIKE)}"
     minus = (found["sign"] + found["inner"]) in ("-", "−")
     return _Form(minus=minus, body=found["body"], power=found["power"] or "", unit=unit, fits=fits)
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from distilfleet.core.errors import ConfigError, UnmatchedError
 from distilfleet.core.types import Dataset
-from distilfleet.data import prepared
+from distilfleet.data import prepared, tables
 from distilfleet.data.arrays import open_npz
 from distilfleet.data.labels import shorten
 from distilfleet.data.naming import Naming, check_shape, numbered, samples_of
@@ -43,7 +43,7 @@ def read(path: str, naming: Naming) -> Own:
     held = open_npz(file) if file.suffix.lower() == ".npz" and file.is_file() else {}
     if prepared.holds(held):
         return _part(held, path, naming)
-    if file.is_file() and file.suffix.lower() in (".csv", ".tsv"):
+    if file.is_file() and tables.is_table(file, naming.label):
         return table(file, naming)
     from distilfleet.data import sources  # readers of pictures and of the hub, which few devices need
 
@@ -86,6 +86,16 @@ class Ready:
 
     def __len__(self) -> int:
         return len(self.data)
+
+    @property
+    def inputs(self) -> np.ndarray:
+        """As models see them."""
+        return self.data.inputs
+
+    @property
+    def labels(self) -> np.ndarray | None:
+        """As numbered by the split."""
+        return self.data.labels
 
     def mapped(self, spec: DataSpec | None) -> Mapped:
         if spec is None:

@@ -33,6 +33,16 @@ class Stored:
     def __len__(self) -> int:
         return len(self.raw.train.inputs)
 
+    @property
+    def inputs(self) -> np.ndarray:
+        """As stored."""
+        return self.raw.train.inputs
+
+    @property
+    def labels(self) -> np.ndarray:
+        """Numbers of the file's own classes, sorted by name: what can be said before a run names its own."""
+        return labels.own_numbers(self.raw.train.labels, self.where)
+
     def mapped(self, spec: DataSpec | None) -> Mapped:
         spec = need(spec, self.where)
         raw = self.raw.train.inputs

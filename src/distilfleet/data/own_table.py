@@ -1,7 +1,7 @@
 """A device's table, matched with a run's columns by name."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import numpy as np
 from distilfleet.core.errors import ConfigError, UnmatchedError
 from distilfleet.core.types import Dataset
 from distilfleet.data import numbers, tables
-from distilfleet.data.labels import is_missing, labelled, shorten, shown
+from distilfleet.data.labels import is_missing, labelled, own_numbers, shorten, shown
 from distilfleet.data.naming import Naming, check_names, check_some, need, numbered, samples_of, unknown
 from distilfleet.data.raw import Column, present
 from distilfleet.data.sheets import Sheet, named, open_sheet
@@ -44,9 +44,10 @@ class Table:
         columns = _columns(spec, self.naming, self.where)
         sheet = _opened(self.path, self.naming)
         _check_columns(sheet, columns)
-        label = _label_column(sheet, self.naming, spec.label)
+        label = _label_column(sheet, self.naming, spec.label, {column.name for column in columns})
         notes = [*sheet.notes, *_ignored(sheet, columns, label)]
         sheet, skipped = _known_categories(sheet, columns, self.naming)
+        notes += _blank_categories(sheet, columns)
         classes = None
         if label is not None:
             sheet, without = _labelled(sheet, label, self.naming)
@@ -67,8 +68,18 @@ class Table:
         sheet = _opened(self.path, self.naming)
         names = sorted(set(sheet.cells) - {_label_column(sheet, self.naming, "")})
         read = {name: numbers.read(sheet.cells[name], self.naming.reading.decimal) for name in names}
-        columns = [Column(name=name) for name, found in read.items() if isinstance(found, numbers.Numbers)]
+        columns = [Column(name=name) for name, found in read.items() if found is not None]
         return tables.encode(sheet, columns, self.naming.reading)
+
+    @property
+    def labels(self) -> np.ndarray:
+        """Numbers of the file's own classes, sorted by name: what can be said before a run names its own."""
+        sheet = _opened(self.path, self.naming)
+        label = _label_column(sheet, self.naming, "")
+        if label is None:
+            raise ConfigError(f"{self.where}: no column {LABEL!r}; name the labels' with --label")
+        sheet, _ = _labelled(sheet, label, self.naming)
+        return own_numbers(np.array(sheet.cells[label]), self.where)
 
 
 def table(path: Path, naming: Naming) -> Table:
@@ -132,10 +143,10 @@ def _renamed(sheet: Sheet, naming: Naming) -> Sheet:
     return replace(sheet, cells=dict(zip(names, sheet.cells.values(), strict=True)))
 
 
-def _label_column(sheet: Sheet, naming: Naming, said: str) -> str | None:
-    """The owner's, the run's, or the usual one; None if the file has no such column."""
+def _label_column(sheet: Sheet, naming: Naming, said: str, inputs: Collection[str] = ()) -> str | None:
+    """The owner's, the run's, or the usual one unless it is an input; None if the file has no such column."""
     if naming.label is None:
-        return find(sheet, said or LABEL) or find(sheet, LABEL)
+        return find(sheet, said or LABEL) or (None if LABEL in inputs else find(sheet, LABEL))
     found = find(sheet, naming.columns.get(naming.label, naming.label))
     if found is None:
         columns = shorten(list(sheet.cells))
@@ -181,6 +192,17 @@ def _known_categories(sheet: Sheet, columns: Sequence[Column], naming: Naming) -
             notes += unknown(strange, column.values, naming, sheet.where, column.name)
             sheet = sheet.rows([row for row, cell in enumerate(cells) if _is_known(cell, column)])
     return sheet, tuple(notes)
+
+
+def _blank_categories(sheet: Sheet, columns: Sequence[Column]) -> list[str]:
+    """A note on each column of categories that has rows without one."""
+    counts = {
+        column.name: sum(map(is_missing, sheet.cells[find(sheet, column.name) or ""]))
+        for column in columns
+        if column.values
+    }
+    rows = len(sheet.lines)
+    return [f"column {shown(name)}: {count} of {rows} rows have no value" for name, count in counts.items() if count]
 
 
 def _is_known(cell: str, column: Column) -> bool:

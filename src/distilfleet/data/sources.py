@@ -154,7 +154,7 @@ def _read_file(path: Path, label: str | None, group: str | None, reading: Readin
     if ending == ".npz":
         _refuse_settled(str(path), reading, OF_ARRAYS)
         return arrays.read(path, label, group)
-    if ending in (".csv", ".tsv") or (ending == ".txt" and label):
+    if tables.is_table(path, label):
         return tables.read(path, label, group, reading)
     if idx.NAME.fullmatch(path.name):
         _refuse_names(str(path), label, group)

@@ -54,6 +54,12 @@ class Table:
         return values
 
 
+def is_table(path: Path, label: str | None) -> bool:
+    """By its ending; a .txt file is text unless its label column is named."""
+    ending = path.suffix.lower()
+    return ending in (".csv", ".tsv") or (ending == ".txt" and bool(label))
+
+
 def read(
     path: Path,
     label: str | None,
@@ -123,7 +129,7 @@ def _table(sheet: Sheet, names: Sequence[str], decimal: Decimal | None) -> Table
     for name, found in read.items():
         if found is None:
             raise ConfigError(f"{sheet.where}: column {shown(name)} holds text or nothing; expected numbers")
-    return Table(sheet=sheet, numbers=_clear(sheet, read))
+    return Table(sheet=sheet, numbers=_clear(sheet, read, needed=True))
 
 
 def _encode(table: Table, name: str, column: Column, reading: Reading) -> np.ndarray:
@@ -201,11 +207,11 @@ def _decide(sheet: Sheet, name: str, read: Numbers | None) -> Column | Dropped:
     return Column(name=name, values=tuple(distinct))
 
 
-def _clear(sheet: Sheet, read: dict[str, Numbers | Unclear | None]) -> dict[str, Numbers]:
+def _clear(sheet: Sheet, read: dict[str, Numbers | Unclear | None], needed: bool = False) -> dict[str, Numbers]:
     """Those that are numbers. Raises ConfigError for one that looks like numbers and cannot be read."""
     for name, found in read.items():
         if isinstance(found, Unclear):
-            raise _no_number(sheet, name, found.row, found.expected)
+            raise _no_number(sheet, name, found.row, found.expected, needed)
     return {name: found for name, found in read.items() if isinstance(found, Numbers)}
 
 
@@ -224,12 +230,13 @@ def _check_points(sheet: Sheet, found: dict[str, Numbers], decimal: Decimal | No
         )
 
 
-def _no_number(sheet: Sheet, name: str, row: int, expected: str = "") -> ConfigError:
+def _no_number(sheet: Sheet, name: str, row: int, expected: str = "", needed: bool = False) -> ConfigError:
+    """`needed`: whether there is no doing without the column."""
     cell = sheet.cells[name][row]
     remedy = "correct the cell or remove the row"
     if is_missing(cell):
         remedy += ", or --missing drop leaves such rows out"
-    elif expected:
+    elif expected and not needed:
         remedy += f", or --leave-out {shown(name)} does without the column"
     return ConfigError(
         f"{sheet.where}: line {sheet.lines[row]}, column {shown(name)} holds {shown(cell)}; expected "

@@ -5,6 +5,7 @@ Nothing here needs torch until a run asks for training: a device that runs embed
 
 import asyncio
 import logging
+import math
 import signal
 import time
 from collections.abc import Callable, Iterable
@@ -95,9 +96,12 @@ def _unit(name: str, said: str) -> tuple[float, float]:
     """Factor and offset."""
     factor, _, offset = said.partition(",")
     try:
-        return float(factor), float(offset or 0)
+        found = float(factor), float(offset or 0)
     except ValueError:
-        raise ConfigError(f"--units {name}={said}: expected FACTOR or FACTOR,OFFSET, such as 0.5556,-17.78") from None
+        found = 0.0, 0.0
+    if not (found[0] and all(map(math.isfinite, found))):
+        raise ConfigError(f"--units {name}={said}: expected FACTOR or FACTOR,OFFSET, such as 0.5556,-17.78")
+    return found
 
 
 def join(asked: AgentFlags) -> str:
