@@ -162,7 +162,8 @@ def test_agents_build_nothing_that_is_not_installed():
 
 
 def foreign(spec: RunSpec) -> RunSpec:
-    return replace(spec, settings={**spec.settings, "large": {"name": "os:system", "shape": [8], "classes": 3}})
+    small = {"name": "os:system", "shape": [8], "classes": 3}
+    return replace(spec, settings={**spec.settings, "smalls": {"rpi-4b": small}})
 
 
 def test_split_writes_what_a_simulation_uses(tmp_path):
