@@ -20,7 +20,7 @@ from distilfleet.core.chance import stream
 from distilfleet.core.disk import REMEDY
 from distilfleet.recipes.find import SHIPPED
 
-RECIPES = ("koala", "local", "central", "fedavg", "feddf", "fedmd")
+RECIPES = ("koala", "local", "central", "fedavg", "fedprox", "scaffold", "feddf", "fedmd")
 MODES = ("homogeneous", "heterogeneous")
 
 

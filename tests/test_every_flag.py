@@ -86,6 +86,7 @@ VALUES = {
     "digest_passes": "1",
     "digest_lr": "0.01",
     "who": "small",
+    "mu": "0.5",
     "teacher": "llama:64x1",
     "student": "llama:32x2",
     "tokenizer": "bytes",

@@ -37,6 +37,7 @@ DIMENSIONLESS = frozenset(
         "loss",
         "lr",
         "momentum",
+        "mu",
         "norm",
         "saved",
         "share",

@@ -158,7 +158,7 @@ def test_koala_keeps_the_contract_in_every_mode(case, check, tmp_path):
 
 
 @pytest.mark.parametrize("rule", robust.CHOICES[1:])
-@pytest.mark.parametrize("name", ["fedavg", "fedavg_text", "feddf", "fedmd"])
+@pytest.mark.parametrize("name", ["fedavg", "fedavg_text", "feddf", "fedmd", "scaffold"])
 def test_a_method_keeps_the_contract_under_every_rule(name, rule, tmp_path):
     plain = tiny(name)
     case = replace(plain, make=lambda: replace(plain.make(), aggregate=rule))

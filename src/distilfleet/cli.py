@@ -43,8 +43,8 @@ A real fleet:
   distilfleet backup DIR                                  a copy of the server's folder, while it runs
   distilfleet split DATA --devices N --out DIR            a simulation's partition, one file per device
 
-Recipes: koala, with the baselines local, central, fedavg, feddf, fedmd; for text splitkd, with central_kd, fedavg_text,
-koala_text; or your own, path/to/file.py:function.
+Recipes: koala, with the baselines local, central, fedavg, fedprox, scaffold, feddf, fedmd; for text splitkd, with
+central_kd, fedavg_text, koala_text; or your own, path/to/file.py:function.
 `distilfleet run RECIPE --help` lists a recipe's flags. First try: distilfleet run koala
 """
 PAGE = "report.html"

@@ -103,7 +103,7 @@ def test_a_device_whose_file_is_another_thing_declines_and_says_what(text, why, 
 
 
 @pytest.mark.net
-@pytest.mark.parametrize("name", ["koala", "fedavg", "feddf", "fedmd", "local"])
+@pytest.mark.parametrize("name", ["koala", "fedavg", "fedprox", "scaffold", "feddf", "fedmd", "local"])
 def test_a_device_with_one_sample_takes_part(name, run, tmp_path):
     found = recipe(name)
     settings = {"data": str(tmp_path / "server.csv"), "devices": 3, "cohorts": "off"}

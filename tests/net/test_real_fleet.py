@@ -16,7 +16,7 @@ from distilfleet.cli import main
 from distilfleet.core.errors import ConfigError
 from distilfleet.core.types import Dataset, RunSpec
 from distilfleet.data.own import Ready
-from distilfleet.methods import fedavg, feddf, fedmd, koala, local
+from distilfleet.methods import fedavg, feddf, fedmd, fedprox, koala, local, scaffold
 from distilfleet.recipes import serve
 from distilfleet.recipes.deploy import method_of, spec_of, write_spec
 from distilfleet.recipes.flags import Common, ProxyData
@@ -134,7 +134,7 @@ def test_who_is_denied_is_cut_off_and_the_round_goes_on(fleet):
 # --- without processes ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("module", [koala, fedavg, feddf, fedmd, local])
+@pytest.mark.parametrize("module", [koala, fedavg, fedprox, scaffold, feddf, fedmd, local])
 def test_a_method_comes_back_from_its_spec(module):
     method = module.tiny()
     spec = spec_of(method, 7)

@@ -1,6 +1,6 @@
 """The device half of methods in which weights travel: train the model that comes with the job and send it back."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -14,6 +14,7 @@ from ..core.types import Arrays, ArraySpec, Dataset, Device, DeviceId, Expected,
 from .cohorts import why_apart
 from .distil import accuracy, predict
 from .loads import training_load
+from .objective import Extra, Objective
 from .profile import profile
 from .train import COHORT_STEP_FLOPS, Local, Task, batch_size, task, tasks, train, train_cohort
 from .weights import put, to_arrays
@@ -80,12 +81,23 @@ class Learner:
     model: Model
     local: Local
     seed: int
+    objective: Objective | None = None
+    """What the method adds to the loss of the device's own data."""
 
     def load(self, job: Job) -> Load:
-        return training_load(self.model, len(self.data), self.local, wire.frame_bytes(as_answered(job, self.device)))
+        frames = wire.frame_bytes(as_answered(job, self.device))
+        load = training_load(self.model, len(self.data), self.local, frames)
+        if self.objective is None:
+            return load
+        return replace(load, memory_bytes=load.memory_bytes + profile(self.model).weight_bytes)  # as they were received
 
     def handle(self, job: Job) -> Arrays:
-        return {**train(scratch(self.model), self.task(job), self.local), **self.count(job)}
+        return self.learn(job, {})
+
+    def learn(self, job: Job, extra: Extra) -> Arrays:
+        """As `handle`, with the arrays that the objective asks for."""
+        task = replace(self.task(job), extra=extra)
+        return {**train(scratch(self.model), task, self.local, self.objective), **self.count(job)}
 
     def task(self, job: Job) -> Task:
         return task(job.arrays, self.data, self.model.classes, self.local, self.key(job))
@@ -107,33 +119,38 @@ class Learner:
         pass
 
 
-def learn_together(workers: Sequence[Learner], jobs: Sequence[Job]) -> list[Arrays]:
-    """Each learner's `handle`, side by side where one architecture, batch size and small steps allow it."""
+def learn_together(
+    workers: Sequence[Learner], jobs: Sequence[Job], extras: Sequence[Extra] | None = None
+) -> list[Arrays]:
+    """Each learner's `learn`, side by side where one architecture, batch size and small steps allow it."""
+    brought: Sequence[Extra] = [{}] * len(jobs) if extras is None else extras
     answers: dict[int, Arrays] = {}
     for alike in _alike(workers):
-        came = _side_by_side([workers[i] for i in alike], [jobs[i] for i in alike])
+        came = _side_by_side([workers[i] for i in alike], [jobs[i] for i in alike], [brought[i] for i in alike])
         answers.update(zip(alike, came, strict=True))
     return [answers[i] for i in range(len(jobs))]
 
 
 def _alike(workers: Sequence[Learner]) -> list[list[int]]:
-    """Who trains one model in batches of one size, and counts in one shape."""
-    groups: dict[tuple[Model, Local, int, bool], list[int]] = {}
+    """Who trains one model with one objective in batches of one size, and counts in one shape."""
+    groups: dict[Hashable, list[int]] = {}
     for i, worker in enumerate(workers):
         batch = batch_size(len(worker.data), worker.local)
-        groups.setdefault((worker.model, worker.local, batch, worker.device.shares_label_counts), []).append(i)
+        kind = worker.model, worker.local, worker.objective, batch, worker.device.shares_label_counts
+        groups.setdefault(kind, []).append(i)
     return list(groups.values())
 
 
-def _side_by_side(workers: Sequence[Learner], jobs: Sequence[Job]) -> list[Arrays]:
+def _side_by_side(workers: Sequence[Learner], jobs: Sequence[Job], extras: Sequence[Extra]) -> list[Arrays]:
     model, local = workers[0].model, workers[0].local
     step_flops = profile(model).train_flops * batch_size(len(workers[0].data), local)
     if len(jobs) < 2 or step_flops >= COHORT_STEP_FLOPS or why_apart(model, local) is not None:
-        return [worker.handle(job) for worker, job in zip(workers, jobs, strict=True)]
+        return [worker.learn(job, extra) for worker, job, extra in zip(workers, jobs, extras, strict=True)]
     keys = [worker.key(job) for worker, job in zip(workers, jobs, strict=True)]
     own = tasks([job.arrays for job in jobs], [worker.data for worker in workers], model.classes, local, keys)
+    own = [replace(one, extra=extra) for one, extra in zip(own, extras, strict=True)]
     answers: dict[int, Arrays] = {}
-    for chunk, weights in train_cohort(scratch(model), own, local):
+    for chunk, weights in train_cohort(scratch(model), own, local, workers[0].objective):
         counts = [workers[d].count(jobs[d]) for d in chunk]
         table = {**weights, **{name: column(counts, name) for name in counts[0]}}
         answers.update((d, Row(table, at)) for at, d in enumerate(chunk))

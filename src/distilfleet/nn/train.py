@@ -1,9 +1,9 @@
 """What a device does with its own data: seeded mini-batch training of a small model, alone or side by side.
 
 `train` runs one device; `train_cohort` runs many of one architecture in one batched computation, to the same weights
-within 1e-5. Both follow the same schedule of rows. A short last batch is filled from the start of the device's own
-shuffled order: batches are always full, so normalisation statistics see only real samples and no mask enters the
-loss; devices with less data simply leave the cohort earlier.
+within 1e-5. Both take the method's `Objective`, if it has one, and follow the same schedule of rows. A short last batch
+is filled from the start of the device's own shuffled order: batches are always full, so normalisation statistics see
+only real samples and no mask enters the loss; devices with less data simply leave the cohort earlier.
 
 Axes: D devices of a cohort, P passes, N samples, S steps, B batch, C classes.
 """
@@ -11,7 +11,7 @@ Axes: D devices of a cohort, P passes, N samples, S steps, B batch, C classes.
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
@@ -24,6 +24,7 @@ from ..core.chance import Key, shuffles, stream
 from ..core.types import Arrays, Dataset
 from .forward import logits, weight_dtype
 from .losses import prior_shift
+from .objective import Added, Extra, Objective, side_by_side
 from .perceptrons import Product, gradients, linear_layers
 from .weights import as_array, put, to_arrays, to_tensor
 
@@ -34,7 +35,7 @@ COHORT_STEP_FLOPS = 50e6
 """Above this work per step and device a cohort is slower than one device after the other: measured on two CPU cores,
 4.3x faster at 11 MFLOP, 2.3x at 44, 0.6x at 76 (grouped convolutions). See docs/design/0004-cohorts.md."""
 COHORT_BYTES = 256e6
-"""Weights, gradients and momentum of devices that are trained at once."""
+"""Weights, gradients and momentum of devices that are trained at once, and what their objective reads and adds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +62,8 @@ class Task:
     shift_C: np.ndarray
     key: Key
     """Of what the net itself draws at random (dropout)."""
+    extra: Extra = field(default_factory=dict)
+    """Arrays of this device that the method's objective asks for."""
 
 
 def task(weights: Arrays, data: Dataset, classes: int, local: Local, key: Key) -> Task:
@@ -93,6 +96,11 @@ def batch_size(samples: int, local: Local) -> int:
     return min(local.batch, 1 << (max(2, samples).bit_length() - 1))
 
 
+def steps(samples: int, local: Local) -> int:
+    """How many the device makes in a round."""
+    return -(-samples // batch_size(samples, local)) * local.passes
+
+
 def schedule(orders_KPN: np.ndarray, batch: int) -> np.ndarray:
     """Rows of every step, [K, S, B], from [K, P, N]; one pass per order, whose last batch is filled from its start."""
     return orders_KPN.take(_filled(orders_KPN.shape[2], batch), axis=2).reshape(len(orders_KPN), -1, batch)
@@ -106,9 +114,10 @@ def _filled(samples: int, batch: int) -> np.ndarray:
     return filled_SB
 
 
-def train(module: nn.Module, task: Task, local: Local) -> dict[str, np.ndarray]:
+def train(module: nn.Module, task: Task, local: Local, objective: Objective | None = None) -> dict[str, np.ndarray]:
     """New weights of one device; `module` is scratch space of the right architecture."""
     put(module, task.weights).train()
+    added = None if objective is None else Added.alone(objective, module, task.extra)
     inputs, labels = to_tensor(task.data.inputs), to_tensor(_labels(task.data))
     shift_C = to_tensor(task.shift_C)
     descent = torch.optim.SGD(
@@ -120,6 +129,8 @@ def train(module: nn.Module, task: Task, local: Local) -> dict[str, np.ndarray]:
             descent.zero_grad()
             loss: Tensor = F.cross_entropy(logits(module, inputs[rows_B]) + shift_C, labels[rows_B])
             loss.backward()  # type: ignore[no-untyped-call]
+            if added is not None:
+                added.to_gradients_of(module)
             descent.step()
     return to_arrays(module)
 
@@ -133,18 +144,19 @@ def drawing(rng: np.random.Generator) -> Iterator[None]:
 
 
 def train_cohort(
-    module: nn.Module, tasks: Sequence[Task], local: Local
+    module: nn.Module, tasks: Sequence[Task], local: Local, objective: Objective | None = None
 ) -> Iterator[tuple[list[int], dict[str, np.ndarray]]]:
     """New weights of some devices after the other: which they are, and [D, ...] of each array.
 
     All tasks have the same batch size and the same architecture.
     """
     order = sorted(range(len(tasks)), key=lambda d: -len(tasks[d].rows_SB))
-    size_bytes = 3 * sum(tensor.nbytes for tensor in module.state_dict().values())
+    copies = 3 if objective is None else 4 + len(tasks[0].extra)
+    size_bytes = copies * sum(tensor.nbytes for tensor in module.state_dict().values())
     most = max(1, int(COHORT_BYTES / size_bytes))
     for start in range(0, len(order), most):
         chunk = order[start : start + most]
-        yield chunk, _train_chunk(module.train(), [tasks[d] for d in chunk], local)
+        yield chunk, _train_chunk(module.train(), [tasks[d] for d in chunk], local, objective)
 
 
 def can_cohort(module: nn.Module) -> str | None:
@@ -157,9 +169,13 @@ def can_cohort(module: nn.Module) -> str | None:
     return None
 
 
-def _train_chunk(module: nn.Module, tasks: Sequence[Task], local: Local) -> dict[str, np.ndarray]:
+def _train_chunk(
+    module: nn.Module, tasks: Sequence[Task], local: Local, objective: Objective | None
+) -> dict[str, np.ndarray]:
     """Tasks in order of falling length: at each step the ones still at work are the first few."""
-    weights = _stack(module, [task.weights for task in tasks])
+    received = _stack(module, [task.weights for task in tasks])
+    weights = {name: tensor.clone() for name, tensor in received.items()}
+    added = None if objective is None else Added(objective, received, side_by_side([task.extra for task in tasks]))
     own_name = _own_names(module)
     parameters = {name: weights[name] for name, weight in module.named_parameters() if weight.requires_grad}
     moments = {name: torch.zeros_like(tensor) for name, tensor in parameters.items() if local.momentum}
@@ -176,7 +192,7 @@ def _train_chunk(module: nn.Module, tasks: Sequence[Task], local: Local) -> dict
             found: Gradients = gradients(layers, working, *batch)
         else:
             found = _by_autograd(loss, working, _first(buffers, k), batch)
-        _descend(working, moving, found, local)
+        _descend(working, moving, found, local, None if added is None else added.first(k))
     return {name: as_array(weights[own]) for name, own in own_name.items()}
 
 
@@ -219,16 +235,23 @@ def _cross_entropy(logits_BC: Tensor, y_B: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _descend(w: Mapping[str, Tensor], m: Mapping[str, Tensor], gradients: Gradients, local: Local) -> None:
+def _descend(
+    w: Mapping[str, Tensor], m: Mapping[str, Tensor], gradients: Gradients, local: Local, added: Added | None
+) -> None:
     """One step of torch.optim.SGD, for all devices at once, in place: weights, moments, gradients.
 
     The moments start at zero, as there.
     """
     for name, gradient in gradients:
+        more = None if added is None else added.gradient(name, w[name])
         if name not in m:
             _add(w[name], gradient, beta=1 - local.lr * local.weight_decay, alpha=-local.lr)
+            if more is not None:
+                w[name].add_(more, alpha=-local.lr)
             continue
         moment = _add(m[name], gradient, beta=local.momentum, alpha=1)
+        if more is not None:
+            moment.add_(more)
         if local.weight_decay:
             moment.add_(w[name], alpha=local.weight_decay)
         w[name].add_(moment, alpha=-local.lr)
@@ -242,11 +265,11 @@ def _add(tensor: Tensor, gradient: Product | Tensor, *, beta: float, alpha: floa
 
 
 def _stack(module: nn.Module, weights: Sequence[Arrays]) -> dict[str, Tensor]:
-    """[D, ...] of each array, in the module's types; one broadcast where all start from the very same arrays."""
+    """[D, ...] of each array, in the module's types; one array for all where they start from the very same ones."""
     state = module.state_dict().items()
     if all(one is weights[0] for one in weights):
         return {
-            name: to_tensor(weights[0][name]).to(tensor.dtype).expand(len(weights), *tensor.shape).clone()
+            name: to_tensor(weights[0][name]).to(tensor.dtype).expand(len(weights), *tensor.shape)
             for name, tensor in state
         }
     stacked = ((name, np.stack([one[name] for one in weights]), tensor.dtype) for name, tensor in state)

@@ -27,7 +27,10 @@ if TYPE_CHECKING:  # imports of seconds, made where a run is of text
     from ..nn.language import LanguageModel
 
 log = logging.getLogger(__name__)
-METHODS = ("koala", "fedavg", "feddf", "fedmd", "local", "central", "fedavg_text", "koala_text", "central_kd")
+METHODS = (
+    *("koala", "fedavg", "fedprox", "scaffold", "feddf", "fedmd", "local", "central"),
+    *("fedavg_text", "koala_text", "central_kd"),
+)
 """Modules of the room `methods` whose workers an agent may be asked to build."""
 SPLITKD_SERVER, LANGUAGE = "distilfleet.methods.splitkd.server", "distilfleet.nn.language"
 MUST_EQUAL = ("distilfleet", "numpy", "torch")

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from .experiment import Run
 
 SHIPPED = (
-    *("koala", "splitkd", "local", "central", "fedavg", "feddf", "fedmd"),
+    *("koala", "splitkd", "local", "central", "fedavg", "fedprox", "scaffold"),
+    *("feddf", "fedmd"),
     *("central_kd", "fedavg_text", "koala_text"),
 )
 

@@ -28,6 +28,7 @@ ONE_OR_MORE = frozenset(
 )
 NOT_NEGATIVE = frozenset(
     {"spare", "seed", "mixtures", "checkpoint_every_s", "feature_weight", "local_weight_decay", "keep_wire", "noise"}
+    | {"mu"}
 )
 ABOVE_ZERO = frozenset(
     {"bandwidth_hz", "deadline_s", "delay_budget_s", "energy_budget_j", "temperature", "alpha", "lr"}

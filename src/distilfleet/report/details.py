@@ -13,6 +13,13 @@ from .html import Html, tag
 _CLASSES = (
     ("everything", "There is no privacy in this run: whoever reads the server’s disks has the data itself."),
     (
+        "weights, control variates",
+        "The data stay on their devices, but weights and gradients say something about them, and a control variate is "
+        "the mean gradient of a device’s steps, which the weights beside it tell as well. Whoever holds either can "
+        "test whether a sample was used, and can sometimes rebuild samples, the more so the fewer there are. The "
+        "counts tell who has much data and who little.",
+    ),
+    (
         "weights",
         "The data stay on their devices, but weights trained on them say something about them. Whoever holds a "
         "device’s model can test whether a sample was used, and can sometimes rebuild typical samples. The counts tell "

@@ -9,6 +9,8 @@ from .figures import fleet_size, listed, measured, number, part, recipe, sample
 TITLES = {
     "koala": "KOALA",
     "fedavg": "FedAvg",
+    "fedprox": "FedProx",
+    "scaffold": "SCAFFOLD",
     "feddf": "FedDF",
     "fedmd": "FedMD",
     "local": "Local training",
@@ -115,6 +117,24 @@ def _fedavg(facts: _Facts) -> list[str]:
     ]
 
 
+def _fedprox(facts: _Facts) -> list[str]:
+    return [
+        f"In each round {facts.some} trained the same small model on private data, with a penalty on every step away "
+        f"from the weights that it received (a proximal term of weight {facts.settings.get('mu', 0)}), and sent its "
+        "weights to the server.",
+        "The server averaged the weights, in proportion to each device’s samples, and returned the average.",
+    ]
+
+
+def _scaffold(facts: _Facts) -> list[str]:
+    return [
+        f"In each round {facts.some} trained the same small model on private data, each step corrected by the "
+        "difference between the fleet’s mean gradient and the device’s own, as far as both were known (control "
+        "variates), and sent weights and control variate to the server.",
+        "The server averaged both, in proportion to each device’s samples, and returned the averages.",
+    ]
+
+
 def _feddf(facts: _Facts) -> list[str]:
     return [
         f"In each round {facts.some} trained a small model on private data and sent its weights to the server.",
@@ -189,6 +209,8 @@ def _any_method(facts: _Facts) -> list[str]:
 _METHODS: dict[str, Callable[[_Facts], list[str]]] = {
     "koala": _koala,
     "fedavg": _fedavg,
+    "fedprox": _fedprox,
+    "scaffold": _scaffold,
     "feddf": _feddf,
     "fedmd": _fedmd,
     "local": _local,

@@ -1,0 +1,74 @@
+"""FedProx: federated averaging whose devices pay for straying from the model that they received.
+
+A device minimises the loss of its own data plus mu/2 |w - w_t|^2, where w_t is what the server sent; the server
+averages as in FedAvg, which is what remains with mu = 0. Devices here all make the same number of passes.
+
+Source: Li et al., "Federated optimization in heterogeneous networks", MLSys 2020, https://arxiv.org/abs/1812.06127.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from ..core.types import Arrays, Conditions, Dataset, Device, DeviceId, Job, Metrics, Plan, Round, Worker
+from ..nn.learner import Learner, learn_together
+from ..nn.objective import Tensors
+from ..nn.train import Local
+from ..nn.zoo import Model, model
+from ..trust.robust import Rule
+from .fedavg import FedAvg, State
+
+
+@dataclass(frozen=True, slots=True)
+class Proximal:
+    """The gradient of mu/2 |w - w_t|^2."""
+
+    mu: float
+
+    def gradient(self, weight: Tensor, received: Tensor, extra: Tensors) -> Tensor:
+        return (weight - received).mul_(self.mu)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FedProx:
+    """See the module docstring."""
+
+    model: Model
+    mu: float = 0.01
+    """Weight of the proximal term."""
+    local: Local = field(default_factory=Local)
+    aggregate: Rule = "mean"
+
+    @property
+    def _server(self) -> FedAvg:
+        """The server's half is FedAvg's."""
+        return FedAvg(model=self.model, local=self.local, aggregate=self.aggregate)
+
+    @property
+    def disclosure(self) -> str:
+        return self._server.disclosure
+
+    def init(self, seed: int) -> State:
+        return self._server.init(seed)
+
+    def round(self, state: State, plan: Plan, conditions: Conditions) -> Round[State]:
+        return self._server.round(state, plan, conditions)
+
+    def worker(self, device: Device, data: Dataset, seed: int) -> Worker:
+        proximal = Proximal(self.mu)
+        return Learner(device=device, data=data, model=self.model, local=self.local, seed=seed, objective=proximal)
+
+    def cohort(self, workers: Sequence[Learner], jobs: Sequence[Job]) -> Sequence[Arrays]:
+        return learn_together(workers, jobs)
+
+    def evaluate(self, state: State, kept: Mapping[DeviceId, Arrays], test: Dataset) -> Metrics:
+        return self._server.evaluate(state, kept, test)
+
+    def models(self, state: State) -> Mapping[str, Arrays]:
+        return self._server.models(state)
+
+
+def tiny() -> FedProx:
+    """The smallest useful instance: eight features, three classes."""
+    return FedProx(model=model("mlp-xs", (8,), 3), mu=0.1, local=Local(passes=1, batch=8))

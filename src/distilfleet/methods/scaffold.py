@@ -1,0 +1,208 @@
+"""SCAFFOLD: control variates correct the drift of devices whose data differ.
+
+The server keeps a model x and a control variate c, the mean gradient as far as it knows; a device keeps one of its own,
+c_i. A device steps with g - c_i + c instead of its gradient g, so that it moves as the fleet would. Afterwards its c_i
+becomes c_i - c + a (the paper's option II), where a = (x - y) / (K lr) is the mean of its K steps, and it answers with
+its model y and with a, which is c moved by what its own c_i changed. The server averages both, and moves c towards the
+latter by the share of the fleet that took part. All control variates begin at zero; the server's step size is one.
+
+Two departures, which are none with equal devices and plain descent: averages count devices by their samples, as those
+of FedAvg do; and under momentum, which the paper does not have, K is how many steps of plain descent go as far under a
+constant gradient, as in Wang et al., "Tackling the objective inconsistency problem", NeurIPS 2020,
+https://arxiv.org/abs/2007.07481.
+
+Source: Karimireddy et al., "SCAFFOLD: Stochastic controlled averaging for federated learning", ICML 2020, algorithm 1,
+https://arxiv.org/abs/1910.06378.
+
+Axes: D devices.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+
+import numpy as np
+from torch import Tensor
+
+from ..core import wire
+from ..core.table import Row, column
+from ..core.types import (
+    Arrays,
+    Conditions,
+    Dataset,
+    Device,
+    DeviceId,
+    Expected,
+    Job,
+    Load,
+    Metrics,
+    Plan,
+    Reply,
+    Round,
+    Wave,
+    Worker,
+)
+from ..nn.learner import Learner, judge, learn_together, sizes, trained_reply
+from ..nn.merge import combine
+from ..nn.objective import Tensors
+from ..nn.train import Local, steps
+from ..nn.weights import norm, to_arrays
+from ..nn.zoo import Model, model
+from ..trust.robust import Rule
+
+CONTROL = "control/"
+"""Before a parameter's name: its control variate, in jobs and answers."""
+DRIFT = "drift"
+
+
+@dataclass(frozen=True, slots=True)
+class Controlled:
+    """Steps corrected by c - c_i."""
+
+    def gradient(self, weight: Tensor, received: Tensor, extra: Tensors) -> Tensor:
+        return extra[DRIFT]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    round: int
+    weights: Arrays
+    control: Arrays
+    """The server's control variate, by parameter."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Controller:
+    """The device half: a learner, and the control variate that it keeps between rounds."""
+
+    learner: Learner
+    control: Arrays = field(default_factory=dict)
+    """By parameter; empty before the first round, which is zero."""
+
+    def load(self, job: Job) -> Load:
+        load, controls = self.learner.load(job), _controls(job.arrays)
+        held_bytes = 3 * sum(array.nbytes for array in controls.values())  # the server's, its own, and the correction
+        return replace(load, memory_bytes=load.memory_bytes + held_bytes)
+
+    def handle(self, job: Job) -> Arrays:
+        return control_together([self], [job])[0]
+
+    def snapshot(self) -> Arrays:
+        return self.control
+
+    def restore(self, kept: Arrays) -> None:
+        self.control = dict(kept)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scaffold:
+    """See the module docstring."""
+
+    model: Model
+    local: Local = field(default_factory=lambda: Local(momentum=0.0))
+    aggregate: Rule = "mean"
+
+    @property
+    def disclosure(self) -> str:
+        return (
+            "weights, control variates and sample counts: the server sees each device's trained small model and the "
+            "mean gradient of its steps, never its data"
+        )
+
+    def init(self, seed: int) -> State:
+        net = self.model.build(seed)
+        control = {name: np.zeros(tuple(weight.shape), np.float32) for name, weight in net.named_parameters()}
+        return State(round=0, weights=to_arrays(net), control=control)
+
+    def round(self, state: State, plan: Plan, conditions: Conditions) -> Round[State]:
+        number, sent = state.round + 1, {**state.weights, **_prefixed(state.control)}
+        expected = self._expected(sent)
+        jobs = [
+            Job(id=f"{number}:train:{device}", device=device, op="train", arrays=sent, expected=expected)
+            for device in plan.devices
+        ]
+        results = yield Wave(jobs=jobs, goal=plan.goal, minimum=plan.minimum, deadline_s=plan.deadline_s)
+        replies = [result for result in results if isinstance(result, Reply)]
+        if not replies:
+            return replace(state, round=number)
+        answers, devices = [reply.arrays for reply in replies], [reply.device for reply in replies]
+        merged = combine(answers, sent, sizes(replies), devices, self.aggregate)
+        yield from merged.discounts
+        took_part, mean = np.float32(len(replies) / len(conditions.devices)), _controls(merged.weights)
+        return State(
+            round=number,
+            weights={name: merged.weights[name] for name in state.weights},
+            control={name: c + took_part * (mean[name] - c) for name, c in state.control.items()},
+        )
+
+    def _expected(self, sent: Arrays) -> Expected:
+        answer = trained_reply(self.model, norm(sent), None)
+        controls = wire.specs(_prefixed(_controls(sent)))
+        return replace(answer, arrays={**answer.arrays, **controls})
+
+    def worker(self, device: Device, data: Dataset, seed: int) -> Worker:
+        own = Controlled()
+        return Controller(
+            learner=Learner(device=device, data=data, model=self.model, local=self.local, seed=seed, objective=own)
+        )
+
+    def cohort(self, workers: Sequence[Controller], jobs: Sequence[Job]) -> Sequence[Arrays]:
+        return control_together(workers, jobs)
+
+    def evaluate(self, state: State, kept: Mapping[DeviceId, Arrays], test: Dataset) -> Metrics:
+        return {"small_accuracy": judge(self.model, state.weights, test)}
+
+    def models(self, state: State) -> Mapping[str, Arrays]:
+        return {"small": state.weights}
+
+
+def control_together(workers: Sequence[Controller], jobs: Sequence[Job]) -> list[Arrays]:
+    """Each controller's `handle`, side by side where its learners can be."""
+    server, names = _server(jobs), _controls(jobs[0].arrays)
+    zero = {name: np.zeros_like(array) for name, array in names.items()}
+    own = [worker.control or zero for worker in workers]
+    drift = {name: server[CONTROL + name] - column(own, name) for name in names}
+    learners = [worker.learner for worker in workers]
+    answers = learn_together(learners, jobs, [{DRIFT: Row(drift, d)} for d in range(len(jobs))])
+    lengths_D = np.array([_length(learner) for learner in learners], np.float32)
+    mean = {name: _over(server[name] - column(answers, name), lengths_D) for name in names}
+    for d, worker in enumerate(workers):
+        worker.control = {name: mean[name][d] - drift[name][d] for name in names}
+    table = {**{name: column(answers, name) for name in answers[0]}, **_prefixed(mean)}
+    return [Row(table, d) for d in range(len(jobs))]
+
+
+def _server(jobs: Sequence[Job]) -> Arrays:
+    """What the server sent, with a device axis in front: one for all where all have the very same arrays."""
+    sent = [job.arrays for job in jobs]
+    some = sent[:1] if all(one is sent[0] for one in sent) else sent
+    return {name: column(some, name) for name in sent[0]}
+
+
+def _length(learner: Learner) -> float:
+    """How far the device's steps go together, under a gradient of one that does not change: K lr in plain descent."""
+    return learner.local.lr * _as_plain(steps(len(learner.data), learner.local), learner.local.momentum)
+
+
+@lru_cache(maxsize=1024)
+def _as_plain(count: int, momentum: float) -> float:
+    """How many steps of plain descent go as far as so many with momentum."""
+    return float(np.cumsum(momentum ** np.arange(count)).sum())
+
+
+def _over(table: np.ndarray, lengths_D: np.ndarray) -> np.ndarray:
+    return np.asarray(table / lengths_D.reshape(-1, *[1] * (table.ndim - 1)))
+
+
+def _prefixed(control: Arrays) -> dict[str, np.ndarray]:
+    return {CONTROL + name: array for name, array in control.items()}
+
+
+def _controls(arrays: Arrays) -> dict[str, np.ndarray]:
+    """The control variates among these arrays, by parameter."""
+    return {name.removeprefix(CONTROL): array for name, array in arrays.items() if name.startswith(CONTROL)}
+
+
+def tiny() -> Scaffold:
+    """The smallest useful instance: eight features, three classes."""
+    return Scaffold(model=model("mlp-xs", (8,), 3), local=Local(passes=1, batch=8, momentum=0.0))

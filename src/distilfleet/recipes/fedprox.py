@@ -1,0 +1,38 @@
+"""The recipe `fedprox`: federated averaging of a small model, with a proximal term on devices."""
+
+from dataclasses import dataclass
+
+from ..trust.robust import Rule
+from .experiment import Run
+from .flags import Common, CommonFlags, ProxyData, ProxyFlags, Smalls, Training, TrainingFlags
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flags:
+    """FedProx, a baseline: federated averaging with a proximal term that keeps devices near what they received."""
+
+    common: CommonFlags = Common()
+    proxy: ProxyFlags = ProxyData()
+    training: TrainingFlags = Training()
+    small: str | None = None
+    """The small model. Default: the zoo's middle one that fits."""
+    mu: float = 0.01
+    """Weight of the proximal term; 0 is federated averaging."""
+    aggregate: Rule = "geometric-median"
+    """How devices' weights become one model's; `mean` is the published method."""
+    calibrate: bool = False
+    """Logit calibration on devices, for classes that they lack."""
+
+
+def fedprox(flags: Flags) -> Run:
+    from ..methods.fedprox import FedProx
+    from .assemble import Models, assemble, local
+    from .scene import assign, large_model, scene
+
+    stage = scene(flags.common, flags.proxy)
+    names = () if flags.small is None else (flags.small,)
+    smalls = assign(stage, Smalls(small=names), flags.training.local_batch)
+    model, settings = next(iter(smalls.values())), local(flags.training, flags.calibrate)
+    method = FedProx(model=model, mu=flags.mu, local=settings, aggregate=flags.aggregate)
+    models = Models(smalls=smalls, spared=large_model(None, stage), local=settings)
+    return assemble(flags.common, stage, method, models)
