@@ -16,7 +16,7 @@ from ..nn.learner import Learner, learn_together
 from ..nn.objective import Tensors
 from ..nn.train import Local
 from ..nn.zoo import Model, model
-from ..trust.robust import Rule
+from ..trust.choices import Rule
 from .fedavg import FedAvg, State
 
 

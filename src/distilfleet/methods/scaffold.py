@@ -48,7 +48,7 @@ from ..nn.objective import Tensors
 from ..nn.train import Local, steps
 from ..nn.weights import norm, to_arrays
 from ..nn.zoo import Model, model
-from ..trust.robust import Rule
+from ..trust.choices import Rule
 
 CONTROL = "control/"
 """Before a parameter's name: its control variate, in jobs and answers."""

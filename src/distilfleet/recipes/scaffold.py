@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from ..trust.robust import Rule
+from ..trust.choices import Rule
 from .experiment import Run
 from .flags import Common, CommonFlags, ProxyData, ProxyFlags, Smalls, Training, TrainingFlags
 
