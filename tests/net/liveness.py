@@ -2,7 +2,8 @@
 
 Worlds without the faults of safety: here the whole fleet goes away for ten times the patience and comes back, the
 server stands still, or all devices put everything off for a while. Then the run must be over, and no round of it with
-fewer devices than its minimum; where nobody was away, nobody may have been given up.
+fewer devices than its minimum; where nobody was away, nobody may have been given up. Or the run raises: then the next
+one must be over, and nothing of what did not count may be left on a device.
 """
 
 from collections.abc import Callable
@@ -13,6 +14,8 @@ PATIENCE_S = 60.0
 LONG_S = 10 * PATIENCE_S
 SINCE_S = 2.0
 FEW_S = 20.0
+MIDST_S = 8.0
+"""Within which a run in which all goes well has some of its rounds."""
 
 
 def calm(seed: int, parts: Parts | None) -> World:
@@ -49,10 +52,23 @@ def all_put_off(world: World) -> None:
     world.closed_until_s = world.rng.uniform(PATIENCE_S, LONG_S)
 
 
+def run_raises(world: World) -> None:
+    """In the middle of a round or between two; devices that are away hear of it when the next run has begun."""
+    if world.rng.random() < 0.5:
+        world.fails_after = world.rng.randint(1, ROUNDS - 1)
+    else:
+        world.after(world.rng.uniform(0, MIDST_S), world.server.fail_and_begin)
+    for device in world.devices.values():
+        if world.rng.random() < 0.3:
+            world.after(world.rng.uniform(0, MIDST_S), lambda device=device: leave(world, device))
+            world.after(MIDST_S + world.rng.uniform(0, FEW_S), device.boot)
+
+
 SCENES: dict[str, Callable[[World], None]] = {
     "whole fleet away": whole_fleet_away,
     "server asleep": server_asleep,
     "all put off": all_put_off,
+    "a run raises": run_raises,
 }
 
 
@@ -61,6 +77,9 @@ def live(seed: int, scene: str, parts: Parts | None = None) -> World:
     world = calm(seed, parts)
     if scene == "server asleep":
         world.deadline_s = None  # after which a slow device is given up
+    if scene == "a run raises":
+        for device in world.devices.values():
+            device.store = world.parts.store()  # in which the next run goes on from the same worker
     world.schedule = lambda: SCENES[scene](world)
     world.run()
     for number in range(1, ROUNDS + 1):

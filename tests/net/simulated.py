@@ -296,6 +296,8 @@ class World:
         """The server stands still, and hears later what is said to it."""
         self.closed_until_s = 0.0
         """Devices put off what they are asked to do."""
+        self.fails_after: int | None = None
+        """The round after whose checkpoint the run raises."""
         self.schedule: Callable[[], None] = self._schedule_faults
         self.disk, self.journal = Disk(rng), MemoryJournal(rng, self.parts.journal_synced)
         self.server = ServerProcess(self)
@@ -515,7 +517,19 @@ class ServerProcess:
         self.failpoint()
         world.disk.rename("unfinished", f"round-{number}")
         self.number, self.state = number, state
+        if number == world.fails_after:
+            self.fail()
         self._begin()
+
+    def fail(self) -> None:
+        """The run raises. The next one begins with the rounds that are left, so that one reference does for both."""
+        self.say(self.desk.abandon(self.number))
+        self.say(self.desk.prepare("next", b"", self.world.names))
+
+    def fail_and_begin(self) -> None:
+        if not self.done:
+            self.fail()
+            self._begin()
 
     def _later(self, what: Callable[[], None]) -> bool:
         """Whether the process stands still; then it does that when it goes on."""

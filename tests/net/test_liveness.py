@@ -43,10 +43,32 @@ class TakesForGoodWhatIsPutOff(Desk):
         return super()._resolve(key, reply, reason.replace("later", "declined"))
 
 
+class LeavesTheFailedRunUnderWay(Desk):
+    def _call_off(self):
+        return []
+
+
+class TakesBackWhatCounted(Desk):
+    """Of the last round of a run that fails, whose checkpoint is on disk."""
+
+    def abandon(self, number):
+        return self._call_off()
+
+
+class CountsWhatDidNot(Desk):
+    """A round of which there is no checkpoint."""
+
+    def abandon(self, number):
+        return self.commit(self.number) + self._call_off()
+
+
 STARVING = {
     "empty rounds are counted": ("whole fleet away", Parts(desk=CountsEmptyRounds)),
     "the server's sleep is the devices' silence": ("server asleep", Parts(desk=HoldsItsSleepAgainstDevices)),
     "what is put off is not offered again": ("all put off", Parts(desk=OffersOnceWhatIsPutOff)),
+    "a failed run is not called off": ("a run raises", Parts(desk=LeavesTheFailedRunUnderWay)),
+    "the last round of a failed run is taken back": ("a run raises", Parts(desk=TakesBackWhatCounted)),
+    "the broken round of a failed run counts": ("a run raises", Parts(desk=CountsWhatDidNot)),
     "what is put off counts as refused for good": ("all put off", Parts(desk=TakesForGoodWhatIsPutOff)),
 }
 
