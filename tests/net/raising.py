@@ -1,6 +1,7 @@
 """Recipes that raise while the server does them, each in a way of its own; `sound` does not."""
 
 import asyncio
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -81,3 +82,8 @@ def on_purpose(flags: Flags) -> Run:
 
 def no_file(flags: Flags) -> Run:
     return _failing(flags, lambda: throw(FileNotFoundError(2, "No such file or directory", "calibration.csv")))
+
+
+def exits(flags: Flags) -> Run:
+    """With the whole process, as a crash in native code does."""
+    return _failing(flags, lambda: os._exit(9))

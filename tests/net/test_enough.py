@@ -14,6 +14,7 @@ from contract import Case
 from distilfleet.core.engine import rounds
 from distilfleet.core.errors import StarvedError
 from distilfleet.core.types import Expected, Job, Missed, Plan, Reply, Wave
+from distilfleet.net.agent import MOST_DEATHS
 from distilfleet.net.caps import Caps
 from distilfleet.net.wave import Collecting, Quorum
 from distilfleet.plan.sample import Sample
@@ -218,6 +219,28 @@ def test_a_round_that_too_many_decline_for_good_ends_the_run_with_their_reasons(
         RealFleet.open_ones.clear()
     assert "2 of 4 devices do not do its job, and the round needs 3 of its 4" in str(told.value)
     assert "device-00, device-01: declined: 0 jobs are done" in str(told.value)
+
+
+@pytest.mark.net
+def test_a_device_whose_process_died_again_and_again_in_a_run_does_no_more_of_it_until_it_is_started_anew():
+    method = soft_koala()
+    fleet = contract.fleet_of(Case(make=soft_koala, fleet=RealFleet), method)
+    weak, sound = fleet.agents[0], fleet.agents[1]
+    try:
+        for agent, deaths in ((weak, MOST_DEATHS), (sound, MOST_DEATHS - 1)):
+            for _ in range(deaths):
+                agent.attempts.begin("run")
+        _, (first, second) = follow(fleet, method, Sample(per_round=4, seed=0), lambda: None, 2)
+        assert [weak.attempts.died("run"), sound.attempts.died("run")] == [MOST_DEATHS, 0]
+        fleet.run(weak.leave())
+        assert weak.attempts.died("run") == 0
+    finally:
+        fleet.close()
+        RealFleet.open_ones.clear()
+    for tally in (first, second):
+        (missed,) = tally.missed
+        assert missed.device == "device-00"
+        assert missed.reason.startswith(f"declined: the agent's process died {MOST_DEATHS} times in a row")
 
 
 def test_the_record_says_where_answers_were_too_few(tmp_path):

@@ -16,6 +16,7 @@ from distilfleet.cli import main
 from distilfleet.core.disk import write_atomically
 from distilfleet.core.errors import ConfigError, FileError, RecordError, StorageError
 from distilfleet.recipes import serve
+from distilfleet.recipes.deaths import DEATHS_IN_FRONT, MOST_DEATHS
 from distilfleet.recipes.faults import ends_the_server, reason_of, stoppable
 from distilfleet.recipes.fedavg import Flags
 from distilfleet.recipes.flags import Common
@@ -33,6 +34,7 @@ RAISING = {
     "no_file": "FileNotFoundError: [Errno 2] No such file or directory: 'calibration.csv' (where: ",
     "on_purpose": "no device meets the limit",
 }
+ROUND = "round-00000001"
 DAMAGED = {
     "no-json": b"{",
     "a-list": b"[1]",
@@ -138,6 +140,30 @@ def test_a_run_that_is_taken_out_of_the_queue_is_not_followed_for_ever(fleet):
     with pytest.raises(serve.FailedError, match="is not with the server any more"):
         list(serve.follow(fleet.file, gone))
     assert len(list(serve.follow(fleet.file, long))) == 3
+
+
+@pytest.mark.net
+@pytest.mark.slow
+def test_a_run_that_takes_the_process_with_it_gives_way_to_others_and_fails_at_last(fleet):
+    queue, bad = place(fleet.file).queue, ask(fleet, "exits")
+    sound = ask(fleet, "sound")
+    for died in (DEATHS_IN_FRONT - 1, DEATHS_IN_FRONT):
+        fleet.server.wait()
+        assert queue.waiting() == [bad, sound]
+        while queue.attempts(bad).died(ROUND) < died:
+            queue.attempts(bad).begin(ROUND)
+        fleet.start_server()
+    assert [line["round"] for line in serve.follow(fleet.file, sound)] == [1, 2, 3]
+    fleet.server.wait()
+    for _ in range(DEATHS_IN_FRONT + 1, MOST_DEATHS):
+        queue.attempts(bad).begin(ROUND)
+    fleet.start_server()
+    with pytest.raises(serve.FailedError, match=r"process died 20 times in a row in this run, and no round .* round 1"):
+        list(serve.follow(fleet.file, bad))
+    assert fleet.server.returncode is None
+    queue.resume(bad)
+    fleet.server.wait()
+    assert queue.attempts(bad).died(ROUND) == 1, "whoever resumes it has all tries anew"
 
 
 # --- without processes ------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from random import Random
 
 import msgspec
 
+from ..core.attempts import Attempts
 from ..core.errors import ConfigError, Error, StorageError, WireError
 from ..core.failpoint import reached
 from ..core.types import Arrays, Device, Job, Load, RunSpec, Usage, Worker
@@ -35,6 +36,12 @@ FIRST_BACKOFF_S, MOST_BACKOFF_S, BACKOFF_GROWTH = 0.2, 15.0, 1.5
 """Pauses before another try are drawn between nothing and a bound that grows: a fleet is back soon after its server,
 and not in one moment."""
 ACCOUNT, ACCOUNT_S = "account.json", 1.0
+DIED = (
+    "declined: the agent's process died {} times in a row in a job of this run, as where memory does not suffice; stop "
+    "the agent and start it again to have it tried anew"
+)
+TRIES, MOST_DEATHS = "tries.json", 10
+"""Ends of the process in a row in jobs of one run, after which it does no more of them."""
 Build = Callable[[RunSpec], Worker]
 """A worker on this device's own data. Raises ConfigError for what is not installed or not allowed here."""
 
@@ -79,6 +86,8 @@ class Agent:
     why_not: str = f"{LATER}: no run is on"
     account: Account = field(init=False)
     account_timer: asyncio.TimerHandle | None = None
+    attempts: Attempts = field(init=False)
+    """At jobs of a run."""
     building: bool = False
     """Whether the run's worker is on its way."""
     todo: "asyncio.Queue[Begin | Settle | Prepare]" = field(default_factory=asyncio.Queue)
@@ -92,6 +101,7 @@ class Agent:
         self.store = SqliteStore(self.folder / "answers.sqlite")
         self.side = DeviceSide(self.badge.device, self.caps.job_bytes, dict(self.store.held()))
         self.account = Account.read(self.folder / ACCOUNT)
+        self.attempts = Attempts(self.folder / TRIES)
 
     async def serve(self) -> None:
         """Until cancelled: connect, do what is asked, and again after a pause that grows with each failure."""
@@ -109,8 +119,12 @@ class Agent:
             working.cancel()
 
     async def leave(self) -> None:
-        """Tell the server that this agent stops; returns when it has heard that. No session begins any more."""
+        """Tell the server that this agent stops; returns when it has heard that. No session begins any more.
+
+        Whoever stops it may have mended what ended it before.
+        """
         self.leaving = True
+        self.attempts.over()
         if self.side.open:
             self.outbox.put(Refuse("stopped", 0.0))
             await self.over.wait()
@@ -297,6 +311,11 @@ class Agent:
         if bench is None:
             self._act(self.side.decline(task.key, self.why_not))
             return
+        died = self.attempts.died(trunk_of(self.run))
+        if died >= MOST_DEATHS:
+            self._act(self.side.decline(task.key, DIED.format(died)))
+            return
+        self.attempts.begin(trunk_of(self.run))
         waited_s = time.monotonic() - task.heard_s
         reached("job.begun")
         try:
@@ -314,6 +333,8 @@ class Agent:
                 bench.take_back(task.key)
             self.account.did(held.busy_s)
             self._keep_account()
+        finally:
+            self.attempts.over()
 
     def _keep_account(self) -> None:
         """Once a second at most: a job may take less time than this."""

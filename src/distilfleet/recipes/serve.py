@@ -50,6 +50,7 @@ from ..record.run import create
 from ..report.page import page, write_page
 from .board import Boards
 from .console import Door, Site, door, shown
+from .deaths import begin_attempt, give_way
 from .experiment import Run
 from .faults import ends_the_server, reason_of, stoppable
 from .find import recipe
@@ -95,6 +96,7 @@ def serve(path: Path, once: bool = False) -> None:
     with closing(held), stoppable() as stopped, online(here, totals) as (hub, loop, _):
         reached("server.listening")
         log.info("ready: serving %d devices at %s", len(here.file.devices), here.address)
+        give_way(here.queue)
         while True:
             hub.check()
             here.queue.tidy()
@@ -228,6 +230,10 @@ class _Doing:
 def _carry_out(doing: _Doing) -> None:
     """One run, from where it is to its end or until it is stopped. Whatever it raises, it alone fails."""
     queue, name = doing.here.queue, doing.name
+    reason = begin_attempt(queue, name)
+    if reason:
+        queue.close(name, reason)
+        return
     try:
         finished, error = _train(doing), ""
     except BaseException as fault:
@@ -235,6 +241,8 @@ def _carry_out(doing: _Doing) -> None:
             raise
         finished, error = True, reason_of(fault, queue.folder("faults") / f"{name}.log")
         log.warning("%s failed: %s", name, error)
+    finally:  # this process has lived to see it
+        queue.attempts(name).over()
     if finished:
         queue.close(name, error)
     else:

@@ -2,6 +2,7 @@
 
     queue/NAME.json     waiting or under way        queue/NAME.stop   ... and to be stopped after its round
                                                     queue/NAME.waits  ... and what devices it waits for, in words
+                                                    queue/NAME.tries  ... and how often the server died in its round
     stopped/NAME.json   until somebody resumes it   done/NAME.json    what came of it, and what was asked for
     runs/NAME           its record                  faults/NAME.log   where a run failed that raised
 
@@ -18,6 +19,7 @@ from typing import Any, Literal, TypeVar
 
 import msgspec
 
+from ..core.attempts import Attempts
 from ..core.disk import storing, sync_folder, write_atomically
 from ..core.errors import ConfigError, RecordError
 from ..core.failpoint import reached
@@ -132,11 +134,20 @@ class Queue:
             else:
                 file.unlink(missing_ok=True)
 
+    def attempts(self, name: str) -> Attempts:
+        """Server: at the run."""
+        return Attempts(self._file("queue", name).with_suffix(".tries"))
+
+    def put_last(self, name: str) -> None:
+        """Server: behind all that wait."""
+        file = self._file("queue", name)
+        with storing(file):
+            os.utime(file)
+
     def set_aside(self, name: str) -> None:
         """Server: a run that was to be stopped is stopped, and stays so until it is resumed."""
         self._move(name, "queue", "stopped")
-        self._wish(name).unlink(missing_ok=True)
-        self._waits(name).unlink(missing_ok=True)
+        self._forget(name)
 
     def close(self, name: str, error: str) -> None:
         """Server: a run is over. What was asked for stays beside what came of it, so that it can be resumed."""
@@ -168,8 +179,13 @@ class Queue:
                 file.replace(file.with_name(f"{file.name}.damaged"))
             else:
                 file.unlink()
-            self._wish(name).unlink(missing_ok=True)
-            self._waits(name).unlink(missing_ok=True)
+            self._forget(name)
+
+    def _forget(self, name: str) -> None:
+        """What was said beside a run that was in the queue."""
+        self._wish(name).unlink(missing_ok=True)
+        self._waits(name).unlink(missing_ok=True)
+        self.attempts(name).over()
 
     # --- looking ------------------------------------------------------------------------------------------------
 
