@@ -16,6 +16,7 @@ from PIL import Image
 
 from distilfleet.core.errors import ConfigError
 from distilfleet.data import sources
+from distilfleet.data.reading import Reading
 
 X = np.random.default_rng(0).normal(size=(20, 3))
 Y = np.array([0, 1] * 10)
@@ -175,6 +176,10 @@ def changed(line, text):
         (["a,a,label", *ROWS], {}, ["line 1 names column 'a' twice"]),
         (ROWS, {}, ["line 1 is all numbers", "column names"]),
         (["label", *("01" * 5)], {}, ["no column can be a feature", "no other column"]),
+        (["a b label", *(row.replace(",", " ") for row in ROWS)], {}, ["columns: a b label", "line 1 has one field"]),
+        ([",b,label", *(f"{row % 3 / 7},{row},{row % 2}" for row in range(20))], {}, ["no name for column 1", "'0.0'"]),
+        ([",b,label", *(f"{'xy'[row % 2]},{row},{row % 2}" for row in range(20))], {}, ["no name for column 1", "'x'"]),
+        (["a,b,label", *ROWS], {"reading": Reading(leave_out=("label",))}, ["--leave-out label names the label"]),
         (["text,label", *(f"words {row},{row % 2}" for row in range(20))], {}, ["'text': text with 20 values"]),
         (["a,label", *(f"{row},0" for row in range(20))], {}, ["every label is '0'"]),
         (["a,label", *(f"{row},{row}" for row in range(20))], {}, ["a single training sample"]),
@@ -188,6 +193,14 @@ def test_tables(tmp_path, lines, flags, parts):
 def test_a_table_that_is_no_text(tmp_path):
     (tmp_path / "a.csv").write_bytes(b"a,label\n\xff\xfe,1\n")
     refused(tmp_path / "a.csv", "a.csv", "UTF-8")
+
+
+@pytest.mark.parametrize(
+    ("begin", "part"), [(b"\x1f\x8b", "gunzip"), (b"\xd0\xcf\x11\xe0", ".csv"), (b"PAR1", "Parquet")]
+)
+def test_a_table_that_is_packed_or_of_another_kind_is_said_to_be(begin, part, tmp_path):
+    (tmp_path / "a.csv").write_bytes(begin + bytes(20))
+    refused(tmp_path / "a.csv", "a.csv", part)
 
 
 # --- idx and pictures -------------------------------------------------------------------------------------------

@@ -339,6 +339,28 @@ def test_owners_without_a_name_are_one(tmp_path):
     assert set(sources.load(str(path)).groups) == {"ann", "unknown"}
 
 
+def test_owners_that_are_written_alike_are_noted(tmp_path):
+    path = sheet(tmp_path, {"x": ["1", "2", "4"], "group": ["ann", "Ann", "bob"]})
+    assert "owners 'Ann' and 'ann' differ only in how they are written" in sources.load(str(path)).notes
+
+
+DOUBTFUL = {
+    "seconds": ("when", [f"{1_700_000_000.5 + row}" for row in range(24)], "they rise from row to row"),
+    "days": ("day", [f"202401{row + 1:02}" for row in range(24)], "they rise from row to row"),
+    "row numbers of several files": ("ID", ["1", "2", "3"], "its name is one of row numbers"),
+    "an index twice": ("Unnamed: 0.1", ["1", "2", "3"], "its name is one of row numbers"),
+    "owners": ("Subject ID", ["1", "2", "3"], "--group makes a device of each"),
+    "measurements": ("load", ["1", "2", "3"], None),
+}
+
+
+@pytest.mark.parametrize(("name", "cells", "told"), DOUBTFUL.values(), ids=DOUBTFUL)
+def test_inputs_that_may_be_none_are_said(name, cells, told, tmp_path):
+    notes = sources.load(str(sheet(tmp_path, {name: cells, "x": ["4", "5", "7"]}))).notes
+    assert [note for note in notes if f"'{name}'" in note and (told or "") in note] or not told
+    assert told or not any(name in note for note in notes)
+
+
 # --- axes -------------------------------------------------------------------------------------------------------
 
 SHAPES = {

@@ -126,6 +126,11 @@ def test_npz_arrays_that_are_not_used_are_named(tmp_path):
     assert "not used: X_val [2, 8], subject [8], labels [8]" in source.notes
 
 
+def test_inputs_that_are_all_the_same_are_said_to_be(tmp_path):
+    np.savez(tmp_path / "a.npz", x=np.full((20, 8, 8), 7, np.uint8), y=np.arange(20) % 2)
+    assert any("nothing can be learnt" in note for note in sources.load(str(tmp_path / "a.npz")).notes)
+
+
 def test_labels_of_bytes_that_are_no_utf_8_stay_apart(tmp_path):
     labels = np.array(["gr\u00fcn".encode("latin-1"), "gr\u00e4n".encode("latin-1")])[np.arange(8) % 2]
     np.savez(tmp_path / "a.npz", x=np.eye(8), y=labels)

@@ -8,7 +8,16 @@ from distilfleet.core.errors import ConfigError
 from distilfleet.core.units import pretty_bytes
 
 UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-SPREADSHEET = b"PK\x03\x04"
+OTHERS = {
+    b"PK\x03\x04": "a spreadsheet or zip archive and no text: export it as .csv",
+    b"\xd0\xcf\x11\xe0": "a spreadsheet and no text: export it as .csv",
+    b"\x1f\x8b": "packed with gzip: unpack it with gunzip",
+    b"BZh": "packed with bzip2: unpack it with bunzip2",
+    b"\xfd7zXZ": "packed with xz: unpack it with unxz",
+    b"PAR1": "a Parquet file and no text: export it as .csv",
+    b"\x89HDF": "an HDF5 file and no text: export it as .csv",
+}
+"""How files begin that are no text."""
 LARGEST_SHARE = 0.5
 """Of memory: what is read is copied once to scale it."""
 
@@ -57,8 +66,9 @@ def read_bytes(path: Path) -> bytes:
 def read_text(path: Path) -> str:
     """UTF-8, or UTF-16 that begins with its mark; line ends as they are. Raises ConfigError with the line."""
     data = read_bytes(path)
-    if data.startswith(SPREADSHEET):
-        raise ConfigError(f"{path}: a spreadsheet or zip archive and no text: export it as .csv")
+    for begin, what in OTHERS.items():
+        if data.startswith(begin):
+            raise ConfigError(f"{path}: {what}")
     coding = "utf-16" if data.startswith(UTF_16) else "utf-8-sig"
     try:
         text = data.decode(coding)

@@ -3,7 +3,7 @@
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -18,11 +18,13 @@ WHOLE = re.compile(r"[-+]?\d{1,18}(?:\.0*)?", re.A)
 MISSING = frozenset(
     [
         *("", "na", "n/a", "#n/a", "#n/a n/a", "n.a.", "nan", "-nan", "nat", "null", "none", "nil", "<na>", "\\n"),
-        *("?", "??", "???", "-", "--", "---", "–", "—", ".", "..", "...", "not available", "undefined"),
+        *("?", "??", "???", "-", "--", "---", "–", "—", ".", "not available", "undefined"),
         *("#null!", "#div/0!", "#value!", "#ref!", "#name?", "#num!", "1.#ind", "-1.#ind", "1.#qnan", "-1.#qnan"),
     ]
 )
-PERHAPS = frozenset({"-1", "-9", "-99", "-999", "-9999", "*", "missing", "unknown", "unlabeled", "unlabelled", "blank"})
+PERHAPS = frozenset(
+    {"..", "...", "-1", "-9", "-99", "-999", "-9999", "*", "missing", "unknown", "unlabeled", "unlabelled", "blank"}
+)
 """Labels that may stand for none, and may be meant."""
 LONGEST_NAME = 60
 """Characters of a name that a message shows."""
@@ -121,21 +123,26 @@ def _value(name: str) -> int:
     return int(name.partition(".")[0])
 
 
-def _alike(names: Sequence[str], where: str) -> tuple[str, ...]:
-    """Notes on classes that a person would call the same. Raises ConfigError for 1 beside 1.0."""
+def alike(names: Iterable[str]) -> list[list[str]]:
+    """Names that a person would call the same."""
     same: dict[str, list[str]] = {}
     for name in names:
         seen = "".join(letter for letter in name if unicodedata.category(letter) != "Cf")
         word = " ".join(unicodedata.normalize("NFKC", seen).casefold().split())
         same.setdefault(str(_value(name)) if WHOLE.fullmatch(name) else word, []).append(name)
-    alike = [group for group in same.values() if len(group) > 1]
-    mixed = next((group for group in alike if len({"." in name for name in group if WHOLE.fullmatch(name)}) > 1), None)
+    return [group for group in same.values() if len(group) > 1]
+
+
+def _alike(names: Sequence[str], where: str) -> tuple[str, ...]:
+    """Notes on classes that are alike. Raises ConfigError for 1 beside 1.0."""
+    groups = alike(names)
+    mixed = next((group for group in groups if len({"." in name for name in group if WHOLE.fullmatch(name)}) > 1), None)
     if mixed:
         raise ConfigError(
             f"{where}: labels {' and '.join(map(shown, mixed))} are one number in two spellings; expected one: write "
             f"all of a class alike"
         )
-    return tuple(f"classes {' and '.join(map(shown, group))} differ only in how they are written" for group in alike)
+    return tuple(f"classes {' and '.join(map(shown, group))} differ only in how they are written" for group in groups)
 
 
 def _check_names(raw: Raw) -> None:

@@ -231,21 +231,37 @@ def _without_unnamed(table: _Table) -> _Table:
     unnamed = [place for place, name in enumerate(table.header) if not name]
     if not unnamed:
         return table
-    for place in unnamed[1:] if unnamed[0] == 0 else unnamed:
+    index = unnamed[0] == 0 and any(row[0].strip() for row in table.body)
+    if index and not _is_index([row[0].strip() for row in table.body]):
+        raise ConfigError(
+            f"{table.where}: line 1 has no name for column 1, which is no index of rows: line {table.lines[0]} has "
+            f"{shown(table.body[0][0])}; name it"
+        )
+    for place in unnamed[1:] if index else unnamed:
         line = next((line for row, line in zip(table.body, table.lines, strict=True) if row[place].strip()), None)
         if line is not None:
             raise ConfigError(
                 f"{table.where}: line 1 has no name for column {place + 1}, which line {line} fills: name it"
             )
     kept = [place for place, name in enumerate(table.header) if name]
-    index = ("first column dropped: it has no name, and numbers the rows",) if unnamed[0] == 0 else ()
-    blank = (f"{len(unnamed) - len(index)} blank columns without a name dropped",) if len(unnamed) > len(index) else ()
+    notes = ("first column dropped: it has no name, and numbers the rows",) if index else ()
+    blank = len(unnamed) - len(notes)
+    notes = (*notes, f"{blank} blank columns without a name dropped") if blank else notes
     return replace(
         table,
         header=[table.header[place] for place in kept],
         body=[[row[place] for place in kept] for row in table.body],
-        notes=(*table.notes, *index, *blank),
+        notes=(*table.notes, *notes),
     )
+
+
+def _is_index(cells: Sequence[str]) -> bool:
+    """Whether they may number or name rows: whole numbers, numbers that rise, or no two the same."""
+    if all(cell.isdecimal() for cell in cells):
+        return True
+    if all(map(numbers.is_number, cells)):
+        return all(before < after for before, after in pairwise(map(float, cells)))
+    return len(set(cells)) == len(cells)
 
 
 def _check_header(table: _Table) -> None:

@@ -234,9 +234,12 @@ def _finish(raw: Raw, reading: Reading, holdout: float, seed: int) -> Source:
         shared = "" if train.groups is None else "; owners of training samples own test samples too"
         notes = (*notes, f"no test part: {100 * holdout:g} % held out, stratified, seed {seed}{shared}")
     fitted = scaling.fit(train.inputs, layout)
+    inputs = fitted.apply(train.inputs)
+    if inputs.min() == inputs.max():
+        notes = (*notes, "all inputs of all training samples are one number: nothing can be learnt from them")
     return Source(
         name=raw.where,
-        train=Dataset(fitted.apply(train.inputs), train.labels),
+        train=Dataset(inputs, train.labels),
         test=Dataset(fitted.apply(test.inputs), test.labels),
         classes=classes.names,
         groups=train.groups,
@@ -264,6 +267,8 @@ def _owned(part: Part, notes: tuple[str, ...]) -> tuple[Part, tuple[str, ...]]:
     if blank.any():
         notes = (*notes, f"{blank.sum()} samples have a blank group and belong to {UNNAMED!r}")
         groups = np.where(blank, UNNAMED, groups)
+    for same in labels.alike(sorted(set(groups.tolist()))):
+        notes = (*notes, f"owners {' and '.join(map(labels.shown, same))} differ only in how they are written")
     return replace(part, groups=groups), notes
 
 

@@ -15,7 +15,13 @@ from distilfleet.data.raw import FLOAT32_MAX, Column, Part, Raw
 from distilfleet.data.reading import GUESSED, Decimal, Reading
 from distilfleet.data.sheets import Sheet, named, open_sheet
 
-ROW_NUMBERS = frozenset({"id", "index", "row", "unnamed: 0"})
+ROW_NUMBERS = re.compile(r"id|index|row|unnamed: \d+(?:\.\d+)*", re.I)
+OWNERS = re.compile(
+    r"(?:(?:user|subject|participant|person|patient|owner|client|customer|driver|device|sensor|node|home|house|household"
+    r"|site|station)s?(?:[ _-]?(?:id|nr|no|number|name|code))?|uid|pid)",
+    re.I,
+)
+"""What columns of owners are often called."""
 MOST_VALUES = 20
 """A text column with more distinct values is dropped instead of becoming that many inputs."""
 DATE = re.compile(
@@ -24,6 +30,8 @@ DATE = re.compile(
 )
 MOST_NAMES = 200
 """Columns that one note names."""
+LONG = 10
+"""Rows from which on rising numbers are no chance."""
 GLANCE = 50
 """Cells that are looked at before all are."""
 
@@ -78,9 +86,13 @@ def read(
     sheet, notes = _labelled(sheet, label_name, reading)
     if group_name is not None and group is None:
         notes = (*notes, f"owners from column {shown(group_name)}")
-    taken = (label_name, group_name, *(_need(sheet, name, "left-out", "--leave-out") for name in reading.leave_out))
-    names = [name for name in sheet.cells if name not in taken]
+    left_out = [_need(sheet, name, "left-out", "--leave-out") for name in reading.leave_out]
+    if label_name in left_out:
+        raise ConfigError(f"{sheet.where}: --leave-out {label_name} names the label column: name another with --label")
+    names = [name for name in sheet.cells if name not in (label_name, group_name, *left_out)]
     columns, inputs, more = _inputs(sheet, names, reading, columns)
+    if group_name is None:
+        more = (*more, *_perhaps_owners(columns))
     train = Part(
         inputs=inputs,
         labels=np.array(sheet.cells[label_name]),
@@ -181,17 +193,34 @@ def _notes(facts: Sequence[tuple[str, str]]) -> tuple[str, ...]:
 def _told(sheet: Sheet, column: Column, read: Numbers | None) -> str:
     """What was decided about a column, if anything was."""
     if read is not None:
-        constant = "every row has the same number" if len(np.unique(read.values)) == 1 else ""
-        facts = ", ".join(filter(None, (read.told, constant)))
+        facts = ", ".join(filter(None, (read.told, _course(column.name, read.values))))
         return f"read as numbers: {facts}" if facts else ""
     blank = sum(map(is_missing, sheet.cells[column.name]))
     rest = f"; {blank} rows have none of them" if blank else ""
     return f"became {len(column.values)} inputs, one per value: {shorten(list(column.values))}{rest}"
 
 
+def _course(name: str, values: np.ndarray) -> str:
+    """What the numbers of a column do from row to row, where that makes an input doubtful."""
+    known = values[np.isfinite(values)]
+    if len(np.unique(known)) == 1:
+        return "every row has the same number"
+    if len(known) >= LONG and (known[1:] > known[:-1]).all():
+        return "they rise from row to row, as times and row numbers do (--leave-out does without)"
+    return "its name is one of row numbers (--leave-out does without)" if ROW_NUMBERS.fullmatch(name) else ""
+
+
+def _perhaps_owners(columns: Sequence[Column]) -> tuple[str, ...]:
+    """A note on inputs that are called as owners are."""
+    found = [shown(column.name) for column in columns if OWNERS.fullmatch(column.name)]
+    if not found:
+        return ()
+    return (f"column {shorten(found)} is an input; if it says whose a row is, --group makes a device of each",)
+
+
 def _decide(sheet: Sheet, name: str, read: Numbers | None) -> Column | Dropped:
     cells = sheet.cells[name]
-    if name.lower() in ROW_NUMBERS and len(set(cells)) == len(cells):
+    if ROW_NUMBERS.fullmatch(name) and len(set(cells)) == len(cells):
         return Dropped(name=name, reason="it numbers the rows")
     if read is not None:
         return Column(name=name, unit=read.unit)
@@ -299,6 +328,8 @@ def _need(sheet: Sheet, name: str, what: str, flag: str) -> str:
     found = _find(sheet, name)
     if found is None:
         advice = f": name it with {flag}" if flag else ""
+        if len(sheet.cells) == 1:
+            advice += "; fields are parted by , ; tab or |, and line 1 has one field"
         if any(map(numbers.is_number, sheet.cells)):
             advice += "; if line 1 is data, write a row of names above it"
         raise ConfigError(
