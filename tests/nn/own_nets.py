@@ -1,5 +1,9 @@
 """Nets as users write them, by name: `tests/nn/own_nets.py:NAME`, from four numbers to three classes."""
 
+import random
+import warnings
+
+import numpy as np
 import torch
 from torch import nn
 from torch.nn.utils import parametrizations
@@ -321,6 +325,118 @@ def old_weight_norm(shape, classes):
         return nn.Sequential(nn.utils.weight_norm(nn.Linear(shape[0], 8)), nn.ReLU(), nn.Linear(8, classes))
 
 
+def chance_of_python(shape, classes):
+    return Of(shape, classes, lambda self, h: h * random.choice([0.5, 2.0]) if self.training else h)
+
+
+def chance_of_numpy(shape, classes):
+    return Of(shape, classes, lambda self, h: h * float(np.random.uniform(0.5, 2.0)) if self.training else h)
+
+
+def draws_when_asked_too(shape, classes):
+    return Of(shape, classes, lambda self, h: h + 0.1 * torch.randn_like(h))
+
+
+def drawn_by_python(shape, classes):
+    wide = random.choice([4, 8, 16, 32])
+    return nn.Sequential(nn.Linear(shape[0], wide), nn.Tanh(), nn.Linear(wide, classes))
+
+
+class Slots(nn.Module):
+    __slots__ = ("scale",)
+
+    def __init__(self, shape, classes):
+        super().__init__()
+        self.body, self.scale = plain(shape, classes), 2.0
+
+    def forward(self, x):
+        return self.body(x) * self.scale
+
+
+def slots(shape, classes):
+    return Slots(shape, classes)
+
+
+class Slope(nn.Module):
+    """Logits from the slope of an energy."""
+
+    def __init__(self, shape, classes):
+        super().__init__()
+        self.energy = nn.Sequential(nn.Linear(shape[0], 8), nn.Softplus(), nn.Linear(8, 1))
+        self.last = nn.Linear(shape[0], classes)
+
+    def forward(self, x):
+        with torch.enable_grad():
+            x = x.detach().requires_grad_()
+            (slope,) = torch.autograd.grad(self.energy(x).sum(), x, create_graph=True)
+        return self.last(slope)
+
+
+def differentiates_as_it_runs(shape, classes):
+    return Slope(shape, classes)
+
+
+def skips_layers_by_chance(shape, classes):
+    net = Of(shape, classes, lambda self, h: self.side(h) if torch.rand(()) < 0.5 else h)
+    net.side = nn.Linear(8, 8)
+    return net
+
+
+def inference_inside(shape, classes):
+    def between(self, h):
+        with torch.inference_mode():
+            seen = self.side(h)
+        return h + seen.clone()
+
+    net = Of(shape, classes, between)
+    net.side = nn.Linear(8, 8)
+    return net
+
+
+def experts(shape, classes):
+    """Each sees the samples that are sent to it, and some see none."""
+
+    def between(self, h):
+        best, out = self.gate(h).argmax(1), torch.zeros_like(h)
+        for number, expert in enumerate(self.experts):
+            rows = (best == number).nonzero()[:, 0]
+            out = out.index_add(0, rows, expert(h[rows])) if len(rows) else out
+        return out + h
+
+    net = Of(shape, classes, between)
+    net.gate, net.experts = nn.Linear(8, 3), nn.ModuleList(nn.Linear(8, 8) for _ in range(3))
+    return net
+
+
+def scripted(shape, classes):
+    return quiet(torch.jit.script, perceptron(shape, classes))
+
+
+def scripted_part(shape, classes):
+    return nn.Sequential(quiet(torch.jit.script, nn.Linear(shape[0], 8)), nn.ReLU(), nn.Linear(8, classes))
+
+
+def quiet(make, *what):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return make(*what)
+
+
+def compiled(shape, classes):
+    first = quiet(torch.compile, nn.Linear(shape[0], 8))
+    return quiet(torch.compile, nn.Sequential(first, nn.Tanh(), nn.Linear(8, classes)))
+
+
+def sets_the_default_type(shape, classes):
+    torch.set_default_dtype(torch.float64)
+    return plain(shape, classes)
+
+
+def turns_gradients_off(shape, classes):
+    torch.set_grad_enabled(False)
+    return plain(shape, classes)
+
+
 ONE = plain((4,), 3)
 
 
@@ -335,6 +451,17 @@ def reads_a_file(shape, classes):
 
 
 READ = {name: tensor.numpy() for name, tensor in plain((4,), 3).state_dict().items()}
+
+
+CALLS = [0]
+
+
+def remembers_outside(shape, classes):
+    def between(self, h):
+        CALLS[0] += 1
+        return h * (1 + CALLS[0] % 3)
+
+    return Of(shape, classes, between)
 
 
 # --- what cannot be ---------------------------------------------------------------------------------------------
@@ -447,3 +574,46 @@ class Quantised(nn.Module):
 
     def forward(self, h):
         return h[:, :3] + self.q.float()
+
+
+def leaves(shape, classes):
+    raise SystemExit(3)
+
+
+def leaves_as_it_runs(shape, classes):
+    return Of(shape, classes, lambda self, h: leaves(shape, classes))
+
+
+def sparse_gradient(shape, classes):
+    net = Of(shape, classes, lambda self, h: h + self.table((h.detach().mean(1) > 0).long()))
+    net.table = nn.Embedding(2, 8, sparse=True)
+    return net
+
+
+def makes_weights_as_it_runs(shape, classes):
+    def between(self, h):
+        if not hasattr(self, "late"):
+            self.late = nn.Linear(8, 8)
+        return self.late(h)
+
+    return Of(shape, classes, between)
+
+
+def not_a_number(shape, classes):
+    return Of(shape, classes, lambda self, h: h * float("nan"))
+
+
+class TrainsInSilence(nn.Module):
+    def __init__(self, shape, classes):
+        super().__init__()
+        self.body = plain(shape, classes)
+
+    def train(self, mode=True):
+        super().train(mode)
+
+    def forward(self, x):
+        return self.body(x)
+
+
+def trains_in_silence(shape, classes):
+    return TrainsInSilence(shape, classes)

@@ -1,5 +1,6 @@
 """A user's own nets: each trains alone, side by side as alone, again from its weights, and is sent; or is refused."""
 
+import random
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from distilfleet.cost import catalogue
 from distilfleet.nn import zoo
 from distilfleet.nn.cohorts import why_apart
 from distilfleet.nn.distil import Distil, distil, lesson, predict, teach
+from distilfleet.nn.features import Tap, pairs
 from distilfleet.nn.learner import SAMPLES, Learner, learn_together, scratch, trained_reply
 from distilfleet.nn.merge import merge
 from distilfleet.nn.profile import profile
@@ -28,7 +30,8 @@ TOGETHER = (
     *("plain", "perceptron", "frozen", "frozen_perceptron", "unused", "tied", "shared_weight", "batch_normalised"),
     *("instance_normalised", "not_persistent", "integer_buffer", "scalar_and_empty", "double"),
     *("lazy", "embedding", "deep", "odd_names", "updates_a_buffer", "uses_weights_without_gradient", "stays_in_eval"),
-    *("prints", "always_the_same", "reads_a_file", "hook_that_speaks_of_the_net"),
+    *("prints", "always_the_same", "reads_a_file", "hook_that_speaks_of_the_net", "slots", "compiled"),
+    *("sets_the_default_type", "turns_gradients_off", "drawn_by_python"),
 )
 APART = {
     "lstm": "recurrent",
@@ -47,8 +50,14 @@ APART = {
     "remembers_between_calls": "last_mean",
     "old_weight_norm": "weight",
     "weight_normalised": "performance drop",
+    "chance_of_python": "away from where it ends alone",
+    "chance_of_numpy": "away from where it ends alone",
+    "draws_when_asked_too": "batch",
+    "experts": "batch",
+    "skips_layers_by_chance": "batch",
+    "differentiates_as_it_runs": "batch",
 }
-EITHER = ("spectral", "bfloat", "half", "attention")
+EITHER = ("spectral", "bfloat", "half", "attention", "scripted", "scripted_part", "inference_inside")
 """Whichever way is right here: rounding, and what torch can batch, decide."""
 REFUSED = {
     "no_weights": "no weights",
@@ -70,6 +79,12 @@ REFUSED = {
     "called_samples": "a weight is called samples",
     "copies_its_state": "does not keep what is copied",
     "quantised": "float8",
+    "leaves": "SystemExit: 3",
+    "leaves_as_it_runs": "fails on 2 samples .* SystemExit: 3",
+    "sparse_gradient": "gradient of table.weight is sparse",
+    "makes_weights_as_it_runs": "makes the weight late.bias as it runs",
+    "not_a_number": "NaN or infinity of ordinary samples",
+    "trains_in_silence": "does not return the net",
 }
 
 
@@ -203,3 +218,28 @@ def test_a_device_that_keeps_its_model_is_restored_with_it(name):
     assert kept_model(kept) == model.name
     assert same_bits(first.weights, again.weights)
     assert pupils_accuracy({"a": kept}, {model.name: model}, data(30))["small_accuracy"] > 0
+
+
+def test_a_net_that_remembers_outside_of_itself_is_said_to():
+    assert "cannot" not in (why_apart(own("plain"), LOCAL) or "")
+    assert "outside of itself" in (why_apart(own("remembers_outside"), LOCAL) or "")
+
+
+@pytest.mark.parametrize("name", ["draws_when_asked_too", "chance_of_python"])
+def test_a_net_that_draws_answers_alike_each_time_and_leaves_chance_as_it_was(name):
+    model, inputs = own(name), data(9).inputs
+    net, before = model.build(0), (random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist())
+    assert (predict(net, inputs) == predict(net, inputs)).all()
+    assert before == (random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist())
+
+
+@pytest.mark.parametrize("name", ["sets_the_default_type", "turns_gradients_off"])
+def test_a_factory_changes_no_setting_for_others(name):
+    own(name).build(0)
+    assert torch.get_default_dtype() == torch.float32
+    assert torch.is_grad_enabled()
+
+
+def test_layers_too_wide_for_an_adapter_are_not_compared():
+    wide, narrow = Tap("wide", (1 << 13,)), Tap("narrow", (8,))
+    assert pairs([narrow, wide], [narrow, wide]) == ((narrow, narrow),)

@@ -33,7 +33,7 @@ def why_apart(model: Model, local: Local) -> str | None:
     if known is not None or not model.is_own:
         return known
     tried = _trial(model, replace(local, passes=1, batch=BATCH))
-    alone = []
+    alone, again = [], []
     for one in tried:
         net = model.build(seed=0)
         before = _own_state(net)
@@ -41,6 +41,9 @@ def why_apart(model: Model, local: Local) -> str | None:
         changed = next((name for name, said in _own_state(net).items() if before.get(name) != said), None)
         if changed is not None:
             return f"it changes its own {changed} as it runs, which side by side would be changed for all at once"
+        again.append(train(model.build(seed=0), one, replace(local, passes=1, batch=BATCH)))
+    if _difference(alone, again) is not None:
+        return "it remembers something outside of itself, so that no run of it can be repeated"
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("error", message="There is a performance drop")

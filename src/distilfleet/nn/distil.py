@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..core.chance import stream
 from ..core.types import Arrays
 from .adam import adam_of, moments_of
-from .features import ITSELF, Adapter, Tap, pairs, taps, watching
+from .features import ITSELF, Adapter, Tap, of_all, pairs, taps, watching
 from .forward import logits
 from .losses import feature_distance, soft_kl
 from .train import drawing, schedule
@@ -80,11 +81,11 @@ class Augmented:
 
 
 def predict(module: nn.Module, inputs: np.ndarray) -> np.ndarray:
-    """Logits, [samples, C], in evaluation mode."""
+    """Logits, [samples, C], in evaluation mode; the same each time, even of a net that draws at random."""
     module.eval()
-    with torch.inference_mode():
+    with drawing(stream(0, "predict")), torch.no_grad():
         parts = [
-            logits(module, to_tensor(inputs[at : at + PREDICT_BATCH])).numpy()
+            logits(module, to_tensor(inputs[at : at + PREDICT_BATCH])).detach().numpy()
             for at in range(0, len(inputs), PREDICT_BATCH)
         ]
     return np.concatenate(parts)
@@ -128,19 +129,20 @@ def distil(
 def lesson(large: nn.Module, inputs: np.ndarray, how: Distil) -> Lesson:
     """What the large model, frozen, says about these inputs: worked out once if it fits into memory, else when read."""
     x, stages = to_tensor(inputs), taps(large, inputs.shape[1:]) if how.feature_weight else ()
-    names = [ITSELF, *(tap.module for tap in stages)]
 
     def say(rows_B: Tensor) -> dict[str, Tensor]:
-        with torch.no_grad(), watching(large.eval(), names) as outputs:
-            logits(large, x[rows_B])
-        return {name: output.float() for name, output in outputs.items()}
+        with torch.no_grad(), watching(large.eval(), [tap.module for tap in stages]) as outputs:
+            said = logits(large, x[rows_B])
+        outputs = of_all({**outputs, ITSELF: said}, len(rows_B))
+        return {name: output.detach().float() for name, output in outputs.items()}
 
     parts = say(torch.arange(1))
     if len(x) * sum(part.nbytes for part in parts.values()) > KEPT_BYTES:
         return Lesson(inputs=x, taps=stages, say=say, kept=False)
     rows_P = torch.arange(len(x))
     said = [say(rows_P[at : at + PREDICT_BATCH]) for at in range(0, len(x), PREDICT_BATCH)]
-    whole = {name: torch.cat([part[name] for part in said]) for name in names}
+    of_every_part = [name for name in said[0] if all(name in part for part in said)]
+    whole = {name: torch.cat([part[name] for part in said]) for name in of_every_part}
     return Lesson(inputs=x, taps=stages, say=lambda rows_B: {n: one[rows_B] for n, one in whole.items()}, kept=True)
 
 
@@ -163,10 +165,13 @@ def teach(
         def loss(rows_B: Tensor) -> Tensor:
             said = given.say(rows_B)
             soft_BC = torch.softmax(said[ITSELF] / how.temperature, dim=-1)
+            features.clear()
             total = soft_kl(logits(small, given.inputs[rows_B]), soft_BC, temperature=how.temperature)
+            seen = of_all(features, len(rows_B))
             for bridge, (own, its) in zip(bridges, stages, strict=True):
-                distance = feature_distance(bridge(features[own.module].float()), said[its.module])
-                total = total + how.feature_weight * distance
+                if own.module in seen and its.module in said:
+                    distance = feature_distance(bridge(seen[own.module].float()), said[its.module])
+                    total = total + how.feature_weight * distance
             return total
 
         adam = adam_of({**dict(small.named_parameters()), **_of_bridges(bridges)}, how.lr, {})

@@ -4,7 +4,7 @@ A tap is the last output of each spatial size, and the input of the head. No net
 read by forward hooks.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from .forward import logits
 
 MOST_TAPS = 3
+MOST_NUMBERS = 1 << 24
+"""Of an adapter."""
 ITSELF = ""
 """Torch's name for a module among its own."""
 
@@ -46,8 +48,9 @@ def _per_sample(module: nn.Module, shape: tuple[int, ...]) -> dict[str, Tensor]:
     training = module.training
     found = []
     for samples in (3, 2):
-        with torch.no_grad(), watching(module.eval(), [name for name, _ in module.named_modules()]) as outputs:
-            logits(module, torch.zeros(samples, *shape))
+        with torch.no_grad(), watching(module.eval(), _watchable(module)) as outputs:
+            said = logits(module, torch.zeros(samples, *shape))
+            outputs.setdefault(ITSELF, said)
         found.append(outputs)
     module.train(training)
     three, two = found
@@ -56,10 +59,21 @@ def _per_sample(module: nn.Module, shape: tuple[int, ...]) -> dict[str, Tensor]:
         for name, output in two.items()
         if name in three
         and output.is_floating_point()
+        and not output.is_inference()
         and output.dim() > 1
         and three[name].shape == (3, *output.shape[1:])
         and len(output) == 2
     }
+
+
+def _watchable(module: nn.Module) -> list[str]:
+    """Names of submodules that take hooks; compiled ones (TorchScript) take none."""
+    return [name for name, part in module.named_modules() if not isinstance(part, torch.jit.ScriptModule)]
+
+
+def of_all(outputs: Mapping[str, Tensor], samples: int) -> dict[str, Tensor]:
+    """The outputs that have a row for each sample: an expert that saw some of them says nothing of the rest."""
+    return {name: output for name, output in outputs.items() if len(output) == samples}
 
 
 @contextmanager
@@ -116,6 +130,7 @@ def resize(features: Tensor, spatial: tuple[int, ...]) -> Tensor:
 
 
 def pairs(small: Sequence[Tap], large: Sequence[Tap]) -> tuple[tuple[Tap, Tap], ...]:
-    """Stages to compare, deepest with deepest."""
+    """Stages to compare, deepest with deepest, without those so wide that an adapter would be larger than most nets."""
     count = min(len(small), len(large))
-    return tuple(zip(small[len(small) - count :], large[len(large) - count :], strict=True))
+    deepest = zip(small[len(small) - count :], large[len(large) - count :], strict=True)
+    return tuple((own, its) for own, its in deepest if own.shape[0] * its.shape[0] <= MOST_NUMBERS)

@@ -18,7 +18,7 @@ def logits(module: nn.Module, x_B: Tensor) -> Tensor:
         out: object = module(x_B.to(weight_dtype(module)))
     except Error:
         raise
-    except Exception as fault:
+    except (Exception, SystemExit) as fault:
         raise ConfigError(
             f"the model fails on {len(x_B)} samples of shape {list(x_B.shape[1:])}: {words(fault)}"
         ) from fault
@@ -38,7 +38,7 @@ def weight_dtype(module: nn.Module) -> torch.dtype:
     return next((weight.dtype for weight in module.parameters() if weight.is_floating_point()), torch.float32)
 
 
-def words(fault: Exception) -> str:
+def words(fault: BaseException) -> str:
     """An exception in one line."""
     lines = str(fault).strip().splitlines()
     return f"{type(fault).__name__}: {lines[0][:MOST_WORDS]}" if lines else type(fault).__name__

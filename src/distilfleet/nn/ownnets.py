@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from .apart import seeded
 from .forward import logits, weight_dtype
 from .weights import put, to_arrays
 
@@ -30,13 +31,32 @@ def materialised(net: nn.Module, shape: Sequence[int]) -> nn.Module:
     return net
 
 
+def as_written(net: nn.Module) -> nn.Module:
+    """The net as it was before torch.compile: each copy of a compiled one would be compiled anew."""
+    for module in list(net.modules()):
+        for name, part in list(module.named_children()):
+            if _as_written(part) is not part:
+                module._modules[name] = _as_written(part)
+    return _as_written(net)
+
+
+def _as_written(part: nn.Module) -> nn.Module:
+    inner = getattr(part, "_orig_mod", part)
+    return inner if isinstance(inner, nn.Module) else part
+
+
 def can_be_copied(net: nn.Module) -> bool:
     """Whether a deep copy is the same net.
 
-    Hooks on weights are lost on the way, and a function that closes over the net goes on to speak of the first one.
+    Slots and hooks on weights are lost on the way, weights of TorchScript become results of a computation, and a
+    function that closes over the net goes on to speak of the first.
     """
     hooked = any(weight._backward_hooks or weight._post_accumulate_grad_hooks for weight in net.parameters())
-    return not hooked and not any(_closes_over(vars(part)) for part in net.modules())
+    return not hooked and not any(_loses(part) or _closes_over(vars(part)) for part in net.modules())
+
+
+def _loses(part: nn.Module) -> bool:
+    return isinstance(part, torch.jit.ScriptModule) or any(vars(kind).get("__slots__") for kind in type(part).__mro__)
 
 
 def _closes_over(value: object) -> bool:
@@ -52,13 +72,18 @@ def fault_of(net: nn.Module, shape: Sequence[int], classes: int) -> str | None:
     fault = _fault_of_state(net)
     if fault is not None:
         return fault
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(0)
+    names = set(net.state_dict())
+    with seeded(0):
         for samples, training in ((2, True), (1, False), (3, False)):
             came = logits(net.train(training), torch.randn(samples, *shape))
             if came.shape != (samples, classes):
                 said = {1: "one sample gives", 2: "two samples give", 3: "three samples give"}[samples]
                 return f"{said} {tuple(came.shape)}, not ({samples}, {classes})"
+            if not came.isfinite().all():
+                return "it says NaN or infinity of ordinary samples"
+        late = min(set(net.state_dict()) - names, default=None)
+        if late is not None:
+            return f"it makes the weight {late} as it runs; make it in __init__, or let it be a lazy layer"
         return _fault_of_gradients(net.train(), torch.randn(2, *shape))
 
 
@@ -100,7 +125,16 @@ def _fault_of_gradients(net: nn.Module, x_B: Tensor) -> str | None:
     if not loss.requires_grad:
         return "its output does not depend on weights that are to be trained"
     loss.backward()  # type: ignore[no-untyped-call]
+    sparse = next((name for name, weight in net.named_parameters() if _sparse(weight)), None)
+    if sparse is not None:
+        return (
+            f"the gradient of {sparse} is sparse, which our optimisers do not take; build its layer with sparse=False"
+        )
     return None
+
+
+def _sparse(weight: nn.Parameter) -> bool:
+    return weight.grad is not None and weight.grad.layout != torch.strided
 
 
 def _travels(tensor: object) -> bool:

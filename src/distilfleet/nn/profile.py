@@ -83,7 +83,24 @@ def _of_own(model: Model) -> Profile:
             with FakeTensorMode(allow_non_fake_inputs=True) as mode:
                 return _traced(_without_memory(net, mode), mode.from_tensor(inputs_N))
         except Exception:  # whatever a user's net makes of tensors without numbers
-            return _traced(net, inputs_N)
+            return _traced_or_guessed(net, inputs_N)
+
+
+def _traced_or_guessed(net: nn.Module, inputs_N: torch.Tensor) -> Profile:
+    """By a pass, or, of a net that cannot be watched (one that differentiates as it runs), by its weights: each is used
+    once for each sample, and twice as often on the way back."""
+    try:
+        return _traced(net, inputs_N)
+    except Exception:  # whatever watching a user's net leads to; that it runs was seen when it was loaded
+        count = sum(weight.numel() for weight in net.parameters())
+    return Profile(
+        parameters=count,
+        weight_bytes=_size_bytes([*net.parameters(), *net.buffers()]),
+        forward_flops=2.0 * count,
+        train_flops=6.0 * count,
+        activation_bytes=_size_bytes([*net.parameters()]),
+        layers=(),
+    )
 
 
 def _without_memory(net: nn.Module, mode: FakeTensorMode) -> nn.Module:
@@ -217,7 +234,9 @@ def _watched(net: nn.Module, counter: FlopCounterMode) -> Iterator[dict[str, Lay
 
 
 def _is_leaf(module: nn.Module) -> bool:
-    return not any(module.children()) and any(True for _ in module.parameters())
+    """Has weights and no parts; TorchScript's modules have both and take no hooks."""
+    takes_hooks = not isinstance(module, torch.jit.ScriptModule)
+    return takes_hooks and not any(module.children()) and any(True for _ in module.parameters())
 
 
 def _layer(name: str, leaf: nn.Module, flops: float, output: object, before: LayerProfile | None) -> LayerProfile:

@@ -22,6 +22,7 @@ from torch.func import functional_call, vmap
 
 from ..core.chance import Key, shuffles, stream
 from ..core.types import Arrays, Dataset
+from .apart import seeded
 from .forward import logits, weight_dtype
 from .losses import prior_shift
 from .objective import Added, Extra, Objective, side_by_side
@@ -137,9 +138,8 @@ def train(module: nn.Module, task: Task, local: Local, objective: Objective | No
 
 @contextmanager
 def drawing(rng: np.random.Generator) -> Iterator[None]:
-    """What a net draws at random inside depends on `rng`, which stays as it was; torch's own seed does, too."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(int(deepcopy(rng).integers(1 << 62)))
+    """What a net draws at random inside depends on `rng`, which stays as it was; everybody's own seeds do, too."""
+    with seeded(int(deepcopy(rng).integers(1 << 62))):
         yield
 
 

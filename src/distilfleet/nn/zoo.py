@@ -27,8 +27,9 @@ from torch import nn
 from distilfleet.core.errors import ConfigError, Error
 
 from . import classics
+from .apart import seeded, settings_kept
 from .forward import words
-from .ownnets import can_be_copied, fault_of, materialised
+from .ownnets import as_written, can_be_copied, fault_of, materialised
 
 Factory = Callable[[tuple[int, ...], int], nn.Module]
 """From the shape of one sample and the number of classes to a net with [N, classes] logits."""
@@ -97,11 +98,17 @@ def _kept(wanted: Model, seed: int) -> nn.Module:
 
 
 def _built(wanted: Model, seed: int) -> nn.Module:
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        net: object = _factory(wanted.name)(wanted.shape, wanted.classes)
+    factory = _factory(wanted.name)
+    with seeded(seed), settings_kept():
+        net: object = factory(wanted.shape, wanted.classes)
         if not isinstance(net, nn.Module):
             raise ConfigError(f"{wanted.name} returned {type(net).__name__}; a model factory returns a torch.nn.Module")
+        net = as_written(net)
+        for switch in (net.eval, net.train):
+            if switch() is not net:
+                raise ConfigError(
+                    f"{switch.__name__}() of {wanted.name} does not return the net; end it in return self"
+                )
         return materialised(net, wanted.shape).train()
 
 
@@ -126,7 +133,10 @@ def _fault(wanted: Model) -> str | None:
             wanted.build(seed=0)(torch.empty(2, *wanted.shape))
     except Error as error:
         return str(error)
-    except Exception as error:  # whatever building or running a net on a shape that it was not made for can raise
+    except (
+        Exception,
+        SystemExit,
+    ) as error:  # whatever building or running a net on a shape that it was not made for can raise
         return words(error)
     return None
 
@@ -147,10 +157,11 @@ def _factory(name: str) -> Factory:
 
 def _module(place: str) -> ModuleType:
     try:
-        return _module_at(Path(place)) if place.endswith(".py") else importlib.import_module(place)
+        with settings_kept():
+            return _module_at(Path(place)) if place.endswith(".py") else importlib.import_module(place)
     except Error:
         raise
-    except Exception as error:  # a user's file may raise anything
+    except (Exception, SystemExit) as error:  # a user's file may raise anything
         remedy = "mend it, install what is missing, or name the file as path/to/file.py:function"
         raise ConfigError(f"cannot import {place} for a model ({words(error)}); {remedy}") from error
 
