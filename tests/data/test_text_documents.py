@@ -292,3 +292,62 @@ def test_every_kind_that_is_named_can_be_read():
     assert {kind for kind in documents.KINDS.replace(",", " ").split() if kind.startswith(".")} >= set(
         documents.READERS
     )
+
+
+# --- what people write --------------------------------------------------------------------------------------------
+
+
+def test_keys_of_json_go_in_any_case_and_those_that_are_not_used_are_named(tmp_path):
+    entry = json.dumps({"Text": "one", "LABEL": "x", "Group": "ann", "intent": "on", "score": 1})
+    corpus = read(file(tmp_path, "a.jsonl", entry), NONE)
+    assert seen(corpus) == [("one", "x", "ann")]
+    assert corpus.notes == ("not used: 'intent', 'score'",)
+    assert seen(read(file(tmp_path, "a.jsonl", entry), Names(label="Intent"))) == [("one", "on", "ann")]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r", "\n\n", "\n\xa0\n"])
+def test_lines_of_json_end_in_any_way_of_writing(end, tmp_path):
+    (tmp_path / "a.jsonl").write_bytes(end.join(['{"text": "one"}', '{"text": "two"}', ""]).encode())
+    assert [one.text for one in read(str(tmp_path / "a.jsonl"), NONE).train] == ["one", "two"]
+
+
+@pytest.mark.parametrize(("label", "name"), [("true", "true"), ("1.0", "1.0"), ("7", "7"), ('"True"', "True")])
+def test_labels_of_json_keep_their_spelling(label, name, tmp_path):
+    assert seen(read(file(tmp_path, "a.jsonl", f'{{"text": "one", "label": {label}}}'), NONE)) == [("one", name, None)]
+
+
+def test_a_label_that_is_no_class_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match=r"line 1: 0.5 where a class or owner is expected"):
+        read(file(tmp_path, "a.jsonl", '{"text": "one", "label": 0.5}'), NONE)
+
+
+@pytest.mark.parametrize("blank", ["null", '""', '"NA"', '"?"'])
+def test_texts_without_an_owner_belong_to_one(blank, tmp_path):
+    lines = f'{{"text": "one", "group": "ann"}}\n{{"text": "two", "group": {blank}}}\n'
+    corpus = read(file(tmp_path, "a.jsonl", lines), NONE)
+    assert [one.owner for one in corpus.train] == ["ann", "unknown"]
+    assert "1 documents have a blank group and belong to 'unknown'" in corpus.notes
+
+
+def test_text_may_be_utf_16_with_its_mark(tmp_path):
+    for name, content in (("a.txt", "caf\xe9"), ("a.jsonl", '{"text": "caf\xe9"}')):
+        (tmp_path / name).write_bytes(content.encode("utf-16"))
+        assert [one.text for one in read(str(tmp_path / name), NONE).train] == ["caf\xe9"]
+
+
+def test_parts_in_any_case_and_what_is_no_part(tmp_path):
+    parts = {"Train": [["one", "x"], ["two", None]], "val": [["no", "x"]]}
+    path = file(tmp_path, "a.json", json.dumps(parts))
+    with pytest.raises(ConfigError, match=r"part 'Train', entry 2 has no label"):
+        read(path, NONE)
+    corpus = read(path, Names(missing="drop"))
+    assert seen(corpus) == [("one", "x", None)]
+    assert corpus.notes[:2] == ("parts Train", "not used: 'val'")
+
+
+def test_columns_of_a_table_of_text_that_are_not_used_are_named(tmp_path):
+    corpus = read(file(tmp_path, "a.csv", "text;category;label;id\none, two;c;x;1\nNA;c;y;2\n"), NONE)
+    assert seen(corpus) == [("one, two", "x", None), ("NA", "y", None)]
+    assert "not used: 'category', 'id'" in corpus.notes
+    assert "fields parted by ';'" in corpus.notes
+    assert "1 documents are but a mark such as 'NA': taken as text" in corpus.notes

@@ -10,7 +10,8 @@ import msgspec
 from distilfleet.core.errors import ConfigError
 from distilfleet.data import files, hub, library, sheets
 from distilfleet.data.folders import below
-from distilfleet.data.labels import labelled
+from distilfleet.data.labels import is_missing, labelled, shorten, shown
+from distilfleet.data.raw import UNNAMED
 from distilfleet.data.reading import Missing, Separator
 
 KINDS = ".txt, .jsonl, .json, .csv, .tsv, a folder of .txt, .md or .py files"
@@ -67,8 +68,9 @@ def read(spec: str, names: Names) -> Corpus:
     blank = len(corpus.train) - len(kept)
     notes = (f"{blank} blank documents dropped",) if blank else ()
     _check_named(kept, names, corpus.where)
+    kept, unnamed = _owned(kept)
     train, gone = _labelled(kept, names.missing, corpus.where)
-    notes = (*corpus.notes, *notes, *gone)
+    notes = (*corpus.notes, *notes, *unnamed, *_marks(kept), *gone)
     if corpus.test is None:
         return Corpus(where=corpus.where, train=train, notes=notes)
     whole = [document for document in corpus.test if document.text.strip()]
@@ -111,6 +113,22 @@ def _check_named(documents: Sequence[Document], names: Names, where: str) -> Non
         )
 
 
+def _owned(documents: list[Document]) -> tuple[list[Document], tuple[str, ...]]:
+    """With one owner for all whose own is blank, and a note on them."""
+    blank = [document.owner is not None and is_missing(document.owner) for document in documents]
+    if not any(blank):
+        return documents, ()
+    pairs = zip(documents, blank, strict=True)
+    owned = [replace(document, owner=UNNAMED) if without else document for document, without in pairs]
+    return owned, (f"{sum(blank)} documents have a blank group and belong to {UNNAMED!r}",)
+
+
+def _marks(documents: Sequence[Document]) -> tuple[str, ...]:
+    """A note on texts such as NA, which may stand for none."""
+    count = sum(is_missing(document.text) for document in documents)
+    return (f"{count} documents are but a mark such as 'NA': taken as text",) if count else ()
+
+
 def _labelled(documents: list[Document], missing: Missing, where: str) -> tuple[list[Document], tuple[str, ...]]:
     """Documents that have a label if any has, and a note on those without. Raises ConfigError where that is not asked
     for."""
@@ -147,10 +165,7 @@ def _text(path: Path) -> str:
 
 def _decoded(path: Path) -> str:
     """Ends of lines as they are stored: what ends one elsewhere may stand inside a string of JSON."""
-    try:
-        return path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: not UTF-8 text ({error}): save it as UTF-8") from error
+    return files.read_text(path)
 
 
 # --- tables -----------------------------------------------------------------------------------------------------
@@ -165,12 +180,13 @@ def _table(path: Path, names: Names) -> Corpus:
     if text is None:
         raise _no_text(str(path), sheet.cells)
     count = len(sheet.lines)
+    others = [name for name in sheet.cells if name not in (text, label, group)]
     columns = [sheet.cells[name] if name else [None] * count for name in (text, label, group)]
     documents = [
         Document(text=one or "", label=kind, owner=who, at=f"line {line}")
         for one, kind, who, line in zip(*columns, sheet.lines, strict=True)
     ]
-    return Corpus(where=str(path), train=documents, notes=_used(text, label, group))
+    return Corpus(where=str(path), train=documents, notes=(*sheet.notes, *_used(text, label, group, others)))
 
 
 def _column(lowered: Mapping[str, str], known: Sequence[str], named: str | None, missing: str) -> str | None:
@@ -188,38 +204,60 @@ def _no_text(where: str, columns: Iterable[str]) -> ConfigError:
     )
 
 
-def _used(text: str, label: str | None, group: str | None) -> tuple[str, ...]:
+def _used(text: str, label: str | None, group: str | None, others: Iterable[str]) -> tuple[str, ...]:
     used = [f"text from {text!r}"]
     used += [f"labels from {label!r}"] if label else []
     used += [f"owners from {group!r}"] if group else []
-    return (", ".join(used),)
+    return (", ".join(used), *_unused(others))
+
+
+def _unused(names: Iterable[str]) -> tuple[str, ...]:
+    left = shorten(list(map(shown, names)))
+    return (f"not used: {left}",) if left else ()
 
 
 # --- JSON -------------------------------------------------------------------------------------------------------
 
 Entry = Mapping[str, msgspec.Raw]
-UNREADABLE = (msgspec.DecodeError, KeyError, RecursionError, UnicodeError)
+UNREADABLE = (msgspec.DecodeError, KeyError, RecursionError, ValueError)
 """No JSON, another kind of value, nested too deep, or half a character."""
+BLANK = " \t\r\n\xa0"
+"""Around an entry; a line of these alone has none."""
 _entry = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _string = msgspec.json.Decoder(str).decode
-_name = msgspec.json.Decoder(str | int | bool | None).decode
+_name = msgspec.json.Decoder(str | int | float | bool | None).decode
 
 
 def _lines(path: Path, names: Names) -> Corpus:
-    documents = [
-        _document(line, names, path, f"line {number}")
-        for number, line in enumerate(_decoded(path).split("\n"), 1)
-        if line.strip()
-    ]
-    return Corpus(where=str(path), train=documents)
+    text = _decoded(path)
+    lines = text.split("\n" if "\n" in text else "\r")
+    return _entries(
+        path, names, [(f"line {number}", line) for number, line in enumerate(lines, 1) if line.strip(BLANK)]
+    )
 
 
-def _document(line: str | msgspec.Raw, names: Names, path: Path, at: str) -> Document:
-    """One object with a text, or one instruction."""
+def _entries(path: Path, names: Names, entries: Iterable[tuple[str, str | msgspec.Raw]]) -> Corpus:
+    """A document of each entry, and a note on the keys that are not used."""
+    seen = dict[str, None]()
+    documents = [_document(entry, names, path, at, seen) for at, entry in entries]
+    lowered = set(map(str.lower, seen))
+    text = next(((name,) for name in TEXTS if name in lowered), INSTRUCTION)
+    used = {*text, *_keys(names.label, LABELS[:1]), *_keys(names.group, GROUPS)}
+    return Corpus(where=str(path), train=documents, notes=_unused(key for key in seen if key.lower() not in used))
+
+
+def _keys(named: str | None, known: Sequence[str]) -> tuple[str, ...]:
+    return tuple(known) if named is None else (named.lower(),)
+
+
+def _document(line: str | msgspec.Raw, names: Names, path: Path, at: str, seen: dict[str, None]) -> Document:
+    """One object with a text, or one instruction, keys in any case; `seen` gathers its keys."""
     try:
-        entry = _entry(line)
-        label = _field(entry, (names.label,) if names.label else LABELS[:1])
-        owner = _field(entry, (names.group,) if names.group else GROUPS)
+        spelled = _entry(line)
+        seen.update(dict.fromkeys(spelled))
+        entry = {**{key.lower(): value for key, value in spelled.items()}, **spelled}
+        label = _field(entry, (names.label, names.label.lower()) if names.label else LABELS[:1])
+        owner = _field(entry, (names.group, names.group.lower()) if names.group else GROUPS)
         text = next((_string(entry[name]) for name in TEXTS if name in entry), None)
         return Document(text=_instruction(entry) if text is None else text, label=label, owner=owner, at=at)
     except UNREADABLE as error:
@@ -235,7 +273,9 @@ def _field(entry: Entry, known: Sequence[str]) -> str | None:
     if found is None:
         return None
     name = _name(found)
-    return "" if name is None else str(name)
+    if isinstance(name, float) and not name.is_integer():
+        raise ValueError(f"{name} where a class or owner is expected, which is text or a whole number")
+    return name if isinstance(name, str) else "" if name is None else bytes(found).decode()
 
 
 def _instruction(entry: Entry) -> str:
@@ -249,7 +289,7 @@ def _instruction(entry: Entry) -> str:
 def _json(path: Path, names: Names) -> Corpus:
     data = _decoded(path).encode()
     try:
-        return _parts(msgspec.json.decode(data, type=dict[str, list[tuple[str, str]]]), path)
+        return _parts(msgspec.json.decode(data, type=dict[str, list[tuple[str, str | None]]]), path)
     except UNREADABLE:
         pass
     try:
@@ -259,24 +299,25 @@ def _json(path: Path, names: Names) -> Corpus:
             f"{path}: {error}; expected a list of objects, or an object of parts such as "
             f'{{"train": [["text", "label"]], "test": ...}}'
         ) from error
-    return Corpus(
-        where=str(path),
-        train=[_document(entry, names, path, f"entry {number}") for number, entry in enumerate(entries, 1)],
-    )
+    return _entries(path, names, [(f"entry {number}", entry) for number, entry in enumerate(entries, 1)])
 
 
-def _parts(parts: Mapping[str, Sequence[tuple[str, str]]], path: Path) -> Corpus:
+def _parts(parts: Mapping[str, Sequence[tuple[str, str | None]]], path: Path) -> Corpus:
+    lowered = {name.lower(): name for name in parts}
+    spelled = {part: [lowered[name] for name in PARTS[part] if name in lowered] for part in PARTS}
     train, test = (
         [
-            Document(text=text, label=label, at=f"part {name!r}, entry {number}")
-            for name in PARTS[part]
-            for number, (text, label) in enumerate(parts.get(name, ()), 1)
+            Document(text=text, label=label or "", at=f"part {name!r}, entry {number}")
+            for name in spelled[part]
+            for number, (text, label) in enumerate(parts[name], 1)
         ]
         for part in ("train", "test")
     )
     if not train:
-        raise ConfigError(f"{path}: no part 'train'; it has {', '.join(parts)}")
-    return Corpus(where=str(path), train=train, test=test or None, notes=(f"parts {', '.join(sorted(parts))}",))
+        raise ConfigError(f"{path}: no part 'train'; it has {shorten(list(parts))}")
+    used = [name for names in spelled.values() for name in names]
+    notes = (f"parts {', '.join(sorted(used))}", *_unused(name for name in parts if name not in used))
+    return Corpus(where=str(path), train=train, test=test or None, notes=notes)
 
 
 READERS: Mapping[str, Callable[[Path, Names], Corpus]] = {

@@ -7,6 +7,8 @@ import numpy as np
 from distilfleet.core.errors import ConfigError
 from distilfleet.data.scaling import Layout
 
+UNNAMED = "unknown"
+"""The owner of samples whose group is blank."""
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 

@@ -10,15 +10,13 @@ from distilfleet.core.errors import ConfigError
 from distilfleet.core.types import Dataset
 from distilfleet.data import arrays, files, hub, idx, images, labels, prepared, scaling, tables
 from distilfleet.data.digest import of_arrays
-from distilfleet.data.raw import Column, Part, Raw, as_text, check_part, present
+from distilfleet.data.raw import UNNAMED, Column, Part, Raw, as_text, check_part, present
 from distilfleet.data.reading import GUESSED, Missing, Reading
 from distilfleet.data.scaling import Scaling
 from distilfleet.data.spec import DataSpec, figures
 
 NAMES = "digits, hub:NAME"
 KINDS = ".npz, .csv, .tsv, IDX files (the MNIST family), a folder of pictures by class"
-UNNAMED = "unknown"
-"""The owner of samples whose group is blank."""
 PICTURES = scaling.Layout(kind="image")
 OF_ARRAYS = frozenset({"missing", "sample_kind", "channels_axis"})
 """What can be settled of arrays."""
