@@ -37,6 +37,8 @@ HET = ["--mode", "heterogeneous"]
 MAIN = {
     "fedavg large": ["fedavg", "--who", "large"],
     "fedavg small": ["fedavg"],
+    "fedprox": ["fedprox"],
+    "scaffold": ["scaffold"],
     "koala homogeneous": ["koala"],
     "koala heterogeneous": ["koala", *HET],
     "koala soft labels": ["koala", *HET, "--wire", "soft-labels"],
@@ -64,7 +66,7 @@ ABLATIONS = {
 }
 CALIBRATION = {"as it is": ["koala"], "no calibration": ["koala", "--no-calibrate"]}
 """Tried where every device has one class."""
-AVERAGING = frozenset({"koala", "fedavg", "feddf", "fedmd"})
+AVERAGING = frozenset({"koala", "fedavg", "fedprox", "scaffold", "feddf", "fedmd"})
 """Methods that are compared as they were published, with plain means."""
 
 

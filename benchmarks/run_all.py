@@ -10,6 +10,7 @@ from pathlib import Path
 
 COMMANDS = (
     ("speed.py",),
+    ("objectives.py",),
     ("loss.py",),
     ("planner.py",),
     ("fleet.py",),

@@ -80,9 +80,8 @@ class Controller:
     """By parameter; empty before the first round, which is zero."""
 
     def load(self, job: Job) -> Load:
-        load, controls = self.learner.load(job), _controls(job.arrays)
-        held_bytes = 3 * sum(array.nbytes for array in controls.values())  # the server's, its own, and the correction
-        return replace(load, memory_bytes=load.memory_bytes + held_bytes)
+        control_bytes = sum(array.nbytes for array in _controls(job.arrays).values())
+        return self.learner.load_with(job, 3 * control_bytes)  # the server's, its own, and their difference
 
     def handle(self, job: Job) -> Arrays:
         return control_together([self], [job])[0]
@@ -165,11 +164,12 @@ def control_together(workers: Sequence[Controller], jobs: Sequence[Job]) -> list
     learners = [worker.learner for worker in workers]
     answers = learn_together(learners, jobs, [{DRIFT: Row(drift, d)} for d in range(len(jobs))])
     lengths_D = np.array([_length(learner) for learner in learners], np.float32)
-    mean = {name: _over(server[name] - column(answers, name), lengths_D) for name in names}
+    trained = {name: column(answers, name) for name in answers[0]}
+    mean = {name: _over(server[name] - trained[name], lengths_D) for name in names}
+    after, answer = {name: mean[name] - drift[name] for name in names}, {**trained, **_prefixed(mean)}
     for d, worker in enumerate(workers):
-        worker.control = {name: mean[name][d] - drift[name][d] for name in names}
-    table = {**{name: column(answers, name) for name in answers[0]}, **_prefixed(mean)}
-    return [Row(table, d) for d in range(len(jobs))]
+        worker.control = Row(after, d)
+    return [Row(answer, d) for d in range(len(jobs))]
 
 
 def _server(jobs: Sequence[Job]) -> Arrays:
@@ -191,7 +191,9 @@ def _as_plain(count: int, momentum: float) -> float:
 
 
 def _over(table: np.ndarray, lengths_D: np.ndarray) -> np.ndarray:
-    return np.asarray(table / lengths_D.reshape(-1, *[1] * (table.ndim - 1)))
+    """Each row by its length, in place."""
+    table /= lengths_D.reshape(-1, *[1] * (table.ndim - 1))
+    return table
 
 
 def _prefixed(control: Arrays) -> dict[str, np.ndarray]:

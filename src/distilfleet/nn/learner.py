@@ -85,11 +85,13 @@ class Learner:
     """What the method adds to the loss of the device's own data."""
 
     def load(self, job: Job) -> Load:
+        return self.load_with(job, 0)
+
+    def load_with(self, job: Job, extra_bytes: int) -> Load:
+        """As `load`, with arrays of so many bytes in memory that the objective asks for."""
+        received_bytes = 0 if self.objective is None else profile(self.model).weight_bytes
         frames = wire.frame_bytes(as_answered(job, self.device))
-        load = training_load(self.model, len(self.data), self.local, frames)
-        if self.objective is None:
-            return load
-        return replace(load, memory_bytes=load.memory_bytes + profile(self.model).weight_bytes)  # as they were received
+        return training_load(self.model, len(self.data), self.local, frames, received_bytes + extra_bytes)
 
     def handle(self, job: Job) -> Arrays:
         return self.learn(job, {})
@@ -147,8 +149,7 @@ def _side_by_side(workers: Sequence[Learner], jobs: Sequence[Job], extras: Seque
     if len(jobs) < 2 or step_flops >= COHORT_STEP_FLOPS or why_apart(model, local) is not None:
         return [worker.learn(job, extra) for worker, job, extra in zip(workers, jobs, extras, strict=True)]
     keys = [worker.key(job) for worker, job in zip(workers, jobs, strict=True)]
-    own = tasks([job.arrays for job in jobs], [worker.data for worker in workers], model.classes, local, keys)
-    own = [replace(one, extra=extra) for one, extra in zip(own, extras, strict=True)]
+    own = tasks([job.arrays for job in jobs], [worker.data for worker in workers], model.classes, local, keys, extras)
     answers: dict[int, Arrays] = {}
     for chunk, weights in train_cohort(scratch(model), own, local, workers[0].objective):
         counts = [workers[d].count(jobs[d]) for d in chunk]

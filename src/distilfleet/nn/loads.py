@@ -12,16 +12,21 @@ from .zoo import Model
 
 
 @lru_cache(maxsize=4096)
-def training_load(model: Model, samples: int, local: Local, frames: tuple[int, int] = (0, 0)) -> Load:
-    """Work and memory of local training, and the bytes of the job's frame and of its reply's if they are given."""
+def training_load(
+    model: Model, samples: int, local: Local, frames: tuple[int, int] = (0, 0), extra_bytes: int = 0
+) -> Load:
+    """Work and memory of local training, and the bytes of the job's frame and of its reply's if they are given.
+
+    `extra_bytes` are those of arrays that a local objective reads in each step.
+    """
     facts, batch = profile(model), min(local.batch, max(2, samples))
     steps = -(-samples // batch) * local.passes
     return Load(
         flops=facts.train_flops * steps * batch,
-        moved_bytes=float(steps * step_traffic_bytes(facts, batch)),
+        moved_bytes=float(steps * (step_traffic_bytes(facts, batch) + extra_bytes)),
         down_bytes=frames[0],
         up_bytes=frames[1],
-        memory_bytes=training_memory_bytes(facts, batch),
+        memory_bytes=training_memory_bytes(facts, batch) + extra_bytes,
     )
 
 

@@ -8,11 +8,11 @@ An objective sees weights and a device's own arrays. A term that depends on a mo
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..core.table import column
 from ..core.types import Arrays
@@ -47,16 +47,16 @@ class Added:
     extra: Mapping[str, Tensors]
 
     @staticmethod
-    def alone(objective: Objective, module: nn.Module, extra: Extra) -> "Added":
-        """Of one device, whose module holds what it received."""
-        received = {name: weight.detach().clone() for name, weight in module.named_parameters()}
+    def alone(objective: Objective, parameters: Tensors, extra: Extra) -> "Added":
+        """Of one device, whose parameters are still those that it received."""
+        received = {name: weight.detach().clone() for name, weight in parameters.items()}
         own = {kind: {name: to_tensor(array) for name, array in one.items()} for kind, one in extra.items()}
         return Added(objective, received, own)
 
     def first(self, k: int) -> "Added":
         """Of the first few devices of a cohort."""
         extra = {kind: _first(tensors, k) for kind, tensors in self.extra.items()}
-        return replace(self, received=_first(self.received, k), extra=extra)
+        return Added(self.objective, _first(self.received, k), extra)
 
     def gradient(self, name: str, weight: Tensor) -> Tensor:
         """What is added to the gradient of the parameter of this name."""
@@ -64,9 +64,9 @@ class Added:
         return self.objective.gradient(weight, self.received[name], own)
 
     @torch.no_grad()
-    def to_gradients_of(self, module: nn.Module) -> None:
+    def to_gradients_of(self, parameters: Tensors) -> None:
         """Adds to the gradients that a backward pass has left; a parameter without one stays without."""
-        for name, weight in module.named_parameters():
+        for name, weight in parameters.items():
             if weight.grad is not None:
                 weight.grad += self.gradient(name, weight)
 

@@ -73,9 +73,15 @@ def task(weights: Arrays, data: Dataset, classes: int, local: Local, key: Key) -
 
 
 def tasks(
-    weights: Sequence[Arrays], data: Sequence[Dataset], classes: int, local: Local, keys: Sequence[Key]
+    weights: Sequence[Arrays],
+    data: Sequence[Dataset],
+    classes: int,
+    local: Local,
+    keys: Sequence[Key],
+    extras: Sequence[Extra] = (),
 ) -> list[Task]:
-    """As `task` of each device."""
+    """As `task` of each device, with the arrays that its objective asks for, if any."""
+    brought: Sequence[Extra] = extras or [{}] * len(data)
     of_size: dict[int, list[int]] = {}
     for d, own in enumerate(data):
         of_size.setdefault(len(own), []).append(d)
@@ -84,7 +90,14 @@ def tasks(
         orders_KPN = shuffles([keys[d] for d in some], samples, local.passes)
         rows.update(zip(some, schedule(orders_KPN, batch_size(samples, local)), strict=True))
     return [
-        Task(weights=start, data=own, rows_SB=rows[d], shift_C=_shift(own, classes, local), key=keys[d])
+        Task(
+            weights=start,
+            data=own,
+            rows_SB=rows[d],
+            shift_C=_shift(own, classes, local),
+            key=keys[d],
+            extra=brought[d],
+        )
         for d, (start, own) in enumerate(zip(weights, data, strict=True))
     ]
 
@@ -118,11 +131,12 @@ def _filled(samples: int, batch: int) -> np.ndarray:
 def train(module: nn.Module, task: Task, local: Local, objective: Objective | None = None) -> dict[str, np.ndarray]:
     """New weights of one device; `module` is scratch space of the right architecture."""
     put(module, task.weights).train()
-    added = None if objective is None else Added.alone(objective, module, task.extra)
+    parameters = dict(module.named_parameters())
+    added = None if objective is None else Added.alone(objective, parameters, task.extra)
     inputs, labels = to_tensor(task.data.inputs), to_tensor(_labels(task.data))
     shift_C = to_tensor(task.shift_C)
     descent = torch.optim.SGD(
-        module.parameters(), lr=local.lr, momentum=local.momentum, weight_decay=local.weight_decay
+        parameters.values(), lr=local.lr, momentum=local.momentum, weight_decay=local.weight_decay
     )
     seed, *words = task.key
     with drawing(stream(int(seed), *words, "net")):
@@ -131,7 +145,7 @@ def train(module: nn.Module, task: Task, local: Local, objective: Objective | No
             loss: Tensor = F.cross_entropy(logits(module, inputs[rows_B]) + shift_C, labels[rows_B])
             loss.backward()  # type: ignore[no-untyped-call]
             if added is not None:
-                added.to_gradients_of(module)
+                added.to_gradients_of(parameters)
             descent.step()
     return to_arrays(module)
 
