@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distilfleet.core.chance import stream
+from distilfleet.core.errors import RecordError
 from distilfleet.nn import soft, zoo
 from distilfleet.nn.distil import PREDICT_BATCH, Distil, accuracy, augment, distil, lesson, predict, teach
 from distilfleet.nn.losses import EQUAL_SHARES, feature_distance, prior_shift, soft_kl
@@ -250,3 +251,11 @@ def test_feature_distance_forgets_scale():
     features = torch.randn(4, 3, 5, 5, generator=torch.Generator().manual_seed(0))
     assert float(feature_distance(features, 7 * features)) == pytest.approx(0, abs=1e-6)
     assert float(feature_distance(features, -features)) == pytest.approx(4, rel=1e-5)
+
+
+def test_moments_kept_by_place_are_refused_rather_than_begun_anew():
+    x, net = inputs(), MLP.build(0)
+    moments = distil(net, x, soft_labels(x), Distil(passes=1), stream(0, "a")).moments
+    by_place = {f"{place:04d}.{name.partition('/')[0]}": array for place, (name, array) in enumerate(moments.items())}
+    with pytest.raises(RecordError, match="older form"):
+        distil(net, x, soft_labels(x), Distil(passes=1), stream(0, "b"), by_place)

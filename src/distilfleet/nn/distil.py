@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core.chance import stream
+from ..core.errors import RecordError
 from ..core.types import Arrays
 from .adam import adam_of, moments_of
 from .features import ITSELF, Adapter, Tap, of_all, pairs, taps, watching
@@ -120,6 +121,11 @@ def distil(
         return soft_kl(logits(student, x[rows_B]), soft[rows_B], temperature=how.temperature)
 
     named = dict(student.named_parameters())
+    if moments and not any(f"step/{name}" in moments for name in named):
+        raise RecordError(
+            "the run's optimiser was kept in an older form, by the places of weights and not by their names. Resume it "
+            "with the distilfleet that wrote it, or start the run anew."
+        )
     adam = adam_of(named, how.lr, moments or {})
     with drawing(rng):
         last = _descend(student, loss, adam, len(inputs), how, rng)
