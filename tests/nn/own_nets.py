@@ -337,6 +337,13 @@ def draws_when_asked_too(shape, classes):
     return Of(shape, classes, lambda self, h: h + 0.1 * torch.randn_like(h))
 
 
+def logarithm(shape, classes):
+    """Whose gain, in its first steps, falls below nothing."""
+    net = Of(shape, classes, lambda self, h: (h.abs() * self.gain).log())
+    net.gain = nn.Parameter(torch.full((8,), 1e-6))
+    return net
+
+
 def drawn_by_python(shape, classes):
     wide = random.choice([4, 8, 16, 32])
     return nn.Sequential(nn.Linear(shape[0], wide), nn.Tanh(), nn.Linear(wide, classes))

@@ -243,3 +243,7 @@ def test_a_factory_changes_no_setting_for_others(name):
 def test_layers_too_wide_for_an_adapter_are_not_compared():
     wide, narrow = Tap("wide", (1 << 13,)), Tap("narrow", (8,))
     assert pairs([narrow, wide], [narrow, wide]) == ((narrow, narrow),)
+
+
+def test_a_net_that_ends_in_nan_is_not_said_to_remember():
+    assert "becomes NaN or infinity" in (why_apart(own("logarithm"), LOCAL) or "")

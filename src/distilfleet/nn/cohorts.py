@@ -42,6 +42,9 @@ def why_apart(model: Model, local: Local) -> str | None:
         if changed is not None:
             return f"it changes its own {changed} as it runs, which side by side would be changed for all at once"
         again.append(train(model.build(seed=0), one, replace(local, passes=1, batch=BATCH)))
+    endless = next((name for one in alone for name, array in one.items() if not np.isfinite(array).all()), None)
+    if endless is not None:
+        return f"its {endless} becomes NaN or infinity on ordinary samples, where nothing can be compared"
     if _difference(alone, again) is not None:
         return "it remembers something outside of itself, so that no run of it can be repeated"
     try:
