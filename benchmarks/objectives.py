@@ -1,21 +1,22 @@
-"""Speed of methods with a local objective of their own, beside federated averaging: seconds a simulated round.
+"""Speed of methods with a local objective of their own, beside federated averaging: a simulated round of 100 devices.
 
-    python benchmarks/objectives.py [--repeats 5] [--rounds 5] [--small perceptron conv-s]
+    python benchmarks/objectives.py [--rounds 40] [--small perceptron conv-s]
 
-Digits over 100 devices, all of them in each round, as the recipes have it, with plain averages. The methods take turns
-in one process, so that all of them meet the same neighbours on the machine; the first turn, which warms torch up, does
-not count. A figure is the median round over all turns, and the spread that of the turns' medians. The processor's time
-is what neighbours disturb least.
+Digits over 100 devices, all of them in each round, as the recipes have it, with plain averages, in one process. The
+methods take turns, a round of each, so that all of them meet the same neighbours on the machine; two turns that warm up
+do not count. A figure is a median over rounds, with the quartiles; a ratio the median over turns of a method's round to
+the same turn's of federated averaging. The processor's time is what neighbours disturb least.
 """
 
 import argparse
 import os
-import statistics
 import tempfile
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from pathlib import Path
+
+import numpy as np
 
 from distilfleet.recipes.find import recipe
 from distilfleet.recipes.flags import unflatten
@@ -24,67 +25,60 @@ from distilfleet.record.run import create
 
 METHODS = ("fedavg", "fedprox", "scaffold")
 DEVICES = 100
-
-
-@dataclass(frozen=True, slots=True)
-class Round:
-    wall_s: float
-    processor_s: float
+WARM = 2
 
 
 def main() -> None:
     asked = _asked()
     for small in asked.small:
-        turns: dict[str, list[list[Round]]] = {method: [] for method in METHODS}
-        for turn in range(asked.repeats + 1):
-            for method in METHODS:
-                taken = list(rounds(method, small, asked.rounds))
-                if turn:
-                    turns[method].append(taken)
-        print(table(small, turns), flush=True)
+        with tempfile.TemporaryDirectory() as folder:
+            methods = [rounds_s(method, small, asked.rounds + WARM, Path(folder) / method) for method in METHODS]
+            turns_TM2 = np.array([[next(one) for one in methods] for _ in range(asked.rounds + WARM)])
+            for one in methods:
+                one.close()
+        print(table(small, turns_TM2[WARM:]), flush=True)
 
 
 def _asked() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=5, help="turns of each method")
-    parser.add_argument("--rounds", type=int, default=5, help="in each turn")
+    parser.add_argument("--rounds", type=int, default=40, help="of each method")
     parser.add_argument("--small", nargs="+", default=["perceptron", "conv-s"], help="models of the devices")
     return parser.parse_args()
 
 
-def rounds(method: str, small: str, count: int) -> Iterator[Round]:
-    """What each round of a run takes, its test and its record included, its start not."""
+def rounds_s(method: str, small: str, count: int, folder: Path) -> Generator[tuple[float, float], None, None]:
+    """Wall and processor seconds of each round of a run, its test and its record included, its start not."""
     found = recipe(method)
-    flat = {"devices": DEVICES, "rounds": count, "small": small, "aggregate": "mean", "threads": 1}
+    flat = {"devices": DEVICES, "rounds": count + 1, "small": small, "aggregate": "mean", "threads": 1}
     run = found.build(unflatten(found.flags, flat))
-    with tempfile.TemporaryDirectory() as folder:
-        record = create(Path(folder) / "run", about(run, method, flat, ""), run.facts)
-        steps = train(run, record, None, time.perf_counter)
+    record = create(folder, about(run, method, flat, ""), run.facts)
+    with closing(train(run, record, None, time.perf_counter)) as steps:
         for _ in range(count):
-            since_s, worked_s = time.perf_counter(), time.process_time()
+            wall_s, processor_s = time.perf_counter(), time.process_time()
             next(steps)
-            yield Round(time.perf_counter() - since_s, time.process_time() - worked_s)
-        steps.close()
-        record.close()
+            yield time.perf_counter() - wall_s, time.process_time() - processor_s
 
 
-def table(small: str, turns: dict[str, list[list[Round]]]) -> str:
-    every = {method: [one for turn in own for one in turn] for method, own in turns.items()}
-    wall_s = {method: statistics.median(one.wall_s for one in own) for method, own in every.items()}
-    processor_s = {method: statistics.median(one.processor_s for one in own) for method, own in every.items()}
+def table(small: str, turns_TM2: np.ndarray) -> str:
     rows = [
-        f"\n{small}, {DEVICES} devices a round (load {os.getloadavg()[0]:.1f})\n",
-        "| method | ms a round | spread over turns | to `fedavg` | processor, ms | to `fedavg` |",
-        "|---|---|---|---|---|---|",
+        f"\n{small}, {DEVICES} devices a round, {len(turns_TM2)} rounds (load {os.getloadavg()[0]:.1f})\n",
+        "| method | ms a round | to `fedavg` | processor, ms | to `fedavg` |",
+        "|---|---|---|---|---|",
     ]
-    for method, own in turns.items():
-        each_ms = [1e3 * statistics.median(one.wall_s for one in turn) for turn in own]
+    for at, method in enumerate(METHODS):
+        wall_T, processor_T = turns_TM2[:, at].T
+        base_wall_T, base_processor_T = turns_TM2[:, 0].T
         rows.append(
-            f"| `{method}` | {1e3 * wall_s[method]:.1f} | {min(each_ms):.1f} to {max(each_ms):.1f} "
-            f"| {wall_s[method] / wall_s['fedavg']:.2f} | {1e3 * processor_s[method]:.1f} "
-            f"| {processor_s[method] / processor_s['fedavg']:.2f} |"
+            f"| `{method}` | {spread(1e3 * wall_T, 1)} | {spread(wall_T / base_wall_T, 2)} "
+            f"| {spread(1e3 * processor_T, 1)} | {spread(processor_T / base_processor_T, 2)} |"
         )
     return "\n".join(rows)
+
+
+def spread(values: Sequence[float] | np.ndarray, digits: int) -> str:
+    """Median, and the quartiles."""
+    low, middle, high = np.quantile(values, (0.25, 0.5, 0.75))
+    return f"{middle:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
 
 
 if __name__ == "__main__":

@@ -76,6 +76,12 @@ def test_a_number_out_of_its_range_is_named(name, value):
         check(flags)
 
 
+@pytest.mark.parametrize("mu", [-0.1, nan])
+def test_a_proximal_term_does_not_push_away(mu):
+    with pytest.raises(ConfigError, match=f"--mu is {mu}; it must be at least 0"):
+        check(SHIPPED["fedprox"](mu=mu))
+
+
 @pytest.mark.parametrize(("name", "value"), [("alpha", inf), ("offline_share", 1.0), ("spare", 0), ("seed", 0)])
 def test_the_ends_of_a_range_are_in_it(name, value):
     check(SHIPPED["koala"](common=Common(**{name: value})))

@@ -45,6 +45,7 @@ from ..core.types import (
 from ..nn.learner import Learner, judge, learn_together, sizes, trained_reply
 from ..nn.merge import combine
 from ..nn.objective import Tensors
+from ..nn.profile import profile
 from ..nn.train import Local, steps
 from ..nn.weights import norm, to_arrays
 from ..nn.zoo import Model, model
@@ -80,7 +81,7 @@ class Controller:
     """By parameter; empty before the first round, which is zero."""
 
     def load(self, job: Job) -> Load:
-        control_bytes = sum(array.nbytes for array in _controls(job.arrays).values())
+        control_bytes = 4 * profile(self.learner.model).parameters
         return self.learner.load_with(job, 3 * control_bytes)  # the server's, its own, and their difference
 
     def handle(self, job: Job) -> Arrays:
