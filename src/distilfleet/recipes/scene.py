@@ -219,7 +219,12 @@ def _of_one_class(private: Dataset, rows: Sequence[np.ndarray] | np.ndarray) -> 
     assert private.labels is not None
     some = rows[:MOST_LOOKED_AT]
     alone = sum(len(np.unique(private.labels[own])) == 1 for own in some)
-    return f"; {alone} of {len(some)} devices have one class alone" if 2 * alone > len(some) else ""
+    if 2 * alone <= len(some):
+        return ""
+    return (
+        f"; {alone} of {len(some)} devices have one class alone: their weights lie far apart, and a median learns "
+        "less of them than `--aggregate mean`"
+    )
 
 
 def _one_for_all(kinds: Mapping[str, Device], models: Sequence[Model], batch: int) -> Model:
