@@ -69,13 +69,15 @@ def test_names_of_keys_where_there_are_none():
 
 # --- npz --------------------------------------------------------------------------------------------------------
 
+PIXELS = np.arange(256, dtype=np.uint8).reshape(4, 8, 8)
+BYTES = {"x_train": PIXELS, "y_train": Y[:4], "x_test": PIXELS, "y_test": Y[:4]}
 PARTS = {"x_train": X, "y_train": Y, "x_test": X[:4], "y_test": Y[:4]}
 
 
 @pytest.mark.parametrize(
     ("arrays", "flags", "parts"),
     [
-        ({"x": with_value(np.nan), "y": Y}, {}, ["row 4, column 2", "nan"]),
+        ({"x": with_value(np.nan), "y": Y}, {}, ["row 4, column 2", "nan", "--missing drop"]),
         ({"x": with_value(np.inf).astype(np.float16), "y": Y}, {}, ["row 4, column 2", "inf"]),
         ({"x": HUGE, "y": Y}, {}, ["row 13, column 1", "1e+300"]),
         ({"x": with_value(np.nan).reshape(20, 3, 1), "y": Y}, {}, ["row 4, position [2, 0]"]),
@@ -109,6 +111,8 @@ PARTS = {"x_train": X, "y_train": Y, "x_test": X[:4], "y_test": Y[:4]}
         ({"y": Y, "a": X, "b": X}, {}, ["more than one array", "a [20, 3], b [20, 3]"]),
         ({"x": X.reshape(20, 1, 1, 1, 3), "y": Y}, {}, ["(1, 1, 1, 3)", "[features]"]),
         ({}, {}, ["holds no array"]),
+        ({**BYTES, "x_test": PIXELS.astype(float)}, {}, ["pixels of the test part come to 0 to 255", "one range"]),
+        ({**BYTES, "x_test": PIXELS / 127.5 - 1}, {}, ["pixels of the test part come to -1 to 1", "one range"]),
         ({"x": X, "y": Y, "extra": np.array([{"a": 1}])}, {}, ["Python objects", "never loaded"]),
     ],
 )
@@ -344,5 +348,9 @@ def test_reading_a_table_takes_time_in_proportion_to_its_size(tmp_path):
         sources.load(str(tmp_path / "a.csv"))
         return time.process_time() - before_s
 
+    (tmp_path / "a.csv").write_text(" " * 200_000 + "a,b\n1,2\n")
+    before_s = time.process_time()
+    refused(tmp_path / "a.csv", "a.csv")
+    assert time.process_time() - before_s < 2
     assert took(10_000, 4) < 20 * took(1000, 4) + 0.2
     assert took(20, 3000) < 20 * took(20, 300) + 0.2

@@ -112,7 +112,7 @@ def test_another_case_is_another_class(spec, tmp_path):
 
 
 def test_no_class_is_proposed_that_is_spelled_quite_otherwise(spec, tmp_path):
-    for label, proposed in (("RUN", "RUN=run"), ("0", "0=RUN"), ("sitt", "sitt=sit")):
+    for label, proposed in (("RUN", "RUN=run"), ("0", "0=RUN"), ("-1", "-1=RUN"), ("sitt", "sitt=sit")):
         path = csv(tmp_path / "own.csv", [{**row, "label": label} for row in rows(("walk",))])
         assert f"--rename-class {proposed}," in declined(path, spec)
 
@@ -458,7 +458,7 @@ def test_pictures_of_another_size_are_refused_or_fitted(tmp_path):
     assert mapped(own_pictures, spec, fit_pictures=True).data.shape == (1, 6, 8)
 
 
-@pytest.mark.parametrize(("dtype", "factor"), [(np.float32, 1.0), (np.float64, 1 / 255**2)])
+@pytest.mark.parametrize(("dtype", "factor"), [(np.float32, 1.0), (np.float64, 1 / 255**2), (np.float32, -1 / 255)])
 def test_pixels_of_another_range_are_refused(dtype, factor, tmp_path):
     y, x = np.arange(20) % 2, np.random.default_rng(0).integers(0, 256, (20, 8, 8), np.uint8)
     spec = sources.load(npz(tmp_path / "server.npz", x=x, y=y)).spec(None)

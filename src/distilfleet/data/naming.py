@@ -112,7 +112,7 @@ def check_names(naming: Naming, columns: Sequence[Column]) -> None:
 
 def nearest(name: str, names: Sequence[str]) -> str:
     """The name that is spelled nearly so; a word that stands for one where none is."""
-    folded = {one.casefold(): one for one in names}
+    folded = {} if _whole(name) is not None else {one.casefold(): one for one in names}
     return next((folded[one] for one in get_close_matches(name.casefold(), folded, 1)), "RUN")
 
 

@@ -68,8 +68,10 @@ def check_numbers(inputs: np.ndarray, where: str) -> None:
         usable &= np.abs(inputs) <= FLOAT32_MAX
     if not usable.all():
         place = tuple(int(axis) for axis in np.argwhere(~usable)[0])
+        drop = ", or --missing drop leaves such samples out" if np.isnan(inputs[place]) else ""
         raise ConfigError(
-            f"{where}: {_place(place)} is {inputs[place]}; expected finite numbers: remove that sample or fill the gap"
+            f"{where}: {_place(place)} is {inputs[place]}; expected finite numbers: remove that sample or fill the "
+            f"gap{drop}"
         )
 
 

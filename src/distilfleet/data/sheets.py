@@ -19,6 +19,7 @@ TRIED = 50
 """Rows that are looked at to find what parts fields."""
 LONGEST_FIELD = 2**31 - 1
 """A text may be one field; the csv module stops at 131,072 characters unless told."""
+COMMENT = re.compile(r"[ \t]*(?:#([^\r\n]*))?(?:\r\n|\n|\r)")
 EXCEL = re.compile(r"sep=(.)\r?\n?", re.I)
 ROW_NAMES = "first field of every row dropped: row names, which the header has no name for"
 
@@ -95,9 +96,7 @@ def _parted(path: Path, separator: Separator | None) -> _Table:
 def _below_comments(text: str) -> tuple[str, int, str]:
     """What is below leading lines that begin with #, how many those are, and the last of them without its #."""
     at, count, last = 0, 0, ""
-    for found in re.finditer(r"[ \t]*(?:#([^\r\n]*))?(?:\r\n|\n|\r)", text):
-        if found.start() != at:
-            break
+    while found := COMMENT.match(text, at):
         at, count, last = found.end(), count + 1, found[1] or last
     return text[at:], count, last.strip()
 

@@ -14,6 +14,7 @@ from distilfleet.data.raw import UNNAMED, Column, Part, Raw, as_text, check_part
 from distilfleet.data.reading import GUESSED, Missing, Reading
 from distilfleet.data.scaling import Scaling
 from distilfleet.data.spec import DataSpec, figures
+from distilfleet.data.units import fits
 
 NAMES = "digits, hub:NAME"
 KINDS = ".npz, .csv, .tsv, IDX files (the MNIST family), a folder of pictures by class"
@@ -233,12 +234,19 @@ def _finish(raw: Raw, reading: Reading, holdout: float, seed: int) -> Source:
         notes = (*notes, f"no test part: {100 * holdout:g} % held out, stratified, seed {seed}{shared}")
     fitted = scaling.fit(train.inputs, layout)
     inputs = fitted.apply(train.inputs)
+    tested = fitted.apply(test.inputs)
+    mixed = train.inputs.dtype == np.uint8 != test.inputs.dtype
+    if layout.kind == "image" and mixed and not fits(tested, fitted):
+        raise ConfigError(
+            f"{raw.where}: pixels of the test part come to {tested.min():g} to {tested.max():g} where those of the "
+            f"train part are 0 to 1: store both in one range"
+        )
     if inputs.min() == inputs.max():
         notes = (*notes, "all inputs of all training samples are one number: nothing can be learnt from them")
     return Source(
         name=raw.where,
         train=Dataset(inputs, train.labels),
-        test=Dataset(fitted.apply(test.inputs), test.labels),
+        test=Dataset(tested, test.labels),
         classes=classes.names,
         groups=train.groups,
         owners=owners,

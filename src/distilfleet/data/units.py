@@ -8,6 +8,7 @@ import numpy as np
 from distilfleet.core.errors import UnmatchedError
 from distilfleet.data.naming import Naming, check_shape, check_some
 from distilfleet.data.raw import Column
+from distilfleet.data.scaling import Scaling
 from distilfleet.data.spec import DataSpec
 
 FAR, NEAR = 10.0, 3.0
@@ -15,8 +16,9 @@ FAR, NEAR = 10.0, 3.0
 half of it beyond the second is worth a word."""
 NARROW, ENOUGH = 0.01, 10
 """A column that varies less than this beside the run's, over so many samples, is worth a word."""
-FARTHEST, LEAST_SPAN = 1.0, 0.02
-"""How far pixels may leave the range of the run's, and how much of it they must fill."""
+FARTHEST, FARTHEST_OF_BYTES, LEAST_SPAN, USUAL_SPAN = 1.0, 0.1, 0.02, 0.6
+"""How far pixels may leave the range of the run's, which is that of the format where they are bytes or 0 to 1; how
+much of it they must fill, and of how much less it is worth a word."""
 
 
 def converted(raw: np.ndarray, columns: Sequence[Column], naming: Naming) -> np.ndarray:
@@ -36,15 +38,28 @@ def scaled(raw: np.ndarray, spec: DataSpec, where: str, naming: Naming) -> tuple
     inputs = spec.scaling.apply(raw)
     check_shape(tuple(inputs.shape[1:]), spec, where)
     if spec.kind == "image":
-        _check_pixels(inputs, spec, where, naming)
-        return inputs, ()
+        return inputs, _check_pixels(inputs, spec, where, naming)
     return inputs, _check_units(_measured(inputs, raw, spec), len(inputs), where, naming)
 
 
-def _check_pixels(inputs: np.ndarray, spec: DataSpec, where: str, naming: Naming) -> None:
+def is_natural(scaling: Scaling) -> bool:
+    """Whether the range of pixels is that of their format: bytes, or 0 to 1."""
+    return bool((scaling.offset == 0).all() and (scaling.factor == 1).all())
+
+
+def fits(inputs: np.ndarray, scaling: Scaling) -> bool:
+    """Whether pixels can be stored as those that the scaling was fitted to."""
     lowest, highest = float(inputs.min()), float(inputs.max())
-    if naming.any_range or (lowest >= -FARTHEST and highest <= 1 + FARTHEST and highest - lowest >= LEAST_SPAN):
-        return
+    farthest = FARTHEST_OF_BYTES if is_natural(scaling) else FARTHEST
+    return lowest >= -farthest and highest <= 1 + farthest and highest - lowest >= LEAST_SPAN
+
+
+def _check_pixels(inputs: np.ndarray, spec: DataSpec, where: str, naming: Naming) -> tuple[str, ...]:
+    lowest, highest = float(inputs.min()), float(inputs.max())
+    if naming.any_range or fits(inputs, spec.scaling):
+        usual = lowest >= -FARTHEST_OF_BYTES and highest <= 1 + FARTHEST_OF_BYTES and highest - lowest >= USUAL_SPAN
+        said = f"pixels come to {lowest:g} to {highest:g} in the run's units, where its own are 0 to 1"
+        return () if usual else (said,)
     begin, end = spec.offset[0], spec.offset[0] + 1 / spec.factor[0]
     raise UnmatchedError(
         f"{where}: pixels come to {lowest:g} to {highest:g} in the run's units, where its own are 0 to 1: store them "
