@@ -129,6 +129,32 @@ def test_help_on_any_recipe_or_verb_loads_nothing_that_trains_or_talks():
     assert said.stdout.splitlines()[-1] == ""
 
 
+@pytest.mark.parametrize(
+    "words", [["--fleet"], ["--fleet="], ["--fleet", "--rounds", "2"], ["--fleet", "a", "--fleet=b"]]
+)
+def test_a_fleet_flag_without_its_file_is_told(words, capfd):
+    assert "give --fleet once, with the fleet file behind it" in mistaken(capfd, "run", "koala", *words)
+
+
+@pytest.mark.parametrize(
+    "words", [["--fleet", "none.toml"], ["--fleet=none.toml"], ["--rounds=2", "--fleet=none.toml"]]
+)
+def test_a_fleet_file_is_named_in_either_way(words, capfd):
+    assert "the fleet file none.toml cannot be read" in mistaken(capfd, "run", "koala", *words)
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (["run", "koala", "--large", "conv-xxl"], "conv-xl"),
+        (["run", "koala", "--data", "digitz"], "digits"),
+        (["run", "--resum", "x"], "--resume"),
+    ],
+)
+def test_a_mistyped_name_is_answered_with_what_was_meant(words, meant, capfd):
+    assert f"did you mean {meant}" in mistaken(capfd, *words)
+
+
 # --- what comes out ---------------------------------------------------------------------------------------------
 
 

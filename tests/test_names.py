@@ -1,9 +1,11 @@
 """Names of others are shown as they are: no brackets are markup, no control characters reach a terminal or a page."""
 
+import io
+
 import pytest
 
 from cli_runs import mistaken, told
-from distilfleet.core.plain import plain
+from distilfleet.core.plain import plain, print_in_any_encoding
 from distilfleet.recipes.split import Split, split
 
 NAMES = ["flow [/min]", "[bold]", "[link=x]y[/link]", ":smile:", "[/]", "\\[x", "<b>&amp;", "{x}", "%s"]
@@ -62,3 +64,19 @@ def test_an_owner_called_as_the_server_s_own_file_is_refused(tmp_path, capfd):
     (tmp_path / "a.csv").write_text("\n".join(["x,label,group", *rows, ""]))
     message = mistaken(capfd, "split", tmp_path / "a.csv", "--group", "group", "--out", tmp_path / "parts")
     assert "'Server'" in message
+
+
+@pytest.mark.parametrize(
+    ("encoding", "printed"),
+    [
+        ("ascii", b"49.2 us, 5 - ..., S?ren ?"),
+        ("latin-1", b"49.2 \xb5s, 5 - ..., S\xf8ren ?"),
+        ("utf-8", "49.2 µs, 5 – …, Søren 日".encode()),
+    ],
+)
+def test_signs_that_a_terminal_does_not_have_are_spelled_by_others(encoding, printed):
+    stream = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    print_in_any_encoding(stream)
+    stream.write("49.2 µs, 5 – …, Søren 日")
+    stream.flush()
+    assert stream.buffer.getvalue() == printed

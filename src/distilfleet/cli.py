@@ -21,7 +21,7 @@ from typing import Any
 from . import cli_fleet
 from .cli_words import parsed
 from .core.errors import ConfigError, Error, did_you_mean
-from .core.plain import plain
+from .core.plain import plain, print_in_any_encoding
 
 USAGE = """\
 distilfleet: teach a large model with a fleet of small devices, and give every device a small model in return.
@@ -56,6 +56,7 @@ INTERRUPTED = {signal.SIGINT: 130, signal.SIGTERM: 143}
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point; exits with the code that the module docstring lists."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    print_in_any_encoding(sys.stdout)
     sys.exit(_guarded(words))
 
 
@@ -143,13 +144,26 @@ def _run(words: list[str]) -> int:
         print(USAGE, end="")
         return 0
     if words[0].startswith("-"):
-        if words[0].partition("=")[0] != "--resume":
-            raise ConfigError(f"name a recipe before its flags: distilfleet run koala {' '.join(words)}")
+        flag = words[0].partition("=")[0]
+        if flag != "--resume":
+            meant = did_you_mean(flag, ["--resume"])
+            raise ConfigError(f"name a recipe before its flags{meant}: distilfleet run koala {' '.join(words)}")
         return _resume(parsed(Resume, "distilfleet run", words))
-    if "--fleet" in words[1:-1]:
-        at = words.index("--fleet")
-        return cli_fleet.run(Path(words[at + 1]), words[0], words[1:at] + words[at + 2 :])
-    return _start(words[0], words[1:])
+    fleet, rest = _fleet_of(words[1:])
+    return _start(words[0], rest) if fleet is None else cli_fleet.run(fleet, words[0], rest)
+
+
+def _fleet_of(words: list[str]) -> tuple[Path | None, list[str]]:
+    """The fleet file that `--fleet FILE` or `--fleet=FILE` names, and the other words. Raises ConfigError."""
+    places = [at for at, word in enumerate(words) if word.partition("=")[0] == "--fleet"]
+    if not places:
+        return None, words
+    at = places[0]
+    after = at + 1 if "=" in words[at] else at + 2
+    named = words[at].partition("=")[2] or "".join(words[at + 1 : after])
+    if len(places) > 1 or not named or named.startswith("-"):
+        raise ConfigError("give --fleet once, with the fleet file behind it: --fleet fleet.toml")
+    return Path(named), words[:at] + words[after:]
 
 
 def _start(name: str, words: list[str]) -> int:

@@ -136,7 +136,8 @@ def run(fleet: Path, name: str, words: list[str]) -> int:
     print(f"{asked} is with the server; Ctrl-C stops following, not the run.", flush=True)
     page = place(fleet).page
     if page:
-        print(f"Live page: http://{page}/", flush=True)
+        elsewhere = ", or this machine's name from elsewhere" if page.is_anywhere else ""
+        print(f"Live page: http://{page.nearby}/{elsewhere}", flush=True)
     if not served_now(fleet):
         print(f"No server is running here. The run begins when one is: distilfleet serve {fleet}", flush=True)
     last: dict[str, Any] = {}

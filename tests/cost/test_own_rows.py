@@ -55,7 +55,7 @@ def test_own_rows_join_and_win(own):
         ({"idle_w": ""}, "idle_w is ''; expected a number"),
         ({"source_power": " "}, "idle_w is given, but not where it is from: fill source_power"),
         ({"kind": ""}, "kind is empty"),
-        ({"drop": ("radio", "notes")}, "columns radio, notes are missing"),
+        ({"drop": ("radio", "notes")}, "columns radio, notes are missing; `distilfleet calibrate` writes"),
     ],
 )
 def test_bad_rows_are_refused_with_their_place(own, cells, said):

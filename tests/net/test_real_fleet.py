@@ -76,7 +76,10 @@ def test_simulation_equals_deployment(fleet, simulated):
     folder = serve.page_of(fleet.file, run).parent
     assert weights(folder) == weights(simulated)
     check_times(list(read_times(folder)))
-    told = json.loads((folder / "fleet.json").read_text())["shown"]
+    recorded = json.loads((folder / "fleet.json").read_text())
+    assert recorded["server"] == ""
+    assert "does not name the server" in (folder / "report.html").read_text()
+    told = recorded["shown"]
     assert [one["id"] for one in told] == ["device-0", "device-1"]
     assert not [one for one in told if "labels" in one or "samples" in one]
 

@@ -18,6 +18,8 @@ from typing import Any
 from ..core.errors import ConfigError, did_you_mean
 from ..core.types import Device, DeviceId, Link
 
+MOST_MISSING = 5
+"""Columns that are named when a file lacks some."""
 SERVER = "server"
 
 
@@ -138,8 +140,14 @@ def read(path: Path) -> dict[str, Entry]:
         lines = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8")))
         missing = [field.name for field in fields(Entry) if field.name not in (lines.fieldnames or ())]
         if missing:
-            raise ConfigError(f"{path}: the catalogue's columns {', '.join(missing)} are missing")
+            more = f" and {len(missing) - MOST_MISSING} more" if len(missing) > MOST_MISSING else ""
+            raise ConfigError(
+                f"{path}: the catalogue's columns {', '.join(missing[:MOST_MISSING])}{more} are missing; "
+                f"`distilfleet calibrate` writes a file that has all of them"
+            )
         rows = [_checked(row, f"{path}, line {lines.line_num}") for row in lines]
+    except OSError as fault:
+        raise ConfigError(f"the catalogue {path} cannot be read: {fault.strerror}; give its path") from None
     except (UnicodeDecodeError, csv.Error) as fault:
         raise ConfigError(f"{path} is not a CSV file: {fault}") from None
     found = {row.kind: row for row in rows}

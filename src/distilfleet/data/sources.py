@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from distilfleet.core.errors import ConfigError
+from distilfleet.core.errors import ConfigError, did_you_mean
 from distilfleet.core.types import Dataset
 from distilfleet.data import arrays, files, hub, idx, images, labels, prepared, scaling, tables
 from distilfleet.data.digest import of_arrays
@@ -165,7 +165,8 @@ def _read_file(path: Path, label: str | None, group: str | None, reading: Readin
 def _absent(data: str, ending: str) -> ConfigError:
     if ending or "/" in data or "\\" in data:
         return ConfigError(f"{data}: no such file or folder; expected a path to {KINDS}, or a name: {NAMES}")
-    return ConfigError(f"no dataset is called {data!r}; there are {NAMES}, or give a path to {KINDS}")
+    meant = did_you_mean(data, ["digits"])
+    return ConfigError(f"no dataset is called {data!r}{meant}; there are {NAMES}, or give a path to {KINDS}")
 
 
 def _refuse_names(data: str, label: str | None, group: str | None) -> None:

@@ -53,6 +53,11 @@ class Address:
         return is_ip(self.host) and _ip(self.host).is_unspecified
 
     @property
+    def nearby(self) -> "Address":
+        """Where somebody on this machine finds what listens here."""
+        return self.at("::1" if ":" in self.host else "127.0.0.1") if self.is_anywhere else self
+
+    @property
     def is_loopback(self) -> bool:
         """Whether it never leaves this machine, by its spelling alone."""
         if is_ip(self.host):

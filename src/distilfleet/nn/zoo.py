@@ -24,7 +24,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from distilfleet.core.errors import ConfigError, Error
+from distilfleet.core.errors import ConfigError, Error, did_you_mean
 
 from . import classics
 from .apart import seeded, settings_kept
@@ -147,7 +147,10 @@ def _factory(name: str) -> Factory:
         return ZOO[name]
     place, colon, function = name.rpartition(":")
     if not (colon and place and function):
-        raise ConfigError(f"unknown model {name!r}; known are {', '.join(ZOO)}, or module:function for your own")
+        raise ConfigError(
+            f"unknown model {name!r}{did_you_mean(name, ZOO)}; known are {', '.join(ZOO)}, "
+            "or module:function for your own"
+        )
     found = getattr(_module(place), function, None)
     if not callable(found):
         raise ConfigError(f"{place} has no function {function}; define {function}(shape, classes) -> torch.nn.Module")

@@ -1,10 +1,13 @@
 """The recipe `fedprox`: federated averaging of a small model, with a proximal term on devices."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ..trust.choices import Rule
-from .experiment import Run
 from .flags import Common, CommonFlags, ProxyData, ProxyFlags, Smalls, Training, TrainingFlags
+
+if TYPE_CHECKING:
+    from .experiment import Run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +27,7 @@ class Flags:
     """Logit calibration on devices, for classes that they lack."""
 
 
-def fedprox(flags: Flags) -> Run:
+def fedprox(flags: Flags) -> "Run":
     from ..methods.fedprox import FedProx
     from .assemble import Models, assemble, local
     from .scene import assign, large_model, scene

@@ -91,7 +91,7 @@ def place(path: Path) -> Place:
     try:
         file = msgspec.toml.decode(path.read_bytes(), type=FleetFile)
     except OSError as fault:
-        told = f"{fault.strerror}. Go to its folder, or name it with --fleet"
+        told = f"{fault.strerror}. Go to its folder, or give its path"
         raise ConfigError(f"the fleet file {path} cannot be read: {told}") from None
     except msgspec.DecodeError as fault:
         raise ConfigError(f"{path} is no fleet file: {fault}") from None

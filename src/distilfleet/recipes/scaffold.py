@@ -1,10 +1,13 @@
 """The recipe `scaffold`: federated averaging of a small model, with control variates against drift."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ..trust.choices import Rule
-from .experiment import Run
 from .flags import Common, CommonFlags, ProxyData, ProxyFlags, Smalls, Training, TrainingFlags
+
+if TYPE_CHECKING:
+    from .experiment import Run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +25,7 @@ class Flags:
     """Logit calibration on devices, for classes that they lack."""
 
 
-def scaffold(flags: Flags) -> Run:
+def scaffold(flags: Flags) -> "Run":
     from ..methods.scaffold import Scaffold
     from .assemble import Models, assemble, local
     from .scene import assign, large_model, scene

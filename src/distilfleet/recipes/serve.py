@@ -55,6 +55,7 @@ from .experiment import Run
 from .faults import ends_the_server, reason_of, stoppable
 from .find import recipe
 from .flags import Common, changed, flatten, option, unflatten
+from .from_here import from_here, placed
 from .http_server import Connections, DeniedError
 from .place import Place, place, shows_secret
 from .resume import check_data
@@ -270,7 +271,7 @@ def _train(doing: _Doing) -> bool:
     else:
         _clear(folder)
         known = about_of(about(run, asked["recipe"], asked["settings"], asked["started"]), here.name)
-        record, start = create(folder, known, facts_of(run, here.file.devices)), None
+        record, start = create(folder, known, facts_of(run, here.file.devices, here.file.server)), None
     log.info("%s: %s", name, "begins" if start is None else f"goes on after round {start.round}")
     with closing(record):
         if start is not None:
@@ -308,7 +309,7 @@ def _rounds_of(doing: _Doing, run: Run, fleet: NetFleet, steps: Steps, start: Ch
 def _tell_roster(doing: _Doing, record: Record, run: Run, last: int) -> None:
     """A run that goes on is that of the fleet file as it is now."""
     try:
-        facts = facts_of(run, doing.here.file.devices)
+        facts = facts_of(run, doing.here.file.devices, doing.here.file.server)
         note = follow_fleet_file(record, facts, run.about.get("models", {}), last)
     except BaseException:
         record.close()
@@ -355,7 +356,7 @@ def server_of(here: Place) -> Device:
 def submit(path: Path, name: str, flags: Any) -> str:
     """Ask the server for a run; its name."""
     here, started = place(path), datetime.now(UTC)
-    asked = {"recipe": name, "settings": flatten(flags), "started": f"{started:%Y-%m-%dT%H:%M:%SZ}"}
+    asked = {"recipe": placed(name), "settings": from_here(flatten(flags)), "started": f"{started:%Y-%m-%dT%H:%M:%SZ}"}
     built(here, asked)  # a mistake is told here, not in the server's log
     run = f"{Path(name.partition(':')[0]).stem}-{started:%Y%m%d-%H%M%S-%f}"
     here.queue.ask(run, asked)

@@ -16,13 +16,14 @@ DIVIDED = ("train", "partition")
 """Facts of the data that a simulation divides."""
 
 
-def facts_of(run: Run, devices: Mapping[DeviceId, str]) -> dict[str, Any]:
-    """`fleet.json`, the devices under their own names, in the order of the fleet file; all of them with their kinds."""
+def facts_of(run: Run, devices: Mapping[DeviceId, str], server: str) -> dict[str, Any]:
+    """`fleet.json`, the devices under their own names, in the order of the fleet file; all of them with their kinds.
+    The server's kind is what the fleet file names, or empty."""
     shown = [
         {name: value for name, value in one.items() if name not in OWNED} | {"id": device}
         for device, one in zip(devices, run.facts.get("shown", ()), strict=False)
     ]
-    return {**run.facts, "shown": shown, "devices": dict(devices)}
+    return {**run.facts, "shown": shown, "devices": dict(devices), "server": server}
 
 
 def about_of(about: Mapping[str, Any], fleet: str) -> dict[str, Any]:

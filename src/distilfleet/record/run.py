@@ -99,7 +99,7 @@ def create(path: Path, about: Mapping[str, Any], fleet: Mapping[str, Any]) -> Ru
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as fault:
-        raise RecordError(f"{path} cannot be made: {fault}. Name another --out.") from None
+        raise RecordError(f"{path} cannot be made: {fault.strerror}. Name another --out.") from None
     with ExitStack() as opened:
         held = opened.enter_context(lock(path, IN_USE))
         write_atomically(path / "fleet.json", json.dumps(fleet).encode())

@@ -36,8 +36,15 @@ def fleet_section(run: History) -> Html | None:
 
 def _summary(run: History, total: int) -> str:
     server = run.fleet.get("server")
+    is_real = "fleet" in figures.part(run.about, "settings")
     quota = figures.number(run.fleet, "quota_bytes")
-    words = f"{total:,} device{'' if total == 1 else 's'}" + (f" and the server {server}." if server else ".")
+    words = f"{total:,} device{'' if total == 1 else 's'}" + (
+        f" and the server {server}."
+        if server
+        else ". The fleet file does not name the server's kind, so its energy is left out."
+        if is_real
+        else "."
+    )
     if quota is not None:
         words += (
             f" A memory quota of {pretty_bytes(quota)} was set for every job: no device gets a model that needs more. "
