@@ -45,6 +45,12 @@ def test_digits_are_images_from_0_to_1_with_a_stratified_test_part():
     assert np.ptp(np.bincount(source.test.labels)) <= 3
 
 
+def test_a_folder_called_as_a_dataset_is_noted(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "digits").mkdir()
+    assert any("give ./digits" in note for note in sources.load("digits").notes)
+
+
 def test_the_seed_chooses_the_test_part():
     first, again, other = (sources.load("digits", seed=seed).test.inputs for seed in (1, 1, 2))
     assert np.array_equal(first, again)

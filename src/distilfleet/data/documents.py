@@ -81,7 +81,7 @@ def read(spec: str, names: Names) -> Corpus:
 def _read(spec: str, names: Names) -> Corpus:
     if spec == "stdlib":
         texts, note = library.sample()
-        return Corpus(where=spec, train=[Document(text=text) for text in texts], notes=(note,))
+        return Corpus(where=spec, train=[Document(text=text) for text in texts], notes=(note, *files.beside(spec)))
     if spec.startswith("hub:"):
         return _hub(spec.removeprefix("hub:"), names)
     path = files.named(spec)

@@ -30,6 +30,12 @@ def named(path: str) -> Path:
         raise ConfigError(f"{path}: {error} Write the path in full.") from None
 
 
+def beside(name: str) -> tuple[str, ...]:
+    """A note where a file or folder is called as a built-in dataset is."""
+    there = Path(name).exists()
+    return (f"{name} is the dataset that comes with distilfleet; for what lies here give ./{name}",) if there else ()
+
+
 def check_file(path: Path) -> None:
     """Refuse what opening would wait for, or what is no file: folders, pipes, devices, links in a circle."""
     try:

@@ -190,7 +190,8 @@ def _digits() -> Raw:
     except ImportError as error:
         raise ConfigError("digits come with scikit-learn: pip install 'distilfleet[train]'") from error
     bundled = load_digits()
-    return Raw(where="digits", train=Part(inputs=bundled.images, labels=bundled.target), layout=PICTURES)
+    train = Part(inputs=bundled.images, labels=bundled.target)
+    return Raw(where="digits", train=train, layout=PICTURES, notes=files.beside("digits"))
 
 
 def _check(raw: Raw) -> None:
