@@ -149,6 +149,10 @@ def run(fleet: Path, name: str, words: list[str]) -> int:
 
     try:
         show(common(flags).rounds, 1, steps(), lambda: False)
+    except KeyboardInterrupt:
+        stop = f"distilfleet runs stop {asked} --fleet {fleet}"
+        print(f"distilfleet: {asked} goes on with the server; this stops it: {stop}", file=sys.stderr)
+        return STOPPED
     except StoppedError as stopped:
         print(f"Stopped: {stopped}")
         return STOPPED

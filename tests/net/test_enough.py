@@ -7,6 +7,7 @@ import pytest
 import torch
 from in_process import RealFleet
 from test_methods_over_tls import soft_koala
+from test_real_fleet import until
 from test_replay import Held
 
 import contract
@@ -16,10 +17,14 @@ from distilfleet.core.errors import StarvedError
 from distilfleet.core.types import Expected, Job, Missed, Plan, Reply, Wave
 from distilfleet.net.agent import MOST_DEATHS
 from distilfleet.net.caps import Caps
+from distilfleet.net.fleet import unheard
 from distilfleet.net.wave import Collecting, Quorum
 from distilfleet.plan.sample import Sample
+from distilfleet.recipes.deploy import write_spec
 from distilfleet.recipes.run import about, train
+from distilfleet.recipes.waiting import LetGoError, Waiting
 from distilfleet.record.history import read_rounds
+from distilfleet.record.queue import Queue
 from distilfleet.record.run import create
 from distilfleet.sim.fleet import SimFleet
 
@@ -161,6 +166,13 @@ def follow(fleet, method, planner, after, count=3):
     return state, tallies
 
 
+def hold(fleet, agents, gate):
+    """These answer nothing until the gate is open, in a run that begins now."""
+    for agent in agents:
+        agent.build = lambda spec, build=agent.build: Held(build(spec), gate)
+    fleet.open("held", write_spec(fleet.spec))
+
+
 def replayed(missed: set, planner, count=3):
     """In simulation, with these devices lost in these rounds."""
     case = Case(make=soft_koala, fleet=SimFleet)
@@ -172,9 +184,7 @@ def test_who_is_superfluous_is_as_if_never_asked(gate):
     """Two of four are slow, and the goal is two: the slow ones come late, and take part later as if never asked."""
     method, planner = soft_koala(), Sample(per_round=2, spare=2, seed=0)
     fleet = contract.fleet_of(Case(make=soft_koala, fleet=RealFleet), method)
-    for agent in fleet.agents[2:]:
-        build = agent.build
-        agent.build = lambda spec, build=build: Held(build(spec), gate)
+    hold(fleet, fleet.agents[2:], gate)
     state, tallies = follow(fleet, method, planner, gate.set)
     missed = {(n, one.device): one.reason for n, tally in enumerate(tallies, 1) for one in tally.missed}
     assert missed[1, "device-02"] == missed[1, "device-03"] == "surplus"
@@ -188,9 +198,7 @@ def test_a_round_below_its_minimum_waits_past_its_deadline_says_so_and_loses_nob
     method, planner = soft_koala(), Sample(per_round=4, minimum=4, seed=0)
     fleet, heard = contract.fleet_of(Case(make=soft_koala, fleet=RealFleet), method), []
     fleet._hub.desk.patience_s = 0.2
-    silent = fleet.agents[1]
-    build = silent.build
-    silent.build = lambda spec: Held(build(spec), gate)
+    hold(fleet, fleet.agents[1:2], gate)
 
     def hear(words: str) -> None:
         heard.append(words)
@@ -219,6 +227,69 @@ def test_a_round_that_too_many_decline_for_good_ends_the_run_with_their_reasons(
         RealFleet.open_ones.clear()
     assert "2 of 4 devices do not do its job, and the round needs 3 of its 4" in str(told.value)
     assert "device-00, device-01: declined: 0 jobs are done" in str(told.value)
+
+
+@pytest.mark.net
+def test_a_round_that_is_done_again_by_others_says_who_did_not_answer(gate, caplog):
+    method = soft_koala()
+    fleet = contract.fleet_of(Case(make=soft_koala, fleet=RealFleet), method)
+    fleet.agents[0].caps = Caps(jobs=0)
+    follow(fleet, method, Sample(per_round=3, minimum=3, seed=0), lambda: None, 3)
+    told = [line for line in caplog.messages if "is done again by other devices" in line]
+    assert told
+    assert {line.rpartition(": ")[2] for line in told} == {"device-00"}
+
+
+@pytest.mark.net
+def test_a_run_that_is_stopped_while_it_waits_lets_go_of_its_round_and_the_next_begins(gate, tmp_path):
+    method, queue = soft_koala(), Queue(tmp_path)
+    fleet = contract.fleet_of(Case(make=soft_koala, fleet=RealFleet), method)
+    fleet._hub.desk.patience_s = 0.2
+    hold(fleet, fleet.agents[1:2], gate)
+    queue.ask("run", {"recipe": "koala"})
+    waiting = Waiting(queue, "run")
+
+    def hear(words: str) -> None:
+        waiting(words)
+        assert queue.entry("run").state == "waiting for devices"
+        assert queue.entry("run").waits == words
+        queue.stop("run")
+
+    fleet._waiting = hear
+    with pytest.raises(LetGoError):
+        follow(fleet, method, Sample(per_round=4, minimum=4, seed=0, deadline_s=1.0), lambda: None)
+    fleet.abandon(0)
+    queue.set_aside("run")
+    assert (queue.entry("run").state, queue.entry("run").waits) == ("stopped", "")
+    gate.set()
+    fleet._waiting = unheard
+    fleet.open("next", write_spec(fleet.spec))
+    _, (tally,) = follow(fleet, method, Sample(per_round=4, minimum=4, seed=0), lambda: None, 1)
+    assert len(tally.answered) == 4
+    until(lambda: not any("held/" in key for agent in fleet.agents for key in agent.side.held))
+
+
+@pytest.mark.net
+def test_words_go_on_while_a_device_loads_its_model_and_it_takes_that_of_the_newest_run(gate):
+    method = soft_koala()
+    fleet = contract.fleet_of(Case(make=soft_koala, fleet=RealFleet), method)
+    slow, begun = fleet.agents[1], threading.Event()
+    build = slow.build
+
+    def build_slowly(spec):
+        begun.set()
+        assert gate.wait(20)
+        return build(spec)
+
+    slow.build = build_slowly
+    fleet.open("first", write_spec(fleet.spec))
+    assert begun.wait(20)
+    fleet.open("second", write_spec(fleet.spec))
+    until(lambda: slow.run == "second")
+    assert not gate.is_set() and slow.bench is None
+    gate.set()
+    _, (tally,) = follow(fleet, method, Sample(per_round=4, minimum=4, seed=0), lambda: None, 1)
+    assert len(tally.answered) == 4
 
 
 @pytest.mark.net

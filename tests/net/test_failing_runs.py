@@ -12,6 +12,7 @@ from fleets import KINDS, Processes, kill
 from ports import free_ports
 from test_real_fleet import until
 
+from cli_runs import Forked
 from distilfleet.cli import main
 from distilfleet.core.disk import write_atomically
 from distilfleet.core.errors import ConfigError, FileError, RecordError, StorageError
@@ -140,6 +141,45 @@ def test_a_run_that_is_taken_out_of_the_queue_is_not_followed_for_ever(fleet):
     with pytest.raises(serve.FailedError, match="is not with the server any more"):
         list(serve.follow(fleet.file, gone))
     assert len(list(serve.follow(fleet.file, long))) == 3
+
+
+OWN_MODEL = """
+from torch import nn
+
+
+def net(shape, classes):
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, classes))
+"""
+
+
+@pytest.mark.net
+@pytest.mark.slow
+def test_a_run_that_every_device_declines_fails_with_their_reason(fleet, tmp_path, capsys):
+    (tmp_path / "nets.py").write_text(OWN_MODEL)
+    small = ["--small", f"{tmp_path / 'nets.py'}:net"]
+    with pytest.raises(SystemExit) as done:
+        main(["run", "fedavg", "--fleet", str(fleet.file), "--who", "small", "--rounds", "2", *small])
+    assert done.value.code == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert " failed after round 0: round 1 cannot be had: 2 of 2 devices do not do its job" in line
+    assert "device-0, device-1: declined: " in line
+    assert "is not of the zoo, and this device builds no others" in line
+
+
+@pytest.mark.net
+@pytest.mark.slow
+def test_who_stops_following_is_told_that_the_run_goes_on_and_how_to_stop_it(tmp_path):
+    file = tmp_path / "fleet.toml"
+    file.write_text('address = "localhost:1"\nenrol_address = "localhost:2"\n[devices]\npi = "rpi-5"')
+    following = Forked("run", "fedavg", "--small", "mlp-xs", "--fleet", file)
+    name = following.stdout.readline().split()[0]
+    following.send_signal(signal.SIGINT)
+    _, said = following.communicate()
+    assert following.returncode == 130
+    assert said == (
+        f"distilfleet: {name} goes on with the server; this stops it: distilfleet runs stop {name} --fleet {file}\n"
+    )
+    assert place(file).queue.waiting() == [name]
 
 
 @pytest.mark.net

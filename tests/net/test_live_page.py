@@ -20,6 +20,7 @@ import pytest
 from ports import free_ports
 from prometheus_client.parser import text_string_to_metric_families
 
+from distilfleet import cli_fleet
 from distilfleet.core.errors import ConfigError
 from distilfleet.net.address import Address
 from distilfleet.net.agent import Agent
@@ -174,6 +175,42 @@ def test_the_page_shows_roster_run_and_queue_and_loads_nothing(site):
     assert "sandbox allow-scripts" in report.headers["Content-Security-Policy"]
     assert site.get("/runs/..%2F..%2Fauthority").status == 404
     assert site.get("/nothing").status == 404
+
+
+WAITS = "round 3 waits for devices: 0 of 3 have answered, and the round needs 1 of its 3 devices. Not here: <b>ward"
+
+
+def test_the_page_says_what_a_run_waits_for_and_that_it_goes_on(site):
+    recorded(site, rounds=2)
+    queue = place(site.file).queue
+    queue.tell_waits(RUN, WAITS)
+    body = site.get("/").body
+    assert f"waiting for devices: {html.escape(WAITS)}" in body
+    assert "<b>ward" not in body
+    with closing(Events(site)) as events:
+        assert "waiting for devices" in events.next()["slots"]["runs"]
+        queue.tell_waits(RUN, "")
+        slots = events.next()["slots"]
+    assert "waiting for devices" not in slots["runs"]
+    assert "Under way: 2 of 4 rounds" in site.get("/").body
+
+
+def test_who_follows_a_run_hears_what_it_waits_for_and_that_it_goes_on(site, capsys):
+    queue, heard = place(site.file).queue, []
+    recorded(site, rounds=2)
+    queue.tell_waits(RUN, WAITS)
+
+    def hear(words: str) -> None:
+        heard.append(words)
+        cli_fleet._tell_waits(words)
+        if words:
+            queue.tell_waits(RUN, "")
+        else:
+            queue.close(RUN, "")
+
+    assert [line["round"] for line in serve.follow(site.file, RUN, hear)] == [1, 2]
+    assert heard == [WAITS, ""]
+    assert capsys.readouterr().out == f"Waiting: {WAITS}\nDevices are back: the run goes on.\n"
 
 
 def test_events_tell_of_a_device_that_comes_and_of_a_round(site, tmp_path):

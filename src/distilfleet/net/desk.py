@@ -236,9 +236,8 @@ class Desk:
         here = [one for one in able if wave.spares(one) and not self.server.away_s(one, now_s)]
         if len(here) >= wave.quorum.wanted:
             self.others, self.refused = here, self.refused | wave.refused
-            raise AgainError(
-                f"round {self.number} is done again by other devices: {waits(self.number, wave, [], now_s)}"
-            )
+            told = waits(self.number, wave, wave.unanswered(), now_s)
+            raise AgainError(f"round {self.number} is done again by other devices: {told}")
         if len(able) < wave.quorum.wanted:
             raise StarvedError(cannot_go_on(self.number, wave))
 

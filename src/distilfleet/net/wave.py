@@ -132,6 +132,10 @@ class Collecting:
             return []
         return [job.device for job in lacking]
 
+    def unanswered(self) -> list[DeviceId]:
+        """Devices that were asked and have no answer that counts."""
+        return [job.device for job in self.wave.jobs if not isinstance(self.results.get(job.id), Reply)]
+
     @property
     def due_s(self) -> float:
         return self.began_s + (self.longest_s if self.wave.deadline_s is None else self.wave.deadline_s)

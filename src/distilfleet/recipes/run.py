@@ -151,7 +151,7 @@ def _discounted(discounts: Sequence[Discount]) -> dict[str, Any]:
 
 
 def _short(tally: Tally, plan: Plan) -> dict[str, int]:
-    """Where fewer devices answered than a round wants: how many it wants. It counts all the same."""
+    """Where fewer devices answered than a round wants: how many it wants. Only a simulated fleet counts such a one."""
     wanted = min(plan.minimum, len(plan.devices))
     return {"below_minimum": wanted} if len(set(tally.answered)) < wanted else {}
 

@@ -53,7 +53,7 @@ _SUBS = {
     "proxy_kl_nats": "KL divergence on the proxy data, nats, from the consensus that the large model learns.",
     "tokens": "Predicted by the student, all devices.",
     "teacher_uploads": "Samples that were sent for the teacher too, as the server remembered no answer for them.",
-    "below_minimum": "Where fewer devices answered than --minimum asks for; such a round counts all the same.",
+    "below_minimum": "Where fewer devices answered than --minimum asks for. Only a simulated fleet counts such rounds.",
     "told_labels": "The others’ owners did not agree; each of their classes counts the same.",
     "noise_nats": "The most, in nats, that any one sample’s smashed data may have told so far.",
 }
