@@ -94,6 +94,14 @@ def test_what_is_no_address_is_told_with_the_reason(written, why):
     assert len(str(told.value)) < 300 and str(told.value).isprintable()
 
 
+@pytest.mark.parametrize(
+    ("listens", "found"),
+    [("0.0.0.0:80", "127.0.0.1:80"), ("[::]:80", "[::1]:80"), ("box.example:80", "box.example:80")],
+)
+def test_what_listens_everywhere_is_found_nearby(listens, found):
+    assert str(Address.read(listens).nearby) == found
+
+
 def test_hosts_alone():
     assert [host_of(text) for text in ("::", "[::]", "0.0.0.0", "LocalHost.")] == ["::", "::", "0.0.0.0", "localhost"]
     for text in ("", "*", "localhost:7443", "[::]:7443", "http://x"):
