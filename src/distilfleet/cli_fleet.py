@@ -125,14 +125,26 @@ def split(words: list[str]) -> int:
 def run(fleet: Path, name: str, words: list[str]) -> int:
     from .recipes.find import recipe
     from .recipes.flags import common
-    from .recipes.place import place
-    from .recipes.serve import FailedError, StoppedError, check_real, follow, page_of, served_now, submit
-    from .report.live import show
+    from .recipes.serve import check_real, submit
 
     found = recipe(name)
     flags = parsed(found.flags, f"distilfleet run {name}", words)
     check_real(flags)
     asked = submit(fleet, found.name, flags)
+    try:
+        return _followed(fleet, asked, common(flags).rounds)
+    except KeyboardInterrupt:
+        stop = f"distilfleet runs stop {asked} --fleet {fleet}"
+        print(f"distilfleet: {asked} goes on with the server; this stops it: {stop}", file=sys.stderr)
+        return STOPPED
+
+
+def _followed(fleet: Path, asked: str, rounds: int) -> int:
+    """Print what comes of a run that the server has."""
+    from .recipes.place import place
+    from .recipes.serve import FailedError, StoppedError, follow, page_of, served_now
+    from .report.live import show
+
     print(f"{asked} is with the server; Ctrl-C stops following, not the run.", flush=True)
     page = place(fleet).page
     if page:
@@ -148,11 +160,7 @@ def run(fleet: Path, name: str, words: list[str]) -> int:
             yield line
 
     try:
-        show(common(flags).rounds, 1, steps(), lambda: False)
-    except KeyboardInterrupt:
-        stop = f"distilfleet runs stop {asked} --fleet {fleet}"
-        print(f"distilfleet: {asked} goes on with the server; this stops it: {stop}", file=sys.stderr)
-        return STOPPED
+        show(rounds, 1, steps(), lambda: False)
     except StoppedError as stopped:
         print(f"Stopped: {stopped}")
         return STOPPED

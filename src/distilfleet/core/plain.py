@@ -2,6 +2,7 @@
 
 import codecs
 import io
+from contextlib import suppress
 from typing import TextIO
 
 SPELLED = str.maketrans({"\u00b5": "u", "\u03bc": "u", "\u2013": "-", "\u2014": "-", "\u2026": "...", "\u00d7": "x"})
@@ -18,7 +19,8 @@ def print_in_any_encoding(stream: TextIO) -> None:
     """Have what is printed there come out in its encoding, whichever that is: signs it does not have in its own."""
     codecs.register_error(HANDLER, _spelled)
     if isinstance(stream, io.TextIOWrapper):
-        stream.reconfigure(errors=HANDLER)
+        with suppress(OSError):  # a file at first, and since then a pipe: Python looks for its place there
+            stream.reconfigure(errors=HANDLER)
 
 
 def _spelled(fault: UnicodeError) -> tuple[str, int]:
