@@ -301,7 +301,13 @@ def test_a_proxy_that_opens_connections_carries_a_session(tmp_path, monkeypatch)
                 asked.append(await reader.readuntil(b"\r\n\r\n"))
                 there = await asyncio.open_connection("127.0.0.1", here.port)
                 writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
-                await asyncio.gather(_pump(reader, there[1]), _pump(there[0], writer))
+                try:
+                    await asyncio.gather(_pump(reader, there[1]), _pump(there[0], writer))
+                finally:
+                    for one in (there[1], writer):
+                        one.close()
+                        with suppress(ConnectionError):
+                            await one.wait_closed()
 
             proxy = await asyncio.start_server(relay, "127.0.0.1", 0)
             monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{proxy.sockets[0].getsockname()[1]}")
