@@ -106,7 +106,7 @@ def test_who_gave_no_answer_is_named_with_the_reason():
 
 
 def test_a_fleet_file_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(ConfigError, match=r"No such file.*--fleet"):
+    with pytest.raises(ConfigError, match=r"No such file.*give its path"):
         place(tmp_path / "fleet.toml")
 
 
