@@ -173,6 +173,7 @@ def test_who_stops_following_is_told_that_the_run_goes_on_and_how_to_stop_it(tmp
     file.write_text('address = "localhost:1"\nenrol_address = "localhost:2"\n[devices]\npi = "rpi-5"')
     following = Forked("run", "fedavg", "--small", "mlp-xs", "--fleet", file)
     name = following.stdout.readline().split()[0]
+    assert any(line.startswith("No server is running here") for line in following.stdout)  # from here on it waits
     following.send_signal(signal.SIGINT)
     _, said = following.communicate()
     assert following.returncode == 130
