@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import subprocess
 import sys
+import weakref
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -92,6 +93,7 @@ class Forked:
         for here, _ in pipes:
             here.close()
         self.stdout, self.stderr = ends or (None, None)
+        weakref.finalize(self, lambda: [end.close() for end in ends])  # also where a test ends before it has read all
 
     @property
     def returncode(self):
