@@ -1,5 +1,9 @@
+import signal
+
 from hypothesis import settings
 
+signal.signal(signal.SIGINT, signal.default_int_handler)
+"""A shell that starts the suite in the background makes it, and all that it starts, deaf to Ctrl-C; tests send it."""
 settings.register_profile("shared cores", deadline=None)
 settings.load_profile("shared cores")
 
