@@ -5,14 +5,17 @@ import logging
 import os
 import signal
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 
 import pytest
 from test_one_identity import fleet, until
 
+from distilfleet.net.identity import Authority, new_request
+from distilfleet.net.keys import Keys
 from distilfleet.net.protocol import VERSIONS, Beat, Hello, Refuse
 from distilfleet.net.session import STOPPED, Drop, Server
 from distilfleet.net.transfer import Room
+from distilfleet.net.transport import connect, listen
 from distilfleet.net.watch import look
 from distilfleet.recipes import join
 
@@ -55,6 +58,52 @@ def test_the_server_knows_at_once_that_an_agent_is_gone(tmp_path, caplog, polite
     assert seen.doing == "away" and seen.stopped is politely
     assert refused == ({STOPPED: 1} if politely else {})
     assert ("pi leaves: 'stopped'" in caplog.text) is politely
+
+
+@pytest.mark.net
+def test_an_agent_that_leaves_before_it_is_welcomed_says_goodbye_too(tmp_path):
+    """Whoever said hello has a session as soon as the server hears it, though it was told to stop in between."""
+
+    async def lived():
+        admitted = asyncio.Event()
+        async with fleet(tmp_path, admitted) as (hub, (agent, _)):
+            task = asyncio.create_task(agent.serve())
+            await until(lambda: not agent.over.is_set())
+            leaving = asyncio.create_task(agent.leave())
+            await asyncio.sleep(0)
+            admitted.set()
+            async with asyncio.timeout(20):
+                await asyncio.gather(leaving, task)
+            await until(lambda: not hub.live)
+            return look(hub, KINDS, time.monotonic()).devices[0], hub.refused
+
+    seen, refused = asyncio.run(lived())
+    assert (seen.doing, seen.stopped, refused) == ("away", True, {STOPPED: 1})
+
+
+@pytest.mark.net
+def test_a_session_that_ends_while_its_first_words_are_on_the_way_ends_at_the_device(tmp_path):
+    async def hangs_up(_peer, stream):
+        writing = asyncio.create_task(stream.write(b"first words"))
+        await asyncio.sleep(0)
+        writing.cancel()
+        await asyncio.gather(writing, return_exceptions=True)
+
+    async def heard():
+        with closing(Authority(tmp_path)) as authority:
+            key, request = new_request("pi")
+            mine = Keys(key=key, certificate=authority.sign("pi", request, time.time()), authority=authority.pem)
+            here = await listen("127.0.0.1:0", authority.server_keys(["localhost"], time.time()), {}, hangs_up)
+            connection = await connect(f"localhost:{here.port}", mine)
+            try:
+                async with asyncio.timeout(20):
+                    while await connection.read() is not None:
+                        pass
+            finally:
+                await connection.shut()
+                await here.close()
+
+    asyncio.run(heard())
 
 
 @pytest.mark.net

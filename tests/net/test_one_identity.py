@@ -91,12 +91,18 @@ def test_sessions_of_one_identity_are_bounded_in_a_minute_and_of_others_not():
 
 
 @asynccontextmanager
-async def fleet(folder):
-    """A hub with two agents that have copies of one folder, and how to look at it."""
+async def fleet(folder, admitted=None):
+    """A hub with two agents that have copies of one folder; it hears nobody before `admitted` is set."""
+
+    async def stream(peer, one):
+        if admitted is not None:
+            await admitted.wait()
+        await hub.stream(peer, one)
+
     authority, journal = Authority(folder / "authority"), SqliteJournal(folder / "journal.sqlite")
     one = Server(room=Room(1 << 20), now_s=time.monotonic(), clash_s=0.1)
     hub = Hub(desk=Desk(server=one, journal=journal), enrolled={"pi"}, denied=authority.denied)
-    here = await listen("127.0.0.1:0", authority.server_keys(["localhost"], time.time()), {}, hub.stream)
+    here = await listen("127.0.0.1:0", authority.server_keys(["localhost"], time.time()), {}, stream)
     key, request = new_request("pi")
     keys = Keys(key=key, certificate=authority.sign("pi", request, time.time()), authority=authority.pem)
     (folder / "first").mkdir()

@@ -100,6 +100,7 @@ class Agent:
     def __post_init__(self) -> None:
         self.store = SqliteStore(self.folder / "answers.sqlite")
         self.side = DeviceSide(self.badge.device, self.caps.job_bytes, dict(self.store.held()))
+        self.over.set()
         self.account = Account.read(self.folder / ACCOUNT)
         self.attempts = Attempts(self.folder / TRIES)
 
@@ -125,7 +126,7 @@ class Agent:
         """
         self.leaving = True
         self.attempts.over()
-        if self.side.open:
+        if not self.over.is_set():  # also before the welcome: the server has a session from the hello on
             self.outbox.put(Refuse("stopped", 0.0))
             await self.over.wait()
 
@@ -133,6 +134,9 @@ class Agent:
         """One connection, to its end or that of the work; whether there was a session."""
         await self._renew_if_due()
         connection = await connect(self.badge.address, keys_of(self.folder), self.instance)
+        if self.leaving:
+            await connection.shut()
+            return False
         self.outbox = Outbox()
         self.over.clear()
         self.outbox.put(self.side.hello(time.monotonic()))

@@ -251,6 +251,8 @@ class _Accepted:
 def _streamed(on: OnStream) -> Callable[[Any, Any], Awaitable[None]]:
     async def handle(_requests: Any, context: Any) -> None:
         try:
+            await context.send_initial_metadata(())  # else with the first message, and if sending that is cancelled,
+            # gRPC sends them again at the end, which fails: the stream would stay open at the device
             await on(replace(_peer(context), instance=_instance(context)), _Accepted(context))
         except asyncio.CancelledError:
             return  # which ends the stream at both ends; what is cancelled stays open at the device's
