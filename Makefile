@@ -23,7 +23,7 @@ demo: $(STAMP) ## train a fleet in simulation and write runs/demo
 
 fleet-demo: $(STAMP) ## one server and eight agents as processes, over TLS; two minutes, 4 GB
 	@if [ -e $(FLEET_DEMO) ]; then echo "starting $(FLEET_DEMO) afresh"; rm -rf $(FLEET_DEMO); fi
-	@$(BIN)/python -m distilfleet.recipes.fleet_demo $(FLEET_DEMO)
+	@$(BIN)/python -m distilfleet.service.demo $(FLEET_DEMO)
 
 test: lint ## lint, then every test
 	@$(BIN)/pytest -q -n 3 --dist worksteal

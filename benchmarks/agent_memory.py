@@ -36,9 +36,9 @@ def serve_echo(folder: Path) -> None:
 
     from distilfleet.core.types import Load
     from distilfleet.cost import catalogue
+    from distilfleet.net.heap import AGENT_ARENAS, settle_heap
     from distilfleet.net.keys import badge_of
-    from distilfleet.net.memory import AGENT_ARENAS, settle_heap
-    from distilfleet.recipes.join import Agent
+    from distilfleet.service.agent import Agent
 
     class Echo:
         def load(self, job):
@@ -66,7 +66,7 @@ def measure(python: str, folder: Path) -> dict[str, float]:
     import numpy as np
 
     from distilfleet.net.fleet import NetFleet
-    from distilfleet.recipes import serve
+    from distilfleet.service import server as serve
 
     sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "net"))
     from ports import free_ports
@@ -120,7 +120,7 @@ def serving(fleet, process: int) -> dict[str, float]:
     import numpy as np
 
     from distilfleet.core.types import ArraySpec, Expected, Job, Reply, RunSpec, Wave
-    from distilfleet.recipes.deploy import write_spec
+    from distilfleet.service.spec import write_spec
 
     fleet.open("bench", write_spec(RunSpec(method="echo", settings={}, models={}, versions={}, seed=0)))
     expected = Expected(arrays={"x": ArraySpec("|u1", (MEGABYTE,))})

@@ -24,7 +24,7 @@ from distilfleet.cost import catalogue
 from distilfleet.nn.trace import trace
 from distilfleet.plan.card import card
 from distilfleet.plan.decide import equal
-from distilfleet.plan.facts import Roster, Server, part
+from distilfleet.plan.facts import Roster, ServerFacts, part
 from distilfleet.plan.options import Options, Workload, decoder_options
 from distilfleet.plan.split import SplitPlanner
 from distilfleet.plan.stages import stages
@@ -141,13 +141,13 @@ def planned(planning: SplitPlanner, there: Conditions, **settings: Any) -> tuple
 
 def fixed(planning: SplitPlanner, there: Conditions, choose: Chooser) -> Cost:
     """Given cuts, equal shares, full clock; clusters as the server's memory wants them."""
-    whole, server = NOTHING, Server.of(planning.server)
+    whole, server = NOTHING, ServerFacts.of(planning.server)
     for roster in planning.clusters(planning.roster(there)):
         whole += spent(roster, server, choose(roster))
     return whole.times(PRESET["work"]["steps"])
 
 
-def spent(roster: Roster, server: Server, chosen: np.ndarray) -> Cost:
+def spent(roster: Roster, server: ServerFacts, chosen: np.ndarray) -> Cost:
     facts = roster.facts
     seen = stages(facts, server, equal(facts, chosen))
     idle = facts.hardware.idle_w[facts.kind] * (seen.delay_s - seen.server_s)
@@ -166,7 +166,7 @@ def turns(planning: SplitPlanner, there: Conditions, choose: Chooser, clocks: np
     clocks = np.ones(len(chosen)) if clocks is None else clocks
     whole = NOTHING
     for n, clock in enumerate(clocks.tolist()):
-        whole += spent(part(roster, np.array([n])), Server.of(planning.server, clock), chosen[[n]])
+        whole += spent(part(roster, np.array([n])), ServerFacts.of(planning.server, clock), chosen[[n]])
     return whole.times(PRESET["work"]["steps"])
 
 

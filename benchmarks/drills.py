@@ -31,17 +31,18 @@ from pathlib import Path
 
 import numpy as np
 
-from distilfleet import cli
+from distilfleet.cli.main import main as cli
 from distilfleet.core import failpoint
 from distilfleet.net.journal import SqliteJournal
 from distilfleet.net.store import SqliteStore
 from distilfleet.net.wave import PATIENCE_S
 from distilfleet.recipes.flags import Common
-from distilfleet.recipes.fleet_demo import write_fleet
 from distilfleet.recipes.koala import Flags
-from distilfleet.recipes.serve import create_token, page_of, submit
 from distilfleet.recipes.simulate import simulate
-from distilfleet.recipes.split import Split, split
+from distilfleet.service.client import page_of, submit
+from distilfleet.service.demo import write_fleet
+from distilfleet.service.enrol import create_token
+from distilfleet.service.partition import SplitFlags, split
 
 KINDS = ("rpi-4b", "jetson-nano", "rpi-5")
 ROUNDS = 12
@@ -55,7 +56,13 @@ ENROLLED = frozenset({"run.submitted", "agent.keyed", "agent.certified", "agent.
 Points = Callable[[], str]
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(
-    [*(f"distilfleet.recipes.{name}" for name in ("serve", "join", "koala", "deploy", "split")), "torch._dynamo"]
+    [
+        *(
+            f"distilfleet.{name}"
+            for name in ("service.server", "service.agent", "recipes.koala", "service.spec", "service.partition")
+        ),
+        "torch._dynamo",
+    ]
 )
 
 
@@ -129,7 +136,7 @@ class Drill:
         self.folder, self.file, self.kills, self.warm = folder, folder / "fleet.toml", kills, warm
         self.rng, self.lost = random.Random(seed), 0
         write_fleet(self.file, KINDS)
-        split(Split(data="digits", devices=len(KINDS), out=folder / "data"))
+        split(SplitFlags(data="digits", devices=len(KINDS), out=folder / "data"))
         self.server = Kept(["serve", str(self.file)], folder / "serve.log", self.points(False), self.rng, warm)
         self.all = [self.server, *(self.agent(f"device-{number}") for number in range(len(KINDS)))]
 

@@ -28,11 +28,11 @@ from typing import Any
 import numpy as np
 
 from distilfleet.core.engine import rounds
-from distilfleet.core.types import Times
+from distilfleet.core.tally import Times
 from distilfleet.net.fleet import NetFleet
-from distilfleet.recipes import serve
-from distilfleet.recipes.deploy import spec_of, write_spec
 from distilfleet.recipes.splitkd import Flags, splitkd
+from distilfleet.service import server as serve
+from distilfleet.service.spec import spec_of, write_spec
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "net"))
 from ports import free_ports

@@ -24,7 +24,7 @@ from distilfleet.core.errors import WireError
 from distilfleet.core.types import ArraySpec, Expected, Job, RunSpec, Wave
 from distilfleet.core.wire import admit, decode_reply, encode_reply
 from distilfleet.net import protocol
-from distilfleet.net.desk import Desk
+from distilfleet.net.coordinator import Coordinator
 from distilfleet.net.device_side import DeviceSide
 from distilfleet.net.enrolment import Enrol, read_request
 from distilfleet.net.identity import Authority, new_request
@@ -36,15 +36,15 @@ from distilfleet.net.protocol import (
     Decline,
     Grant,
     Hello,
-    Line,
+    Numbering,
     Offer,
     Received,
     Refuse,
     Setup,
     Welcome,
 )
-from distilfleet.net.session import Server
-from distilfleet.net.transfer import Room
+from distilfleet.net.server_side import Server
+from distilfleet.net.transfer import FlowControl
 
 STACK_BYTES = 256 << 10
 WARM_SHARE = 0.05
@@ -97,7 +97,7 @@ class Ends:
         self.refresh()
 
     def refresh(self) -> None:
-        self.desk = Desk(server=Server(room=Room(1 << 20)), journal=self.journal, run="run", number=1)
+        self.desk = Coordinator(server=Server(room=FlowControl(1 << 20)), journal=self.journal, run="run", number=1)
         self.desk.start(Wave(jobs=[JOB]), 0.0)
         self.fence, _ = self.desk.enter(Hello(protocol.VERSIONS, "pi"), 0.0)
         self.side = DeviceSide("pi", 1 << 20)
@@ -146,7 +146,7 @@ class Ends:
 
 
 def good() -> list[bytes]:
-    messages = [Line().write(message) for message in MESSAGES]
+    messages = [Numbering().write(message) for message in MESSAGES]
     return [*messages, protocol.joined(messages), protocol.joined(messages[-2:]), JOB_FRAME, REPLY_FRAME, REQUEST]
 
 

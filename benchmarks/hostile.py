@@ -26,14 +26,14 @@ import numpy as np
 from distilfleet.core.types import ArraySpec, Expected, Job, Reply, Wave
 from distilfleet.core.wire import encode_reply
 from distilfleet.net import transport
-from distilfleet.net.desk import Desk
+from distilfleet.net.coordinator import Coordinator
 from distilfleet.net.device_side import Begin, DeviceSide, Held, Prepare, Settle
-from distilfleet.net.hub import Hub
+from distilfleet.net.hub import SessionServer
 from distilfleet.net.identity import Authority, Keys, new_request
 from distilfleet.net.journal import SqliteJournal
-from distilfleet.net.protocol import VERSIONS, Hello, Line, Offer, unpack_job
-from distilfleet.net.session import Server
-from distilfleet.net.transfer import Room
+from distilfleet.net.protocol import VERSIONS, Hello, Numbering, Offer, unpack_job
+from distilfleet.net.server_side import Server
+from distilfleet.net.transfer import FlowControl
 from distilfleet.net.transport import connect, listen
 
 ANSWER_BYTES = 256 << 10
@@ -51,9 +51,9 @@ def resident_mb() -> float:
 async def serve(folder: Path, hostile: int, pipe: Pipe) -> None:
     authority, journal = Authority(folder / "authority"), SqliteJournal(folder / "journal.sqlite")
     names = [*HONEST, *(f"evil-{n}" for n in range(hostile))]
-    server = Server(room=Room(64 << 20), now_s=time.monotonic())
-    desk = Desk(server=server, journal=journal, run="run")
-    hub = Hub(desk=desk, enrolled=frozenset(names), denied=authority.denied)
+    server = Server(room=FlowControl(64 << 20), now_s=time.monotonic())
+    desk = Coordinator(server=server, journal=journal, run="run")
+    hub = SessionServer(desk=desk, enrolled=frozenset(names), denied=authority.denied)
     keys = authority.server_keys(["localhost"], time.time())
     here = await listen("localhost:0", keys, {}, hub.stream, 2 * len(names) + SPARE_CONNECTIONS)
     ticking = asyncio.create_task(hub.tick())
@@ -70,7 +70,7 @@ def issued(authority: Authority, name: str) -> Keys:
     return Keys(key=key, certificate=authority.sign(name, request, time.time()), authority=authority.pem)
 
 
-async def measured(hub: Hub, waves: int, number: count) -> dict[str, object]:
+async def measured(hub: SessionServer, waves: int, number: count) -> dict[str, object]:
     """Waves one after the other: what each took, who missed, and the most memory."""
     expected = Expected(arrays={"x": ArraySpec("|u1", (ANSWER_BYTES,))})
     taken_s, missed, most_mb = [], [], resident_mb()
@@ -90,7 +90,7 @@ async def measured(hub: Hub, waves: int, number: count) -> dict[str, object]:
 
 async def honest(name: str, address: str, keys: Keys) -> None:
     side, connection = DeviceSide(name, 1 << 20), await connect(address, keys)
-    out, into = Line(), Line()
+    out, into = Numbering(), Numbering()
     await connection.write(out.write(side.hello(time.monotonic())))
     while (data := await connection.read()) is not None:
         outputs = [output for message in into.messages(data) for output in side.receive(message, time.monotonic())]
@@ -144,7 +144,7 @@ async def large_hello(port: int, keys: Keys) -> None:
 
 async def endless(port: int, keys: Keys, device: str = "") -> None:
     """Offers of what nobody asked for, each of which has an answer that is never read."""
-    connection, line = await connect(f"localhost:{port}", keys), Line()
+    connection, line = await connect(f"localhost:{port}", keys), Numbering()
     try:
         await connection.write(line.write(Hello(VERSIONS, device)))
         for number in count():

@@ -10,7 +10,7 @@ import json
 import tempfile
 from pathlib import Path
 
-from distilfleet.cli import main
+from distilfleet.cli.main import main
 
 SHORT = [
     "--rounds",

@@ -20,8 +20,8 @@ import numpy as np
 
 from distilfleet.recipes.find import recipe
 from distilfleet.recipes.flags import unflatten
-from distilfleet.recipes.run import about, train
 from distilfleet.record.run import create
+from distilfleet.training.loop import about, train
 
 METHODS = ("fedavg", "fedprox", "scaffold")
 DEVICES = 100

@@ -28,18 +28,19 @@ from distilfleet.core.errors import WireError
 from distilfleet.core.types import ArraySpec, Expected, Job, Wave
 from distilfleet.core.wire import encode_reply
 from distilfleet.net.agent import BACKOFF_GROWTH, FIRST_BACKOFF_S, MOST_BACKOFF_S
-from distilfleet.net.desk import Desk
+from distilfleet.net.coordinator import Coordinator
 from distilfleet.net.device_side import Begin, DeviceSide, Held, Prepare, Settle
 from distilfleet.net.enrolment import Enrolled, enrol, read_request
-from distilfleet.net.hub import Hub
+from distilfleet.net.heap import SERVER_ARENAS, settle_heap
+from distilfleet.net.hub import SessionServer
 from distilfleet.net.identity import Authority
 from distilfleet.net.journal import SqliteJournal
-from distilfleet.net.keys import Keys, Token, keys_of
-from distilfleet.net.memory import SERVER_ARENAS, settle_heap
-from distilfleet.net.protocol import Line, unpack_job
-from distilfleet.net.session import Server
+from distilfleet.net.keys import Keys, Token
+from distilfleet.net.protocol import Numbering, unpack_job
+from distilfleet.net.renewal import keys_of
+from distilfleet.net.server_side import Server
 from distilfleet.net.spool import Spool
-from distilfleet.net.transfer import Room
+from distilfleet.net.transfer import FlowControl
 from distilfleet.net.transport import connect, listen
 
 MEBIBYTE = 1 << 20
@@ -59,9 +60,9 @@ async def serve(folder: Path, names: list[str], pipe: Pipe, port: int) -> None:
     settle_heap(SERVER_ARENAS)
     authority, journal = Authority(folder / "authority"), SqliteJournal(folder / "journal.sqlite")
     server_keys = authority.server_keys(["localhost"], time.time())
-    server = Server(room=Room(ROOM_BYTES), now_s=time.monotonic())
-    desk = Desk(server=server, journal=journal, run="bench", spool=Spool(folder))
-    hub = Hub(desk=desk, enrolled=frozenset(names), denied=authority.denied)
+    server = Server(room=FlowControl(ROOM_BYTES), now_s=time.monotonic())
+    desk = Coordinator(server=server, journal=journal, run="bench", spool=Spool(folder))
+    hub = SessionServer(desk=desk, enrolled=frozenset(names), denied=authority.denied)
 
     async def echo(_peer, stream):
         while (message := await stream.read()) is not None:
@@ -85,7 +86,7 @@ async def serve(folder: Path, names: list[str], pipe: Pipe, port: int) -> None:
         await one.close()
 
 
-async def answer(hub: Hub, names: list[str], pipe: Pipe) -> None:
+async def answer(hub: SessionServer, names: list[str], pipe: Pipe) -> None:
     """What the other process asks."""
     loop = asyncio.get_running_loop()
     while (asked := await loop.run_in_executor(None, pipe.recv)) != "stop":
@@ -95,7 +96,7 @@ async def answer(hub: Hub, names: list[str], pipe: Pipe) -> None:
             pipe.send((resident_mb(), len(hub.live)))
 
 
-async def wave(hub: Hub, names: list[str], which: str) -> tuple[int, float]:
+async def wave(hub: SessionServer, names: list[str], which: str) -> tuple[int, float]:
     """Answers and the most memory while they came. `down`: all share a mebibyte, and answer a byte."""
     expected = Expected(arrays={"x": ArraySpec("|u1", (MEBIBYTE if which == "up" else 1,))})
     arrays = {} if which == "up" else {"x": np.zeros(MEBIBYTE, np.uint8)}
@@ -134,7 +135,7 @@ async def device(name: str, address: str, keys: Keys, open_ones: set[str]) -> No
 
 async def session(side: DeviceSide, address: str, keys: Keys, open_ones: set[str]) -> None:
     connection = await connect(address, keys)
-    out, into = Line(), Line()
+    out, into = Numbering(), Numbering()
     try:
         await connection.write(out.write(side.hello(time.monotonic())))
         while (data := await connection.read()) is not None:

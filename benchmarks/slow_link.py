@@ -34,13 +34,13 @@ from distilfleet.cost.link import transfer_s
 from distilfleet.cost.tcp import Tcp, over_tcp
 from distilfleet.net import agent as agents
 from distilfleet.net import protocol, transfer
-from distilfleet.net.desk import Desk
-from distilfleet.net.hub import Hub
+from distilfleet.net.coordinator import Coordinator
+from distilfleet.net.hub import SessionServer
 from distilfleet.net.identity import Authority, new_request, write_private
 from distilfleet.net.journal import SqliteJournal
 from distilfleet.net.protocol import Chunk, Offer, Received
-from distilfleet.net.session import Server
-from distilfleet.net.transfer import Room
+from distilfleet.net.server_side import Server
+from distilfleet.net.transfer import FlowControl
 from distilfleet.net.transport import listen
 
 SERVER_IP, DEVICE_IP, PORT = "10.77.0.1", "10.77.0.2", 7443
@@ -261,7 +261,7 @@ def enrolled(authority: Authority, folder: Path) -> None:
         write_private(folder / f"{name}.pem", data)
 
 
-async def exchange(hub: Hub, number: int, mib: int) -> Reply:
+async def exchange(hub: SessionServer, number: int, mib: int) -> Reply:
     """A job with so much in it, and as much for an answer."""
     data = np.random.default_rng(number).integers(0, 256, mib << 20, np.uint8)
     hub.say(hub.desk.begin(number))
@@ -278,9 +278,9 @@ async def be_server(folder: Path, asked: argparse.Namespace) -> None:
     sent, moments = counted(), {}
     authority = Authority(folder / "authority")
     enrolled(authority, folder)
-    server = Server(room=Room(64 << 20), now_s=time.monotonic(), beat_s=BEAT_S)
-    desk = Desk(server=server, journal=SqliteJournal(folder / "journal.sqlite"), patience_s=600.0)
-    hub = Hub(desk=desk, enrolled={"pi"}, denied=authority.denied)
+    server = Server(room=FlowControl(64 << 20), now_s=time.monotonic(), beat_s=BEAT_S)
+    desk = Coordinator(server=server, journal=SqliteJournal(folder / "journal.sqlite"), patience_s=600.0)
+    hub = SessionServer(desk=desk, enrolled={"pi"}, denied=authority.denied)
 
     async def stream(peer, inner):
         await hub.stream(peer, Watched(inner, moments))

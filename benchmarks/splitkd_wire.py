@@ -22,6 +22,7 @@ import numpy as np
 import torch
 
 from distilfleet.core.engine import drive, rounds
+from distilfleet.core.protocols import Worker
 from distilfleet.core.types import (
     Arrays,
     Assignment,
@@ -33,20 +34,20 @@ from distilfleet.core.types import (
     Link,
     Usage,
     Wave,
-    Worker,
 )
 from distilfleet.cost import catalogue
 from distilfleet.data import text
 from distilfleet.methods.splitkd.device import SplitWorker
-from distilfleet.methods.splitkd.learn import Loss, Part
-from distilfleet.methods.splitkd.server import SplitKD, State
-from distilfleet.methods.splitkd.settings import NOTHING, Split
-from distilfleet.methods.splitkd.signals import Memory
-from distilfleet.methods.splitkd.steps import Seat, Session, Steps
+from distilfleet.methods.splitkd.modules import Loss, Part
+from distilfleet.methods.splitkd.server import SplitKD
+from distilfleet.methods.splitkd.settings import NOTHING, SplitSettings
+from distilfleet.methods.splitkd.state import State
+from distilfleet.methods.splitkd.steps import ClusterRun, Participant, Steps
+from distilfleet.methods.splitkd.teacher_cache import TeacherCache
 from distilfleet.nn.trace import trace
 from distilfleet.plan.sample import Sample
 from distilfleet.recipes.flags import TEXT, Language
-from distilfleet.recipes.language import Stage, schooling, stage
+from distilfleet.recipes.language import TextSetup, schooling, text_setup
 from distilfleet.sim.fleet import SimFleet, World
 
 BOARD = "jetson-orin-nano-8g"
@@ -160,7 +161,7 @@ class Task:
 
     size: Size
     seed: int
-    scene: Stage
+    setup: TextSetup
     state: State
     """Teacher and student before the first round."""
 
@@ -168,11 +169,11 @@ class Task:
     @cache
     def of(size: Size, seed: int) -> "Task":
         common = replace(TEXT, devices=size.devices, device_kinds=(BOARD,), seed=seed)
-        scene = stage(
+        setup = text_setup(
             common,
             replace(OWN, context=size.context, vocabulary=size.vocabulary, school_steps=size.school_steps),
         )
-        return Task(size=size, seed=seed, scene=scene, state=method_of(PLAIN_SCHEME, size, scene).init(seed))
+        return Task(size=size, seed=seed, setup=setup, state=method_of(PLAIN_SCHEME, size, setup).init(seed))
 
     def data(self, device: str) -> Dataset:
         """As many windows as a pass takes."""
@@ -213,11 +214,11 @@ def learn(scheme: Scheme, task: Task, state: State | None = None, lr: float = FR
     )
 
 
-def method_of(scheme: Scheme, size: Size, scene: Stage, lr: float = FROM_SCRATCH) -> SplitKD:
-    profiles = scene.profiles
-    split = Split(
-        teacher=profiles[scene.teacher.name],
-        student=profiles[scene.student.name],
+def method_of(scheme: Scheme, size: Size, setup: TextSetup, lr: float = FROM_SCRATCH) -> SplitKD:
+    profiles = setup.profiles
+    split = SplitSettings(
+        teacher=profiles[setup.teacher.name],
+        student=profiles[setup.student.name],
         batch=size.batch,
         steps=size.steps,
         context=size.context,
@@ -226,12 +227,12 @@ def method_of(scheme: Scheme, size: Size, scene: Stage, lr: float = FROM_SCRATCH
     )
     school_steps = replace(OWN, school_steps=size.school_steps)
     return SplitKD(
-        teacher=scene.teacher,
-        student=scene.student,
+        teacher=setup.teacher,
+        student=setup.student,
         split=split,
         loss=Loss(remember="ids" if scheme.remembers else "none"),
         late=scheme.late,
-        school=scene.school,
+        school=setup.school,
         schooling=schooling(school_steps),
     )
 
@@ -269,7 +270,7 @@ class Watched:
 def price(scheme: Scheme, steps: int, devices: int = FULL.devices, batch: int = LARGE_BATCH) -> Spent:
     """Steps of three passes at the size of the large pair, by the method's session in the simulated fleet."""
     teacher, student = (_traced(name) for name in LARGE)
-    split = Split(
+    split = SplitSettings(
         teacher=teacher,
         student=student,
         batch=batch,
@@ -286,7 +287,7 @@ def price(scheme: Scheme, steps: int, devices: int = FULL.devices, batch: int = 
     return Spent.of(tally.elapsed_s - began_s, tally.devices, split.steps, devices)
 
 
-def _all_of(session: Session) -> Steps:
+def _all_of(session: ClusterRun) -> Steps:
     """The steps, and the last one's gradient, which a round would send along with its end."""
     yield from session.train()
     due = {device: session.due.pop(device) for device in session.seats}
@@ -315,14 +316,14 @@ def _windows(number: int, count: int) -> Dataset:
 class Sized:
     """A method that has only a device half: the real worker, told to begin with tables of zeros."""
 
-    split: Split
+    split: SplitSettings
 
     def worker(self, device: Device, data: Dataset, seed: int) -> Worker:
         worker = SplitWorker(device=device, data=data, split=self.split, seed=seed, front_of=lambda *_: Through())
         worker.handle(self._begin(worker))
         return worker
 
-    def seat(self, fleet: SimFleet, device: str) -> Seat:
+    def seat(self, fleet: SimFleet, device: str) -> Participant:
         """What a device says when it begins; asked of a worker like the one that the fleet will make."""
         worker = SplitWorker(
             device=fleet.roster()[device],
@@ -333,7 +334,7 @@ class Sized:
         )
         told = worker.handle(self._begin(worker))
         how = Assignment(cut=self.split.cut, bits=self.split.bits)
-        return Seat(device=device, how=how, digests_K=told["digests"], lengths_K=told["lengths"])
+        return Participant(device=device, how=how, digests_K=told["digests"], lengths_K=told["lengths"])
 
     def _begin(self, worker: SplitWorker) -> Job:
         plan = {"cut": self.split.cut, "teacher_cut": 0, "bits": self.split.bits, "first_step": 0}
@@ -374,7 +375,7 @@ class Blank:
 
     parts: Sequence[Part] = field(default_factory=list)
 
-    def forward(self, parts: Sequence[Part], loss: Loss, memory: Memory, rng: np.random.Generator) -> "Blank":
+    def forward(self, parts: Sequence[Part], loss: Loss, memory: TeacherCache, rng: np.random.Generator) -> "Blank":
         for part in parts:
             memory.add(part.digests_B[part.need_B], {})
         return Blank(parts)
@@ -389,7 +390,7 @@ class Blank:
         pass
 
 
-def _session(scheme: Scheme, split: Split, seats: dict[str, Seat]) -> Session:
+def _session(scheme: Scheme, split: SplitSettings, seats: dict[str, Participant]) -> ClusterRun:
     loss = Loss(remember="ids" if scheme.remembers else "none")
     names: Any = LARGE  # models that nobody builds
     method = SplitKD(teacher=names[0], student=names[1], split=split, loss=loss, late=scheme.late)
@@ -406,8 +407,8 @@ def _session(scheme: Scheme, split: Split, seats: dict[str, Seat]) -> Session:
         uploads=0,
     )
     studio: Any = Blank()
-    return Session(
-        method=method, studio=studio, state=state, number=0, seats=seats, memory=Memory.of(loss.remember, {})
+    return ClusterRun(
+        method=method, studio=studio, state=state, number=0, seats=seats, memory=TeacherCache.of(loss.remember, {})
     )
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from distilfleet.cli import main
+from distilfleet.cli.main import main
 from distilfleet.core.chance import stream
 
 FEW = ["--devices", "4", "--small", "mlp-xs", "--mixtures", "8", "--local-passes", "1"]
@@ -68,7 +68,16 @@ def child(*words, **options):
 # --- processes that begin with the packages loaded --------------------------------------------------------------
 
 FORKS = multiprocessing.get_context("forkserver")
-_RECIPES = [f"distilfleet.recipes.{name}" for name in ("serve", "join", "deploy", "simulate", "assemble", "language")]
+_RECIPES = [
+    f"distilfleet.{name}"
+    for name in (
+        "service.server",
+        "service.agent",
+        "service.spec",
+        "recipes.simulate",
+        "recipes.language",
+    )
+]
 _METHODS = [f"distilfleet.methods.{name}" for name in ("koala", "fedmd", "splitkd.server")]
 FORKS.set_forkserver_preload(
     [*_RECIPES, *_METHODS, "torch._dynamo"]

@@ -15,6 +15,8 @@ from distilfleet.core import wire
 from distilfleet.core.chance import stream
 from distilfleet.core.engine import rounds
 from distilfleet.core.pack import pack, unpack
+from distilfleet.core.protocols import Method, Worker
+from distilfleet.core.tally import Tally
 from distilfleet.core.types import (
     Arrays,
     Conditions,
@@ -23,22 +25,19 @@ from distilfleet.core.types import (
     DeviceId,
     Job,
     Load,
-    Method,
     Missed,
     Plan,
     Reply,
     Result,
-    Tally,
     Wave,
-    Worker,
 )
 from distilfleet.cost import catalogue
 from distilfleet.plan.sample import Sample
-from distilfleet.recipes.experiment import Run
-from distilfleet.recipes.run import about, train
 from distilfleet.record.checkpoint import read_checkpoint
 from distilfleet.record.run import create, reopen
 from distilfleet.sim.fleet import SimFleet, World
+from distilfleet.training.experiment import Experiment
+from distilfleet.training.loop import about, train
 
 CLASSES = 3
 KINDS = ("rpi-4b", "rpi-5")
@@ -269,10 +268,10 @@ def go_on(case: Case, path: Path, stop_after: int) -> None:
     _take(recorded(case), record, checkpoint, stop_after)
 
 
-def recorded(case: Case) -> Run:
+def recorded(case: Case) -> Experiment:
     """A run in which devices are sampled and some are offline, so that every random stream counts."""
     method = case.make()
-    return Run(
+    return Experiment(
         method=method,
         fleet=fleet_of(case, method, offline_share=0.25),
         planner=Sample(per_round=3, seed=0),
@@ -283,7 +282,7 @@ def recorded(case: Case) -> Run:
     )
 
 
-def _take(fresh: Run, record: Any, start: Any, count: int) -> None:
+def _take(fresh: Experiment, record: Any, start: Any, count: int) -> None:
     try:
         steps = train(fresh, record, start, lambda: 0.0)
         for _ in range(count):

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from cli_runs import FEW, mistaken, table, told
+from distilfleet.record.captured import read_wire
 from distilfleet.record.history import read
-from distilfleet.record.overheard import read_wire
 
 SMALL = [
     *("--rounds", 1, "--school-steps", 5, "--steps", 2, "--devices", 2, "--vocabulary", 300, "--context", 16),

@@ -101,7 +101,7 @@ def test_the_version_is_a_number(capfd):
 
 def test_help_loads_nothing_heavy_and_is_quick():
     script = (
-        "import sys\nfrom distilfleet.cli import main\n"
+        "import sys\nfrom distilfleet.cli.main import main\n"
         "try: main(['--help'])\nexcept SystemExit: print(*({'torch', 'tyro', 'numpy', 'rich'} & set(sys.modules)))"
     )
     quickest_s = float("inf")
@@ -119,7 +119,7 @@ def test_help_on_any_recipe_or_verb_loads_nothing_that_trains_or_talks():
     verbs = ("agent", "serve", "enrol", "runs", "split", "backup", "calibrate", "compare", "audit", "devices", "plan")
     asked = [*(("run", name) for name in SHIPPED), *(("plan", name) for name in SHIPPED), *((verb,) for verb in verbs)]
     script = (
-        "import sys\nfrom distilfleet.cli import main\n"
+        "import sys\nfrom distilfleet.cli.main import main\n"
         f"for words in {asked!r}:\n"
         "  try: main([*words, '--help'])\n  except SystemExit as done: assert not done.code, words\n"
         "print(*({'torch', 'transformers', 'tokenizers', 'sklearn', 'scipy', 'grpc', 'PIL', 'numpy', 'msgspec', 'rich',"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from distilfleet.recipes.join import AgentFlags
+from distilfleet.service.agent import AgentFlags
 
 DEPLOY = Path(__file__).parents[1] / "deploy"
 UNITS = sorted(DEPLOY.glob("*.service"))

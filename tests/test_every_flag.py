@@ -12,16 +12,16 @@ import pytest
 import tomli_w
 
 from cli_runs import mistaken, table, told
-from distilfleet.cli import Audit, Compare, Devices, Resume
-from distilfleet.cli_words import parsed
+from distilfleet.cli.calibrate_flags import Calibrate
+from distilfleet.cli.main import Audit, Compare, Devices, Resume
+from distilfleet.cli.words import parsed
 from distilfleet.core.chance import stream
 from distilfleet.cost.catalogue import as_csv, entry
-from distilfleet.recipes.agent_flags import AgentFlags
-from distilfleet.recipes.calibrate_flags import Calibrate
 from distilfleet.recipes.find import SHIPPED, recipe
 from distilfleet.recipes.flags import common, flatten, option, unflatten
-from distilfleet.recipes.server_flags import BackUp, EnrolFlags, RunsFlags, ServeFlags
-from distilfleet.recipes.split import OF_TEXTS, Split
+from distilfleet.service.agent_flags import AgentFlags
+from distilfleet.service.partition import OF_TEXTS, SplitFlags
+from distilfleet.service.server_flags import BackUp, EnrolFlags, RunsFlags, ServeFlags
 
 TEXTS = ("splitkd", "central_kd", "fedavg_text", "koala_text")
 TOGGLED = {"calibrate", "early_stop", "late", "json", "own_models", "share_label_counts", "share_data"}
@@ -174,7 +174,7 @@ VERBS = {
     "audit": Audit,
     "devices": Devices,
     "calibrate": Calibrate,
-    "split": Split,
+    "split": SplitFlags,
     "serve": ServeFlags,
     "enrol": EnrolFlags,
     "runs": RunsFlags,
@@ -350,7 +350,7 @@ def test_own_boards_are_listed(folder, capfd):
 
 @pytest.mark.parametrize("recipe_of_text", [False, True], ids=["table", "text"])
 def test_a_partition_is_written_with_every_flag(recipe_of_text, folder, tmp_path, capfd):
-    every = leaves(Split)
+    every = leaves(SplitFlags)
     apart = {"vocabulary", "alpha", "proxy_share"} if recipe_of_text else {"recipe", *OF_TEXTS}
     apart |= set(OF_NUMBERS)
     given = every.keys() - {"data", "out", "label", "group"} - apart

@@ -18,7 +18,7 @@ from distilfleet.methods.splitkd import server
 from distilfleet.nn import zoo
 from distilfleet.nn.distil import Distil
 from distilfleet.nn.refine import CHOICES
-from distilfleet.nn.train import Local
+from distilfleet.nn.train import LocalTraining
 from distilfleet.trust import robust
 
 FOUND = [module.name for module in pkgutil.iter_modules(methods.__path__)]
@@ -93,12 +93,12 @@ def koala_of(mode, wire, refine="mean", names=("mlp-xs", "mlp-s"), shape=(8,), *
         proxy = Dataset(rng.normal(size=(12, *shape)).astype(np.float32))
         own = names if mode == "heterogeneous" else names[:1] * 2
         smalls = {kind: zoo.model(name, shape, 3) for kind, name in zip(("rpi-4b", "rpi-5"), own, strict=True)}
-        settings = koala.How(
+        settings = koala.KoalaSettings(
             mode=mode,
             wire=wire,
             refine=refine,
             mixtures=8,
-            local=Local(passes=2, batch=8, calibrate=True),
+            local=LocalTraining(passes=2, batch=8, calibrate=True),
             reverse=Distil(passes=1, batch=8),
             forward=Distil(passes=1, batch=8, feature_weight=0.1),
         )

@@ -6,7 +6,7 @@ import pytest
 
 from cli_runs import mistaken, told
 from distilfleet.core.plain import plain, print_in_any_encoding
-from distilfleet.recipes.split import Split, split
+from distilfleet.service.partition import SplitFlags, split
 
 NAMES = ["flow [/min]", "[bold]", "[link=x]y[/link]", ":smile:", "[/]", "\\[x", "<b>&amp;", "{x}", "%s"]
 
@@ -54,7 +54,7 @@ def test_owners_may_be_called_as_no_file_can_be(tmp_path):
     owners = ["a/b", "..", "c:d", "100%", "\u00fc"]
     rows = [f"{n},{n % 2},{owners[n % 5]}" for n in range(100)]
     (tmp_path / "a.csv").write_text("\n".join(["x,label,group", *rows, ""]))
-    split(Split(data=str(tmp_path / "a.csv"), group="group", out=tmp_path / "parts"))
+    split(SplitFlags(data=str(tmp_path / "a.csv"), group="group", out=tmp_path / "parts"))
     parts = {file.name for file in (tmp_path / "parts").iterdir()}
     assert parts == {"a%2Fb.npz", "%2E..npz", "c%3Ad.npz", "100%25.npz", "\u00fc.npz", "server.npz", "proxy.npz"}
 

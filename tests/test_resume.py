@@ -10,7 +10,7 @@ from itertools import islice
 import pytest
 
 from cli_runs import FEW, Forked, child, table, told
-from distilfleet.cli import main
+from distilfleet.cli.main import main
 
 ROUNDS = 30
 WIRES = {"weights": [], "soft-labels": ["--wire", "soft-labels", "--mode", "heterogeneous", "--offline-share", "0.2"]}

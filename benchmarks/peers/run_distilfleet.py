@@ -11,8 +11,8 @@ import job
 
 from distilfleet.recipes.fedavg import Flags, fedavg
 from distilfleet.recipes.flags import Common, Training, flatten
-from distilfleet.recipes.run import about, train
 from distilfleet.record.run import create
+from distilfleet.training.loop import about, train
 
 TEST = 297
 size = job.size()

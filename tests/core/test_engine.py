@@ -6,6 +6,8 @@ import pytest
 
 from distilfleet.core.engine import Finished, drive, rounds
 from distilfleet.core.errors import InfeasibleError
+from distilfleet.core.protocols import Fleet, Method, Worker
+from distilfleet.core.tally import Tally
 from distilfleet.core.types import (
     Arrays,
     Collect,
@@ -15,11 +17,9 @@ from distilfleet.core.types import (
     DeviceId,
     Discount,
     Expected,
-    Fleet,
     Job,
     Link,
     Load,
-    Method,
     Metrics,
     Missed,
     Plan,
@@ -27,11 +27,9 @@ from distilfleet.core.types import (
     Result,
     Round,
     Start,
-    Tally,
     Usage,
     Wave,
     Work,
-    Worker,
 )
 from distilfleet.core.wire import admit, specs
 

@@ -11,7 +11,7 @@ from distilfleet.core.chance import stream
 from distilfleet.cost.battery import capacity_j, flow
 from distilfleet.cost.catalogue import entries, entry
 from distilfleet.cost.churn import ALWAYS, Churn
-from distilfleet.cost.dvfs import Clock
+from distilfleet.cost.dvfs import ClockRate
 from distilfleet.cost.throttle import Throttle, sustained_share
 
 watts = st.floats(0.1, 1000)
@@ -22,7 +22,7 @@ joules = st.floats(0, 1e5)
 
 
 def test_clock_of_a_row_by_hand():
-    clock = Clock.of(entry("server-h200-sxm"))
+    clock = ClockRate.of(entry("server-h200-sxm"))
     np.testing.assert_allclose(clock.power_w([0.5, 1.0]), [80 + 620 / 8, 700])
     assert clock.best_share * clock.top_hz == pytest.approx(0.794e9, rel=1e-3)
     assert clock.energy_j(10.0, 0.5) == pytest.approx((80 + 620 / 8) * 20)
@@ -30,7 +30,7 @@ def test_clock_of_a_row_by_hand():
 
 @given(watts, watts)
 def test_no_clock_takes_less_than_the_best(static_w, dynamic_w):
-    clock = Clock(static_w=static_w, dynamic_w=dynamic_w, top_hz=1e9)
+    clock = ClockRate(static_w=static_w, dynamic_w=dynamic_w, top_hz=1e9)
     least_j = clock.energy_j(1.0, clock.best_share)
     assert (clock.energy_j(1.0, np.linspace(clock.lowest_share, 1, 101)) >= least_j * (1 - 1e-12)).all()
     steps = clock.steps()
@@ -39,7 +39,7 @@ def test_no_clock_takes_less_than_the_best(static_w, dynamic_w):
 
 @given(watts, watts, st.floats(0.01, 100), st.floats(-1, 100))
 def test_the_slowest_clock_meets_its_time(static_w, dynamic_w, full_s, within_s):
-    clock = Clock(static_w=static_w, dynamic_w=dynamic_w, top_hz=1e9)
+    clock = ClockRate(static_w=static_w, dynamic_w=dynamic_w, top_hz=1e9)
     share = clock.slowest_share(full_s, within_s)
     if within_s < full_s * (1 - 1e-9):
         assert share is None
@@ -50,7 +50,7 @@ def test_the_slowest_clock_meets_its_time(static_w, dynamic_w, full_s, within_s)
 
 @pytest.mark.parametrize("kind", entries())
 def test_every_row_has_a_clock(kind):
-    assert 0.1 <= Clock.of(entry(kind)).best_share <= 1
+    assert 0.1 <= ClockRate.of(entry(kind)).best_share <= 1
 
 
 # --- batteries --------------------------------------------------------------------------------------------------

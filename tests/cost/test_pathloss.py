@@ -10,16 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from distilfleet.cost.pathloss import (
-    INDOOR,
-    SCENES,
-    UMA,
-    UMI,
-    breakpoint_m,
-    clear_share,
-    log_distance,
-    losses_db,
-)
+from distilfleet.cost.pathloss import INDOOR, SCENES, UMA, UMI, breakpoint_m, clear_share, log_distance, losses_db
 
 ORACLE = Path(__file__).with_name("sionna_2_2_0.csv")
 SCENE_OF = {"umi": UMI, "uma": UMA, "inh": INDOOR}

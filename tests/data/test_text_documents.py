@@ -7,7 +7,8 @@ import types
 import pytest
 
 from distilfleet.core.errors import ConfigError
-from distilfleet.data import documents, library
+from distilfleet.data import documents
+from distilfleet.data import stdlib_text as library
 from distilfleet.data.documents import Names, read
 
 NONE = Names()

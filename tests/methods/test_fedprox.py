@@ -9,9 +9,9 @@ import torch
 import contract
 from contract import Case
 from distilfleet.methods import fedavg, fedprox
-from distilfleet.nn.train import Local
+from distilfleet.nn.train import LocalTraining
 
-LOCAL = Local(passes=3, batch=8, lr=0.02)
+LOCAL = LocalTraining(passes=3, batch=8, lr=0.02)
 
 
 @pytest.fixture(autouse=True)

@@ -9,9 +9,9 @@ import torch
 import contract
 from contract import Case
 from distilfleet.methods import fedavg, scaffold
-from distilfleet.nn.train import Local, task
+from distilfleet.nn.train import LocalTraining, task
 
-PLAIN = Local(passes=2, batch=8, lr=0.1, momentum=0.0, weight_decay=0.0)
+PLAIN = LocalTraining(passes=2, batch=8, lr=0.1, momentum=0.0, weight_decay=0.0)
 COUNT = 24
 
 
@@ -116,7 +116,7 @@ def close(one, other):
 
 
 @pytest.mark.parametrize("cohorts", [False, True], ids=["alone", "side by side"])
-@pytest.mark.parametrize("local", [PLAIN, Local(passes=1, batch=8)], ids=["plain", "momentum"])
+@pytest.mark.parametrize("local", [PLAIN, LocalTraining(passes=1, batch=8)], ids=["plain", "momentum"])
 def test_the_first_round_is_federated_averaging(local, cohorts):
     ((ours, _, _),) = states(replace(scaffold.tiny(), local=local), 1, cohorts=cohorts)
     ((theirs, _, _),) = states(replace(fedavg.tiny(), local=local), 1, cohorts=cohorts)
@@ -133,7 +133,7 @@ def test_later_rounds_are_not():
 @pytest.mark.parametrize("momentum", [0.0, 0.5, 0.9])
 def test_a_control_variate_is_the_gradient_where_that_does_not_change(momentum):
     """Steps too small to change it: in every round, a device's control variate is the gradient on all its data."""
-    local = Local(passes=3, batch=16, lr=1e-3, momentum=momentum, weight_decay=0.0)
+    local = LocalTraining(passes=3, batch=16, lr=1e-3, momentum=momentum, weight_decay=0.0)
     method = replace(scaffold.tiny(), local=local)
     device, data = next(iter(contract.DEVICES.values())), contract.samples(16, (8,), "device-00")
     worker = method.worker(device, data, 0)

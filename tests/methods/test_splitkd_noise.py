@@ -9,7 +9,7 @@ from distilfleet.core.types import Dataset, Device, Expected, Job, Link
 from distilfleet.methods.splitkd import codec
 from distilfleet.methods.splitkd.device import SplitWorker
 from distilfleet.methods.splitkd.server import tiny
-from distilfleet.methods.splitkd.settings import PADDING, Split, is_frozen, spent_nats
+from distilfleet.methods.splitkd.settings import PADDING, SplitSettings, is_frozen, spent_nats
 
 NOISY = replace(tiny().split, noise=1.0, bits=16, steps=2, batch=2, micro_batches=1)
 BOARD = Device(
@@ -122,4 +122,4 @@ def test_what_noise_promises_is_disclosed():
     method = tiny()
     said = replace(method, split=replace(method.split, noise=2.0)).disclosure
     assert said.startswith("noisy") and "48 nats" in said and "16 more" in said
-    assert isinstance(method.split, Split) and method.disclosure.startswith("recoverable")
+    assert isinstance(method.split, SplitSettings) and method.disclosure.startswith("recoverable")

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from distilfleet.cli import main
+from distilfleet.cli.main import main
 
 LIMIT_BYTES = 16 << 10
 DISK = "size=8m,mode=0700"

@@ -12,8 +12,8 @@ from typing import Any
 from ports import NO_PAGE, free_ports
 
 from cli_runs import Forked
-from distilfleet.recipes.serve import create_token
-from distilfleet.recipes.split import Split, split
+from distilfleet.service.enrol import create_token
+from distilfleet.service.partition import SplitFlags, split
 
 KINDS = ("rpi-4b", "jetson-nano")
 
@@ -35,7 +35,7 @@ class Processes:
         lines += [f"{name} = {value}" for name, value in {**NO_PAGE, **self.settings}.items()]
         lines += ["[devices]", *(f'device-{i} = "{kind}"' for i, kind in enumerate(KINDS))]
         self.file.write_text("\n".join(lines))
-        split(Split(data="digits", devices=len(KINDS), seed=0, out=self.folder / "data"))
+        split(SplitFlags(data="digits", devices=len(KINDS), seed=0, out=self.folder / "data"))
 
     @property
     def file(self) -> Path:

@@ -9,21 +9,22 @@ from random import Random
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from distilfleet.core.types import Arrays, Dataset, DeviceId, Job, Load, RunSpec, Worker
+from distilfleet.core.protocols import Worker
+from distilfleet.core.types import Arrays, Dataset, DeviceId, Job, Load, RunSpec
 from distilfleet.data.own import Ready
 from distilfleet.data.spec import DataSpec
 from distilfleet.net.agent import Agent
-from distilfleet.net.desk import Desk
+from distilfleet.net.coordinator import Coordinator
 from distilfleet.net.fleet import NetFleet
-from distilfleet.net.hub import Hub
+from distilfleet.net.hub import SessionServer
 from distilfleet.net.identity import Authority, new_request
 from distilfleet.net.journal import SqliteJournal
 from distilfleet.net.keys import Badge, write_private
-from distilfleet.net.session import Server
-from distilfleet.net.transfer import Room
+from distilfleet.net.server_side import Server
+from distilfleet.net.transfer import FlowControl
 from distilfleet.net.transport import listen
-from distilfleet.recipes.deploy import spec_of, write_spec
-from distilfleet.recipes.join import Consent, builder
+from distilfleet.service.agent import Consent, builder
+from distilfleet.service.spec import spec_of, write_spec
 
 ONE_AT_A_TIME = threading.Lock()
 """Workers of one process share modules; those of separate processes do not."""
@@ -72,11 +73,11 @@ class RealFleet(NetFleet):
     def run(self, work: Any) -> Any:
         return asyncio.run_coroutine_threadsafe(work, self.loop).result(60)
 
-    async def _serve(self, devices: Mapping[DeviceId, Any]) -> Hub:
+    async def _serve(self, devices: Mapping[DeviceId, Any]) -> SessionServer:
         path = Path(self.folder.name)
         self.authority, self.journal = Authority(path / "authority"), SqliteJournal(path / "journal.sqlite")
-        desk = Desk(server=Server(room=Room(1 << 20), now_s=time.monotonic()), journal=self.journal)
-        hub = Hub(desk=desk, enrolled=devices, denied=self.authority.denied)
+        desk = Coordinator(server=Server(room=FlowControl(1 << 20), now_s=time.monotonic()), journal=self.journal)
+        hub = SessionServer(desk=desk, enrolled=devices, denied=self.authority.denied)
         self.listening = await listen(
             "localhost:0", self.authority.server_keys(["localhost"], time.time()), {}, hub.stream
         )

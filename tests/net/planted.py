@@ -4,39 +4,39 @@ from dataclasses import replace
 
 from simulated import MemoryStore, Parts
 
-from distilfleet.net.bench import Bench
-from distilfleet.net.desk import Desk
+from distilfleet.net.coordinator import Coordinator
 from distilfleet.net.device_side import DeviceSide
-from distilfleet.net.protocol import Line, Received, decode
-from distilfleet.net.session import Asked, Server
+from distilfleet.net.job_runner import JobRunner
+from distilfleet.net.protocol import Numbering, Received, decode
+from distilfleet.net.server_side import AskedFor, Server
 from distilfleet.net.spool import Spool
 from distilfleet.net.store import SqliteStore
-from distilfleet.net.transfer import Room
+from distilfleet.net.transfer import FlowControl
 
 
-class CommitsEarly(Desk):
+class CommitsEarly(Coordinator):
     def collect(self, ticket, now_s):
         results, said = super().collect(ticket, now_s)
         counted = {} if results is None else self.counted
         return results, said + [x for k, d in counted.items() for x in self._hear(self.server.settle(d, k, True))]
 
 
-class AnswersNobody(Desk):
+class AnswersNobody(Coordinator):
     def _answer(self, asked):
         return []
 
 
-class CountsWhatWasMissed(Desk):
+class CountsWhatWasMissed(Coordinator):
     def _answer(self, asked):
         return [x for k in asked.keys for x in self._hear(self.server.settle(asked.device, k, True))]
 
 
-class ForgetsTheMissed(Desk):
+class ForgetsTheMissed(Coordinator):
     def _outcome(self, result):
         return replace(super()._outcome(result), reason="")
 
 
-class RecordsWithTheCommit(Desk):
+class RecordsWithTheCommit(Coordinator):
     def record(self):
         pass
 
@@ -45,7 +45,7 @@ class RecordsWithTheCommit(Desk):
         return super().commit(number)
 
 
-class ForgetsTheMissedForNow(Desk):
+class ForgetsTheMissedForNow(Coordinator):
     """They wait for the next record too."""
 
     within = False
@@ -62,7 +62,7 @@ class ForgetsTheMissedForNow(Desk):
             super().record()
 
 
-class WaitsInVain(Desk):
+class WaitsInVain(Coordinator):
     """A round is not done again where its own devices are gone and others are there."""
 
     def _check(self, wave, now_s):
@@ -82,7 +82,7 @@ class OffersOnce(Server):
 class NeverAsks(Server):
     def enter(self, hello, now_s, instance=""):
         fence, out = super().enter(hello, now_s, instance)
-        return fence, [one for one in out if not isinstance(one, Asked)]
+        return fence, [one for one in out if not isinstance(one, AskedFor)]
 
 
 class MixesParts(DeviceSide):
@@ -129,17 +129,17 @@ class NeverReturns(DeviceSide):
         return False
 
 
-class TakesNothingBack(Bench):
+class TakesNothingBack(JobRunner):
     def take_back(self, key):
         self.store.keep([key])
 
 
-class TakesBackOnDisk(Bench):
+class TakesBackOnDisk(JobRunner):
     def take_back(self, key):
         self.store.take_back(key)
 
 
-class KeepsTheStateBefore(Bench):
+class KeepsTheStateBefore(JobRunner):
     def handle(self, key, digest, data):
         self.refresh()
         self.before = self.worker.snapshot()
@@ -149,7 +149,7 @@ class KeepsTheStateBefore(Bench):
         return None if super()._state_if_due(data, busy_s) is None else self.before
 
 
-class StartsAfresh(Bench):
+class StartsAfresh(JobRunner):
     def __post_init__(self):
         super().__post_init__()
         self.fresh = True
@@ -177,25 +177,25 @@ class ForgetsTooMuch(SqliteStore):
         self._base.execute(f"delete from work where number < ({newest}) and data is null")
 
 
-class HearsGaps(Line):
+class HearsGaps(Numbering):
     def read(self, data):
         self.heard = max(self.heard, decode(data)[0] - 1)
         return super().read(data)
 
 
-class HearsTwice(Line):
+class HearsTwice(Numbering):
     def read(self, data):
         number, message = decode(data)
         self.heard = max(self.heard, number)
         return message
 
 
-class Crowded(Room):
+class Crowded(FlowControl):
     def _fits(self, size_bytes):
         return True
 
 
-class NobodyIsCalled(Room):
+class NobodyIsCalled(FlowControl):
     def free(self, key):
         super().free(key)
         return []

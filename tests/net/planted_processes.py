@@ -5,13 +5,13 @@ from pathlib import Path
 
 from planted import CommitsEarly, LetsGoOnReceived
 
-from distilfleet.cli import main
+from distilfleet.cli.main import main
 from distilfleet.core.failpoint import reached
 from distilfleet.net import agent
 from distilfleet.net.journal import SqliteJournal
 from distilfleet.net.store import SqliteStore
-from distilfleet.recipes import serve
 from distilfleet.record import checkpoint
+from distilfleet.service import server as serve
 
 HALF = "checkpoint.half"
 """A point of `tear`, and of nothing else."""

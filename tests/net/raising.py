@@ -6,9 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from distilfleet.core.errors import InfeasibleError
-from distilfleet.core.types import Conditions, Plan, Planner
-from distilfleet.recipes.experiment import Run
+from distilfleet.core.protocols import Planner
+from distilfleet.core.types import Conditions, Plan
 from distilfleet.recipes.fedavg import Flags, fedavg
+from distilfleet.training.experiment import Experiment
 
 AT_ROUND = 2
 
@@ -35,55 +36,55 @@ def throw(fault: BaseException) -> None:
     raise fault
 
 
-def _failing(flags: Flags, fail: Callable[[], None]) -> Run:
+def _failing(flags: Flags, fail: Callable[[], None]) -> Experiment:
     run = fedavg(flags)
     return replace(run, planner=Raising(inner=run.planner, fail=fail))
 
 
-def sound(flags: Flags) -> Run:
+def sound(flags: Flags) -> Experiment:
     return fedavg(flags)
 
 
-def error(flags: Flags) -> Run:
+def error(flags: Flags) -> Experiment:
     return _failing(flags, lambda: throw(RuntimeError("the third\nsensor \x1b[31mburns\x1b[0m")))
 
 
-def memory(flags: Flags) -> Run:
+def memory(flags: Flags) -> Experiment:
     return _failing(flags, lambda: throw(MemoryError()))
 
 
-def leaves(flags: Flags) -> Run:
+def leaves(flags: Flags) -> Experiment:
     return _failing(flags, lambda: throw(SystemExit(3)))
 
 
-def interrupts(flags: Flags) -> Run:
+def interrupts(flags: Flags) -> Experiment:
     return _failing(flags, lambda: throw(KeyboardInterrupt()))
 
 
-def cancels(flags: Flags) -> Run:
+def cancels(flags: Flags) -> Experiment:
     return _failing(flags, lambda: throw(asyncio.CancelledError()))
 
 
-def stops(flags: Flags) -> Run:
+def stops(flags: Flags) -> Experiment:
     return _failing(flags, lambda: throw(StopIteration("early")))
 
 
-def closes(flags: Flags) -> Run:
+def closes(flags: Flags) -> Experiment:
     return _failing(flags, lambda: throw(GeneratorExit()))
 
 
-def wordless(flags: Flags) -> Run:
+def wordless(flags: Flags) -> Experiment:
     return _failing(flags, lambda: throw(WordlessError()))
 
 
-def on_purpose(flags: Flags) -> Run:
+def on_purpose(flags: Flags) -> Experiment:
     return _failing(flags, lambda: throw(InfeasibleError("no device meets the limit")))
 
 
-def no_file(flags: Flags) -> Run:
+def no_file(flags: Flags) -> Experiment:
     return _failing(flags, lambda: throw(FileNotFoundError(2, "No such file or directory", "calibration.csv")))
 
 
-def exits(flags: Flags) -> Run:
+def exits(flags: Flags) -> Experiment:
     """With the whole process, as a crash in native code does."""
     return _failing(flags, lambda: os._exit(9))

@@ -5,11 +5,12 @@ import os
 from pathlib import Path
 from random import Random
 
-from distilfleet.cli import main
-from distilfleet.net.keys import Token, badge_of, keys_of
-from distilfleet.net.protocol import VERSIONS, Hello, Line
+from distilfleet.cli.main import main
+from distilfleet.net.keys import Token, badge_of
+from distilfleet.net.protocol import VERSIONS, Hello, Numbering
+from distilfleet.net.renewal import keys_of
 from distilfleet.net.transport import connect
-from distilfleet.recipes import join
+from distilfleet.service import agent as join
 from distilfleet.trust.attackers import Liar
 from distilfleet.trust.choices import Attack
 
@@ -38,7 +39,7 @@ async def _babble(token: Token, state: str) -> None:
     while True:
         connection = await connect(badge.address, keys_of(Path(state)))
         try:
-            await connection.write(Line().write(Hello(VERSIONS, badge.device)))
+            await connection.write(Numbering().write(Hello(VERSIONS, badge.device)))
             for _ in range(rng.randrange(3)):
                 await connection.read()
             await connection.write(os.urandom(rng.randrange(1, 2000)))

@@ -19,21 +19,21 @@ import numpy as np
 
 from distilfleet.core.errors import AgainError, WireError
 from distilfleet.core.types import Arrays, ArraySpec, Expected, Job, Load, Missed, Reply, Result, Usage, Wave
-from distilfleet.net.bench import Bench, History
-from distilfleet.net.desk import Desk, Said
+from distilfleet.net.coordinator import Coordinator, Said
 from distilfleet.net.device_side import Begin, DeviceSide, Held, Prepare, Refused, Settle
+from distilfleet.net.job_runner import JobHistory, JobRunner
 from distilfleet.net.journal import Outcome
-from distilfleet.net.protocol import Beat, Hello, Line, Welcome, branch_of
-from distilfleet.net.session import Drop, Server
-from distilfleet.net.spool import Spool, Vault
+from distilfleet.net.protocol import Beat, Hello, Numbering, Welcome, branch_of
+from distilfleet.net.server_side import Drop, Server
+from distilfleet.net.spool import SealedFile, Spool
 from distilfleet.net.store import SqliteStore
-from distilfleet.net.transfer import Room
+from distilfleet.net.transfer import FlowControl
 
 ROUNDS, WAVES, BEAT_S = 3, 2, 5.0
 CHUNKS_BYTES = (64, 4096)
 """Small ones take several for a frame; in large ones a frame goes along with its offer."""
 FAULTS_UNTIL_S, END_S = 240.0, 4000.0
-VAULT = Vault()
+VAULT = SealedFile()
 BALLAST = np.zeros(64)
 """Makes a worker's state larger than a few jobs, so that these are kept in its place."""
 REAL_DISKS = 10
@@ -155,9 +155,9 @@ class MemoryStore:
     def held(self) -> Mapping[str, Held]:
         return {row.key: row.held for row in self.rows if row.held is not None}
 
-    def history(self) -> History:
+    def history(self) -> JobHistory:
         at = max((i for i, row in enumerate(self.rows) if row.state is not None), default=-1)
-        return History(self.rows[at].state if at >= 0 else None, [row.job for row in self.rows[at + 1 :]])
+        return JobHistory(self.rows[at].state if at >= 0 else None, [row.job for row in self.rows[at + 1 :]])
 
     def finish(self, key: str, held: Held, job: bytes, state: Arrays | None) -> None:
         self.rows.append(Row(key, held, job, state))
@@ -248,14 +248,14 @@ def said(result: Result) -> tuple[str, int]:
 class Parts:
     """What a planted bug replaces."""
 
-    desk: type[Desk] = Desk
+    desk: type[Coordinator] = Coordinator
     server: type[Server] = Server
     side: type[DeviceSide] = DeviceSide
-    bench: type[Bench] = Bench
+    bench: type[JobRunner] = JobRunner
     store: type[MemoryStore] = MemoryStore
     database: type[SqliteStore] = SqliteStore
-    line: type[Line] = Line
-    room: type[Room] = Room
+    line: type[Numbering] = Numbering
+    room: type[FlowControl] = FlowControl
     spool: type[Spool] = Spool
     journal_synced: bool = True
     checkpoint_synced: bool = True
@@ -265,8 +265,8 @@ class Parts:
 @dataclass
 class Connection:
     device: str
-    server_line: Line
-    device_line: Line
+    server_line: Numbering
+    device_line: Numbering
     alive: bool = True
     fence: int = 0
     last_s: tuple[float, float] = (0.0, 0.0)
@@ -365,7 +365,7 @@ class World:
         for name, device in self.devices.items():
             if name != self.doomed and device.store.keys():
                 raise BrokenError(f"{name} keeps answers that are settled")
-            bench = Bench(Adder(), device.store, unmetered)
+            bench = JobRunner(Adder(), device.store, unmetered)
             bench.refresh()
             if name != self.doomed and bench.worker.total != workers[name].total:
                 raise BrokenError(f"the worker of {name} is not what the journal says")

@@ -19,14 +19,14 @@ from typing import Any
 from ports import NO_PAGE, free_ports
 
 from cli_runs import FORKS
-from distilfleet.cli import main
+from distilfleet.cli.main import main
 from distilfleet.core.failpoint import VARIABLE
 from distilfleet.net.journal import SqliteJournal
 from distilfleet.net.store import SqliteStore
-from distilfleet.recipes import serve
 from distilfleet.recipes.flags import Common, Smalls, Training
 from distilfleet.recipes.koala import Flags
-from distilfleet.recipes.split import Split, split
+from distilfleet.service import server as serve
+from distilfleet.service.partition import SplitFlags, split
 
 KINDS = ("rpi-4b", "jetson-nano", "rpi-5")
 AT_RANDOM = "at random"
@@ -121,7 +121,7 @@ class Fleet:
         lines = [f'address = "localhost:{sessions}"', f'enrol_address = "localhost:{enrolment}"']
         lines += [*(f"{name} = {value}" for name, value in {**NO_PAGE, **(settings or {})}.items()), "[devices]"]
         self.file.write_text("\n".join([*lines, *(f'device-{i} = "{kind}"' for i, kind in enumerate(KINDS))]))
-        split(Split(data=str(data), devices=len(KINDS), alpha=flags.common.alpha, out=folder / "data"))
+        split(SplitFlags(data=str(data), devices=len(KINDS), alpha=flags.common.alpha, out=folder / "data"))
         self.run = serve.submit(self.file, "koala", flags)
         self.path, self.state = serve.page_of(self.file, self.run).parent, folder / "fleet-state"
 

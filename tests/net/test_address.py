@@ -15,7 +15,7 @@ from distilfleet.net.identity import Authority, new_request
 from distilfleet.net.keys import Keys, Token
 from distilfleet.net.proxies import PROXIES, proxy_for
 from distilfleet.net.transport import call, connect, listen
-from distilfleet.recipes.place import place
+from distilfleet.service.fleet_file import fleet_folder
 
 SPELLINGS = {
     "server.example:7443": "server.example:7443",
@@ -132,7 +132,7 @@ def test_a_fleet_file_says_which_address_is_none(tmp_path: Path, line, why):
     own = [one for one in lines[:2] if not one.startswith(f"{name} ")]
     file.write_text("\n".join([*own, line, '[devices]\npi = "rpi-4b"']))
     with pytest.raises(ConfigError, match=why):
-        place(file)
+        fleet_folder(file)
 
 
 def test_why_an_address_cannot_be_listened_on():

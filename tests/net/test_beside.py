@@ -14,7 +14,7 @@ from distilfleet.core.engine import rounds
 from distilfleet.cost import catalogue, meters
 from distilfleet.methods import koala
 from distilfleet.plan.sample import Sample
-from distilfleet.recipes.beside import Watched
+from distilfleet.service.prediction import PredictingFleet
 from distilfleet.sim.fleet import SimFleet, World
 from test_methods import splitkd_of
 
@@ -29,7 +29,7 @@ def closed():
 
 
 def watched(*args):
-    return Watched(inner=RealFleet(*args), server=contract.SERVER)
+    return PredictingFleet(inner=RealFleet(*args), server=contract.SERVER)
 
 
 CASES = {

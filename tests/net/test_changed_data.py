@@ -14,7 +14,7 @@ from distilfleet.net.agent import Agent
 from distilfleet.net.device_side import Held, Prepare
 from distilfleet.net.keys import Badge
 from distilfleet.net.store import KEPT_RUNS
-from distilfleet.recipes.join import digest_of, own_data
+from distilfleet.service.agent import digest_of, own_data
 
 BADGE = Badge(address="localhost:1", enrol_address="localhost:2", device="pi", kind="rpi-4b")
 SAID = spec.DataSpec(

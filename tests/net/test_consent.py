@@ -15,14 +15,14 @@ from distilfleet.core.types import Dataset, Reply
 from distilfleet.cost import catalogue
 from distilfleet.data.own import Ready
 from distilfleet.methods import central, fedavg_text
-from distilfleet.net.bench import DeclinedError
+from distilfleet.net.job_runner import DeclinedError
 from distilfleet.nn import zoo
 from distilfleet.nn.learner import LABELS
 from distilfleet.plan.sample import Sample
-from distilfleet.recipes.deploy import spec_of
 from distilfleet.recipes.flags import Common
-from distilfleet.recipes.join import Consent, builder, owned
-from distilfleet.recipes.world import enrol
+from distilfleet.recipes.simulated import enrol
+from distilfleet.service.agent import Consent, builder, owned
+from distilfleet.service.spec import spec_of
 from test_methods import KOALAS, SPLITS
 
 KEEPS = "device-01"

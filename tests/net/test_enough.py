@@ -20,13 +20,13 @@ from distilfleet.net.caps import Caps
 from distilfleet.net.fleet import unheard
 from distilfleet.net.wave import Collecting, Quorum
 from distilfleet.plan.sample import Sample
-from distilfleet.recipes.deploy import write_spec
-from distilfleet.recipes.run import about, train
-from distilfleet.recipes.waiting import LetGoError, Waiting
 from distilfleet.record.history import read_rounds
 from distilfleet.record.queue import Queue
 from distilfleet.record.run import create
+from distilfleet.service.spec import write_spec
+from distilfleet.service.waiting import LetGoError, Waiting
 from distilfleet.sim.fleet import SimFleet
+from distilfleet.training.loop import about, train
 
 JOBS = [Job(id=f"j{i}", device=f"d{i}", op="", arrays={}, expected=Expected(arrays={})) for i in range(4)]
 

@@ -13,15 +13,15 @@ from ports import free_ports
 from test_real_fleet import until
 
 from cli_runs import Forked
-from distilfleet.cli import main
+from distilfleet.cli.main import main
 from distilfleet.core.disk import write_atomically
 from distilfleet.core.errors import ConfigError, FileError, RecordError, StorageError
-from distilfleet.recipes import serve
-from distilfleet.recipes.deaths import DEATHS_IN_FRONT, MOST_DEATHS
-from distilfleet.recipes.faults import ends_the_server, reason_of, stoppable
 from distilfleet.recipes.fedavg import Flags
 from distilfleet.recipes.flags import Common
-from distilfleet.recipes.place import place
+from distilfleet.service import server as serve
+from distilfleet.service.deaths import DEATHS_IN_FRONT, MOST_DEATHS
+from distilfleet.service.faults import ends_the_server, reason_of, stoppable
+from distilfleet.service.fleet_file import fleet_folder
 
 RAISING = {
     "error": "RuntimeError: the third sensor [31mburns [0m (where: ",
@@ -71,7 +71,7 @@ def ask(fleet: Processes, how: str) -> str:
 @pytest.mark.net
 @pytest.mark.slow
 def test_whatever_a_run_raises_and_whatever_is_in_the_queue_the_next_run_finishes(fleet, capsys):
-    queue = place(fleet.file).queue
+    queue = fleet_folder(fleet.file).queue
     names = {ask(fleet, how): words for how, words in RAISING.items()}
     for name, content in DAMAGED.items():
         (queue.folder("queue") / f"{name}.json").write_bytes(content)
@@ -113,7 +113,7 @@ def test_who_follows_a_run_that_fails_hears_why_and_it_can_be_resumed(fleet, cap
     (line,) = said.err.splitlines()
     assert re.match(r"distilfleet: (raising-\S+) failed after round 1: RuntimeError: the third", line)
 
-    run, queue = line.split()[1], place(fleet.file).queue
+    run, queue = line.split()[1], fleet_folder(fleet.file).queue
     kill(fleet.server)
     fleet.start_server()
     other = ask(fleet, "sound")
@@ -135,7 +135,7 @@ def test_who_follows_a_run_that_fails_hears_why_and_it_can_be_resumed(fleet, cap
 @pytest.mark.slow
 def test_a_run_that_is_taken_out_of_the_queue_is_not_followed_for_ever(fleet):
     long = ask(fleet, "sound")
-    queue = place(fleet.file).queue
+    queue = fleet_folder(fleet.file).queue
     gone = ask(fleet, "sound")
     (queue.state / "queue" / f"{gone}.json").unlink(missing_ok=True)
     with pytest.raises(serve.FailedError, match="is not with the server any more"):
@@ -180,13 +180,13 @@ def test_who_stops_following_is_told_that_the_run_goes_on_and_how_to_stop_it(tmp
     assert said == (
         f"distilfleet: {name} goes on with the server; this stops it: distilfleet runs stop {name} --fleet {file}\n"
     )
-    assert place(file).queue.waiting() == [name]
+    assert fleet_folder(file).queue.waiting() == [name]
 
 
 @pytest.mark.net
 @pytest.mark.slow
 def test_a_run_that_takes_the_process_with_it_gives_way_to_others_and_fails_at_last(fleet):
-    queue, bad = place(fleet.file).queue, ask(fleet, "exits")
+    queue, bad = fleet_folder(fleet.file).queue, ask(fleet, "exits")
     sound = ask(fleet, "sound")
     for died in (DEATHS_IN_FRONT - 1, DEATHS_IN_FRONT):
         fleet.server.wait()

@@ -9,15 +9,15 @@ from supervised import Fleet, flags, keep_running, running, weights
 
 from cli_runs import table
 from distilfleet.core.errors import RecordError
-from distilfleet.net.bench import History
 from distilfleet.net.device_side import Held
+from distilfleet.net.job_runner import JobHistory
 from distilfleet.net.journal import Outcome, SqliteJournal
 from distilfleet.net.mark import Mark, go_back, is_behind, marked, read_mark
 from distilfleet.net.protocol import branch_number, branch_of, key_of, trunk_of
 from distilfleet.net.store import KEPT_RUNS, SqliteStore
 from distilfleet.recipes.simulate import simulate
-from distilfleet.recipes.take_up import take_up
 from distilfleet.record.history import read_about
+from distilfleet.service.resume import take_up
 
 ROUNDS = 6
 
@@ -85,7 +85,7 @@ def test_a_branch_finds_the_worker_and_another_run_leaves_it_alone(tmp_path):
         assert list(store.held()) == ["run/1", "run/2"]
         assert store.history().state["w"].tolist() == [0, 1, 2]
         assert not store.open_run("other")
-        assert store.history() == History()
+        assert store.history() == JobHistory()
         store.finish("other/1", held, b"job", {"w": np.arange(6)})
         store.take_back("run/2")  # set aside, and it did not count
         assert list(store.held()) == store.keys() == ["run/1", "other/1"]
@@ -105,7 +105,7 @@ def test_a_device_forgets_the_runs_that_it_has_not_met_for_longest(tmp_path):
         assert store.keys() == ["a/1", "c/1", "d/1"]
         assert store.open_run("a")
         assert not store.open_run("b")
-        assert store.history() == History()
+        assert store.history() == JobHistory()
 
 
 def test_names_of_branches():

@@ -13,17 +13,17 @@ from test_one_identity import fleet, until
 from distilfleet.net.identity import Authority, new_request
 from distilfleet.net.keys import Keys
 from distilfleet.net.protocol import VERSIONS, Beat, Hello, Refuse
-from distilfleet.net.session import STOPPED, Drop, Server
-from distilfleet.net.transfer import Room
+from distilfleet.net.server_side import STOPPED, Drop, Server
+from distilfleet.net.transfer import FlowControl
 from distilfleet.net.transport import connect, listen
 from distilfleet.net.watch import look
-from distilfleet.recipes import join
+from distilfleet.service import agent as join
 
 KINDS = {"pi": "rpi-4b"}
 
 
 def test_a_device_that_says_that_it_stops_is_away_until_it_comes_back():
-    one = Server(room=Room(1000))
+    one = Server(room=FlowControl(1000))
     fence, _ = one.enter(Hello(VERSIONS, "pi"), 0.0, "a")
     assert one.receive("pi", fence, Refuse("stopped", 0.0), 1.0) == [Drop("pi", fence, STOPPED)]
     assert one.doing("pi", 1.5) == "away" and one.seats["pi"].stopped

@@ -18,11 +18,11 @@ from supervised import Fleet, Kept, flags, keep_running, running, weights
 from cli_runs import table
 from distilfleet.core.disk import REMEDY
 from distilfleet.core.errors import RecordError
-from distilfleet.net import session
-from distilfleet.recipes import serve
+from distilfleet.net import server_side as session
 from distilfleet.recipes.flags import Smalls
-from distilfleet.recipes.join import AgentFlags, join
 from distilfleet.recipes.simulate import simulate
+from distilfleet.service import server as serve
+from distilfleet.service.agent import AgentFlags, join
 
 NET = Path(session.__file__).parent
 ROUNDS = 8

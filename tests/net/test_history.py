@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distilfleet.core.types import ArraySpec, Expected, Job, Load, Usage
-from distilfleet.net.bench import REDONE_S, Bench
+from distilfleet.net.job_runner import REDONE_S, JobRunner
 from distilfleet.net.protocol import pack_job
 from distilfleet.net.store import SqliteStore
 
@@ -46,7 +46,7 @@ def metered(busy_s, work):
 
 
 def bench_of(store, size=1, busy_s=0.0):
-    return Bench(Mixer(size), store, partial(metered, busy_s))
+    return JobRunner(Mixer(size), store, partial(metered, busy_s))
 
 
 def do(bench, number, value, op="mix"):

@@ -12,9 +12,9 @@ import pytest
 from distilfleet.core.errors import ConfigError, RecordError, WireError
 from distilfleet.cost import catalogue
 from distilfleet.net.agent import Agent
-from distilfleet.net.desk import Desk
+from distilfleet.net.coordinator import Coordinator
 from distilfleet.net.handshakes import take_failed
-from distilfleet.net.hub import Hub
+from distilfleet.net.hub import SessionServer
 from distilfleet.net.identity import (
     DAY_S,
     LIFE_S,
@@ -28,9 +28,10 @@ from distilfleet.net.identity import (
     request_for,
 )
 from distilfleet.net.journal import SqliteJournal
-from distilfleet.net.keys import Badge, Keys, Token, renewal_due, write_private
-from distilfleet.net.session import Server
-from distilfleet.net.transfer import Room
+from distilfleet.net.keys import Badge, Keys, Token, write_private
+from distilfleet.net.renewal import renewal_due
+from distilfleet.net.server_side import Server
+from distilfleet.net.transfer import FlowControl
 from distilfleet.net.transport import call, connect, listen
 
 NOW_S = 1_800_000_000.0
@@ -226,9 +227,9 @@ LIFE_OF_A_TEST_S = 3.0
 def test_an_agent_outlives_its_certificates(tmp_path):
     """The session ends with the certificate that it came with; the agent has another one by then."""
     authority, journal = Authority(tmp_path / "a", LIFE_OF_A_TEST_S), SqliteJournal(tmp_path / "journal.sqlite")
-    server = Server(room=Room(1 << 20), now_s=time.monotonic(), beat_s=0.5)
+    server = Server(room=FlowControl(1 << 20), now_s=time.monotonic(), beat_s=0.5)
     take_failed()  # of other tests
-    hub = Hub(desk=Desk(server=server, journal=journal), enrolled={"pi"}, denied=authority.denied)
+    hub = SessionServer(desk=Coordinator(server=server, journal=journal), enrolled={"pi"}, denied=authority.denied)
 
     async def renew(peer, request):
         return authority.sign(peer.device, request, time.time())

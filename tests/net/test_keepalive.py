@@ -9,7 +9,7 @@ import pytest
 from distilfleet.net import transport
 from distilfleet.net.identity import Authority, new_request
 from distilfleet.net.keys import Keys
-from distilfleet.recipes.place import MOST_BEAT_S
+from distilfleet.service.fleet_file import MOST_BEAT_S
 
 PING_MS = 1000
 """gRPC pings no more often than this."""

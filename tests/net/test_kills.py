@@ -18,7 +18,8 @@ import distilfleet
 from cli_runs import table
 from distilfleet.core.failpoint import VARIABLE
 from distilfleet.net.identity import Authority, belongs, new_key, request_for
-from distilfleet.net.keys import Badge, keys_of, write_private
+from distilfleet.net.keys import Badge, write_private
+from distilfleet.net.renewal import keys_of
 from distilfleet.recipes.simulate import simulate
 
 SOURCES = sorted(Path(distilfleet.__file__).parent.rglob("*.py"))
@@ -80,7 +81,7 @@ def test_a_run_that_was_handed_over_is_with_the_server(data, tmp_path):
         'address = "localhost:1"\nenrol_address = "localhost:2"\n[devices]\npi = "rpi-5"'
     )
     words = ["run", "fedavg", "--fleet", str(tmp_path / "fleet.toml"), "--data", str(data), "--small", "mlp-xs"]
-    killed("from distilfleet.cli import main; main()", "run.submitted", *words)
+    killed("from distilfleet.cli.main import main; main()", "run.submitted", *words)
     (asked,) = (tmp_path / "fleet-state" / "queue").iterdir()
     assert json.loads(asked.read_text())["recipe"] == "fedavg"
 

@@ -20,16 +20,19 @@ import pytest
 from ports import free_ports
 from prometheus_client.parser import text_string_to_metric_families
 
-from distilfleet import cli_fleet
+from distilfleet.cli import fleet as cli_fleet
 from distilfleet.core.errors import ConfigError
 from distilfleet.net.address import Address
 from distilfleet.net.agent import Agent
 from distilfleet.net.enrolment import enrol
 from distilfleet.net.keys import Token
 from distilfleet.net.metrics import Totals
-from distilfleet.recipes import board, console, http_server, serve
-from distilfleet.recipes.console import door
-from distilfleet.recipes.place import place
+from distilfleet.service import server as serve
+from distilfleet.service.fleet_file import fleet_folder
+from distilfleet.service.web import http_server
+from distilfleet.service.web import page_cache as board
+from distilfleet.service.web import site as console
+from distilfleet.service.web.site import access
 
 pytestmark = pytest.mark.net
 DEVICES = {f"ward-{i}-bed": kind for i, kind in enumerate(("rpi-4b", "rpi-5", "jetson-nano"))}
@@ -96,7 +99,7 @@ def served(folder: Path, *lines: str):
     own = [f'address = "localhost:{sessions}"', f'enrol_address = "localhost:{enrolment}"', *lines, "[devices]"]
     file, totals = folder / "fleet.toml", Totals()
     file.write_text("\n".join([*own, *(f'{name} = "{kind}"' for name, kind in DEVICES.items())]))
-    with serve.online(place(file), totals) as (hub, loop, address):
+    with serve.online(fleet_folder(file), totals) as (hub, loop, address):
         yield Site(file, address, hub, loop, totals)
 
 
@@ -108,7 +111,7 @@ def site(tmp_path):
 
 def recorded(site: Site, rounds: int, queued: bool = True) -> Path:
     """A run as the server would have it, by its files."""
-    queue = place(site.file).queue
+    queue = fleet_folder(site.file).queue
     folder = queue.record(RUN)
     folder.mkdir(parents=True, exist_ok=True)
     about = 'schema = 1\nrecipe = "koala"\nrounds = 4\nseed = 7\ndisclosure = "weights: of small models"\n'
@@ -132,7 +135,7 @@ def until(ready, seconds: float = 30.0) -> None:
 def joined(site: Site, name: str, folder: Path):
     """A real agent, over TLS, in the server's loop."""
     token = Token.read(serve.create_token(site.file, name, 600.0))
-    device = place(site.file).devices[name]
+    device = fleet_folder(site.file).devices[name]
 
     async def join() -> "asyncio.Task[None]":
         badge = await enrol(token, folder)
@@ -182,7 +185,7 @@ WAITS = "round 3 waits for devices: 0 of 3 have answered, and the round needs 1 
 
 def test_the_page_says_what_a_run_waits_for_and_that_it_goes_on(site):
     recorded(site, rounds=2)
-    queue = place(site.file).queue
+    queue = fleet_folder(site.file).queue
     queue.tell_waits(RUN, WAITS)
     body = site.get("/").body
     assert f"waiting for devices: {html.escape(WAITS)}" in body
@@ -196,7 +199,7 @@ def test_the_page_says_what_a_run_waits_for_and_that_it_goes_on(site):
 
 
 def test_who_follows_a_run_hears_what_it_waits_for_and_that_it_goes_on(site, capsys):
-    queue, heard = place(site.file).queue, []
+    queue, heard = fleet_folder(site.file).queue, []
     recorded(site, rounds=2)
     queue.tell_waits(RUN, WAITS)
 
@@ -305,7 +308,7 @@ def test_a_name_that_is_not_ours_is_refused(site):
 def test_a_button_counts_only_on_the_servers_own_page(site):
     recorded(site, rounds=1)
     stop, proof = f"/runs/{RUN}/stop", site.proof
-    queue = place(site.file).queue
+    queue = fleet_folder(site.file).queue
     for refused in (
         site.press(stop, proof, Origin="http://evil.example"),
         site.press(stop, proof, Origin="null"),
@@ -330,13 +333,13 @@ def test_a_button_counts_only_on_the_servers_own_page(site):
 def test_beyond_loopback_only_with_a_token(tmp_path):
     for page in ("0.0.0.0:7480", "192.0.2.1:7480"):
         with pytest.raises(ConfigError, match="needs page_token"):
-            door(Address.read(page), "")
-        assert door(Address.read(page), "a secret of the ward").address.port == 7480
+            access(Address.read(page), "")
+        assert access(Address.read(page), "a secret of the ward").address.port == 7480
     with pytest.raises(ConfigError, match="at least 16"):
-        door(Address.read("0.0.0.0:7480"), "secret")
+        access(Address.read("0.0.0.0:7480"), "secret")
     for page in ("7480", "localhost:", "localhost:x", "no such host:7480"):
         with pytest.raises(ConfigError, match="HOST:PORT"):
-            door(Address.read(page), "")
+            access(Address.read(page), "")
     with pytest.raises(ConfigError, match="needs page_token"), served(tmp_path, 'page = "0.0.0.0:0"'):
         pass
 

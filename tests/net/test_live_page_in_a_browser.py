@@ -8,10 +8,10 @@ from fleets import KINDS, Processes, kill
 from ports import free_ports
 from test_real_fleet import until
 
-from distilfleet.recipes import serve
 from distilfleet.recipes.flags import Common, Smalls, Training
 from distilfleet.recipes.koala import Flags
-from distilfleet.recipes.place import place
+from distilfleet.service import server as serve
+from distilfleet.service.fleet_file import fleet_folder
 
 pytestmark = [pytest.mark.net, pytest.mark.slow]
 ROUNDS = 10_000
@@ -39,7 +39,7 @@ def fleet(tmp_path):
 @pytest.mark.skipif(PROGRAM is None, reason="there is no Chromium here")
 def test_an_open_page_goes_on_by_itself(fleet, tmp_path):
     run = serve.submit(fleet.file, "koala", flags())
-    queue = place(fleet.file).queue
+    queue = fleet_folder(fleet.file).queue
     with closing(Browser(tmp_path / "browser")) as browser:
         browser.open(f"http://{fleet.settings['page']}/".replace('"', ""))
         until(lambda: f"{len(KINDS)} of {len(KINDS)} devices are here" in browser.tell(WORDS))

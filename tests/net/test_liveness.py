@@ -5,10 +5,10 @@ from liveness import SCENES, live
 from simulated import BrokenError, Parts
 
 from distilfleet.core.errors import StarvedError
-from distilfleet.net.desk import Desk
+from distilfleet.net.coordinator import Coordinator
 from distilfleet.net.protocol import Hello
-from distilfleet.net.session import MOST_SESSIONS, SESSIONS_S, Server
-from distilfleet.net.transfer import Room
+from distilfleet.net.server_side import MOST_SESSIONS, SESSIONS_S, Server
+from distilfleet.net.transfer import FlowControl
 from distilfleet.net.wave import Quorum
 
 SEEDS = 150
@@ -19,7 +19,7 @@ class Anybody(Quorum):
         return True
 
 
-class CountsEmptyRounds(Desk):
+class CountsEmptyRounds(Coordinator):
     """Nobody looks at the minimum once the patience is over."""
 
     def begin(self, number):
@@ -28,34 +28,34 @@ class CountsEmptyRounds(Desk):
         return said
 
 
-class HoldsItsSleepAgainstDevices(Desk):
+class HoldsItsSleepAgainstDevices(Coordinator):
     def _wake(self, now_s):
         pass
 
 
-class OffersOnceWhatIsPutOff(Desk):
+class OffersOnceWhatIsPutOff(Coordinator):
     def _offer_again(self):
         return []
 
 
-class TakesForGoodWhatIsPutOff(Desk):
+class TakesForGoodWhatIsPutOff(Coordinator):
     def _resolve(self, key, reply, reason):
         return super()._resolve(key, reply, reason.replace("later", "declined"))
 
 
-class LeavesTheFailedRunUnderWay(Desk):
+class LeavesTheFailedRunUnderWay(Coordinator):
     def _call_off(self):
         return []
 
 
-class TakesBackWhatCounted(Desk):
+class TakesBackWhatCounted(Coordinator):
     """Of the last round of a run that fails, whose checkpoint is on disk."""
 
     def abandon(self, number):
         return self._call_off()
 
 
-class CountsWhatDidNot(Desk):
+class CountsWhatDidNot(Coordinator):
     """A round of which there is no checkpoint."""
 
     def abandon(self, number):
@@ -108,5 +108,5 @@ def sessions_of_twins(server: Server) -> int:
 
 
 def test_sessions_of_one_identity_are_bounded_and_a_server_that_lets_all_in_is_found():
-    assert sessions_of_twins(Server(room=Room(100))) <= MOST_SESSIONS
-    assert sessions_of_twins(LetsAllIn(room=Room(100))) > MOST_SESSIONS
+    assert sessions_of_twins(Server(room=FlowControl(100))) <= MOST_SESSIONS
+    assert sessions_of_twins(LetsAllIn(room=FlowControl(100))) > MOST_SESSIONS

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from distilfleet.net.memory import EVERY_BYTES, Tide
+from distilfleet.net.heap import EVERY_BYTES, HeapTrim
 
 
 def resident_bytes() -> int:
@@ -18,7 +18,7 @@ def test_pages_that_are_free_go_back_after_enough_was_moved():
     between = [bytes(100) for _ in range(100_000)]
     pages += [bytes(50_000) for _ in range(2000)]
     stays = [pages.pop(), between.pop()]
-    full_bytes, tide = resident_bytes(), Tide()
+    full_bytes, tide = resident_bytes(), HeapTrim()
     del pages
     tide.moved(EVERY_BYTES - 1)
     tide.moved(1)

@@ -12,15 +12,15 @@ import pytest
 
 from distilfleet.cost import catalogue
 from distilfleet.net.agent import Agent
-from distilfleet.net.desk import Desk
-from distilfleet.net.hub import Hub
+from distilfleet.net.coordinator import Coordinator
+from distilfleet.net.hub import SessionServer
 from distilfleet.net.identity import Authority, new_request
 from distilfleet.net.journal import SqliteJournal
 from distilfleet.net.keys import Badge, Keys, write_private
 from distilfleet.net.metrics import Totals, exposition
 from distilfleet.net.protocol import VERSIONS, Hello, Refuse
-from distilfleet.net.session import CLASH, MOST_CLASH_S, MOST_SESSIONS, SESSIONS_S, Server
-from distilfleet.net.transfer import Room
+from distilfleet.net.server_side import CLASH, MOST_CLASH_S, MOST_SESSIONS, SESSIONS_S, Server
+from distilfleet.net.transfer import FlowControl
 from distilfleet.net.transport import listen
 from distilfleet.net.watch import look
 
@@ -28,7 +28,7 @@ HELLO = Hello(VERSIONS, "pi")
 
 
 def server() -> Server:
-    return Server(room=Room(1000))
+    return Server(room=FlowControl(1000))
 
 
 def pause_s(out) -> float:
@@ -100,8 +100,8 @@ async def fleet(folder, admitted=None):
         await hub.stream(peer, one)
 
     authority, journal = Authority(folder / "authority"), SqliteJournal(folder / "journal.sqlite")
-    one = Server(room=Room(1 << 20), now_s=time.monotonic(), clash_s=0.1)
-    hub = Hub(desk=Desk(server=one, journal=journal), enrolled={"pi"}, denied=authority.denied)
+    one = Server(room=FlowControl(1 << 20), now_s=time.monotonic(), clash_s=0.1)
+    hub = SessionServer(desk=Coordinator(server=one, journal=journal), enrolled={"pi"}, denied=authority.denied)
     here = await listen("127.0.0.1:0", authority.server_keys(["localhost"], time.time()), {}, stream)
     key, request = new_request("pi")
     keys = Keys(key=key, certificate=authority.sign("pi", request, time.time()), authority=authority.pem)

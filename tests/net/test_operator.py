@@ -12,17 +12,17 @@ from fleets import Processes
 from ports import free_ports
 from test_real_fleet import until
 
-from distilfleet.cli_fleet import missing
+from distilfleet.cli.fleet import missing
 from distilfleet.core.disk import lock
 from distilfleet.core.errors import ConfigError
 from distilfleet.net.identity import Authority, new_request
 from distilfleet.net.keys import Keys, Token
 from distilfleet.net.transport import call, listen
-from distilfleet.recipes import serve
 from distilfleet.recipes.flags import Common
-from distilfleet.recipes.join import AgentFlags, join
 from distilfleet.recipes.koala import Flags
-from distilfleet.recipes.place import place, shows_secret
+from distilfleet.service import server as serve
+from distilfleet.service.agent import AgentFlags, join
+from distilfleet.service.fleet_file import fleet_folder, shows_secret
 
 pytestmark = pytest.mark.net
 DAY_S = 86400.0
@@ -85,7 +85,7 @@ def test_a_name_that_the_fleet_file_has_not_is_no_device(file):
 
 
 def test_only_who_owns_the_servers_folder_writes_there(file, monkeypatch):
-    place(file).folder("queue")
+    fleet_folder(file).folder("queue")
     stranger = os.geteuid() + 1
     monkeypatch.setattr(os, "geteuid", lambda: stranger)
     with pytest.raises(ConfigError, match=r"belongs to .*sudo -u"):
@@ -94,7 +94,7 @@ def test_only_who_owns_the_servers_folder_writes_there(file, monkeypatch):
 
 def test_whoever_asks_for_a_run_is_told_that_no_server_is_there(file):
     assert not serve.served_now(file)
-    with closing(lock(place(file).folder("."), "")):
+    with closing(lock(fleet_folder(file).folder("."), "")):
         assert serve.served_now(file)
 
 
@@ -107,7 +107,7 @@ def test_who_gave_no_answer_is_named_with_the_reason():
 
 def test_a_fleet_file_that_is_not_there_is_named(tmp_path):
     with pytest.raises(ConfigError, match=r"No such file.*give its path"):
-        place(tmp_path / "fleet.toml")
+        fleet_folder(tmp_path / "fleet.toml")
 
 
 @pytest.mark.parametrize(
@@ -126,21 +126,21 @@ def test_a_fleet_file_that_could_not_work_is_refused_at_once(file, line, said):
     name, written = line.split(" ")[0], file.read_text().splitlines()
     file.write_text("\n".join([line, *(old for old in written if not old.startswith(f"{name} "))]))
     with pytest.raises(ConfigError, match=said):
-        place(file)
+        fleet_folder(file)
 
 
 @pytest.mark.parametrize(("mode", "warned"), [(0o644, True), (0o640, True), (0o600, False)])
 def test_a_token_of_the_page_that_others_can_read_is_worth_a_warning(file, mode, warned):
     file.chmod(mode)
-    assert shows_secret(file, place(file).file) == ""
+    assert shows_secret(file, fleet_folder(file).file) == ""
     file.write_text('page_token = "a secret of the ward"\n' + file.read_text())
-    assert ("chmod 600" in shows_secret(file, place(file).file)) is warned
+    assert ("chmod 600" in shows_secret(file, fleet_folder(file).file)) is warned
 
 
 def test_a_device_of_an_unknown_kind_is_told_before_the_server_is_ready(file):
     file.write_text(file.read_text().replace("rpi-4b", "rpi-99"))
     with pytest.raises(ConfigError, match="rpi-99"):
-        place(file)
+        fleet_folder(file)
 
 
 # --- connections that do not come about ---------------------------------------------------------------------------

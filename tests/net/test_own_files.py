@@ -8,11 +8,11 @@ from in_process import RealFleet
 import contract
 from distilfleet.core.engine import rounds
 from distilfleet.core.types import Dataset
-from distilfleet.recipes import serve
 from distilfleet.recipes.find import recipe
 from distilfleet.recipes.flags import unflatten
-from distilfleet.recipes.join import own_data
-from distilfleet.recipes.place import place
+from distilfleet.service import server as serve
+from distilfleet.service.agent import own_data
+from distilfleet.service.fleet_file import fleet_folder
 from distilfleet.sim.fleet import SimFleet, World
 
 MEANS = {"run": (0, 3), "sit": (3, -2), "walk": (-3, 0)}
@@ -130,6 +130,6 @@ def test_the_servers_data_need_not_suffice_for_all_devices(name, tmp_path):
     devices = "\n".join(f'pi-{i} = "rpi-4b"' for i in range(40))
     file = tmp_path / "fleet.toml"
     file.write_text(f'address = "localhost:1"\nenrol_address = "localhost:2"\n[devices]\n{devices}\n')
-    built = serve.built(place(file), {"recipe": name, "settings": {"data": server}})
+    built = serve.built(fleet_folder(file), {"recipe": name, "settings": {"data": server}})
     assert len(built.fleet.roster()) == 40
     assert built.data_spec.classes == ("run", "sit", "walk")

@@ -11,7 +11,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from test_live_page import served, until
 
-from distilfleet.recipes import http_server
+from distilfleet.service.web import http_server
 
 pytestmark = pytest.mark.net
 TOKEN = "a secret of the ward"

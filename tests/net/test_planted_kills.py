@@ -7,7 +7,7 @@ import pytest
 from supervised import Fleet, check, flags, running
 
 from cli_runs import table
-from distilfleet.cli import main
+from distilfleet.cli.main import main
 from distilfleet.recipes.simulate import simulate
 
 pytestmark = pytest.mark.net

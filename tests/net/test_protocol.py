@@ -21,15 +21,15 @@ from distilfleet.net.protocol import (
     Decline,
     Grant,
     Hello,
-    Line,
+    Numbering,
     Offer,
     Received,
     Refuse,
     Setup,
     Welcome,
 )
-from distilfleet.net.session import Arrived, Server
-from distilfleet.net.transfer import EAGER_BYTES, Incoming, Outgoing, Room
+from distilfleet.net.server_side import Arrived, Server
+from distilfleet.net.transfer import EAGER_BYTES, FlowControl, Incoming, Outgoing
 
 EVERY = [
     Hello((1,), "pi-07", ("run/1:train:pi-07",)),
@@ -55,12 +55,12 @@ JOB = Job(
 
 def test_every_message_comes_through_as_it_was():
     assert {type(message) for message in EVERY} == set(protocol.AnyMessage.__args__)
-    out, back = Line(), Line()
+    out, back = Numbering(), Numbering()
     assert [back.read(out.write(message)) for message in EVERY] == EVERY
 
 
 def test_what_comes_twice_is_dropped_and_a_gap_ends_the_session():
-    out, back = Line(), Line()
+    out, back = Numbering(), Numbering()
     first, second, third = (out.write(Beat()) for _ in range(3))
     assert back.read(first) == Beat()
     assert back.read(first) is None
@@ -152,15 +152,15 @@ def test_a_cut_costs_one_chunk_of_a_slow_link_and_half_a_second_of_a_fast_one():
 
 
 def test_room_is_shared_in_order():
-    room = Room(most_bytes=10)
+    room = FlowControl(most_bytes=10)
     assert room.ask("a", 6)
     assert not room.ask("b", 6)
     assert not room.ask("c", 1)
     assert room.free("a") == ["b", "c"]
     assert room.used_bytes == 7
     assert room.free("b") == []
-    assert not Room(10, {"x": 10}, used_bytes=10).ask("large", 99)
-    assert Room(10).ask("large", 99)
+    assert not FlowControl(10, {"x": 10}, used_bytes=10).ask("large", 99)
+    assert FlowControl(10).ask("large", 99)
 
 
 def outcome(job: str, number: int, reason: str = "") -> Outcome:
@@ -244,7 +244,7 @@ def test_what_is_built_on_an_answer_that_did_not_count_is_called_off_while_it_ru
 
 
 def test_a_small_frame_needs_no_grant_but_where_there_is_no_room():
-    room = Room(100, {"other": 100}, used_bytes=100)
+    room = FlowControl(100, {"other": 100}, used_bytes=100)
     server, side = Server(room=room), DeviceSide("pi", 1000)
     fence, _ = server.enter(side.hello(0.0), 0.0)
     side.receive(Welcome(2, fence, 15.0), 0.0)
@@ -264,7 +264,7 @@ def test_a_small_frame_needs_no_grant_but_where_there_is_no_room():
 
 
 def test_a_large_frame_waits_for_its_grant():
-    server = Server(room=Room(1 << 30))
+    server = Server(room=FlowControl(1 << 30))
     server.enter(Hello(protocol.VERSIONS, "pi"), 0.0)
     (offer,) = server.assign("pi", "r/1", bytes(EAGER_BYTES + 1), 100)
     assert isinstance(offer.message, Offer)
@@ -283,7 +283,7 @@ def test_jobs_of_a_wave_share_their_body():
 
 
 def test_jobs_wait_until_others_are_with_their_devices():
-    server = Server(room=Room(1 << 30), down=Room(10))
+    server = Server(room=FlowControl(1 << 30), down=FlowControl(10))
     for name in ("a", "b"):
         server.enter(Hello((2,), name), 0.0)
     offer, _ = (one.message for one in server.assign("a", "r/1", b"ten bytes!", 100))
@@ -301,7 +301,7 @@ def test_jobs_wait_until_others_are_with_their_devices():
     ids=["as it was", "heard late", "not believed"],
 )
 def test_a_job_is_done_before_its_answer_is_offered(received_s, told):
-    server = Server(room=Room(1 << 30))
+    server = Server(room=FlowControl(1 << 30))
     fence, _ = server.enter(Hello(protocol.VERSIONS, "pi"), 0.0)
     assigned = server.assign("pi", "run/1", b"job", 100)
     offer = next(one.message for one in assigned if isinstance(one.message, Offer))

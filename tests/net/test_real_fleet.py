@@ -12,20 +12,21 @@ import numpy as np
 import pytest
 from fleets import KINDS, Processes, kill
 
-from distilfleet.cli import main
+from distilfleet.cli.main import main
 from distilfleet.core.errors import ConfigError
 from distilfleet.core.types import Dataset, RunSpec
+from distilfleet.cost import catalogue
 from distilfleet.data.own import Ready
 from distilfleet.methods import fedavg, feddf, fedmd, fedprox, koala, local, scaffold
-from distilfleet.recipes import serve
-from distilfleet.recipes.deploy import method_of, spec_of, write_spec
+from distilfleet.recipes.classifiers import classifier_setup
 from distilfleet.recipes.flags import Common, ProxyData
-from distilfleet.recipes.join import Consent, builder, own_data
 from distilfleet.recipes.koala import Flags
-from distilfleet.recipes.scene import scene
 from distilfleet.recipes.simulate import simulate
-from distilfleet.recipes.split import Split, split
 from distilfleet.record.history import read_times
+from distilfleet.service import server as serve
+from distilfleet.service.agent import Consent, builder, own_data
+from distilfleet.service.partition import SplitFlags, split
+from distilfleet.service.spec import method_of, spec_of, write_spec
 
 ROUNDS = 3
 WAIT_S = 240.0
@@ -151,7 +152,7 @@ def test_a_method_comes_back_from_its_spec(module):
 
 def test_agents_build_nothing_that_is_not_installed():
     spec = spec_of(koala.tiny(), 0)
-    device = serve.catalogue.device("rpi-4b", "pi")
+    device = catalogue.device("rpi-4b", "pi")
     inputs = koala.tiny().proxy.inputs
     build = builder(device, Ready(data=Dataset(inputs, np.zeros(len(inputs), np.int64))), Consent())
     with pytest.raises(ConfigError, match="no method 'os'"):
@@ -171,23 +172,25 @@ def foreign(spec: RunSpec) -> RunSpec:
 
 def test_split_writes_what_a_simulation_uses(tmp_path):
     out = tmp_path / "parts"
-    split(Split(data="digits", devices=4, alpha=0.3, seed=2, out=out))
-    stage = scene(Common(devices=4, alpha=0.3, seed=2), ProxyData())
-    for device in stage.devices:
-        mine, theirs = own_data(str(out / f"{device}.npz")).mapped(stage.source.spec(None)).data, stage.data(device)
+    split(SplitFlags(data="digits", devices=4, alpha=0.3, seed=2, out=out))
+    setup = classifier_setup(Common(devices=4, alpha=0.3, seed=2), ProxyData())
+    for device in setup.devices:
+        mine, theirs = own_data(str(out / f"{device}.npz")).mapped(setup.source.spec(None)).data, setup.data(device)
         np.testing.assert_array_equal(mine.inputs, theirs.inputs)
         np.testing.assert_array_equal(mine.labels, theirs.labels)
-    server = scene(Common(data=str(out / "server.npz"), devices=4, seed=2), ProxyData(proxy=str(out / "proxy.npz")))
-    np.testing.assert_array_equal(server.source.test.inputs, stage.source.test.inputs)
-    np.testing.assert_array_equal(server.proxy.inputs, stage.proxy.inputs)
-    assert server.classes == stage.classes
+    server = classifier_setup(
+        Common(data=str(out / "server.npz"), devices=4, seed=2), ProxyData(proxy=str(out / "proxy.npz"))
+    )
+    np.testing.assert_array_equal(server.source.test.inputs, setup.source.test.inputs)
+    np.testing.assert_array_equal(server.proxy.inputs, setup.proxy.inputs)
+    assert server.classes == setup.classes
     with pytest.raises(ConfigError, match="is not empty"):
-        split(Split(data="digits", out=out))
+        split(SplitFlags(data="digits", out=out))
 
 
 BARE = """
 import sys
-from distilfleet.recipes.join import builder
+from distilfleet.service.agent import builder
 import distilfleet.net.agent
 print(*(name for name in ("torch", "transformers", "sklearn", "cryptography", "tyro", "rich") if name in sys.modules))
 """

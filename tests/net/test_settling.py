@@ -7,8 +7,8 @@ import numpy as np
 
 from distilfleet.cost import catalogue
 from distilfleet.net.agent import Agent
-from distilfleet.net.bench import Bench
 from distilfleet.net.device_side import Held, Settle
+from distilfleet.net.job_runner import JobRunner
 from distilfleet.net.keys import Badge
 
 
@@ -30,7 +30,7 @@ def test_answers_that_counted_are_forgotten_in_one_write(tmp_path):
     agent = Agent(badge, tmp_path, catalogue.device("rpi-4b", "pi"), build=None)
     with closing(agent.store):
         agent.store.open_run("run")
-        agent.run, agent.bench = "run", Bench(Keeper(), agent.store, None)
+        agent.run, agent.bench = "run", JobRunner(Keeper(), agent.store, None)
         for number in range(8):
             held = Held(job_digest=b"", data=b"answer")
             agent.store.finish(f"run/{number}", held, b"job", {"x": np.array(number + 1)})

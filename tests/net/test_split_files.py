@@ -13,8 +13,8 @@ from distilfleet.core.errors import ConfigError
 from distilfleet.data import proxy, sources
 from distilfleet.recipes.find import recipe
 from distilfleet.recipes.flags import flatten, unflatten
-from distilfleet.recipes.join import own_data
-from distilfleet.recipes.split import Split, split
+from distilfleet.service.agent import own_data
+from distilfleet.service.partition import SplitFlags, split
 from distilfleet.sim.fleet import World
 
 DEVICES = 3
@@ -68,7 +68,7 @@ def built(name: str, **settings):
 def test_simulation_equals_deployment(make, tmp_path):
     data, parts = make(tmp_path), tmp_path / "parts"
     simulated = built("koala", data=str(data), mixtures=16)
-    split(Split(data=str(data), devices=DEVICES, out=parts))
+    split(SplitFlags(data=str(data), devices=DEVICES, out=parts))
     served = built("koala", data=str(parts / "server.npz"), proxy=str(parts / "proxy.npz"), mixtures=16)
     world = World(server=contract.SERVER, cohorts=False)
     owned = {device: own_data(str(parts / f"{device}.npz")) for device in simulated.fleet.roster()}
@@ -82,7 +82,7 @@ def test_simulation_equals_deployment(make, tmp_path):
 
 def test_the_servers_part_treats_further_samples_as_the_simulation_does(tmp_path):
     data = table(tmp_path)
-    split(Split(data=str(data), devices=DEVICES, out=tmp_path / "parts"))
+    split(SplitFlags(data=str(data), devices=DEVICES, out=tmp_path / "parts"))
     (tmp_path / "proxy.csv").write_text("kg,place,bar\n60,hall,0.01\n80,yard,0.02\n")
     here, there = (sources.load(str(one)) for one in (data, tmp_path / "parts" / "server.npz"))
     one, other = (proxy.from_path(str(tmp_path / "proxy.csv"), source).inputs for source in (here, there))
@@ -90,7 +90,7 @@ def test_the_servers_part_treats_further_samples_as_the_simulation_does(tmp_path
 
 
 def test_a_device_part_is_no_server_part(tmp_path):
-    split(Split(data=str(table(tmp_path)), devices=DEVICES, out=tmp_path / "parts"))
+    split(SplitFlags(data=str(table(tmp_path)), devices=DEVICES, out=tmp_path / "parts"))
     with pytest.raises(ConfigError, match=r"the part of a device; the server's is server\.npz"):
         sources.load(str(tmp_path / "parts" / "device-0.npz"))
 
@@ -149,7 +149,7 @@ def text(tmp_path_factory):
     lines = [" ".join(rng.choice(words, 12)) + "." for _ in range(400)]
     (folder / "notes.txt").write_text("\n\n".join(lines))
     asked = {name: SMALL[name] for name in ("teacher", "context", "vocabulary")}
-    split(Split(data=str(folder / "notes.txt"), devices=DEVICES, recipe="splitkd", out=folder / "parts", **asked))
+    split(SplitFlags(data=str(folder / "notes.txt"), devices=DEVICES, recipe="splitkd", out=folder / "parts", **asked))
     return folder
 
 
@@ -179,4 +179,4 @@ def test_another_context_is_told_before_anything_runs(text):
 
 def test_a_recipe_without_text_has_no_windows(tmp_path):
     with pytest.raises(ConfigError, match="--recipe koala: not a recipe of text"):
-        split(Split(data="digits", recipe="koala", out=tmp_path / "parts"))
+        split(SplitFlags(data="digits", recipe="koala", out=tmp_path / "parts"))

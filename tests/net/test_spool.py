@@ -9,7 +9,7 @@ import pytest
 from distilfleet.core.errors import StorageError
 from distilfleet.core.types import Reply
 from distilfleet.core.wire import encoded_bytes
-from distilfleet.net.spool import Spool, Vault
+from distilfleet.net.spool import SealedFile, Spool
 from distilfleet.nn.weights import average
 
 RNG = np.random.default_rng(0)
@@ -28,7 +28,7 @@ def reply(device: str, arrays=None) -> Reply:
 
 def test_arrays_come_back_as_they_were(monkeypatch):
     monkeypatch.setattr("distilfleet.net.spool.PIECE_BYTES", 16)
-    kept = Vault().put(ARRAYS)
+    kept = SealedFile().put(ARRAYS)
     assert (list(kept), len(kept), "w" in kept, "x" in kept) == (list(ARRAYS), len(ARRAYS), True, False)
     for name, array in ARRAYS.items():
         np.testing.assert_array_equal(kept[name], array)
@@ -50,7 +50,7 @@ def test_only_what_is_over_the_limit_leaves_memory(tmp_path):
 
 def test_nothing_of_a_device_can_be_read_from_the_disk(tmp_path):
     secret = np.frombuffer(b"what only this device knows" * 4, np.uint8)
-    vault = Vault(tmp_path)
+    vault = SealedFile(tmp_path)
     kept = [vault.put({"x": secret}) for _ in range(2)]
     assert list(tmp_path.iterdir()) == []
     there = os.pread(vault._file, 10_000, 0)
@@ -62,7 +62,7 @@ def test_nothing_of_a_device_can_be_read_from_the_disk(tmp_path):
 
 
 def test_room_is_used_again_and_never_a_number(tmp_path):
-    vault = Vault(tmp_path)
+    vault = SealedFile(tmp_path)
     kept = [vault.put(ARRAYS) for _ in range(3)]
     size_bytes = os.fstat(vault._file).st_size
     before = os.pread(vault._file, size_bytes, 0)
@@ -79,7 +79,7 @@ def test_room_is_used_again_and_never_a_number(tmp_path):
 
 
 def test_a_disk_that_changes_a_byte_is_found_out(tmp_path):
-    vault = Vault(tmp_path)
+    vault = SealedFile(tmp_path)
     kept = vault.put(ARRAYS)
     os.pwrite(vault._file, bytes([os.pread(vault._file, 1, 3)[0] ^ 1]), 3)
     with pytest.raises(StorageError, match="lost or changed"):
@@ -98,7 +98,7 @@ def test_a_full_disk_keeps_answers_in_memory(tmp_path, monkeypatch):
 
 
 def test_averages_of_spooled_answers_have_the_same_bits(tmp_path):
-    rng, vault = np.random.default_rng(1), Vault(tmp_path)
+    rng, vault = np.random.default_rng(1), SealedFile(tmp_path)
     plain = [
         {"w": rng.standard_normal((300, 400)).astype(np.float32), "seen": rng.integers(9, size=3)} for _ in range(9)
     ]

@@ -14,16 +14,16 @@ from fleets import KINDS, Processes, kill
 from ports import free_ports
 from test_real_fleet import until
 
-from distilfleet.cli import main
-from distilfleet.recipes import serve
+from distilfleet.cli.main import main
 from distilfleet.recipes.fedavg import Flags as FedAvg
 from distilfleet.recipes.fedmd import Flags as FedMD
 from distilfleet.recipes.flags import Common
-from distilfleet.recipes.place import place
 from distilfleet.recipes.simulate import simulate
 from distilfleet.record.checkpoint import read_checkpoint
 from distilfleet.record.history import read_about, read_fleet
 from distilfleet.record.queue import Queue
+from distilfleet.service import server as serve
+from distilfleet.service.fleet_file import fleet_folder
 
 pytestmark = [pytest.mark.net, pytest.mark.slow]
 ROUNDS = 4
@@ -72,7 +72,7 @@ def state_of(folder: Path) -> dict[str, bytes]:
 
 
 def state(fleet: Processes, run: str) -> str:
-    return place(fleet.file).queue.entry(run).state
+    return fleet_folder(fleet.file).queue.entry(run).state
 
 
 def test_stopped_on_the_page_and_resumed_on_the_command_line_gives_the_same_weights(fleet, tmp_path, capsys):
@@ -104,7 +104,7 @@ def test_stopped_on_the_page_and_resumed_on_the_command_line_gives_the_same_weig
 
 
 def test_who_follows_a_run_is_told_that_it_was_stopped(fleet, capsys):
-    first, queue = serve.submit(fleet.file, "fedmd", flags(rounds=100_000)), place(fleet.file).queue
+    first, queue = serve.submit(fleet.file, "fedmd", flags(rounds=100_000)), fleet_folder(fleet.file).queue
     until(lambda: state(fleet, first) == "under way")
     stopper = threading.Thread(target=stop_what_waits, args=[queue])
     stopper.start()
@@ -127,14 +127,14 @@ def stop_what_waits(queue: Queue) -> None:
 def test_a_run_that_goes_on_by_another_fleet_file_says_so_and_shows_the_new_roster(fleet):
     run, before = serve.submit(fleet.file, "fedmd", flags()), fleet.file.read_text()
     until(lambda: rounds(fleet, run) >= 1)
-    place(fleet.file).queue.stop(run)
+    fleet_folder(fleet.file).queue.stop(run)
     until(lambda: state(fleet, run) == "stopped")
     last = rounds(fleet, run)
     kill(fleet.server)
     without = before.replace('device-1 = "jetson-nano"', "")
     fleet.file.write_text(without)
     fleet.start_server()
-    place(fleet.file).queue.resume(run)
+    fleet_folder(fleet.file).queue.resume(run)
     assert [line["round"] for line in serve.follow(fleet.file, run)] == [1, 2, 3, 4]
     folder = serve.page_of(fleet.file, run).parent
     assert read_about(folder)["notes"][-1] == f"From round {last + 1} on by another fleet file: gone: device-1."
@@ -148,7 +148,7 @@ def test_a_run_that_goes_on_by_another_fleet_file_says_so_and_shows_the_new_rost
 
 
 def test_a_run_whose_data_changed_fails_in_words_and_goes_on_when_they_are_back(fleet):
-    data, queue = fleet.folder / "own.npz", place(fleet.file).queue
+    data, queue = fleet.folder / "own.npz", fleet_folder(fleet.file).queue
     whole = (fleet.folder / "data" / "server.npz").read_bytes()
     data.write_bytes(whole)
     common = replace(flags(6).common, data=str(data))

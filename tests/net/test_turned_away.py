@@ -22,15 +22,15 @@ from ports import free_ports
 
 from distilfleet.core.errors import StorageError, WireError
 from distilfleet.net import handshakes
-from distilfleet.net.desk import Desk
+from distilfleet.net.coordinator import Coordinator
 from distilfleet.net.enrolment import Enrol, enrol, renew
-from distilfleet.net.hub import Hub
+from distilfleet.net.hub import SessionServer
 from distilfleet.net.identity import LIFE_S, Authority, new_request
 from distilfleet.net.journal import SqliteJournal
 from distilfleet.net.keys import Badge, Keys, Peer, Token, write_private
-from distilfleet.net.protocol import VERSIONS, Beat, Hello, Line, Refuse, Welcome
-from distilfleet.net.session import Server
-from distilfleet.net.transfer import Room
+from distilfleet.net.protocol import VERSIONS, Beat, Hello, Numbering, Refuse, Welcome
+from distilfleet.net.server_side import Server
+from distilfleet.net.transfer import FlowControl
 from distilfleet.net.transport import call, connect
 
 WAIT_S = 60.0
@@ -301,13 +301,13 @@ async def session(server, device="pi-0", words=None):
 
 
 def hello(device="pi-0", versions=VERSIONS):
-    return Line().write(Hello(versions, device))
+    return Numbering().write(Hello(versions, device))
 
 
 async def heard(connection):
     """The first message, None if the server hangs up."""
     data = await asyncio.wait_for(connection.read(), HANDSHAKE_S + 5)
-    return None if data is None else next(Line().messages(data))
+    return None if data is None else next(Numbering().messages(data))
 
 
 async def ends(connection, within_s):
@@ -330,7 +330,7 @@ def test_sessions_that_must_not_be_are_counted_by_reason(server):
                 assert await heard(other) is None
             async with session(server, words=b"\1\0\0\0\xc1") as garbage:
                 assert await heard(garbage) is None
-            async with session(server, words=Line().write(Beat())) as beat:
+            async with session(server, words=Numbering().write(Beat())) as beat:
                 assert await heard(beat) is None
             async with session(server, words=bytes(5000)) as large:
                 assert await heard(large) is None
@@ -371,7 +371,7 @@ class HangsUp:
 
 def test_who_hangs_up_at_once_is_counted_too(tmp_path):
     with closing(SqliteJournal(tmp_path / "journal.sqlite")) as journal:
-        hub = Hub(Desk(Server(Room(1)), journal), (), lambda device: False)
+        hub = SessionServer(Coordinator(Server(FlowControl(1)), journal), (), lambda device: False)
         with pytest.raises(asyncio.CancelledError):
             asyncio.run(hub.stream(Peer("stranger", math.inf), HangsUp()))
     assert hub.refused == {"denied": 1}
@@ -383,7 +383,7 @@ def test_a_fault_of_the_disk_in_a_session_is_heard_by_whoever_waits_for_a_round(
     def denied(device):
         raise StorageError("identity.sqlite cannot be read")
 
-    hub = Hub(Desk(Server(Room(1)), journal), {"stranger"}, denied)
+    hub = SessionServer(Coordinator(Server(FlowControl(1)), journal), {"stranger"}, denied)
     with closing(journal), pytest.raises(StorageError):
         asyncio.run(hub.stream(Peer("stranger", math.inf), HangsUp()))
     for ask in (hub.check, lambda: asyncio.run(hub.collect(1))):
@@ -424,7 +424,7 @@ def test_a_new_session_ends_the_old_one_and_raises_the_fence(server):
             async with session(server, words=hello()) as second:
                 two = await heard(second)
                 assert await ends(first, 3.0)
-                await second.write(b"\2" + Line().write(Beat())[1:])
+                await second.write(b"\2" + Numbering().write(Beat())[1:])
                 assert await asyncio.wait_for(second.read(), 5) is not None
         return one.fence, two.fence
 

@@ -21,7 +21,7 @@ from distilfleet.net.protocol import (
     Decline,
     Grant,
     Hello,
-    Line,
+    Numbering,
     Offer,
     Received,
     Refuse,
@@ -69,7 +69,7 @@ REPLY_FRAME = "444601010b0000000a00000092a6313a613a7069a270699193a179a37c7531910
 def test_messages_are_these_bytes(golden, message):
     assert protocol.encode(message).hex() == golden
     assert protocol.decode(bytes.fromhex("07000000" + golden)) == (7, message)
-    assert Line(6, 6).write(message).hex() == "07000000" + golden
+    assert Numbering(6, 6).write(message).hex() == "07000000" + golden
 
 
 def test_no_message_is_left_out():
@@ -103,13 +103,13 @@ def test_requests_for_a_certificate_are_these_bytes():
 
 
 def test_messages_of_one_payload_are_these_bytes():
-    line = Line()
+    line = Numbering()
     payload = protocol.joined([line.write(Beat()), line.write(Received("run/1", b"dddd"))])
     assert (
         payload.hex()
         == "00000000" + "07000000" + "01000000" + "9204c0" + "12000000" + "02000000" + "9309a572756e2f31c40464646464"
     )
-    assert list(Line().messages(payload)) == [Beat(), Received("run/1", b"dddd")]
+    assert list(Numbering().messages(payload)) == [Beat(), Received("run/1", b"dddd")]
 
 
 @pytest.mark.parametrize("version", protocol.VERSIONS)
@@ -121,7 +121,7 @@ def test_one_message_at_a_time_goes_to_the_version_before(version):
 
 
 async def payloads(version, messages):
-    box, heard, taken = Outbox(version), Line(), []
+    box, heard, taken = Outbox(version), Numbering(), []
     for message in messages:
         box.put(message)
     while len(box):

@@ -13,7 +13,7 @@ from distilfleet.nn.distil import Distil
 from distilfleet.nn.learner import (
     LABELS,
     SAMPLES,
-    Learner,
+    WeightWorker,
     by_model,
     judge,
     label_counts,
@@ -22,12 +22,12 @@ from distilfleet.nn.learner import (
     trained_reply,
 )
 from distilfleet.nn.merge import merge
-from distilfleet.nn.pupil import Pupil, from_link, learn_jobs, pupils_accuracy, to_link
-from distilfleet.nn.train import Local
+from distilfleet.nn.pupil import SoftLabelWorker, from_link, learn_jobs, pupils_accuracy, to_link
+from distilfleet.nn.train import LocalTraining
 from distilfleet.nn.weights import average, blend, norm, put, to_arrays
 
 XS, S = zoo.model("mlp-xs", (8,), 3), zoo.model("mlp-s", (8,), 3)
-LOCAL = Local(passes=1, batch=8)
+LOCAL = LocalTraining(passes=1, batch=8)
 
 
 @pytest.fixture(autouse=True)
@@ -43,7 +43,7 @@ def data(samples):
 
 def learner(name, samples, model=XS, local=LOCAL):
     device = replace(catalogue.device("rpi-5", name), shares_label_counts=True)
-    return Learner(device=device, data=data(samples), model=model, local=local, seed=0)
+    return WeightWorker(device=device, data=data(samples), model=model, local=local, seed=0)
 
 
 def job(name, model=XS, classes=None):
@@ -105,7 +105,7 @@ def test_learners_of_any_kind_learn_together_and_each_gets_its_own():
 
 
 def test_a_learner_learns():
-    worker, asked = learner("a", 60, local=Local(passes=20, batch=16)), job("a")
+    worker, asked = learner("a", 60, local=LocalTraining(passes=20, batch=16)), job("a")
     test = data(61)
     after = {name: array for name, array in worker.handle(asked).items() if name != SAMPLES}
     assert judge(XS, after, test) > judge(XS, asked.arrays, test) + 0.2
@@ -176,7 +176,9 @@ PROXY = Dataset(stream(0, "proxy").normal(size=(12, 8)).astype(np.float32))
 
 def pupil(name="a", **more):
     device = catalogue.device("rpi-5", name)
-    return Pupil(device=device, data=data(20), model=XS, local=LOCAL, digest=Distil(passes=1, batch=8), seed=0, **more)
+    return SoftLabelWorker(
+        device=device, data=data(20), model=XS, local=LOCAL, digest=Distil(passes=1, batch=8), seed=0, **more
+    )
 
 
 def lessons(number, holders, soft_PC, dtype="|u1"):
@@ -200,7 +202,7 @@ def test_the_proxy_inputs_travel_once(dtype):
 
 def test_a_pupil_learns_from_soft_labels():
     sure = np.eye(3, dtype=np.float32)[np.zeros(12, np.int64)]
-    keen = {"digest": Distil(passes=80, batch=8, lr=1e-2), "local": Local(passes=1, lr=1e-6)}
+    keen = {"digest": Distil(passes=80, batch=8, lr=1e-2), "local": LocalTraining(passes=1, lr=1e-6)}
     plain, taught = (replace(pupil(), **keen) for _ in range(2))
     alone = plain.handle(lessons(1, [], np.zeros((0, 0), np.float32), "<f4"))["soft"]
     led = taught.handle(lessons(1, [], sure, "<f4"))["soft"]

@@ -8,8 +8,9 @@ from distilfleet.core.types import Dataset
 from distilfleet.nn import split
 from distilfleet.nn.fused import SampledTeacher
 from distilfleet.nn.language import LanguageModel
-from distilfleet.nn.lessons import (
-    Lessons,
+from distilfleet.nn.pretrain import Pretraining, counted, nats_per_token
+from distilfleet.nn.token_training import (
+    TokenTraining,
     dense,
     draw_ids,
     forward_flops,
@@ -21,13 +22,12 @@ from distilfleet.nn.lessons import (
     scratch,
     training_load,
 )
-from distilfleet.nn.pretrain import Schooling, counted, nats_per_token
 from distilfleet.nn.trace import trace
 from distilfleet.nn.weights import put, to_arrays
 
 SMALL = LanguageModel(name="llama:32x1", vocabulary=20, context=6)
 LARGE = LanguageModel(name="llama:64x1", vocabulary=20, context=6)
-HOW = Lessons(steps=3, batch=4, lr=1e-2)
+HOW = TokenTraining(steps=3, batch=4, lr=1e-2)
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def test_a_lesson_is_plain_training(windows):
 
 
 def test_two_rounds_with_moments_are_one_of_twice_the_steps(windows):
-    twice = Lessons(steps=6, batch=4, lr=1e-2)
+    twice = TokenTraining(steps=6, batch=4, lr=1e-2)
     whole, parts = SMALL.build(3), SMALL.build(3)
     learn(whole, windows, rows_of(len(windows), twice, 1, (0, "test")), twice, {})
     moments = learn(parts, windows, rows_of(len(windows), HOW, 1, (0, "test")), HOW, {})
@@ -67,7 +67,7 @@ def test_two_rounds_with_moments_are_one_of_twice_the_steps(windows):
 
 
 def test_passes_take_every_window_once():
-    rounds = [rows_of(10, Lessons(steps=5, batch=2), number, (0, "test")).ravel() for number in (1, 2)]
+    rounds = [rows_of(10, TokenTraining(steps=5, batch=2), number, (0, "test")).ravel() for number in (1, 2)]
     assert [sorted(rows) for rows in rounds] == [list(range(10))] * 2
     assert rounds[0].tolist() != rounds[1].tolist()
     across = np.concatenate([rows_of(10, HOW, number, (0, "test")).ravel() for number in range(1, 6)])
@@ -76,8 +76,8 @@ def test_passes_take_every_window_once():
 
 def test_a_teacher_at_hand_and_one_by_ids_pull_the_same_way(windows):
     """With cross-entropy off, many drawn ids teach what the whole distribution does."""
-    teacher = put(scratch(LARGE), schooled(LARGE, windows, Schooling(steps=60, batch=8, lr=1e-2), 0))
-    how = Lessons(steps=60, batch=8, lr=1e-2, kd_weight=1.0)
+    teacher = put(scratch(LARGE), schooled(LARGE, windows, Pretraining(steps=60, batch=8, lr=1e-2), 0))
+    how = TokenTraining(steps=60, batch=8, lr=1e-2, kd_weight=1.0)
     ids_NK = draw_ids(teacher, windows, 64, 1.0, np.random.default_rng(0))
     first = np.cumsum(predicted(windows)) - predicted(windows)
 

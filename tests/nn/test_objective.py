@@ -11,12 +11,12 @@ from distilfleet.core.chance import stream
 from distilfleet.core.types import Dataset
 from distilfleet.cost import catalogue
 from distilfleet.nn import zoo
-from distilfleet.nn.learner import Learner, learn_together
-from distilfleet.nn.train import Local, task, train, train_cohort
+from distilfleet.nn.learner import WeightWorker, learn_together
+from distilfleet.nn.train import LocalTraining, task, train, train_cohort
 from distilfleet.nn.weights import to_arrays
 
 SHAPES = {"mlp-xs": (8,), "conv-bn": (1, 8, 8)}
-PLAIN = Local(passes=2, batch=8, momentum=0.0, weight_decay=0.0)
+PLAIN = LocalTraining(passes=2, batch=8, momentum=0.0, weight_decay=0.0)
 COUNTS = (9, 40, 8)
 
 
@@ -101,7 +101,7 @@ def test_a_step_is_the_gradient_of_the_loss_and_what_is_added():
 
 @pytest.mark.parametrize("name", SHAPES)
 def test_an_objective_that_adds_nothing_changes_no_bit(name):
-    local = Local(passes=1, batch=8)
+    local = LocalTraining(passes=1, batch=8)
     model, own = devices(name, local)
     together = zip(cohort(model, own, local, Nothing()), cohort(model, own, local, None), strict=True)
     alone = [(train(model.build(5), one, local, Nothing()), train(model.build(5), one, local)) for one in own]
@@ -113,7 +113,7 @@ def test_learners_of_several_objectives_each_train_with_their_own():
     model = zoo.model("mlp-xs", (8,), 3)
     names, objectives = "abcd", (Everything(), Everything(2.0), None, Everything())
     workers = [
-        Learner(
+        WeightWorker(
             device=catalogue.device("rpi-5", name), data=data(16, (8,)), model=model, local=PLAIN, seed=0, objective=one
         )
         for name, one in zip(names, objectives, strict=True)

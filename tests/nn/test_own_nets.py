@@ -17,15 +17,15 @@ from distilfleet.nn import zoo
 from distilfleet.nn.cohorts import why_apart
 from distilfleet.nn.distil import Distil, distil, lesson, predict, teach
 from distilfleet.nn.features import Tap, pairs
-from distilfleet.nn.learner import SAMPLES, Learner, learn_together, scratch, trained_reply
+from distilfleet.nn.learner import SAMPLES, WeightWorker, learn_together, scratch, trained_reply
 from distilfleet.nn.merge import merge
 from distilfleet.nn.profile import profile
-from distilfleet.nn.pupil import Pupil, kept_model, pupils_accuracy
-from distilfleet.nn.train import Local
+from distilfleet.nn.pupil import SoftLabelWorker, kept_model, pupils_accuracy
+from distilfleet.nn.train import LocalTraining
 from distilfleet.nn.weights import norm, put, to_arrays
 
 NETS = Path(__file__).parent / "own_nets.py"
-LOCAL = Local(passes=3, batch=4, lr=0.02)
+LOCAL = LocalTraining(passes=3, batch=4, lr=0.02)
 TOGETHER = (
     *("plain", "perceptron", "frozen", "frozen_perceptron", "unused", "tied", "shared_weight", "batch_normalised"),
     *("instance_normalised", "not_persistent", "integer_buffer", "scalar_and_empty", "double"),
@@ -106,7 +106,7 @@ def data(samples, seed=0):
 def fleet(model, counts=(9, 14, 5, 14)):
     """Learners, and their jobs from weights of their own."""
     workers = [
-        Learner(device=catalogue.device("rpi-5", str(d)), data=data(n, d), model=model, local=LOCAL, seed=0)
+        WeightWorker(device=catalogue.device("rpi-5", str(d)), data=data(n, d), model=model, local=LOCAL, seed=0)
         for d, n in enumerate(counts)
     ]
     rng, start = stream(0, "weights"), to_arrays(model.build(0))
@@ -207,7 +207,8 @@ def test_a_device_that_keeps_its_model_is_restored_with_it(name):
     model = own(name)
     device = catalogue.device("rpi-5", "a")
     first, again = (
-        Pupil(device=device, data=data(9), model=model, local=LOCAL, digest=Distil(), seed=0) for _ in range(2)
+        SoftLabelWorker(device=device, data=data(9), model=model, local=LOCAL, digest=Distil(), seed=0)
+        for _ in range(2)
     )
     job = Job(
         id="1:learn:a", device="a", op="learn", arrays={}, expected=Expected(arrays={SAMPLES: ArraySpec("<i8", ())})

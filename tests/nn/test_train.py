@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from distilfleet.core.chance import shuffles, stream
 from distilfleet.core.types import Dataset
 from distilfleet.nn import zoo
-from distilfleet.nn.train import Local, can_cohort, schedule, task, train, train_cohort
+from distilfleet.nn.train import LocalTraining, can_cohort, schedule, task, train, train_cohort
 from distilfleet.nn.weights import to_arrays
 
 SHAPES = {"mlp": (8,), "wave": (2, 40), "conv": (1, 8, 8), "dsconv": (1, 8, 8)}
@@ -62,17 +62,17 @@ def close(alone, together):
 
 @pytest.mark.parametrize("name", ["mlp-xs", "mlp-m", "wave-xs", "wave-s", "conv-xs", "dsconv-s", "conv-bn"])
 def test_devices_side_by_side_end_where_each_would_alone(name):
-    local = Local(passes=2, batch=8, calibrate=True)
+    local = LocalTraining(passes=2, batch=8, calibrate=True)
     close(*alone_and_together(name, (9, 40, 8, 23), local))
 
 
 @pytest.mark.parametrize(
     "local",
     [
-        Local(passes=2, batch=4, momentum=0.0, weight_decay=0.0),
-        Local(passes=2, batch=4, momentum=0.9, weight_decay=0.0),
-        Local(passes=2, batch=4, momentum=0.0, weight_decay=0.1),
-        Local(passes=1, batch=4, lr=0.5, momentum=0.5, weight_decay=0.1),
+        LocalTraining(passes=2, batch=4, momentum=0.0, weight_decay=0.0),
+        LocalTraining(passes=2, batch=4, momentum=0.9, weight_decay=0.0),
+        LocalTraining(passes=2, batch=4, momentum=0.0, weight_decay=0.1),
+        LocalTraining(passes=1, batch=4, lr=0.5, momentum=0.5, weight_decay=0.1),
     ],
 )
 @pytest.mark.parametrize("name", ["mlp-xs", "wave-xs"])
@@ -81,13 +81,13 @@ def test_side_by_side_descends_as_torch_does(name, local):
 
 
 def test_devices_may_start_from_different_models():
-    model, local = zoo.model("mlp-xs", (8,), 3), Local(passes=1, batch=8)
+    model, local = zoo.model("mlp-xs", (8,), 3), LocalTraining(passes=1, batch=8)
     own = [task(to_arrays(model.build(s)), data(16 + s), 3, local, (s, "o")) for s in range(3)]
     close([train(model.build(9), one, local) for one in own], side_by_side(model.build(9), own, local))
 
 
 def test_a_cohort_of_one_and_its_order():
-    local = Local(passes=1, batch=8)
+    local = LocalTraining(passes=1, batch=8)
     close(*alone_and_together("mlp-xs", (20,), local))
     _, few_first = alone_and_together("mlp-xs", (8, 60), local)
     _, many_first = alone_and_together("mlp-xs", (60, 8), local)
@@ -104,7 +104,7 @@ def test_dropout_and_recurrence_keep_devices_apart():
 
 
 def test_training_is_plain_stochastic_gradient_descent():
-    model, local = zoo.model("mlp-xs", (8,), 3), Local(passes=2, batch=8)
+    model, local = zoo.model("mlp-xs", (8,), 3), LocalTraining(passes=2, batch=8)
     own = tasks(model, (20,), local)[0]
     net = model.build(0)
     descent = torch.optim.SGD(net.parameters(), lr=local.lr, momentum=local.momentum, weight_decay=local.weight_decay)
@@ -117,7 +117,7 @@ def test_training_is_plain_stochastic_gradient_descent():
 
 
 def test_training_learns_and_leaves_what_it_was_given():
-    model, local = zoo.model("mlp-xs", (8,), 3), Local(passes=30, batch=16)
+    model, local = zoo.model("mlp-xs", (8,), 3), LocalTraining(passes=30, batch=16)
     start = to_arrays(model.build(0))
     before = {name: array.copy() for name, array in start.items()}
     own = data(60)
@@ -129,7 +129,7 @@ def test_training_learns_and_leaves_what_it_was_given():
 
 
 def test_the_same_seed_gives_the_same_bits():
-    model, local = zoo.model("conv-bn", (1, 8, 8), 3), Local(passes=1, batch=8)
+    model, local = zoo.model("conv-bn", (1, 8, 8), 3), LocalTraining(passes=1, batch=8)
 
     def once(seed):
         own = task(to_arrays(model.build(0)), data(20, (1, 8, 8)), 3, local, (seed, "o"))
@@ -141,7 +141,7 @@ def test_the_same_seed_gives_the_same_bits():
 
 
 def test_a_single_sample_can_be_trained_on_even_with_batch_normalisation():
-    model, local = zoo.model("conv-bn", (1, 8, 8), 3), Local(passes=2)
+    model, local = zoo.model("conv-bn", (1, 8, 8), 3), LocalTraining(passes=2)
     own = task(to_arrays(model.build(0)), data(1, (1, 8, 8)), 3, local, (0, "o"))
     assert own.rows_SB.tolist() == [[0, 0], [0, 0]]
     assert all(np.isfinite(array).all() for array in train(model.build(0), own, local).values())
@@ -153,7 +153,7 @@ def test_a_single_sample_can_be_trained_on_even_with_batch_normalisation():
 def without_class(missing, **settings):
     own = data(30)
     own = own.take(np.flatnonzero(own.labels != missing))
-    local = Local(passes=3, batch=8, weight_decay=0.0, **settings)
+    local = LocalTraining(passes=3, batch=8, weight_decay=0.0, **settings)
     model = zoo.model("mlp-xs", (8,), 3)
     start = to_arrays(model.build(0))
     given = task(start, own, 3, local, (0, "o"))
@@ -175,7 +175,7 @@ def test_a_device_of_one_class_learns_it_calibrated_or_not(samples):
     model = zoo.model("mlp-xs", (8,), 3)
     start = to_arrays(model.build(0))
     for calibrate in (True, False):
-        local = Local(passes=3, batch=8, weight_decay=0.0, calibrate=calibrate)
+        local = LocalTraining(passes=3, batch=8, weight_decay=0.0, calibrate=calibrate)
         trained = train(model.build(0), task(start, own, 3, local, (0, "o")), local)
         gained = trained["head.bias"] - start["head.bias"]
         assert gained.argmax() == 1
@@ -203,6 +203,6 @@ def test_every_pass_has_every_row_and_full_batches(samples, passes, batch, seed)
 
 @given(st.integers(1, 200), st.integers(2, 64))
 def test_batches_are_no_larger_than_the_data(samples, batch):
-    rows_SB = task({}, data(samples), 3, Local(passes=1, batch=batch), (0, "o")).rows_SB
+    rows_SB = task({}, data(samples), 3, LocalTraining(passes=1, batch=batch), (0, "o")).rows_SB
     assert rows_SB.shape[1] <= max(2, min(batch, samples))
     assert set(rows_SB.ravel()) == set(range(samples))

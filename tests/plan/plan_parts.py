@@ -9,7 +9,7 @@ from scipy.sparse import coo_matrix, csr_matrix, vstack
 
 from distilfleet.core.types import LanguageProfile, LayerProfile
 from distilfleet.cost import catalogue
-from distilfleet.plan.facts import Hardware, Radio, Server, facts_of
+from distilfleet.plan.facts import Hardware, Radio, ServerFacts, facts_of
 from distilfleet.plan.options import Workload, decoder_options, layer_options
 from distilfleet.plan.terms import Terms
 
@@ -86,7 +86,7 @@ def fleet(size, seed, options, *, cells=1, band_hz=1e8, spread=0.15):
 
 
 def server(speed_flops_per_s=1.76e13):
-    return Server(speed_flops_per_s=speed_flops_per_s, busy_w=165.0)
+    return ServerFacts(speed_flops_per_s=speed_flops_per_s, busy_w=165.0)
 
 
 def terms(facts, at=None, price_s_per_j=0.02, server_price_s_per_j=0.02):

@@ -6,16 +6,16 @@ from contextlib import closing
 import numpy as np
 import pytest
 
-from distilfleet.cli import main
+from distilfleet.cli.main import main
 from distilfleet.core.errors import RecordError, StorageError
 from distilfleet.net.identity import Authority
 from distilfleet.net.journal import Outcome, SqliteJournal
-from distilfleet.recipes.back_up import NOTE, back_up
-from distilfleet.recipes.server_flags import BackUp
-from distilfleet.recipes.take_up import take_up
 from distilfleet.record.checkpoint import Checkpoint
 from distilfleet.record.history import SCHEMA, read_about
 from distilfleet.record.run import create
+from distilfleet.service.backup import NOTE, back_up
+from distilfleet.service.resume import take_up
+from distilfleet.service.server_flags import BackUp
 
 ABOUT = {"schema": SCHEMA, "recipe": "koala", "rounds": 9, "seed": 0, "settings": {}, "versions": {}}
 FLEET = 'address = "localhost:1"\nenrol_address = "localhost:2"\n[devices]\npi = "rpi-5"\n'

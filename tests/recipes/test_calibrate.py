@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import pytest
 
+from distilfleet.cli.calibrate import calibrate
+from distilfleet.cli.calibrate_flags import Calibrate
 from distilfleet.core.errors import ConfigError
 from distilfleet.cost.catalogue import as_csv, device, entry, read
-from distilfleet.recipes.calibrate import calibrate
-from distilfleet.recipes.calibrate_flags import Calibrate
 
 DAY = "2026-02-03"
 

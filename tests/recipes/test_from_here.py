@@ -2,7 +2,7 @@
 
 import pytest
 
-from distilfleet.recipes.from_here import from_here, placed
+from distilfleet.service.from_here import from_here, placed
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ import pytest
 
 from distilfleet.core import wire
 from distilfleet.core.types import Expected, Job, Missed, Reply, Wave
-from distilfleet.recipes import overhear
-from distilfleet.recipes.experiment import Keep
-from distilfleet.recipes.overhear import Overheard
+from distilfleet.training import capture as overhear
+from distilfleet.training.capture import CapturingFleet
+from distilfleet.training.experiment import Keep
 
 
 @dataclass
@@ -37,7 +37,9 @@ def job(number, op="ask", device="a"):
 
 
 def overheard(numbers, *, most=3, seed=0, kept=None, **keep):
-    fleet = Overheard(inner=Echo(), keep=Keep(most=most, **keep), seed=seed, kept_wire={} if kept is None else kept)
+    fleet = CapturingFleet(
+        inner=Echo(), keep=Keep(most=most, **keep), seed=seed, kept_wire={} if kept is None else kept
+    )
     for number in numbers:
         ticket = fleet.start(Wave(jobs=[job(number), job(number, device="gone")]))
         fleet.collect(ticket)
@@ -65,7 +67,7 @@ def test_an_interrupted_run_keeps_what_it_would_have_kept():
 
 
 def test_only_the_ops_that_are_named_and_the_job_before():
-    fleet = Overheard(inner=Echo(), keep=Keep(most=9, ops=("ask",), before="begin"), seed=0, kept_wire={})
+    fleet = CapturingFleet(inner=Echo(), keep=Keep(most=9, ops=("ask",), before="begin"), seed=0, kept_wire={})
     for jobs in ([job(1, "begin")], [job(2)], [job(3, "begin")], [job(4), job(5, device="b")], [job(6, "end")]):
         fleet.collect(fleet.start(Wave(jobs=jobs)))
     begun = {
@@ -77,7 +79,7 @@ def test_only_the_ops_that_are_named_and_the_job_before():
 
 def test_the_reply_after_is_kept_along():
     keep = Keep(most=9, ops=("ask",), after="end")
-    fleet = Overheard(inner=Echo(), keep=keep, seed=0, kept_wire={})
+    fleet = CapturingFleet(inner=Echo(), keep=keep, seed=0, kept_wire={})
     for jobs in ([job(2)], [job(3, device="b"), job(4)], [job(5, "end"), job(6, "end", device="c")], [job(7, "end")]):
         fleet.collect(fleet.start(Wave(jobs=jobs)))
     told = {name: one.after and wire.decode_reply(one.after).job for name, one in fleet.kept_wire.items()}

@@ -9,9 +9,9 @@ import torch
 from distilfleet.core.types import Dataset
 from distilfleet.cost import catalogue
 from distilfleet.methods import fedavg
-from distilfleet.recipes.deploy import build_worker, spec_of
 from distilfleet.recipes.resume import elsewhere
-from distilfleet.recipes.run import PROCESSOR, processor, versions
+from distilfleet.service.spec import build_worker, spec_of
+from distilfleet.training.loop import PROCESSOR, processor, versions
 
 
 def test_the_processor_is_named_among_versions(monkeypatch):

@@ -6,7 +6,7 @@ import pytest
 
 from cli_runs import told
 from distilfleet.core.types import Assignment, Forecast, Plan
-from distilfleet.recipes.plan import expected
+from distilfleet.training.first_plan import expected
 
 SMALL = [
     *("--context", 16, "--vocabulary", 300, "--devices", 2, "--school-steps", 3, "--steps", 2, "--batch", 2),

@@ -6,9 +6,9 @@ from contextlib import closing
 import pytest
 
 from distilfleet.core.errors import ConfigError
-from distilfleet.recipes.roster import changed, follow_fleet_file
 from distilfleet.record.history import SCHEMA, read_about, read_fleet
 from distilfleet.record.run import create
+from distilfleet.service.roster import changed, follow_fleet_file
 
 MODELS = {"large": "mlp-l", "small": ["mlp-xs"]}
 ABOUT = {"schema": SCHEMA, "recipe": "koala", "rounds": 9, "seed": 0, "settings": {}, "versions": {}, "models": MODELS}

@@ -3,13 +3,14 @@
 import gc
 from math import isnan, nan
 
-from distilfleet.core.types import Missed, Tally, Usage
+from distilfleet.core.tally import Tally
+from distilfleet.core.types import Missed, Usage
 from distilfleet.recipes.fedavg import Flags, fedavg
 from distilfleet.recipes.flags import Common
-from distilfleet.recipes.place import place
-from distilfleet.recipes.run import _spent, about, train
-from distilfleet.recipes.serve import server_of
 from distilfleet.record.run import create
+from distilfleet.service.ask import server_of
+from distilfleet.service.fleet_file import fleet_folder
+from distilfleet.training.loop import _spent, about, train
 
 
 def test_devices_are_counted_once_and_missed_jobs_as_jobs():
@@ -36,9 +37,9 @@ def test_a_server_of_no_known_kind_has_no_joules(tmp_path):
     """A fleet file need not name one; a catalogue's card must not stand in for it."""
     file = tmp_path / "fleet.toml"
     file.write_text('address = "localhost:1"\nenrol_address = "localhost:2"\n[devices]\na = "rpi-5"\n')
-    server = server_of(place(file))
+    server = server_of(fleet_folder(file))
     assert isnan(server.busy_w) and isnan(server.idle_w)
     tally = Tally(devices=Usage(), server=Usage(energy_j=nan), elapsed_s=1.0, answered=["a"], missed=[])
     assert "server_energy_j" not in _spent(tally)
     file.write_text('server = "server-a100-80g"\n' + file.read_text())
-    assert server_of(place(file)).busy_w > 0
+    assert server_of(fleet_folder(file)).busy_w > 0

@@ -4,8 +4,8 @@ import pytest
 from distilfleet.core.chance import stream
 from distilfleet.core.errors import ConfigError, InfeasibleError
 from distilfleet.nn.profile import profile, training_memory_bytes
+from distilfleet.recipes.classifiers import LEAST_OWN, assign, classifier_setup, fleet_facts, large_model
 from distilfleet.recipes.flags import Common, ProxyData, Smalls
-from distilfleet.recipes.scene import LEAST_OWN, assign, fleet_facts, large_model, scene
 
 KINDS = ("rpi-zero-2w", "rpi-4b", "jetson-nano")
 
@@ -22,7 +22,7 @@ def table(tmp_path_factory):
 
 
 def stage(table, proxy=ProxyData(), **flags):  # noqa: B008 (frozen)
-    return scene(Common(**{"data": table, "devices": 6, "device_kinds": KINDS, **flags}), proxy)
+    return classifier_setup(Common(**{"data": table, "devices": 6, "device_kinds": KINDS, **flags}), proxy)
 
 
 def rows(stage):
@@ -166,10 +166,14 @@ def test_a_fleet_whose_devices_have_one_class_each_says_so(tmp_path):
     owners = np.char.add("home-", (np.arange(120) // 20).astype(str))
     inputs = stream(0, "one").normal(size=(120, 6))
     np.savez(tmp_path / "one.npz", x_train=inputs, y_train=labels, group_train=owners)
-    said = scene(Common(data=str(tmp_path / "one.npz"), group="group_train", device_kinds=KINDS), None).partition
+    said = classifier_setup(
+        Common(data=str(tmp_path / "one.npz"), group="group_train", device_kinds=KINDS), None
+    ).partition
     assert "6 of 6 devices have one class alone" in said
     assert "--aggregate mean" in said
     mixed = np.char.add("home-", (np.arange(120) % 6).astype(str))
     np.savez(tmp_path / "mixed.npz", x_train=inputs, y_train=labels, group_train=mixed)
-    said = scene(Common(data=str(tmp_path / "mixed.npz"), group="group_train", device_kinds=KINDS), None).partition
+    said = classifier_setup(
+        Common(data=str(tmp_path / "mixed.npz"), group="group_train", device_kinds=KINDS), None
+    ).partition
     assert "one class" not in said

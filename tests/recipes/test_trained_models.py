@@ -8,7 +8,7 @@ import transformers
 
 from distilfleet.data import tokenizer
 from distilfleet.nn.language import DTYPE, LanguageModel
-from distilfleet.recipes.language import TEXT, Language, comes_trained, stage
+from distilfleet.recipes.language import TEXT, Language, comes_trained, text_setup
 
 LINE = "turn the light on and the music off please\n"
 
@@ -45,7 +45,9 @@ def here(tmp_path, monkeypatch):
 def test_a_folder_with_weights_comes_trained(here, spelled):
     spelled = spelled.format(here=here)
     made, model = saved(here / spelled)
-    one = stage(replace(TEXT, data="notes.txt", devices=2), Language(teacher=spelled, student="llama:32x2", context=16))
+    one = text_setup(
+        replace(TEXT, data="notes.txt", devices=2), Language(teacher=spelled, student="llama:32x2", context=16)
+    )
     assert one.school is None
     assert one.source.tokenizer.digest == made.digest
     built = one.teacher.build(0)
@@ -61,7 +63,7 @@ def test_a_folder_without_a_model_changes_no_name(here, name):
 
 
 def test_new_models_are_trained_first(here):
-    one = stage(
+    one = text_setup(
         replace(TEXT, data="notes.txt", devices=2), Language(teacher="llama:32x1", student="llama:32x1", context=16)
     )
     assert len(one.school) > 0
@@ -71,5 +73,5 @@ def test_new_models_are_trained_first(here):
 def test_settings_of_a_training_that_does_not_take_place_are_named(here):
     saved(here / "llama-mine")
     asked = Language(teacher="llama-mine", student="llama:32x1", context=16, school_steps=5)
-    one = stage(replace(TEXT, data="notes.txt", devices=2), asked)
+    one = text_setup(replace(TEXT, data="notes.txt", devices=2), asked)
     assert "--school-steps not used: llama-mine comes trained" in one.source.notes

@@ -5,16 +5,16 @@ import shutil
 import pytest
 
 from cli_runs import FEW, table
-from distilfleet.cli import main
+from distilfleet.cli.main import main
 from distilfleet.core.errors import RecordError
 from distilfleet.core.watch import Moment
-from distilfleet.recipes.board import Boards
-from distilfleet.recipes.serve import listed
-from distilfleet.recipes.sight import Sight
 from distilfleet.record.history import read
 from distilfleet.record.queue import Queue
 from distilfleet.record.run import reopen
 from distilfleet.report.page import page
+from distilfleet.service.client import listed
+from distilfleet.service.web.page_cache import PageCaches
+from distilfleet.service.web.view import PageSource
 
 FILES = ("run.toml", "fleet.json", "metrics.jsonl", "wall.jsonl", "times.jsonl", "plan.json", "audit.json")
 CONTENTS = {
@@ -59,7 +59,7 @@ def moment() -> Moment:
 def look(queue: Queue) -> None:
     rows = {row["name"]: row for row in listed(queue)}
     assert rows["sound"]["rounds"] == "2 of 2"
-    shown = Boards(Sight(queue, moment, "proof")).of("").page().decode()
+    shown = PageCaches(PageSource(queue, moment, "proof")).of("").page().decode()
     assert "sound" in shown
     for use in (lambda folder: page([read(folder)]), lambda folder: reopen(folder)[0].close()):
         try:

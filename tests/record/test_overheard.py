@@ -1,7 +1,7 @@
 import pytest
 
 from distilfleet.core.errors import RecordError
-from distilfleet.record.overheard import AUDIT, WIRE, Exchange, read_audit, read_wire, write_audit, write_wire
+from distilfleet.record.captured import AUDIT, WIRE, Exchange, read_audit, read_wire, write_audit, write_wire
 
 KEPT = {"2.0.b/x": Exchange(job=b"job", reply=b"reply"), "1.0.a": Exchange(job=b"j", reply=b"", before=b"before")}
 

@@ -6,7 +6,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from distilfleet.core.errors import RecordError
-from distilfleet.core.types import Timed, Times
+from distilfleet.core.tally import Timed, Times
 from distilfleet.record.checkpoint import Checkpoint
 from distilfleet.record.history import SCHEMA, read, read_rounds, read_times
 from distilfleet.record.run import check_free, create, reopen, rewrite_about

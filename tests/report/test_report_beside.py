@@ -7,9 +7,9 @@ from report_samples import history
 
 from distilfleet.record.history import read
 from distilfleet.record.run import create
-from distilfleet.report.beside import beside_section, by_kind, ratio
 from distilfleet.report.overlap import both, lasting_s, overlap_block, union
 from distilfleet.report.page import write_page
+from distilfleet.report.prediction import beside_section, by_kind, ratio
 
 
 def told(measured, predicted, metered=0):

@@ -9,7 +9,7 @@ from report_samples import history
 from test_report_page import HOSTILE, Walker
 
 from distilfleet.core.watch import Moment, Seen
-from distilfleet.record.queue import Entry
+from distilfleet.record.queue import QueuedRun
 from distilfleet.report.live_page import MOST_DEVICES, View, document, paint
 from distilfleet.report.page import sections
 from distilfleet.report.table import summary
@@ -46,7 +46,7 @@ def moment(*devices: Seen, **facts) -> Moment:
 
 
 def view(state: str = "under way", at: Moment | None = None, run=RUN, **facts) -> View:
-    entry = Entry(name=run.path.name, state=state)
+    entry = QueuedRun(name=run.path.name, state=state)
     usual = {"entries": [entry], "shown": entry, "run": run, "rows": {entry.name: summary([run])[0]}, "proof": "p" * 9}
     return replace(View(moment=at or moment(), **usual), **facts)
 
@@ -136,14 +136,14 @@ def test_an_empty_server_says_what_to_do():
     nothing = {"entries": [], "shown": None, "run": None, "rows": {}}
     words = told(replace(view(), **nothing))
     assert "No run yet" in words and "distilfleet run koala --fleet" in words
-    waiting = {**nothing, "entries": [Entry(name="koala-1", state="waiting")]}
+    waiting = {**nothing, "entries": [QueuedRun(name="koala-1", state="waiting")]}
     assert "koala-1 is about to begin" in told(replace(view(), **waiting))
 
 
 def test_lets_nothing_hostile_through():
     run = history("demo", rounds=2, misses=True, word=HOSTILE)
     at = moment(seen(HOSTILE, kind=HOSTILE), refused={HOSTILE: 1})
-    entry = Entry(name=HOSTILE, state="failed", error=HOSTILE)
+    entry = QueuedRun(name=HOSTILE, state="failed", error=HOSTILE)
     source = document(paint(view(at=at, run=run, entries=[entry], shown=entry, rows={}), sections(run)))
     assert "<script>alert" not in source
     assert "<img" not in source

@@ -9,8 +9,9 @@ from report_samples import history
 
 from distilfleet.core.types import Assignment, Conditions, Forecast, Plan
 from distilfleet.cost import catalogue
+from distilfleet.record.plan import Planned, plan_json
 from distilfleet.report.page import write_page
-from distilfleet.report.plan import MOST_SHOWN, Planned, plan_figure, plan_json, print_plan, short_j, short_s, summary
+from distilfleet.report.plan import MOST_SHOWN, plan_figure, print_plan, short_j, short_s, summary
 
 KINDS = ("rpi-5", "jetson-nano")
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Generic
 
 from .errors import AgainError
-from .types import Answer, Collect, Discount, Fleet, Method, Plan, Planner, Round, Start, State, Wave, Work
+from .protocols import Fleet, Method, Planner
+from .types import Answer, Collect, Discount, Plan, Round, Start, State, Wave, Work
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,7 @@ STEPS = 12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Clock:
+class ClockRate:
     """A processor's power over its clocks."""
 
     static_w: float
@@ -29,9 +29,9 @@ class Clock:
     lowest_share: float = LOWEST_SHARE
 
     @staticmethod
-    def of(entry: Entry) -> "Clock":
+    def of(entry: Entry) -> "ClockRate":
         """From a row's idle and busy watts: estimate, as leakage grows with heat and idle states go below P_s."""
-        return Clock(static_w=entry.idle_w, dynamic_w=entry.busy_w - entry.idle_w, top_hz=entry.clock_hz)
+        return ClockRate(static_w=entry.idle_w, dynamic_w=entry.busy_w - entry.idle_w, top_hz=entry.clock_hz)
 
     @property
     def best_share(self) -> float:

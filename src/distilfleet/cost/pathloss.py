@@ -18,7 +18,7 @@ ENVIRONMENT_M = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
+class LineOfSight:
     """`constant_db` + `slope_db` lg(distance in m) + `carrier_db` lg(carrier in GHz)."""
 
     constant_db: float
@@ -34,7 +34,7 @@ class Line:
 class Sight:
     """With, or without, line of sight."""
 
-    lines: tuple[Line, ...]
+    lines: tuple[LineOfSight, ...]
     """The loss is the largest; without line of sight, of these and those with it."""
     shadow_db: float
     """Standard deviation of shadowing."""
@@ -45,7 +45,7 @@ class Sight:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scene:
+class RadioScene:
     """A kind of place: antenna heights and both ways to see the station."""
 
     name: str
@@ -63,64 +63,82 @@ class Scene:
     """Outdoor law of that chance, which has a term in 1/distance."""
 
 
-UMI = Scene(
+UMI = RadioScene(
     name="umi",
     station_m=10.0,
     device_m=1.5,
     clear=Sight(
-        lines=(Line(constant_db=32.4, slope_db=21.0, carrier_db=20.0),), shadow_db=4.0, shadow_m=10.0, rician_db=9.0
+        lines=(LineOfSight(constant_db=32.4, slope_db=21.0, carrier_db=20.0),),
+        shadow_db=4.0,
+        shadow_m=10.0,
+        rician_db=9.0,
     ),
     blocked=Sight(
-        lines=(Line(constant_db=22.4, slope_db=35.3, carrier_db=21.3),), shadow_db=7.82, shadow_m=13.0, rician_db=None
+        lines=(LineOfSight(constant_db=22.4, slope_db=35.3, carrier_db=21.3),),
+        shadow_db=7.82,
+        shadow_m=13.0,
+        rician_db=None,
     ),
     breakpoint_db=9.5,
     sight_m=((18.0, 36.0, 1.0),),
     street=True,
 )
 """Street canyon with small cells; from 10 m to 5 km."""
-UMA = Scene(
+UMA = RadioScene(
     name="uma",
     station_m=25.0,
     device_m=1.5,
     clear=Sight(
-        lines=(Line(constant_db=28.0, slope_db=22.0, carrier_db=20.0),), shadow_db=4.0, shadow_m=37.0, rician_db=9.0
+        lines=(LineOfSight(constant_db=28.0, slope_db=22.0, carrier_db=20.0),),
+        shadow_db=4.0,
+        shadow_m=37.0,
+        rician_db=9.0,
     ),
     blocked=Sight(
-        lines=(Line(constant_db=13.54, slope_db=39.08, carrier_db=20.0),), shadow_db=6.0, shadow_m=50.0, rician_db=None
+        lines=(LineOfSight(constant_db=13.54, slope_db=39.08, carrier_db=20.0),),
+        shadow_db=6.0,
+        shadow_m=50.0,
+        rician_db=None,
     ),
     breakpoint_db=9.0,
     sight_m=((18.0, 63.0, 1.0),),
     street=True,
 )
 """City with stations above the roofs; from 10 m to 5 km."""
-INDOOR = Scene(
+INDOOR = RadioScene(
     name="indoor",
     station_m=3.0,
     device_m=1.5,
     clear=Sight(
-        lines=(Line(constant_db=32.4, slope_db=17.3, carrier_db=20.0),), shadow_db=3.0, shadow_m=10.0, rician_db=7.0
+        lines=(LineOfSight(constant_db=32.4, slope_db=17.3, carrier_db=20.0),),
+        shadow_db=3.0,
+        shadow_m=10.0,
+        rician_db=7.0,
     ),
     blocked=Sight(
-        lines=(Line(constant_db=17.3, slope_db=38.3, carrier_db=24.9),), shadow_db=8.03, shadow_m=6.0, rician_db=None
+        lines=(LineOfSight(constant_db=17.3, slope_db=38.3, carrier_db=24.9),),
+        shadow_db=8.03,
+        shadow_m=6.0,
+        rician_db=None,
     ),
     sight_m=((1.2, 4.7, 1.0), (6.5, 32.6, 0.32)),
 )
 """InH, mixed office; from 1 to 150 m. Devices at 1.5 m."""
-SCENES: Mapping[str, Scene] = MappingProxyType({scene.name: scene for scene in (UMI, UMA, INDOOR)})
+SCENES: Mapping[str, RadioScene] = MappingProxyType({scene.name: scene for scene in (UMI, UMA, INDOOR)})
 
 
-def log_distance(exponent: float) -> Scene:
+def log_distance(exponent: float) -> RadioScene:
     """Free space up to one metre, then 10 x `exponent` dB per decade of distance; no shadowing, Rayleigh fading.
 
     Loss = 20 lg(4 pi f / c) + 10 n lg(d): the shorthand of papers that name exponents instead of places.
     """
     at_one_db = 20 * float(np.log10(4 * np.pi * HZ_PER_GHZ / LIGHT_M_PER_S))
-    line = Line(constant_db=at_one_db, slope_db=10 * exponent, carrier_db=20.0)
+    line = LineOfSight(constant_db=at_one_db, slope_db=10 * exponent, carrier_db=20.0)
     sight = Sight(lines=(line,), shadow_db=0.0, shadow_m=10.0, rician_db=None)
-    return Scene(name=f"exponent {exponent:g}", station_m=0.0, device_m=0.0, clear=sight, blocked=sight)
+    return RadioScene(name=f"exponent {exponent:g}", station_m=0.0, device_m=0.0, clear=sight, blocked=sight)
 
 
-def losses_db(scene: Scene, distance_m: np.ndarray, carrier_hz: float) -> tuple[np.ndarray, np.ndarray]:
+def losses_db(scene: RadioScene, distance_m: np.ndarray, carrier_hz: float) -> tuple[np.ndarray, np.ndarray]:
     """Loss with line of sight and without it, in dB, of the shape and type of `distance_m`."""
     height_m = scene.station_m - scene.device_m
     log_m = 0.5 * np.log10(distance_m * distance_m + height_m * height_m)
@@ -128,7 +146,7 @@ def losses_db(scene: Scene, distance_m: np.ndarray, carrier_hz: float) -> tuple[
     return clear_db, np.maximum(clear_db, _highest(scene.blocked.lines, log_m, carrier_hz))
 
 
-def clear_share(scene: Scene, distance_m: np.ndarray) -> np.ndarray:
+def clear_share(scene: RadioScene, distance_m: np.ndarray) -> np.ndarray:
     """Chance of line of sight at a distance, for devices up to 13 m high.
 
     Indoors, factor * exp(-(d - from) / decay) on each stretch; outdoors s + exp(-d / decay) (1 - s) with s = from / d.
@@ -145,23 +163,23 @@ def clear_share(scene: Scene, distance_m: np.ndarray) -> np.ndarray:
     return share
 
 
-def breakpoint_m(scene: Scene, carrier_hz: float) -> float:
+def breakpoint_m(scene: RadioScene, carrier_hz: float) -> float:
     """Distance at which the ground's reflection starts to cancel the direct path: 4 h h' f / c."""
     heights = (scene.station_m - ENVIRONMENT_M) * (scene.device_m - ENVIRONMENT_M)
     return 4 * heights * carrier_hz / LIGHT_M_PER_S
 
 
-def _clear_lines(scene: Scene, carrier_hz: float) -> Sequence[Line]:
+def _clear_lines(scene: RadioScene, carrier_hz: float) -> Sequence[LineOfSight]:
     if scene.breakpoint_db is None:
         return scene.clear.lines
     square_m = breakpoint_m(scene, carrier_hz) ** 2 + (scene.station_m - scene.device_m) ** 2
     near = scene.clear.lines[0]
     taken_db = scene.breakpoint_db * float(np.log10(square_m))
-    beyond = Line(constant_db=near.constant_db - taken_db, slope_db=40.0, carrier_db=near.carrier_db)
+    beyond = LineOfSight(constant_db=near.constant_db - taken_db, slope_db=40.0, carrier_db=near.carrier_db)
     return (*scene.clear.lines, beyond)
 
 
-def _highest(lines: Sequence[Line], log_m: np.ndarray, carrier_hz: float) -> np.ndarray:
+def _highest(lines: Sequence[LineOfSight], log_m: np.ndarray, carrier_hz: float) -> np.ndarray:
     first, *others = (line.at(log_m, carrier_hz) for line in lines)
     for other in others:
         first = np.maximum(first, other)

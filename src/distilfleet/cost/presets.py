@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from .pathloss import Scene, log_distance
+from .pathloss import RadioScene, log_distance
 from .radio import STEP_DB, Cqi
 
 ABOVE_LAST_DB = 2.0
@@ -28,7 +28,7 @@ class Preset:
     highest_cqi: int
 
     @property
-    def scene(self) -> Scene:
+    def scene(self) -> RadioScene:
         """For those who want distances: loss by this exponent alone."""
         return log_distance(self.exponent)
 

@@ -21,7 +21,7 @@ from .catalogue import entries
 from .cells import equal_shares, solo_bps
 from .churn import Churn
 from .compute import compute_s
-from .pathloss import UMI, Scene, clear_share, losses_db
+from .pathloss import UMI, RadioScene, clear_share, losses_db
 from .presets import Preset
 from .radio import CQI_1, QUANTILES, Cqi, RateLaw, fading_quantiles_db, noise_dbm
 from .throttle import Throttle, sustained_share
@@ -36,7 +36,7 @@ KEPT = ("phase_2N", "shadow_N", "heat_N", "present_N", "stored_j_N", "up_bps", "
 class Setting:
     """Where a fleet lives. Band, powers and habits are estimates of a small cell in a city."""
 
-    scene: Scene = UMI
+    scene: RadioScene = UMI
     preset: Preset | None = None
     """Instead of distances: every device has a channel of this quality."""
     law: RateLaw = CQI_1

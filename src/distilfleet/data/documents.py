@@ -8,7 +8,8 @@ from typing import Any
 import msgspec
 
 from distilfleet.core.errors import ConfigError
-from distilfleet.data import files, hub, library, sheets
+from distilfleet.data import files, hub, sheets
+from distilfleet.data import stdlib_text as library
 from distilfleet.data.folders import below
 from distilfleet.data.labels import is_missing, labelled, shorten, shown
 from distilfleet.data.raw import UNNAMED

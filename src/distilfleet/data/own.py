@@ -81,7 +81,7 @@ class Ready:
 
     data: Dataset
     where: str = "data"
-    facts: prepared.Facts | None = None
+    facts: prepared.PreparedFacts | None = None
     naming: Naming = Naming()
 
     def __len__(self) -> int:
@@ -125,7 +125,7 @@ def _part(held: Mapping[str, np.ndarray], where: str, naming: Naming) -> Ready:
     return Ready(data=data, where=where, facts=facts, naming=naming)
 
 
-def _check_same(facts: prepared.Facts, spec: DataSpec, where: str) -> None:
+def _check_same(facts: prepared.PreparedFacts, spec: DataSpec, where: str) -> None:
     kind = "text" if facts.scaling is None else facts.scaling.kind
     if kind != spec.kind:
         differs = f"{samples_of(kind)}; the run's samples are {samples_of(spec.kind)}"

@@ -28,7 +28,7 @@ DEVICE, SERVER, PROXY = "device", "server", "proxy"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Facts:
+class PreparedFacts:
     """What a part says of its samples."""
 
     whose: str
@@ -69,16 +69,16 @@ def text_facts(whose: str, classes: tuple[str, ...], tokenizer: str) -> dict[str
     return {**said, CLASSES: np.array(classes, np.str_)}
 
 
-def facts_of(arrays: Mapping[str, np.ndarray], where: str) -> Facts | None:
+def facts_of(arrays: Mapping[str, np.ndarray], where: str) -> PreparedFacts | None:
     """None for a part that says nothing. Raises ConfigError for one that is damaged."""
     if WHOSE not in arrays:
         return None
     whose, tokenizer = str(arrays[WHOSE]), str(arrays.get(TOKENIZER_DIGEST, ""))
     if KIND in arrays:
         classes, scaling, columns = treatment(arrays, where)
-        return Facts(whose=whose, classes=classes, scaling=scaling, columns=columns)
+        return PreparedFacts(whose=whose, classes=classes, scaling=scaling, columns=columns)
     classes = tuple(arrays[CLASSES].tolist()) if CLASSES in arrays else ()
-    return Facts(whose=whose, classes=classes, scaling=None, columns=(), tokenizer=tokenizer)
+    return PreparedFacts(whose=whose, classes=classes, scaling=None, columns=(), tokenizer=tokenizer)
 
 
 def named(name: str) -> dict[str, np.ndarray]:

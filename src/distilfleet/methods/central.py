@@ -6,24 +6,12 @@ from typing import Literal
 
 import numpy as np
 
-from ..core.types import (
-    Arrays,
-    Conditions,
-    Dataset,
-    Device,
-    DeviceId,
-    Metrics,
-    Plan,
-    Reply,
-    Round,
-    Wave,
-    Work,
-    Worker,
-)
-from ..nn.giver import INPUTS, LABELS, Giver, give_job, paired
+from ..core.protocols import Worker
+from ..core.types import Arrays, Conditions, Dataset, Device, DeviceId, Metrics, Plan, Reply, Round, Wave, Work
+from ..nn.giver import INPUTS, LABELS, DataWorker, give_job, paired
 from ..nn.learner import judge, scratch
 from ..nn.loads import server_load
-from ..nn.train import Local, task, train
+from ..nn.train import LocalTraining, task, train
 from ..nn.weights import to_arrays
 from ..nn.zoo import Model, model
 
@@ -45,7 +33,7 @@ class Central:
 
     model: Model
     who: Literal["large", "small"] = "large"
-    local: Local = field(default_factory=Local)
+    local: LocalTraining = field(default_factory=LocalTraining)
 
     @property
     def disclosure(self) -> str:
@@ -86,7 +74,7 @@ class Central:
         return replace(state, weights=train(scratch(self.model), pooled, self.local))
 
     def worker(self, device: Device, data: Dataset, seed: int) -> Worker:
-        return Giver(data=data)
+        return DataWorker(data=data)
 
     def evaluate(self, state: State, kept: Mapping[DeviceId, Arrays], test: Dataset) -> Metrics:
         return {f"{self.who}_accuracy": judge(self.model, state.weights, test)}
@@ -97,4 +85,4 @@ class Central:
 
 def tiny() -> Central:
     """The smallest useful instance: eight features, three classes."""
-    return Central(model=model("mlp-xs", (8,), 3), local=Local(passes=1, batch=8))
+    return Central(model=model("mlp-xs", (8,), 3), local=LocalTraining(passes=1, batch=8))

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from ..core.protocols import Worker
 from ..core.types import (
     Arrays,
     Conditions,
@@ -26,12 +27,21 @@ from ..core.types import (
     Round,
     Wave,
     Work,
-    Worker,
 )
-from ..nn.giver import INPUTS, LABELS, Giver, give_job, paired
+from ..nn.giver import INPUTS, LABELS, DataWorker, give_job, paired
 from ..nn.language import LanguageModel
-from ..nn.lessons import Lessons, dense, forward_flops, learn, quality, rows_of, schooled, scratch, training_load
-from ..nn.pretrain import Schooling
+from ..nn.pretrain import Pretraining
+from ..nn.token_training import (
+    TokenTraining,
+    dense,
+    forward_flops,
+    learn,
+    quality,
+    rows_of,
+    schooled,
+    scratch,
+    training_load,
+)
 from ..nn.trace import trace
 from ..nn.weights import put, to_arrays
 
@@ -63,11 +73,11 @@ class CentralKD:
     student: LanguageModel
     profiles: Mapping[str, LanguageProfile]
     """By model name."""
-    lessons: Lessons
+    lessons: TokenTraining
     """Of the server; its `batch` is that of all devices together."""
     school: Dataset | None = None
     """Windows that the server owns and trains the teacher on; None: the teacher comes trained."""
-    schooling: Schooling = field(default_factory=Schooling)
+    schooling: Pretraining = field(default_factory=Pretraining)
 
     @property
     def disclosure(self) -> str:
@@ -107,7 +117,7 @@ class CentralKD:
         return replace(state, student=to_arrays(module), moments=moments)
 
     def worker(self, device: Device, data: Dataset, seed: int) -> Worker:
-        return Giver(data=data)
+        return DataWorker(data=data)
 
     def evaluate(self, state: State, kept: Mapping[DeviceId, Arrays], test: Dataset) -> Metrics:
         small = quality("small", put(scratch(self.student), state.student), test)
@@ -152,5 +162,5 @@ def tiny() -> CentralKD:
         teacher=teacher,
         student=student,
         profiles={one.name: trace(one.name, steps=8, vocabulary=40) for one in (teacher, student)},
-        lessons=Lessons(steps=2, batch=8),
+        lessons=TokenTraining(steps=2, batch=8),
     )

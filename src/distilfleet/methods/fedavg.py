@@ -11,10 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from ..core.types import Arrays, Conditions, Dataset, Device, DeviceId, Job, Metrics, Plan, Reply, Round, Wave, Worker
-from ..nn.learner import Learner, judge, learn_together, trained_reply
+from ..core.protocols import Worker
+from ..core.types import Arrays, Conditions, Dataset, Device, DeviceId, Job, Metrics, Plan, Reply, Round, Wave
+from ..nn.learner import WeightWorker, judge, learn_together, trained_reply
 from ..nn.merge import merge
-from ..nn.train import Local
+from ..nn.train import LocalTraining
 from ..nn.weights import norm, to_arrays
 from ..nn.zoo import Model, model
 from ..trust.choices import Rule
@@ -33,7 +34,7 @@ class FedAvg:
     model: Model
     who: Literal["large", "small"] = "small"
     """What the model counts as in the metrics."""
-    local: Local = field(default_factory=Local)
+    local: LocalTraining = field(default_factory=LocalTraining)
     aggregate: Rule = "mean"
 
     @property
@@ -59,9 +60,9 @@ class FedAvg:
         return State(round=number, weights=merged.weights)
 
     def worker(self, device: Device, data: Dataset, seed: int) -> Worker:
-        return Learner(device=device, data=data, model=self.model, local=self.local, seed=seed)
+        return WeightWorker(device=device, data=data, model=self.model, local=self.local, seed=seed)
 
-    def cohort(self, workers: Sequence[Learner], jobs: Sequence[Job]) -> Sequence[Arrays]:
+    def cohort(self, workers: Sequence[WeightWorker], jobs: Sequence[Job]) -> Sequence[Arrays]:
         return learn_together(workers, jobs)
 
     def evaluate(self, state: State, kept: Mapping[DeviceId, Arrays], test: Dataset) -> Metrics:
@@ -73,4 +74,4 @@ class FedAvg:
 
 def tiny() -> FedAvg:
     """The smallest useful instance: eight features, three classes."""
-    return FedAvg(model=model("mlp-xs", (8,), 3), local=Local(passes=1, batch=8))
+    return FedAvg(model=model("mlp-xs", (8,), 3), local=LocalTraining(passes=1, batch=8))

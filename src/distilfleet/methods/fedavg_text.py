@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ..core.protocols import Worker
 from ..core.types import (
     Arrays,
     ArraySpec,
@@ -28,12 +29,11 @@ from ..core.types import (
     Reply,
     Round,
     Wave,
-    Worker,
 )
 from ..nn.language import LanguageModel
-from ..nn.lessons import Lessons, learn, predicted, quality, rows_of, scratch, training_load
 from ..nn.loads import frames
 from ..nn.merge import Merged, combine
+from ..nn.token_training import TokenTraining, learn, predicted, quality, rows_of, scratch, training_load
 from ..nn.trace import trace
 from ..nn.weights import norm, put, to_arrays
 from ..trust.choices import Rule
@@ -55,7 +55,7 @@ class Trainer:
     data: Dataset
     model: LanguageModel
     profile: LanguageProfile
-    lessons: Lessons
+    lessons: TokenTraining
     seed: int
     moments: Arrays = field(default_factory=dict)
 
@@ -85,7 +85,7 @@ class FedAvgText:
 
     student: LanguageModel
     profile: LanguageProfile
-    lessons: Lessons
+    lessons: TokenTraining
     aggregate: Rule = "mean"
 
     @property
@@ -142,5 +142,5 @@ def tiny() -> FedAvgText:
     return FedAvgText(
         student=LanguageModel(name="llama:32x2", vocabulary=40, context=8),
         profile=trace("llama:32x2", steps=8, vocabulary=40),
-        lessons=Lessons(steps=2, batch=2),
+        lessons=TokenTraining(steps=2, batch=2),
     )

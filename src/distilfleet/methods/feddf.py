@@ -12,28 +12,15 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from ..core.chance import stream
-from ..core.types import (
-    Arrays,
-    Conditions,
-    Dataset,
-    Device,
-    DeviceId,
-    Job,
-    Metrics,
-    Plan,
-    Reply,
-    Round,
-    Wave,
-    Work,
-    Worker,
-)
+from ..core.protocols import Worker
+from ..core.types import Arrays, Conditions, Dataset, Device, DeviceId, Job, Metrics, Plan, Reply, Round, Wave, Work
 from ..nn import soft
 from ..nn.distil import Distil, distil, predict
-from ..nn.learner import Learner, by_model, judge, learn_together, scratch, trained_reply
+from ..nn.learner import WeightWorker, by_model, judge, learn_together, scratch, trained_reply
 from ..nn.loads import server_load
 from ..nn.merge import away, doubted, lowest, merge
 from ..nn.refine import ensemble
-from ..nn.train import Local
+from ..nn.train import LocalTraining
 from ..nn.weights import norm, put, to_arrays
 from ..nn.zoo import Model, model
 from ..trust.choices import Rule
@@ -54,7 +41,7 @@ class FedDF:
     smalls: Mapping[str, Model]
     """By kind of device."""
     proxy: Dataset
-    local: Local = field(default_factory=Local)
+    local: LocalTraining = field(default_factory=LocalTraining)
     fusion: Distil = field(default_factory=lambda: Distil(temperature=1.0))
     aggregate: Rule = "mean"
     """Of weights, per architecture, and of the ensemble's logits."""
@@ -94,9 +81,9 @@ class FedDF:
         return State(seed=state.seed, round=number, small=small)
 
     def worker(self, device: Device, data: Dataset, seed: int) -> Worker:
-        return Learner(device=device, data=data, model=self.smalls[device.kind], local=self.local, seed=seed)
+        return WeightWorker(device=device, data=data, model=self.smalls[device.kind], local=self.local, seed=seed)
 
-    def cohort(self, workers: Sequence[Learner], jobs: Sequence[Job]) -> Sequence[Arrays]:
+    def cohort(self, workers: Sequence[WeightWorker], jobs: Sequence[Job]) -> Sequence[Arrays]:
         return learn_together(workers, jobs)
 
     def evaluate(self, state: State, kept: Mapping[DeviceId, Arrays], test: Dataset) -> Metrics:
@@ -124,4 +111,6 @@ def tiny() -> FedDF:
     """The smallest useful instance: two kinds of device, eight features, three classes."""
     proxy = Dataset(np.random.default_rng(0).normal(size=(12, 8)).astype(np.float32))
     smalls = {"rpi-4b": model("mlp-xs", (8,), 3), "rpi-5": model("mlp-s", (8,), 3)}
-    return FedDF(smalls=smalls, proxy=proxy, local=Local(passes=1, batch=8), fusion=Distil(passes=1, temperature=1.0))
+    return FedDF(
+        smalls=smalls, proxy=proxy, local=LocalTraining(passes=1, batch=8), fusion=Distil(passes=1, temperature=1.0)
+    )

@@ -13,25 +13,13 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from ..core.types import (
-    Arrays,
-    ArraySpec,
-    Conditions,
-    Dataset,
-    Device,
-    DeviceId,
-    Metrics,
-    Plan,
-    Reply,
-    Round,
-    Wave,
-    Worker,
-)
+from ..core.protocols import Worker
+from ..core.types import Arrays, ArraySpec, Conditions, Dataset, Device, DeviceId, Metrics, Plan, Reply, Round, Wave
 from ..nn.distil import Distil
 from ..nn.merge import doubted
-from ..nn.pupil import NO_LABELS, Pupil, learn_jobs, pupils_accuracy
+from ..nn.pupil import NO_LABELS, SoftLabelWorker, learn_jobs, pupils_accuracy
 from ..nn.refine import ensemble
-from ..nn.train import Local
+from ..nn.train import LocalTraining
 from ..nn.zoo import Model, model
 from ..trust.choices import Rule
 
@@ -53,7 +41,7 @@ class FedMD:
     """By kind of device."""
     proxy: Dataset
     classes: int
-    local: Local = field(default_factory=Local)
+    local: LocalTraining = field(default_factory=LocalTraining)
     digest: Distil = field(default_factory=lambda: Distil(passes=2, temperature=1.0))
     aggregate: Rule = "mean"
 
@@ -80,7 +68,7 @@ class FedMD:
 
     def worker(self, device: Device, data: Dataset, seed: int) -> Worker:
         model = self.smalls[device.kind]
-        return Pupil(device=device, data=data, model=model, local=self.local, digest=self.digest, seed=seed)
+        return SoftLabelWorker(device=device, data=data, model=model, local=self.local, digest=self.digest, seed=seed)
 
     def evaluate(self, state: State, kept: Mapping[DeviceId, Arrays], test: Dataset) -> Metrics:
         return pupils_accuracy(kept, {one.name: one for one in self.smalls.values()}, test)
@@ -93,4 +81,4 @@ def tiny() -> FedMD:
     """The smallest useful instance: two kinds of device, eight features, three classes."""
     proxy = Dataset(np.random.default_rng(0).normal(size=(12, 8)).astype(np.float32))
     smalls = {"rpi-4b": model("mlp-xs", (8,), 3), "rpi-5": model("mlp-s", (8,), 3)}
-    return FedMD(smalls=smalls, proxy=proxy, classes=3, local=Local(passes=1, batch=8), digest=Distil(passes=1))
+    return FedMD(smalls=smalls, proxy=proxy, classes=3, local=LocalTraining(passes=1, batch=8), digest=Distil(passes=1))

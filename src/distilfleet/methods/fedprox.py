@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from ..core.types import Arrays, Conditions, Dataset, Device, DeviceId, Job, Metrics, Plan, Round, Worker
-from ..nn.learner import Learner, learn_together
+from ..core.protocols import Worker
+from ..core.types import Arrays, Conditions, Dataset, Device, DeviceId, Job, Metrics, Plan, Round
+from ..nn.learner import WeightWorker, learn_together
 from ..nn.objective import Tensors
-from ..nn.train import Local
+from ..nn.train import LocalTraining
 from ..nn.zoo import Model, model
 from ..trust.choices import Rule
 from .fedavg import FedAvg, State
@@ -37,7 +38,7 @@ class FedProx:
     model: Model
     mu: float = 0.01
     """Weight of the proximal term."""
-    local: Local = field(default_factory=Local)
+    local: LocalTraining = field(default_factory=LocalTraining)
     aggregate: Rule = "mean"
 
     @property
@@ -57,9 +58,9 @@ class FedProx:
 
     def worker(self, device: Device, data: Dataset, seed: int) -> Worker:
         proximal = Proximal(self.mu)
-        return Learner(device=device, data=data, model=self.model, local=self.local, seed=seed, objective=proximal)
+        return WeightWorker(device=device, data=data, model=self.model, local=self.local, seed=seed, objective=proximal)
 
-    def cohort(self, workers: Sequence[Learner], jobs: Sequence[Job]) -> Sequence[Arrays]:
+    def cohort(self, workers: Sequence[WeightWorker], jobs: Sequence[Job]) -> Sequence[Arrays]:
         return learn_together(workers, jobs)
 
     def evaluate(self, state: State, kept: Mapping[DeviceId, Arrays], test: Dataset) -> Metrics:
@@ -71,4 +72,4 @@ class FedProx:
 
 def tiny() -> FedProx:
     """The smallest useful instance: eight features, three classes."""
-    return FedProx(model=model("mlp-xs", (8,), 3), mu=0.1, local=Local(passes=1, batch=8))
+    return FedProx(model=model("mlp-xs", (8,), 3), mu=0.1, local=LocalTraining(passes=1, batch=8))

@@ -24,6 +24,7 @@ from typing import Literal
 import numpy as np
 
 from ..core.chance import stream
+from ..core.protocols import Worker
 from ..core.types import (
     Arrays,
     ArraySpec,
@@ -39,14 +40,13 @@ from ..core.types import (
     Round,
     Wave,
     Work,
-    Worker,
 )
 from ..nn import soft, zoo
 from ..nn.distil import Distil, augment, distil, lesson, predict, teach
 from ..nn.learner import (
     LABELS,
     SAMPLES,
-    Learner,
+    WeightWorker,
     by_model,
     judge,
     label_spec,
@@ -57,16 +57,16 @@ from ..nn.learner import (
 )
 from ..nn.loads import server_load
 from ..nn.merge import away, doubted, lowest, merge
-from ..nn.pupil import NO_LABELS, Pupil, learn_jobs, pupils_accuracy, read_soft
+from ..nn.pupil import NO_LABELS, SoftLabelWorker, learn_jobs, pupils_accuracy, read_soft
 from ..nn.refine import consensus
-from ..nn.train import Local
+from ..nn.train import LocalTraining
 from ..nn.weights import blend, norm, put, to_arrays
 from ..nn.zoo import Model
 from ..trust.choices import Refine, Rule
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class How:
+class KoalaSettings:
     """The method's settings."""
 
     mode: Literal["homogeneous", "heterogeneous"] = "homogeneous"
@@ -76,7 +76,7 @@ class How:
     """Of weights, per architecture."""
     agree: Rule = "mean"
     """Of soft labels; `refine` is applied to what it leaves."""
-    local: Local = field(default_factory=Local)
+    local: LocalTraining = field(default_factory=LocalTraining)
     reverse: Distil = field(default_factory=lambda: Distil(passes=2, batch=32, lr=2e-3))
     forward: Distil = field(default_factory=lambda: Distil(passes=1, feature_weight=0.1))
     ema: float = 0.0
@@ -119,7 +119,7 @@ class Koala:
     smalls: Mapping[str, Model]
     """By kind of device."""
     proxy: Dataset
-    how: How
+    how: KoalaSettings
 
     @property
     def disclosure(self) -> str:
@@ -164,11 +164,13 @@ class Koala:
     def worker(self, device: Device, data: Dataset, seed: int) -> Worker:
         model, how = self.smalls[device.kind], self.how
         if how.wire == "soft-labels":
-            return Pupil(device=device, data=data, model=model, local=how.local, digest=how.forward, seed=seed)
-        return Learner(device=device, data=data, model=model, local=how.local, seed=seed)
+            return SoftLabelWorker(
+                device=device, data=data, model=model, local=how.local, digest=how.forward, seed=seed
+            )
+        return WeightWorker(device=device, data=data, model=model, local=how.local, seed=seed)
 
-    def cohort(self, workers: Sequence[Learner | Pupil], jobs: Sequence[Job]) -> Sequence[Arrays]:
-        learners = [worker for worker in workers if isinstance(worker, Learner)]
+    def cohort(self, workers: Sequence[WeightWorker | SoftLabelWorker], jobs: Sequence[Job]) -> Sequence[Arrays]:
+        learners = [worker for worker in workers if isinstance(worker, WeightWorker)]
         if len(learners) == len(workers):
             return learn_together(learners, jobs)
         return [worker.handle(job) for worker, job in zip(workers, jobs, strict=True)]
@@ -313,5 +315,7 @@ def tiny() -> Koala:
     """The smallest useful instance: two kinds of device, eight features, three classes."""
     proxy = Dataset(np.random.default_rng(0).normal(size=(12, 8)).astype(np.float32))
     smalls = {"rpi-4b": zoo.model("mlp-xs", (8,), 3), "rpi-5": zoo.model("mlp-s", (8,), 3)}
-    how = How(mode="heterogeneous", local=Local(passes=1, batch=8), reverse=Distil(passes=1), forward=Distil(passes=1))
+    how = KoalaSettings(
+        mode="heterogeneous", local=LocalTraining(passes=1, batch=8), reverse=Distil(passes=1), forward=Distil(passes=1)
+    )
     return Koala(large=zoo.model("mlp-l", (8,), 3), smalls=smalls, proxy=proxy, how=how)

@@ -20,6 +20,7 @@ import numpy as np
 from torch import nn
 
 from ..core.chance import stream
+from ..core.protocols import Worker
 from ..core.types import (
     Arrays,
     ArraySpec,
@@ -37,13 +38,14 @@ from ..core.types import (
     Round,
     Wave,
     Work,
-    Worker,
 )
 from ..nn.fused import SampledTeacher
 from ..nn.language import LanguageModel
-from ..nn.lessons import (
-    Lessons,
+from ..nn.loads import frames
+from ..nn.pretrain import Pretraining
+from ..nn.token_training import (
     TeacherOf,
+    TokenTraining,
     draw_ids,
     forward_flops,
     id_dtype,
@@ -55,8 +57,6 @@ from ..nn.lessons import (
     scratch,
     training_load,
 )
-from ..nn.loads import frames
-from ..nn.pretrain import Schooling
 from ..nn.trace import trace
 from ..nn.weights import put, to_arrays, to_tensor
 
@@ -66,14 +66,14 @@ NO_IDS = np.zeros((0, 0), np.uint16)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class How:
+class KoalaTextSettings:
     """The method's settings."""
 
-    local: Lessons
+    local: TokenTraining
     """Of a device on its own windows: cross-entropy."""
-    forward: Lessons
+    forward: TokenTraining
     """Of a device on the public windows."""
-    reverse: Lessons
+    reverse: TokenTraining
     """Of the server on the public windows."""
     draws: int = 8
     """Ids for a position, from each device and to each."""
@@ -93,14 +93,14 @@ class State:
 
 
 @dataclass(slots=True, kw_only=True)
-class Pupil:
+class LanguageWorker:
     """Keeps its model and its optimiser's moments; weights never leave the device."""
 
     device: Device
     data: Dataset
     model: LanguageModel
     profile: LanguageProfile
-    how: How
+    how: KoalaTextSettings
     seed: int
     weights: Arrays = field(default_factory=dict)
     moments: Arrays = field(default_factory=dict)
@@ -151,10 +151,10 @@ class KoalaText:
     """By model name."""
     public: Dataset
     """Windows that the server owns and everybody may see."""
-    how: How
+    how: KoalaTextSettings
     school: Dataset | None = None
     """Windows that the server trains the large model on first; None: it comes trained."""
-    schooling: Schooling = field(default_factory=Schooling)
+    schooling: Pretraining = field(default_factory=Pretraining)
 
     @property
     def disclosure(self) -> str:
@@ -188,7 +188,7 @@ class KoalaText:
 
     def worker(self, device: Device, data: Dataset, seed: int) -> Worker:
         profile = self.profiles[self.small.name]
-        return Pupil(device=device, data=data, model=self.small, profile=profile, how=self.how, seed=seed)
+        return LanguageWorker(device=device, data=data, model=self.small, profile=profile, how=self.how, seed=seed)
 
     def evaluate(self, state: State, kept: Mapping[DeviceId, Arrays], test: Dataset) -> Metrics:
         """Of small models the mean over devices that have one."""
@@ -238,12 +238,12 @@ def _under(prefix: str, arrays: Arrays) -> dict[str, np.ndarray]:
 def tiny() -> KoalaText:
     """The smallest useful instance: forty tokens, six public windows."""
     large, small = (LanguageModel(name=name, vocabulary=40, context=8) for name in ("llama:64x2", "llama:32x2"))
-    few = Lessons(steps=2, batch=2)
+    few = TokenTraining(steps=2, batch=2)
     start_P1: Sequence[Sequence[int]] = [[0], [5], [11], [18], [24], [31]]
     return KoalaText(
         large=large,
         small=small,
         profiles={one.name: trace(one.name, steps=8, vocabulary=40) for one in (large, small)},
         public=Dataset(((np.array(start_P1) + np.arange(8)) % 40).astype(np.int32)),
-        how=How(local=few, forward=few, reverse=few, draws=4),
+        how=KoalaTextSettings(local=few, forward=few, reverse=few, draws=4),
     )

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from ..core.protocols import Worker
 from ..core.types import (
     Arrays,
     ArraySpec,
@@ -16,12 +17,11 @@ from ..core.types import (
     Plan,
     Round,
     Wave,
-    Worker,
 )
 from ..nn.distil import Distil
 from ..nn.learner import SAMPLES
-from ..nn.pupil import Pupil, pupils_accuracy
-from ..nn.train import Local
+from ..nn.pupil import SoftLabelWorker, pupils_accuracy
+from ..nn.train import LocalTraining
 from ..nn.zoo import Model, model
 
 
@@ -36,7 +36,7 @@ class Alone:
 
     smalls: Mapping[str, Model]
     """By kind of device."""
-    local: Local = field(default_factory=Local)
+    local: LocalTraining = field(default_factory=LocalTraining)
 
     @property
     def disclosure(self) -> str:
@@ -57,7 +57,7 @@ class Alone:
 
     def worker(self, device: Device, data: Dataset, seed: int) -> Worker:
         model = self.smalls[device.kind]
-        return Pupil(device=device, data=data, model=model, local=self.local, digest=Distil(), seed=seed)
+        return SoftLabelWorker(device=device, data=data, model=model, local=self.local, digest=Distil(), seed=seed)
 
     def evaluate(self, state: State, kept: Mapping[DeviceId, Arrays], test: Dataset) -> Metrics:
         return pupils_accuracy(kept, {one.name: one for one in self.smalls.values()}, test)
@@ -69,4 +69,4 @@ class Alone:
 def tiny() -> Alone:
     """The smallest useful instance: two kinds of device, eight features, three classes."""
     smalls = {"rpi-4b": model("mlp-xs", (8,), 3), "rpi-5": model("mlp-s", (8,), 3)}
-    return Alone(smalls=smalls, local=Local(passes=1, batch=8))
+    return Alone(smalls=smalls, local=LocalTraining(passes=1, batch=8))

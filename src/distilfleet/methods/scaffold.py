@@ -25,6 +25,7 @@ import numpy as np
 from torch import Tensor
 
 from ..core import wire
+from ..core.protocols import Worker
 from ..core.table import Row, column
 from ..core.types import (
     Arrays,
@@ -40,13 +41,12 @@ from ..core.types import (
     Reply,
     Round,
     Wave,
-    Worker,
 )
-from ..nn.learner import Learner, judge, learn_together, sizes, trained_reply
+from ..nn.learner import WeightWorker, judge, learn_together, sizes, trained_reply
 from ..nn.merge import combine
 from ..nn.objective import Tensors
 from ..nn.profile import profile
-from ..nn.train import Local, steps
+from ..nn.train import LocalTraining, steps
 from ..nn.weights import norm, to_arrays
 from ..nn.zoo import Model, model
 from ..trust.choices import Rule
@@ -76,7 +76,7 @@ class State:
 class Controller:
     """The device half: a learner, and the control variate that it keeps between rounds."""
 
-    learner: Learner
+    learner: WeightWorker
     control: Arrays = field(default_factory=dict)
     """By parameter; empty before the first round, which is zero."""
 
@@ -99,7 +99,7 @@ class Scaffold:
     """See the module docstring."""
 
     model: Model
-    local: Local = field(default_factory=lambda: Local(momentum=0.0))
+    local: LocalTraining = field(default_factory=lambda: LocalTraining(momentum=0.0))
     aggregate: Rule = "mean"
 
     @property
@@ -143,7 +143,7 @@ class Scaffold:
     def worker(self, device: Device, data: Dataset, seed: int) -> Worker:
         own = Controlled()
         return Controller(
-            learner=Learner(device=device, data=data, model=self.model, local=self.local, seed=seed, objective=own)
+            learner=WeightWorker(device=device, data=data, model=self.model, local=self.local, seed=seed, objective=own)
         )
 
     def cohort(self, workers: Sequence[Controller], jobs: Sequence[Job]) -> Sequence[Arrays]:
@@ -180,7 +180,7 @@ def _server(jobs: Sequence[Job]) -> Arrays:
     return {name: column(some, name) for name in sent[0]}
 
 
-def _length(learner: Learner) -> float:
+def _length(learner: WeightWorker) -> float:
     """How far the device's steps go together, under a gradient of one that does not change: K lr in plain descent."""
     return learner.local.lr * _as_plain(steps(len(learner.data), learner.local), learner.local.momentum)
 
@@ -208,4 +208,4 @@ def _controls(arrays: Arrays) -> dict[str, np.ndarray]:
 
 def tiny() -> Scaffold:
     """The smallest useful instance: eight features, three classes."""
-    return Scaffold(model=model("mlp-xs", (8,), 3), local=Local(passes=1, batch=8, momentum=0.0))
+    return Scaffold(model=model("mlp-xs", (8,), 3), local=LocalTraining(passes=1, batch=8, momentum=0.0))

@@ -19,14 +19,16 @@ import msgspec
 from ..core.attempts import Attempts
 from ..core.errors import ConfigError, Error, StorageError, WireError
 from ..core.failpoint import reached
-from ..core.types import Arrays, Device, Job, Load, RunSpec, Usage, Worker
+from ..core.protocols import Worker
+from ..core.types import Arrays, Device, Job, Load, RunSpec, Usage
 from ..cost.meters import Meter
-from .bench import Bench, DeclinedError
 from .caps import Account, Caps, refusal
 from .device_side import Begin, DeviceOutput, DeviceSide, Prepare, Refused, Settle
-from .keys import Badge, keys_of, renewal_due
+from .job_runner import DeclinedError, JobRunner
+from .keys import Badge
 from .outbox import Outbox
-from .protocol import AnyMessage, Beat, Chunk, Committed, Line, Received, Refuse, Welcome, parted, run_of, trunk_of
+from .protocol import AnyMessage, Beat, Chunk, Committed, Numbering, Received, Refuse, Welcome, parted, run_of, trunk_of
+from .renewal import keys_of, renewal_due
 from .store import SqliteStore
 from .transport import Connection, connect
 from .wave import LATER
@@ -81,7 +83,7 @@ class Agent:
     """Tells this agent from another one that has its identity."""
     side: DeviceSide = field(init=False)
     store: SqliteStore = field(init=False)
-    bench: Bench | None = None
+    bench: JobRunner | None = None
     run: str = ""
     why_not: str = f"{LATER}: no run is on"
     account: Account = field(init=False)
@@ -160,7 +162,7 @@ class Agent:
         return opened
 
     async def _read(self, connection: Connection) -> None:
-        line = Line()
+        line = Numbering()
         while (data := await connection.read()) is not None:
             parts = parted(data)
             self._moved(len(data) - sum(map(len, parts)))
@@ -239,7 +241,7 @@ class Agent:
             worker = await asyncio.to_thread(self.build, spec)
             if wanted.run == self.run:  # else another run is on by now
                 self._check_data(self.data_digest(spec))
-                self.bench = Bench(worker, self.store, Gauge(self.device, self.meter), self._check)
+                self.bench = JobRunner(worker, self.store, Gauge(self.device, self.meter), self._check)
         except (Error, msgspec.DecodeError, RecursionError) as fault:
             self.why_not = f"declined: {fault}"
             log.warning("%s", self.why_not)

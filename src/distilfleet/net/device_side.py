@@ -25,7 +25,7 @@ from .protocol import (
     run_of,
     trunk_of,
 )
-from .session import BEAT_S, LEASE_BEATS
+from .server_side import BEAT_S, LEASE_BEATS
 from .transfer import Incoming, Outgoing, eager
 from .wave import LATER
 

@@ -9,8 +9,9 @@ from ..core.errors import ConfigError, WireError
 from ..core.failpoint import reached
 from ..core.types import DeviceId
 from .identity import authority_pem, new_key, request_for
-from .keys import NEXT_KEY, Badge, Keys, Token, badge_of, keys_of, take_key, write_private
+from .keys import NEXT_KEY, Badge, Keys, Token, badge_of, take_key, write_private
 from .protocol import digest_of
+from .renewal import keys_of
 from .transport import call
 
 CALL_S = 20.0

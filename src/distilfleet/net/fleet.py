@@ -16,24 +16,10 @@ import numpy as np
 
 from ..core.errors import AgainError
 from ..core.failpoint import reached
-from ..core.types import (
-    Arrays,
-    Conditions,
-    Device,
-    DeviceId,
-    Load,
-    Missed,
-    Plan,
-    Reply,
-    Result,
-    Tally,
-    Timed,
-    Times,
-    Usage,
-    Wave,
-)
+from ..core.tally import Tally, Timed, Times
+from ..core.types import Arrays, Conditions, Device, DeviceId, Load, Missed, Plan, Reply, Result, Usage, Wave
 from ..cost.energy import energy_j
-from .hub import Hub
+from .hub import SessionServer
 from .loops import begin
 from .mark import marked
 
@@ -59,7 +45,7 @@ class NetFleet:
         self,
         devices: Mapping[DeviceId, Device],
         server: Device,
-        hub: Hub,
+        hub: SessionServer,
         loop: asyncio.AbstractEventLoop,
         waiting: Waiting = unheard,
     ) -> None:

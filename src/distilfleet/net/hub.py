@@ -1,4 +1,4 @@
-"""The server's sessions on real streams: reads, writes and ticks around a `Desk`, in one asynchronous loop."""
+"""The server's sessions on real streams: reads, writes and ticks around a `Coordinator`, in one asynchronous loop."""
 
 import asyncio
 import logging
@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from ..core.errors import StorageError, WireError
 from ..core.failpoint import reached
 from ..core.types import DeviceId, Result, Wave
-from .desk import Desk, Said
+from .coordinator import Coordinator, Said
 from .handshakes import take_failed
+from .heap import HeapTrim
 from .keys import Peer
-from .memory import Tide
 from .outbox import Outbox
-from .protocol import MOST_HELLO_BYTES, Chunk, Decline, Hello, Line, Refuse, agree
-from .session import Drop
+from .protocol import MOST_HELLO_BYTES, Chunk, Decline, Hello, Numbering, Refuse, agree
+from .server_side import Drop
 from .traffic import Traffic
 from .transport import Stream
 
@@ -42,14 +42,14 @@ class Live:
     """Of the certificate that it came with."""
     traffic: Traffic
     outbox: Outbox
-    heard: Line
+    heard: Numbering
 
 
 @dataclass(slots=True)
-class Hub:
+class SessionServer:
     """All sessions. Its methods belong to the loop's thread."""
 
-    desk: Desk
+    desk: Coordinator
     enrolled: Container[DeviceId]
     denied: Callable[[DeviceId], bool]
     live: dict[DeviceId, Live] = field(default_factory=dict)
@@ -62,7 +62,7 @@ class Hub:
     told_s: dict[DeviceId, float] = field(default_factory=dict)
     """When the log was last told that a device gets no session."""
     changed: asyncio.Event = field(default_factory=asyncio.Event)
-    tide: Tide = field(default_factory=Tide)
+    tide: HeapTrim = field(default_factory=HeapTrim)
     fault: StorageError | None = None
     """Why nothing can go on: who is denied, or what became of a job, cannot be read or written."""
 
@@ -86,7 +86,7 @@ class Hub:
             await self._session(peer, stream)
 
     async def _session(self, peer: Peer, stream: Stream) -> None:
-        heard = Line()
+        heard = Numbering()
         hello = await self._hello(peer, stream, heard)
         task = asyncio.current_task()
         assert task is not None
@@ -97,7 +97,7 @@ class Hub:
             assert isinstance(refusal, Refuse)
             self.count(refusal.reason.partition(":")[0])
             self._tell_refusal(peer.device, refusal.reason)
-            await stream.write(Line().write(refusal))
+            await stream.write(Numbering().write(refusal))
             return
         if older is not None:
             self._dismiss(older, self.desk.server.superseded(peer.device))
@@ -173,7 +173,7 @@ class Hub:
                 session.outbox.put(one.message)
         self.changed.set()
 
-    async def _hello(self, peer: Peer, stream: Stream, heard: Line) -> Hello:
+    async def _hello(self, peer: Peer, stream: Stream, heard: Numbering) -> Hello:
         """Raises WireError for whoever may not come in."""
         try:
             data = await asyncio.wait_for(stream.read(), HELLO_S)
@@ -192,7 +192,7 @@ class Hub:
         if peer.device not in self.enrolled or self.denied(peer.device):
             refusal = self._refusal("denied")  # before it is said: who hears it may hang up, which cancels this
             with suppress(ConnectionError):
-                await stream.write(Line().write(Refuse("denied: this device is not of this fleet", 60.0)))
+                await stream.write(Numbering().write(Refuse("denied: this device is not of this fleet", 60.0)))
             raise refusal
         return message
 

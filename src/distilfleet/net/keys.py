@@ -17,7 +17,6 @@ from .protocol import digest_of
 
 NEXT_KEY = "key.pem.next"
 """Until its certificate is on disk."""
-RENEWAL = "renewal.json"
 CHECK_BYTES = 4
 """At a token's end: it was copied whole."""
 NO_TOKEN = "this is no token, or not all of it; `distilfleet enrol create --device NAME` prints one"  # noqa: S105
@@ -87,47 +86,12 @@ class Badge(msgspec.Struct, frozen=True, kw_only=True):
     """Digest of the one that was used."""
 
 
-class Renewal(msgspec.Struct, frozen=True, kw_only=True):
-    """When a certificate is to be renewed."""
-
-    certificate: str
-    """Its digest."""
-    due_s: float
-
-
 def badge_of(folder: Path) -> Badge:
     """Raises ConfigError if this device is not enrolled."""
     try:
         return msgspec.json.decode((folder / "badge.json").read_bytes(), type=Badge)
     except (OSError, msgspec.DecodeError):
         raise ConfigError(f"{folder}: not enrolled; start once with --token, from `enrol create`") from None
-
-
-def keys_of(folder: Path) -> Keys:
-    """The key is the one that the certificate is for: power may have failed between the two files."""
-    certificate, authority = ((folder / f"{name}.pem").read_bytes() for name in ("certificate", "authority"))
-    if (folder / NEXT_KEY).exists():
-        from .identity import belongs
-
-        if belongs((folder / NEXT_KEY).read_bytes(), certificate):
-            take_key(folder)
-    return Keys(key=(folder / "key.pem").read_bytes(), certificate=certificate, authority=authority)
-
-
-def renewal_due(folder: Path, now_s: float) -> bool:
-    """Whether it is time for a new certificate. The answer is worked out once for each, and kept beside it."""
-    certificate = (folder / "certificate.pem").read_bytes()
-    digest = digest_of(certificate).hex()
-    try:
-        renewal = msgspec.json.decode((folder / RENEWAL).read_bytes(), type=Renewal)
-    except (OSError, msgspec.DecodeError):
-        renewal = None
-    if renewal is None or renewal.certificate != digest:
-        from .identity import renewal_s
-
-        renewal = Renewal(certificate=digest, due_s=renewal_s(certificate))
-        write_private(folder / RENEWAL, msgspec.json.encode(renewal))
-    return now_s >= renewal.due_s
 
 
 def take_key(folder: Path) -> None:

@@ -12,7 +12,7 @@ from .protocol import (
     Beat,
     Chunk,
     Committed,
-    Line,
+    Numbering,
     Received,
     joined,
 )
@@ -29,7 +29,7 @@ class Outbox:
 
     version: int = 0
     """That the other end speaks, once it is known: older ones take one message at a time."""
-    line: Line = field(default_factory=Line)
+    line: Numbering = field(default_factory=Numbering)
     waiting: deque[AnyMessage] = field(default_factory=deque)
     waiting_bytes: int = 0
     due: asyncio.Event = field(default_factory=asyncio.Event)

@@ -158,7 +158,7 @@ _decode = msgspec.msgpack.Decoder(AnyMessage).decode
 
 
 @dataclass(slots=True)
-class Line:
+class Numbering:
     """One end of a session: numbers what goes out and checks the numbers of what comes in."""
 
     sent: int = 0

@@ -46,7 +46,7 @@ class Spooled(Mapping[str, np.ndarray]):
 
     __slots__ = ("__weakref__", "_entries", "_vault")
 
-    def __init__(self, vault: "Vault", entries: Mapping[str, _Entry]) -> None:
+    def __init__(self, vault: "SealedFile", entries: Mapping[str, _Entry]) -> None:
         self._vault, self._entries = vault, entries
 
     def __getitem__(self, name: str) -> np.ndarray:
@@ -62,7 +62,7 @@ class Spooled(Mapping[str, np.ndarray]):
         return len(self._entries)
 
 
-class Vault:
+class SealedFile:
     """The file. Room in it is used again when nobody holds the arrays any more, in whichever thread that happens."""
 
     def __init__(self, folder: Path | None = None) -> None:
@@ -148,13 +148,13 @@ class Spool:
     """For the file. Should not be in memory itself, as /tmp often is."""
     most_bytes: int = KEEP_BYTES
     kept_bytes: int = 0
-    vault: Vault | None = field(default=None)
+    vault: SealedFile | None = field(default=None)
 
     def keep(self, reply: Reply) -> Reply:
         """The same, to whoever looks at it."""
         size_bytes = encoded_bytes(reply.arrays)
         if self.kept_bytes + size_bytes > self.most_bytes:
-            self.vault = self.vault or Vault(self.folder)
+            self.vault = self.vault or SealedFile(self.folder)
             try:
                 return replace(reply, arrays=self.vault.put(reply.arrays))
             except OSError as fault:

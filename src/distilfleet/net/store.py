@@ -5,9 +5,9 @@ from pathlib import Path
 
 from ..core.types import Arrays
 from ..core.wire import Body, decode_body, encode_body
-from .bench import History
 from .database import open_database, storing
 from .device_side import Held
+from .job_runner import JobHistory
 from .protocol import run_of, trunk_of
 
 SCHEMA = """
@@ -78,13 +78,13 @@ class SqliteStore:
             for key, digest, data, busy_s, energy_j, measured in self._base.execute(query)
         }
 
-    def history(self) -> History:
+    def history(self) -> JobHistory:
         query = "select number, manifest, state from work where run = ? and state is not null order by number desc"
         found = self._base.execute(query, (self._run,)).fetchone()
         query = "select job from work where run = ? and number > ? order by number"
         jobs = self._base.execute(query, (self._run, 0 if found is None else found[0]))
         state = None if found is None else decode_body(Body(found[1], found[2]))
-        return History(state, tuple(job for (job,) in jobs))
+        return JobHistory(state, tuple(job for (job,) in jobs))
 
     def finish(self, key: str, held: Held, job: bytes, state: Arrays | None) -> None:
         said = held.job_digest, held.data, held.busy_s, held.energy_j, held.measured

@@ -11,8 +11,8 @@ LEAST_BYTES = 1000
 
 
 @dataclass(slots=True)
-class Flow:
-    """One direction. A window opens with its first bytes, so that pauses do not count as a slow link."""
+class Direction:
+    """One direction of it. A window opens with its first bytes, so that pauses do not count as a slow link."""
 
     total_bytes: int = 0
     rate_bps: float = 0.0
@@ -39,5 +39,5 @@ class Flow:
 class Traffic:
     """Both directions, over all sessions of a device."""
 
-    up: Flow = field(default_factory=Flow)
-    down: Flow = field(default_factory=Flow)
+    up: Direction = field(default_factory=Direction)
+    down: Direction = field(default_factory=Direction)

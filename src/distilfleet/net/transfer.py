@@ -123,7 +123,7 @@ class Incoming:
 
 
 @dataclass(slots=True)
-class Room:
+class FlowControl:
     """Bytes that may be under way to the server at once; who finds none waits in line."""
 
     most_bytes: int

@@ -4,12 +4,12 @@ from collections.abc import Mapping
 
 from ..core.types import DeviceId
 from ..core.watch import Moment, Seen
-from .hub import Hub
+from .hub import SessionServer
 from .protocol import trunk_of
 from .traffic import Traffic
 
 
-def look(hub: Hub, kinds: Mapping[DeviceId, str], now_s: float) -> Moment:
+def look(hub: SessionServer, kinds: Mapping[DeviceId, str], now_s: float) -> Moment:
     """The devices come in the order of `kinds`."""
     desk, room = hub.desk, hub.desk.server.room
     waves = list(desk.waves.values())
@@ -31,7 +31,7 @@ def look(hub: Hub, kinds: Mapping[DeviceId, str], now_s: float) -> Moment:
     )
 
 
-def _seen(hub: Hub, device: DeviceId, kind: str, now_s: float) -> Seen:
+def _seen(hub: SessionServer, device: DeviceId, kind: str, now_s: float) -> Seen:
     server, traffic = hub.desk.server, hub.traffic.get(device, Traffic())
     seat = server.seats.get(device)
     for flow in (traffic.up, traffic.down):

@@ -16,7 +16,7 @@ from torch import nn
 from ..core.chance import stream
 from ..core.types import Arrays, Dataset
 from .forward import words
-from .train import Local, Task, can_cohort, tasks, train, train_cohort
+from .train import LocalTraining, Task, can_cohort, tasks, train, train_cohort
 from .weights import put, to_arrays
 from .zoo import Model
 
@@ -27,7 +27,7 @@ SAMPLES, BATCH = (24, 12), 8
 
 
 @lru_cache(maxsize=64)
-def why_apart(model: Model, local: Local) -> str | None:
+def why_apart(model: Model, local: LocalTraining) -> str | None:
     """None, or the reason why this model's devices are trained one after the other."""
     known = can_cohort(model.build(seed=0))
     if known is not None or not model.is_own:
@@ -56,7 +56,7 @@ def why_apart(model: Model, local: Local) -> str | None:
     return _difference(alone, together)
 
 
-def _trial(model: Model, local: Local) -> list[Task]:
+def _trial(model: Model, local: LocalTraining) -> list[Task]:
     """Two small devices with different weights and different data of the model's own shapes."""
     rng, net = stream(0, "cohorts"), model.build(seed=0)
     names, start = {name for name, _ in net.named_parameters()}, to_arrays(net)
@@ -78,7 +78,7 @@ def _moved(array: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.asarray(array + noise, array.dtype)
 
 
-def _side_by_side(model: Model, tried: Sequence[Task], local: Local) -> list[Arrays]:
+def _side_by_side(model: Model, tried: Sequence[Task], local: LocalTraining) -> list[Arrays]:
     came: dict[int, Arrays] = {}
     for chunk, table in train_cohort(model.build(seed=0), tried, replace(local, passes=1, batch=BATCH)):
         came.update((d, {name: array[at] for name, array in table.items()}) for at, d in enumerate(chunk))

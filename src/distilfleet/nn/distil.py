@@ -54,7 +54,7 @@ class Distilled:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Lesson:
+class TeacherOutputs:
     """What a large model has to say about proxy inputs, for any number of small models and passes."""
 
     inputs: Tensor
@@ -132,7 +132,7 @@ def distil(
     return Distilled(weights=to_arrays(student), moments=moments_of(named, adam), loss_nats=last)
 
 
-def lesson(large: nn.Module, inputs: np.ndarray, how: Distil) -> Lesson:
+def lesson(large: nn.Module, inputs: np.ndarray, how: Distil) -> TeacherOutputs:
     """What the large model, frozen, says about these inputs: worked out once if it fits into memory, else when read."""
     x, stages = to_tensor(inputs), taps(large, inputs.shape[1:]) if how.feature_weight else ()
 
@@ -144,16 +144,18 @@ def lesson(large: nn.Module, inputs: np.ndarray, how: Distil) -> Lesson:
 
     parts = say(torch.arange(1))
     if len(x) * sum(part.nbytes for part in parts.values()) > KEPT_BYTES:
-        return Lesson(inputs=x, taps=stages, say=say, kept=False)
+        return TeacherOutputs(inputs=x, taps=stages, say=say, kept=False)
     rows_P = torch.arange(len(x))
     said = [say(rows_P[at : at + PREDICT_BATCH]) for at in range(0, len(x), PREDICT_BATCH)]
     of_every_part = [name for name in said[0] if all(name in part for part in said)]
     whole = {name: torch.cat([part[name] for part in said]) for name in of_every_part}
-    return Lesson(inputs=x, taps=stages, say=lambda rows_B: {n: one[rows_B] for n, one in whole.items()}, kept=True)
+    return TeacherOutputs(
+        inputs=x, taps=stages, say=lambda rows_B: {n: one[rows_B] for n, one in whole.items()}, kept=True
+    )
 
 
 def teach(
-    small: nn.Module, given: Lesson, how: Distil, rng: np.random.Generator, adapters: Arrays
+    small: nn.Module, given: TeacherOutputs, how: Distil, rng: np.random.Generator, adapters: Arrays
 ) -> tuple[Distilled, Arrays]:
     """Forward distillation: the small model learns the large one's outputs and, through adapters, its features.
 

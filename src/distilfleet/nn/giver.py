@@ -15,7 +15,7 @@ MOST_BYTES = 1 << 30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Giver:
+class DataWorker:
     """Sends the device's data. How much it has, the server learns with it."""
 
     data: Dataset

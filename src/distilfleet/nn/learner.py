@@ -16,7 +16,7 @@ from .distil import accuracy, predict
 from .loads import training_load
 from .objective import Extra, Objective
 from .profile import profile
-from .train import COHORT_STEP_FLOPS, Local, Task, batch_size, task, tasks, train, train_cohort
+from .train import COHORT_STEP_FLOPS, LocalTraining, Task, batch_size, task, tasks, train, train_cohort
 from .weights import put, to_arrays
 from .zoo import Model
 
@@ -73,13 +73,13 @@ def judge(model: Model, weights: Arrays, test: Dataset) -> float:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Learner:
+class WeightWorker:
     """Trains the model that comes with the job and sends it back, with the number of samples. Keeps nothing."""
 
     device: Device
     data: Dataset
     model: Model
-    local: Local
+    local: LocalTraining
     seed: int
     objective: Objective | None = None
     """What the method adds to the loss of the device's own data."""
@@ -122,7 +122,7 @@ class Learner:
 
 
 def learn_together(
-    workers: Sequence[Learner], jobs: Sequence[Job], extras: Sequence[Extra] | None = None
+    workers: Sequence[WeightWorker], jobs: Sequence[Job], extras: Sequence[Extra] | None = None
 ) -> list[Arrays]:
     """Each learner's `learn`, side by side where one architecture, batch size and small steps allow it."""
     brought: Sequence[Extra] = [{}] * len(jobs) if extras is None else extras
@@ -133,7 +133,7 @@ def learn_together(
     return [answers[i] for i in range(len(jobs))]
 
 
-def _alike(workers: Sequence[Learner]) -> list[list[int]]:
+def _alike(workers: Sequence[WeightWorker]) -> list[list[int]]:
     """Who trains one model with one objective in batches of one size, and counts in one shape."""
     groups: dict[Hashable, list[int]] = {}
     for i, worker in enumerate(workers):
@@ -143,7 +143,7 @@ def _alike(workers: Sequence[Learner]) -> list[list[int]]:
     return list(groups.values())
 
 
-def _side_by_side(workers: Sequence[Learner], jobs: Sequence[Job], extras: Sequence[Extra]) -> list[Arrays]:
+def _side_by_side(workers: Sequence[WeightWorker], jobs: Sequence[Job], extras: Sequence[Extra]) -> list[Arrays]:
     model, local = workers[0].model, workers[0].local
     step_flops = profile(model).train_flops * batch_size(len(workers[0].data), local)
     if len(jobs) < 2 or step_flops >= COHORT_STEP_FLOPS or why_apart(model, local) is not None:

@@ -7,13 +7,13 @@ from math import prod
 from ..core import wire
 from ..core.types import Arrays, Job, Load
 from .profile import Profile, profile, training_memory_bytes
-from .train import Local
+from .train import LocalTraining
 from .zoo import Model
 
 
 @lru_cache(maxsize=4096)
 def training_load(
-    model: Model, samples: int, local: Local, frames: tuple[int, int] = (0, 0), extra_bytes: int = 0
+    model: Model, samples: int, local: LocalTraining, frames: tuple[int, int] = (0, 0), extra_bytes: int = 0
 ) -> Load:
     """Work and memory of local training, and the bytes of the job's frame and of its reply's if they are given.
 

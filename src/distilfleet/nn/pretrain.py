@@ -23,7 +23,7 @@ LOGITS = 512
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Schooling:
+class Pretraining:
     """Adam, with a warm-up over the first twentieth of the steps and a cosine to a tenth of the step size."""
 
     steps: int = 400
@@ -36,7 +36,7 @@ def mask_of(lengths_B: np.ndarray, context: int) -> Tensor:
     return torch.from_numpy((np.arange(context)[None] < np.asarray(lengths_B)[:, None]).astype(np.int64))
 
 
-def pretrain(module: nn.Module, windows: Dataset, how: Schooling, seed: int) -> None:
+def pretrain(module: nn.Module, windows: Dataset, how: Pretraining, seed: int) -> None:
     """Train in place on cross-entropy."""
     trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
     adam = torch.optim.Adam(trained, lr=how.lr)

@@ -13,7 +13,7 @@ from . import soft
 from .distil import Distil, distil, predict
 from .learner import LABELS, SAMPLES, as_answered, judge, label_counts, scratch
 from .loads import frames, proxy_load, training_load
-from .train import Local, task, train
+from .train import LocalTraining, task, train
 from .weights import put, to_arrays
 from .zoo import Model
 
@@ -23,7 +23,7 @@ NO_LABELS = np.zeros((0, 0), np.float32)
 
 
 @dataclass(slots=True, kw_only=True)
-class Pupil:
+class SoftLabelWorker:
     """Keeps its model; weights never leave the device.
 
     A job may bring the proxy inputs (`proxy`, once) and soft labels to learn (`soft`); the answer is the device's own
@@ -33,7 +33,7 @@ class Pupil:
     device: Device
     data: Dataset
     model: Model
-    local: Local
+    local: LocalTraining
     digest: Distil
     seed: int
     weights: Arrays = field(default_factory=dict)

@@ -40,7 +40,7 @@ COHORT_BYTES = 256e6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Local:
+class LocalTraining:
     """How a device trains: stochastic gradient descent with momentum."""
 
     passes: int = 2
@@ -67,7 +67,7 @@ class Task:
     """Arrays of this device that the method's objective asks for."""
 
 
-def task(weights: Arrays, data: Dataset, classes: int, local: Local, key: Key) -> Task:
+def task(weights: Arrays, data: Dataset, classes: int, local: LocalTraining, key: Key) -> Task:
     """One device's training under these settings; all chance is drawn here, from the key."""
     return tasks([weights], [data], classes, local, [key])[0]
 
@@ -76,7 +76,7 @@ def tasks(
     weights: Sequence[Arrays],
     data: Sequence[Dataset],
     classes: int,
-    local: Local,
+    local: LocalTraining,
     keys: Sequence[Key],
     extras: Sequence[Extra] = (),
 ) -> list[Task]:
@@ -102,7 +102,7 @@ def tasks(
     ]
 
 
-def batch_size(samples: int, local: Local) -> int:
+def batch_size(samples: int, local: LocalTraining) -> int:
     """The device's own: with little data the largest power of two not above it, so that a fleet has few batch sizes.
 
     At least two, the same sample twice if need be: batch normalisation cannot take one.
@@ -110,7 +110,7 @@ def batch_size(samples: int, local: Local) -> int:
     return min(local.batch, 1 << (max(2, samples).bit_length() - 1))
 
 
-def steps(samples: int, local: Local) -> int:
+def steps(samples: int, local: LocalTraining) -> int:
     """How many the device makes in a round."""
     return -(-samples // batch_size(samples, local)) * local.passes
 
@@ -128,7 +128,9 @@ def _filled(samples: int, batch: int) -> np.ndarray:
     return filled_SB
 
 
-def train(module: nn.Module, task: Task, local: Local, objective: Objective | None = None) -> dict[str, np.ndarray]:
+def train(
+    module: nn.Module, task: Task, local: LocalTraining, objective: Objective | None = None
+) -> dict[str, np.ndarray]:
     """New weights of one device; `module` is scratch space of the right architecture."""
     put(module, task.weights).train()
     parameters = dict(module.named_parameters())
@@ -158,7 +160,7 @@ def drawing(rng: np.random.Generator) -> Iterator[None]:
 
 
 def train_cohort(
-    module: nn.Module, tasks: Sequence[Task], local: Local, objective: Objective | None = None
+    module: nn.Module, tasks: Sequence[Task], local: LocalTraining, objective: Objective | None = None
 ) -> Iterator[tuple[list[int], dict[str, np.ndarray]]]:
     """New weights of some devices after the other: which they are, and [D, ...] of each array.
 
@@ -184,7 +186,7 @@ def can_cohort(module: nn.Module) -> str | None:
 
 
 def _train_chunk(
-    module: nn.Module, tasks: Sequence[Task], local: Local, objective: Objective | None
+    module: nn.Module, tasks: Sequence[Task], local: LocalTraining, objective: Objective | None
 ) -> dict[str, np.ndarray]:
     """Tasks in order of falling length: at each step the ones still at work are the first few."""
     received = _stack(module, [task.weights for task in tasks])
@@ -250,7 +252,7 @@ def _cross_entropy(logits_BC: Tensor, y_B: Tensor) -> Tensor:
 
 @torch.no_grad()
 def _descend(
-    w: Mapping[str, Tensor], m: Mapping[str, Tensor], gradients: Gradients, local: Local, added: Added | None
+    w: Mapping[str, Tensor], m: Mapping[str, Tensor], gradients: Gradients, local: LocalTraining, added: Added | None
 ) -> None:
     """One step of torch.optim.SGD, for all devices at once, in place: weights, moments, gradients.
 
@@ -312,7 +314,7 @@ def _first(tensors: Mapping[str, Tensor], k: int) -> dict[str, Tensor]:
     return {name: tensor[:k] for name, tensor in tensors.items()}
 
 
-def _shift(data: Dataset, classes: int, local: Local) -> np.ndarray:
+def _shift(data: Dataset, classes: int, local: LocalTraining) -> np.ndarray:
     if not local.calibrate:
         return np.zeros(classes, np.float32)
     counts_C = np.bincount(_labels(data), minlength=classes).astype(np.float32)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..core.types import Device
-from .facts import Facts
+from .facts import PlanFacts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +28,7 @@ class Card:
     """As the paper counts it: without static power."""
 
 
-def card(facts: Facts, server: Device, *, weight: float = 0.5, lowest_share: float = 0.3) -> Card:
+def card(facts: PlanFacts, server: Device, *, weight: float = 0.5, lowest_share: float = 0.3) -> Card:
     """`weight` is that of delay against energy, strictly between 0 and 1; clocks go down to `lowest_share`."""
     options, kind = facts.options, facts.kind
     allowed_NK = facts.allowed_GK[kind]

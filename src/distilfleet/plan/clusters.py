@@ -10,10 +10,10 @@ import numpy as np
 
 from ..core.errors import InfeasibleError
 from ..core.units import pretty_bytes
-from .facts import Facts, Server
+from .facts import PlanFacts, ServerFacts
 
 
-def capacity(facts: Facts, server: Server) -> int:
+def capacity(facts: PlanFacts, server: ServerFacts) -> int:
     """Devices that the server can serve side by side, whatever they choose. Raises InfeasibleError."""
     options = facts.options
     room_bytes = server.memory_bytes - options.server_held_bytes

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..core.errors import InfeasibleError
-from .facts import Facts, Server
+from .facts import PlanFacts, ServerFacts
 from .makespan import Makespan, least_makespan, moved_freely
 from .prune import undominated
 from .slices import Energy, Roots, Triple, held, slices
@@ -33,7 +33,9 @@ class Deadline:
     lower_bound_j: float
 
 
-def least_energy(facts: Facts, server: Server, deadline_s: float, *, gap: float = 5e-3, steps: int = 60) -> Deadline:
+def least_energy(
+    facts: PlanFacts, server: ServerFacts, deadline_s: float, *, gap: float = 5e-3, steps: int = 60
+) -> Deadline:
     """Raises InfeasibleError with the least deadline that is known to be possible."""
     quickest = least_makespan(facts, server)
     if quickest.delay_s > deadline_s:
@@ -52,7 +54,7 @@ def least_energy(facts: Facts, server: Server, deadline_s: float, *, gap: float 
 class _Search:
     """The best plan and the best bound so far; the quickest plan is the first."""
 
-    def __init__(self, facts: Facts, server: Server, deadline_s: float, quickest: Makespan) -> None:
+    def __init__(self, facts: PlanFacts, server: ServerFacts, deadline_s: float, quickest: Makespan) -> None:
         self.roots, self.shortlist, self.deadline_s = Roots.of(facts, server), undominated(facts), deadline_s
         hardware, kind = facts.hardware, facts.kind
         self.energy = Energy(

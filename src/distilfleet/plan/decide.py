@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from .deadline import least_energy
-from .facts import Facts, Server
+from .facts import PlanFacts, ServerFacts
 from .makespan import least_makespan
 from .slices import Triple
 from .terms import Terms
@@ -41,7 +41,7 @@ class Aim:
     deadline_s: float | None = None
 
 
-def decide(facts: Facts, server: Server, aim: Aim, beat_cost: float = float("inf")) -> Decision:
+def decide(facts: PlanFacts, server: ServerFacts, aim: Aim, beat_cost: float = float("inf")) -> Decision:
     """Raises InfeasibleError for a deadline that cannot be kept. The cost of a sum is one over all devices."""
     if aim.objective == "makespan":
         quickest = least_makespan(facts, server)
@@ -63,7 +63,7 @@ def decide(facts: Facts, server: Server, aim: Aim, beat_cost: float = float("inf
     )
 
 
-def equal(facts: Facts, chosen: np.ndarray) -> Decision:
+def equal(facts: PlanFacts, chosen: np.ndarray) -> Decision:
     """These options with equal shares for everybody, at no cost that anyone has proven anything about."""
     share = 1 / facts.per_cell(np.ones(len(facts)))[facts.cell]
     server_share = np.full(len(facts), 1 / len(facts))
@@ -72,7 +72,9 @@ def equal(facts: Facts, chosen: np.ndarray) -> Decision:
     )
 
 
-def _sliced(facts: Facts, server: Server, chosen: np.ndarray, slices_s: Triple, value: tuple[float, float]) -> Decision:
+def _sliced(
+    facts: PlanFacts, server: ServerFacts, chosen: np.ndarray, slices_s: Triple, value: tuple[float, float]
+) -> Decision:
     options = facts.options
     up_s, down_s, server_s = slices_s
     return Decision(

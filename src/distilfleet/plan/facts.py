@@ -19,7 +19,7 @@ from .options import Options
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Server:
+class ServerFacts:
     """The server at one clock."""
 
     speed_flops_per_s: float
@@ -33,10 +33,10 @@ class Server:
         return self.busy_w / self.speed_flops_per_s
 
     @staticmethod
-    def of(server: Device, clock_share: float = 1.0) -> "Server":
+    def of(server: Device, clock_share: float = 1.0) -> "ServerFacts":
         """Speed goes with the clock, power above idling with its cube."""
         above_w = (server.busy_w - server.idle_w) * clock_share**3
-        return Server(
+        return ServerFacts(
             speed_flops_per_s=server.speed_flops_per_s * clock_share,
             busy_w=server.idle_w + above_w,
             memory_bytes=float(server.memory_bytes),
@@ -57,7 +57,7 @@ class Hardware:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
+class PlanFacts:
     """Devices of a cluster and the options they have. `base_s` is what every step takes whatever is chosen."""
 
     options: Options
@@ -104,7 +104,7 @@ class Facts:
     def per_cell(self, values_N: np.ndarray) -> np.ndarray:
         return np.bincount(self.cell, values_N, minlength=self.cells)
 
-    def allowing(self, allowed_GK: np.ndarray) -> "Facts":
+    def allowing(self, allowed_GK: np.ndarray) -> "PlanFacts":
         return replace(self, allowed_GK=allowed_GK)
 
 
@@ -113,10 +113,10 @@ _PER_DEVICE = ("slowdown", "base_s", "up_s_per_byte", "down_s_per_byte")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Roster:
-    """Who the devices of `Facts` are, in its order."""
+    """Who the devices of `PlanFacts` are, in its order."""
 
     ids: Sequence[DeviceId]
-    facts: Facts
+    facts: PlanFacts
 
 
 def part(roster: Roster, rows: np.ndarray) -> Roster:
@@ -148,11 +148,11 @@ def sorted_by(roster: Roster, allowed_NK: np.ndarray) -> Roster:
     return Roster(ids=[roster.ids[row] for row in order], facts=moved)
 
 
-def facts_of(hardware: Hardware, kind_N: np.ndarray, radio: "Radio", options: Options) -> Facts:
+def facts_of(hardware: Hardware, kind_N: np.ndarray, radio: "Radio", options: Options) -> PlanFacts:
     """Columns from arrays; `kind_N` is sorted. Devices may use the options that fit their memory."""
     flops, moved = options.device_flops[None], options.device_moved_bytes[None]
     speed, traffic = hardware.speed_flops_per_s[:, None], hardware.memory_bytes_per_s[:, None]
-    return Facts(
+    return PlanFacts(
         options=options,
         hardware=hardware,
         starts=np.searchsorted(kind_N, np.arange(len(hardware.idle_w) + 1)),

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .facts import Facts, Server
+from .facts import PlanFacts, ServerFacts
 from .prune import Shortlist, extreme, undominated
 from .slices import Roots, Slices, Triple, held, slices
 
@@ -30,7 +30,7 @@ class Makespan:
     lower_bound_s: float
 
 
-def least_makespan(facts: Facts, server: Server, *, gap: float = 8e-3, steps: int = 150) -> Makespan:
+def least_makespan(facts: PlanFacts, server: ServerFacts, *, gap: float = 8e-3, steps: int = 150) -> Makespan:
     """Stops at this relative gap between the plan and its bound."""
     search = Search(Roots.of(facts, server), undominated(facts) if len(facts) <= SMALL else extreme(facts))
     for step in range(steps):

@@ -13,7 +13,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from .facts import Facts
+from .facts import PlanFacts
 
 SLACK = 1e-12
 """Relative; figures that differ by rounding alone are alike."""
@@ -21,17 +21,17 @@ Shortlist = list[np.ndarray]
 """Options of each hardware."""
 
 
-def undominated(facts: Facts) -> Shortlist:
+def undominated(facts: PlanFacts) -> Shortlist:
     """Allowed options that no other one beats in every figure: enough for every objective."""
     return _each(facts, _front)
 
 
-def extreme(facts: Facts) -> Shortlist:
+def extreme(facts: PlanFacts) -> Shortlist:
     """Allowed options that no mix of two others beats: enough for the total and for the bound on the makespan."""
     return _each(facts, _hull)
 
 
-def _each(facts: Facts, prune: Callable[[bytes, bytes, bytes, int], tuple[int, ...]]) -> Shortlist:
+def _each(facts: PlanFacts, prune: Callable[[bytes, bytes, bytes, int], tuple[int, ...]]) -> Shortlist:
     options = facts.options
     shared = np.stack([options.up_bytes, options.down_bytes, options.server_flops]).astype(float).tobytes()
     rows = zip(facts.seconds_GK, facts.allowed_GK, strict=True)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .facts import Facts, Server
+from .facts import PlanFacts, ServerFacts
 from .prune import Shortlist
 
 LEAST_S = 1e-9
@@ -31,7 +31,7 @@ class Roots:
     A device that has its cell to itself shares nothing there, and its seconds on the air are its own.
     """
 
-    facts: Facts
+    facts: PlanFacts
     up: np.ndarray
     """None where the device is alone, as with `down`."""
     down: np.ndarray
@@ -43,7 +43,7 @@ class Roots:
     server_K: np.ndarray
 
     @staticmethod
-    def of(facts: Facts, server: Server) -> "Roots":
+    def of(facts: PlanFacts, server: ServerFacts) -> "Roots":
         options = facts.options
         alone = np.bincount(facts.cell, minlength=facts.cells)[facts.cell] == 1
         return Roots(
@@ -177,15 +177,15 @@ class Energy:
     sending: np.ndarray
     server_K: np.ndarray
 
-    def of(self, facts: Facts, devices: slice, g: int, rows: np.ndarray) -> np.ndarray:
+    def of(self, facts: PlanFacts, devices: slice, g: int, rows: np.ndarray) -> np.ndarray:
         joules_HN = np.multiply.outer(facts.seconds_GK[g, rows], self.computing_w[devices])
         joules_HN += np.multiply.outer(facts.options.up_bytes[rows], self.sending[devices])
         return np.asarray(joules_HN + self.server_K[rows][:, None])
 
-    def each_j(self, facts: Facts, chosen: np.ndarray) -> np.ndarray:
+    def each_j(self, facts: PlanFacts, chosen: np.ndarray) -> np.ndarray:
         computing = facts.seconds_GK[facts.kind, chosen] * self.computing_w
         sending = facts.options.up_bytes[chosen] * self.sending
         return np.asarray(computing + sending + self.server_K[chosen])
 
-    def chosen_j(self, facts: Facts, chosen: np.ndarray) -> float:
+    def chosen_j(self, facts: PlanFacts, chosen: np.ndarray) -> float:
         return float(self.each_j(facts, chosen).sum())

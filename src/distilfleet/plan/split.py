@@ -14,7 +14,7 @@ from ..core.types import Assignment, Budget, Conditions, Device, DeviceId, Forec
 from .card import card
 from .clusters import capacity, runs
 from .decide import Aim, Decision, Objective, decide, equal
-from .facts import Roster, Server, part, roster_of
+from .facts import Roster, ServerFacts, part, roster_of
 from .limits import Limits, check_channels, reached, within
 from .makespan import least_makespan
 from .open import owed_j
@@ -74,7 +74,7 @@ class SplitPlanner:
         if self.objective == "card":
             return self._card(roster)
         rosters, debts_j = self.clusters(roster), self._debts_j(conditions)
-        best: tuple[Server, list[Decision]] | None = None
+        best: tuple[ServerFacts, list[Decision]] | None = None
         cost, bound, refused = np.inf, np.inf, None
         for server in self._servers():
             try:
@@ -106,7 +106,7 @@ class SplitPlanner:
         """Seconds and joules by stage that a plan means for these conditions, in the order of the devices named."""
         roster = self.roster(replace(conditions, ids=plan.devices))
         row = {device: n for n, device in enumerate(roster.ids)}
-        server = Server.of(self.server, plan.server_clock_share)
+        server = ServerFacts.of(self.server, plan.server_clock_share)
         ids: list[DeviceId] = []
         seen = []
         for cluster in plan.clusters:
@@ -136,14 +136,14 @@ class SplitPlanner:
             raise ConfigError("the objective open needs energy to keep to: set it in the budget, per step")
         return owed_j(conditions.spent_j, self.budget.energy_j * self.steps * (conditions.round - 1))
 
-    def _servers(self) -> list[Server]:
+    def _servers(self) -> list[ServerFacts]:
         """Nothing but the highest clock is quickest."""
         clocks = (max(self.clocks, default=1.0),) if self.objective == "makespan" else self.clocks
-        return [Server.of(self.server, clock) for clock in sorted(clocks, reverse=True)]
+        return [ServerFacts.of(self.server, clock) for clock in sorted(clocks, reverse=True)]
 
     def clusters(self, roster: Roster) -> list[Roster]:
         """Who runs side by side, one cluster after the other. Raises InfeasibleError."""
-        most = capacity(roster.facts, Server.of(self.server))
+        most = capacity(roster.facts, ServerFacts.of(self.server))
         most = min(most, self.cluster) if self.cluster else most
         if len(roster.ids) <= most:
             return [roster]
@@ -153,7 +153,7 @@ class SplitPlanner:
         return [part(roster, rows) for rows in runs(facts.computing_s(first) + sending_s, most)]
 
     def _decide(
-        self, rosters: Sequence[Roster], server: Server, debts_j: Mapping[DeviceId, float], beat_cost: float
+        self, rosters: Sequence[Roster], server: ServerFacts, debts_j: Mapping[DeviceId, float], beat_cost: float
     ) -> list[Decision]:
         deadlines_s = self._deadlines_s(rosters, server)
         beat_cost = beat_cost if len(rosters) == 1 else float("inf")
@@ -167,7 +167,7 @@ class SplitPlanner:
             server_price = 0.0
         return Aim(objective=self.objective, price=price, server_price_s_per_j=server_price, deadline_s=deadline_s)
 
-    def _deadlines_s(self, rosters: Sequence[Roster], server: Server) -> list[float | None]:
+    def _deadlines_s(self, rosters: Sequence[Roster], server: ServerFacts) -> list[float | None]:
         """Of clusters one after the other, in proportion to what each needs."""
         if self.objective != "deadline":
             return [None] * len(rosters)
@@ -185,11 +185,11 @@ class SplitPlanner:
         clock = float((found.clock * work).sum() / max(work.sum(), 1e-300)) if work.any() else 1.0
         turns = [part(roster, np.array([n])) for n in range(len(roster.ids))]
         decisions = [equal(one.facts, found.chosen[[n]]) for n, one in enumerate(turns)]
-        return _plan(turns, Server.of(self.server, clock), decisions, ("card", float(found.delay_s.mean()), 0.0))
+        return _plan(turns, ServerFacts.of(self.server, clock), decisions, ("card", float(found.delay_s.mean()), 0.0))
 
 
 def _plan(
-    rosters: Sequence[Roster], server: Server, decisions: Sequence[Decision], value: tuple[str, float, float]
+    rosters: Sequence[Roster], server: ServerFacts, decisions: Sequence[Decision], value: tuple[str, float, float]
 ) -> Plan:
     seen = [stages(one.facts, server, decision) for one, decision in zip(rosters, decisions, strict=True)]
     assignments: dict[DeviceId, Assignment] = {}

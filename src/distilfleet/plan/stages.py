@@ -14,7 +14,7 @@ import numpy as np
 
 from ..core.types import DeviceId
 from .decide import Decision
-from .facts import Facts, Server
+from .facts import PlanFacts, ServerFacts
 from .options import Options
 
 
@@ -53,7 +53,7 @@ class Stages:
         return max(seconds, key=lambda name: seconds[name])
 
 
-def stages(facts: Facts, server: Server, decision: Decision) -> Stages:
+def stages(facts: PlanFacts, server: ServerFacts, decision: Decision) -> Stages:
     options, hardware, kind, chosen = facts.options, facts.hardware, facts.kind, decision.chosen
     compute_s = facts.seconds_GK[kind, chosen] * facts.slowdown
     sending_s = facts.up_s_per_byte * options.up_bytes[chosen]

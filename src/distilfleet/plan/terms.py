@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .facts import Facts, Server
+from .facts import PlanFacts, ServerFacts
 
 Sums = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Over each cell's uplink and downlink, [C], and over the server, [1]."""
@@ -24,7 +24,7 @@ Sums = tuple[np.ndarray, np.ndarray, np.ndarray]
 class Terms:
     """What the cost is made of: one factor per device and one per option. `price` is in seconds per joule."""
 
-    facts: Facts
+    facts: PlanFacts
     own: np.ndarray
     """Cost of a second of computing, [N]."""
     sent: np.ndarray
@@ -41,7 +41,7 @@ class Terms:
     server_own_K: np.ndarray
 
     @staticmethod
-    def of(facts: Facts, server: Server, price: np.ndarray, server_price_s_per_j: float) -> "Terms":
+    def of(facts: PlanFacts, server: ServerFacts, price: np.ndarray, server_price_s_per_j: float) -> "Terms":
         hardware, kind = facts.hardware, facts.kind
         waiting = 1 + price * hardware.idle_w[kind]
         options = facts.options

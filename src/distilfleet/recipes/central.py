@@ -7,7 +7,7 @@ from ..core.errors import ConfigError
 from .flags import Common, CommonFlags, ProxyData, ProxyFlags, Smalls, Training, TrainingFlags
 
 if TYPE_CHECKING:
-    from .experiment import Run
+    from ..training.experiment import Experiment
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,19 +25,18 @@ class Flags:
     """The small model. Default: the zoo's middle one."""
 
 
-def central(flags: Flags) -> "Run":
+def central(flags: Flags) -> "Experiment":
     from ..methods.central import Central
-    from .assemble import Models, assemble, local
-    from .scene import assign, large_model, scene
+    from .classifiers import Models, assemble, assign, classifier_setup, large_model, local
 
-    stage = scene(flags.common, flags.proxy)
+    setup = classifier_setup(flags.common, flags.proxy)
     if flags.who == "large":
-        model = large_model(flags.large, stage)
+        model = large_model(flags.large, setup)
     else:
         if flags.large is not None:
             raise ConfigError("--large changes nothing here: with --who small the server trains no large model")
         names = () if flags.small is None else (flags.small,)
-        model = next(iter(assign(stage, Smalls(small=names), flags.training.local_batch).values()))
+        model = next(iter(assign(setup, Smalls(small=names), flags.training.local_batch).values()))
     method = Central(model=model, who=flags.who, local=local(flags.training))
     models = Models(smalls={}, large=model if flags.who == "large" else None, local=method.local)
-    return assemble(flags.common, stage, method, models, ["Upper bound: all private data lie on the server."])
+    return assemble(flags.common, setup, method, models, ["Upper bound: all private data lie on the server."])

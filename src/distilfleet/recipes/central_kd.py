@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from .flags import TEXT, CommonFlags, Language, LanguageFlags
 
 if TYPE_CHECKING:
-    from .experiment import Run
+    from ..training.experiment import Experiment
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,12 +17,11 @@ class Flags:
     language: LanguageFlags = Language()
 
 
-def central_kd(flags: Flags) -> "Run":
+def central_kd(flags: Flags) -> "Experiment":
     from ..methods.central_kd import CentralKD
-    from .baselines import lessons, simulated, taking_part
-    from .language import schooling, stage
+    from .language import lessons, schooling, simulated, taking_part, text_setup
 
-    scene, language = stage(flags.common, flags.language), flags.language
+    scene, language = text_setup(flags.common, flags.language), flags.language
     teacher = scene.teacher if language.kd_weight else None
     method = CentralKD(
         teacher=teacher,

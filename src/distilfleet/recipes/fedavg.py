@@ -9,8 +9,8 @@ from .flags import Common, CommonFlags, ProxyData, ProxyFlags, Smalls, Training,
 
 if TYPE_CHECKING:
     from ..nn.zoo import Model
-    from .experiment import Run
-    from .scene import Scene
+    from ..training.experiment import Experiment
+    from .classifiers import ClassifierSetup
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,31 +32,30 @@ class Flags:
     """Logit calibration on devices, for classes that they lack."""
 
 
-def fedavg(flags: Flags) -> "Run":
+def fedavg(flags: Flags) -> "Experiment":
     from ..methods.fedavg import FedAvg
-    from .assemble import Models, assemble, local
-    from .scene import assign, large_model, scene
+    from .classifiers import Models, assemble, assign, classifier_setup, large_model, local
 
-    stage = scene(flags.common, flags.proxy)
-    large = large_model(flags.large, stage)
+    setup = classifier_setup(flags.common, flags.proxy)
+    large = large_model(flags.large, setup)
     if flags.who == "large":
-        stage = replace(stage, ignore_memory=True)
-        smalls, notes = dict.fromkeys(stage.kinds, large), [_counterfactual(stage, large, flags.training.local_batch)]
+        setup = replace(setup, ignore_memory=True)
+        smalls, notes = dict.fromkeys(setup.kinds, large), [_counterfactual(setup, large, flags.training.local_batch)]
     else:
         names = () if flags.small is None else (flags.small,)
-        smalls, notes = assign(stage, Smalls(small=names), flags.training.local_batch), []
+        smalls, notes = assign(setup, Smalls(small=names), flags.training.local_batch), []
     model = next(iter(smalls.values()))
     method = FedAvg(model=model, who=flags.who, local=local(flags.training, flags.calibrate), aggregate=flags.aggregate)
     models = Models(smalls=smalls, large=large if flags.who == "large" else None, spared=large, local=method.local)
-    return assemble(flags.common, stage, method, models, notes)
+    return assemble(flags.common, setup, method, models, notes)
 
 
-def _counterfactual(stage: "Scene", large: "Model", batch: int) -> str:
+def _counterfactual(setup: "ClassifierSetup", large: "Model", batch: int) -> str:
     from ..nn.profile import profile, training_memory_bytes
 
     need_bytes = training_memory_bytes(profile(large), batch)
-    short = sum(device.memory_bytes < need_bytes for device in stage.devices.values())
+    short = sum(device.memory_bytes < need_bytes for device in setup.devices.values())
     return (
         f"Counterfactual: every device trains {large.name} itself and memory is ignored. It needs "
-        f"{pretty_bytes(need_bytes)}, more than {short} of {len(stage.devices)} devices may use."
+        f"{pretty_bytes(need_bytes)}, more than {short} of {len(setup.devices)} devices may use."
     )

@@ -7,7 +7,7 @@ from ..trust.choices import Rule
 from .flags import TEXT, CommonFlags, Language, LanguageFlags
 
 if TYPE_CHECKING:
-    from .experiment import Run
+    from ..training.experiment import Experiment
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,16 +22,15 @@ class Flags:
     """How devices' weights become one model's; `mean` is the published method."""
 
 
-def fedavg_text(flags: Flags) -> "Run":
+def fedavg_text(flags: Flags) -> "Experiment":
     from ..methods.fedavg_text import FedAvgText
-    from .baselines import lessons, simulated
-    from .language import stage
+    from .language import lessons, simulated, text_setup
 
-    scene = stage(flags.common, flags.language)
+    setup = text_setup(flags.common, flags.language)
     method = FedAvgText(
-        student=scene.student,
-        profile=scene.profiles[scene.student.name],
+        student=setup.student,
+        profile=setup.profiles[setup.student.name],
         lessons=lessons(flags.language),
         aggregate=flags.aggregate,
     )
-    return simulated(flags.common, scene, method)
+    return simulated(flags.common, setup, method)

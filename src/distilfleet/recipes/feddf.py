@@ -7,7 +7,7 @@ from ..trust.choices import Rule
 from .flags import Common, CommonFlags, ProxyData, ProxyFlags, SmallFlags, Smalls, Training, TrainingFlags
 
 if TYPE_CHECKING:
-    from .experiment import Run
+    from ..training.experiment import Experiment
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,21 +28,20 @@ class Flags:
     """Logit calibration on devices, for classes that they lack."""
 
 
-def feddf(flags: Flags) -> "Run":
+def feddf(flags: Flags) -> "Experiment":
     from ..methods.feddf import FedDF
     from ..nn.distil import Distil
-    from .assemble import Models, assemble, local
-    from .scene import assign, large_model, scene
+    from .classifiers import Models, assemble, assign, classifier_setup, large_model, local
 
-    stage = scene(flags.common, flags.proxy)
-    assert stage.proxy is not None
-    smalls = assign(stage, flags.smalls, flags.training.local_batch)
+    setup = classifier_setup(flags.common, flags.proxy)
+    assert setup.proxy is not None
+    smalls = assign(setup, flags.smalls, flags.training.local_batch)
     method = FedDF(
         smalls=smalls,
-        proxy=stage.proxy,
+        proxy=setup.proxy,
         local=local(flags.training, flags.calibrate),
         fusion=Distil(passes=flags.fusion_passes, lr=flags.fusion_lr, temperature=1.0),
         aggregate=flags.aggregate,
     )
-    models = Models(smalls=smalls, spared=large_model(None, stage), local=method.local)
-    return assemble(flags.common, stage, method, models)
+    models = Models(smalls=smalls, spared=large_model(None, setup), local=method.local)
+    return assemble(flags.common, setup, method, models)

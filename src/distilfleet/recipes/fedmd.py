@@ -7,7 +7,7 @@ from ..trust.choices import Rule
 from .flags import Common, CommonFlags, ProxyData, ProxyFlags, SmallFlags, Smalls, Training, TrainingFlags
 
 if TYPE_CHECKING:
-    from .experiment import Run
+    from ..training.experiment import Experiment
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,22 +28,21 @@ class Flags:
     """Logit calibration on devices, for classes that they lack."""
 
 
-def fedmd(flags: Flags) -> "Run":
+def fedmd(flags: Flags) -> "Experiment":
     from ..methods.fedmd import FedMD
     from ..nn.distil import Distil
-    from .assemble import Models, assemble, local
-    from .scene import assign, large_model, scene
+    from .classifiers import Models, assemble, assign, classifier_setup, large_model, local
 
-    stage = scene(flags.common, flags.proxy)
-    assert stage.proxy is not None
-    smalls = assign(stage, flags.smalls, flags.training.local_batch)
+    setup = classifier_setup(flags.common, flags.proxy)
+    assert setup.proxy is not None
+    smalls = assign(setup, flags.smalls, flags.training.local_batch)
     method = FedMD(
         smalls=smalls,
-        proxy=stage.proxy,
-        classes=stage.classes,
+        proxy=setup.proxy,
+        classes=setup.classes,
         local=local(flags.training, flags.calibrate),
         digest=Distil(passes=flags.digest_passes, lr=flags.digest_lr, temperature=1.0),
         aggregate=flags.aggregate,
     )
-    models = Models(smalls=smalls, spared=large_model(None, stage), local=method.local)
-    return assemble(flags.common, stage, method, models)
+    models = Models(smalls=smalls, spared=large_model(None, setup), local=method.local)
+    return assemble(flags.common, setup, method, models)

@@ -7,7 +7,7 @@ from ..trust.choices import Rule
 from .flags import Common, CommonFlags, ProxyData, ProxyFlags, Smalls, Training, TrainingFlags
 
 if TYPE_CHECKING:
-    from .experiment import Run
+    from ..training.experiment import Experiment
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,15 +27,14 @@ class Flags:
     """Logit calibration on devices, for classes that they lack."""
 
 
-def fedprox(flags: Flags) -> "Run":
+def fedprox(flags: Flags) -> "Experiment":
     from ..methods.fedprox import FedProx
-    from .assemble import Models, assemble, local
-    from .scene import assign, large_model, scene
+    from .classifiers import Models, assemble, assign, classifier_setup, large_model, local
 
-    stage = scene(flags.common, flags.proxy)
+    setup = classifier_setup(flags.common, flags.proxy)
     names = () if flags.small is None else (flags.small,)
-    smalls = assign(stage, Smalls(small=names), flags.training.local_batch)
+    smalls = assign(setup, Smalls(small=names), flags.training.local_batch)
     model, settings = next(iter(smalls.values())), local(flags.training, flags.calibrate)
     method = FedProx(model=model, mu=flags.mu, local=settings, aggregate=flags.aggregate)
-    models = Models(smalls=smalls, spared=large_model(None, stage), local=settings)
-    return assemble(flags.common, stage, method, models)
+    models = Models(smalls=smalls, spared=large_model(None, setup), local=settings)
+    return assemble(flags.common, setup, method, models)

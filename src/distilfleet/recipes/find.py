@@ -13,7 +13,7 @@ from ..core.errors import ConfigError, did_you_mean
 from .flags import check, common
 
 if TYPE_CHECKING:
-    from .experiment import Run
+    from ..training.experiment import Experiment
 
 SHIPPED = (
     *("koala", "splitkd", "local", "central", "fedavg", "fedprox", "scaffold"),
@@ -24,13 +24,13 @@ SHIPPED = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """A function from its flags, a frozen dataclass, to a `Run`."""
+    """A function from its flags, a frozen dataclass, to a `Experiment`."""
 
     name: str
     flags: type[Any]
-    function: Callable[[Any], "Run"]
+    function: Callable[[Any], "Experiment"]
 
-    def build(self, flags: Any) -> "Run":
+    def build(self, flags: Any) -> "Experiment":
         """The run, with torch set to its number of threads: equal bits need equal numbers. Raises ConfigError."""
         check(flags)
         import torch

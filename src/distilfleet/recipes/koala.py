@@ -7,7 +7,7 @@ from ..trust.choices import Refine, Rule
 from .flags import Common, CommonFlags, ProxyData, ProxyFlags, SmallFlags, Smalls, Training, TrainingFlags
 
 if TYPE_CHECKING:
-    from .experiment import Run
+    from ..training.experiment import Experiment
 
 FORWARD = {"homogeneous": (1, 1e-4), "heterogeneous": (3, 1e-3)}
 """Passes and step size of forward distillation. Where few devices share an architecture, its average has more to learn
@@ -52,18 +52,17 @@ class Flags:
     """Stop a distillation when the loss on a tenth of the proxy set no longer falls."""
 
 
-def koala(flags: Flags) -> "Run":
-    from ..methods.koala import How, Koala
+def koala(flags: Flags) -> "Experiment":
+    from ..methods.koala import Koala, KoalaSettings
     from ..nn.distil import Distil
-    from .assemble import Models, assemble, local
-    from .scene import assign, large_model, scene
+    from .classifiers import Models, assemble, assign, classifier_setup, large_model, local
 
-    stage = scene(flags.common, flags.proxy)
-    assert stage.proxy is not None
-    large = large_model(flags.large, stage)
-    smalls = assign(stage, flags.smalls, flags.training.local_batch)
+    setup = classifier_setup(flags.common, flags.proxy)
+    assert setup.proxy is not None
+    large = large_model(flags.large, setup)
+    smalls = assign(setup, flags.smalls, flags.training.local_batch)
     passes, lr = FORWARD[flags.smalls.mode]
-    how = How(
+    how = KoalaSettings(
         mode=flags.smalls.mode,
         wire=flags.wire,
         refine=flags.refine,
@@ -87,6 +86,6 @@ def koala(flags: Flags) -> "Run":
         ema=flags.ema,
         mixtures=flags.mixtures,
     )
-    method = Koala(large=large, smalls=smalls, proxy=stage.proxy, how=how)
+    method = Koala(large=large, smalls=smalls, proxy=setup.proxy, how=how)
     models = Models(smalls=smalls, large=large, local=how.local)
-    return assemble(flags.common, stage, method, models)
+    return assemble(flags.common, setup, method, models)

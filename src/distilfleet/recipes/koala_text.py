@@ -7,7 +7,7 @@ from ..core.errors import ConfigError
 from .flags import TEXT, CommonFlags, Language, LanguageFlags
 
 if TYPE_CHECKING:
-    from .experiment import Run
+    from ..training.experiment import Experiment
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,12 +25,11 @@ class Flags:
     """Adam's step size for the large model, which learns what devices say."""
 
 
-def koala_text(flags: Flags) -> "Run":
-    from ..methods.koala_text import How, KoalaText
-    from .baselines import lessons, simulated
-    from .language import schooling, some_of, stage
+def koala_text(flags: Flags) -> "Experiment":
+    from ..methods.koala_text import KoalaText, KoalaTextSettings
+    from .language import lessons, schooling, simulated, some_of, text_setup
 
-    scene, language = stage(flags.common, flags.language), flags.language
+    scene, language = text_setup(flags.common, flags.language), flags.language
     if scene.school is None or scene.classes is not None:
         raise ConfigError(
             "koala_text needs text without labels and a teacher that this command trains: the public windows are the "
@@ -42,7 +41,7 @@ def koala_text(flags: Flags) -> "Run":
         small=scene.student,
         profiles=scene.profiles,
         public=some_of(scene.school, flags.public),
-        how=How(local=own, forward=own, reverse=replace(own, lr=flags.reverse_lr), draws=flags.draws),
+        how=KoalaTextSettings(local=own, forward=own, reverse=replace(own, lr=flags.reverse_lr), draws=flags.draws),
         school=scene.school,
         schooling=schooling(language),
     )

@@ -9,25 +9,28 @@ import numpy as np
 
 from ..core.chance import stream
 from ..core.errors import ConfigError, InfeasibleError, ScarceError
-from ..core.types import Dataset, Device, DeviceId, LanguageProfile, Method, Planner
+from ..core.protocols import Method, Planner
+from ..core.types import Dataset, Device, DeviceId, LanguageProfile
 from ..cost import catalogue
 from ..data import text
+from ..data.prepared_text import read_server
 from ..data.spec import DataSpec
 from ..data.tokenizer import FILES as TOKENIZERS
 from ..data.tokenizer import Tokenizer, from_path
 from ..nn.language import PUBLISHED, ZOO, LanguageModel, check_tokenizers, config, is_folder, is_new, is_published
-from ..nn.pretrain import Schooling
+from ..nn.pretrain import Pretraining
+from ..nn.token_training import TokenTraining
 from ..nn.trace import trace
+from ..plan.sample import Sample
 from ..sim.fleet import SimFleet
-from .experiment import Run
+from ..training.experiment import Experiment
 from .flags import DEVICES, TEXT, Common, Language, option
 from .hub_names import check_to_be_had
-from .served_text import read_server
-from .world import board_memory_bytes, enrol, numbered, world
+from .simulated import board_memory_bytes, enrol, numbered, world
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Stage:
+class TextSetup:
     """Data, models and fleet of a run on text."""
 
     source: text.TextSource
@@ -54,7 +57,7 @@ class Stage:
         return self.private[self.index[device]]
 
 
-def stage(common: Common, language: Language) -> Stage:
+def text_setup(common: Common, language: Language) -> TextSetup:
     """Load, cut, divide and enrol. Raises ConfigError."""
     _check_names(language)
     served = read_server(common.data, common.devices or DEVICES, language.context)
@@ -70,7 +73,7 @@ def stage(common: Common, language: Language) -> Stage:
         "classes": len(source.classes) or None,
     }
     models = {name: LanguageModel(name=name, **facts) for name in (language.teacher, language.student)}
-    return Stage(
+    return TextSetup(
         source=source,
         private=own,
         school=school,
@@ -113,8 +116,8 @@ def _profile(name: str, context: int, vocabulary: int) -> LanguageProfile:
     return trace(name, steps=context, vocabulary=None if is_published(name) else vocabulary)
 
 
-def schooling(language: Language) -> Schooling:
-    return Schooling(steps=language.school_steps, lr=language.school_lr)
+def schooling(language: Language) -> Pretraining:
+    return Pretraining(steps=language.school_steps, lr=language.school_lr)
 
 
 def comes_trained(name: str) -> bool:
@@ -123,39 +126,44 @@ def comes_trained(name: str) -> bool:
 
 
 def assemble(
-    common: Common, stage: Stage, method: Method[Any], planner: Planner, about: Mapping[str, Any] | None = None
-) -> Run:
+    common: Common, setup: TextSetup, method: Method[Any], planner: Planner, about: Mapping[str, Any] | None = None
+) -> Experiment:
     """A simulated run."""
     if common.poison is not None:
         raise ConfigError("--poison makes liars of devices that send weights or soft labels of classes, not of text")
-    fleet = SimFleet(stage.devices, stage.data, method, world(common, stage.devices, stage.server))
+    fleet = SimFleet(setup.devices, setup.data, method, world(common, setup.devices, setup.server))
     if not planner.plan(fleet.conditions(1)).devices:  # what cannot be is said before anything is written or trained
         raise InfeasibleError(
             f"no device can be reached in the first round with --channels {common.channels}: choose better ones, more "
             "--bandwidth-hz, more --devices, or another --seed"
         )
-    return Run(
+    return Experiment(
         method=method,
         fleet=fleet,
         planner=planner,
-        test=stage.test,
+        test=setup.test,
         rounds=common.rounds,
         seed=common.seed,
         checkpoint_every_s=common.checkpoint_every_s,
-        about={"models": _names(stage), "data": _data(stage), "notes": list(stage.source.notes), **(about or {})},
-        facts=_fleet(stage, common),
-        data=stage.data,
-        files={"tokenizer.json": stage.source.tokenizer.data},
-        data_spec=_spec(stage),
+        about={
+            "models": _names(setup),
+            "data": _data(setup),
+            "notes": list(setup.source.notes),
+            **(about or {}),
+        },
+        facts=_fleet(setup, common),
+        data=setup.data,
+        files={"tokenizer.json": setup.source.tokenizer.data},
+        data_spec=_spec(setup),
     )
 
 
-def _spec(stage: Stage) -> DataSpec:
+def _spec(setup: TextSetup) -> DataSpec:
     return DataSpec(
         kind="text",
-        shape=(stage.source.test.ids_NT.shape[1],),
-        classes=stage.source.classes,
-        tokenizer=stage.source.tokenizer.digest,
+        shape=(setup.source.test.ids_NT.shape[1],),
+        classes=setup.source.classes,
+        tokenizer=setup.source.tokenizer.digest,
     )
 
 
@@ -232,38 +240,38 @@ def _order(data: Dataset, device: int) -> np.ndarray:
     return np.arange(len(data)) if data.labels is None else stream(0, "school", device).permutation(len(data))
 
 
-def _names(stage: Stage) -> dict[str, Any]:
-    return {"large": stage.teacher.name, "small": [stage.student.name]}
+def _names(setup: TextSetup) -> dict[str, Any]:
+    return {"large": setup.teacher.name, "small": [setup.student.name]}
 
 
-def _data(stage: Stage) -> dict[str, Any]:
+def _data(setup: TextSetup) -> dict[str, Any]:
     facts = {
-        "name": stage.source.name,
-        "classes": list(stage.source.classes),
-        "shape": [stage.source.train.ids_NT.shape[1]],
-        "train": sum(map(len, stage.private)),
-        "test": len(stage.test),
-        "partition": stage.source.partition,
-        "tokenizer": stage.source.tokenizer.digest,
-        "digest": stage.source.digest,
+        "name": setup.source.name,
+        "classes": list(setup.source.classes),
+        "shape": [setup.source.train.ids_NT.shape[1]],
+        "train": sum(map(len, setup.private)),
+        "test": len(setup.test),
+        "partition": setup.source.partition,
+        "tokenizer": setup.source.tokenizer.digest,
+        "digest": setup.source.digest,
     }
-    return facts if stage.school is None else {**facts, "school": len(stage.school)}
+    return facts if setup.school is None else {**facts, "school": len(setup.school)}
 
 
-def _fleet(stage: Stage, common: Common) -> dict[str, object]:
-    kinds = [device.kind for device in stage.devices.values()]
-    shown = list(stage.devices.values())[:200]
+def _fleet(setup: TextSetup, common: Common) -> dict[str, object]:
+    kinds = [device.kind for device in setup.devices.values()]
+    shown = list(setup.devices.values())[:200]
     return {
         "total": len(kinds),
-        "server": stage.server.kind,
+        "server": setup.server.kind,
         "kinds": {kind: kinds.count(kind) for kind in dict.fromkeys(kinds)},
         "shown": [
             {
                 "id": device.id,
                 "kind": device.kind,
-                "model": stage.student.name,
-                "samples": len(stage.data(device.id)),
-                "labels": _histogram(stage, device.id),
+                "model": setup.student.name,
+                "samples": len(setup.data(device.id)),
+                "labels": _histogram(setup, device.id),
                 "memory_bytes": device.memory_bytes,
                 "board_memory_bytes": board_memory_bytes(common, device),
             }
@@ -272,6 +280,33 @@ def _fleet(stage: Stage, common: Common) -> dict[str, object]:
     }
 
 
-def _histogram(stage: Stage, device: DeviceId) -> list[int]:
-    labels = stage.data(device).labels
-    return [] if labels is None else np.bincount(labels, minlength=len(stage.source.classes)).tolist()
+def _histogram(setup: TextSetup, device: DeviceId) -> list[int]:
+    labels = setup.data(device).labels
+    return [] if labels is None else np.bincount(labels, minlength=len(setup.source.classes)).tolist()
+
+
+def lessons(language: Language, *, devices: int = 1) -> TokenTraining:
+    """Of one device, or of a server that has what so many devices would bring to a step."""
+    return TokenTraining(
+        steps=language.steps,
+        batch=language.batch * devices,
+        lr=language.lr,
+        kd_weight=language.kd_weight,
+        temperature=language.temperature,
+    )
+
+
+def taking_part(common: Common, setup: TextSetup) -> int:
+    """Devices in a round."""
+    return min(common.per_round or len(setup.devices), len(setup.devices))
+
+
+def simulated(common: Common, setup: TextSetup, method: Method[Any], *notes: str) -> Experiment:
+    planner = Sample(
+        per_round=taking_part(common, setup),
+        seed=common.seed,
+        spare=common.spare,
+        minimum=common.minimum,
+        deadline_s=common.deadline_s,
+    )
+    return assemble(common, setup, method, planner, {"notes": [*notes, *setup.source.notes]})

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from .flags import Common, CommonFlags, ProxyData, ProxyFlags, SmallFlags, Smalls, Training, TrainingFlags
 
 if TYPE_CHECKING:
-    from .experiment import Run
+    from ..training.experiment import Experiment
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,13 +21,13 @@ class Flags:
     """Logit calibration, for classes that a device lacks."""
 
 
-def local(flags: Flags) -> "Run":
+def local(flags: Flags) -> "Experiment":
     from ..methods.local import Alone
-    from . import assemble as assembly
-    from .scene import assign, large_model, scene
+    from . import classifiers
+    from .classifiers import assign, classifier_setup, large_model
 
-    stage = scene(flags.common, flags.proxy)
-    smalls = assign(stage, flags.smalls, flags.training.local_batch)
-    method = Alone(smalls=smalls, local=assembly.local(flags.training, flags.calibrate))
-    models = assembly.Models(smalls=smalls, spared=large_model(None, stage), local=method.local)
-    return assembly.assemble(flags.common, stage, method, models)
+    setup = classifier_setup(flags.common, flags.proxy)
+    smalls = assign(setup, flags.smalls, flags.training.local_batch)
+    method = Alone(smalls=smalls, local=classifiers.local(flags.training, flags.calibrate))
+    models = classifiers.Models(smalls=smalls, spared=large_model(None, setup), local=method.local)
+    return classifiers.assemble(flags.common, setup, method, models)

@@ -1,24 +1,21 @@
 """What a recipe's planner would do in the first round, for people and programs, and what it expects of each round."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import ConfigError, ScarceError
-from ..core.types import Conditions, Dataset, DeviceId, Plan
+from ..core.types import Conditions, Dataset, DeviceId
 from ..cost import catalogue
-from ..plan.limits import reached
 from ..plan.split import SplitPlanner
-from ..plan.stages import remarks, rows
-from ..record.history import read_plan
-from ..report.plan import Planned, plan_json
+from ..record.plan import Planned
 from ..sim.fleet import SimFleet
+from ..training.first_plan import _planned
 from .flags import Common, common, with_common
-from .world import enrol, numbered, world
+from .simulated import enrol, numbered, world
 
 if TYPE_CHECKING:
-    from ..record.run import Run as Record
-    from .experiment import Run
+    from ..training.experiment import Experiment
     from .find import Recipe
 
 
@@ -42,7 +39,7 @@ def planned(found: "Recipe", flags: Any, now_s: Callable[[], float]) -> Planned:
     return replace(result, lines=[*result.lines, line])
 
 
-def _built(found: "Recipe", flags: Any) -> tuple["Run", int | None]:
+def _built(found: "Recipe", flags: Any) -> tuple["Experiment", int | None]:
     """The run, for all devices or for as many as there are data for and a plan needs; how many, if not for all."""
     shared = common(flags)
     if shared.devices is None or shared.group is not None:
@@ -67,7 +64,7 @@ def _for(planner: SplitPlanner, shared: Common) -> SplitPlanner:
     return replace(planner, sample=replace(planner.sample, per_round=per_round))
 
 
-def _conditions(run: "Run", shared: Common) -> Conditions:
+def _conditions(run: "Experiment", shared: Common) -> Conditions:
     assert shared.devices is not None
     devices = enrol(shared, numbered(shared.devices))
     server = catalogue.device(shared.server, "server", extra=shared.catalogue)
@@ -76,43 +73,3 @@ def _conditions(run: "Run", shared: Common) -> Conditions:
 
 def no_data(device: DeviceId) -> Dataset:
     raise AssertionError(f"{device} is planned for, and trains nothing")
-
-
-def first_plan(run: "Run", record: "Record", *, new: bool, now_s: Callable[[], float]) -> Mapping[str, Any]:
-    """The plan of the first round, as the record has it from then on; empty where no cuts are planned."""
-    if not isinstance(run.planner, SplitPlanner):
-        return {}
-    if new:
-        record.plan(plan_json(_planned(run.planner, run.fleet.conditions(1), now_s)))
-    return read_plan(record.path)
-
-
-def expected(plan: Plan, first: Mapping[str, Any]) -> dict[str, Any]:
-    """What a round's plan expects of a step, and how many devices are cut otherwise than in the first round."""
-    if plan.forecast is None or not first:
-        return {}
-    before = {entry["id"]: (entry["cut"], entry["teacher_cut"], entry["bits"]) for entry in first["devices"]}
-    now = {device: (one.cut, one.teacher_cut, one.bits) for device, one in plan.assignments.items()}
-    return {
-        "planned_s": plan.forecast.delay_s,
-        "planned_device_energy_j": plan.forecast.device_energy_j,
-        "planned_server_energy_j": plan.forecast.server_energy_j,
-        "cuts_changed": sum(how != before.get(device, how) for device, how in now.items()),
-    }
-
-
-def _planned(planner: SplitPlanner, conditions: Conditions, now_s: Callable[[], float]) -> Planned:
-    began_s = now_s()
-    plan = planner.plan(conditions)
-    took_s = now_s() - began_s
-    ids, seen = planner.stages(conditions, plan)
-    lines = remarks(planner.options, seen, planner.privacy_floor)
-    there = set(reached(conditions))
-    return Planned(
-        plan=plan,
-        conditions=conditions,
-        rows=rows(ids, seen),
-        plan_s=took_s,
-        unreachable=[device for device in conditions.devices if device not in there],
-        lines=lines,
-    )

@@ -8,19 +8,18 @@ from typing import Any
 from ..core.errors import RecordError
 from ..record.checkpoint import Checkpoint
 from ..record.history import read_about
-from ..record.run import Run as Record
-from ..record.run import reopen, rewrite_about
-from .experiment import Run
+from ..record.run import RunRecord, reopen, rewrite_about
+from ..training.experiment import Experiment
+from ..training.loop import PROCESSOR, versions
 from .find import recipe
 from .flags import unflatten
-from .run import PROCESSOR, versions
 
 MUST_EQUAL = ("distilfleet",)
 DIGESTS = {"digest": "data", "proxy_digest": "proxy"}
 """What `run.toml` says of the data, and the flag that names them."""
 
 
-def again(path: Path, rounds: int | None) -> tuple[Run, Record, Checkpoint | None] | None:
+def again(path: Path, rounds: int | None) -> tuple[Experiment, RunRecord, Checkpoint | None] | None:
     """An interrupted run, rebuilt and open for writing, and where it goes on; None if nothing is left to do.
 
     Raises RecordError if the directory is damaged, in use, or of another version.

@@ -8,9 +8,9 @@ from typing import Any
 from ..record.history import History, read
 from ..record.run import check_free, create
 from ..report.page import write_page
+from ..training.loop import about, train
 from .find import recipe
 from .flags import flatten
-from .run import about, train
 
 
 def simulate(name: str, flags: Any, path: Path) -> History:

@@ -10,10 +10,10 @@ from .flags import TEXT, CommonFlags, Language, LanguageFlags
 BITS: dict[str, Literal[4, 8, 16]] = {"fp16": 16, "int8": 8, "int4": 4}
 
 if TYPE_CHECKING:
-    from ..core.types import Planner
+    from ..core.protocols import Planner
     from ..methods.splitkd.server import SplitKD
-    from .experiment import Run
-    from .language import Stage
+    from ..training.experiment import Experiment
+    from .language import TextSetup
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,15 +58,15 @@ class Flags:
     """Devices that train in parallel, clusters one after another. Default: all."""
 
 
-def splitkd(flags: Flags) -> "Run":
-    from ..methods.splitkd.learn import Loss
+def splitkd(flags: Flags) -> "Experiment":
+    from ..methods.splitkd.modules import Loss
     from ..methods.splitkd.server import SplitKD
-    from ..methods.splitkd.settings import Split
-    from .experiment import Keep
-    from .language import assemble, schooling, stage
+    from ..methods.splitkd.settings import SplitSettings
+    from ..training.experiment import Keep
+    from .language import assemble, schooling, text_setup
 
-    scene = stage(flags.common, flags.language)
-    if flags.noise and flags.labels == "shared" and scene.classes is None:
+    setup = text_setup(flags.common, flags.language)
+    if flags.noise and flags.labels == "shared" and setup.classes is None:
         raise ConfigError("--noise hides nothing where labels, which are the tokens, travel: add --labels kept")
     if flags.divergence != "forward" and flags.remember in ("ids", "top"):
         raise ConfigError(
@@ -74,13 +74,13 @@ def splitkd(flags: Flags) -> "Run":
             "keeps a part of it: add --remember hidden, or none"
         )
     language = flags.language
-    teacher = scene.teacher if language.kd_weight else None
+    teacher = setup.teacher if language.kd_weight else None
     method = SplitKD(
         teacher=teacher,
-        student=scene.student,
-        split=Split(
-            teacher=scene.profiles[scene.teacher.name],
-            student=scene.profiles[scene.student.name],
+        student=setup.student,
+        split=SplitSettings(
+            teacher=setup.profiles[setup.teacher.name],
+            student=setup.profiles[setup.student.name],
             batch=language.batch,
             steps=language.steps,
             micro_batches=min(flags.micro_batches, language.batch),
@@ -88,7 +88,7 @@ def splitkd(flags: Flags) -> "Run":
             bits=BITS[flags.smashed[0]],
             gradient_bits=16 if flags.smashed == ("fp16",) else 8,
             labels=flags.labels,
-            classes=scene.classes,
+            classes=setup.classes,
             lr=language.lr,
             train_rows=not flags.lora,
             with_teacher=teacher is not None,
@@ -103,14 +103,14 @@ def splitkd(flags: Flags) -> "Run":
         ),
         late=flags.late,
         lora_rank=flags.lora,
-        school=scene.school if teacher is not None else None,
+        school=setup.school if teacher is not None else None,
         schooling=schooling(language),
     )
-    run = assemble(flags.common, scene, method, _planner(flags, scene, method))
+    run = assemble(flags.common, setup, method, _planner(flags, setup, method))
     return replace(run, keep=Keep(ops=("step", "loss"), before="begin", after="end"))
 
 
-def _planner(flags: Flags, scene: "Stage", method: "SplitKD") -> "Planner":
+def _planner(flags: Flags, setup: "TextSetup", method: "SplitKD") -> "Planner":
     from ..core.types import Budget
     from ..plan.options import Workload, decoder_options
     from ..plan.sample import Sample
@@ -118,7 +118,7 @@ def _planner(flags: Flags, scene: "Stage", method: "SplitKD") -> "Planner":
 
     common, language, split = flags.common, flags.language, method.split
     sample = Sample(
-        per_round=common.per_round or len(scene.devices),
+        per_round=common.per_round or len(setup.devices),
         seed=common.seed,
         spare=common.spare,
         minimum=common.minimum,
@@ -129,13 +129,13 @@ def _planner(flags: Flags, scene: "Stage", method: "SplitKD") -> "Planner":
         steps=language.steps,
         bits=tuple(BITS[one] for one in flags.smashed),
         rank=flags.lora or None,
-        rows=scene.rows,
+        rows=setup.rows,
         labels_kept=flags.labels == "kept",
     )
     options = decoder_options(split.teacher if split.with_teacher else None, split.student, work)
     return SplitPlanner(
         options=options if flags.cut is None else options.at(flags.cut),
-        server=scene.server,
+        server=setup.server,
         objective=flags.objective,
         budget=Budget(delay_s=flags.delay_budget_s, energy_j=flags.energy_budget_j),
         privacy_floor=flags.privacy_floor,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import RecordError
-from .overheard import read_audit
+from .captured import read_audit
 
 SCHEMA = 1
 ASKED = {"recipe": str, "rounds": int}

@@ -31,7 +31,7 @@ MOST_ERROR = 600
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class QueuedRun:
     """One run."""
 
     name: str
@@ -48,7 +48,7 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class AskedRun:
     """What a server is asked for."""
 
     recipe: str
@@ -189,7 +189,7 @@ class Queue:
 
     # --- looking ------------------------------------------------------------------------------------------------
 
-    def entries(self, most_done: int | None = None) -> list[Entry]:
+    def entries(self, most_done: int | None = None) -> list[QueuedRun]:
         """All runs: those in the queue, then stopped ones, then finished ones, of which the newest come first."""
         done = _by_age(self.folder("done"))[::-1][:most_done]
         over = {file.stem for file in done}
@@ -198,14 +198,14 @@ class Queue:
         first = next(iter(queue), None)
         return [
             *(self._queued(name, name == first) for name in queue),
-            *(Entry(name=name, state="stopped") for name in stopped if name not in queue),
+            *(QueuedRun(name=name, state="stopped") for name in stopped if name not in queue),
             *(_over(file) for file in done),
         ]
 
-    def entry(self, name: str) -> Entry | None:
+    def entry(self, name: str) -> QueuedRun | None:
         return next((entry for entry in self.entries() if entry.name == name), None)
 
-    def _known(self, name: str) -> Entry:
+    def _known(self, name: str) -> QueuedRun:
         if not name:
             raise ConfigError("name the run; `distilfleet runs` lists them")
         found = self.entry(name)
@@ -213,9 +213,9 @@ class Queue:
             raise ConfigError(f"there is no run {name}; `distilfleet runs` lists them")
         return found
 
-    def _queued(self, name: str, first: bool) -> Entry:
+    def _queued(self, name: str, first: bool) -> QueuedRun:
         waits = self._words(name) if first else ""
-        return Entry(name=name, state=self._in_queue(name, first, waits), waits=waits)
+        return QueuedRun(name=name, state=self._in_queue(name, first, waits), waits=waits)
 
     def _in_queue(self, name: str, first: bool, waits: str) -> State:
         if self.to_stop(name):
@@ -260,15 +260,15 @@ def plain(words: str) -> str:
 
 def _asked(file: Path) -> dict[str, Any]:
     """Raises RecordError."""
-    return asdict(_read(file, Asked))
+    return asdict(_read(file, AskedRun))
 
 
-def _over(file: Path) -> Entry:
+def _over(file: Path) -> QueuedRun:
     try:
         error = _read(file, Over).error
     except RecordError as fault:
         error = str(fault)
-    return Entry(name=file.stem, state="failed" if error else "finished", error=error)
+    return QueuedRun(name=file.stem, state="failed" if error else "finished", error=error)
 
 
 def _read(file: Path, kind: type[T]) -> T:

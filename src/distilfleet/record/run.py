@@ -23,7 +23,8 @@ from safetensors.numpy import save
 from ..core.disk import lock, storing, write_atomically
 from ..core.errors import RecordError
 from ..core.failpoint import reached
-from ..core.types import Arrays, Times
+from ..core.tally import Times
+from ..core.types import Arrays
 from .checkpoint import Checkpoint, newest, set_aside, write_checkpoint
 from .history import WALL, of_a_round, read_about
 
@@ -35,7 +36,7 @@ IN_USE = "is in use by another run. Wait for it, or name another --out."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
+class RunRecord:
     """An open run directory; this process is its only writer until `close`."""
 
     path: Path
@@ -93,7 +94,7 @@ def check_free(path: Path) -> None:
         raise RecordError(f"{path} already exists and is not empty. Name another --out, or go on with --resume {path}.")
 
 
-def create(path: Path, about: Mapping[str, Any], fleet: Mapping[str, Any]) -> Run:
+def create(path: Path, about: Mapping[str, Any], fleet: Mapping[str, Any]) -> RunRecord:
     """A new run directory. Raises RecordError if the path already holds something, or cannot be made."""
     check_free(path)
     try:
@@ -107,10 +108,10 @@ def create(path: Path, about: Mapping[str, Any], fleet: Mapping[str, Any]) -> Ru
         metrics = opened.enter_context((path / METRICS).open("ab"))
         opened.pop_all()
     reached("run.created")
-    return Run(path=path, lock=held, metrics=metrics)
+    return RunRecord(path=path, lock=held, metrics=metrics)
 
 
-def reopen(path: Path) -> tuple[Run, Mapping[str, Any], Checkpoint | None]:
+def reopen(path: Path) -> tuple[RunRecord, Mapping[str, Any], Checkpoint | None]:
     """An interrupted run, its `run.toml` and its newest sound checkpoint; metrics after that checkpoint are cut off.
 
     Damaged ones after it are set aside, and the record and the log say so. None: the run was stopped before its first
@@ -126,7 +127,7 @@ def reopen(path: Path) -> tuple[Run, Mapping[str, Any], Checkpoint | None]:
         _cut(metrics, 0 if checkpoint is None else checkpoint.round)
         for beside in (WALL, TIMES):
             _cut_lines(path / beside, 0 if checkpoint is None else checkpoint.round)
-        run = Run(path=path, lock=held, metrics=metrics)
+        run = RunRecord(path=path, lock=held, metrics=metrics)
         for file, fault in faults.items():
             about = add_note(run, about, f"{fault} The run goes on from the checkpoint before it.")
             log.warning("%s The run goes on from the checkpoint before it.", fault)
@@ -135,19 +136,19 @@ def reopen(path: Path) -> tuple[Run, Mapping[str, Any], Checkpoint | None]:
     return run, about, checkpoint
 
 
-def add_note(run: Run, about: Mapping[str, Any], note: str) -> Mapping[str, Any]:
+def add_note(run: RunRecord, about: Mapping[str, Any], note: str) -> Mapping[str, Any]:
     """For readers of the record and its page; the new `run.toml`."""
     about = {**about, "notes": [*(old for old in about.get("notes", ()) if old != note), note]}
     rewrite_about(run, about)
     return about
 
 
-def rewrite_about(run: Run, about: Mapping[str, Any]) -> None:
+def rewrite_about(run: RunRecord, about: Mapping[str, Any]) -> None:
     """Replace `run.toml`, for example when more rounds are asked of a run."""
     write_atomically(run.path / "run.toml", tomli_w.dumps(about).encode())
 
 
-def rewrite_fleet(run: Run, fleet: Mapping[str, Any]) -> None:
+def rewrite_fleet(run: RunRecord, fleet: Mapping[str, Any]) -> None:
     """Replace `fleet.json`, when others take part."""
     write_atomically(run.path / "fleet.json", json.dumps(fleet).encode())
 

@@ -12,7 +12,7 @@ from urllib.parse import quote
 from ..core.units import pretty_bytes, pretty_s
 from ..core.watch import Doing, Moment, Seen
 from ..record.history import History
-from ..record.queue import Entry
+from ..record.queue import QueuedRun
 from . import figures, headline, page, story
 from .details import scrolled
 from .html import Html, join, tag
@@ -77,8 +77,8 @@ class View:
     """What there is to show."""
 
     moment: Moment
-    entries: Sequence[Entry]
-    shown: Entry | None = None
+    entries: Sequence[QueuedRun]
+    shown: QueuedRun | None = None
     """The run that the page is about: the one under way, or the last one."""
     run: History | None = None
     """Its record, once it has one."""
@@ -164,7 +164,7 @@ def _standing(view: View) -> tuple[str, str]:
     return words.get(view.shown.state) or headline.standing(view.run)
 
 
-def _progress(run: History, shown: Entry, moment: Moment) -> Html | None:
+def _progress(run: History, shown: QueuedRun, moment: Moment) -> Html | None:
     """How far the run is, and the round under way."""
     if not shown.goes_on:
         return None
@@ -175,7 +175,7 @@ def _progress(run: History, shown: Entry, moment: Moment) -> Html | None:
     return tag("div", bar, tag("p", _round_words(shown, moment, done), class_="sub"), class_="going-on")
 
 
-def _round_words(shown: Entry, moment: Moment, done: int) -> str:
+def _round_words(shown: QueuedRun, moment: Moment, done: int) -> str:
     if shown.waits:
         return f"{shown.waits[:1].upper()}{shown.waits[1:]}."
     if moment.run != shown.name or moment.round <= done:
@@ -187,7 +187,7 @@ def _round_words(shown: Entry, moment: Moment, done: int) -> str:
     return f"Round {moment.round}: {moment.answered:,} of {moment.jobs:,} answers are in{missed}. Asked {for_s} ago."
 
 
-def _buttons(entry: Entry, proof: str, brief: bool = False) -> Html | None:
+def _buttons(entry: QueuedRun, proof: str, brief: bool = False) -> Html | None:
     """What may be done with a run, as forms: they work without JavaScript."""
     if entry.state in ("under way", "waiting", "waiting for devices"):
         what = "Stop after this round" if entry.state == "under way" and not brief else "Stop"
@@ -330,7 +330,7 @@ def _runs(view: View) -> Html:
     return tag("section", tag("h2", "Runs of this server"), tag("p", lead, class_="lead"), table, id="runs")
 
 
-def _run(view: View, entry: Entry, columns: Sequence[Column]) -> list[str | Html]:
+def _run(view: View, entry: QueuedRun, columns: Sequence[Column]) -> list[str | Html]:
     row = view.rows.get(entry.name)
     over = entry.state in ("finished", "stopped", "failed") and row is not None
     name = tag("a", entry.name, href=f"/runs/{quote(entry.name)}") if over else join(entry.name)

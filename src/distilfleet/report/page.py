@@ -13,9 +13,9 @@ from ..core.units import pretty_bytes
 from ..record.history import History
 from . import compare, costs, curves, details, figures, fleet, headline, missed, story
 from .audit import protection
-from .beside import beside_section
 from .html import Html, join, tag
 from .plan_page import plan_section
+from .prediction import beside_section
 
 
 def write_page(runs: Sequence[History], path: Path) -> None:

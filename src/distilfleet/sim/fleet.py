@@ -15,24 +15,9 @@ import numpy as np
 from ..core import wire
 from ..core.bundle import all_over_the_wire
 from ..core.chance import stream
-from ..core.types import (
-    Arrays,
-    Conditions,
-    DataOf,
-    Device,
-    DeviceId,
-    Job,
-    Load,
-    Method,
-    Missed,
-    Plan,
-    Reply,
-    Result,
-    Tally,
-    Usage,
-    Wave,
-    Worker,
-)
+from ..core.protocols import DataOf, Method, Worker
+from ..core.tally import Tally
+from ..core.types import Arrays, Conditions, Device, DeviceId, Job, Load, Missed, Plan, Reply, Result, Usage, Wave
 from ..cost.cells import equal_shares
 from ..cost.compute import compute_s
 from ..cost.energy import energy_j

@@ -17,7 +17,8 @@ import numpy as np
 
 from ..core.chance import stream
 from ..core.errors import ConfigError
-from ..core.types import Arrays, Dataset, Device, DeviceId, Job, Load, Method, Metrics, Worker
+from ..core.protocols import Method, Worker
+from ..core.types import Arrays, Dataset, Device, DeviceId, Job, Load, Metrics
 from .choices import Attack
 
 ATTACKS: tuple[str, ...] = get_args(Attack)

@@ -4,7 +4,7 @@ import numpy as np
 
 from distilfleet.core.types import Dataset, Device, Expected, Job, LanguageProfile, LayerProfile, Link
 from distilfleet.methods.splitkd.device import SplitWorker
-from distilfleet.methods.splitkd.settings import Split
+from distilfleet.methods.splitkd.settings import SplitSettings
 
 BOARD = Device(
     id="device-0",
@@ -31,9 +31,9 @@ def profile(width: int, layers: int, vocabulary: int) -> LanguageProfile:
     )
 
 
-def settings(**changed) -> Split:
+def settings(**changed) -> SplitSettings:
     facts = {"teacher": profile(64, 2, 40), "student": profile(32, 2, 40), "batch": 2, "steps": 2, "context": 8}
-    return Split(**{**facts, **changed})
+    return SplitSettings(**{**facts, **changed})
 
 
 def windows(count: int, context: int = 8, vocabulary: int = 40) -> Dataset:
@@ -41,7 +41,7 @@ def windows(count: int, context: int = 8, vocabulary: int = 40) -> Dataset:
     return Dataset(inputs.astype(np.int32))
 
 
-def worker(split: Split, data: Dataset, device: Device = BOARD, **more) -> SplitWorker:
+def worker(split: SplitSettings, data: Dataset, device: Device = BOARD, **more) -> SplitWorker:
     return SplitWorker(device=device, data=data, split=split, seed=3, front_of=no_front, **more)
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from distilfleet.methods.splitkd.learn import DIVERGENCES, Loss, Part, Smashed, Studio
-from distilfleet.methods.splitkd.signals import Memory
+from distilfleet.methods.splitkd.modules import DIVERGENCES, Loss, Part, ServerModules, Smashed
+from distilfleet.methods.splitkd.teacher_cache import TeacherCache
 from distilfleet.nn import split
 from distilfleet.nn.language import LanguageModel
 from distilfleet.nn.losses import forward_kl
@@ -64,9 +64,9 @@ def test_split_gradients_are_those_of_the_whole(cuts):
     teacher, student = models()
     pairs = [part_of(teacher, student, number, cut) for number, cut in enumerate(cuts)]
     parts = [part for _, part in pairs]
-    studio, loss = Studio(teacher, student, None), Loss(remember="none")
+    studio, loss = ServerModules(teacher, student, None), Loss(remember="none")
     studio.begin({}, {}, 1e-3)
-    done = studio.forward(parts, loss, Memory.of("none", {}), np.random.default_rng(0))
+    done = studio.forward(parts, loss, TeacherCache.of("none", {}), np.random.default_rng(0))
     studio.backward(done, loss, None)
     got = {name: p.grad.clone() for name, p in student.named_parameters() if p.grad is not None}
     for parameter in student.parameters():
@@ -83,9 +83,9 @@ def test_split_gradients_are_those_of_the_whole(cuts):
 def test_the_gradient_of_the_smashed_data_is_that_of_the_rows():
     teacher, student = models()
     ids_BT, part = part_of(teacher, student, 0, 0)
-    studio, loss = Studio(teacher, student, None), Loss(remember="none")
+    studio, loss = ServerModules(teacher, student, None), Loss(remember="none")
     studio.begin({}, {}, 1e-3)
-    done = studio.forward([part], loss, Memory.of("none", {}), np.random.default_rng(0))
+    done = studio.forward([part], loss, TeacherCache.of("none", {}), np.random.default_rng(0))
     studio.backward(done, loss, None)
     (leaf,) = done.gradients()
     table = np.zeros((VOCABULARY, 32), np.float32)
@@ -101,9 +101,9 @@ def test_the_gradient_of_the_smashed_data_is_that_of_the_rows():
 def test_other_divergences_are_those_of_the_whole_models(divergence):
     teacher, student = models()
     ids_BT, part = part_of(teacher, student, 0, 0)
-    studio, loss = Studio(teacher, student, None), Loss(remember="none", divergence=divergence)
+    studio, loss = ServerModules(teacher, student, None), Loss(remember="none", divergence=divergence)
     studio.begin({}, {}, 1e-3)
-    done = studio.forward([part], loss, Memory.of("none", {}), np.random.default_rng(0))
+    done = studio.forward([part], loss, TeacherCache.of("none", {}), np.random.default_rng(0))
     studio.backward(done, loss, None)
     got = {name: p.grad.clone() for name, p in student.named_parameters() if p.grad is not None}
     for parameter in student.parameters():
@@ -118,8 +118,11 @@ def test_other_divergences_are_those_of_the_whole_models(divergence):
 def test_what_is_remembered_stands_in_for_the_teacher(sort):
     teacher, student = models()
     _, part = part_of(teacher, student, 0, 0)
-    studio, loss = Studio(teacher, student, None), Loss(remember=sort, draws=VOCABULARY if sort == "top" else 4000)
-    memory = Memory.of(sort, {})
+    studio, loss = (
+        ServerModules(teacher, student, None),
+        Loss(remember=sort, draws=VOCABULARY if sort == "top" else 4000),
+    )
+    memory = TeacherCache.of(sort, {})
     studio.begin({}, {}, 1e-3)
     rng = np.random.default_rng(0)
     fresh = studio.forward([part], loss, memory, rng)
@@ -131,7 +134,7 @@ def test_what_is_remembered_stands_in_for_the_teacher(sort):
         digests_B=part.digests_B,
         labels=part.labels,
     )
-    again = studio.forward([asked], loss, Memory.of(sort, memory.stored()), rng)
+    again = studio.forward([asked], loss, TeacherCache.of(sort, memory.stored()), rng)
     studio.backward(again, loss, None)
     before, after = fresh.gradients()[0], again.gradients()[0]
     assert np.linalg.norm(after - before) < 0.1 * np.linalg.norm(before)
@@ -139,7 +142,7 @@ def test_what_is_remembered_stands_in_for_the_teacher(sort):
 
 
 def test_a_sample_is_remembered_once():
-    memory = Memory.of("ids", {})
+    memory = TeacherCache.of("ids", {})
     digests = np.arange(32, dtype=np.uint8).reshape(2, 16)
     for _ in range(2):
         memory.add(digests, {"ids": np.zeros((2, 7, 3), np.uint16)})

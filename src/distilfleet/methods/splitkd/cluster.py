@@ -11,29 +11,30 @@ import numpy as np
 
 from ...core.types import ArraySpec, Assignment, DeviceId, Plan, Reply, Wave
 from ...nn import split as splitting
-from .learn import Studio
 from .merge import merged
+from .modules import ServerModules
 from .rows import rows_present
 from .settings import DIGEST_BYTES
-from .signals import Memory
-from .steps import Seat, Session, Steps
+from .steps import ClusterRun, Participant, Steps
+from .teacher_cache import TeacherCache
 
 if TYPE_CHECKING:
-    from .server import SplitKD, State
+    from .server import SplitKD
+    from .state import State
 
 
 def train_cluster(
-    method: "SplitKD", studio: Studio, state: "State", plan: Plan, cluster: tuple[int, Sequence[DeviceId]]
+    method: "SplitKD", studio: ServerModules, state: "State", plan: Plan, cluster: tuple[int, Sequence[DeviceId]]
 ) -> Steps:
     """The state after this cluster's steps. Devices that do not answer are left out from then on."""
     number, devices = cluster
-    session = Session(
+    session = ClusterRun(
         method=method,
         studio=studio,
         state=state,
         number=number,
         seats={},
-        memory=Memory.of(method.loss.remember, state.signals),
+        memory=TeacherCache.of(method.loss.remember, state.signals),
     )
     yield from _open(session, devices)
     yield from _begin(session, plan, devices)
@@ -52,7 +53,7 @@ def train_cluster(
     )
 
 
-def _open(session: Session, devices: Sequence[DeviceId]) -> Steps:
+def _open(session: ClusterRun, devices: Sequence[DeviceId]) -> Steps:
     """Ask new devices which rows occur there."""
     state, vocabulary = session.state, session.method.split.student.vocabulary
     spec = {"present": ArraySpec("|u1", (-(-vocabulary // 8),))}
@@ -64,7 +65,7 @@ def _open(session: Session, devices: Sequence[DeviceId]) -> Steps:
         session.state = replace(state, present={**state.present, **present})
 
 
-def _begin(session: Session, plan: Plan, devices: Sequence[DeviceId]) -> Steps:
+def _begin(session: ClusterRun, plan: Plan, devices: Sequence[DeviceId]) -> Steps:
     """Send rows and fronts; learn which samples will come."""
     method, split = session.method, session.method.split
     known = [device for device in devices if device in session.state.present]
@@ -75,7 +76,7 @@ def _begin(session: Session, plan: Plan, devices: Sequence[DeviceId]) -> Steps:
     results = (yield Wave(jobs=jobs)) if jobs else []
     for result in results:
         if isinstance(result, Reply) and _plausible(result.arrays["lengths"], split.context):
-            session.seats[result.device] = Seat(
+            session.seats[result.device] = Participant(
                 device=result.device,
                 how=hows[result.device],
                 digests_K=np.array(result.arrays["digests"]),
@@ -86,7 +87,7 @@ def _begin(session: Session, plan: Plan, devices: Sequence[DeviceId]) -> Steps:
         session.state = replace(session.state, holders=tuple({*session.state.holders, *session.seats}))
 
 
-def _sent(session: Session, device: DeviceId, how: Assignment) -> dict[str, np.ndarray]:
+def _sent(session: ClusterRun, device: DeviceId, how: Assignment) -> dict[str, np.ndarray]:
     """Of the student: rows and layers before the cut; of the teacher the same, if the device has no rows yet."""
     split, state, studio = session.method.split, session.state, session.studio
     ids_R = rows_present(state.present[device], split.student.vocabulary)
@@ -111,7 +112,7 @@ def _sent(session: Session, device: DeviceId, how: Assignment) -> dict[str, np.n
     return arrays
 
 
-def _end(session: Session) -> Steps:
+def _end(session: ClusterRun) -> Steps:
     """What devices have learnt."""
     split = session.method.split
     jobs = []
@@ -132,7 +133,7 @@ def _end(session: Session) -> Steps:
     return session.keep_present(results)
 
 
-def _head(session: Session) -> np.ndarray:
+def _head(session: ClusterRun) -> np.ndarray:
     """The output table, which adapters leave as it came."""
     name = splitting.parts(session.studio.student, trainable=False).head[0]
     learnt = session.state.student.get(name)

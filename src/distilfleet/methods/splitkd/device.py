@@ -24,7 +24,7 @@ from ...core.types import Arrays, ArraySpec, Dataset, Device, Job, Load
 from ...trust.noise import Noise, eta_for, typical_norm
 from . import codec
 from .rows import Adam, Rows, Table, distinct
-from .settings import DIGEST_BYTES, NOTHING, PADDING, Split, is_frozen
+from .settings import DIGEST_BYTES, NOTHING, PADDING, SplitSettings, is_frozen
 
 
 class Front(Protocol):
@@ -60,7 +60,7 @@ class SplitWorker:
     device: Device
     data: Dataset
     """Windows of token ids, int32 [n, T], `PADDING` after the last token; labels where there are classes."""
-    split: Split
+    split: SplitSettings
     seed: int
     front_of: FrontOf
     teacher_table: Table | None = None

@@ -10,15 +10,15 @@ import numpy as np
 
 from ...core.types import DeviceId, Reply
 from ...nn import split as splitting
-from .learn import Studio
+from .modules import ServerModules
 from .rows import rows_present
 
 if TYPE_CHECKING:
-    from .server import State
+    from .state import State
 
 
 def merged(
-    studio: Studio,
+    studio: ServerModules,
     state: "State",
     replies: Sequence[Reply],
     cuts: Mapping[DeviceId, int],

@@ -19,40 +19,18 @@ import numpy as np
 from torch import nn
 
 from ...core.errors import RecordError
-from ...core.types import Arrays, Conditions, Dataset, Device, DeviceId, LanguageProfile, Metrics, Plan, Round, Worker
+from ...core.protocols import Worker
+from ...core.types import Arrays, Conditions, Dataset, Device, DeviceId, LanguageProfile, Metrics, Plan, Round
 from ...nn import split as splitting
 from ...nn.language import LanguageModel
-from ...nn.pretrain import Schooling, nats_per_token, pretrain
+from ...nn.pretrain import Pretraining, nats_per_token, pretrain
 from ...nn.trace import trace
 from .cluster import train_cluster
 from .device import SplitWorker
 from .front import LayeredFront
-from .learn import Loss, Studio, trained
-from .settings import Split, spent_nats
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class State:
-    """What the server knows between rounds."""
-
-    seed: int
-    round: int
-    student: Arrays
-    """Weights that training changes, by their name in the model."""
-    moments: Arrays
-    """Of the server's optimiser."""
-    teacher: Arrays
-    """Where the run trains its own teacher; else empty, and the teacher is the one that it was given."""
-    present: Arrays
-    """By device: which rows occur there, packed bits."""
-    holders: tuple[DeviceId, ...]
-    """Devices that have their teacher rows."""
-    signals: Arrays
-    """What is remembered of the teacher, by sample."""
-    tokens: int
-    """Predicted in the last round."""
-    uploads: int
-    """Samples whose teacher part was sent in the last round."""
+from .modules import Loss, ServerModules, trained
+from .settings import SplitSettings, spent_nats
+from .state import State
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -62,7 +40,7 @@ class SplitKD:
     teacher: LanguageModel | None
     """None: cross-entropy alone."""
     student: LanguageModel
-    split: Split
+    split: SplitSettings
     loss: Loss = field(default_factory=Loss)
     late: bool = False
     """Begin a step before the gradient of the one before has come; what it costs is in docs/design/0009."""
@@ -70,7 +48,7 @@ class SplitKD:
     """Of adapters in every projection of the student, the rest of it frozen; 0: all of it is trained."""
     school: Dataset | None = None
     """Windows that the server owns and trains the teacher on; None: the teacher comes trained."""
-    schooling: Schooling = field(default_factory=Schooling)
+    schooling: Pretraining = field(default_factory=Pretraining)
 
     @property
     def disclosure(self) -> str:
@@ -146,7 +124,7 @@ class SplitKD:
             models["teacher"] = _everything(studio.teacher)
         return models
 
-    def ready(self, state: State) -> Studio:
+    def ready(self, state: State) -> ServerModules:
         """The modules, with this run's own teacher in them if it has one."""
         studio = self._modules()
         _check(state.student, studio.student)
@@ -160,19 +138,19 @@ class SplitKD:
         assert module is not None, "a device has layers of a teacher only where there is one"
         return LayeredFront(deepcopy(module), layers, self.split.lr)
 
-    def _modules(self) -> Studio:
+    def _modules(self) -> ServerModules:
         return _studio(self.teacher, self.student, self.lora_rank, self.school is not None)
 
 
 @lru_cache(maxsize=4)
-def _studio(teacher: LanguageModel | None, student: LanguageModel, lora_rank: int, schooled: bool) -> Studio:
+def _studio(teacher: LanguageModel | None, student: LanguageModel, lora_rank: int, schooled: bool) -> ServerModules:
     """Scratch: whoever takes it puts weights in first, those of the teacher too if the run has `schooled` it."""
     large = None if teacher is None else teacher.build(0).requires_grad_(requires_grad=False)
     small = _built(student, lora_rank, 0)
     for module in (large, small):
         if module is not None:
             splitting.self_check(module)
-    return Studio(large, small, student.classes)
+    return ServerModules(large, small, student.classes)
 
 
 def _check(weights: Arrays, module: nn.Module) -> None:
@@ -202,7 +180,7 @@ def tiny() -> SplitKD:
     return SplitKD(
         teacher=LanguageModel(name="llama:64x2", vocabulary=40, context=8),
         student=LanguageModel(name="llama:32x2", vocabulary=40, context=8),
-        split=Split(
+        split=SplitSettings(
             teacher=_traced("llama:64x2"),
             student=_traced("llama:32x2"),
             batch=2,

@@ -19,7 +19,7 @@ NOTHING = -1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Split:
+class SplitSettings:
     """What both halves know: the settings of a run."""
 
     teacher: LanguageProfile
@@ -56,7 +56,7 @@ class Split:
         return self.distinct and not self.noise
 
 
-def is_frozen(split: Split, whose: str, cut: int) -> bool:
+def is_frozen(split: SplitSettings, whose: str, cut: int) -> bool:
     """Whether a sample is smashed to the same vectors each time.
 
     Where it is not, a draw that is the same each time protects nothing: the difference of two visits is free of it.
@@ -64,7 +64,7 @@ def is_frozen(split: Split, whose: str, cut: int) -> bool:
     return whose == "teacher" or (cut == 0 and not split.train_rows)
 
 
-def spent_nats(split: Split, cut: int, visits_S: np.ndarray) -> np.ndarray:
+def spent_nats(split: SplitSettings, cut: int, visits_S: np.ndarray) -> np.ndarray:
     """Each sample's account after so many visits, for texts that are a typical embedding's length apart, [S].
 
     A draw spends width over noise; draws add up, over both models, and over visits where vectors change.

@@ -29,12 +29,13 @@ from ...core.types import (
     Work,
 )
 from . import codec
-from .learn import Forwarded, Part, Smashed, Studio
+from .modules import Forwarded, Part, ServerModules, Smashed
 from .settings import NOTHING
-from .signals import Memory
+from .teacher_cache import TeacherCache
 
 if TYPE_CHECKING:
-    from .server import SplitKD, State
+    from .server import SplitKD
+    from .state import State
 
 MOST_SMASHED = 1e5
 """Hidden states of decoders stay well below; a device that sends more is left out."""
@@ -45,7 +46,7 @@ Steps = Generator[Any, Any, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Seat:
+class Participant:
     """A device that takes part, and the samples it is about to send."""
 
     device: DeviceId
@@ -55,15 +56,15 @@ class Seat:
 
 
 @dataclass(slots=True, kw_only=True)
-class Session:
+class ClusterRun:
     """What goes on in a cluster until its round is over."""
 
     method: "SplitKD"
-    studio: Studio
+    studio: ServerModules
     state: "State"
     number: int
-    seats: dict[DeviceId, Seat]
-    memory: Memory
+    seats: dict[DeviceId, Participant]
+    memory: TeacherCache
     due: dict[DeviceId, dict[str, np.ndarray]] = field(default_factory=dict)
     """Gradients that go along with the next job."""
     in_flight: deque[tuple[int, int]] = field(default_factory=deque)
@@ -100,7 +101,7 @@ class Session:
         first = step * split.batch + sum(sizes[:part])
         return slice(first, first + sizes[part])
 
-    def need(self, seat: Seat, slot: int) -> np.ndarray:
+    def need(self, seat: Participant, slot: int) -> np.ndarray:
         """Of which samples the teacher's part is to come, [B]."""
         digests_B = seat.digests_K[self.samples(slot)]
         if self.method.teacher is None:
@@ -113,7 +114,7 @@ class Session:
         rows = slice(step * batch, (step + 1) * batch)
         return 1.0 / max(1, sum(_counted(self.method, seat.lengths_K[rows]) for seat in self.seats.values()))
 
-    def step_job(self, seat: Seat, slot: int) -> Job:
+    def step_job(self, seat: Participant, slot: int) -> Job:
         due = self.due.pop(seat.device, {})
         need_B = self.asked[seat.device, slot] = self.need(seat, slot)
         arrays = {"slot": np.array(slot), "need": need_B, "apply": np.array(False), **due}
@@ -245,7 +246,7 @@ class Session:
         return Load(flops=flops)
 
 
-def _smashed_spec(method: "SplitKD", seat: Seat, need_B: np.ndarray) -> dict[str, ArraySpec]:
+def _smashed_spec(method: "SplitKD", seat: Participant, need_B: np.ndarray) -> dict[str, ArraySpec]:
     split = method.split
     spec: dict[str, ArraySpec] = {}
     for whose, samples, cut in (
@@ -266,7 +267,7 @@ def _smashed_spec(method: "SplitKD", seat: Seat, need_B: np.ndarray) -> dict[str
     return spec
 
 
-def _read(session: Session, reply: Reply, slot: int) -> Part | None:
+def _read(session: ClusterRun, reply: Reply, slot: int) -> Part | None:
     """A device's part of a micro-batch; None if it makes no sense."""
     split, seat = session.method.split, session.seats[reply.device]
     chosen = session.samples(slot)

@@ -1,0 +1,102 @@
+"""What a curious server could have recovered from what a run kept of its messages."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+
+from ..core import wire
+from ..core.errors import ConfigError, RecordError
+from ..core.types import Expected
+from ..methods.splitkd.device import SplitWorker
+from ..methods.splitkd.leakage import Finding, Observation, findings
+from ..methods.splitkd.server import SplitKD
+from ..recipes.find import recipe
+from ..recipes.flags import unflatten
+from ..record.captured import AUDIT_SCHEMA, Exchange, read_wire
+from ..record.checkpoint import read_checkpoint
+from ..record.history import History
+from ..training.experiment import Experiment
+from ..training.loop import state_of
+from ..trust.audit import Recovery
+
+Row = tuple[str, int, str]
+"""Source, cut and attack: what is added up."""
+
+
+def audited(history: History) -> dict[str, Any]:
+    """The attacks on a run, scored against the data that its settings give again; plain data for `audit.json`.
+
+    Raises ConfigError if the run sent smashed data and kept none of them, RecordError if its data are other ones now.
+    """
+    kept = read_wire(history.path)
+    told: dict[str, Any] = {
+        "schema": AUDIT_SCHEMA,
+        "disclosure": str(history.about["disclosure"]),
+        "rounds": len(history.rounds),
+        "exchanges": len(kept),
+    }
+    if "smashed" not in told["disclosure"]:
+        return {**told, "applies": False, "travelled": _travelled(kept)}
+    if not kept:
+        raise ConfigError(
+            f"{history.path} kept nothing of what travelled, so there is nothing to attack. Run it with --keep-wire 8."
+        )
+    rows = [_row(*entry) for entry in _added(_heard(history, kept)).items()]
+    best = max(rows, key=lambda row: row["share"])
+    return {**told, "applies": True, "recovered_share": best["share"], "tokens": best["tokens"], "attacks": rows}
+
+
+def _travelled(kept: Mapping[str, Exchange]) -> list[str]:
+    """Kinds of array in the replies that were kept."""
+    replies = [wire.decode_reply(one.reply).arrays for one in kept.values()]
+    counts = Counter(f"{array.dtype}{list(array.shape)}" for arrays in replies for array in arrays.values())
+    return [f"{count} x {kind}" for kind, count in counts.most_common(5)]
+
+
+def _heard(history: History, kept: Mapping[str, Exchange]) -> Iterator[Finding]:
+    found = recipe(history.about["recipe"])
+    run = found.build(unflatten(found.flags, {**history.about["settings"]}))
+    assert isinstance(run.method, SplitKD), "no other method sends smashed data"
+    if run.about["data"] != history.about["data"]:
+        raise RecordError(
+            f"{history.about['data']['name']} has changed since the run: restore it, for it says what is true"
+        )
+    state = state_of(run, read_checkpoint(history.path / "checkpoints"))
+    torch.set_num_threads(1)
+    for one in kept.values():
+        exchange = Observation(
+            begin=wire.decode_job(one.before, Expected(arrays={})),
+            job=wire.decode_job(one.job, Expected(arrays={})),
+            reply=wire.decode_reply(one.reply),
+            learnt=wire.decode_reply(one.after).arrays if one.after else {},
+        )
+        yield from findings(run.method, state, _worker(run, exchange.job.device), exchange)
+
+
+def _worker(run: Experiment, device: str) -> SplitWorker:
+    assert run.data is not None, "a simulated run has its devices' data"
+    worker = run.method.worker(run.fleet.roster()[device], run.data(device), run.seed)
+    assert isinstance(worker, SplitWorker)
+    return worker
+
+
+def _added(found: Iterator[Finding]) -> dict[Row, Recovery]:
+    sums: dict[Row, Recovery] = {}
+    for one in found:
+        row = one.source, one.cut, one.recovery.attack
+        sums[row] = sums[row] + one.recovery if row in sums else one.recovery
+    return dict(sorted(sums.items()))
+
+
+def _row(row: Row, sum_: Recovery) -> dict[str, Any]:
+    source, cut, attack = row
+    return {
+        "source": source,
+        "cut": cut,
+        "attack": attack,
+        "tokens": sum_.tokens,
+        "recovered": sum_.recovered,
+        "share": sum_.share,
+    }

@@ -1,0 +1,25 @@
+"""Words of a command line, read as a frozen dataclass of flags."""
+
+from dataclasses import is_dataclass
+from typing import Any, get_origin, get_type_hints
+
+from ..core.errors import ConfigError
+
+
+def parsed(kind: Any, program: str, words: list[str]) -> Any:
+    """Exits with the help or the mistake, as the words ask for. Raises ConfigError for a list that comes twice: of the
+    two the first would be lost unsaid."""
+    for flag in _lists(kind):
+        if sum(word == flag or word.startswith(f"{flag}=") for word in words) > 1:
+            raise ConfigError(f"{flag} is given twice: give it once, with all its values behind it")
+    import tyro
+
+    return tyro.cli(kind, prog=program, args=words, config=(tyro.conf.PositionalRequiredArgs,))
+
+
+def _lists(kind: Any) -> list[str]:
+    """Flags that take several values, all levels in one."""
+    found = []
+    for name, hint in get_type_hints(kind).items() if is_dataclass(kind) else ():
+        found += [f"--{name.replace('_', '-')}"] if get_origin(hint) is tuple else _lists(hint)
+    return found

@@ -1,0 +1,73 @@
+"""The server's part of a text that `distilfleet split` divided: held-out windows, its school, and the tokenizer.
+
+Devices have their windows themselves. Where a run is built from this part, its simulated devices get shares of the
+held-out windows instead, which only a simulation would look at.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..core.errors import ConfigError
+from ..core.types import Dataset
+from . import prepared
+from .arrays import open_npz
+from .text import TextSource
+from .tokenizer import restore
+from .windows import from_dataset
+
+TOKENIZER, ROWS, SCHOOL, SCHOOL_LABELS = "tokenizer", "rows", "school_x", "school_y"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Served:
+    source: TextSource
+    school: Dataset | None
+    rows: int
+    """Distinct tokens on the device that has most, for a planner."""
+
+
+def write_server(file: Path, served: Served) -> None:
+    school = {} if served.school is None else {SCHOOL: served.school.inputs}
+    if served.school is not None and served.school.labels is not None:
+        school[SCHOOL_LABELS] = served.school.labels
+    prepared.write(
+        file,
+        served.source.test.dataset(),
+        **prepared.text_facts(prepared.SERVER, served.source.classes, served.source.tokenizer.digest),
+        **{ROWS: np.array(served.rows)},
+        **{TOKENIZER: np.frombuffer(served.source.tokenizer.data, np.uint8)},
+        **school,
+        **prepared.named(served.source.name),
+    )
+
+
+def read_server(data: str, devices: int, context: int) -> Served | None:
+    """None for anything but such a part. Raises ConfigError for one that is damaged, or cut for another context."""
+    path = Path(data).expanduser()
+    if path.suffix.lower() != ".npz" or not path.is_file():
+        return None
+    held = open_npz(path)
+    if not prepared.holds(held):
+        return None
+    missing = [name for name in (prepared.CLASSES, ROWS, TOKENIZER) if name not in held]
+    if missing:
+        raise ConfigError(f"{path}: no part of a text for the server, without {missing[0]}: split with --recipe")
+    test = prepared.dataset(held, str(path))
+    if test.inputs.dtype != np.int32 or test.inputs.shape[1:] != (context,):
+        raise ConfigError(f"{path}: windows of {list(test.inputs.shape[1:])} tokens; --context is {context}")
+    windows = from_dataset(test)
+    source = TextSource(
+        name=prepared.name_of(held, str(path)),
+        train=windows,
+        test=windows,
+        classes=tuple(held[prepared.CLASSES].tolist()),
+        tokenizer=restore(held[TOKENIZER].tobytes(), str(path)),
+        owners=None,
+        rows=tuple(np.array_split(np.arange(len(test)), devices)),
+        partition="as `distilfleet split` divided it",
+        notes=(),
+    )
+    school = Dataset(held[SCHOOL], held.get(SCHOOL_LABELS)) if SCHOOL in held else None
+    return Served(source=source, school=school, rows=int(held[ROWS]))

@@ -1,0 +1,139 @@
+"""What the edge server could read from an exchange: attacks on smashed data as they travelled, and on what returns.
+
+The server has what it sent when the round began - rows and layers of the student -, what the device had learnt at its
+end, and the teacher itself. Where rows and layers were between is taken to be on the line from one to the other; a
+server that replays the gradients it sent would know exactly, so what is recovered here is a lower bound.
+
+Where labels stay on devices, the gradient of cross-entropy comes back: probabilities less one at the label, times the
+output table. The server knows probabilities and table, so what is left is the label's row (Zhao et al., "iDLG", 2020,
+https://arxiv.org/abs/2001.02610).
+
+Axes: B samples, T tokens, N counted positions, R rows of a device, D width, V vocabulary.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from ...core.types import Arrays, Job, Reply
+from ...nn import split as splitting
+from ...nn.candidates import Candidates
+from ...trust.audit import Recovery, by_left_to_right, by_nearest_row
+from . import codec
+from .device import SplitWorker
+from .modules import ServerModules
+from .settings import PADDING
+
+if TYPE_CHECKING:
+    from .server import SplitKD
+    from .state import State
+
+Source = Literal["teacher", "student", "labels"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observation:
+    """One exchange, decoded."""
+
+    begin: Job
+    """With which the device's round began."""
+    job: Job
+    reply: Reply
+    learnt: Arrays
+    """What the device said at the end of the round; empty if it was lost before."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """What an attack recovered from one exchange."""
+
+    source: Source
+    cut: int
+    recovery: Recovery
+
+
+def findings(method: "SplitKD", state: "State", worker: SplitWorker, heard: Observation) -> Iterator[Finding]:
+    """Every attack that the exchange allows; `worker` has the device's own data, to say what is true."""
+    worker.handle(heard.begin)
+    slot = int(heard.job.arrays["slot"])
+    truth_BT, known = worker.tokens(slot), _known(heard, slot // method.split.micro_batches / method.split.steps)
+    if heard.job.op == "loss":
+        yield _from_gradient(worker.wanted(slot), known["head"], heard)
+        return
+    studio, said = method.ready(state), heard.reply.arrays
+    chosen = {"student": np.ones(len(truth_BT), bool), "teacher": np.asarray(heard.job.arrays["need"], bool)}
+    for source, rows in _tables(studio, worker, known).items():
+        sent = codec.part(said, source)
+        if sent:
+            yield _from_smashed(_Wire(source, studio, known), sent, rows, (worker.ids, truth_BT[chosen[source]]))
+    if "labels" in said and method.split.classes is None:
+        hits = int(((said["labels"] == truth_BT) & (truth_BT != PADDING)).sum())
+        told = Recovery(attack="as they are sent", tokens=int((truth_BT != PADDING).sum()), recovered=hits)
+        yield Finding(source="labels", cut=0, recovery=told)
+
+
+def _known(heard: Observation, share: float) -> dict[str, np.ndarray]:
+    """What the server takes the device to have had after this share of the round."""
+    known = dict(heard.begin.arrays)
+    for name, learnt in heard.learnt.items():
+        sent = "student_rows" if name == "rows" else name
+        if sent in known:
+            known[sent] = np.asarray(known[sent], np.float32) + np.float32(share) * np.asarray(learnt, np.float32)
+    return known
+
+
+@dataclass(frozen=True, slots=True)
+class _Wire:
+    """Whose smashed data, and what the server needs to make the same."""
+
+    source: Source
+    studio: ServerModules
+    known: Arrays
+
+    @property
+    def cut(self) -> int:
+        return int(self.known["cut" if self.source == "student" else "teacher_cut"])
+
+    def front(self) -> splitting.Front:
+        module = self.studio.student if self.source == "student" else self.studio.teacher
+        assert module is not None, "what came of a teacher came because there is one"
+        splitting.put_weights(module, codec.part(self.known, self.source))
+        return splitting.Front(module.eval(), self.cut)
+
+
+def _tables(studio: ServerModules, worker: SplitWorker, known: Arrays) -> Mapping[Source, np.ndarray]:
+    """The rows that occur on the device, as the server has them, [R, D]."""
+    tables: dict[Source, np.ndarray] = {"student": np.asarray(known["student_rows"], np.float32)}
+    if studio.teacher is not None:
+        tables["teacher"] = splitting.token_table(studio.teacher).detach().numpy()[worker.ids]
+    return tables
+
+
+def _from_smashed(wire: _Wire, sent: Arrays, rows_RD: np.ndarray, truth: tuple[np.ndarray, np.ndarray]) -> Finding:
+    """By the nearest row at the embedding cut, else from left to right; candidates are the rows of the device."""
+    ids_R, ids_BT = truth
+    values, index_BT = codec.decode(sent), sent.get("index")
+    smashed_BTD = values.reshape(*ids_BT.shape, -1) if index_BT is None else values[index_BT]
+    real_BT = ids_BT != PADDING
+    if wire.cut == 0:
+        wanted_N = np.searchsorted(ids_R, ids_BT[real_BT])
+        recovery = by_nearest_row(smashed_BTD[real_BT], rows_RD, wanted_N)
+    else:
+        texts = [smashed_TD[real_T] for smashed_TD, real_T in zip(smashed_BTD, real_BT, strict=True)]
+        wanted = [np.searchsorted(ids_R, ids_T[real_T]) for ids_T, real_T in zip(ids_BT, real_BT, strict=True)]
+        recovery = by_left_to_right(texts, Candidates(wire.front(), rows_RD), len(rows_RD), wanted)
+    return Finding(source=wire.source, cut=wire.cut, recovery=recovery)
+
+
+def _from_gradient(wanted_N: np.ndarray, head_VD: np.ndarray, heard: Observation) -> Finding:
+    head_VD = np.asarray(head_VD, np.float32)
+    hidden_ND = codec.decode(codec.part(heard.job.arrays, "hidden"))
+    logits_NV = hidden_ND @ head_VD.T
+    odds_NV = np.exp(logits_NV - logits_NV.max(axis=1, keepdims=True))
+    expected_ND = (odds_NV / odds_NV.sum(axis=1, keepdims=True)) @ head_VD
+    rows_ND = expected_ND - codec.decode(codec.part(heard.reply.arrays, "gradient"))
+    found = by_nearest_row(rows_ND, head_VD, wanted_N)
+    recovery = Recovery(attack="returned gradient", tokens=found.tokens, recovered=found.recovered)
+    return Finding(source="labels", cut=0, recovery=recovery)

@@ -1,0 +1,258 @@
+"""The server's modules: the teacher's and the student's back, their loss, and one optimiser.
+
+Axes: B samples, T tokens, P positions of a sample that may count, N positions that do, D width of the student, E of
+the teacher, V vocabulary.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ...core.types import Arrays, Dataset
+from ...nn import split
+from ...nn.adam import adam_of, moments_of
+from ...nn.fused import DenseTeacher, Teacher, fused_kd
+from ...nn.losses import generalised_jsd, reverse_kl, skewed_kl, skewed_reverse_kl
+from ...nn.pretrain import mask_of, nats_per_token
+from ...nn.weights import to_tensor
+from .choices import Divergence, Sort
+from .teacher_cache import TeacherCache, signals_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Smashed:
+    """What one device sent of one model: distinct rows and where they stand, or activations of every position."""
+
+    values: np.ndarray
+    """[U, D], or [B * T, D] after a front."""
+    index_BT: np.ndarray | None
+    cut: int
+    lengths_B: np.ndarray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Part:
+    """One device's part of a micro-batch, decoded."""
+
+    student: Smashed
+    teacher: Smashed | None
+    """Of the samples where `need_B` is; None if there are none."""
+    need_B: np.ndarray
+    digests_B: np.ndarray
+    labels: np.ndarray | None
+    """Token ids [B, T], or classes [B]; None where labels stay on the device."""
+
+
+DIVERGENCES: Mapping[str, Callable[..., Tensor]] = {
+    "reverse": reverse_kl,
+    "jsd": generalised_jsd,
+    "skewed": skewed_kl,
+    "skewed-reverse": skewed_reverse_kl,
+}
+"""Of whole distributions; forward KL has the fused loss, and can do with a part of the teacher's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loss:
+    """`kd_weight` T^2 D(teacher, student) + (1 - `kd_weight`) cross-entropy, D being a divergence."""
+
+    kd_weight: float = 0.5
+    divergence: Divergence = "forward"
+    temperature: float = 1.0
+    remember: Sort = "ids"
+    draws: int = 48
+    """Ids drawn, or kept, per position."""
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Forwarded:
+    """A micro-batch between its forward and its backward pass."""
+
+    parts: Sequence[Part]
+    leaves: Sequence[Tensor]
+    hidden_ND: Tensor
+    owner_N: np.ndarray
+    """Which part each counted position belongs to."""
+    groups: Sequence[tuple[np.ndarray, Teacher | None]]
+    """Positions, and what the teacher says of them."""
+
+    def gradients(self) -> list[np.ndarray]:
+        """Of each part's smashed data, a sum over positions."""
+        zeros = [torch.zeros_like(leaf) if leaf.grad is None else leaf.grad for leaf in self.leaves]
+        return [gradient.numpy() for gradient in zeros]
+
+    def hidden_of(self, part: int) -> np.ndarray:
+        return np.asarray(self.hidden_ND.detach().numpy()[self.owner_N == part])
+
+
+class ServerModules:
+    """Modules to work on. `begin` puts weights in; nothing else is kept from round to round."""
+
+    def __init__(self, teacher: nn.Module | None, student: nn.Module, classes: int | None) -> None:
+        self.teacher, self.student, self._classes = teacher, student, classes
+        self._backs: dict[tuple[int, int], split.Back] = {}
+        self._named = {name: p for name, p in student.named_parameters() if p.requires_grad}
+        self._adam = torch.optim.Adam(list(self._named.values()))
+        self._judged: tuple[Dataset, Arrays, tuple[float, float]] | None = None
+
+    def teachers(self, test: Dataset, weights: Arrays) -> tuple[float, float]:
+        """`nats_per_token` of the teacher, whose `weights` are in place: worked out once, as it never changes."""
+        assert self.teacher is not None
+        if self._judged is None or self._judged[0] is not test or self._judged[1] is not weights:
+            self._judged = test, weights, nats_per_token(self.teacher, test)
+        return self._judged[2]
+
+    # --- weights
+
+    def begin(self, weights: Arrays, moments: Arrays, lr: float) -> None:
+        split.put_weights(self.student, weights)
+        self._adam = adam_of(self._named, lr, moments)
+
+    def weights(self) -> dict[str, np.ndarray]:
+        return trained(self.student)
+
+    def moments(self) -> dict[str, np.ndarray]:
+        return moments_of(self._named, self._adam)
+
+    def step(self, share: float) -> None:
+        """One step of Adam with the gradient so far, a sum over positions that `share` makes a mean."""
+        for parameter in self._named.values():
+            if parameter.grad is not None:
+                parameter.grad *= share
+        self._adam.step()
+        self._adam.zero_grad()
+
+    # --- one micro-batch
+
+    def forward(self, parts: Sequence[Part], loss: Loss, memory: TeacherCache, rng: np.random.Generator) -> Forwarded:
+        """Both models up to their last hidden states; what is new of the teacher goes into the memory."""
+        self.student.train()
+        leaves = [to_tensor(part.student.values).requires_grad_() for part in parts]
+        states_BTD = self._through(self.student, [part.student for part in parts], leaves)
+        lengths_B = np.concatenate([part.student.lengths_B for part in parts])
+        counted_BP = self._counted(lengths_B, states_BTD.shape[1])
+        if self._classes is None:
+            hidden_ND = states_BTD[:, :-1][to_tensor(counted_BP)]
+        else:
+            hidden_ND = states_BTD[torch.arange(len(lengths_B)), to_tensor(lengths_B.astype(np.int64)) - 1]
+        owner_B = np.repeat(np.arange(len(parts)), [len(part.need_B) for part in parts])
+        return Forwarded(
+            parts=parts,
+            leaves=leaves,
+            hidden_ND=hidden_ND,
+            owner_N=np.repeat(owner_B, counted_BP.sum(axis=1)),
+            groups=self._teachers(parts, counted_BP, loss, memory, rng),
+        )
+
+    def backward(self, done: Forwarded, loss: Loss, from_devices: Sequence[np.ndarray] | None) -> None:
+        """Gradients into the leaves and the weights, summed over positions.
+
+        Args:
+            from_devices: where labels stay there, each part's gradient of its cross-entropy, [N, D].
+        """
+        table_VD, labels_N = split.output_table(self.student), self._labels(done.parts)
+        total = done.hidden_ND.new_zeros(())
+        for rows_N, teacher in done.groups:
+            rows = torch.from_numpy(rows_N)
+            weight = len(rows_N) * (1.0 if labels_N is not None or teacher is None else loss.kd_weight)
+            labels = None if labels_N is None else labels_N[rows]
+            total = total + weight * _loss(done.hidden_ND[rows], table_VD, labels, teacher, loss)
+        if from_devices is not None:
+            gradient_ND = (1.0 - self._kd_weight(loss)) * to_tensor(np.concatenate(from_devices))
+            total = total + (done.hidden_ND * gradient_ND).sum()
+        total.backward()  # type: ignore[no-untyped-call]
+
+    def _kd_weight(self, loss: Loss) -> float:
+        return loss.kd_weight if self.teacher is not None else 0.0
+
+    def _teachers(
+        self, parts: Sequence[Part], counted_BP: np.ndarray, loss: Loss, memory: TeacherCache, rng: np.random.Generator
+    ) -> list[tuple[np.ndarray, Teacher | None]]:
+        if self.teacher is None:
+            return [(np.arange(counted_BP.sum()), None)]
+        need_B = np.concatenate([part.need_B for part in parts])
+        digests_B = np.concatenate([part.digests_B for part in parts])
+        need_N = np.repeat(need_B, counted_BP.sum(axis=1))
+        table_VE = split.output_table(self.teacher).detach()
+        groups: list[tuple[np.ndarray, Teacher | None]] = []
+        if not need_B.all():
+            known = memory.recall(digests_B[~need_B], counted_BP[~need_B], table_VE, loss.temperature)
+            groups.append((np.flatnonzero(~need_N), known))
+        came = [part.teacher for part in parts if part.teacher is not None]
+        if came:
+            self.teacher.eval()
+            with torch.no_grad():
+                leaves = [to_tensor(smashed.values) for smashed in came]
+                states_BTE = self._through(self.teacher, came, leaves)
+                lengths_B = np.concatenate([smashed.lengths_B for smashed in came])
+                if self._classes is None:
+                    seen_NE = states_BTE[:, :-1][to_tensor(counted_BP[need_B])]
+                else:
+                    seen_NE = states_BTE[torch.arange(len(lengths_B)), to_tensor(lengths_B.astype(np.int64)) - 1]
+                dense = DenseTeacher(hidden_ND=seen_NE, table_VD=table_VE)
+                if loss.remember != "none":
+                    new = signals_of(loss.remember, dense, counted_BP[need_B], loss.temperature, loss.draws, rng)
+                    memory.add(digests_B[need_B], new)
+            groups.append((np.flatnonzero(need_N), dense))
+        return groups
+
+    def _through(self, module: nn.Module, smashed: Sequence[Smashed], leaves: Sequence[Tensor]) -> Tensor:
+        """Last hidden states in the order of the parts, [B, T, D]; parts of one cut go together."""
+        out: dict[int, Tensor] = {}
+        for cut in sorted({one.cut for one in smashed}):
+            chosen = [i for i, one in enumerate(smashed) if one.cut == cut]
+            states = [_spread(leaves[i], smashed[i]) for i in chosen]
+            lengths_B = np.concatenate([smashed[i].lengths_B for i in chosen])
+            mask_BT = mask_of(lengths_B, states[0].shape[1])
+            after = self._back(module, cut)(torch.cat(states), mask_BT, split.positions(mask_BT))
+            out.update(zip(chosen, after.split([len(smashed[i].lengths_B) for i in chosen]), strict=True))
+        return torch.cat([out[i] for i in range(len(smashed))])
+
+    def _back(self, module: nn.Module, cut: int) -> split.Back:
+        key = id(module), cut
+        if key not in self._backs:
+            self._backs[key] = split.Back(module, cut)
+        return self._backs[key]
+
+    def _counted(self, lengths_B: np.ndarray, context: int) -> np.ndarray:
+        """Positions with something to predict: all but a window's last, or one for a class. [B, P]."""
+        if self._classes is not None:
+            return np.ones((len(lengths_B), 1), bool)
+        return np.arange(context - 1)[None] < lengths_B[:, None] - 1
+
+    def _labels(self, parts: Sequence[Part]) -> Tensor | None:
+        labels = [part.labels for part in parts if part.labels is not None]
+        if not labels:
+            return None
+        together = np.concatenate(labels).astype(np.int64)
+        if self._classes is not None:
+            return torch.from_numpy(together)
+        lengths_B = np.concatenate([part.student.lengths_B for part in parts])
+        return torch.from_numpy(together[:, 1:][self._counted(lengths_B, together.shape[1])])
+
+
+def _loss(hidden_ND: Tensor, table_VD: Tensor, labels_N: Tensor | None, teacher: Teacher | None, loss: Loss) -> Tensor:
+    """Mean over these positions; without labels the divergence alone, at full weight."""
+    how = {"kd_weight": loss.kd_weight, "temperature": loss.temperature}
+    if teacher is None or loss.divergence == "forward":
+        return fused_kd(hidden_ND, table_VD, labels_N=labels_N, teacher=teacher, **how)
+    assert isinstance(teacher, DenseTeacher), "other divergences are of whole distributions"
+    student_NV, teacher_NV = hidden_ND @ table_VD.T, teacher.hidden_ND @ teacher.table_VD.T
+    apart = DIVERGENCES[loss.divergence](student_NV, teacher_NV, temperature=loss.temperature)
+    if labels_N is None:
+        return apart
+    return loss.kd_weight * apart + (1 - loss.kd_weight) * fused_kd(hidden_ND, table_VD, labels_N=labels_N)
+
+
+def _spread(leaf: Tensor, smashed: Smashed) -> Tensor:
+    if smashed.index_BT is not None:
+        return leaf[torch.from_numpy(smashed.index_BT.astype(np.int64))]
+    return leaf.reshape(len(smashed.lengths_B), -1, leaf.shape[-1])
+
+
+def trained(module: nn.Module) -> dict[str, np.ndarray]:
+    """Copies of the weights that training changes."""
+    return {name: p.detach().numpy().copy() for name, p in module.named_parameters() if p.requires_grad}

@@ -1,0 +1,343 @@
+"""The server between rounds and sessions: waves become jobs of devices, answers become results, outcomes are journaled.
+
+Still no socket, clock or thread. What has to be said comes out as `Send` and `Drop`.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from math import inf
+
+from ..core.errors import AgainError, StarvedError, WireError
+from ..core.failpoint import reached
+from ..core.tally import Timed
+from ..core.types import DeviceId, Job, Missed, Plan, Reply, Result, Usage, Wave
+from ..core.wire import Body, admit, decode_reply, encode_body
+from .journal import Journal, Outcome
+from .protocol import (
+    AnyMessage,
+    Hello,
+    Setup,
+    branch_of,
+    digest_of,
+    job_of,
+    key_of,
+    most_bytes,
+    pack_job,
+    run_of,
+    trunk_of,
+)
+from .server_side import Arrived, AskedFor, Declined, Drop, Output, Send, Server
+from .spool import Spool
+from .waiting import cannot_go_on, waits
+from .wave import LONGEST_S, PATIENCE_S, Collecting, Quorum
+
+Said = list[Send | Drop]
+MOST_TIMED = 5000
+"""Jobs of a round whose times are recorded."""
+ASLEEP_S = 5.0
+"""A process that is not called for so long stood still: it is called twice a second."""
+AGAIN_S = 30.0
+"""Between offers of a job to a device that has put it off, while the round waits for it."""
+
+
+@dataclass(slots=True)
+class Spent:
+    """What devices said that jobs took, since it was last looked at."""
+
+    usage: Usage = field(default_factory=lambda: Usage(measured=True))
+    late: int = 0
+    """Answers that came after their wave was over."""
+    times: list[Timed] = field(default_factory=list)
+    """Of the first `MOST_TIMED` answers."""
+
+
+@dataclass(slots=True)
+class Coordinator:
+    """One run on one fleet of sessions."""
+
+    server: Server
+    journal: Journal
+    run: str = ""
+    number: int = 0
+    """The round under way."""
+    patience_s: float = PATIENCE_S
+    longest_s: float = LONGEST_S
+    waves: dict[int, Collecting] = field(default_factory=dict)
+    tickets: int = 0
+    jobs: dict[str, tuple[int, Job]] = field(default_factory=dict)
+    """By key: ticket and job, while their wave goes on."""
+    digests: dict[str, bytes] = field(default_factory=dict)
+    outcomes: list[Outcome] = field(default_factory=list)
+    """That are not on disk yet."""
+    counted: dict[str, str] = field(default_factory=dict)
+    """Keys of answers that wait for their round's checkpoint, and their devices."""
+    spent: Spent = field(default_factory=Spent)
+    spool: Spool = field(default_factory=Spool)
+    quorum: Quorum = field(default_factory=Quorum)
+    """Of the round under way."""
+    roster: Sequence[DeviceId] = ()
+    """All devices of the fleet."""
+    refused: set[DeviceId] = field(default_factory=set)
+    """Those that declined the round for good before it was done again."""
+    others: Sequence[DeviceId] = ()
+    """Those that can do it again."""
+    unknown: dict[str, DeviceId] = field(default_factory=dict)
+    """Keys of answers that devices hold and nobody has asked for yet: of this run, or of any before it is known."""
+    given_up: set[DeviceId] = field(default_factory=set)
+    """Devices whose patience ran out, until they come back."""
+    waits: str = ""
+    """What the round waits for, in words, while it cannot be over with the devices that are here."""
+    asleep_s: float = ASLEEP_S
+    stood_still_s: float = 0.0
+    """In all, since somebody looked."""
+    called_s: float = inf
+    """When this was last called."""
+    offered_s: float = 0.0
+    """When jobs that were put off were last offered again."""
+
+    # --- from the round -----------------------------------------------------------------------------------------
+
+    def prepare(self, run: str, spec: bytes, roster: Sequence[DeviceId] = ()) -> Said:
+        """A run begins or goes on, on these devices. Whatever another run left is called off.
+
+        What devices asked before it was known which run that is can be answered now.
+        """
+        self.run, self.number, self.roster = run, 0, roster
+        asked, self.unknown = self.unknown, {}
+        said = [one for key, device in asked.items() for one in self._answer(AskedFor(device, (key,)))]
+        return said + self._call_off() + self._hear(self.server.prepare(Setup(run, spec)))
+
+    def abandon(self, number: int) -> Said:
+        """A run failed after this round. Its answers counted if no later round has begun, all else did not."""
+        return (self.commit(number) if self.number == number else []) + self._call_off()
+
+    def _call_off(self) -> Said:
+        left = [(device, key) for device, seat in self.server.seats.items() for key in seat.tasks]
+        left += [(device, key) for key, device in self.counted.items()]
+        self.waves, self.jobs, self.counted, self.outcomes, self.spool.kept_bytes = {}, {}, {}, [], 0
+        self.waits = ""
+        return [one for device, key in left for one in self._hear(self.server.settle(device, key, False))]
+
+    def begin(self, number: int) -> Said:
+        """A round begins, so all before it are on disk."""
+        said = self.commit(number - 1) if number > 1 else []
+        self.number, self.quorum, self.refused = number, Quorum(), set()
+        return said
+
+    def begin_again(self) -> tuple[Sequence[DeviceId], Said]:
+        """Who can have the round under way. Its jobs get keys of a new branch; nothing of its answers counts."""
+        trunk, setup = trunk_of(self.run), self.server.setup
+        self.journal.branch_off(trunk, self.number - 1)
+        self.run, self.quorum = branch_of(trunk, self.journal.branches(trunk)[0]), Quorum()
+        self.counted, self.unknown = {**self.counted, **self.unknown}, {}
+        said = self._call_off()
+        return self.others, said if setup is None else said + self._hear(
+            self.server.prepare(Setup(self.run, setup.spec))
+        )
+
+    def plan(self, plan: Plan) -> None:
+        """Who takes part in the round, and how many must."""
+        self.quorum = Quorum.of(plan)
+
+    def start(self, wave: Wave, now_s: float) -> tuple[int, Said]:
+        """Jobs go out. What the journal has as missed stays missed: this round was under way before a crash."""
+        self._wake(now_s)
+        self.tickets, self.server.now_s = self.tickets + 1, now_s
+        given_up = frozenset(self.given_up)
+        collecting = Collecting(wave, now_s, self.patience_s, self.longest_s, self.quorum, given_up)
+        self.waves[self.tickets] = collecting
+        before = {outcome.job: outcome for outcome in self.journal.outcomes(self.run, self.number)}
+        said: Said = []
+        bodies: dict[int, Body] = {}
+        for job in wave.jobs:
+            known = before.get(job.id)
+            if known is not None and known.reason:
+                collecting.stays_missed(job, known.reason)
+                continue
+            if id(job.arrays) not in bodies:
+                bodies[id(job.arrays)] = encode_body(job.arrays)
+            said += self._assign(job, bodies[id(job.arrays)])
+        return self.tickets, said
+
+    def collect(self, ticket: int, now_s: float) -> tuple[list[Result] | None, Said]:
+        """The results, once the wave is over; None until then.
+
+        Who missed is on disk by then. Answers alone wait for `record`: after a crash the same devices give them again.
+        Raises AgainError if the round is to be done again with other devices, StarvedError if none can have it.
+        """
+        self._wake(now_s)
+        wave = self.waves[ticket]
+        results = wave.finished(now_s, lambda device: self.server.away_s(device, now_s))
+        if results is None:
+            self._check(wave, now_s)
+            return None, []
+        del self.waves[ticket]
+        self.waits = ""
+        self.quorum.note(results)
+        self.given_up |= {one.device for one in results if isinstance(one, Missed) and one.reason == "offline"}
+        reached("wave.over")
+        for result in results:
+            if isinstance(result, Reply):
+                self.spool.let_go(result)
+        self.outcomes += [self._outcome(result) for result in results]
+        if any(isinstance(result, Missed) for result in results):
+            self.record()
+        return results, [one for result in results for one in self._close(result)]
+
+    def record(self) -> None:
+        """All outcomes so far are on disk when this returns: they must be before the checkpoint that builds on them."""
+        if self.outcomes:
+            self.journal.record(self.outcomes)
+            self.outcomes = []
+            reached("wave.recorded")
+
+    def commit(self, number: int) -> Said:
+        """The checkpoint of this round is on disk: devices may let go of their answers."""
+        self.record()
+        self.journal.commit(self.run, number)
+        reached("round.committed")
+        counted, self.counted = self.counted, {}
+        return [one for key, device in counted.items() for one in self._hear(self.server.settle(device, key, True))]
+
+    # --- from the network ---------------------------------------------------------------------------------------
+
+    def enter(self, hello: Hello, now_s: float, instance: str = "") -> tuple[int, Said]:
+        self._wake(now_s)
+        self.given_up.discard(hello.device)
+        for wave in self.waves.values() if self.waits else ():
+            wave.renew(now_s)
+        fence, outputs = self.server.enter(hello, now_s, instance)
+        return fence, self._hear(outputs)
+
+    def leave(self, device: str, fence: int) -> Said:
+        return self._hear(self.server.leave(device, fence))
+
+    def receive(self, device: str, fence: int, message: AnyMessage, now_s: float) -> Said:
+        """Raises WireError: end this session."""
+        self._wake(now_s)
+        return self._hear(self.server.receive(device, fence, message, now_s))
+
+    def tick(self, now_s: float) -> Said:
+        """Now and then: who is silent for too long is away, and a round that waits for devices says so."""
+        self._wake(now_s)
+        said = self._hear(self.server.tick(now_s))
+        self.waits = self._waits(now_s)
+        if not self.waits or now_s - self.offered_s < AGAIN_S:
+            return said
+        self.offered_s = now_s
+        return said + self._offer_again()
+
+    # --- inside -------------------------------------------------------------------------------------------------
+
+    def _check(self, wave: Collecting, now_s: float) -> None:
+        """Raises AgainError or StarvedError for a wave that waits in vain."""
+        if not wave.is_stuck(now_s, lambda device: self.server.away_s(device, now_s)):
+            return
+        able = [device for device in self.roster if device not in self.refused | wave.refused]
+        here = [one for one in able if wave.spares(one) and not self.server.away_s(one, now_s)]
+        if len(here) >= wave.quorum.wanted:
+            self.others, self.refused = here, self.refused | wave.refused
+            told = waits(self.number, wave, wave.unanswered(), now_s)
+            raise AgainError(f"round {self.number} is done again by other devices: {told}")
+        if len(able) < wave.quorum.wanted:
+            raise StarvedError(cannot_go_on(self.number, wave))
+
+    def _wake(self, now_s: float) -> None:
+        """A process that stood still heard nobody: its devices have their time anew."""
+        slept_s, self.called_s = now_s - self.called_s, now_s
+        if slept_s <= self.asleep_s:
+            return
+        self.stood_still_s += slept_s
+        self.server.woke_s = now_s
+        for wave in self.waves.values():
+            wave.began_s += slept_s
+
+    def _waits(self, now_s: float) -> str:
+        for wave in self.waves.values():
+            lacking = wave.lacks(now_s, lambda device: self.server.away_s(device, now_s))
+            if lacking:
+                return waits(self.number, wave, lacking, now_s)
+        return ""
+
+    def _offer_again(self) -> Said:
+        """What was put off may be done now."""
+        keys = {key_of(self.run, job) for wave in self.waves.values() for job in wave.put_off}
+        return [one for key in keys if key in self.jobs for one in self._hear(self._offered(key))]
+
+    def _offered(self, key: str) -> Iterable[Output]:
+        return self.server.offer_again(self.jobs[key][1].device, key)
+
+    def _assign(self, job: Job, body: Body) -> Said:
+        key, data = key_of(self.run, job.id), pack_job(job, body)
+        self.jobs[key] = self.tickets, job
+        self.spent.usage += Usage(down_bytes=len(data), measured=True)
+        return self._hear(self.server.assign(job.device, key, data, most_bytes(job)))
+
+    def _hear(self, outputs: Iterable[Output]) -> Said:
+        said: Said = []
+        for output in outputs:
+            match output:
+                case Send() | Drop():
+                    said.append(output)
+                case Arrived():
+                    said += self._arrived(output)
+                case Declined():
+                    said += self._resolve(output.key, None, output.reason)
+                case AskedFor():
+                    said += self._answer(output)
+        return said
+
+    def _arrived(self, arrived: Arrived) -> Said:
+        self.spent.usage += arrived.usage
+        if len(self.spent.times) < MOST_TIMED:
+            self.spent.times.append(replace(arrived.timed, job=job_of(arrived.key)))
+        try:
+            reply = decode_reply(arrived.data)
+        except WireError as fault:
+            return self._resolve(arrived.key, None, f"rejected: {fault}")
+        self.digests[arrived.key] = digest_of(arrived.data)
+        return self._resolve(arrived.key, reply, "")
+
+    def _resolve(self, key: str, reply: Reply | None, reason: str) -> Said:
+        """A result for the wave that waits for it; outcomes are settled when that wave is over."""
+        if key not in self.jobs:
+            self.spent.late += 1
+            return []
+        ticket, job = self.jobs[key]
+        wave = self.waves[ticket]
+        if job.id not in wave.results:
+            missed = Missed(job=job.id, device=job.device, reason=reason)
+            result = missed if reply is None else admit(reply, job)
+            wave.take(self.spool.keep(result) if isinstance(result, Reply) else result)
+        return []
+
+    def _answer(self, asked: AskedFor) -> Said:
+        """What became of jobs that a device still holds answers to. Unknown ones of this run may yet be asked for.
+
+        So may all of them while the server has started and does not know yet which run goes on.
+        """
+        verdicts = dict(self.journal.verdicts(asked.keys))
+        others = {key for key in asked.keys if self.run and run_of(key) != self.run}
+        verdicts |= dict.fromkeys(others - verdicts.keys(), False)
+        self.unknown |= {key: asked.device for key in asked.keys if key not in verdicts}
+        return [
+            one
+            for key, counted in verdicts.items()
+            for one in self._hear(self.server.settle(asked.device, key, counted))
+        ]
+
+    def _outcome(self, result: Result) -> Outcome:
+        key = key_of(self.run, result.job)
+        reason = result.reason if isinstance(result, Missed) else ""
+        digest = b"" if reason else self.digests[key]
+        where = {"run": self.run, "job": result.job, "device": result.device}
+        return Outcome(key=key, round=self.number, reason=reason, digest=digest, **where)
+
+    def _close(self, result: Result) -> Said:
+        key = key_of(self.run, result.job)
+        self.jobs.pop(key, None)
+        self.digests.pop(key, None)
+        if isinstance(result, Reply):
+            self.counted[key] = result.device
+            return []
+        return self._hear(self.server.settle(result.device, key, False))

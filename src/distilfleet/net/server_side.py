@@ -1,0 +1,437 @@
+"""The server's end of all sessions as a state machine: what was heard goes in, what is to be said and done comes out.
+
+Neither this end nor a device's, in `device_side`, knows a socket, a clock, a thread or a disk; time is an argument. A
+session is one connection of one device; jobs outlive it. `Server` has all of them, because room for uploads is shared.
+"""
+
+from collections import deque
+from dataclasses import dataclass, field
+from math import inf
+
+from ..core.errors import WireError
+from ..core.tally import Timed
+from ..core.types import DeviceId, Usage
+from ..core.watch import Doing
+from .protocol import (
+    CHUNK_BYTES,
+    VERSIONS,
+    AnyMessage,
+    Beat,
+    Chunk,
+    Committed,
+    Decline,
+    Grant,
+    Hello,
+    Offer,
+    Pieces,
+    Received,
+    Refuse,
+    Setup,
+    Welcome,
+    agree,
+)
+from .transfer import FlowControl, Incoming, Outgoing, eager
+
+BEAT_S = 15.0
+LEASE_BEATS = 3
+"""Beats that may be missed before a session counts as over."""
+SKEW_S = 0.5
+"""By so much, what a device says of its work may differ from what the server sees before it is disbelieved."""
+DOWN_BYTES = 64 << 20
+"""Of jobs on their way at once."""
+STALL_S = 30.0
+"""An upload that does not get on for so long gives its room back."""
+MOST_SESSIONS, SESSIONS_S = 60, 60.0
+"""Sessions that one identity may begin in so long; who wants more is told when to come back."""
+CLASH_S, MOST_CLASH_S = 5.0, 300.0
+"""The first and the longest pause of an agent whose identity another agent uses: it doubles with each try."""
+MOST_DISPLACED = 16
+"""Agents of one identity that are remembered after a newer one took their place."""
+STOPPED = "stopped at the device"
+CLASH = "another agent uses this identity: stop one of the two, or enrol one anew with a token of its own"
+
+# --- what comes out ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    device: DeviceId
+    message: AnyMessage
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """A device's answer, whole and with the right digest."""
+
+    device: DeviceId
+    key: str
+    data: bytes
+    usage: Usage
+    timed: Timed
+    """Under the job's key, in seconds of the server's clock."""
+
+
+@dataclass(frozen=True, slots=True)
+class Declined:
+    device: DeviceId
+    key: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class AskedFor:
+    """A device holds answers to jobs that are not under way: say with `settle` what became of them."""
+
+    device: DeviceId
+    keys: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """This session is over as far as the server is concerned: close its connection."""
+
+    device: DeviceId
+    fence: int
+    reason: str
+
+
+Output = Send | Arrived | Declined | AskedFor | Drop
+
+
+# --- the server's end -------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class _Task:
+    """A job under way."""
+
+    out: Outgoing | None
+    """None once the answer is here."""
+    most_bytes: int
+    """Of an answer."""
+    incoming: Incoming | None = None
+    moved_s: float = 0.0
+    down_s: float = 0.0
+    """When the job itself got on."""
+    sent_s: float | None = None
+    received_s: float | None = None
+    offered_s: float = 0.0
+    arrived: bytes | None = None
+    """Digest of the answer."""
+
+
+@dataclass(slots=True)
+class _Seat:
+    """One device."""
+
+    fence: int = 0
+    live: bool = False
+    heard_s: float = 0.0
+    battery_share: float | None = None
+    tasks: dict[str, _Task] = field(default_factory=dict)
+    stopped: bool = False
+    """Its agent said that it stops, and has not come back."""
+    instance: str = ""
+    """The agent whose session it is."""
+    displaced: deque[str] = field(default_factory=lambda: deque(maxlen=MOST_DISPLACED))
+    """Agents whose session ended because another agent began one."""
+    begun_s: deque[float] = field(default_factory=lambda: deque(maxlen=MOST_SESSIONS))
+    comebacks: int = 0
+    """Tries of the displaced since the session began."""
+
+
+@dataclass(slots=True)
+class Server:
+    """All sessions. Methods return what to send and what happened."""
+
+    room: FlowControl
+    """For answers."""
+    down: FlowControl = field(default_factory=lambda: FlowControl(DOWN_BYTES))
+    """For jobs: an offer waits for it, and it is free again when the device has the job."""
+    now_s: float = 0.0
+    """As last handed in."""
+    woke_s: float = -inf
+    """When this process went on after it stood still: whoever was silent until then had nobody to speak to."""
+    beat_s: float = BEAT_S
+    clash_s: float = CLASH_S
+    chunk_bytes: int = CHUNK_BYTES
+    setup: Setup | None = None
+    seats: dict[DeviceId, _Seat] = field(default_factory=dict)
+    clashes: dict[DeviceId, int] = field(default_factory=dict)
+    """How often an agent came back although another one had taken its place: two have one identity."""
+
+    def enter(self, hello: Hello, now_s: float, instance: str = "") -> tuple[int, list[Output]]:
+        """A device says hello: its fence, 0 if it is refused, and what to do. Any older session is over.
+
+        `instance` tells one agent from another with the same identity; empty for who does not say.
+        """
+        self.now_s, version, seat = now_s, agree(hello.versions), self._seat(hello.device)
+        if version is None:
+            spoken = f"this server speaks {list(VERSIONS)}, the device {list(hello.versions)}"
+            return 0, [Send(hello.device, Refuse(f"version: {spoken}", 600.0))]
+        refusal = self._refusal(hello.device, seat, instance)
+        if refusal is not None:
+            return 0, [Send(hello.device, refusal)]
+        self._seated(seat, instance)
+        out = self._free(seat)
+        seat.fence, seat.live, seat.heard_s = seat.fence + 1, True, now_s
+        seat.begun_s.append(now_s)
+        out.append(Send(hello.device, Welcome(version, seat.fence, self.beat_s)))
+        if self.setup is not None:
+            out.append(Send(hello.device, self.setup))
+        stray = tuple(key for key in hello.unsettled if key not in seat.tasks)
+        out += [AskedFor(hello.device, stray)] if stray else []
+        return seat.fence, out + self.offer_all(hello.device)
+
+    def _refusal(self, device: DeviceId, seat: _Seat, instance: str) -> Refuse | None:
+        """Who comes back after another took its place, and that one is still there, does not take it again."""
+        if seat.live and instance != seat.instance and instance in seat.displaced:
+            self.clashes[device] = self.clashes.get(device, 0) + 1
+            seat.comebacks += 1
+            return self.superseded(device)
+        if len(seat.begun_s) == MOST_SESSIONS and self.now_s - seat.begun_s[0] < SESSIONS_S:
+            told = f"too many sessions: {MOST_SESSIONS} in {SESSIONS_S:.0f} s"
+            return Refuse(told, seat.begun_s[0] + SESSIONS_S - self.now_s)
+        return None
+
+    def _seated(self, seat: _Seat, instance: str) -> None:
+        if instance in seat.displaced:
+            seat.displaced.remove(instance)
+        if seat.live and instance != seat.instance:
+            seat.displaced.append(seat.instance)
+        seat.instance, seat.comebacks, seat.stopped = instance, 0, False
+
+    def superseded(self, device: DeviceId) -> Refuse:
+        """The last words to a session after which another of its device has begun: only a second agent hears them."""
+        return Refuse(CLASH, min(self.clash_s * 2 ** min(self._seat(device).comebacks, 20), MOST_CLASH_S))
+
+    def offer_all(self, device: DeviceId) -> list[Output]:
+        """Jobs that the device has not answered, again."""
+        return [one for task in self._seat(device).tasks.values() for one in self._offer(device, task)]
+
+    def offer_again(self, device: DeviceId, key: str) -> list[Output]:
+        """A job that the device has put off."""
+        seat = self._seat(device)
+        return self._offer(device, seat.tasks[key]) if seat.live and key in seat.tasks else []
+
+    def _offer(self, device: DeviceId, task: _Task) -> list[Output]:
+        if task.out is None or not self.down.ask(task.out.key, len(task.out.data)):
+            return []
+        return self._send_offer(device, task, task.out)
+
+    def _send_offer(self, device: DeviceId, task: _Task, out: Outgoing) -> list[Output]:
+        task.down_s = self.now_s
+        task.sent_s = self.now_s if task.sent_s is None else task.sent_s
+        return [Send(device, message) for message in out.opening()]
+
+    def leave(self, device: DeviceId, fence: int) -> list[Output]:
+        """A session is over; its jobs are not."""
+        seat = self._seat(device)
+        if seat.fence != fence:
+            return []
+        seat.live = False
+        return self._free(seat)
+
+    def away_s(self, device: DeviceId, now_s: float) -> float:
+        """Since the device was last heard; 0 while its lease runs."""
+        seat = self._seat(device)
+        silent_s = now_s - max(seat.heard_s, self.woke_s)
+        return 0.0 if seat.live and silent_s < LEASE_BEATS * self.beat_s else silent_s
+
+    def doing(self, device: DeviceId, now_s: float) -> Doing:
+        """Of several jobs the one that is furthest."""
+        seat = self._seat(device)
+        sent = [task.out for task in seat.tasks.values() if task.out is not None]
+        if not seat.fence or self.away_s(device, now_s):
+            return "away"
+        if any(task.incoming is not None for task in seat.tasks.values()):
+            return "uploading"
+        if any(out.received for out in sent):
+            return "working"
+        return "receiving" if sent else "idle"
+
+    def prepare(self, setup: Setup) -> list[Output]:
+        """Tell everybody what run is on, now and when they come."""
+        self.setup = setup
+        return [Send(device, setup) for device, seat in self.seats.items() if seat.live]
+
+    def assign(self, device: DeviceId, key: str, data: bytes | Pieces, most_bytes: int) -> list[Output]:
+        """Give a device a job; its answer may have `most_bytes`."""
+        seat = self._seat(device)
+        if key in seat.tasks:
+            return []
+        seat.tasks[key] = task = _Task(Outgoing(key, data, self.chunk_bytes), most_bytes)
+        return self._offer(device, task) if seat.live else []
+
+    def settle(self, device: DeviceId, key: str, counted: bool) -> list[Output]:
+        """The outcome is on disk: tell the device, if it is there; else it will ask."""
+        seat = self._seat(device)
+        seat.tasks.pop(key, None)
+        out = [*self._granted(self.room.free(key)), *self._passed(key)]
+        return [*out, Send(device, Committed(key, counted))] if seat.live else out
+
+    def receive(self, device: DeviceId, fence: int, message: AnyMessage, now_s: float) -> list[Output]:
+        """Raises WireError for what no device says: end its session."""
+        seat = self._seat(device)
+        if not seat.live or seat.fence != fence:
+            return []
+        self.now_s = seat.heard_s = now_s
+        if isinstance(message, Refuse):
+            seat.stopped = True
+            return [Drop(device, fence, STOPPED), *self.leave(device, fence)]
+        if isinstance(message, Beat):
+            seat.battery_share = message.battery_share
+            return [Send(device, Beat())]
+        if not isinstance(message, Grant | Received | Offer | Chunk | Decline):
+            raise WireError(f"{device}: a device does not say {type(message).__name__}")
+        task = seat.tasks.get(message.key)
+        if task is None:
+            return [AskedFor(device, (message.key,))] if isinstance(message, Offer) else []
+        return self._about(device, task, message)
+
+    def tick(self, now_s: float) -> list[Output]:
+        """Now and then: sessions whose lease ran out or whose upload stands still are over."""
+        self.now_s, out = now_s, list[Output]()
+        for device, seat in self.seats.items():
+            reason = self._fault(seat) if seat.live else ""
+            if reason:
+                out += [Drop(device, seat.fence, reason), *self.leave(device, seat.fence)]
+        for _, task in self._holders(list(self.down.taken)):
+            if task.out is not None and now_s - task.down_s >= STALL_S:  # a slow one goes on, others need not wait
+                out += self._passed(task.out.key)
+        return out
+
+    def _fault(self, seat: _Seat) -> str:
+        if self.now_s - max(seat.heard_s, self.woke_s) >= LEASE_BEATS * self.beat_s:
+            return "lease"
+        granted = [task for key, task in seat.tasks.items() if key in self.room.taken]
+        stalled = any(self.now_s - max(task.moved_s, self.woke_s) >= STALL_S for task in granted)
+        return "stalled" if stalled else ""
+
+    def _about(
+        self, device: DeviceId, task: _Task, message: Grant | Received | Offer | Chunk | Decline
+    ) -> list[Output]:
+        match message:
+            case Grant() if task.out is not None:
+                task.down_s = self.now_s
+                return [Send(device, chunk) for chunk in task.out.granted(message)]
+            case Received() if task.out is not None:
+                task.out.heard(message)
+                task.received_s = self.now_s if task.received_s is None else task.received_s
+                return self._passed(message.key)
+            case Offer():
+                return self._offered(device, task, message)
+            case Chunk() if task.incoming is not None and message.key in self.room.taken:
+                return self._chunk(device, task, message)
+            case Decline() if task.arrived is None:
+                return [*self._passed(message.key), Declined(device, message.key, message.reason)]
+        return []
+
+    def _passed(self, key: str) -> list[Output]:
+        """A job is with its device, or called off: whose turn it is to get one."""
+        out = list[Output]()
+        for device, task in self._holders(self.down.free(key)):
+            if task.out is not None and self.seats[device].live:
+                out += self._send_offer(device, task, task.out)
+        return out
+
+    def _offered(self, device: DeviceId, task: _Task, offer: Offer) -> list[Output]:
+        if task.arrived == offer.digest:
+            return [Send(device, Received(offer.key, offer.digest))]
+        if task.arrived is not None:
+            return [Declined(device, offer.key, "rejected: answered twice, and not the same")]
+        if offer.size_bytes > task.most_bytes or offer.size_bytes < 1:
+            reason = f"rejected: offers {offer.size_bytes} bytes, at most {task.most_bytes} are expected"
+            return [Declined(device, offer.key, reason)]
+        before = task.incoming
+        same = before is not None and (before.offer.digest, before.offer.size_bytes) == (offer.digest, offer.size_bytes)
+        out: list[Output] = [] if same else self._granted(self.room.free(offer.key))
+        parts = before.parts if before and same else []
+        task.incoming, task.moved_s = Incoming(offer, parts, self.chunk_bytes), self.now_s
+        task.offered_s = self.now_s
+        if not self.room.ask(offer.key, offer.size_bytes):
+            return out
+        task.incoming.begin(self.now_s)
+        coming = eager(offer.size_bytes, self.chunk_bytes)
+        return out if coming else [*out, Send(device, task.incoming.grant(self.now_s))]
+
+    def _chunk(self, device: DeviceId, task: _Task, chunk: Chunk) -> list[Output]:
+        incoming = task.incoming
+        assert incoming is not None
+        if not incoming.take(chunk, self.now_s):
+            return []
+        task.moved_s = self.now_s
+        if not incoming.complete:
+            return [Send(device, incoming.grant(self.now_s))]
+        out = self._granted(self.room.free(chunk.key))
+        task.incoming = None
+        if not incoming.sound():
+            return [*out, Declined(device, chunk.key, "rejected: the bytes do not have the digest that was offered")]
+        offer, timed = incoming.offer, self._timed(device, task, incoming.offer)
+        task.arrived, task.out = offer.digest, None
+        out += self._passed(chunk.key)
+        used_s, used_j = timed.busy_s, timed.energy_j
+        usage = Usage(busy_s=used_s, energy_j=used_j, up_bytes=offer.size_bytes, measured=offer.measured)
+        said = Send(device, Received(offer.key, offer.digest))
+        return [*out, said, Arrived(device, offer.key, incoming.data, usage, timed)]
+
+    def _timed(self, device: DeviceId, task: _Task, offer: Offer) -> Timed:
+        assert task.out is not None, "it goes when the answer is here"
+        sent_s = task.offered_s if task.sent_s is None else task.sent_s  # begun in an earlier life of this server
+        received_s, begun_s, done_s = _worked(task, offer, sent_s)
+        return Timed(
+            job=offer.key,
+            device=device,
+            sent_s=sent_s,
+            received_s=received_s,
+            begun_s=begun_s,
+            done_s=done_s,
+            offered_s=task.offered_s,
+            uploaded_s=self.now_s,
+            down_bytes=len(task.out.data),
+            up_bytes=offer.size_bytes,
+            busy_s=_sane(offer.busy_s) or 0.0,
+            energy_j=_sane(offer.energy_j) or 0.0,
+            metered=offer.measured,
+            flops=_sane(offer.flops),
+            moved_bytes=_sane(offer.moved_bytes),
+        )
+
+    def _granted(self, keys: list[str]) -> list[Output]:
+        """Whose turn it is to send."""
+        out: list[Output] = []
+        for device, task in self._holders(keys):
+            task.moved_s = self.now_s
+            if task.incoming is not None and self.seats[device].live:
+                out.append(Send(device, task.incoming.grant(self.now_s)))
+        return out
+
+    def _holders(self, keys: list[str]) -> list[tuple[DeviceId, _Task]]:
+        return [(device, seat.tasks[key]) for key in keys for device, seat in self.seats.items() if key in seat.tasks]
+
+    def _free(self, seat: _Seat) -> list[Output]:
+        ups = [output for key in seat.tasks for output in self._granted(self.room.free(key))]
+        return [*ups, *(output for key in seat.tasks for output in self._passed(key))]
+
+    def _seat(self, device: DeviceId) -> _Seat:
+        return self.seats.setdefault(device, _Seat(heard_s=self.now_s))
+
+
+def _sane(count: float | None) -> float | None:
+    """What a device says of its work, if it can be."""
+    return count if count is not None and 0 <= count < inf else None
+
+
+def _worked(task: _Task, offer: Offer, sent_s: float) -> tuple[float | None, float | None, float | None]:
+    """When a job had come, was begun and done: from what the device says, in the server's time; None if unbelievable.
+
+    An answer is offered after its work. What seems to end later began earlier: that the job had come was heard late.
+    """
+    if task.received_s is None or offer.waited_s is None:
+        return task.received_s, None, None
+    seeming_s = task.received_s + offer.waited_s + offer.busy_s
+    done_s = min(seeming_s, task.offered_s)
+    begun_s = done_s - offer.busy_s
+    if seeming_s > done_s + SKEW_S or not sent_s <= begun_s <= done_s:
+        return task.received_s, None, None
+    return min(task.received_s, begun_s), begun_s, done_s

@@ -1,0 +1,367 @@
+"""From flags to what a run is made of: data on devices, a proxy dataset, a fleet, and a model for each device."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from math import inf
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..core.chance import stream
+from ..core.errors import ConfigError, InfeasibleError
+from ..core.protocols import Method
+from ..core.types import Dataset, Device, DeviceId
+from ..core.units import pretty_bytes
+from ..cost import catalogue
+from ..data import partition, sources
+from ..data import proxy as proxies
+from ..data.digest import of_files
+from ..data.labels import shorten
+from ..nn import zoo
+from ..nn.cohorts import why_apart
+from ..nn.profile import profile, savings, training_memory_bytes
+from ..nn.train import LocalTraining
+from ..nn.zoo import Model
+from ..plan.sample import Sample
+from ..sim.fleet import SimFleet
+from ..training.experiment import Experiment
+from ..trust.attackers import Poisoned, pick
+from .flags import Common, ProxyData, Smalls, Training
+from .simulated import board_memory_bytes, enrol, world
+
+MOST_LOOKED_AT = 1000
+"""Devices whose classes are counted."""
+LEAST_OWN = 15
+"""Below this many samples per device an IID fleet shares samples between devices."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ClassifierSetup:
+    """Data and fleet of a simulated run."""
+
+    source: sources.Source
+    private: Dataset
+    """All that devices own together; a device's own part is `data(device)`."""
+    proxy: Dataset | None
+    rows: Sequence[np.ndarray] | np.ndarray
+    devices: Mapping[DeviceId, Device]
+    server: Device
+    partition: str
+    index: Mapping[DeviceId, int]
+    ignore_memory: bool = False
+    """A counterfactual: devices train what they could not hold."""
+    proxy_digest: str = ""
+    """Of a proxy dataset of the user's own."""
+
+    def data(self, device: DeviceId) -> Dataset:
+        return self.private.take(self.rows[self.index[device]])
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.source.train.shape
+
+    @property
+    def classes(self) -> int:
+        return len(self.source.classes)
+
+    @property
+    def kinds(self) -> Mapping[str, Device]:
+        """The first device of each kind, in the order of the fleet."""
+        first: dict[str, Device] = {}
+        for device in self.devices.values():
+            first.setdefault(device.kind, device)
+        return first
+
+
+def classifier_setup(common: Common, proxy: ProxyData | None) -> ClassifierSetup:
+    """Load, partition, and enrol. Raises ConfigError."""
+    _check(common)
+    source = sources.load(
+        common.data,
+        holdout=common.holdout,
+        label=common.label,
+        group=common.group,
+        seed=common.seed,
+        reading=common.reading,
+    )
+    private, groups, held_out = _hold_out(source, proxy, common)
+    ids, rows, how = _partition(private, groups, common)
+    return ClassifierSetup(
+        source=replace(source, notes=(*source.notes, *_absent(source, groups, ids))),
+        private=private,
+        proxy=held_out,
+        rows=rows,
+        devices=enrol(common, ids),
+        server=catalogue.device(common.server, "server", extra=common.catalogue),
+        partition=how + _of_one_class(private, rows),
+        index={name: i for i, name in enumerate(ids)},
+        proxy_digest=of_files(Path(proxy.proxy).expanduser()) if proxy is not None and proxy.proxy else "",
+    )
+
+
+def assign(setup: ClassifierSetup, smalls: Smalls, batch: int) -> dict[str, Model]:
+    """A small model for each kind of device.
+
+    Homogeneous: the one that is named, or the zoo's middle one, or the largest below it that fits everywhere.
+    Heterogeneous: kinds in order of speed get models in order of work, each the largest up to its rank that fits.
+    Raises InfeasibleError naming device, model and bytes, before anything is trained.
+    """
+    named = [name for name in smalls.small if "=" not in name]
+    settled = dict(name.split("=", 1) for name in smalls.small if "=" in name)
+    unknown = [kind for kind in settled if kind not in setup.kinds]
+    if unknown:
+        raise ConfigError(f"--small {unknown[0]}=...: no such kind in this fleet; it has {', '.join(setup.kinds)}")
+    models = [zoo.model(name, setup.shape, setup.classes) for name in named or zoo.smalls_for(setup.shape)]
+    models.sort(key=lambda model: profile(model).train_flops)
+    if smalls.mode == "heterogeneous":
+        chosen = _by_speed(setup.kinds, models, batch)
+    else:
+        if len(named) > 1:
+            raise ConfigError(f"homogeneous mode takes one --small, got {', '.join(named)}; or --mode heterogeneous")
+        chosen = dict.fromkeys(setup.kinds, models[0] if named else _one_for_all(setup.kinds, models, batch))
+    chosen |= {kind: zoo.model(name, setup.shape, setup.classes) for kind, name in settled.items()}
+    for kind, device in setup.kinds.items():
+        check_fits(device, chosen[kind], batch)
+    if smalls.mode == "homogeneous" and len(set(chosen.values())) > 1:
+        raise ConfigError("--small KIND=MODEL gives kinds different models; say --mode heterogeneous")
+    return chosen
+
+
+def large_model(name: str | None, setup: ClassifierSetup) -> Model:
+    return zoo.model(name or zoo.large_for(setup.shape), setup.shape, setup.classes)
+
+
+def check_fits(device: Device, model: Model, batch: int) -> None:
+    """Raises InfeasibleError if the device cannot train the model."""
+    need_bytes = training_memory_bytes(profile(model), batch)
+    if need_bytes > device.memory_bytes:
+        raise InfeasibleError(
+            f"{device.kind} cannot train {model.name}: it needs {pretty_bytes(need_bytes)} ({need_bytes} bytes), a job "
+            f"may use {pretty_bytes(device.memory_bytes)} there. Choose a smaller --small, raise --memory-quota-bytes, "
+            f"lower --local-batch, or leave that kind out of --device-kinds."
+        )
+
+
+def fleet_facts(setup: ClassifierSetup, models: Mapping[str, Model], common: Common) -> dict[str, object]:
+    """`fleet.json`: who takes part, with the label histogram of each; the first two hundred in full."""
+    assert setup.private.labels is not None
+    shown = list(setup.devices.values())[:200]
+    histogram = partition.describe(setup.rows[: len(shown)], setup.private.labels, setup.classes)
+    kinds = [device.kind for device in setup.devices.values()]
+    facts: dict[str, object] = {
+        "total": len(kinds),
+        "server": setup.server.kind,
+        "kinds": {kind: kinds.count(kind) for kind in setup.kinds},
+        "shown": [
+            {
+                "id": device.id,
+                "kind": device.kind,
+                "model": models[device.kind].name if device.kind in models else "",
+                "samples": int(counts.sum()),
+                "labels": counts.tolist(),
+                "memory_bytes": device.memory_bytes,
+                "board_memory_bytes": board_memory_bytes(common, device),
+            }
+            for device, counts in zip(shown, histogram, strict=True)
+        ],
+    }
+    return facts if common.memory_quota_bytes is None else {**facts, "quota_bytes": common.memory_quota_bytes}
+
+
+def _check(common: Common) -> None:
+    if not common.device_kinds:
+        raise ConfigError("--device-kinds is empty; name at least one, see `distilfleet devices`")
+    divided = common.alpha is not None or common.devices is not None or common.skew != "label"
+    if common.group is not None and divided:
+        raise ConfigError("--group makes one device per owner: leave out --alpha, --skew and --devices")
+
+
+def _hold_out(
+    source: sources.Source, proxy: ProxyData | None, common: Common
+) -> tuple[Dataset, np.ndarray | None, Dataset | None]:
+    if proxy is None:
+        return source.train, source.groups, None
+    if proxy.proxy is not None:
+        return source.train, source.groups, proxies.from_path(proxy.proxy, source, common.reading)
+    return proxies.hold_out(source.train, source.groups, proxy.proxy_share, stream(common.seed, "proxy"))
+
+
+def _absent(source: sources.Source, groups: np.ndarray | None, ids: Sequence[DeviceId]) -> tuple[str, ...]:
+    """A note on owners of whom nothing is left to train on."""
+    lost = sorted(source.owners.difference(ids)) if groups is not None and source.owners.intersection(ids) else []
+    if not lost:
+        return ()
+    return (f"{len(lost)} owners have no device, for all their samples are held out: {shorten(lost)}",)
+
+
+def _partition(
+    private: Dataset, groups: np.ndarray | None, common: Common
+) -> tuple[Sequence[DeviceId], Sequence[np.ndarray] | np.ndarray, str]:
+    if groups is not None and common.alpha is None and common.devices is None:
+        names, rows = partition.by_group(groups)
+        return names, rows, f"one device per owner, {len(names)} owners"
+    assert private.labels is not None
+    count, alpha = common.devices or 20, 0.5 if common.alpha is None else common.alpha
+    rng, width = stream(common.seed, "partition"), len(str(count - 1))
+    ids = [f"device-{i:0{width}d}" for i in range(count)]
+    if alpha == inf and len(private) < LEAST_OWN * count:
+        shared = partition.overlapping(len(private), count, LEAST_OWN, rng)
+        return ids, shared, f"IID, {LEAST_OWN} samples each, shared between devices, seed {common.seed}"
+    if alpha == inf:
+        return ids, partition.iid(len(private), count, rng), f"IID, seed {common.seed}"
+    if common.skew == "quantity":
+        uneven = partition.by_quantity(len(private), count, alpha, rng)
+        return ids, uneven, f"uneven quantities, Dirichlet alpha {alpha:g}, seed {common.seed}"
+    skewed = partition.dirichlet(private.labels, count, alpha, rng)
+    return (
+        ids,
+        skewed,
+        f"Dirichlet alpha {alpha:g}, seed {common.seed}"
+        + ("" if groups is None else "; owners named in the data are ignored"),
+    )
+
+
+def _of_one_class(private: Dataset, rows: Sequence[np.ndarray] | np.ndarray) -> str:
+    """What to say where most devices have samples of one class alone: nothing tells it from another there."""
+    assert private.labels is not None
+    some = rows[:MOST_LOOKED_AT]
+    alone = sum(len(np.unique(private.labels[own])) == 1 for own in some)
+    if 2 * alone <= len(some):
+        return ""
+    return (
+        f"; {alone} of {len(some)} devices have one class alone: their weights lie far apart, and a median learns "
+        "less of them than `--aggregate mean`"
+    )
+
+
+def _one_for_all(kinds: Mapping[str, Device], models: Sequence[Model], batch: int) -> Model:
+    middle = models[: len(models) // 2 + 1]
+    least = min(device.memory_bytes for device in kinds.values())
+    fitting = [model for model in middle if training_memory_bytes(profile(model), batch) <= least]
+    return fitting[-1] if fitting else models[0]
+
+
+def _by_speed(kinds: Mapping[str, Device], models: Sequence[Model], batch: int) -> dict[str, Model]:
+    slowest_first = sorted(kinds.values(), key=lambda device: device.speed_flops_per_s)
+    chosen = {}
+    for rank, device in enumerate(slowest_first):
+        up_to = models[: 1 + (rank * len(models)) // len(slowest_first)]
+        fitting = [m for m in up_to if training_memory_bytes(profile(m), batch) <= device.memory_bytes]
+        chosen[device.kind] = fitting[-1] if fitting else models[0]
+    return {kind: chosen[kind] for kind in kinds}
+
+
+def local(training: Training, calibrate: bool = False) -> LocalTraining:
+    return LocalTraining(
+        passes=training.local_passes,
+        batch=training.local_batch,
+        lr=training.local_lr,
+        momentum=training.local_momentum,
+        weight_decay=training.local_weight_decay,
+        calibrate=calibrate,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Models:
+    """The models of a run: what devices train, by kind, what the server has, and what devices are spared."""
+
+    smalls: Mapping[str, Model]
+    large: Model | None = None
+    spared: Model | None = None
+    """What the savings are held against where the server has no large model."""
+    local: LocalTraining
+    """How devices train: its batch decides how much memory that takes."""
+
+
+def assemble(
+    common: Common, setup: ClassifierSetup, method: Method[Any], models: Models, notes: Sequence[str] = ()
+) -> Experiment:
+    """A simulated run."""
+    lying, said = _poisoned(common, setup, method)
+    surrounded = world(common, setup.devices, setup.server, ignore_memory=setup.ignore_memory)
+    planner = Sample(
+        per_round=common.per_round or len(setup.devices),
+        seed=common.seed,
+        spare=common.spare,
+        minimum=common.minimum,
+        deadline_s=common.deadline_s,
+    )
+    return Experiment(
+        method=lying,
+        fleet=SimFleet(setup.devices, setup.data, lying, surrounded),
+        planner=planner,
+        test=setup.source.test,
+        rounds=common.rounds,
+        seed=common.seed,
+        checkpoint_every_s=common.checkpoint_every_s,
+        about={
+            "models": _names(models),
+            "training_bytes": {
+                m.name: training_memory_bytes(profile(m), models.local.batch) for m in _distinct(models)
+            },
+            "data": _data(setup),
+            "savings": _savings(models),
+            "notes": [*said, *notes, *_apart(common, method, models), *setup.source.notes],
+        },
+        facts=fleet_facts(setup, models.smalls, common),
+        data_spec=setup.source.spec(common.label),
+    )
+
+
+def _poisoned(common: Common, setup: ClassifierSetup, method: Method[Any]) -> tuple[Any, list[str]]:
+    """The method with devices that lie, and a note that says which; as it is, where none does."""
+    if common.poison is None:
+        return method, []
+    liars = pick(tuple(setup.devices), common.poison_share, common.seed)
+    lying = Poisoned(method=method, liars=liars, attack=common.poison, classes=setup.classes, seed=common.seed)
+    return lying, [f"An experiment: {len(liars)} devices lie ({common.poison}): {', '.join(sorted(liars)[:20])}."]
+
+
+def _apart(common: Common, method: Method[Any], models: Models) -> list[str]:
+    """Which of a user's own nets are not trained side by side in simulation, and why."""
+    if common.cohorts == "off" or not hasattr(method, "cohort"):
+        return []
+    own = dict.fromkeys(model for model in models.smalls.values() if model.is_own)
+    reasons = {model.name: why_apart(model, models.local) for model in own}
+    return [
+        f"In simulation, devices of {name} are trained one after the other: {reason}."
+        for name, reason in reasons.items()
+        if reason is not None
+    ]
+
+
+def _names(models: Models) -> dict[str, Any]:
+    names = {"small": sorted({model.name for model in models.smalls.values() if model != models.large})}
+    return names if models.large is None else {"large": models.large.name, **names}
+
+
+def _reference(models: Models) -> Model | None:
+    return models.large or models.spared
+
+
+def _distinct(models: Models) -> list[Model]:
+    reference = _reference(models)
+    return list(dict.fromkeys([*([] if reference is None else [reference]), *models.smalls.values()]))
+
+
+def _data(setup: ClassifierSetup) -> dict[str, Any]:
+    facts = {
+        "name": setup.source.name,
+        "classes": list(setup.source.classes),
+        "shape": list(setup.shape),
+        "train": len(setup.private),
+        "test": len(setup.source.test),
+        "partition": setup.partition,
+        "digest": setup.source.digest,
+        **({"proxy_digest": setup.proxy_digest} if setup.proxy_digest else {}),
+    }
+    return facts if setup.proxy is None else {**facts, "proxy": len(setup.proxy)}
+
+
+def _savings(models: Models) -> list[dict[str, Any]]:
+    reference = _reference(models)
+    if reference is None:
+        return []
+    return [asdict(savings(reference, model)) for model in _distinct(models) if model != reference]

@@ -1,0 +1,268 @@
+"""A device of a real fleet: what it trains on, what its owner allows, and the worker that a `RunSpec` names.
+
+Nothing here needs torch until a run asks for training: a device that runs embedding modules alone installs without it.
+"""
+
+import asyncio
+import logging
+import math
+import signal
+import time
+from collections.abc import Callable, Iterable
+from contextlib import closing
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+from typing import IO, NoReturn
+
+import msgspec
+
+from ..core.disk import lock
+from ..core.errors import ConfigError, UnmatchedError, WireError
+from ..core.protocols import Worker
+from ..core.types import Dataset, Device, RunSpec
+from ..cost import catalogue, meters
+from ..data import own, spec
+from ..data.digest import of_arrays
+from ..data.naming import Naming
+from ..data.own import Own
+from ..data.spec import Mapped
+from ..methods.splitkd.device import Front, SplitWorker
+from ..methods.splitkd.settings import SplitSettings
+from ..net.agent import Agent
+from ..net.heap import AGENT_ARENAS, settle_heap
+from ..net.job_runner import DeclinedError
+from ..net.keys import Token, badge_of
+from ..net.renewal import renewal_due
+from .agent_flags import AgentFlags, Consent
+from .checks import SPLITKD, Half, check_version, check_windows
+
+log = logging.getLogger(__name__)
+FIRST_AGAIN_S, MOST_AGAIN_S, GROWTH = 0.1, 2.0, 1.5
+"""Between tries to enrol: a device that starts with its server is soon in."""
+LEAVE_S = 1.0
+"""To say that it stops, an agent has so long."""
+SENDS_DATA = ("central", "central_kd")
+"""Methods that send a device's data as they are."""
+
+
+def naming_of(asked: AgentFlags) -> Naming:
+    """Raises ConfigError."""
+    values = _pairs("--rename-value", asked.rename_value)
+    return Naming(
+        label=asked.label,
+        columns=_pairs("--rename", asked.rename),
+        classes=_pairs("--rename-class", asked.rename_class),
+        values={_category(name): value for name, value in values.items()},
+        order=asked.columns,
+        units={name: _unit(name, said) for name, said in _pairs("--units", asked.units).items()},
+        any_range=asked.any_range,
+        skip_unknown=asked.skip_unknown,
+        fit_pictures=asked.fit_pictures,
+        reading=asked.reading,
+    )
+
+
+def _pairs(flag: str, words: Iterable[str]) -> dict[str, str]:
+    """OWN=RUN, each name once. Raises ConfigError."""
+    pairs: dict[str, str] = {}
+    for word in words:
+        name, sign, value = word.partition("=")
+        if not (name and sign and value):
+            raise ConfigError(f"{flag} {word}: expected OWN=RUN, a name of yours and the run's")
+        if pairs.setdefault(name, value) != value:
+            raise ConfigError(f"{flag}: {name} is given twice, as {pairs[name]} and {value}")
+    return pairs
+
+
+def _category(name: str) -> tuple[str, str]:
+    column, sign, value = name.partition(":")
+    if not (column and sign):
+        raise ConfigError(f"--rename-value {name}: expected COLUMN:OWN=RUN")
+    return column, value
+
+
+def _unit(name: str, said: str) -> tuple[float, float]:
+    """Factor and offset."""
+    factor, _, offset = said.partition(",")
+    try:
+        found = float(factor), float(offset or 0)
+    except ValueError:
+        found = 0.0, 0.0
+    if not (found[0] and all(map(math.isfinite, found))):
+        raise ConfigError(f"--units {name}={said}: expected FACTOR or FACTOR,OFFSET, such as 0.5556,-17.78")
+    return found
+
+
+def join(asked: AgentFlags) -> str:
+    """Enrol if there is a token. What to hand to `attend`, in a process that has not loaded what enrolment takes.
+
+    Raises ConfigError.
+    """
+    if not asked.data:
+        raise ConfigError("say with --data what this device trains on; it stays here")
+    naming_of(asked)
+    token = Token.read(asked.token) if asked.token else None
+    with _alone(asked.state):
+        if token is not None:
+            asyncio.run(_enrolled(token, asked.state))
+        badge_of(asked.state)
+        renewal_due(asked.state, time.time())  # worked out here, so that `attend` need not
+    return msgspec.json.encode(replace(asked, token=None), enc_hook=str).decode()
+
+
+def attend(said: str, end: Callable[[], NoReturn]) -> None:
+    """Serve until stopped, which `end` does at once, in whatever state all is. Raises ConfigError."""
+    settle_heap(AGENT_ARENAS)
+    asked = msgspec.json.decode(said, type=AgentFlags, dec_hook=lambda kind, value: kind(value))
+    with _alone(asked.state):
+        badge = badge_of(asked.state)
+        device = owned(catalogue.device(badge.kind, badge.device), asked.consent)
+        data = own.Cached(own=own_data(asked.data, naming_of(asked)))
+        log.info("%s: a %s with %d samples, of the server at %s", device.id, badge.kind, len(data), badge.address)
+        build, meter = builder(device, data, asked.consent), meters.find(Path("/sys"))
+        caps, folder = asked.caps, asked.state
+        battery = partial(meters.battery_share, Path("/sys"))
+        agent = Agent(
+            badge=badge,
+            folder=folder,
+            device=device,
+            build=build,
+            data_digest=partial(digest_of, data),
+            caps=caps,
+            meter=meter,
+            battery_share=battery,
+        )
+        asyncio.run(_until_stopped(agent, end))
+
+
+async def _until_stopped(agent: Agent, end: Callable[[], NoReturn]) -> None:
+    """There is a moment to tell the server of it, unless this loop is busy with something else."""
+    loop, leaving = asyncio.get_running_loop(), set[asyncio.Task[None]]()
+
+    async def leave() -> None:
+        await agent.leave()
+        end()
+
+    def stop(_number: int, _frame: object) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM):
+            signal.signal(number, lambda *_: end())
+        signal.setitimer(signal.ITIMER_REAL, LEAVE_S)
+        loop.call_soon_threadsafe(lambda: leaving.add(asyncio.create_task(leave())))
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+    await agent.serve()
+    await asyncio.gather(*leaving)
+
+
+def _alone(folder: Path) -> closing[IO[bytes]]:
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return closing(lock(folder, "is in use by another agent. Stop that one, or name another --state."))
+
+
+async def _enrolled(token: Token, folder: Path) -> None:
+    """Waits for a server that is not there yet. Raises ConfigError if it is there and says no."""
+    from ..net.enrolment import enrol
+
+    again_s = FIRST_AGAIN_S
+    while True:
+        try:
+            await enrol(token, folder)
+            return
+        except ConnectionError as fault:
+            log.warning("not enrolled yet: %s", fault)
+            await asyncio.sleep(again_s)
+            again_s = min(MOST_AGAIN_S, again_s * GROWTH)
+        except WireError as fault:
+            again = (
+                f"Only the newest of a device is good: `distilfleet enrol create --device {token.device}` prints one"
+            )
+            raise ConfigError(f"{token.address} does not take this token: {fault}. {again}") from None
+
+
+def own_data(path: str, naming: Naming | None = None) -> Own:
+    """A device's, as they are: what classes, columns and units mean, a run says, see `Own.mapped`."""
+    return own.read(path, naming or Naming())
+
+
+def digest_of(data: Own, said: RunSpec) -> str:
+    """Of what a device trains on in this run. Raises ConfigError."""
+    mapped = data.mapped(spec.read(said.data)).data
+    return of_arrays([mapped.inputs, mapped.labels])
+
+
+def owned(device: Device, consent: Consent) -> Device:
+    """The device with what its owner agrees to."""
+    return replace(device, shares_label_counts=consent.label_counts)
+
+
+def builder(device: Device, data: Own, consent: Consent) -> Callable[[RunSpec], Worker]:
+    """What an agent hands to its loop."""
+
+    def build(said: RunSpec) -> Worker:
+        log.info("%s: a run begins, or goes on", said.method)
+        if said.method in SENDS_DATA and not consent.data:
+            raise ConfigError(f"{said.method} sends a device's data to the server; this one's owner has not agreed")
+        mapped = _mapped(data, said)
+        if said.method == SPLITKD:
+            return _split_worker(said, device, mapped.data, consent)
+        worker: Worker = _trainer().build_worker(said, device, mapped.data, consent.own_models)
+        return worker
+
+    return build
+
+
+def _mapped(data: Own, said: RunSpec) -> Mapped:
+    """Raises ConfigError with what the server may hear; the device's log has all of it."""
+    try:
+        mapped = data.mapped(spec.read(said.data))
+    except UnmatchedError as fault:
+        log.warning("this run is declined: %s", fault)
+        raise ConfigError(f"this device's data do not fit the run: {fault.told}") from None
+    except ConfigError as fault:
+        log.warning("this run is declined: %s", fault)
+        raise ConfigError("this device's data cannot be read for this run; its own log says why") from None
+    for note in mapped.notes:
+        log.warning("%s: %s", data.where, note)
+    return mapped
+
+
+def _split_worker(spec: RunSpec, device: Device, data: Dataset, consent: Consent) -> Worker:
+    from importlib.metadata import version
+
+    check_version(spec, "distilfleet", version("distilfleet"))
+    try:
+        half = msgspec.convert(spec.settings, Half)
+    except (msgspec.ValidationError, RecursionError) as fault:
+        raise ConfigError(f"the settings of {spec.method} do not fit the version here: {fault}") from None
+    _check_split(half.split, data, device)
+
+    def front_of(whose: str, layers: int) -> Front:
+        if whose != "student":
+            raise DeclinedError("declined: layers of a teacher do not travel")
+        try:
+            made: Front = _trainer().front(spec, half, device, layers, consent.own_models)
+        except ConfigError as fault:
+            raise DeclinedError(f"declined: {fault}") from None
+        return made
+
+    return SplitWorker(device=device, data=data, split=half.split, seed=spec.seed, front_of=front_of)
+
+
+def _check_split(split: SplitSettings, data: Dataset, device: Device) -> None:
+    check_windows(data, split.context, split.student.vocabulary, split.classes)
+    if split.tables != "rows":
+        raise ConfigError("the run wants a table of the teacher on this device, which has none")
+    if split.classes is not None and split.labels == "shared" and not device.shares_label_counts:
+        raise ConfigError("labels go to the server in this run, and this device's owner has not agreed: --labels kept")
+
+
+def _trainer() -> ModuleType:
+    """What needs torch. Raises ConfigError where there is none."""
+    try:
+        from . import spec as deploy
+    except ModuleNotFoundError as fault:
+        raise ConfigError(f"this run trains layers on devices and needs {fault.name}; this device has none") from None
+    return deploy

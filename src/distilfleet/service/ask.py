@@ -1,0 +1,42 @@
+"""The experiment that a server is asked for, as its recipe has it for the devices of the fleet file."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from math import inf, nan
+from typing import Any
+
+from ..core.types import Device
+from ..cost import catalogue
+from ..recipes.find import recipe
+from ..recipes.flags import Common, flatten, unflatten
+from ..training.experiment import Experiment
+from .fleet_file import FleetFolder
+
+SIMULATED = (
+    *("devices", "device_kinds", "catalogue", "server", "group", "alpha", "skew", "channels", "bandwidth_hz"),
+    *("offline_share", "label_counts_share", "poison", "poison_share", "memory_quota_bytes", "cohorts"),
+)
+"""Flags that say what devices there are, what they own and what surrounds them."""
+
+
+def built(here: FleetFolder, asked: Mapping[str, Any]) -> Experiment:
+    """The run as its recipe has it for devices of these kinds; its simulated fleet is left aside."""
+    found = recipe(asked["recipe"])
+    kinds = tuple(here.file.devices.values())
+    settings = {**asked["settings"], "devices": len(kinds), "device_kinds": kinds, **_shares(found.flags())}
+    if here.file.server:
+        settings["server"] = here.file.server
+    return found.build(unflatten(found.flags, settings))
+
+
+def _shares(flags: Any) -> dict[str, float]:
+    """The server's data, of which a real fleet gets nothing, need not suffice for as many devices as there are."""
+    of_text = {"school_share", "context"} & flatten(flags).keys()
+    return {} if of_text else {"alpha": inf}
+
+
+def server_of(here: FleetFolder) -> Device:
+    """Of the kind that the fleet file names; else of a usual speed, with watts that nobody knows."""
+    if here.file.server:
+        return catalogue.device(here.file.server, "server")
+    return replace(catalogue.device(Common().server, "server"), idle_w=nan, busy_w=nan)

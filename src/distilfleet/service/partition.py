@@ -1,0 +1,122 @@
+"""`distilfleet split`: the partition that a simulation would use, as one file per device and the server's own part."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..core.errors import ConfigError
+from ..data.reading import GUESSED
+from ..recipes.find import recipe
+from ..recipes.flags import Common, Language, ProxyData, ReadingFlags, check, flatten, option
+
+if TYPE_CHECKING:
+    import numpy as np
+
+SERVER, PROXY = "server.npz", "proxy.npz"
+UNFIT = '/\\:*?"<>|%'
+"""Signs that some system does not have in names of files; they are written as in addresses."""
+OF_TABLES = ("proxy_share",)
+OF_TEXTS = ("context", "vocabulary", "tokenizer", "teacher", "school_share")
+OF_TEXTS_ALONE = "is for text, whose recipe has to be named: add --recipe splitkd, say, or leave it out"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SplitFlags:
+    """Write what each device of a simulation would own, so that real devices can train on the same."""
+
+    data: str
+    """Dataset: `digits`, `hub:NAME`, or a path; for text also `stdlib`."""
+    devices: int | None = None
+    """Number of devices. Default: 20, or one per owner with --group."""
+    alpha: float | None = None
+    """Skew between devices, Dirichlet. Default: 0.5. Not with --group."""
+    seed: int = 0
+    """Of everything that is drawn at random."""
+    holdout: float = 0.2
+    """Share of the data that is held out for testing, where the data has no test part."""
+    label: str | None = None
+    """Column or key that holds the label."""
+    group: str | None = None
+    """Column or key that names the owner of each sample."""
+    reading: ReadingFlags = GUESSED
+    """What is not to be guessed about the file."""
+    proxy_share: float = 0.15
+    """Share of the training data that becomes the server's unlabelled proxy dataset."""
+    recipe: str = ""
+    """For text: a recipe whose windows devices own, such as splitkd."""
+    context: int = Language().context
+    """For text: tokens of a window."""
+    vocabulary: int = Language().vocabulary
+    """For text: entries of a tokenizer that is trained."""
+    tokenizer: str | None = None
+    """For text: a folder, file or hub name, or `bytes`. Default: the teacher's own, or one trained on the text."""
+    teacher: str = Language().teacher
+    """For text: the large model, whose school is the server's part."""
+    school_share: float = Language().school_share
+    """For text: share of the training text that the server owns, where the teacher does not come trained."""
+    out: Path = Path("parts")
+    """Folder to write to; must not hold anything yet."""
+
+
+def split(asked: SplitFlags) -> str:
+    """What was written. Samples are as models see them, scaled by the whole train part. Raises ConfigError."""
+    if asked.out.exists() and any(asked.out.iterdir()):
+        raise ConfigError(f"{asked.out} is not empty; name another --out")
+    _check_apply(asked)
+    names = ("data", "seed", "holdout", "devices", "alpha", "label", "group", "reading")
+    common = Common(**{name: getattr(asked, name) for name in names})
+    check(common)
+    asked.out.mkdir(parents=True, exist_ok=True)
+    if asked.recipe:
+        return _split_text(asked, common)
+    from ..data import prepared
+    from ..recipes.classifiers import classifier_setup
+
+    staged = classifier_setup(common, ProxyData(proxy_share=asked.proxy_share))
+    source = staged.source
+
+    def facts(whose: str) -> "dict[str, np.ndarray]":
+        return prepared.facts(whose, source.classes, source.scaling, source.columns)
+
+    for device in staged.devices:
+        prepared.write(asked.out / _file(device), staged.data(device), **facts(prepared.DEVICE))
+    prepared.write(asked.out / SERVER, source.test, **facts(prepared.SERVER), **prepared.named(source.name))
+    assert staged.proxy is not None
+    prepared.write(asked.out / PROXY, staged.proxy, **facts(prepared.PROXY))
+    return f"{len(staged.devices)} devices, {staged.partition}; {SERVER} and {PROXY} for the server"
+
+
+def _check_apply(asked: SplitFlags) -> None:
+    """Raises ConfigError for flags of texts without --recipe, and of tables with it."""
+    usual = SplitFlags(data=asked.data)
+    moot, why = (OF_TABLES, "is for tables and pictures; leave it out") if asked.recipe else (OF_TEXTS, OF_TEXTS_ALONE)
+    for name in moot:
+        if getattr(asked, name) != getattr(usual, name):
+            raise ConfigError(f"{option(name)} {why}")
+
+
+def _file(device: str) -> str:
+    """A file name for a device, whatever its owner is called. Raises ConfigError for one that the server needs."""
+    name = "".join(sign if sign.isprintable() and sign not in UNFIT else f"%{ord(sign):02X}" for sign in device)
+    file = f"%2E{name[1:]}.npz" if name.startswith(".") else f"{name}.npz"
+    if file.lower() in (SERVER, PROXY):
+        raise ConfigError(f"an owner is called {device!r}, as the server's own file is: rename it")
+    return file
+
+
+def _split_text(asked: SplitFlags, common: Common) -> str:
+    if "school_share" not in flatten(recipe(asked.recipe).flags()):
+        raise ConfigError(f"--recipe {asked.recipe}: not a recipe of text; leave it out")
+    from ..data import prepared
+    from ..data.prepared_text import Served, write_server
+    from ..recipes.language import text_setup
+
+    setup = text_setup(common, replace(Language(), **{name: getattr(asked, name) for name in OF_TEXTS}))
+    facts = prepared.text_facts(prepared.DEVICE, setup.source.classes, setup.source.tokenizer.digest)
+    for device in setup.devices:
+        prepared.write(asked.out / _file(device), setup.data(device), **facts)
+    write_server(
+        asked.out / SERVER,
+        Served(source=setup.source, school=setup.school, rows=setup.rows),
+    )
+    return f"{len(setup.devices)} devices, windows of {asked.context} tokens; {SERVER} for the server"

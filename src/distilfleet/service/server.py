@@ -1,0 +1,310 @@
+"""The server's verbs of a real fleet: serve, enrol, and run on a fleet. A device's are in `join`.
+
+A run is handed to the server as a file in its folder, so that a crash loses none: it stays in `queue` until it is
+finished, and a server that starts goes on with the oldest.
+
+    STATE/authority   keys, tokens, deny list      STATE/journal.sqlite   outcomes, committed rounds
+    STATE/queue, stopped, done, faults: what was asked for and what came of it, see `record.queue`
+    STATE/runs        one directory per run
+"""
+
+import asyncio
+import logging
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ..core.disk import lock, storing
+from ..core.errors import WireError
+from ..core.failpoint import reached
+from ..core.watch import Moment
+from ..net.coordinator import Coordinator
+from ..net.enrolment import Enrolled, read_request
+from ..net.fleet import NetFleet
+from ..net.heap import SERVER_ARENAS, settle_heap
+from ..net.hub import SessionServer
+from ..net.identity import Authority
+from ..net.journal import SqliteJournal
+from ..net.keys import Peer
+from ..net.metrics import Totals, exposition
+from ..net.server_side import Server
+from ..net.spool import Spool
+from ..net.transfer import FlowControl
+from ..net.transport import listen
+from ..recipes.resume import check_data
+from ..record.checkpoint import Checkpoint
+from ..record.history import read, read_about
+from ..record.run import RunRecord, create
+from ..report.page import page, write_page
+from ..training.experiment import Experiment
+from ..training.loop import Steps, about, train
+from .ask import built, server_of
+from .client import LOOK_S
+from .deaths import begin_attempt, give_way
+from .facts import about_of, facts_of
+from .faults import ends_the_server, reason_of, stoppable
+from .fleet_file import FleetFolder, fleet_folder, shows_secret
+from .resume import take_up, tell_behind
+from .roster import follow_fleet_file
+from .waiting import LetGoError, Waiting
+from .web.http_server import Connections, DeniedError
+from .web.page_cache import PageCaches
+from .web.site import Access, Site, access, shown
+from .web.view import PageSource, moments
+
+log = logging.getLogger(__name__)
+ROOM_BYTES = 64 << 20
+SPARE_CONNECTIONS = 256
+"""Above two for each device."""
+STOPPING_S = 2.0
+STOPPING = "this server stops; its runs go on when it is started again"
+
+
+def serve(path: Path, once: bool = False) -> None:
+    """The server: for ever, or with `once` until the queue is empty."""
+    settle_heap(SERVER_ARENAS)
+    here, totals = fleet_folder(path), Totals()
+    here.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if warning := shows_secret(path, here.file):
+        log.warning("%s", warning)
+    held = lock(here.state, "is in use by another server. Stop that one first.")
+    with closing(held), stoppable() as stopped, online(here, totals) as (hub, loop, _):
+        reached("server.listening")
+        log.info("ready: serving %d devices at %s", len(here.file.devices), here.address)
+        give_way(here.queue)
+        while True:
+            hub.check()
+            here.queue.tidy()
+            _set_aside(here)
+            waiting = here.queue.waiting()
+            if waiting:
+                _carry_out(_Doing(here, waiting[0], hub, loop, totals, stopped))
+            elif once:
+                return
+            else:
+                time.sleep(LOOK_S)
+
+
+@contextmanager
+def online(here: FleetFolder, totals: Totals) -> Iterator[tuple[SessionServer, asyncio.AbstractEventLoop, str]]:
+    """Everything of a server but its rounds; where its page is."""
+    entrance = access(here.page, here.file.page_token) if here.page else None
+    with _sessions(here) as (hub, loop):
+        if entrance is None:
+            yield hub, loop, ""
+            return
+        with shown(_site(here, entrance, moments(hub, loop, here.file.devices), totals)) as address:
+            if address:
+                log.info("live page: %s", address)
+            yield hub, loop, address
+
+
+def _site(here: FleetFolder, entrance: Access, moment: Callable[[], Moment], totals: Totals) -> Site:
+    def report(name: str) -> bytes:
+        if here.queue.entry(name) is None:
+            raise DeniedError(404, f"there is no run {name}")
+        return page([read(here.queue.record(name))])
+
+    boards = PageCaches(PageSource(here.queue, moment, entrance.proof))
+    connections = Connections()
+
+    def metrics() -> bytes:
+        return exposition(moment(), totals, connections.refusals.counts)
+
+    return Site(entrance, boards, here.queue, metrics, report, connections)
+
+
+@contextmanager
+def _sessions(here: FleetFolder) -> Iterator[tuple[SessionServer, asyncio.AbstractEventLoop]]:
+    """Sessions and enrolment, in a thread of their own."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    authority = Authority(here.folder("authority"))
+    with closing(authority), closing(SqliteJournal(here.state / "journal.sqlite")) as journal:
+        journal.begin()
+        tell_behind(here.queue, journal)
+        hub, stop = asyncio.run_coroutine_threadsafe(_open(here, authority, journal), loop).result()
+        try:
+            yield hub, loop
+        finally:
+            asyncio.run_coroutine_threadsafe(stop(), loop).result()
+            loop.call_soon_threadsafe(loop.stop)
+            thread.join()
+            loop.close()
+
+
+async def _open(
+    here: FleetFolder, authority: Authority, journal: SqliteJournal
+) -> tuple[SessionServer, Callable[[], Any]]:
+    server = Server(room=FlowControl(ROOM_BYTES), now_s=time.monotonic(), beat_s=here.file.beat_s)
+    desk = Coordinator(
+        server=server,
+        journal=journal,
+        patience_s=here.file.patience_s,
+        longest_s=here.file.longest_s,
+        spool=Spool(here.state),
+    )
+    hub = SessionServer(desk=desk, enrolled=here.file.devices, denied=authority.denied)
+
+    async def enrol(_peer: Peer | None, data: bytes) -> bytes:
+        try:
+            asked = read_request(data)
+            certificate = authority.enrol(asked.device, asked.request, asked.proof, time.time())
+        except WireError as fault:
+            hub.count(f"enrolment: {fault}")
+            raise
+        log.info("enrolled: %s", asked.device)
+        return msgspec.msgpack.encode(Enrolled(certificate=certificate, address=str(here.address)))
+
+    async def renew(peer: Peer | None, data: bytes) -> bytes:
+        if peer is None or peer.device not in here.file.devices or authority.denied(peer.device):
+            hub.count("renewal: denied")
+            raise WireError("denied")
+        return authority.sign(peer.device, data, time.time())
+
+    names = list({here.address.host, here.enrol_address.host})
+    keys = authority.server_keys(names, time.time())
+    most = 2 * len(here.file.devices) + SPARE_CONNECTIONS
+    sessions = await listen(here.listening(here.address), keys, {"Renew": renew}, hub.stream, most)
+    enrolment = await listen(here.listening(here.enrol_address), keys, {"Enrol": enrol}, None, most)
+    ticking = asyncio.create_task(hub.tick())
+
+    async def stop() -> None:
+        ticking.cancel()
+        await hub.farewell(STOPPING)
+        await enrolment.close()
+        await sessions.close()
+        under_way = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in under_way:  # a round that nobody waits for any more
+            task.cancel()
+        if under_way:
+            await asyncio.wait(under_way, timeout=STOPPING_S)
+
+    return hub, stop
+
+
+def _set_aside(here: FleetFolder, under_way: str = "") -> None:
+    """Runs that wait and are to be stopped."""
+    for name in here.queue.waiting():
+        if name != under_way and here.queue.to_stop(name):
+            here.queue.set_aside(name)
+
+
+@dataclass(frozen=True, slots=True)
+class _Doing:
+    """One run, and the server that does it."""
+
+    here: FleetFolder
+    name: str
+    hub: SessionServer
+    loop: asyncio.AbstractEventLoop
+    totals: Totals
+    stopped: threading.Event
+    """Whether somebody stops the server."""
+
+
+def _carry_out(doing: _Doing) -> None:
+    """One run, from where it is to its end or until it is stopped. Whatever it raises, it alone fails."""
+    queue, name = doing.here.queue, doing.name
+    reason = begin_attempt(queue, name)
+    if reason:
+        queue.close(name, reason)
+        return
+    try:
+        finished, error = _train(doing), ""
+    except BaseException as fault:
+        if ends_the_server(fault, doing.stopped.is_set()):
+            raise
+        finished, error = True, reason_of(fault, queue.folder("faults") / f"{name}.log")
+        log.warning("%s failed: %s", name, error)
+    finally:  # this process has lived to see it
+        queue.attempts(name).over()
+    if finished:
+        queue.close(name, error)
+    else:
+        log.info("%s: stopped", name)
+        queue.set_aside(name)
+
+
+def _train(doing: _Doing) -> bool:
+    """Whether the run has all its rounds; not so if it was stopped."""
+    from .prediction import PredictingFleet
+    from .spec import spec_of, write_spec
+
+    here, name = doing.here, doing.name
+    waiting, journal = Waiting(here.queue, name), doing.hub.desk.journal
+    waiting("")
+    fleet = NetFleet(here.devices, server_of(here), doing.hub, doing.loop, waiting)
+    assert isinstance(journal, SqliteJournal)
+    watched = PredictingFleet(inner=fleet, server=server_of(here))
+    asked, folder = here.queue.asked(name), here.queue.record(name)
+    run, branch = replace(built(here, asked), fleet=watched, checkpoint_every_s=0.0), name
+    found = take_up(folder, name, journal)
+    if found is not None:
+        record, start, branch = found
+        _tell_roster(doing, record, run, start.round)
+    else:
+        _clear(folder)
+        known = about_of(about(run, asked["recipe"], asked["settings"], asked["started"]), here.name)
+        record, start = create(folder, known, facts_of(run, here.file.devices, here.file.server)), None
+    log.info("%s: %s", name, "begins" if start is None else f"goes on after round {start.round}")
+    with closing(record):
+        if start is not None:
+            check_data(folder, read_about(folder), run.about)
+        fleet.open(branch, write_spec(spec_of(run.method, run.seed, run.data_spec)))
+        done = _rounds_of(doing, run, fleet, train(run, record, start, time.monotonic), start)
+    write_page([read(folder)], folder / "report.html")
+    return done >= run.rounds
+
+
+def _rounds_of(doing: _Doing, run: Experiment, fleet: NetFleet, steps: Steps, start: Checkpoint | None) -> int:
+    """The last round that is on disk when the run is over, or to be stopped."""
+    name, done, began_s = doing.name, 0 if start is None else start.round, time.monotonic()
+    try:
+        with closing(steps) as rounds:
+            while done < run.rounds and not doing.here.queue.to_stop(name):
+                line = next(rounds)
+                done, took_s, began_s = line["round"], time.monotonic() - began_s, time.monotonic()
+                log.info("%s: round %s of %s", name, done, run.rounds)
+                doing.totals.add(line, took_s)
+                _set_aside(doing.here, under_way=name)
+                if doing.stopped.is_set():
+                    raise KeyboardInterrupt  # the run had swallowed it
+    except LetGoError:
+        fleet.abandon(done)
+        return done
+    except BaseException as fault:
+        if not ends_the_server(fault, doing.stopped.is_set()):
+            fleet.abandon(done)
+        raise
+    fleet.finish(done)
+    return done
+
+
+def _tell_roster(doing: _Doing, record: RunRecord, run: Experiment, last: int) -> None:
+    """A run that goes on is that of the fleet file as it is now."""
+    try:
+        facts = facts_of(run, doing.here.file.devices, doing.here.file.server)
+        note = follow_fleet_file(record, facts, run.about.get("models", {}), last)
+    except BaseException:
+        record.close()
+        raise
+    if note:
+        log.warning("%s: %s", doing.name, note)
+
+
+def _clear(folder: Path) -> None:
+    """What is left of a run that has to begin anew."""
+    with storing(folder):
+        if folder.is_dir() and not folder.is_symlink():
+            shutil.rmtree(folder)
+        else:
+            folder.unlink(missing_ok=True)

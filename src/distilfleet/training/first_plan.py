@@ -1,0 +1,58 @@
+"""The plan of the first round, and what it expects of each round after."""
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from ..core.types import Conditions, Plan
+from ..plan.limits import reached
+from ..plan.split import SplitPlanner
+from ..plan.stages import remarks, rows
+from ..record.history import read_plan
+from ..record.plan import Planned, plan_json
+
+if TYPE_CHECKING:
+    from ..record.run import RunRecord
+if TYPE_CHECKING:
+    from .experiment import Experiment
+if TYPE_CHECKING:
+    pass
+
+
+def first_plan(run: "Experiment", record: "RunRecord", *, new: bool, now_s: Callable[[], float]) -> Mapping[str, Any]:
+    """The plan of the first round, as the record has it from then on; empty where no cuts are planned."""
+    if not isinstance(run.planner, SplitPlanner):
+        return {}
+    if new:
+        record.plan(plan_json(_planned(run.planner, run.fleet.conditions(1), now_s)))
+    return read_plan(record.path)
+
+
+def expected(plan: Plan, first: Mapping[str, Any]) -> dict[str, Any]:
+    """What a round's plan expects of a step, and how many devices are cut otherwise than in the first round."""
+    if plan.forecast is None or not first:
+        return {}
+    before = {entry["id"]: (entry["cut"], entry["teacher_cut"], entry["bits"]) for entry in first["devices"]}
+    now = {device: (one.cut, one.teacher_cut, one.bits) for device, one in plan.assignments.items()}
+    return {
+        "planned_s": plan.forecast.delay_s,
+        "planned_device_energy_j": plan.forecast.device_energy_j,
+        "planned_server_energy_j": plan.forecast.server_energy_j,
+        "cuts_changed": sum(how != before.get(device, how) for device, how in now.items()),
+    }
+
+
+def _planned(planner: SplitPlanner, conditions: Conditions, now_s: Callable[[], float]) -> Planned:
+    began_s = now_s()
+    plan = planner.plan(conditions)
+    took_s = now_s() - began_s
+    ids, seen = planner.stages(conditions, plan)
+    lines = remarks(planner.options, seen, planner.privacy_floor)
+    there = set(reached(conditions))
+    return Planned(
+        plan=plan,
+        conditions=conditions,
+        rows=rows(ids, seen),
+        plan_s=took_s,
+        unreachable=[device for device in conditions.devices if device not in there],
+        lines=lines,
+    )

@@ -1,0 +1,181 @@
+"""The loop that carries an experiment out, records it and can go on where it stopped."""
+
+import gc
+import os
+import platform
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import asdict, replace
+from importlib.metadata import version
+from math import isnan
+from typing import Any, get_type_hints
+
+import numpy as np
+
+from ..core.engine import rounds
+from ..core.errors import RecordError
+from ..core.pack import pack, unpack
+from ..core.tally import Tally
+from ..core.types import Discount, Plan
+from ..record.captured import read_wire, write_wire
+from ..record.checkpoint import Checkpoint
+from ..record.history import SCHEMA, read_rounds
+from ..record.run import RunRecord
+from .capture import CapturingFleet
+from .experiment import Experiment
+from .first_plan import expected, first_plan
+
+PROCESSOR = "processor"
+"""Among the versions: see `processor`."""
+LIMITS = ("DNNL_MAX_CPU_ISA", "ONEDNN_MAX_CPU_ISA", "MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS", "OPENBLAS_CORETYPE")
+"""Variables that hold libraries below what the processor can do, which the libraries do not say."""
+MOST_MISSED = 100
+"""Missed jobs, and discounts, that a round's record names; of missed jobs the rest are counted."""
+
+
+Steps = Generator[dict[str, Any], None, None]
+"""Metrics of each round as it is finished."""
+
+
+def about(run: Experiment, recipe: str, settings: Mapping[str, Any], started: str) -> dict[str, Any]:
+    """`run.toml` of a run that is about to start."""
+    return {
+        "schema": SCHEMA,
+        "recipe": recipe,
+        "started": started,
+        "rounds": run.rounds,
+        "seed": run.seed,
+        "disclosure": run.method.disclosure,
+        **run.about,
+        "settings": dict(settings),
+        "versions": versions(),
+    }
+
+
+def versions() -> dict[str, str]:
+    packages = {name: version(name) for name in ("distilfleet", "numpy", "torch")}
+    return {**packages, "python": platform.python_version(), PROCESSOR: processor()}
+
+
+def processor() -> str:
+    """What picks the code that computes: numbers are equal to the bit where this is, beside versions and threads."""
+    import torch
+
+    simd = np.show_config(mode="dicts")["SIMD Extensions"]
+    numpy = (simd.get("found") or simd["baseline"])[-1]
+    limits = "".join(f", {name}={os.environ[name]}" for name in LIMITS if name in os.environ)
+    return f"{platform.machine()}, torch {torch.backends.cpu.get_cpu_capability()}, numpy {numpy}{limits}"
+
+
+def train(run: Experiment, record: RunRecord, start: Checkpoint | None, now_s: Callable[[], float]) -> Steps:
+    """Rounds from the checkpoint to the end, each recorded before its metrics are yielded; close to stop early.
+
+    The models are written before the last checkpoint, so that a run with all its checkpoints has them.
+
+    Args:
+        start: None for a new run.
+        now_s: a monotonic clock, for wall time and the checkpoint interval.
+    """
+    state: Any
+    planned = first_plan(run, record, new=start is None, now_s=now_s)
+    if run.keep.most:
+        heard = CapturingFleet(inner=run.fleet, keep=run.keep, seed=run.seed, kept_wire=read_wire(record.path))
+        run = replace(run, fleet=heard)
+    if start is None:
+        state, before_s, first = run.method.init(run.seed), 0.0, 1
+        _save(run, record, state, 0)
+    else:
+        state, before_s, first = _restore(run, start), _wall_s(record), start.round + 1
+    began_s = kept_s = now_s()
+    number = kept = first - 1
+    gc.freeze()  # the fleet stays to the end: without this the collector looks through all of it again and again
+    try:
+        for done in rounds(run.method, run.planner, run.fleet, state, range(first, run.rounds + 1)):
+            number, state, wall_s = done.round, done.state, before_s + now_s() - began_s
+            metrics = run.method.evaluate(state, run.fleet.kept(), run.test)
+            tally = run.fleet.tally()
+            if tally.times is not None:
+                record.append_times(number, tally.times)
+            spent = {**_spent(tally), **_short(tally, done.plan), **_known(expected(done.plan, planned), tally)}
+            line = {"round": number, **metrics, **spent, **_discounted(done.discounts)}
+            record.append_wall(number, wall_s)
+            record.append(line)
+            if number == run.rounds:
+                record.models(run.method.models(state), run.files)
+            if number == run.rounds or now_s() - kept_s >= run.checkpoint_every_s:
+                _save(run, record, state, number)
+                kept, kept_s = number, now_s()
+            yield {**line, "wall_s": wall_s}
+    except GeneratorExit:
+        if number > kept:
+            _save(run, record, state, number)
+        raise
+    finally:
+        gc.unfreeze()
+
+
+def _save(run: Experiment, record: RunRecord, state: object, number: int) -> None:
+    if isinstance(run.fleet, CapturingFleet):
+        write_wire(record.path, run.fleet.kept_wire)
+    arrays, plain = pack(state)
+    fleet = {f"fleet/{name}": array for name, array in run.fleet.snapshot().items()}
+    record.checkpoint(Checkpoint(round=number, arrays={**arrays, **fleet}, plain={"state": plain}))
+
+
+def state_of(run: Experiment, start: Checkpoint) -> Any:
+    """The server's, as a checkpoint has it. Raises RecordError if that is of another method or version."""
+    kind = get_type_hints(run.method.init)["return"]
+    try:
+        return unpack(start.plain["state"], start.arrays, kind)
+    except (KeyError, ValueError) as fault:
+        raise RecordError(f"the checkpoint of round {start.round} is of another method or version: {fault}") from None
+
+
+def _restore(run: Experiment, start: Checkpoint) -> Any:
+    state = state_of(run, start)
+    fleet = {name.removeprefix("fleet/"): a for name, a in start.arrays.items() if name.startswith("fleet/")}
+    try:
+        run.fleet.restore(fleet)
+    except (KeyError, ValueError) as fault:
+        raise RecordError(f"the checkpoint of round {start.round} is of another method or version: {fault}") from None
+    return state
+
+
+def _wall_s(record: RunRecord) -> float:
+    """Seconds that the run has taken, as far as its record goes."""
+    return next((float(line["wall_s"]) for line in reversed(read_rounds(record.path)) if "wall_s" in line), 0.0)
+
+
+def _discounted(discounts: Sequence[Discount]) -> dict[str, Any]:
+    """Answers that did not count in full; nothing where all did."""
+    named = [[one.device, round(one.kept, 4), one.by] for one in discounts[:MOST_MISSED]]
+    return {"discounts": named} if named else {}
+
+
+def _short(tally: Tally, plan: Plan) -> dict[str, int]:
+    """Where fewer devices answered than a round wants: how many it wants. Only a simulated fleet counts such a one."""
+    wanted = min(plan.minimum, len(plan.devices))
+    return {"below_minimum": wanted} if len(set(tally.answered)) < wanted else {}
+
+
+def _known(planned: Mapping[str, Any], tally: Tally) -> dict[str, Any]:
+    """Without the joules of a server whose watts nobody knows."""
+    unknown = {"planned_server_energy_j"} if isnan(tally.server.energy_j) else set()
+    return {name: value for name, value in planned.items() if name not in unknown}
+
+
+def _spent(tally: Tally) -> dict[str, Any]:
+    """Devices are counted once, however many jobs a round has for each; missed jobs are counted as jobs."""
+    answered, lost = set(tally.answered), {missed.device for missed in tally.missed}
+    return {
+        "up_bytes": tally.devices.up_bytes,
+        "down_bytes": tally.devices.down_bytes,
+        "device_energy_j": tally.devices.energy_j,
+        **({} if isnan(tally.server.energy_j) else {"server_energy_j": tally.server.energy_j}),
+        "elapsed_s": tally.elapsed_s,
+        "devices": len(answered),
+        "asked": len(answered | lost),
+        "jobs": len(tally.answered) + len(tally.missed),
+        "missed": len(tally.missed),
+        "missed_jobs": [[missed.device, missed.reason] for missed in tally.missed[:MOST_MISSED]],
+        **({} if tally.beside is None else asdict(tally.beside)),
+    }
