@@ -35,6 +35,7 @@ from ..net.heap import AGENT_ARENAS, settle_heap
 from ..net.job_runner import DeclinedError
 from ..net.keys import Token, badge_of
 from ..net.renewal import renewal_due
+from ..recipes.join import own_data
 from .agent_flags import AgentFlags, Consent
 from .checks import SPLITKD, Half, check_version, check_windows
 
@@ -180,11 +181,6 @@ async def _enrolled(token: Token, folder: Path) -> None:
                 f"Only the newest of a device is good: `distilfleet enrol create --device {token.device}` prints one"
             )
             raise ConfigError(f"{token.address} does not take this token: {fault}. {again}") from None
-
-
-def own_data(path: str, naming: Naming | None = None) -> Own:
-    """A device's, as they are: what classes, columns and units mean, a run says, see `Own.mapped`."""
-    return own.read(path, naming or Naming())
 
 
 def digest_of(data: Own, said: RunSpec) -> str:
