@@ -27,11 +27,11 @@ from tempfile import TemporaryDirectory
 
 import msgspec
 import numpy as np
+from tcp import Tcp, over_tcp
 
 from distilfleet.core.types import ArraySpec, Expected, Job, Link, Load, Reply, RunSpec, Wave
 from distilfleet.cost import catalogue
 from distilfleet.cost.link import transfer_s
-from distilfleet.cost.tcp import Tcp, over_tcp
 from distilfleet.net import agent as agents
 from distilfleet.net import protocol, transfer
 from distilfleet.net.coordinator import Coordinator

@@ -37,17 +37,6 @@ def test_no_clock_takes_less_than_the_best(static_w, dynamic_w):
     assert len(steps) == 12 and steps[0] == clock.best_share and steps[-1] == 1.0
 
 
-@given(watts, watts, st.floats(0.01, 100), st.floats(-1, 100))
-def test_the_slowest_clock_meets_its_time(static_w, dynamic_w, full_s, within_s):
-    clock = ClockRate(static_w=static_w, dynamic_w=dynamic_w, top_hz=1e9)
-    share = clock.slowest_share(full_s, within_s)
-    if within_s < full_s * (1 - 1e-9):
-        assert share is None
-    elif share is not None:
-        assert clock.busy_s(full_s, share) <= within_s * (1 + 1e-9)
-        assert share >= clock.best_share
-
-
 @pytest.mark.parametrize("kind", entries())
 def test_every_row_has_a_clock(kind):
     assert 0.1 <= ClockRate.of(entry(kind)).best_share <= 1

@@ -1,9 +1,16 @@
+"""The model of TCP that `benchmarks/slow_link.py` is held against."""
+
+import sys
+from pathlib import Path
+
 import pytest
 
 from distilfleet.core.types import Link
 from distilfleet.cost.link import transfer_s
-from distilfleet.cost.tcp import CHUNK_BYTES, Tcp, over_tcp
 from distilfleet.net import protocol, transfer
+
+sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
+from tcp import CHUNK_BYTES, Tcp, over_tcp
 
 SLOW = Link(up_bps=5e6, down_bps=5e6, latency_s=0.05, transmit_w=0.0)
 

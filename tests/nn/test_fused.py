@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import plain_losses
 import pytest
 import torch
 from torch.nn import functional as F  # noqa: N812
@@ -58,9 +59,9 @@ def check(case, fused, plain, tolerance=1e-12):
 def plain_kl(case, teacher, logits, temperature):
     mask = case.labels != -100
     if isinstance(teacher, SampledTeacher):
-        return losses.sampled_kl(logits, teacher.ids_NK, temperature=temperature, mask_N=mask)
+        return plain_losses.sampled_kl(logits, teacher.ids_NK, temperature=temperature, mask_N=mask)
     if isinstance(teacher, TopKTeacher):
-        return losses.top_k_kl(logits, teacher.ids_NK, teacher.log_p_NK, temperature=temperature, mask_N=mask)
+        return plain_losses.top_k_kl(logits, teacher.ids_NK, teacher.log_p_NK, temperature=temperature, mask_N=mask)
     return losses.forward_kl(logits, case.teacher_logits, temperature=temperature, mask_N=mask)
 
 

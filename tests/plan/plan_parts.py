@@ -10,7 +10,7 @@ from scipy.sparse import coo_matrix, csr_matrix, vstack
 from distilfleet.core.types import LanguageProfile, LayerProfile
 from distilfleet.cost import catalogue
 from distilfleet.plan.facts import Hardware, Radio, ServerFacts, facts_of
-from distilfleet.plan.options import Workload, decoder_options, layer_options
+from distilfleet.plan.options import FRAME_BYTES, LABEL_BYTES, Options, Workload, decoder_options, wire_bits
 from distilfleet.plan.terms import Terms
 
 KINDS = catalogue.trainable_kinds()
@@ -49,6 +49,44 @@ def resnet18(samples=32):
         for i, (million, numbers) in enumerate(RESNET18)
     ]
     return layer_options("resnet18", layers, samples)
+
+
+def layer_options(name, layers, samples, bits=(16,)):
+    """Options of a net that is a chain of layers, all of them trained, from after its first layer to before its last.
+
+    A device never sends its input, and the server always has a layer left. Forward FLOPs and outputs are of one
+    sample; the backward pass takes twice the forward one.
+    """
+    choices = list(itertools.product(range(1, len(layers)), sorted(bits, reverse=True)))
+    cut_K, bits_K = (np.array(column) for column in zip(*choices, strict=True))
+    flops = below([layer.forward_flops for layer in layers]) * 3 * samples
+    weights = below([layer.weight_bytes for layer in layers])
+    outputs = below([layer.output_bytes for layer in layers]) * samples
+    numbers_K = np.array([layers[cut - 1].output_bytes for cut in cut_K]) / 4 * samples
+    row = layers[0].output_bytes  # one scale per sample: as good as none
+    up_K = numbers_K * np.array([wire_bits(bit, row) for bit in bits_K]) / 8
+    down_K = numbers_K * np.array([wire_bits(max(bit, 8), row) for bit in bits_K]) / 8
+    return Options(
+        model=name,
+        layers=len(layers),
+        same_bytes=False,
+        teacher_cut=np.zeros_like(cut_K),
+        cut=cut_K,
+        bits=bits_K,
+        device_flops=flops[cut_K],
+        device_moved_bytes=3 * weights[cut_K] + 2 * outputs[cut_K],
+        device_memory_bytes=3 * weights[cut_K] + outputs[cut_K],
+        server_flops=flops[-1] - flops[cut_K],
+        server_memory_bytes=outputs[-1] - outputs[cut_K],
+        up_bytes=FRAME_BYTES + up_K + LABEL_BYTES * samples,
+        down_bytes=FRAME_BYTES + down_K,
+        server_held_bytes=float(3 * weights[-1]),
+    )
+
+
+def below(values):
+    """Sums over the layers below each cut, [L + 1]."""
+    return np.array([0.0, *itertools.accumulate(values)])
 
 
 def llama(**changes):

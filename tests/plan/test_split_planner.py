@@ -303,15 +303,6 @@ def test_the_published_clock_is_the_best_of_a_grid():
         assert value(found.clock[n])[found.chosen[n]] <= best * (1 + 1e-6)
 
 
-def test_parts_under_way_at_once_hide_all_but_the_longest_stage():
-    planning, there = planner(), conditions()
-    _, seen = planning.stages(there, planning.plan(there))
-    assert seen.pipelined_s(1) == pytest.approx(seen.delay_s)
-    assert (seen.pipelined_s(4) < seen.delay_s).all()
-    longest = np.stack([seen.compute_s, seen.uplink_s, seen.server_s, seen.downlink_s]).max(axis=0)
-    assert seen.pipelined_s(10**9) == pytest.approx(longest)
-
-
 def test_remarks_say_what_binds_and_what_is_true():
     planning = planner(LLAMA)
     there = conditions()

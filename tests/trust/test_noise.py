@@ -49,12 +49,6 @@ def test_eta_gives_the_wanted_length(width, norm):
     assert width / noise.eta_for(width, norm) == pytest.approx(norm)
 
 
-def test_no_two_rows_are_farther_apart_than_the_bound():
-    rows = table(200, 4)
-    apart = np.linalg.norm(rows[:, np.newaxis] - rows, axis=2).max()
-    assert apart <= noise.most_distance(rows) <= 2 * apart
-
-
 # --- memoised draws ---------------------------------------------------------------------------------------------
 
 

@@ -1,7 +1,7 @@
 """The seams: what a method, a worker, a fleet and a planner must be able to do."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping
+from typing import Protocol
 
 from .tally import Tally
 from .types import Arrays, Conditions, Dataset, Device, DeviceId, Job, Load, Metrics, Plan, Result, Round, State, Wave
@@ -45,14 +45,6 @@ class Method(Protocol[State]):
 
     def models(self, state: State) -> Mapping[str, Arrays]:
         """The trained models by name, ready for export."""
-        ...
-
-
-class Cohorted(Protocol):
-    """A method whose workers can also run side by side, in one batched computation."""
-
-    def cohort(self, workers: Sequence[Any], jobs: Sequence[Job]) -> Sequence[Arrays]:
-        """The same arrays as each worker's `handle`, to 1e-5."""
         ...
 
 

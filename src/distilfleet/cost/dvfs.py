@@ -53,9 +53,3 @@ class ClockRate:
     def energy_j(self, full_speed_s: ArrayLike, clock_share: ArrayLike) -> np.ndarray:
         """Joules of that work, the constant part included while it lasts."""
         return np.asarray(self.power_w(clock_share) * self.busy_s(full_speed_s, clock_share))
-
-    def slowest_share(self, full_speed_s: float, within_s: float) -> float | None:
-        """The clock of least energy that does the work within a time; None if none does."""
-        if within_s <= 0 or full_speed_s > within_s * (1 + 1e-12):
-            return None
-        return min(1.0, max(self.best_share, full_speed_s / within_s))

@@ -122,42 +122,6 @@ def skewed_reverse_kl(
     return _mean(temperature**2 * _kl(log_q_NV, _log_mixture(log_q_NV, log_p_NV, alpha)), mask_N)
 
 
-def sampled_kl(student_NV: Tensor, ids_NK: Tensor, *, temperature: float = 1.0, mask_N: Tensor | None = None) -> Tensor:
-    """T^2 times the cross-entropy of the student on ids drawn from the teacher: forward KL but for a constant.
-
-    Unbiased, gradient included, if the ids were drawn from the teacher *at this temperature*.
-
-    Source: Anshumann et al., https://arxiv.org/abs/2503.16870.
-    """
-    log_q_NK = F.log_softmax(student_NV / temperature, dim=-1).gather(1, ids_NK.long())
-    return _mean(-(temperature**2) * log_q_NK.mean(-1), mask_N)
-
-
-def top_k_kl(
-    student_NV: Tensor,
-    ids_NK: Tensor,
-    log_p_NK: Tensor,
-    *,
-    temperature: float = 1.0,
-    mask_N: Tensor | None = None,
-) -> Tensor:
-    """T^2 KL(teacher || student) over k tokens and one bucket with all others, the tail; never renormalised.
-
-    Args:
-        student_NV: logits.
-        ids_NK: the teacher's likeliest tokens, different ones in each row.
-        log_p_NK: their log-probabilities at this temperature; what they lack of 1 is the tail's.
-        temperature: > 0.
-        mask_N: rows that count are true; None: all.
-    """
-    log_q_NK = F.log_softmax(student_NV / temperature, dim=-1).gather(1, ids_NK.long())
-    tail_p_N, tail_q_N = tail(log_p_NK), tail(log_q_NK)
-    kept_N = torch.special.xlogy(log_p_NK.exp(), log_p_NK.exp()).sum(-1) - (log_p_NK.exp() * log_q_NK).sum(-1)
-    return _mean(
-        temperature**2 * (kept_N + torch.special.xlogy(tail_p_N, tail_p_N) - tail_p_N * tail_q_N.log()), mask_N
-    )
-
-
 def tail(log_p_NK: Tensor) -> Tensor:
     """Probability that is left for the tokens which are not listed, [N]; a little above 0 even if rounding ate it."""
     return (1 - log_p_NK.exp().sum(-1)).clamp_min(torch.finfo(log_p_NK.dtype).eps)

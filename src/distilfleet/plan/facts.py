@@ -93,14 +93,6 @@ class PlanFacts:
         """Of each device under its option, with what every step takes."""
         return np.asarray(self.seconds_GK[self.kind, chosen_N] * self.slowdown + self.base_s)
 
-    def active_j(self, chosen_N: np.ndarray) -> np.ndarray:
-        """Spent above idling, on computing and sending; no share changes it."""
-        kind_N, hardware = self.kind, self.hardware
-        computing_w = (hardware.busy_w - hardware.idle_w)[kind_N]
-        sending_s = self.up_s_per_byte * self.options.up_bytes[chosen_N]
-        computing_s = self.seconds_GK[kind_N, chosen_N] * self.slowdown
-        return np.asarray(computing_w * computing_s + hardware.transmit_w[kind_N] * sending_s)
-
     def per_cell(self, values_N: np.ndarray) -> np.ndarray:
         return np.bincount(self.cell, values_N, minlength=self.cells)
 

@@ -13,7 +13,7 @@ from itertools import accumulate, product
 import numpy as np
 
 from ..core.errors import ConfigError
-from ..core.types import LanguageProfile, LayerProfile
+from ..core.types import LanguageProfile
 
 KEPT_BYTES = 34
 """Per token, number of width and layer, kept for the backward pass in 16 bits with fused attention (Korthikanti et
@@ -143,39 +143,6 @@ def decoder_options(teacher: LanguageProfile | None, student: LanguageProfile, w
         **_server(*sides, work, (ct_K, cs_K)),
         **_wire(*sides, work, (ct_K, cs_K, bits_K)),
         server_held_bytes=float(sides[0].held_bytes + sides[1].held_bytes),
-    )
-
-
-def layer_options(name: str, layers: Sequence[LayerProfile], samples: int, bits: Sequence[int] = (16,)) -> Options:
-    """Options of a net that is a chain of layers, all of them trained, from after its first layer to before its last.
-
-    A device never sends its input, and the server always has a layer left. Forward FLOPs and outputs are of one
-    sample; the backward pass takes twice the forward one.
-    """
-    choices = list(product(range(1, len(layers)), sorted(bits, reverse=True)))
-    cut_K, bits_K = (np.array(column) for column in zip(*choices, strict=True))
-    flops = _below([layer.forward_flops for layer in layers]) * 3 * samples
-    weights = _below([layer.weight_bytes for layer in layers])
-    outputs = _below([layer.output_bytes for layer in layers]) * samples
-    numbers_K = np.array([layers[cut - 1].output_bytes for cut in cut_K]) / 4 * samples
-    row = layers[0].output_bytes  # one scale per sample: as good as none
-    up_K = numbers_K * np.array([wire_bits(bit, row) for bit in bits_K]) / 8
-    down_K = numbers_K * np.array([wire_bits(max(bit, 8), row) for bit in bits_K]) / 8
-    return Options(
-        model=name,
-        layers=len(layers),
-        same_bytes=False,
-        teacher_cut=np.zeros_like(cut_K),
-        cut=cut_K,
-        bits=bits_K,
-        device_flops=flops[cut_K],
-        device_moved_bytes=3 * weights[cut_K] + 2 * outputs[cut_K],
-        device_memory_bytes=3 * weights[cut_K] + outputs[cut_K],
-        server_flops=flops[-1] - flops[cut_K],
-        server_memory_bytes=outputs[-1] - outputs[cut_K],
-        up_bytes=FRAME_BYTES + up_K + LABEL_BYTES * samples,
-        down_bytes=FRAME_BYTES + down_K,
-        server_held_bytes=float(3 * weights[-1]),
     )
 
 

@@ -35,12 +35,6 @@ class Stages:
     def delay_s(self) -> np.ndarray:
         return np.asarray(self.compute_s + self.uplink_s + self.server_s + self.downlink_s)
 
-    def pipelined_s(self, parts: int) -> np.ndarray:
-        """Delay of a step in so many parts, each in a stage of its own while the next one is in the stage before."""
-        each = np.stack([self.compute_s, self.uplink_s, self.server_s, self.downlink_s])
-        longest = each.max(axis=0)
-        return np.asarray(longest + (each.sum(axis=0) - longest) / parts)
-
     @property
     def device_j(self) -> np.ndarray:
         return np.asarray(self.compute_j + self.uplink_j + self.downlink_j)

@@ -72,12 +72,6 @@ def typical_norm(table_VD: np.ndarray) -> float:
     return float(np.linalg.norm(np.asarray(table_VD, np.float32), axis=1).mean())
 
 
-def most_distance(table_VD: np.ndarray) -> float:
-    """No two rows are farther apart: twice the largest distance from their mean. Times eta, the worst case in nats."""
-    table_VD = np.asarray(table_VD, np.float32)
-    return float(2 * np.linalg.norm(table_VD - table_VD.mean(axis=0), axis=1).max(initial=0.0))
-
-
 def draw(key: bytes, count: int, width: int, eta_nats: float) -> np.ndarray:
     """Noise vectors, float64 [N, D]; the same key gives the same.
 

@@ -1,9 +1,9 @@
 """What TCP and the protocol make of a link: `transfer_s` takes a link as its rate, this says what arrives of it.
 
-For links whose loss and round trip somebody has measured; `benchmarks/slow_link.py` holds it to such links. Neither the
-simulated fleet nor a run's prediction calls it: no row of the catalogue states a loss, and rates there are of what an
-application gets. Hand devices with `over_tcp(link, tcp)` to a fleet or planner that should reckon with headers, lost
-packets, slow start and the wait for a grant after each chunk.
+For links whose loss and round trip somebody has measured; `slow_link.py` holds it to such links. It is not part of the
+product, since no row of the catalogue states a loss and rates there are of what an application gets. Hand devices with
+`over_tcp(link, tcp)` to a fleet or planner that should reckon with headers, lost packets, slow start and the wait for a
+grant after each chunk.
 
 Loss-based congestion control (Reno, and CUBIC at such windows, RFC 9438 section 4.3) is held to the rate of Mathis,
 Semke, Mahdavi and Ott, "The macroscopic behavior of the TCP congestion avoidance algorithm", CCR 27(3), 1997, eq. 3
@@ -14,8 +14,8 @@ take a loss for congestion: what is lost is sent again, and no more.
 from dataclasses import dataclass, replace
 from math import log2, sqrt
 
-from ..core.types import Link
-from ..core.units import BITS_PER_BYTE
+from distilfleet.core.types import Link
+from distilfleet.core.units import BITS_PER_BYTE
 
 CHUNK_BYTES = 1 << 20
 """After which the protocol waits for a grant, on links that take longer than half a second for it."""
