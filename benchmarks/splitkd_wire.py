@@ -47,7 +47,7 @@ from distilfleet.methods.splitkd.teacher_cache import TeacherCache
 from distilfleet.nn.trace import trace
 from distilfleet.plan.sample import Sample
 from distilfleet.recipes.flags import TEXT, Language
-from distilfleet.recipes.language import TextSetup, schooling, text_setup
+from distilfleet.recipes.language import TextSetup, pretraining, text_setup
 from distilfleet.sim.fleet import SimFleet, World
 
 BOARD = "jetson-orin-nano-8g"
@@ -232,8 +232,8 @@ def method_of(scheme: Scheme, size: Size, setup: TextSetup, lr: float = FROM_SCR
         split=split,
         loss=Loss(remember="ids" if scheme.remembers else "none"),
         late=scheme.late,
-        school=setup.school,
-        schooling=schooling(school_steps),
+        pretraining_data=setup.pretraining_data,
+        pretraining=pretraining(school_steps),
     )
 
 

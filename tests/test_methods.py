@@ -16,7 +16,7 @@ from distilfleet.core.types import Dataset
 from distilfleet.methods import koala
 from distilfleet.methods.splitkd import server
 from distilfleet.nn import zoo
-from distilfleet.nn.distil import Distil
+from distilfleet.nn.distil import Distillation
 from distilfleet.nn.refine import CHOICES
 from distilfleet.nn.train import LocalTraining
 from distilfleet.trust import robust
@@ -99,8 +99,8 @@ def koala_of(mode, wire, refine="mean", names=("mlp-xs", "mlp-s"), shape=(8,), *
             refine=refine,
             mixtures=8,
             local=LocalTraining(passes=2, batch=8, calibrate=True),
-            reverse=Distil(passes=1, batch=8),
-            forward=Distil(passes=1, batch=8, feature_weight=0.1),
+            reverse=Distillation(passes=1, batch=8),
+            forward=Distillation(passes=1, batch=8, feature_weight=0.1),
         )
         large = zoo.model("mlp-l" if len(shape) == 1 else "conv-s", shape, 3)
         return koala.Koala(large=large, smalls=smalls, proxy=proxy, how=replace(settings, **how))
@@ -117,7 +117,7 @@ KOALAS = {
     },
     "moving average": koala_of("homogeneous", "weights", ema=0.5),
     "moving average, soft-labels": koala_of("heterogeneous", "soft-labels", ema=0.5),
-    "early stop": koala_of("homogeneous", "weights", reverse=Distil(passes=3, batch=8, early_stop=True)),
+    "early stop": koala_of("homogeneous", "weights", reverse=Distillation(passes=3, batch=8, early_stop=True)),
     "batch normalisation": koala_of("homogeneous", "weights", names=("conv-bn", "conv-bn"), shape=PIXELS),
     "images": koala_of("heterogeneous", "weights", names=("conv-bn", "conv-xs"), shape=PIXELS),
 }

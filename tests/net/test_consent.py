@@ -17,7 +17,7 @@ from distilfleet.data.own import Ready
 from distilfleet.methods import central, fedavg_text
 from distilfleet.net.job_runner import DeclinedError
 from distilfleet.nn import zoo
-from distilfleet.nn.learner import LABELS
+from distilfleet.nn.weight_worker import LABELS
 from distilfleet.plan.sample import Sample
 from distilfleet.recipes.flags import Common
 from distilfleet.recipes.simulated import enrol

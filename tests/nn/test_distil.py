@@ -6,8 +6,18 @@ from hypothesis import strategies as st
 
 from distilfleet.core.chance import stream
 from distilfleet.core.errors import RecordError
-from distilfleet.nn import soft, zoo
-from distilfleet.nn.distil import PREDICT_BATCH, Distil, accuracy, augment, distil, lesson, predict, teach
+from distilfleet.nn import soft_labels as soft
+from distilfleet.nn import zoo
+from distilfleet.nn.distil import (
+    PREDICT_BATCH,
+    Distillation,
+    accuracy,
+    augment,
+    distil,
+    predict,
+    teach,
+    teacher_outputs,
+)
 from distilfleet.nn.losses import EQUAL_SHARES, feature_distance, prior_shift, soft_kl
 from distilfleet.nn.weights import to_arrays
 
@@ -46,7 +56,7 @@ def test_distillation_brings_the_student_to_the_soft_labels(temperature):
     x, net = inputs(), MLP.build(0)
     soft_PC = soft_labels(x, temperature)
     before = kl_nats(net, x, soft_PC, temperature)
-    done = distil(net, x, soft_PC, Distil(passes=60, batch=8, lr=1e-2, temperature=temperature), stream(0, "d"))
+    done = distil(net, x, soft_PC, Distillation(passes=60, batch=8, lr=1e-2, temperature=temperature), stream(0, "d"))
     after = kl_nats(net, x, soft_PC, temperature)
     assert after < before / 10
     assert done.loss_nats < before / 5
@@ -54,7 +64,7 @@ def test_distillation_brings_the_student_to_the_soft_labels(temperature):
 
 
 def once(net, x, soft_PC, passes, moments=None, seed=0):
-    return distil(net, x, soft_PC, Distil(passes=passes, batch=len(x), lr=1e-2), stream(seed, "d"), moments)
+    return distil(net, x, soft_PC, Distillation(passes=passes, batch=len(x), lr=1e-2), stream(seed, "d"), moments)
 
 
 def test_moments_carry_over_from_call_to_call():
@@ -92,14 +102,14 @@ def test_early_stopping_ends_when_the_loss_no_longer_falls():
     x = inputs(50)
     soft_PC = soft_labels(x)
     still = {"batch": 9, "lr": 0.0}
-    assert training_passes(Distil(passes=20, early_stop=True, **still), x, soft_PC) == 2 * 45 / 50
-    assert training_passes(Distil(passes=20, **still), x, soft_PC) == 20 * 54 / 50
-    assert training_passes(Distil(passes=3, early_stop=True, batch=9, lr=1e-4), x, soft_PC) == 3 * 45 / 50
+    assert training_passes(Distillation(passes=20, early_stop=True, **still), x, soft_PC) == 2 * 45 / 50
+    assert training_passes(Distillation(passes=20, **still), x, soft_PC) == 20 * 54 / 50
+    assert training_passes(Distillation(passes=3, early_stop=True, batch=9, lr=1e-4), x, soft_PC) == 3 * 45 / 50
 
 
 def test_early_stopping_takes_few_samples_too():
     x = inputs(4)
-    done = distil(MLP.build(0), x, soft_labels(x), Distil(passes=2, early_stop=True), stream(0, "d"))
+    done = distil(MLP.build(0), x, soft_labels(x), Distillation(passes=2, early_stop=True), stream(0, "d"))
     assert np.isfinite(done.loss_nats)
 
 
@@ -107,8 +117,8 @@ def test_early_stopping_takes_few_samples_too():
 
 
 def taught(small, large, x, feature_weight, adapters, passes=3):
-    how = Distil(passes=passes, batch=8, lr=1e-2, feature_weight=feature_weight)
-    return teach(small, lesson(large, x, how), how, stream(0, "t"), adapters)
+    how = Distillation(passes=passes, batch=8, lr=1e-2, feature_weight=feature_weight)
+    return teach(small, teacher_outputs(large, x, how), how, stream(0, "t"), adapters)
 
 
 @pytest.mark.parametrize(
@@ -159,8 +169,8 @@ def test_a_lesson_too_large_to_keep_teaches_the_same(small, monkeypatch):
 
 def test_a_lesson_is_read_from_the_large_model_once():
     x, teacher, seen = inputs(), LARGE.build(1), []
-    how = Distil(passes=3, batch=8, feature_weight=0.1)
-    given = lesson(teacher, x, how)
+    how = Distillation(passes=3, batch=8, feature_weight=0.1)
+    given = teacher_outputs(teacher, x, how)
     handle = teacher.register_forward_hook(lambda *_: seen.append(1))
     for name in ("mlp-xs", "mlp-s"):
         teach(zoo.model(name, (8,), 3).build(0), given, how, stream(0, "t"), {})
@@ -255,7 +265,7 @@ def test_feature_distance_forgets_scale():
 
 def test_moments_kept_by_place_are_refused_rather_than_begun_anew():
     x, net = inputs(), MLP.build(0)
-    moments = distil(net, x, soft_labels(x), Distil(passes=1), stream(0, "a")).moments
+    moments = distil(net, x, soft_labels(x), Distillation(passes=1), stream(0, "a")).moments
     by_place = {f"{place:04d}.{name.partition('/')[0]}": array for place, (name, array) in enumerate(moments.items())}
     with pytest.raises(RecordError, match="older form"):
-        distil(net, x, soft_labels(x), Distil(passes=1), stream(0, "b"), by_place)
+        distil(net, x, soft_labels(x), Distillation(passes=1), stream(0, "b"), by_place)

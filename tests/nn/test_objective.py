@@ -11,8 +11,8 @@ from distilfleet.core.chance import stream
 from distilfleet.core.types import Dataset
 from distilfleet.cost import catalogue
 from distilfleet.nn import zoo
-from distilfleet.nn.learner import WeightWorker, learn_together
 from distilfleet.nn.train import LocalTraining, task, train, train_cohort
+from distilfleet.nn.weight_worker import WeightWorker, train_together
 from distilfleet.nn.weights import to_arrays
 
 SHAPES = {"mlp-xs": (8,), "conv-bn": (1, 8, 8)}
@@ -120,7 +120,7 @@ def test_learners_of_several_objectives_each_train_with_their_own():
     ]
     extra = devices("mlp-xs", PLAIN)[1][0].extra
     jobs = [job(name) for name in names]
-    together = learn_together(workers, jobs, [extra] * 4)
+    together = train_together(workers, jobs, [extra] * 4)
     for worker, asked, answer in zip(workers, jobs, together, strict=True):
         for part, array in worker.learn(asked, extra).items():
             np.testing.assert_allclose(answer[part], array, rtol=1e-5, atol=1e-5)

@@ -15,13 +15,13 @@ from distilfleet.core.types import ArraySpec, Dataset, Expected, Job, Reply
 from distilfleet.cost import catalogue
 from distilfleet.nn import zoo
 from distilfleet.nn.cohorts import why_apart
-from distilfleet.nn.distil import Distil, distil, lesson, predict, teach
+from distilfleet.nn.distil import Distillation, distil, predict, teach, teacher_outputs
 from distilfleet.nn.features import Tap, pairs
-from distilfleet.nn.learner import SAMPLES, WeightWorker, learn_together, scratch, trained_reply
 from distilfleet.nn.merge import merge
 from distilfleet.nn.profile import profile
-from distilfleet.nn.pupil import SoftLabelWorker, kept_model, pupils_accuracy
+from distilfleet.nn.soft_label_worker import SoftLabelWorker, kept_accuracy, kept_model
 from distilfleet.nn.train import LocalTraining
+from distilfleet.nn.weight_worker import SAMPLES, WeightWorker, scratch, train_together, trained_reply
 from distilfleet.nn.weights import norm, put, to_arrays
 
 NETS = Path(__file__).parent / "own_nets.py"
@@ -138,7 +138,7 @@ def same_bits(one, other):
 def test_devices_of_any_net_end_where_each_would_alone(name):
     workers, jobs = fleet(own(name))
     alone = [worker.handle(job) for worker, job in zip(workers, jobs, strict=True)]
-    for one, other in zip(alone, learn_together(workers, jobs), strict=True):
+    for one, other in zip(alone, train_together(workers, jobs), strict=True):
         assert one.keys() == other.keys()
         for array in one:
             np.testing.assert_allclose(other[array], one[array], rtol=1e-5, atol=1e-5, err_msg=array)
@@ -175,7 +175,7 @@ def test_any_net_is_sent_averaged_kept_and_taught(name):
             n: (a.dtype, a.shape) for n, a in jobs[0].arrays.items()
         }
         assert same_bits(load(save(merged)), merged)
-    large, how = put(scratch(model), merged), Distil(passes=1, batch=8, feature_weight=0.1)
+    large, how = put(scratch(model), merged), Distillation(passes=1, batch=8, feature_weight=0.1)
     soft_PC = np.full((12, 3), 1 / 3, np.float32)
     once = distil(large, data(12).inputs, soft_PC, how, stream(0, "a"))
     twice = distil(put(scratch(model), once.weights), data(12).inputs, soft_PC, how, stream(0, "b"), once.moments)
@@ -183,7 +183,9 @@ def test_any_net_is_sent_averaged_kept_and_taught(name):
         put(scratch(model), once.weights), data(12).inputs, soft_PC, how, stream(0, "b"), load(save(dict(once.moments)))
     )
     assert same_bits(twice.weights, again.weights)
-    taught, _ = teach(put(scratch(model), merged), lesson(large, data(12).inputs, how), how, stream(0, "c"), {})
+    taught, _ = teach(
+        put(scratch(model), merged), teacher_outputs(large, data(12).inputs, how), how, stream(0, "c"), {}
+    )
     assert np.isfinite(predict(put(scratch(model), taught.weights), data(7).inputs)).all()
 
 
@@ -207,7 +209,7 @@ def test_a_device_that_keeps_its_model_is_restored_with_it(name):
     model = own(name)
     device = catalogue.device("rpi-5", "a")
     first, again = (
-        SoftLabelWorker(device=device, data=data(9), model=model, local=LOCAL, digest=Distil(), seed=0)
+        SoftLabelWorker(device=device, data=data(9), model=model, local=LOCAL, digest=Distillation(), seed=0)
         for _ in range(2)
     )
     job = Job(
@@ -218,7 +220,7 @@ def test_a_device_that_keeps_its_model_is_restored_with_it(name):
     again.restore(kept)
     assert kept_model(kept) == model.name
     assert same_bits(first.weights, again.weights)
-    assert pupils_accuracy({"a": kept}, {model.name: model}, data(30))["small_accuracy"] > 0
+    assert kept_accuracy({"a": kept}, {model.name: model}, data(30))["small_accuracy"] > 0
 
 
 def test_a_net_that_remembers_outside_of_itself_is_said_to():

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from distilfleet.nn import soft
+from distilfleet.nn import soft_labels as soft
 from distilfleet.nn.refine import CHOICES, consensus, ensemble, refine
 from distilfleet.trust import robust
 

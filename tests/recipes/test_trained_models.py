@@ -48,7 +48,7 @@ def test_a_folder_with_weights_comes_trained(here, spelled):
     one = text_setup(
         replace(TEXT, data="notes.txt", devices=2), Language(teacher=spelled, student="llama:32x2", context=16)
     )
-    assert one.school is None
+    assert one.pretraining_data is None
     assert one.source.tokenizer.digest == made.digest
     built = one.teacher.build(0)
     assert torch.equal(built.lm_head.weight, model.lm_head.weight)
@@ -66,7 +66,7 @@ def test_new_models_are_trained_first(here):
     one = text_setup(
         replace(TEXT, data="notes.txt", devices=2), Language(teacher="llama:32x1", student="llama:32x1", context=16)
     )
-    assert len(one.school) > 0
+    assert len(one.pretraining_data) > 0
     assert isinstance(one.teacher, LanguageModel)
 
 

@@ -15,12 +15,13 @@ class ConfigError(Error):
 class UnmatchedError(ConfigError):
     """A device's data are not what a run means by its inputs and labels; the message stays on the device.
 
-    `told` is for the server: names and shapes, which are there to be matched, and neither counts nor values nor paths.
+    `mismatch` is for the server: names and shapes, which are there to be matched, and neither counts nor values nor
+    paths.
     """
 
-    def __init__(self, message: str, told: str) -> None:
+    def __init__(self, message: str, mismatch: str) -> None:
         super().__init__(message)
-        self.told = told
+        self.mismatch = mismatch
 
 
 class ScarceError(ConfigError):

@@ -173,8 +173,8 @@ def _look(picture: "Image") -> _Look:
 
 def _lies(picture: "Image") -> bool:
     """Whether its EXIF says that it is to be turned by a quarter; Pillow turns TIFF itself."""
-    told = "exif" in picture.info or picture.format in JPEG
-    return told and picture.format != "TIFF" and picture.getexif().get(ORIENTATION) in SIDEWAYS
+    has_exif = "exif" in picture.info or picture.format in JPEG
+    return has_exif and picture.format != "TIFF" and picture.getexif().get(ORIENTATION) in SIDEWAYS
 
 
 def _is_deep(picture: "Image") -> bool:

@@ -54,13 +54,13 @@ def check_shape(shape: tuple[int, ...], spec: DataSpec, where: str) -> None:
     if shape != spec.shape:
         fit = ": --fit-pictures brings pictures to the run's size and colours" if spec.kind == "image" else ""
         differs = f"samples of shape {list(shape)}; the run's have {list(spec.shape)}"
-        raise UnmatchedError(f"{where} holds {differs}{fit}", told=differs)
+        raise UnmatchedError(f"{where} holds {differs}{fit}", mismatch=differs)
 
 
 def check_some(count: int, where: str) -> None:
     if not count:
-        told = "no sample is left that the run knows"
-        raise UnmatchedError(f"{where}: {told}; a device needs at least one", told=told)
+        mismatch = "no sample is left that the run knows"
+        raise UnmatchedError(f"{where}: {mismatch}; a device needs at least one", mismatch=mismatch)
 
 
 def numbered(
@@ -101,12 +101,14 @@ def check_names(naming: Naming, columns: Sequence[Column]) -> None:
         strange = [name for name in names if name not in known]
         if strange:
             differs = f"no such column in the run; it has {shorten(known)}"
-            raise UnmatchedError(f"{flag} {strange[0]}: {differs}", told=f"{flag} names a column that the run has not")
+            raise UnmatchedError(
+                f"{flag} {strange[0]}: {differs}", mismatch=f"{flag} names a column that the run has not"
+            )
     texts = [column.name for column in columns if column.values and column.name in naming.units]
     if texts:
         raise UnmatchedError(
             f"--units {texts[0]}: this column of the run is text, which has no unit: leave it out",
-            told="--units names a column of the run that is text",
+            mismatch="--units names a column of the run that is text",
         )
 
 
@@ -129,5 +131,5 @@ def unknown(strange: Sequence[str], known: Sequence[str], naming: Naming, where:
     raise UnmatchedError(
         f"{where}: {what} {said}, which is unknown to the run; it has {shorten(list(known))}. Map it with {remedy}, or "
         f"leave such samples out with --skip-unknown",
-        told=f"{what} {names}, which is unknown to the run",
+        mismatch=f"{what} {names}, which is unknown to the run",
     )

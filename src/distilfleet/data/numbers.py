@@ -62,7 +62,7 @@ class Numbers:
     values: np.ndarray
     """float64 [rows]."""
     unit: str = ""
-    told: str = ""
+    form: str = ""
     """How they were written, where it is not plainly."""
     proves: Decimal | None = None
     """The decimal mark that no other reading fits."""
@@ -95,7 +95,7 @@ def read(cells: Sequence[str], decimal: Decimal | None = None) -> Numbers | Uncl
     plain = _plain(cells)
     if plain is not None and not (decimal == "comma" and any("." in cell for cell in cells)):
         either = decimal is None and _either(cells)
-        return Numbers(values=plain, told=POINTS if either else "", either=either)
+        return Numbers(values=plain, form=POINTS if either else "", either=either)
     filled = {row: cell for row, cell in enumerate(cells) if not is_missing(cell)}
     if not filled:
         return None
@@ -148,7 +148,7 @@ def _hexadecimal(filled: dict[int, str], rows: int) -> Numbers | Unclear:
         if not HEXADECIMAL.fullmatch(cell):
             return Unclear(row=row, expected="a hexadecimal number such as 0x1f, as in other rows")
         values[row] = float(int(cell, 16)) if len(cell) < 200 else np.inf
-    return Numbers(values=values, told="hexadecimal")
+    return Numbers(values=values, form="hexadecimal")
 
 
 def _bounds(filled: dict[int, str], forms: dict[int, _Form]) -> Unclear | None:
@@ -213,7 +213,7 @@ def _decided(forms: dict[int, _Form], unit: str, decimal: Decimal | None, rows: 
     return Numbers(
         values=_values(forms, mark, rows),
         unit=unit,
-        told=_told(forms, mark, unit),
+        form=_form_of(forms, mark, unit),
         proves=mark if len(fitting) == 1 else None,
         either=decimal is None and len(fitting) > 1 and _either([form.body for form in forms.values()]),
     )
@@ -229,7 +229,7 @@ def _values(forms: dict[int, _Form], decimal: Decimal, rows: int) -> np.ndarray:
     return values
 
 
-def _told(forms: dict[int, _Form], decimal: Decimal, unit: str) -> str:
+def _form_of(forms: dict[int, _Form], decimal: Decimal, unit: str) -> str:
     bodies = [form.body for form in forms.values()]
     between = sorted({sign for body in bodies for sign in body.partition(MARKS[decimal])[0] if not sign.isdecimal()})
     facts = ["decimal comma"] if decimal == "comma" and any("," in body for body in bodies) else []

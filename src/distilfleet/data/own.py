@@ -129,15 +129,15 @@ def _check_same(facts: prepared.PreparedFacts, spec: DataSpec, where: str) -> No
     kind = "text" if facts.scaling is None else facts.scaling.kind
     if kind != spec.kind:
         differs = f"{samples_of(kind)}; the run's samples are {samples_of(spec.kind)}"
-        raise UnmatchedError(f"{where} holds {differs}", told=differs)
+        raise UnmatchedError(f"{where} holds {differs}", mismatch=differs)
     if facts.tokenizer != spec.tokenizer:
         differs = "cut with another tokenizer than the run's"
-        raise UnmatchedError(f"{where} was {differs}: split the text once for all", told=f"windows {differs}")
+        raise UnmatchedError(f"{where} was {differs}: split the text once for all", mismatch=f"windows {differs}")
     mine, theirs = ([(column.name, column.values) for column in columns] for columns in (facts.columns, spec.columns))
     if mine != theirs:
         names = [shorten([name for name, _ in columns]) or "none" for columns in (mine, theirs)]
         differs = f"the columns {names[0]}; the run has {names[1]}"
-        raise UnmatchedError(f"{where} has {differs}: split the same data again", told=differs)
+        raise UnmatchedError(f"{where} has {differs}: split the same data again", mismatch=differs)
 
 
 def _rescaled(inputs: np.ndarray, mine: Scaling | None, run: Scaling) -> tuple[np.ndarray, tuple[str, ...]]:

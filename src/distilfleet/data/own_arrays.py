@@ -77,11 +77,11 @@ class Stored:
         texts = [column.name for column in spec.columns if column.values]
         if texts:
             differs = f"numbers without names; column {shown(texts[0])} of the run is text"
-            raise UnmatchedError(f"{self.where} holds {differs}", told=differs)
+            raise UnmatchedError(f"{self.where} holds {differs}", mismatch=differs)
         if raw.ndim != 2 or len(order) != raw.shape[1] or set(names) - set(order):
             differs = f"samples of shape {list(raw.shape[1:])} without names; the run's inputs are {shorten(names)}"
             raise UnmatchedError(
-                f"{self.where} holds {differs}: say with --columns what each of yours is, in order", told=differs
+                f"{self.where} holds {differs}: say with --columns what each of yours is, in order", mismatch=differs
             )
         return converted(raw[:, [order.index(name) for name in names]].astype(np.float64), spec.columns, self.naming)
 
@@ -92,7 +92,7 @@ def _check_stored(raw: np.ndarray, spec: DataSpec, where: str) -> None:
     except ConfigError:
         here = f"samples of shape {list(raw.shape[1:])}"
         differs = f"{here}; the run's are {samples_of(spec.kind)} of {list(spec.shape)}"
-        raise UnmatchedError(f"{where} holds {differs}", told=differs) from None
+        raise UnmatchedError(f"{where} holds {differs}", mismatch=differs) from None
     check_shape(shape, spec, where)
 
 
@@ -121,7 +121,7 @@ def _names(raw: Raw, listed: tuple[str, ...], spec: DataSpec) -> np.ndarray:
         raise UnmatchedError(
             f"{raw.where}: label {stored[first]} is {str(mine[first])!r} here and {str(theirs[first])!r} in the run: "
             f"store the names of the classes as labels",
-            told="its numbers of classes have other names than the run's",
+            mismatch="its numbers of classes have other names than the run's",
         )
     found = theirs if mine is None else mine
     return stored.astype(str) if found is None else found

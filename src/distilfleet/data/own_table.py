@@ -40,7 +40,7 @@ class Table:
         spec = need(spec, self.where)
         if spec.kind != "table":
             differs = f"a table; the run's samples are {samples_of(spec.kind)}"
-            raise UnmatchedError(f"{self.where} is {differs}", told=differs)
+            raise UnmatchedError(f"{self.where} is {differs}", mismatch=differs)
         columns = _columns(spec, self.naming, self.where)
         sheet = _opened(self.path, self.naming)
         _check_columns(sheet, columns)
@@ -101,8 +101,8 @@ def _encoded(sheet: Sheet, columns: Sequence[Column], naming: Naming) -> np.ndar
         return tables.encode(sheet, wanted, naming.reading)
     except ConfigError as fault:
         names = [column.name for column in wanted if not column.values and not _is_numeric(sheet, column, naming)]
-        told = f"column {shorten(list(map(shown, names)))} cannot be read as the numbers that the run means"
-        raise UnmatchedError(str(fault), told=told) from None
+        mismatch = f"column {shorten(list(map(shown, names)))} cannot be read as the numbers that the run means"
+        raise UnmatchedError(str(fault), mismatch=mismatch) from None
 
 
 def _is_numeric(sheet: Sheet, column: Column, naming: Naming) -> bool:
@@ -163,7 +163,7 @@ def _columns(spec: DataSpec, naming: Naming, where: str) -> tuple[Column, ...]:
         raise UnmatchedError(
             f"{where} names its columns, and the run has {spec.shape[0]} inputs without names: say with --columns "
             f"which columns they are, in order",
-            told="a table with names of columns; the run's inputs have none",
+            mismatch="a table with names of columns; the run's inputs have none",
         )
     return tuple(Column(name=name) for name in naming.order)
 
@@ -175,7 +175,7 @@ def _check_columns(sheet: Sheet, columns: Sequence[Column]) -> None:
         raise UnmatchedError(
             f"{sheet.where}: missing column {names} of the run; columns here: {shorten(list(sheet.cells))}. One with "
             f"another name can be mapped: --rename OWN={missing[0]}",
-            told=f"missing column {names} of the run",
+            mismatch=f"missing column {names} of the run",
         )
 
 

@@ -1,4 +1,4 @@
-"""The server's part of a text that `distilfleet split` divided: held-out windows, its school, and the tokenizer.
+"""The server's part of a text that `distilfleet split` divided: held-out windows, those to pretrain on, the tokenizer.
 
 Devices have their windows themselves. Where a run is built from this part, its simulated devices get shares of the
 held-out windows instead, which only a simulation would look at.
@@ -17,33 +17,35 @@ from .text import TextSource
 from .tokenizer import restore
 from .windows import from_dataset
 
-TOKENIZER, ROWS, SCHOOL, SCHOOL_LABELS = "tokenizer", "rows", "school_x", "school_y"
+TOKENIZER, ROWS = "tokenizer", "rows"
+PRETRAINING, PRETRAINING_LABELS = "school_x", "school_y"
+"""Keys of the windows to pretrain on, as every version has spelled them in files."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Served:
+class ServedText:
     source: TextSource
-    school: Dataset | None
+    pretraining_data: Dataset | None
     rows: int
     """Distinct tokens on the device that has most, for a planner."""
 
 
-def write_server(file: Path, served: Served) -> None:
-    school = {} if served.school is None else {SCHOOL: served.school.inputs}
-    if served.school is not None and served.school.labels is not None:
-        school[SCHOOL_LABELS] = served.school.labels
+def write_server(file: Path, served: ServedText) -> None:
+    pretraining_data = {} if served.pretraining_data is None else {PRETRAINING: served.pretraining_data.inputs}
+    if served.pretraining_data is not None and served.pretraining_data.labels is not None:
+        pretraining_data[PRETRAINING_LABELS] = served.pretraining_data.labels
     prepared.write(
         file,
         served.source.test.dataset(),
         **prepared.text_facts(prepared.SERVER, served.source.classes, served.source.tokenizer.digest),
         **{ROWS: np.array(served.rows)},
         **{TOKENIZER: np.frombuffer(served.source.tokenizer.data, np.uint8)},
-        **school,
+        **pretraining_data,
         **prepared.named(served.source.name),
     )
 
 
-def read_server(data: str, devices: int, context: int) -> Served | None:
+def read_server(data: str, devices: int, context: int) -> ServedText | None:
     """None for anything but such a part. Raises ConfigError for one that is damaged, or cut for another context."""
     path = Path(data).expanduser()
     if path.suffix.lower() != ".npz" or not path.is_file():
@@ -69,5 +71,5 @@ def read_server(data: str, devices: int, context: int) -> Served | None:
         partition="as `distilfleet split` divided it",
         notes=(),
     )
-    school = Dataset(held[SCHOOL], held.get(SCHOOL_LABELS)) if SCHOOL in held else None
-    return Served(source=source, school=school, rows=int(held[ROWS]))
+    pretraining_data = Dataset(held[PRETRAINING], held.get(PRETRAINING_LABELS)) if PRETRAINING in held else None
+    return ServedText(source=source, pretraining_data=pretraining_data, rows=int(held[ROWS]))

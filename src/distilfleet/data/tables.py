@@ -174,7 +174,7 @@ def _features(table: Table, names: Sequence[str]) -> tuple[tuple[Column, ...], t
         reasons = "; ".join(f"{shown(column.name)}: {column.reason}" for column in dropped) or "no other column"
         raise ConfigError(f"{sheet.where}: no column can be a feature ({reasons}); expected columns of numbers")
     facts = [(column.name, f"dropped: {column.reason}") for column in dropped]
-    facts += [(column.name, _told(sheet, column, found.get(column.name))) for column in columns]
+    facts += [(column.name, _described(sheet, column, found.get(column.name))) for column in columns]
     return columns, _notes(facts)
 
 
@@ -190,10 +190,10 @@ def _notes(facts: Sequence[tuple[str, str]]) -> tuple[str, ...]:
     )
 
 
-def _told(sheet: Sheet, column: Column, read: Numbers | None) -> str:
+def _described(sheet: Sheet, column: Column, read: Numbers | None) -> str:
     """What was decided about a column, if anything was."""
     if read is not None:
-        facts = ", ".join(filter(None, (read.told, _course(column.name, read.values))))
+        facts = ", ".join(filter(None, (read.form, _course(column.name, read.values))))
         return f"read as numbers: {facts}" if facts else ""
     blank = sum(map(is_missing, sheet.cells[column.name]))
     rest = f"; {blank} rows have none of them" if blank else ""

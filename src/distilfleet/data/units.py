@@ -64,7 +64,7 @@ def _check_pixels(inputs: np.ndarray, spec: DataSpec, where: str, naming: Naming
     raise UnmatchedError(
         f"{where}: pixels come to {lowest:g} to {highest:g} in the run's units, where its own are 0 to 1: store them "
         f"from {begin:g} to {end:g}, as the run does, or as bytes; --any-range takes them as they are",
-        told=f"pixels of another range; the run's are stored from {begin:g} to {end:g}",
+        mismatch=f"pixels of another range; the run's are stored from {begin:g} to {end:g}",
     )
 
 
@@ -108,7 +108,7 @@ def _check_units(measured: Measured, samples: int, where: str, naming: Naming) -
         raise UnmatchedError(
             f"{where}: {measured.said(at)}, {apart[at]:.0f} of the run's deviations apart: is it in another unit? "
             f"{convert}--any-range takes it as it is",
-            told=f"{measured.names[at]} seems to be in another unit than the run's",
+            mismatch=f"{measured.names[at]} seems to be in another unit than the run's",
         )
     narrow = (measured.spreads > 0) & (measured.spreads < NARROW)
     beyond = [measured.said(int(at)) for at in np.flatnonzero(apart > NEAR)]

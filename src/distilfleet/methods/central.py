@@ -8,10 +8,10 @@ import numpy as np
 
 from ..core.protocols import Worker
 from ..core.types import Arrays, Conditions, Dataset, Device, DeviceId, Metrics, Plan, Reply, Round, Wave, Work
-from ..nn.giver import INPUTS, LABELS, DataWorker, give_job, paired
-from ..nn.learner import judge, scratch
+from ..nn.data_worker import INPUTS, LABELS, DataWorker, data_job, paired
 from ..nn.loads import server_load
 from ..nn.train import LocalTraining, task, train
+from ..nn.weight_worker import held_out_accuracy, scratch
 from ..nn.weights import to_arrays
 from ..nn.zoo import Model, model
 
@@ -53,7 +53,7 @@ class Central:
         number = state.round + 1
         known = frozenset(state.givers)
         shape = self.model.shape
-        jobs = [give_job(number, device, "<f4", shape, True) for device in plan.devices if device not in known]
+        jobs = [data_job(number, device, "<f4", shape, True) for device in plan.devices if device not in known]
         results = (yield Wave(jobs=jobs, minimum=plan.minimum, deadline_s=plan.deadline_s)) if jobs else []
         replies = paired([result for result in results if isinstance(result, Reply)])
         inputs = np.concatenate([state.inputs, *(reply.arrays[INPUTS] for reply in replies)])
@@ -77,7 +77,7 @@ class Central:
         return DataWorker(data=data)
 
     def evaluate(self, state: State, kept: Mapping[DeviceId, Arrays], test: Dataset) -> Metrics:
-        return {f"{self.who}_accuracy": judge(self.model, state.weights, test)}
+        return {f"{self.who}_accuracy": held_out_accuracy(self.model, state.weights, test)}
 
     def models(self, state: State) -> Mapping[str, Arrays]:
         return {self.who: state.weights}

@@ -28,18 +28,18 @@ from ..core.types import (
     Wave,
     Work,
 )
-from ..nn.giver import INPUTS, LABELS, DataWorker, give_job, paired
+from ..nn.data_worker import INPUTS, LABELS, DataWorker, data_job, paired
 from ..nn.language import LanguageModel
 from ..nn.pretrain import Pretraining
 from ..nn.token_training import (
     TokenTraining,
     dense,
     forward_flops,
-    learn,
+    pretrained,
     quality,
     rows_of,
-    schooled,
     scratch,
+    train_steps,
     training_load,
 )
 from ..nn.trace import trace
@@ -75,9 +75,9 @@ class CentralKD:
     """By model name."""
     lessons: TokenTraining
     """Of the server; its `batch` is that of all devices together."""
-    school: Dataset | None = None
+    pretraining_data: Dataset | None = None
     """Windows that the server owns and trains the teacher on; None: the teacher comes trained."""
-    schooling: Pretraining = field(default_factory=Pretraining)
+    pretraining: Pretraining = field(default_factory=Pretraining)
 
     @property
     def disclosure(self) -> str:
@@ -89,7 +89,9 @@ class CentralKD:
             round=0,
             student=to_arrays(self.student.build(seed)),
             moments={},
-            teacher={} if self.teacher is None else schooled(self.teacher, self.school, self.schooling, seed),
+            teacher={}
+            if self.teacher is None
+            else pretrained(self.teacher, self.pretraining_data, self.pretraining, seed),
             givers=(),
             windows=np.zeros((0, self.student.context), np.int32),
             labels=np.zeros(0, np.int64),
@@ -105,7 +107,7 @@ class CentralKD:
             return state
         module = put(scratch(self.student), state.student)
         teacher = None if self.teacher is None else put(scratch(self.teacher), state.teacher)
-        moments = learn(
+        moments = train_steps(
             module,
             self._pool(state),
             rows_of(len(state.windows), self.lessons, number, (state.seed, "central")),
@@ -130,7 +132,7 @@ class CentralKD:
 
     def _ask(self, number: int, device: DeviceId) -> Job:
         dtype = "<i2" if self.student.vocabulary <= NARROW else "<i4"
-        return give_job(number, device, dtype, (self.student.context,), self.student.classes is not None)
+        return data_job(number, device, dtype, (self.student.context,), self.student.classes is not None)
 
     def _with(self, state: State, replies: list[Reply]) -> State:
         """Ids and classes that there are not are as good as none: a device that sends some is taken for padding."""

@@ -13,9 +13,9 @@ from typing import Literal
 
 from ..core.protocols import Worker
 from ..core.types import Arrays, Conditions, Dataset, Device, DeviceId, Job, Metrics, Plan, Reply, Round, Wave
-from ..nn.learner import WeightWorker, judge, learn_together, trained_reply
 from ..nn.merge import merge
 from ..nn.train import LocalTraining
+from ..nn.weight_worker import WeightWorker, held_out_accuracy, train_together, trained_reply
 from ..nn.weights import norm, to_arrays
 from ..nn.zoo import Model, model
 from ..trust.choices import Rule
@@ -63,10 +63,10 @@ class FedAvg:
         return WeightWorker(device=device, data=data, model=self.model, local=self.local, seed=seed)
 
     def cohort(self, workers: Sequence[WeightWorker], jobs: Sequence[Job]) -> Sequence[Arrays]:
-        return learn_together(workers, jobs)
+        return train_together(workers, jobs)
 
     def evaluate(self, state: State, kept: Mapping[DeviceId, Arrays], test: Dataset) -> Metrics:
-        return {f"{self.who}_accuracy": judge(self.model, state.weights, test)}
+        return {f"{self.who}_accuracy": held_out_accuracy(self.model, state.weights, test)}
 
     def models(self, state: State) -> Mapping[str, Arrays]:
         return {self.who: state.weights}

@@ -33,7 +33,7 @@ from ..core.types import (
 from ..nn.language import LanguageModel
 from ..nn.loads import frames
 from ..nn.merge import Merged, combine
-from ..nn.token_training import TokenTraining, learn, predicted, quality, rows_of, scratch, training_load
+from ..nn.token_training import TokenTraining, predicted, quality, rows_of, scratch, train_steps, training_load
 from ..nn.trace import trace
 from ..nn.weights import norm, put, to_arrays
 from ..trust.choices import Rule
@@ -68,7 +68,7 @@ class Trainer:
         module = put(scratch(self.model), before)
         key = (self.seed, "windows", self.device.id)
         rows_SB = rows_of(len(self.data), self.lessons, number, key)
-        self.moments = learn(module, self.data, rows_SB, self.lessons, self.moments)
+        self.moments = train_steps(module, self.data, rows_SB, self.lessons, self.moments)
         learnt = {name: (after - before[name]).astype(np.float16) for name, after in to_arrays(module).items()}
         return {**learnt, TOKENS: np.array(int(predicted(self.data)[rows_SB].sum()))}
 

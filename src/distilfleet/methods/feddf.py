@@ -14,13 +14,13 @@ import numpy as np
 from ..core.chance import stream
 from ..core.protocols import Worker
 from ..core.types import Arrays, Conditions, Dataset, Device, DeviceId, Job, Metrics, Plan, Reply, Round, Wave, Work
-from ..nn import soft
-from ..nn.distil import Distil, distil, predict
-from ..nn.learner import WeightWorker, by_model, judge, learn_together, scratch, trained_reply
+from ..nn import soft_labels as soft
+from ..nn.distil import Distillation, distil, predict
 from ..nn.loads import server_load
 from ..nn.merge import away, doubted, lowest, merge
 from ..nn.refine import ensemble
 from ..nn.train import LocalTraining
+from ..nn.weight_worker import WeightWorker, by_model, held_out_accuracy, scratch, train_together, trained_reply
 from ..nn.weights import norm, put, to_arrays
 from ..nn.zoo import Model, model
 from ..trust.choices import Rule
@@ -42,7 +42,7 @@ class FedDF:
     """By kind of device."""
     proxy: Dataset
     local: LocalTraining = field(default_factory=LocalTraining)
-    fusion: Distil = field(default_factory=lambda: Distil(temperature=1.0))
+    fusion: Distillation = field(default_factory=lambda: Distillation(temperature=1.0))
     aggregate: Rule = "mean"
     """Of weights, per architecture, and of the ensemble's logits."""
 
@@ -84,10 +84,10 @@ class FedDF:
         return WeightWorker(device=device, data=data, model=self.smalls[device.kind], local=self.local, seed=seed)
 
     def cohort(self, workers: Sequence[WeightWorker], jobs: Sequence[Job]) -> Sequence[Arrays]:
-        return learn_together(workers, jobs)
+        return train_together(workers, jobs)
 
     def evaluate(self, state: State, kept: Mapping[DeviceId, Arrays], test: Dataset) -> Metrics:
-        scores = [judge(one, state.small[name], test) for name, one in self._by_name.items()]
+        scores = [held_out_accuracy(one, state.small[name], test) for name, one in self._by_name.items()]
         return {"small_accuracy": float(np.mean(scores))}
 
     def models(self, state: State) -> Mapping[str, Arrays]:
@@ -112,5 +112,8 @@ def tiny() -> FedDF:
     proxy = Dataset(np.random.default_rng(0).normal(size=(12, 8)).astype(np.float32))
     smalls = {"rpi-4b": model("mlp-xs", (8,), 3), "rpi-5": model("mlp-s", (8,), 3)}
     return FedDF(
-        smalls=smalls, proxy=proxy, local=LocalTraining(passes=1, batch=8), fusion=Distil(passes=1, temperature=1.0)
+        smalls=smalls,
+        proxy=proxy,
+        local=LocalTraining(passes=1, batch=8),
+        fusion=Distillation(passes=1, temperature=1.0),
     )

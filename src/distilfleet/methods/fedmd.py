@@ -15,10 +15,10 @@ import numpy as np
 
 from ..core.protocols import Worker
 from ..core.types import Arrays, ArraySpec, Conditions, Dataset, Device, DeviceId, Metrics, Plan, Reply, Round, Wave
-from ..nn.distil import Distil
+from ..nn.distil import Distillation
 from ..nn.merge import doubted
-from ..nn.pupil import NO_LABELS, SoftLabelWorker, learn_jobs, pupils_accuracy
 from ..nn.refine import ensemble
+from ..nn.soft_label_worker import NO_LABELS, SoftLabelWorker, kept_accuracy, learn_jobs
 from ..nn.train import LocalTraining
 from ..nn.zoo import Model, model
 from ..trust.choices import Rule
@@ -42,7 +42,7 @@ class FedMD:
     proxy: Dataset
     classes: int
     local: LocalTraining = field(default_factory=LocalTraining)
-    digest: Distil = field(default_factory=lambda: Distil(passes=2, temperature=1.0))
+    digest: Distillation = field(default_factory=lambda: Distillation(passes=2, temperature=1.0))
     aggregate: Rule = "mean"
 
     @property
@@ -71,7 +71,7 @@ class FedMD:
         return SoftLabelWorker(device=device, data=data, model=model, local=self.local, digest=self.digest, seed=seed)
 
     def evaluate(self, state: State, kept: Mapping[DeviceId, Arrays], test: Dataset) -> Metrics:
-        return pupils_accuracy(kept, {one.name: one for one in self.smalls.values()}, test)
+        return kept_accuracy(kept, {one.name: one for one in self.smalls.values()}, test)
 
     def models(self, state: State) -> Mapping[str, Arrays]:
         return {}
@@ -81,4 +81,6 @@ def tiny() -> FedMD:
     """The smallest useful instance: two kinds of device, eight features, three classes."""
     proxy = Dataset(np.random.default_rng(0).normal(size=(12, 8)).astype(np.float32))
     smalls = {"rpi-4b": model("mlp-xs", (8,), 3), "rpi-5": model("mlp-s", (8,), 3)}
-    return FedMD(smalls=smalls, proxy=proxy, classes=3, local=LocalTraining(passes=1, batch=8), digest=Distil(passes=1))
+    return FedMD(
+        smalls=smalls, proxy=proxy, classes=3, local=LocalTraining(passes=1, batch=8), digest=Distillation(passes=1)
+    )

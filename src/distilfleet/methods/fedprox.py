@@ -13,9 +13,9 @@ from torch import Tensor
 
 from ..core.protocols import Worker
 from ..core.types import Arrays, Conditions, Dataset, Device, DeviceId, Job, Metrics, Plan, Round
-from ..nn.learner import WeightWorker, learn_together
 from ..nn.objective import Tensors
 from ..nn.train import LocalTraining
+from ..nn.weight_worker import WeightWorker, train_together
 from ..nn.zoo import Model, model
 from ..trust.choices import Rule
 from .fedavg import FedAvg, State
@@ -61,7 +61,7 @@ class FedProx:
         return WeightWorker(device=device, data=data, model=self.model, local=self.local, seed=seed, objective=proximal)
 
     def cohort(self, workers: Sequence[WeightWorker], jobs: Sequence[Job]) -> Sequence[Arrays]:
-        return learn_together(workers, jobs)
+        return train_together(workers, jobs)
 
     def evaluate(self, state: State, kept: Mapping[DeviceId, Arrays], test: Dataset) -> Metrics:
         return self._server.evaluate(state, kept, test)

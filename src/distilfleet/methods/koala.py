@@ -41,25 +41,26 @@ from ..core.types import (
     Wave,
     Work,
 )
-from ..nn import soft, zoo
-from ..nn.distil import Distil, augment, distil, lesson, predict, teach
-from ..nn.learner import (
+from ..nn import soft_labels as soft
+from ..nn import zoo
+from ..nn.distil import Distillation, augment, distil, predict, teach, teacher_outputs
+from ..nn.loads import server_load
+from ..nn.merge import away, doubted, lowest, merge
+from ..nn.refine import consensus
+from ..nn.soft_label_worker import NO_LABELS, SoftLabelWorker, kept_accuracy, learn_jobs, read_soft
+from ..nn.train import LocalTraining
+from ..nn.weight_worker import (
     LABELS,
     SAMPLES,
     WeightWorker,
     by_model,
-    judge,
+    held_out_accuracy,
     label_spec,
-    learn_together,
     scratch,
     sizes,
+    train_together,
     trained_reply,
 )
-from ..nn.loads import server_load
-from ..nn.merge import away, doubted, lowest, merge
-from ..nn.pupil import NO_LABELS, SoftLabelWorker, learn_jobs, pupils_accuracy, read_soft
-from ..nn.refine import consensus
-from ..nn.train import LocalTraining
 from ..nn.weights import blend, norm, put, to_arrays
 from ..nn.zoo import Model
 from ..trust.choices import Refine, Rule
@@ -77,8 +78,8 @@ class KoalaSettings:
     agree: Rule = "mean"
     """Of soft labels; `refine` is applied to what it leaves."""
     local: LocalTraining = field(default_factory=LocalTraining)
-    reverse: Distil = field(default_factory=lambda: Distil(passes=2, batch=32, lr=2e-3))
-    forward: Distil = field(default_factory=lambda: Distil(passes=1, feature_weight=0.1))
+    reverse: Distillation = field(default_factory=lambda: Distillation(passes=2, batch=32, lr=2e-3))
+    forward: Distillation = field(default_factory=lambda: Distillation(passes=1, feature_weight=0.1))
     ema: float = 0.0
     """Share of the old forward teacher that is kept each round; 0: the large model itself teaches."""
     mixtures: int = 1024
@@ -172,19 +173,19 @@ class Koala:
     def cohort(self, workers: Sequence[WeightWorker | SoftLabelWorker], jobs: Sequence[Job]) -> Sequence[Arrays]:
         learners = [worker for worker in workers if isinstance(worker, WeightWorker)]
         if len(learners) == len(workers):
-            return learn_together(learners, jobs)
+            return train_together(learners, jobs)
         return [worker.handle(job) for worker, job in zip(workers, jobs, strict=True)]
 
     def evaluate(self, state: State, kept: Mapping[DeviceId, Arrays], test: Dataset) -> Metrics:
-        large = judge(self.large, state.large, test)
+        large = held_out_accuracy(self.large, state.large, test)
         metrics = {"large_accuracy": large}
         if np.isfinite(state.proxy_kl_nats):
             metrics["proxy_kl_nats"] = state.proxy_kl_nats
         if self._counts_labels:
             metrics["told_labels"] = float(state.told_labels)
         if self.how.wire == "soft-labels":
-            return {**metrics, **pupils_accuracy(kept, self._by_name, test)}
-        by_name = {name: judge(model, state.small[name], test) for name, model in self._by_name.items()}
+            return {**metrics, **kept_accuracy(kept, self._by_name, test)}
+        by_name = {name: held_out_accuracy(model, state.small[name], test) for name, model in self._by_name.items()}
         scores = [by_name[model.name] for model in self.smalls.values()]
         return {**metrics, "small_accuracy": float(np.mean(scores))}
 
@@ -264,7 +265,7 @@ class Koala:
         small, adapters, how = {**state.small, **merged}, dict(state.adapters), self.how.forward
         if how.passes == 0:
             return replace(state, small=small)
-        given = lesson(put(scratch(self.large), state.teacher or state.large), inputs, how)
+        given = teacher_outputs(put(scratch(self.large), state.teacher or state.large), inputs, how)
         readings = 1 if given.kept else how.passes * len(merged)
         yield Work(server_load([(self.large, len(inputs) * readings, 0)]))
         for name, weights in merged.items():
@@ -316,6 +317,9 @@ def tiny() -> Koala:
     proxy = Dataset(np.random.default_rng(0).normal(size=(12, 8)).astype(np.float32))
     smalls = {"rpi-4b": zoo.model("mlp-xs", (8,), 3), "rpi-5": zoo.model("mlp-s", (8,), 3)}
     how = KoalaSettings(
-        mode="heterogeneous", local=LocalTraining(passes=1, batch=8), reverse=Distil(passes=1), forward=Distil(passes=1)
+        mode="heterogeneous",
+        local=LocalTraining(passes=1, batch=8),
+        reverse=Distillation(passes=1),
+        forward=Distillation(passes=1),
     )
     return Koala(large=zoo.model("mlp-l", (8,), 3), smalls=smalls, proxy=proxy, how=how)

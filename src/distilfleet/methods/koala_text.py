@@ -49,12 +49,12 @@ from ..nn.token_training import (
     draw_ids,
     forward_flops,
     id_dtype,
-    learn,
     predicted,
+    pretrained,
     quality,
     rows_of,
-    schooled,
     scratch,
+    train_steps,
     training_load,
 )
 from ..nn.trace import trace
@@ -124,9 +124,9 @@ class LanguageWorker:
         if "taught" in job.arrays:
             rows_SB = rows_of(len(public), self.how.forward, number, (*where, "public"))
             teacher = drawn(public, job.arrays["taught"], self.how.forward.temperature)
-            self.moments = learn(module, public, rows_SB, self.how.forward, self.moments, teacher)
+            self.moments = train_steps(module, public, rows_SB, self.how.forward, self.moments, teacher)
         rows_SB = rows_of(len(self.data), self.how.local, number, (*where, "windows"))
-        self.moments = learn(module, self.data, rows_SB, self.how.local, self.moments)
+        self.moments = train_steps(module, self.data, rows_SB, self.how.local, self.moments)
         self.weights = to_arrays(module)
         rng = stream(self.seed, "draws", job.id)
         return {"ids": draw_ids(module, public, self.how.draws, self.how.reverse.temperature, rng)}
@@ -152,16 +152,16 @@ class KoalaText:
     public: Dataset
     """Windows that the server owns and everybody may see."""
     how: KoalaTextSettings
-    school: Dataset | None = None
+    pretraining_data: Dataset | None = None
     """Windows that the server trains the large model on first; None: it comes trained."""
-    schooling: Pretraining = field(default_factory=Pretraining)
+    pretraining: Pretraining = field(default_factory=Pretraining)
 
     @property
     def disclosure(self) -> str:
         return "soft labels on public text: ids drawn from each device's model; no weights and no text leave a device"
 
     def init(self, seed: int) -> State:
-        large = schooled(self.large, self.school, self.schooling, seed)
+        large = pretrained(self.large, self.pretraining_data, self.pretraining, seed)
         return State(seed=seed, round=0, large=large, moments={}, holders=(), taught_NK=NO_IDS)
 
     def round(self, state: State, plan: Plan, conditions: Conditions) -> Round[State]:
@@ -174,7 +174,7 @@ class KoalaText:
         module, how = put(scratch(self.large), state.large), self.how.reverse
         mixture = drawn(self.public, np.concatenate([r.arrays["ids"] for r in replies], axis=1), how.temperature)
         rows_SB = rows_of(len(self.public), how, state.round, (state.seed, "reverse"))
-        moments = learn(module, self.public, rows_SB, how, state.moments, mixture)
+        moments = train_steps(module, self.public, rows_SB, how, state.moments, mixture)
         rng = stream(state.seed, "taught", state.round)
         taught_NK = draw_ids(module, self.public, self.how.draws, self.how.forward.temperature, rng)
         yield Work(self._load())

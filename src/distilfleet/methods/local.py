@@ -18,10 +18,10 @@ from ..core.types import (
     Round,
     Wave,
 )
-from ..nn.distil import Distil
-from ..nn.learner import SAMPLES
-from ..nn.pupil import SoftLabelWorker, pupils_accuracy
+from ..nn.distil import Distillation
+from ..nn.soft_label_worker import SoftLabelWorker, kept_accuracy
 from ..nn.train import LocalTraining
+from ..nn.weight_worker import SAMPLES
 from ..nn.zoo import Model, model
 
 
@@ -57,10 +57,12 @@ class Alone:
 
     def worker(self, device: Device, data: Dataset, seed: int) -> Worker:
         model = self.smalls[device.kind]
-        return SoftLabelWorker(device=device, data=data, model=model, local=self.local, digest=Distil(), seed=seed)
+        return SoftLabelWorker(
+            device=device, data=data, model=model, local=self.local, digest=Distillation(), seed=seed
+        )
 
     def evaluate(self, state: State, kept: Mapping[DeviceId, Arrays], test: Dataset) -> Metrics:
-        return pupils_accuracy(kept, {one.name: one for one in self.smalls.values()}, test)
+        return kept_accuracy(kept, {one.name: one for one in self.smalls.values()}, test)
 
     def models(self, state: State) -> Mapping[str, Arrays]:
         return {}

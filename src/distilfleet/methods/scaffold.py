@@ -42,11 +42,11 @@ from ..core.types import (
     Round,
     Wave,
 )
-from ..nn.learner import WeightWorker, judge, learn_together, sizes, trained_reply
 from ..nn.merge import combine
 from ..nn.objective import Tensors
 from ..nn.profile import profile
 from ..nn.train import LocalTraining, steps
+from ..nn.weight_worker import WeightWorker, held_out_accuracy, sizes, train_together, trained_reply
 from ..nn.weights import norm, to_arrays
 from ..nn.zoo import Model, model
 from ..trust.choices import Rule
@@ -150,7 +150,7 @@ class Scaffold:
         return control_together(workers, jobs)
 
     def evaluate(self, state: State, kept: Mapping[DeviceId, Arrays], test: Dataset) -> Metrics:
-        return {"small_accuracy": judge(self.model, state.weights, test)}
+        return {"small_accuracy": held_out_accuracy(self.model, state.weights, test)}
 
     def models(self, state: State) -> Mapping[str, Arrays]:
         return {"small": state.weights}
@@ -163,7 +163,7 @@ def control_together(workers: Sequence[Controller], jobs: Sequence[Job]) -> list
     own = [worker.control or zero for worker in workers]
     drift = {name: server[CONTROL + name] - column(own, name) for name in names}
     learners = [worker.learner for worker in workers]
-    answers = learn_together(learners, jobs, [{DRIFT: Row(drift, d)} for d in range(len(jobs))])
+    answers = train_together(learners, jobs, [{DRIFT: Row(drift, d)} for d in range(len(jobs))])
     lengths_D = np.array([_length(learner) for learner in learners], np.float32)
     trained = {name: column(answers, name) for name in answers[0]}
     mean = {name: _over(server[name] - trained[name], lengths_D) for name in names}

@@ -30,7 +30,7 @@ KEPT_BYTES = 256 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Distil:
+class Distillation:
     """How a model is distilled: Adam on T^2 KL(soft labels || student)."""
 
     passes: int = 4
@@ -101,7 +101,7 @@ def distil(
     student: nn.Module,
     inputs: np.ndarray,
     soft_PC: np.ndarray,
-    how: Distil,
+    how: Distillation,
     rng: np.random.Generator,
     moments: Arrays | None = None,
 ) -> Distilled:
@@ -132,7 +132,7 @@ def distil(
     return Distilled(weights=to_arrays(student), moments=moments_of(named, adam), loss_nats=last)
 
 
-def lesson(large: nn.Module, inputs: np.ndarray, how: Distil) -> TeacherOutputs:
+def teacher_outputs(large: nn.Module, inputs: np.ndarray, how: Distillation) -> TeacherOutputs:
     """What the large model, frozen, says about these inputs: worked out once if it fits into memory, else when read."""
     x, stages = to_tensor(inputs), taps(large, inputs.shape[1:]) if how.feature_weight else ()
 
@@ -155,7 +155,7 @@ def lesson(large: nn.Module, inputs: np.ndarray, how: Distil) -> TeacherOutputs:
 
 
 def teach(
-    small: nn.Module, given: TeacherOutputs, how: Distil, rng: np.random.Generator, adapters: Arrays
+    small: nn.Module, given: TeacherOutputs, how: Distillation, rng: np.random.Generator, adapters: Arrays
 ) -> tuple[Distilled, Arrays]:
     """Forward distillation: the small model learns the large one's outputs and, through adapters, its features.
 
@@ -209,7 +209,7 @@ def _descend(
     loss: Callable[[Tensor], Tensor],
     adam: torch.optim.Adam,
     samples: int,
-    how: Distil,
+    how: Distillation,
     rng: np.random.Generator,
 ) -> float:
     """Seeded passes over the proxy rows; the mean loss of the last one."""

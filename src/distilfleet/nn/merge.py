@@ -16,7 +16,7 @@ from ..core.table import column
 from ..core.types import Arrays, DeviceId, Discount, Reply
 from ..trust import robust
 from ..trust.choices import Rule
-from .learner import layout, sizes
+from .weight_worker import layout, sizes
 from .weights import BLOCK_BYTES, average
 from .zoo import Model
 

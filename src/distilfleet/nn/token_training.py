@@ -48,11 +48,13 @@ def scratch(model: LanguageModel) -> nn.Module:
     return model.build(0)
 
 
-def schooled(model: LanguageModel, school: Dataset | None, how: Pretraining, seed: int) -> dict[str, np.ndarray]:
+def pretrained(
+    model: LanguageModel, pretraining_data: Dataset | None, how: Pretraining, seed: int
+) -> dict[str, np.ndarray]:
     """Weights after the plain training on these windows; without windows those that the model comes with."""
     module = model.build(seed)
-    if school is not None:
-        pretrain(module, school, how, seed)
+    if pretraining_data is not None:
+        pretrain(module, pretraining_data, how, seed)
     return to_arrays(module)
 
 
@@ -66,7 +68,7 @@ def rows_of(windows: int, how: TokenTraining, round_number: int, key: Sequence[s
     return np.array(rows, np.int64).reshape(how.steps, how.batch)
 
 
-def learn(
+def train_steps(
     module: nn.Module,
     windows: Dataset,
     rows_SB: np.ndarray,

@@ -22,8 +22,8 @@ from torch.func import functional_call, vmap
 
 from ..core.chance import Key, shuffles, stream
 from ..core.types import Arrays, Dataset
-from .apart import seeded
 from .forward import logits, weight_dtype
+from .isolation import seeded
 from .losses import prior_shift
 from .objective import Added, Extra, Objective, side_by_side
 from .perceptrons import Product, gradients, linear_layers

@@ -27,9 +27,9 @@ from torch import nn
 from distilfleet.core.errors import ConfigError, Error, did_you_mean
 
 from . import classics
-from .apart import seeded, settings_kept
 from .forward import words
-from .ownnets import as_written, can_be_copied, fault_of, materialised
+from .isolation import seeded, settings_kept
+from .own_nets import as_written, can_be_copied, fault_of, materialised
 
 Factory = Callable[[tuple[int, ...], int], nn.Module]
 """From the shape of one sample and the number of classes to a net with [N, classes] logits."""

@@ -19,7 +19,7 @@ class Flags:
 
 def central_kd(flags: Flags) -> "Experiment":
     from ..methods.central_kd import CentralKD
-    from .language import lessons, schooling, simulated, taking_part, text_setup
+    from .language import lessons, pretraining, simulated, taking_part, text_setup
 
     scene, language = text_setup(flags.common, flags.language), flags.language
     teacher = scene.teacher if language.kd_weight else None
@@ -28,7 +28,7 @@ def central_kd(flags: Flags) -> "Experiment":
         student=scene.student,
         profiles=scene.profiles,
         lessons=lessons(language, devices=taking_part(flags.common, scene)),
-        school=scene.school if teacher is not None else None,
-        schooling=schooling(language),
+        pretraining_data=scene.pretraining_data if teacher is not None else None,
+        pretraining=pretraining(language),
     )
     return simulated(flags.common, scene, method, "Upper reference: all private text lies on the server.")

@@ -30,7 +30,7 @@ class Flags:
 
 def feddf(flags: Flags) -> "Experiment":
     from ..methods.feddf import FedDF
-    from ..nn.distil import Distil
+    from ..nn.distil import Distillation
     from .classifiers import Models, assemble, assign, classifier_setup, large_model, local
 
     setup = classifier_setup(flags.common, flags.proxy)
@@ -40,7 +40,7 @@ def feddf(flags: Flags) -> "Experiment":
         smalls=smalls,
         proxy=setup.proxy,
         local=local(flags.training, flags.calibrate),
-        fusion=Distil(passes=flags.fusion_passes, lr=flags.fusion_lr, temperature=1.0),
+        fusion=Distillation(passes=flags.fusion_passes, lr=flags.fusion_lr, temperature=1.0),
         aggregate=flags.aggregate,
     )
     models = Models(smalls=smalls, spared=large_model(None, setup), local=method.local)

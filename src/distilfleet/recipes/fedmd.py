@@ -30,7 +30,7 @@ class Flags:
 
 def fedmd(flags: Flags) -> "Experiment":
     from ..methods.fedmd import FedMD
-    from ..nn.distil import Distil
+    from ..nn.distil import Distillation
     from .classifiers import Models, assemble, assign, classifier_setup, large_model, local
 
     setup = classifier_setup(flags.common, flags.proxy)
@@ -41,7 +41,7 @@ def fedmd(flags: Flags) -> "Experiment":
         proxy=setup.proxy,
         classes=setup.classes,
         local=local(flags.training, flags.calibrate),
-        digest=Distil(passes=flags.digest_passes, lr=flags.digest_lr, temperature=1.0),
+        digest=Distillation(passes=flags.digest_passes, lr=flags.digest_lr, temperature=1.0),
         aggregate=flags.aggregate,
     )
     models = Models(smalls=smalls, spared=large_model(None, setup), local=method.local)

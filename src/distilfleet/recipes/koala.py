@@ -54,7 +54,7 @@ class Flags:
 
 def koala(flags: Flags) -> "Experiment":
     from ..methods.koala import Koala, KoalaSettings
-    from ..nn.distil import Distil
+    from ..nn.distil import Distillation
     from .classifiers import Models, assemble, assign, classifier_setup, large_model, local
 
     setup = classifier_setup(flags.common, flags.proxy)
@@ -69,14 +69,14 @@ def koala(flags: Flags) -> "Experiment":
         aggregate=flags.aggregate,
         agree=flags.aggregate,
         local=local(flags.training, flags.calibrate),
-        reverse=Distil(
+        reverse=Distillation(
             passes=flags.reverse_passes,
             batch=32,
             lr=flags.reverse_lr,
             temperature=flags.temperature,
             early_stop=flags.early_stop,
         ),
-        forward=Distil(
+        forward=Distillation(
             passes=passes if flags.forward_passes is None else flags.forward_passes,
             lr=flags.forward_lr or lr,
             temperature=flags.temperature,

@@ -27,10 +27,10 @@ class Flags:
 
 def koala_text(flags: Flags) -> "Experiment":
     from ..methods.koala_text import KoalaText, KoalaTextSettings
-    from .language import lessons, schooling, simulated, some_of, text_setup
+    from .language import lessons, pretraining, simulated, some_of, text_setup
 
     scene, language = text_setup(flags.common, flags.language), flags.language
-    if scene.school is None or scene.classes is not None:
+    if scene.pretraining_data is None or scene.classes is not None:
         raise ConfigError(
             "koala_text needs text without labels and a teacher that this command trains: the public windows are the "
             "server's; name a teacher such as llama:128x4 and leave out --label"
@@ -40,9 +40,9 @@ def koala_text(flags: Flags) -> "Experiment":
         large=scene.teacher,
         small=scene.student,
         profiles=scene.profiles,
-        public=some_of(scene.school, flags.public),
+        public=some_of(scene.pretraining_data, flags.public),
         how=KoalaTextSettings(local=own, forward=own, reverse=replace(own, lr=flags.reverse_lr), draws=flags.draws),
-        school=scene.school,
-        schooling=schooling(language),
+        pretraining_data=scene.pretraining_data,
+        pretraining=pretraining(language),
     )
     return simulated(flags.common, scene, method)

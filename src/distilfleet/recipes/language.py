@@ -36,7 +36,7 @@ class TextSetup:
     source: text.TextSource
     private: tuple[Dataset, ...]
     """Windows by device."""
-    school: Dataset | None
+    pretraining_data: Dataset | None
     """Windows of the server."""
     devices: Mapping[DeviceId, Device]
     server: Device
@@ -65,7 +65,7 @@ def text_setup(common: Common, language: Language) -> TextSetup:
     source = replace(source, notes=(*source.notes, *_unused(language)))
     for model in (language.teacher, language.student):
         _check_tokenizer(model, source.tokenizer)
-    own, school = _schooled(source, language) if served is None else (_own(source), served.school)
+    own, pretraining_data = _apart(source, language) if served is None else (_own(source), served.pretraining_data)
     ids = source.owners or numbered(len(own))
     facts: dict[str, Any] = {
         "vocabulary": source.tokenizer.vocabulary,
@@ -76,7 +76,7 @@ def text_setup(common: Common, language: Language) -> TextSetup:
     return TextSetup(
         source=source,
         private=own,
-        school=school,
+        pretraining_data=pretraining_data,
         devices=enrol(common, ids),
         server=catalogue.device(common.server, "server", extra=common.catalogue),
         teacher=models[language.teacher],
@@ -116,7 +116,7 @@ def _profile(name: str, context: int, vocabulary: int) -> LanguageProfile:
     return trace(name, steps=context, vocabulary=None if is_published(name) else vocabulary)
 
 
-def schooling(language: Language) -> Pretraining:
+def pretraining(language: Language) -> Pretraining:
     return Pretraining(steps=language.school_steps, lr=language.school_lr)
 
 
@@ -220,7 +220,7 @@ def some_of(data: Dataset, windows: int) -> Dataset:
     return data.take(np.unique(np.linspace(0, len(data) - 1, min(windows, len(data))).round().astype(np.int64)))
 
 
-def _schooled(source: text.TextSource, language: Language) -> tuple[tuple[Dataset, ...], Dataset | None]:
+def _apart(source: text.TextSource, language: Language) -> tuple[tuple[Dataset, ...], Dataset | None]:
     """What devices own, and what the server does: the first part of every device's text, or, of labelled texts, which
     may be sorted by class, any."""
     datasets = _own(source)
@@ -255,7 +255,7 @@ def _data(setup: TextSetup) -> dict[str, Any]:
         "tokenizer": setup.source.tokenizer.digest,
         "digest": setup.source.digest,
     }
-    return facts if setup.school is None else {**facts, "school": len(setup.school)}
+    return facts if setup.pretraining_data is None else {**facts, "school": len(setup.pretraining_data)}
 
 
 def _fleet(setup: TextSetup, common: Common) -> dict[str, object]:

@@ -63,7 +63,7 @@ def splitkd(flags: Flags) -> "Experiment":
     from ..methods.splitkd.server import SplitKD
     from ..methods.splitkd.settings import SplitSettings
     from ..training.experiment import Keep
-    from .language import assemble, schooling, text_setup
+    from .language import assemble, pretraining, text_setup
 
     setup = text_setup(flags.common, flags.language)
     if flags.noise and flags.labels == "shared" and setup.classes is None:
@@ -103,8 +103,8 @@ def splitkd(flags: Flags) -> "Experiment":
         ),
         late=flags.late,
         lora_rank=flags.lora,
-        school=setup.school if teacher is not None else None,
-        schooling=schooling(language),
+        pretraining_data=setup.pretraining_data if teacher is not None else None,
+        pretraining=pretraining(language),
     )
     run = assemble(flags.common, setup, method, _planner(flags, setup, method))
     return replace(run, keep=Keep(ops=("step", "loss"), before="begin", after="end"))

@@ -216,7 +216,7 @@ def _mapped(data: Own, said: RunSpec) -> Mapped:
         mapped = data.mapped(spec.read(said.data))
     except UnmatchedError as fault:
         log.warning("this run is declined: %s", fault)
-        raise ConfigError(f"this device's data do not fit the run: {fault.told}") from None
+        raise ConfigError(f"this device's data do not fit the run: {fault.mismatch}") from None
     except ConfigError as fault:
         log.warning("this run is declined: %s", fault)
         raise ConfigError("this device's data cannot be read for this run; its own log says why") from None

@@ -108,7 +108,7 @@ def _split_text(asked: SplitFlags, common: Common) -> str:
     if "school_share" not in flatten(recipe(asked.recipe).flags()):
         raise ConfigError(f"--recipe {asked.recipe}: not a recipe of text; leave it out")
     from ..data import prepared
-    from ..data.prepared_text import Served, write_server
+    from ..data.prepared_text import ServedText, write_server
     from ..recipes.language import text_setup
 
     setup = text_setup(common, replace(Language(), **{name: getattr(asked, name) for name in OF_TEXTS}))
@@ -117,6 +117,6 @@ def _split_text(asked: SplitFlags, common: Common) -> str:
         prepared.write(asked.out / _file(device), setup.data(device), **facts)
     write_server(
         asked.out / SERVER,
-        Served(source=setup.source, school=setup.school, rows=setup.rows),
+        ServedText(source=setup.source, pretraining_data=setup.pretraining_data, rows=setup.rows),
     )
     return f"{len(setup.devices)} devices, windows of {asked.context} tokens; {SERVER} for the server"

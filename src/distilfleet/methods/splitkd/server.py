@@ -46,9 +46,9 @@ class SplitKD:
     """Begin a step before the gradient of the one before has come; what it costs is in docs/design/0009."""
     lora_rank: int = 0
     """Of adapters in every projection of the student, the rest of it frozen; 0: all of it is trained."""
-    school: Dataset | None = None
+    pretraining_data: Dataset | None = None
     """Windows that the server owns and trains the teacher on; None: the teacher comes trained."""
-    schooling: Pretraining = field(default_factory=Pretraining)
+    pretraining: Pretraining = field(default_factory=Pretraining)
 
     @property
     def disclosure(self) -> str:
@@ -67,9 +67,9 @@ class SplitKD:
 
     def init(self, seed: int) -> State:
         teacher: Arrays = {}
-        if self.teacher is not None and self.school is not None:
+        if self.teacher is not None and self.pretraining_data is not None:
             module = self.teacher.build(seed)
-            pretrain(module, self.school, self.schooling, seed)
+            pretrain(module, self.pretraining_data, self.pretraining, seed)
             teacher = trained(module)
         return State(
             seed=seed,
@@ -139,12 +139,12 @@ class SplitKD:
         return LayeredFront(deepcopy(module), layers, self.split.lr)
 
     def _modules(self) -> ServerModules:
-        return _studio(self.teacher, self.student, self.lora_rank, self.school is not None)
+        return _studio(self.teacher, self.student, self.lora_rank, self.pretraining_data is not None)
 
 
 @lru_cache(maxsize=4)
-def _studio(teacher: LanguageModel | None, student: LanguageModel, lora_rank: int, schooled: bool) -> ServerModules:
-    """Scratch: whoever takes it puts weights in first, those of the teacher too if the run has `schooled` it."""
+def _studio(teacher: LanguageModel | None, student: LanguageModel, lora_rank: int, pretrained: bool) -> ServerModules:
+    """Scratch: whoever takes it puts weights in first, those of the teacher too if the run has `pretrained` them."""
     large = None if teacher is None else teacher.build(0).requires_grad_(requires_grad=False)
     small = _built(student, lora_rank, 0)
     for module in (large, small):

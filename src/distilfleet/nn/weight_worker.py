@@ -66,7 +66,7 @@ def by_model(replies: Iterable[Reply], model_of: Mapping[DeviceId, str]) -> dict
     return groups
 
 
-def judge(model: Model, weights: Arrays, test: Dataset) -> float:
+def held_out_accuracy(model: Model, weights: Arrays, test: Dataset) -> float:
     """Accuracy of these weights on held-out data."""
     assert test.labels is not None, "a test part has labels"
     return accuracy(predict(put(scratch(model), weights), test.inputs), test.labels)
@@ -121,7 +121,7 @@ class WeightWorker:
         pass
 
 
-def learn_together(
+def train_together(
     workers: Sequence[WeightWorker], jobs: Sequence[Job], extras: Sequence[Extra] | None = None
 ) -> list[Arrays]:
     """Each learner's `learn`, side by side where one architecture, batch size and small steps allow it."""

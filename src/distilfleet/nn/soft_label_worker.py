@@ -9,11 +9,11 @@ from torch import nn
 
 from ..core.chance import stream
 from ..core.types import Arrays, ArraySpec, Dataset, Device, DeviceId, Expected, Job, Load
-from . import soft
-from .distil import Distil, distil, predict
-from .learner import LABELS, SAMPLES, as_answered, judge, label_counts, scratch
+from . import soft_labels as soft
+from .distil import Distillation, distil, predict
 from .loads import frames, proxy_load, training_load
 from .train import LocalTraining, task, train
+from .weight_worker import LABELS, SAMPLES, as_answered, held_out_accuracy, label_counts, scratch
 from .weights import put, to_arrays
 from .zoo import Model
 
@@ -34,7 +34,7 @@ class SoftLabelWorker:
     data: Dataset
     model: Model
     local: LocalTraining
-    digest: Distil
+    digest: Distillation
     seed: int
     weights: Arrays = field(default_factory=dict)
     proxy: np.ndarray | None = None
@@ -118,10 +118,10 @@ def kept_model(kept: Arrays) -> str:
     return unquote(next(name for name in kept if name.startswith("weights/")).split("/", 2)[1])
 
 
-def pupils_accuracy(kept: Mapping[DeviceId, Arrays], models: Mapping[str, Model], test: Dataset) -> dict[str, float]:
+def kept_accuracy(kept: Mapping[DeviceId, Arrays], models: Mapping[str, Model], test: Dataset) -> dict[str, float]:
     """`small_accuracy`, the mean over devices that have a model, a hundred at most; empty if none has."""
     scores = [
-        judge(models[kept_model(one)], kept_weights(one), test)
+        held_out_accuracy(models[kept_model(one)], kept_weights(one), test)
         for one in list(kept.values())[:MOST_JUDGED]
         if kept_weights(one)
     ]

@@ -9,21 +9,21 @@ from distilfleet.core.chance import stream
 from distilfleet.core.types import Dataset, Expected, Job, Missed, Reply
 from distilfleet.cost import catalogue
 from distilfleet.nn import zoo
-from distilfleet.nn.distil import Distil
-from distilfleet.nn.learner import (
+from distilfleet.nn.distil import Distillation
+from distilfleet.nn.merge import merge
+from distilfleet.nn.soft_label_worker import SoftLabelWorker, from_link, kept_accuracy, learn_jobs, to_link
+from distilfleet.nn.train import LocalTraining
+from distilfleet.nn.weight_worker import (
     LABELS,
     SAMPLES,
     WeightWorker,
     by_model,
-    judge,
+    held_out_accuracy,
     label_counts,
-    learn_together,
     sizes,
+    train_together,
     trained_reply,
 )
-from distilfleet.nn.merge import merge
-from distilfleet.nn.pupil import SoftLabelWorker, from_link, learn_jobs, pupils_accuracy, to_link
-from distilfleet.nn.train import LocalTraining
 from distilfleet.nn.weights import average, blend, norm, put, to_arrays
 
 XS, S = zoo.model("mlp-xs", (8,), 3), zoo.model("mlp-s", (8,), 3)
@@ -98,7 +98,7 @@ def test_learners_of_any_kind_learn_together_and_each_gets_its_own():
         learner("f", 20, local=replace(LOCAL, lr=0.2)),
     ]
     jobs = [job(worker.device.id, worker.model) for worker in workers]
-    together = learn_together(workers, jobs)
+    together = train_together(workers, jobs)
     for worker, asked, answer in zip(workers, jobs, together, strict=True):
         close(answer, worker.handle(asked))
         assert answer[SAMPLES] == len(worker.data)
@@ -108,7 +108,7 @@ def test_a_learner_learns():
     worker, asked = learner("a", 60, local=LocalTraining(passes=20, batch=16)), job("a")
     test = data(61)
     after = {name: array for name, array in worker.handle(asked).items() if name != SAMPLES}
-    assert judge(XS, after, test) > judge(XS, asked.arrays, test) + 0.2
+    assert held_out_accuracy(XS, after, test) > held_out_accuracy(XS, asked.arrays, test) + 0.2
 
 
 def test_labels_are_counted_by_class():
@@ -177,7 +177,7 @@ PROXY = Dataset(stream(0, "proxy").normal(size=(12, 8)).astype(np.float32))
 def pupil(name="a", **more):
     device = catalogue.device("rpi-5", name)
     return SoftLabelWorker(
-        device=device, data=data(20), model=XS, local=LOCAL, digest=Distil(passes=1, batch=8), seed=0, **more
+        device=device, data=data(20), model=XS, local=LOCAL, digest=Distillation(passes=1, batch=8), seed=0, **more
     )
 
 
@@ -202,7 +202,7 @@ def test_the_proxy_inputs_travel_once(dtype):
 
 def test_a_pupil_learns_from_soft_labels():
     sure = np.eye(3, dtype=np.float32)[np.zeros(12, np.int64)]
-    keen = {"digest": Distil(passes=80, batch=8, lr=1e-2), "local": LocalTraining(passes=1, lr=1e-6)}
+    keen = {"digest": Distillation(passes=80, batch=8, lr=1e-2), "local": LocalTraining(passes=1, lr=1e-6)}
     plain, taught = (replace(pupil(), **keen) for _ in range(2))
     alone = plain.handle(lessons(1, [], np.zeros((0, 0), np.float32), "<f4"))["soft"]
     led = taught.handle(lessons(1, [], sure, "<f4"))["soft"]
@@ -216,8 +216,8 @@ def test_a_pupil_goes_on_from_its_snapshot():
     one.handle(first)
     other.restore({name: array.copy() for name, array in one.snapshot().items()})
     assert one.handle(second)["soft"].tobytes() == other.handle(second)["soft"].tobytes()
-    assert pupils_accuracy({"a": one.snapshot()}, {"mlp-xs": XS}, data(30))["small_accuracy"] >= 0
-    assert pupils_accuracy({}, {}, data(30)) == {}
+    assert kept_accuracy({"a": one.snapshot()}, {"mlp-xs": XS}, data(30))["small_accuracy"] >= 0
+    assert kept_accuracy({}, {}, data(30)) == {}
 
 
 def test_declared_bytes_are_those_of_the_frames():

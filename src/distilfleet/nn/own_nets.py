@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from .apart import seeded
 from .forward import logits, weight_dtype
+from .isolation import seeded
 from .weights import put, to_arrays
 
 TRAVELS = frozenset(

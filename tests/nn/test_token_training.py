@@ -14,12 +14,12 @@ from distilfleet.nn.token_training import (
     dense,
     draw_ids,
     forward_flops,
-    learn,
     predicted,
+    pretrained,
     quality,
     rows_of,
-    schooled,
     scratch,
+    train_steps,
     training_load,
 )
 from distilfleet.nn.trace import trace
@@ -48,7 +48,7 @@ def plain_step(module, adam, windows):
 def test_a_lesson_is_plain_training(windows):
     rows_SB = rows_of(len(windows), HOW, 1, (0, "test"))
     one, other = SMALL.build(3), SMALL.build(3)
-    learn(one, windows, rows_SB, HOW, {})
+    train_steps(one, windows, rows_SB, HOW, {})
     adam = torch.optim.Adam(other.parameters(), lr=HOW.lr)
     for rows_B in rows_SB:
         plain_step(other, adam, windows.take(rows_B))
@@ -59,9 +59,9 @@ def test_a_lesson_is_plain_training(windows):
 def test_two_rounds_with_moments_are_one_of_twice_the_steps(windows):
     twice = TokenTraining(steps=6, batch=4, lr=1e-2)
     whole, parts = SMALL.build(3), SMALL.build(3)
-    learn(whole, windows, rows_of(len(windows), twice, 1, (0, "test")), twice, {})
-    moments = learn(parts, windows, rows_of(len(windows), HOW, 1, (0, "test")), HOW, {})
-    learn(parts, windows, rows_of(len(windows), HOW, 2, (0, "test")), HOW, moments)
+    train_steps(whole, windows, rows_of(len(windows), twice, 1, (0, "test")), twice, {})
+    moments = train_steps(parts, windows, rows_of(len(windows), HOW, 1, (0, "test")), HOW, {})
+    train_steps(parts, windows, rows_of(len(windows), HOW, 2, (0, "test")), HOW, moments)
     for name, array in to_arrays(whole).items():
         assert np.array_equal(array, to_arrays(parts)[name]), name
 
@@ -76,7 +76,7 @@ def test_passes_take_every_window_once():
 
 def test_a_teacher_at_hand_and_one_by_ids_pull_the_same_way(windows):
     """With cross-entropy off, many drawn ids teach what the whole distribution does."""
-    teacher = put(scratch(LARGE), schooled(LARGE, windows, Pretraining(steps=60, batch=8, lr=1e-2), 0))
+    teacher = put(scratch(LARGE), pretrained(LARGE, windows, Pretraining(steps=60, batch=8, lr=1e-2), 0))
     how = TokenTraining(steps=60, batch=8, lr=1e-2, kd_weight=1.0)
     ids_NK = draw_ids(teacher, windows, 64, 1.0, np.random.default_rng(0))
     first = np.cumsum(predicted(windows)) - predicted(windows)
@@ -89,7 +89,7 @@ def test_a_teacher_at_hand_and_one_by_ids_pull_the_same_way(windows):
     rows_SB = rows_of(len(windows), how, 1, (0, "test"))
     for teacher_of in (dense(teacher), by_ids):
         student = SMALL.build(1)
-        learn(student, windows, rows_SB, how, {}, teacher_of)
+        train_steps(student, windows, rows_SB, how, {}, teacher_of)
         assert nats_per_token(student, windows)[0] < before / 2
 
 

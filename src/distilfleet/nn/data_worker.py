@@ -34,7 +34,7 @@ class DataWorker:
         pass
 
 
-def give_job(number: int, device: DeviceId, dtype: str, shape: Sequence[int], labelled: bool) -> Job:
+def data_job(number: int, device: DeviceId, dtype: str, shape: Sequence[int], labelled: bool) -> Job:
     """Ask for samples of this type and shape."""
     most = MOST_BYTES // (np.dtype(dtype).itemsize * prod(shape))
     arrays = {INPUTS: ArraySpec(dtype, (most, *shape), at_most=True)}
