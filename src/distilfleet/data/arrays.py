@@ -9,10 +9,10 @@ from typing import IO, Any
 
 import numpy as np
 
-from distilfleet.core.errors import ConfigError
-from distilfleet.data import files
-from distilfleet.data.labels import shorten, shown
-from distilfleet.data.raw import Part, Raw, as_text
+from ..core.errors import ConfigError
+from . import files
+from .labels import shorten, shown
+from .raw import Part, Raw, as_text
 
 INPUTS = ("x", "inputs", "data", "images", "features")
 LABELS = ("y", "label", "labels", "target", "targets")

@@ -7,13 +7,13 @@ from typing import Any
 
 import msgspec
 
-from distilfleet.core.errors import ConfigError
-from distilfleet.data import files, hub, sheets
-from distilfleet.data import stdlib_text as library
-from distilfleet.data.folders import below
-from distilfleet.data.labels import is_missing, labelled, shorten, shown
-from distilfleet.data.raw import UNNAMED
-from distilfleet.data.reading import Missing, Separator
+from ..core.errors import ConfigError
+from . import files, hub, sheets
+from . import stdlib_text as library
+from .folders import below
+from .labels import is_missing, labelled, shorten, shown
+from .raw import UNNAMED
+from .reading import Missing, Separator
 
 KINDS = ".txt, .jsonl, .json, .csv, .tsv, a folder of .txt, .md or .py files"
 NAMES = "stdlib, hub:NAME"

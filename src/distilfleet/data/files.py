@@ -4,8 +4,8 @@ import codecs
 import os
 from pathlib import Path
 
-from distilfleet.core.errors import ConfigError
-from distilfleet.core.units import pretty_bytes
+from ..core.errors import ConfigError
+from ..core.units import pretty_bytes
 
 UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 OTHERS = {

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from distilfleet.core.errors import ConfigError
+from ..core.errors import ConfigError
 
 NAMES = {
     "train": "train|training|trn",

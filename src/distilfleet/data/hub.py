@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from distilfleet.core.errors import ConfigError
-from distilfleet.data import images
-from distilfleet.data.labels import is_missing, shorten
-from distilfleet.data.raw import Part, Raw
+from ..core.errors import ConfigError
+from . import images
+from .labels import is_missing, shorten
+from .raw import Part, Raw
 
 LABELS = ("label", "labels", "y", "target", "fine_label")
 TEST_SPLITS = ("test", "validation", "valid")

@@ -10,9 +10,9 @@ from typing import IO, cast
 
 import numpy as np
 
-from distilfleet.core.errors import ConfigError
-from distilfleet.data import files
-from distilfleet.data.raw import Part, Raw
+from ..core.errors import ConfigError
+from . import files
+from .raw import Part, Raw
 
 NAME = re.compile(r"(?P<set>.*?)(?P<part>train|t10k|test)[-_.](?P<what>images|labels)[-_.]idx\d-ubyte(\.gz)?", re.I)
 MOST_AXES = 4

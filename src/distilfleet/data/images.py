@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from distilfleet.core.errors import ConfigError
-from distilfleet.data.folders import below, parts
-from distilfleet.data.raw import Part, Raw
+from ..core.errors import ConfigError
+from .folders import below, parts
+from .raw import Part, Raw
 
 if TYPE_CHECKING:
     from PIL.Image import Image

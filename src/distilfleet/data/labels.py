@@ -9,9 +9,9 @@ from functools import partial
 
 import numpy as np
 
-from distilfleet.core.errors import ConfigError
-from distilfleet.data.raw import Raw, as_text
-from distilfleet.data.reading import Missing
+from ..core.errors import ConfigError
+from .raw import Raw, as_text
+from .reading import Missing
 
 WHOLE = re.compile(r"[-+]?\d{1,18}(?:\.0*)?", re.A)
 

@@ -7,11 +7,11 @@ from difflib import get_close_matches
 
 import numpy as np
 
-from distilfleet.core.errors import ConfigError, UnmatchedError
-from distilfleet.data.labels import shorten, shown
-from distilfleet.data.raw import Column
-from distilfleet.data.reading import GUESSED, Reading
-from distilfleet.data.spec import DataSpec
+from ..core.errors import ConfigError, UnmatchedError
+from .labels import shorten, shown
+from .raw import Column
+from .reading import GUESSED, Reading
+from .spec import DataSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

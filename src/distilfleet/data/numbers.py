@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from distilfleet.data.labels import is_missing
-from distilfleet.data.reading import Decimal
+from .labels import is_missing
+from .reading import Decimal
 
 SPACES = " \N{NO-BREAK SPACE}\N{NARROW NO-BREAK SPACE}\N{THIN SPACE}"
 CURRENCIES = r"[$€£¥₹]|(?:USD|EUR|GBP|CHF|JPY|INR|CNY)\b"

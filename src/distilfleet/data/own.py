@@ -12,16 +12,16 @@ from typing import Protocol
 
 import numpy as np
 
-from distilfleet.core.errors import ConfigError, UnmatchedError
-from distilfleet.core.types import Dataset
-from distilfleet.data import prepared, tables
-from distilfleet.data.arrays import open_npz
-from distilfleet.data.labels import shorten
-from distilfleet.data.naming import Naming, check_shape, numbered, samples_of
-from distilfleet.data.own_arrays import Stored, listed
-from distilfleet.data.own_table import table
-from distilfleet.data.scaling import Scaling
-from distilfleet.data.spec import DataSpec, Mapped
+from ..core.errors import ConfigError, UnmatchedError
+from ..core.types import Dataset
+from . import prepared, tables
+from .arrays import open_npz
+from .labels import shorten
+from .naming import Naming, check_shape, numbered, samples_of
+from .own_arrays import Stored, listed
+from .own_table import table
+from .scaling import Scaling
+from .spec import DataSpec, Mapped
 
 
 class Own(Protocol):
@@ -45,7 +45,7 @@ def read(path: str, naming: Naming) -> Own:
         return _part(held, path, naming)
     if file.is_file() and tables.is_table(file, naming.label):
         return table(file, naming)
-    from distilfleet.data import sources  # readers of pictures and of the hub, which few devices need
+    from . import sources  # readers of pictures and of the hub, which few devices need
 
     raw = sources.read(path, label=naming.label, reading=naming.reading)
     return Stored(raw=raw, naming=naming, listed=listed(held, raw))

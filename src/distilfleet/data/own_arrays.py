@@ -5,16 +5,16 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from distilfleet.core.errors import ConfigError, UnmatchedError
-from distilfleet.core.types import Dataset
-from distilfleet.data import images, labels
-from distilfleet.data.arrays import names_classes
-from distilfleet.data.labels import shorten, shown
-from distilfleet.data.naming import Naming, check_names, check_shape, need, numbered, samples_of
-from distilfleet.data.raw import Raw, as_text
-from distilfleet.data.reading import Axis
-from distilfleet.data.spec import DataSpec, Mapped
-from distilfleet.data.units import converted, scaled
+from ..core.errors import ConfigError, UnmatchedError
+from ..core.types import Dataset
+from . import images, labels
+from .arrays import names_classes
+from .labels import shorten, shown
+from .naming import Naming, check_names, check_shape, need, numbered, samples_of
+from .raw import Raw, as_text
+from .reading import Axis
+from .spec import DataSpec, Mapped
+from .units import converted, scaled
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

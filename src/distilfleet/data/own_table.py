@@ -7,15 +7,15 @@ from pathlib import Path
 
 import numpy as np
 
-from distilfleet.core.errors import ConfigError, UnmatchedError
-from distilfleet.core.types import Dataset
-from distilfleet.data import numbers, tables
-from distilfleet.data.labels import is_missing, labelled, own_numbers, shorten, shown
-from distilfleet.data.naming import Naming, check_names, check_some, need, numbered, samples_of, unknown
-from distilfleet.data.raw import Column, present
-from distilfleet.data.sheets import Sheet, named, open_sheet
-from distilfleet.data.spec import DataSpec, Mapped
-from distilfleet.data.units import converted, scaled
+from ..core.errors import ConfigError, UnmatchedError
+from ..core.types import Dataset
+from . import numbers, tables
+from .labels import is_missing, labelled, own_numbers, shorten, shown
+from .naming import Naming, check_names, check_some, need, numbered, samples_of, unknown
+from .raw import Column, present
+from .sheets import Sheet, named, open_sheet
+from .spec import DataSpec, Mapped
+from .units import converted, scaled
 
 LABEL = "label"
 """The column of labels, where neither the owner nor the run names one."""

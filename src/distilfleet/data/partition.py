@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from distilfleet.core.errors import ConfigError
+from ..core.errors import ConfigError
 
 Rows = tuple[np.ndarray, ...]
 """Row numbers of each device's samples."""

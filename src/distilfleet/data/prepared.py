@@ -12,11 +12,11 @@ from typing import get_args
 import msgspec
 import numpy as np
 
-from distilfleet.core.errors import ConfigError
-from distilfleet.core.types import Dataset
-from distilfleet.data.raw import Column, check_numbers
-from distilfleet.data.reading import Axis, Kind
-from distilfleet.data.scaling import Scaling
+from ..core.errors import ConfigError
+from ..core.types import Dataset
+from .raw import Column, check_numbers
+from .reading import Axis, Kind
+from .scaling import Scaling
 
 INPUTS, LABELS, CLASSES, NAME = "prepared_x", "prepared_y", "classes", "name"
 KIND, OFFSET, FACTOR, COLUMNS = "scaling_kind", "scaling_offset", "scaling_factor", "columns"

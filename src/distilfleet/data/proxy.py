@@ -4,12 +4,12 @@ from pathlib import Path
 
 import numpy as np
 
-from distilfleet.core.errors import ConfigError
-from distilfleet.core.types import Dataset
-from distilfleet.data import arrays, files, images, prepared, tables
-from distilfleet.data.raw import check_numbers, present
-from distilfleet.data.reading import GUESSED, Reading
-from distilfleet.data.sources import Source
+from ..core.errors import ConfigError
+from ..core.types import Dataset
+from . import arrays, files, images, prepared, tables
+from .raw import check_numbers, present
+from .reading import GUESSED, Reading
+from .sources import Source
 
 FARTHEST = 1.0
 """How far scaled proxy pixels may leave 0..1 before they must have been stored in another range."""

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from distilfleet.core.errors import ConfigError
-from distilfleet.data.scaling import Layout
+from ..core.errors import ConfigError
+from .scaling import Layout
 
 UNNAMED = "unknown"
 """The owner of samples whose group is blank."""

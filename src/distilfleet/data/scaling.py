@@ -4,8 +4,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from distilfleet.core.errors import ConfigError
-from distilfleet.data.reading import GUESSED, Axis, Kind, Reading
+from ..core.errors import ConfigError
+from .reading import GUESSED, Axis, Kind, Reading
 
 USUAL = (1, 3, 4)
 """Channels of pictures: grey, colour, colour and transparency."""

@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from itertools import islice, pairwise
 from pathlib import Path
 
-from distilfleet.core.errors import ConfigError
-from distilfleet.data import files, numbers
-from distilfleet.data.labels import shorten, shown
-from distilfleet.data.reading import Separator
+from ..core.errors import ConfigError
+from . import files, numbers
+from .labels import shorten, shown
+from .reading import Separator
 
 MARKS: Mapping[Separator, str] = {"comma": ",", "semicolon": ";", "tab": "\t", "pipe": "|"}
 TRIED = 50

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import numpy as np
 
-from distilfleet.core.errors import ConfigError, did_you_mean
-from distilfleet.core.types import Dataset
-from distilfleet.data import arrays, files, hub, idx, images, labels, prepared, scaling, tables
-from distilfleet.data.digest import of_arrays
-from distilfleet.data.raw import UNNAMED, Column, Part, Raw, as_text, check_part, present
-from distilfleet.data.reading import GUESSED, Missing, Reading
-from distilfleet.data.scaling import Scaling
-from distilfleet.data.spec import DataSpec, figures
-from distilfleet.data.units import fits
+from ..core.errors import ConfigError, did_you_mean
+from ..core.types import Dataset
+from . import arrays, files, hub, idx, images, labels, prepared, scaling, tables
+from .digest import of_arrays
+from .raw import UNNAMED, Column, Part, Raw, as_text, check_part, present
+from .reading import GUESSED, Missing, Reading
+from .scaling import Scaling
+from .spec import DataSpec, figures
+from .units import fits
 
 NAMES = "digits, hub:NAME"
 KINDS = ".npz, .csv, .tsv, IDX files (the MNIST family), a folder of pictures by class"

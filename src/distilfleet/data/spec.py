@@ -7,11 +7,11 @@ from typing import Any, Literal
 import msgspec
 import numpy as np
 
-from distilfleet.core.errors import ConfigError
-from distilfleet.core.types import Dataset
-from distilfleet.data.raw import Column
-from distilfleet.data.reading import Axis
-from distilfleet.data.scaling import Scaling
+from ..core.errors import ConfigError
+from ..core.types import Dataset
+from .raw import Column
+from .reading import Axis
+from .scaling import Scaling
 
 AXES = {"table": 1, "series": 2, "image": 3, "text": 1}
 """Of a sample."""

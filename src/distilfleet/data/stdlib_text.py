@@ -7,7 +7,7 @@ import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 
-from distilfleet.core.errors import ConfigError
+from ..core.errors import ConfigError
 
 LIMIT_BYTES = 2_000_000
 """Of text in the sample: enough for a small model, and read and cut in a second or two."""

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from distilfleet.core.errors import ConfigError
-from distilfleet.data import numbers
-from distilfleet.data.labels import is_missing, labelled, shorten, shown
-from distilfleet.data.numbers import Numbers, Unclear
-from distilfleet.data.raw import FLOAT32_MAX, Column, Part, Raw
-from distilfleet.data.reading import GUESSED, Decimal, Reading
-from distilfleet.data.sheets import Sheet, named, open_sheet
+from ..core.errors import ConfigError
+from . import numbers
+from .labels import is_missing, labelled, shorten, shown
+from .numbers import Numbers, Unclear
+from .raw import FLOAT32_MAX, Column, Part, Raw
+from .reading import GUESSED, Decimal, Reading
+from .sheets import Sheet, named, open_sheet
 
 ROW_NUMBERS = re.compile(r"id|index|row|unnamed: \d+(?:\.\d+)*", re.I)
 OWNERS = re.compile(

@@ -12,16 +12,16 @@ from pathlib import Path
 
 import numpy as np
 
-from distilfleet.core.chance import stream
-from distilfleet.core.errors import ConfigError, ScarceError
-from distilfleet.data import labels, tokenizer, windows
-from distilfleet.data.digest import of_arrays
-from distilfleet.data.documents import Corpus, Document, Names, read
-from distilfleet.data.partition import by_group
-from distilfleet.data.raw import Part, Raw
-from distilfleet.data.reading import Missing, Separator
-from distilfleet.data.tokenizer import Tokenizer
-from distilfleet.data.windows import Windows
+from ..core.chance import stream
+from ..core.errors import ConfigError, ScarceError
+from . import labels, tokenizer, windows
+from .digest import of_arrays
+from .documents import Corpus, Document, Names, read
+from .partition import by_group
+from .raw import Part, Raw
+from .reading import Missing, Separator
+from .tokenizer import Tokenizer
+from .windows import Windows
 
 MANY = 20
 """From so many documents on, whole ones are held out; below, the end of each."""

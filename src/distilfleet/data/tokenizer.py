@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from distilfleet.core.errors import ConfigError
+from ..core.errors import ConfigError
 
 if TYPE_CHECKING:
     import tokenizers

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from distilfleet.core.errors import UnmatchedError
-from distilfleet.data.naming import Naming, check_shape, check_some
-from distilfleet.data.raw import Column
-from distilfleet.data.scaling import Scaling
-from distilfleet.data.spec import DataSpec
+from ..core.errors import UnmatchedError
+from .naming import Naming, check_shape, check_some
+from .raw import Column
+from .scaling import Scaling
+from .spec import DataSpec
 
 FAR, NEAR = 10.0, 3.0
 """Deviations of the run's own data. Half of a column beyond the first is in another unit, or must be said to be meant;

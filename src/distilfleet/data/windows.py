@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from distilfleet.core.types import Dataset
+from ..core.types import Dataset
 
 PADDING = -1
 """Stands in a `Dataset` where a window has no token."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from distilfleet.core.errors import ConfigError
+from ..core.errors import ConfigError
 
 CONFIG, INDEX, ADAPTER = "config.json", "model.safetensors.index.json", "adapter_config.json"
 CODE = ("auto_map", "custom_generate", "custom_pipelines", "kernel_config", "use_kernels", "trust_remote_code")

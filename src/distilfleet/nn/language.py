@@ -18,8 +18,7 @@ from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification, LlamaConfig
 
-from distilfleet.core.errors import ConfigError
-
+from ..core.errors import ConfigError
 from . import folder, llama2c
 from .split import refusing, self_check
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from transformers import LlamaConfig
 
-from distilfleet.core.errors import ConfigError
+from ..core.errors import ConfigError
 
 HEADER = struct.Struct("<7i")
 MOST = 1 << 20

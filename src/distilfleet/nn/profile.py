@@ -22,8 +22,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from distilfleet.core.types import LayerProfile
-
+from ..core.types import LayerProfile
 from .forward import weight_dtype
 from .zoo import Model
 

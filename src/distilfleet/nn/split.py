@@ -23,8 +23,8 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoModel
 
-from distilfleet.core.errors import ConfigError, Error
-from distilfleet.core.types import Arrays
+from ..core.errors import ConfigError, Error
+from ..core.types import Arrays
 
 CHECKED_LAYERS = 4
 """Of a large model, what the self-check runs."""

@@ -14,8 +14,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode  # the name that torch'
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModelForCausalLM
 
-from distilfleet.core.types import LanguageProfile, LayerProfile
-
+from ..core.types import LanguageProfile, LayerProfile
 from .language import DTYPE, config
 from .split import depth, refusing
 

@@ -24,8 +24,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from distilfleet.core.errors import ConfigError, Error, did_you_mean
-
+from ..core.errors import ConfigError, Error, did_you_mean
 from . import classics
 from .forward import words
 from .isolation import seeded, settings_kept
