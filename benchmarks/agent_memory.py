@@ -78,17 +78,17 @@ def measure(python: str, folder: Path) -> dict[str, float]:
         f'address = "localhost:{sessions}"\nenrol_address = "localhost:{enrolment}"\n[devices]\npi = "rpi-4b"\n'
     )
     here, figures = serve.place(file), dict[str, float]()
-    with serve._sessions(here) as (hub, loop):
+    with serve._sessions(here) as (session_server, loop):
         token = serve.create_token(file, "pi", 3600.0)
         words = ["-m", "distilfleet.cli", "agent", "--token", token, "--data", str(folder / "data.npz")]
         with running([python, *words, "--state", str(folder / "pi")]) as process:
-            wait(lambda: "pi" in hub.live)
+            wait(lambda: "pi" in session_server.live)
             time.sleep(IDLE_S)
             figures |= {f"idle_{name}_mb": value for name, value in memory_mb(process.pid).items()}
-        wait(lambda: "pi" not in hub.live)
-        fleet = NetFleet(here.devices, serve._server(here), hub, loop)
+        wait(lambda: "pi" not in session_server.live)
+        fleet = NetFleet(here.devices, serve._server(here), session_server, loop)
         with running([python, __file__, "--serve-echo", str(folder / "pi")]) as process:
-            wait(lambda: "pi" in hub.live)
+            wait(lambda: "pi" in session_server.live)
             figures |= serving(fleet, process.pid)
     return figures
 

@@ -49,7 +49,7 @@ ROUNDS = 12
 OUTAGE_S = 1.2 * PATIENCE_S
 FEW_PASSES, RANDOM_S, LET_GO_S = 3, 6.0, 60.0
 NOWHERE, AT_RANDOM = "", "at random"
-OF_AGENTS = ("agent.py", "bench.py")
+OF_AGENTS = ("agent.py", "job_runner.py")
 ONCE_A_LIFE = frozenset({"server.listening", "run.created", "run.opened", "run.joined", "models.written", "run.done"})
 ENROLLED = frozenset({"run.submitted", "agent.keyed", "agent.certified", "agent.enrolled", "agent.renewed"})
 """Not passed by a fleet that is enrolled."""

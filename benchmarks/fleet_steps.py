@@ -84,7 +84,7 @@ def agents(folder: Path, run: Any, python: str) -> Iterator[NetFleet]:
     lines = [f'address = "localhost:{sessions}"', f'enrol_address = "localhost:{enrolment}"', "[devices]"]
     file.write_text("\n".join([*lines, *(f'{name} = "rpi-4b"' for name in devices)]))
     here, started = serve.place(file), []
-    with serve._sessions(here) as (hub, loop):
+    with serve._sessions(here) as (session_server, loop):
         try:
             for name in devices:
                 data = run.data(name)
@@ -95,9 +95,9 @@ def agents(folder: Path, run: Any, python: str) -> Iterator[NetFleet]:
                 with (folder / f"{name}.log").open("wb") as log:
                     env = {**os.environ, "OMP_NUM_THREADS": "1"}
                     started.append(subprocess.Popen(command, stdout=log, stderr=log, env=env))
-            while len(hub.live) < len(devices):
+            while len(session_server.live) < len(devices):
                 time.sleep(0.05)
-            fleet = NetFleet(here.devices, serve._server(here), hub, loop)
+            fleet = NetFleet(here.devices, serve._server(here), session_server, loop)
             fleet.open("bench", write_spec(spec_of(run.method, run.seed)))
             yield fleet
         finally:

@@ -43,7 +43,7 @@ from distilfleet.net.protocol import (
     Setup,
     Welcome,
 )
-from distilfleet.net.server_side import Server
+from distilfleet.net.server_side import ServerSide
 from distilfleet.net.transfer import FlowControl
 
 STACK_BYTES = 256 << 10
@@ -97,9 +97,11 @@ class Ends:
         self.refresh()
 
     def refresh(self) -> None:
-        self.desk = Coordinator(server=Server(room=FlowControl(1 << 20)), journal=self.journal, run="run", number=1)
-        self.desk.start(Wave(jobs=[JOB]), 0.0)
-        self.fence, _ = self.desk.enter(Hello(protocol.VERSIONS, "pi"), 0.0)
+        self.coordinator = Coordinator(
+            server=ServerSide(uploads=FlowControl(1 << 20)), journal=self.journal, run="run", number=1
+        )
+        self.coordinator.start(Wave(jobs=[JOB]), 0.0)
+        self.fence, _ = self.coordinator.enter(Hello(protocol.VERSIONS, "pi"), 0.0)
         self.side = DeviceSide("pi", 1 << 20)
 
     def read(self, data: bytes) -> int:
@@ -125,9 +127,9 @@ class Ends:
         _, message = protocol.decode(data)
         if isinstance(message, Hello):
             if message.device == "pi":
-                self.fence, _ = self.desk.enter(message, 0.0)
+                self.fence, _ = self.coordinator.enter(message, 0.0)
             return
-        self._lets_in(lambda _: self.desk.receive("pi", self.fence, message, 0.0), data)
+        self._lets_in(lambda _: self.coordinator.receive("pi", self.fence, message, 0.0), data)
         self.side.receive(message, 0.0)
 
     def _job(self, data: bytes) -> None:

@@ -28,11 +28,11 @@ from distilfleet.core.wire import encode_reply
 from distilfleet.net import transport
 from distilfleet.net.coordinator import Coordinator
 from distilfleet.net.device_side import Begin, DeviceSide, Held, Prepare, Settle
-from distilfleet.net.hub import SessionServer
 from distilfleet.net.identity import Authority, Keys, new_request
 from distilfleet.net.journal import SqliteJournal
 from distilfleet.net.protocol import VERSIONS, Hello, Numbering, Offer, unpack_job
-from distilfleet.net.server_side import Server
+from distilfleet.net.server_side import ServerSide
+from distilfleet.net.session_server import SessionServer
 from distilfleet.net.transfer import FlowControl
 from distilfleet.net.transport import connect, listen
 
@@ -51,16 +51,16 @@ def resident_mb() -> float:
 async def serve(folder: Path, hostile: int, pipe: Pipe) -> None:
     authority, journal = Authority(folder / "authority"), SqliteJournal(folder / "journal.sqlite")
     names = [*HONEST, *(f"evil-{n}" for n in range(hostile))]
-    server = Server(room=FlowControl(64 << 20), now_s=time.monotonic())
-    desk = Coordinator(server=server, journal=journal, run="run")
-    hub = SessionServer(desk=desk, enrolled=frozenset(names), denied=authority.denied)
+    server = ServerSide(uploads=FlowControl(64 << 20), now_s=time.monotonic())
+    coordinator = Coordinator(server=server, journal=journal, run="run")
+    session_server = SessionServer(coordinator=coordinator, enrolled=frozenset(names), denied=authority.denied)
     keys = authority.server_keys(["localhost"], time.time())
-    here = await listen("localhost:0", keys, {}, hub.stream, 2 * len(names) + SPARE_CONNECTIONS)
-    ticking = asyncio.create_task(hub.tick())
+    here = await listen("localhost:0", keys, {}, session_server.stream, 2 * len(names) + SPARE_CONNECTIONS)
+    ticking = asyncio.create_task(session_server.tick())
     pipe.send((here.port, {name: issued(authority, name) for name in names}))
     loop, number = asyncio.get_running_loop(), count(1)
     while (waves := await loop.run_in_executor(None, pipe.recv)) is not None:
-        pipe.send(await measured(hub, waves, number))
+        pipe.send(await measured(session_server, waves, number))
     ticking.cancel()
     await here.close()
 
@@ -70,19 +70,24 @@ def issued(authority: Authority, name: str) -> Keys:
     return Keys(key=key, certificate=authority.sign(name, request, time.time()), authority=authority.pem)
 
 
-async def measured(hub: SessionServer, waves: int, number: count) -> dict[str, object]:
+async def measured(session_server: SessionServer, waves: int, number: count) -> dict[str, object]:
     """Waves one after the other: what each took, who missed, and the most memory."""
     expected = Expected(arrays={"x": ArraySpec("|u1", (ANSWER_BYTES,))})
     taken_s, missed, most_mb = [], [], resident_mb()
     for _ in range(waves):
         began_s, wave = time.perf_counter(), next(number)
         jobs = [Job(id=f"{wave}:up:{d}", device=d, op="up", arrays={}, expected=expected) for d in HONEST]
-        results = await hub.collect(await hub.start(Wave(jobs=jobs, deadline_s=60.0)))
+        results = await session_server.collect(await session_server.start(Wave(jobs=jobs, deadline_s=60.0)))
         taken_s.append(time.perf_counter() - began_s)
         missed += [result.reason for result in results if not isinstance(result, Reply)]
         most_mb = max(most_mb, resident_mb())
         await asyncio.sleep(0.1)
-    return {"median_s": statistics.median(taken_s), "missed": missed, "most_mb": most_mb, "refused": dict(hub.refused)}
+    return {
+        "median_s": statistics.median(taken_s),
+        "missed": missed,
+        "most_mb": most_mb,
+        "refused": dict(session_server.refused),
+    }
 
 
 # --- devices ----------------------------------------------------------------------------------------------------

@@ -32,13 +32,13 @@ from distilfleet.net.coordinator import Coordinator
 from distilfleet.net.device_side import Begin, DeviceSide, Held, Prepare, Settle
 from distilfleet.net.enrolment import Enrolled, enrol, read_request
 from distilfleet.net.heap import SERVER_ARENAS, settle_heap
-from distilfleet.net.hub import SessionServer
 from distilfleet.net.identity import Authority
 from distilfleet.net.journal import SqliteJournal
 from distilfleet.net.keys import Keys, Token
 from distilfleet.net.protocol import Numbering, unpack_job
 from distilfleet.net.renewal import keys_of
-from distilfleet.net.server_side import Server
+from distilfleet.net.server_side import ServerSide
+from distilfleet.net.session_server import SessionServer
 from distilfleet.net.spool import Spool
 from distilfleet.net.transfer import FlowControl
 from distilfleet.net.transport import connect, listen
@@ -60,9 +60,9 @@ async def serve(folder: Path, names: list[str], pipe: Pipe, port: int) -> None:
     settle_heap(SERVER_ARENAS)
     authority, journal = Authority(folder / "authority"), SqliteJournal(folder / "journal.sqlite")
     server_keys = authority.server_keys(["localhost"], time.time())
-    server = Server(room=FlowControl(ROOM_BYTES), now_s=time.monotonic())
-    desk = Coordinator(server=server, journal=journal, run="bench", spool=Spool(folder))
-    hub = SessionServer(desk=desk, enrolled=frozenset(names), denied=authority.denied)
+    server = ServerSide(uploads=FlowControl(ROOM_BYTES), now_s=time.monotonic())
+    coordinator = Coordinator(server=server, journal=journal, run="bench", spool=Spool(folder))
+    session_server = SessionServer(coordinator=coordinator, enrolled=frozenset(names), denied=authority.denied)
 
     async def echo(_peer, stream):
         while (message := await stream.read()) is not None:
@@ -73,30 +73,30 @@ async def serve(folder: Path, names: list[str], pipe: Pipe, port: int) -> None:
         certificate = authority.enrol(asked.device, asked.request, asked.proof, time.time())
         return msgspec.msgpack.encode(Enrolled(certificate=certificate, address=""))
 
-    sessions = await listen(f"localhost:{port}", server_keys, {}, hub.stream)
+    sessions = await listen(f"localhost:{port}", server_keys, {}, session_server.stream)
     enrolment = await listen("localhost:0", server_keys, {"Enrol": certify})
     echoes = await listen("localhost:0", server_keys, {}, echo)
-    ticking = asyncio.create_task(hub.tick())
+    ticking = asyncio.create_task(session_server.tick())
     where = f"localhost:{enrolment.port}"
     tokens = [] if port else [authority.token(name, "rpi-4b", where, 3600.0, time.time()).text() for name in names]
     pipe.send((sessions.port, echoes.port, tokens))
-    await answer(hub, names, pipe)
+    await answer(session_server, names, pipe)
     ticking.cancel()
     for one in (sessions, enrolment, echoes):
         await one.close()
 
 
-async def answer(hub: SessionServer, names: list[str], pipe: Pipe) -> None:
+async def answer(session_server: SessionServer, names: list[str], pipe: Pipe) -> None:
     """What the other process asks."""
     loop = asyncio.get_running_loop()
     while (asked := await loop.run_in_executor(None, pipe.recv)) != "stop":
         if asked in ("up", "down"):
-            pipe.send(await wave(hub, names, asked))
+            pipe.send(await wave(session_server, names, asked))
         else:
-            pipe.send((resident_mb(), len(hub.live)))
+            pipe.send((resident_mb(), len(session_server.live)))
 
 
-async def wave(hub: SessionServer, names: list[str], which: str) -> tuple[int, float]:
+async def wave(session_server: SessionServer, names: list[str], which: str) -> tuple[int, float]:
     """Answers and the most memory while they came. `down`: all share a mebibyte, and answer a byte."""
     expected = Expected(arrays={"x": ArraySpec("|u1", (MEBIBYTE if which == "up" else 1,))})
     arrays = {} if which == "up" else {"x": np.zeros(MEBIBYTE, np.uint8)}
@@ -110,9 +110,9 @@ async def wave(hub: SessionServer, names: list[str], which: str) -> tuple[int, f
             await asyncio.sleep(0.05)
 
     watching = asyncio.create_task(watch())
-    hub.say(hub.desk.begin(1))
-    ticket = await hub.start(Wave(jobs=jobs, deadline_s=300.0))
-    results = await hub.collect(ticket)
+    session_server.dispatch(session_server.coordinator.begin(1))
+    ticket = await session_server.start(Wave(jobs=jobs, deadline_s=300.0))
+    results = await session_server.collect(ticket)
     watching.cancel()
     return sum(hasattr(result, "arrays") for result in results), max(most_mb, resident_mb())
 

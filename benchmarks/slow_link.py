@@ -35,11 +35,11 @@ from distilfleet.cost.link import transfer_s
 from distilfleet.net import agent as agents
 from distilfleet.net import protocol, transfer
 from distilfleet.net.coordinator import Coordinator
-from distilfleet.net.hub import SessionServer
 from distilfleet.net.identity import Authority, new_request, write_private
 from distilfleet.net.journal import SqliteJournal
 from distilfleet.net.protocol import Chunk, Offer, Received
-from distilfleet.net.server_side import Server
+from distilfleet.net.server_side import ServerSide
+from distilfleet.net.session_server import SessionServer
 from distilfleet.net.transfer import FlowControl
 from distilfleet.net.transport import listen
 
@@ -261,13 +261,13 @@ def enrolled(authority: Authority, folder: Path) -> None:
         write_private(folder / f"{name}.pem", data)
 
 
-async def exchange(hub: SessionServer, number: int, mib: int) -> Reply:
+async def exchange(session_server: SessionServer, number: int, mib: int) -> Reply:
     """A job with so much in it, and as much for an answer."""
     data = np.random.default_rng(number).integers(0, 256, mib << 20, np.uint8)
-    hub.say(hub.desk.begin(number))
+    session_server.dispatch(session_server.coordinator.begin(number))
     expected = Expected(arrays={"x": ArraySpec("|u1", data.shape)})
     job = Job(id=f"{number}:echo:pi", device="pi", op="echo", arrays={"x": data}, expected=expected)
-    (result,) = await hub.collect(await hub.start(Wave(jobs=[job])))
+    (result,) = await session_server.collect(await session_server.start(Wave(jobs=[job])))
     if not isinstance(result, Reply) or not np.array_equal(result.arrays["x"], data):
         raise SystemExit(f"no echo: {result}")
     return result
@@ -278,26 +278,26 @@ async def be_server(folder: Path, asked: argparse.Namespace) -> None:
     sent, moments = counted(), {}
     authority = Authority(folder / "authority")
     enrolled(authority, folder)
-    server = Server(room=FlowControl(64 << 20), now_s=time.monotonic(), beat_s=BEAT_S)
-    desk = Coordinator(server=server, journal=SqliteJournal(folder / "journal.sqlite"), patience_s=600.0)
-    hub = SessionServer(desk=desk, enrolled={"pi"}, denied=authority.denied)
+    server = ServerSide(uploads=FlowControl(64 << 20), now_s=time.monotonic(), beat_s=BEAT_S)
+    coordinator = Coordinator(server=server, journal=SqliteJournal(folder / "journal.sqlite"), patience_s=600.0)
+    session_server = SessionServer(coordinator=coordinator, enrolled={"pi"}, denied=authority.denied)
 
     async def stream(peer, inner):
-        await hub.stream(peer, Watched(inner, moments))
+        await session_server.stream(peer, Watched(inner, moments))
 
     keys = authority.server_keys([SERVER_IP], time.time())
     listening = await listen(f"{SERVER_IP}:{PORT}", keys, {}, stream)
-    ticking = asyncio.create_task(hub.tick())
+    ticking = asyncio.create_task(session_server.tick())
     spec = RunSpec(method="echo", settings={}, models={}, versions={}, seed=0)
-    hub.say(desk.prepare("run", msgspec.msgpack.encode(spec)))
+    session_server.dispatch(coordinator.prepare("run", msgspec.msgpack.encode(spec)))
     print("ready", flush=True)
     loop = asyncio.get_running_loop()
     number = 0
     while (await loop.run_in_executor(None, sys.stdin.readline)).strip():
         number += 1
-        while "pi" not in hub.live:
+        while "pi" not in session_server.live:
             await asyncio.sleep(0.1)
-        await exchange(hub, number, asked.mib)
+        await exchange(session_server, number, asked.mib)
         key = f"run/{number}:echo:pi"
         down_s = moments["heard", "Received", key][0] - moments["said", "Offer", key][0]
         up_s = moments["heard", "Chunk", key][-1] - moments["heard", "Offer", key][0] + asked.delay_ms / 1e3

@@ -16,11 +16,11 @@ from distilfleet.data.spec import DataSpec
 from distilfleet.net.agent import Agent
 from distilfleet.net.coordinator import Coordinator
 from distilfleet.net.fleet import NetFleet
-from distilfleet.net.hub import SessionServer
 from distilfleet.net.identity import Authority, new_request
 from distilfleet.net.journal import SqliteJournal
 from distilfleet.net.keys import Badge, write_private
-from distilfleet.net.server_side import Server
+from distilfleet.net.server_side import ServerSide
+from distilfleet.net.session_server import SessionServer
 from distilfleet.net.transfer import FlowControl
 from distilfleet.net.transport import listen
 from distilfleet.service.agent import Consent, builder
@@ -64,8 +64,8 @@ class RealFleet(NetFleet):
         self.thread = threading.Thread(target=self.loop.run_forever)
         self.thread.start()
         self.spec = spec_of(method, world.seed, data_spec)
-        hub = self.run(self._serve(devices))
-        super().__init__(devices, world.server, hub, self.loop)
+        session_server = self.run(self._serve(devices))
+        super().__init__(devices, world.server, session_server, self.loop)
         self.open("run", write_spec(self.spec))
         self.run(self._join(devices, data))
         RealFleet.open_ones.append(self)
@@ -76,13 +76,15 @@ class RealFleet(NetFleet):
     async def _serve(self, devices: Mapping[DeviceId, Any]) -> SessionServer:
         path = Path(self.folder.name)
         self.authority, self.journal = Authority(path / "authority"), SqliteJournal(path / "journal.sqlite")
-        desk = Coordinator(server=Server(room=FlowControl(1 << 20), now_s=time.monotonic()), journal=self.journal)
-        hub = SessionServer(desk=desk, enrolled=devices, denied=self.authority.denied)
-        self.listening = await listen(
-            "localhost:0", self.authority.server_keys(["localhost"], time.time()), {}, hub.stream
+        coordinator = Coordinator(
+            server=ServerSide(uploads=FlowControl(1 << 20), now_s=time.monotonic()), journal=self.journal
         )
-        self.tasks = [asyncio.create_task(hub.tick())]
-        return hub
+        session_server = SessionServer(coordinator=coordinator, enrolled=devices, denied=self.authority.denied)
+        self.listening = await listen(
+            "localhost:0", self.authority.server_keys(["localhost"], time.time()), {}, session_server.stream
+        )
+        self.tasks = [asyncio.create_task(session_server.tick())]
+        return session_server
 
     async def _join(self, devices: Mapping[DeviceId, Any], data: Any) -> None:
         self.agents = [self._agent(device, data(device.id)) for device in devices.values()]
@@ -107,7 +109,7 @@ class RealFleet(NetFleet):
 
     def kept(self) -> Mapping[DeviceId, Arrays]:
         """What the server cannot see, and a test can."""
-        snapshots = {a.badge.device: a.bench.worker.snapshot() for a in self.agents if a.bench is not None}
+        snapshots = {a.badge.device: a.runner.worker.snapshot() for a in self.agents if a.runner is not None}
         return {device: kept for device, kept in snapshots.items() if kept}
 
     def close(self) -> None:

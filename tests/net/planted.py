@@ -8,7 +8,7 @@ from distilfleet.net.coordinator import Coordinator
 from distilfleet.net.device_side import DeviceSide
 from distilfleet.net.job_runner import JobRunner
 from distilfleet.net.protocol import Numbering, Received, decode
-from distilfleet.net.server_side import AskedFor, Server
+from distilfleet.net.server_side import AskedFor, ServerSide
 from distilfleet.net.spool import Spool
 from distilfleet.net.store import SqliteStore
 from distilfleet.net.transfer import FlowControl
@@ -18,7 +18,7 @@ class CommitsEarly(Coordinator):
     def collect(self, ticket, now_s):
         results, said = super().collect(ticket, now_s)
         counted = {} if results is None else self.counted
-        return results, said + [x for k, d in counted.items() for x in self._hear(self.server.settle(d, k, True))]
+        return results, said + [x for k, d in counted.items() for x in self._handle(self.server.settle(d, k, True))]
 
 
 class AnswersNobody(Coordinator):
@@ -28,7 +28,7 @@ class AnswersNobody(Coordinator):
 
 class CountsWhatWasMissed(Coordinator):
     def _answer(self, asked):
-        return [x for k in asked.keys for x in self._hear(self.server.settle(asked.device, k, True))]
+        return [x for k in asked.keys for x in self._handle(self.server.settle(asked.device, k, True))]
 
 
 class ForgetsTheMissed(Coordinator):
@@ -69,17 +69,17 @@ class WaitsInVain(Coordinator):
         pass
 
 
-class WaitsForEver(Server):
+class WaitsForEver(ServerSide):
     def away_s(self, device, now_s):
         return 0.0
 
 
-class OffersOnce(Server):
+class OffersOnce(ServerSide):
     def offer_all(self, device):
         return []
 
 
-class NeverAsks(Server):
+class NeverAsks(ServerSide):
     def enter(self, hello, now_s, instance=""):
         fence, out = super().enter(hello, now_s, instance)
         return fence, [one for one in out if not isinstance(one, AskedFor)]
@@ -179,14 +179,14 @@ class ForgetsTooMuch(SqliteStore):
 
 class HearsGaps(Numbering):
     def read(self, data):
-        self.heard = max(self.heard, decode(data)[0] - 1)
+        self.received = max(self.received, decode(data)[0] - 1)
         return super().read(data)
 
 
 class HearsTwice(Numbering):
     def read(self, data):
         number, message = decode(data)
-        self.heard = max(self.heard, number)
+        self.received = max(self.received, number)
         return message
 
 
@@ -216,13 +216,13 @@ PLANTED = {
     "journal without synchronisation": Parts(journal_synced=False),
     "checkpoint renamed before it is synchronised": Parts(checkpoint_synced=False),
     "committed before the checkpoint": Parts(commit_first=True),
-    "committed when the wave is over": Parts(desk=CommitsEarly),
-    "a device that asks is not answered": Parts(desk=AnswersNobody),
-    "whoever asks is told that it counted": Parts(desk=CountsWhatWasMissed),
-    "missed jobs are journaled as answered": Parts(desk=ForgetsTheMissed),
-    "outcomes are journaled after the checkpoint": Parts(desk=RecordsWithTheCommit),
-    "missed jobs are not journaled before they are told": Parts(desk=ForgetsTheMissedForNow),
-    "a round waits in vain while others are there": Parts(desk=WaitsInVain),
+    "committed when the wave is over": Parts(coordinator=CommitsEarly),
+    "a device that asks is not answered": Parts(coordinator=AnswersNobody),
+    "whoever asks is told that it counted": Parts(coordinator=CountsWhatWasMissed),
+    "missed jobs are journaled as answered": Parts(coordinator=ForgetsTheMissed),
+    "outcomes are journaled after the checkpoint": Parts(coordinator=RecordsWithTheCommit),
+    "missed jobs are not journaled before they are told": Parts(coordinator=ForgetsTheMissedForNow),
+    "a round waits in vain while others are there": Parts(coordinator=WaitsInVain),
     "a wave waits for who is gone": Parts(server=WaitsForEver),
     "jobs are not offered again": Parts(server=OffersOnce),
     "nobody is asked what became of old answers": Parts(server=NeverAsks),
@@ -232,10 +232,10 @@ PLANTED = {
     "an old answer to a changed job": Parts(side=AnswersAnother),
     "what was built on a dropped answer stays": Parts(side=TakesBackOne),
     "a device never notices a dead connection": Parts(side=NeverReturns),
-    "a missed job leaves its traces": Parts(bench=TakesNothingBack),
-    "a missed job leaves its traces in memory": Parts(bench=TakesBackOnDisk),
-    "a worker starts afresh after a crash": Parts(bench=StartsAfresh),
-    "the state on disk is of before the job": Parts(bench=KeepsTheStateBefore),
+    "a missed job leaves its traces": Parts(runner=TakesNothingBack),
+    "a missed job leaves its traces in memory": Parts(runner=TakesBackOnDisk),
+    "a worker starts afresh after a crash": Parts(runner=StartsAfresh),
+    "the state on disk is of before the job": Parts(runner=KeepsTheStateBefore),
     "jobs since the state on disk are not done again": Parts(store=ForgetsJobs),
     "a state is forgotten that may yet be gone back to": Parts(database=ForgetsTooMuch),
     "answers are lost in a crash and states are not": Parts(store=TornStore),

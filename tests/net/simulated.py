@@ -19,12 +19,12 @@ import numpy as np
 
 from distilfleet.core.errors import AgainError, WireError
 from distilfleet.core.types import Arrays, ArraySpec, Expected, Job, Load, Missed, Reply, Result, Usage, Wave
-from distilfleet.net.coordinator import Coordinator, Said
+from distilfleet.net.coordinator import Coordinator, Outbound
 from distilfleet.net.device_side import Begin, DeviceSide, Held, Prepare, Refused, Settle
 from distilfleet.net.job_runner import JobHistory, JobRunner
 from distilfleet.net.journal import Outcome
 from distilfleet.net.protocol import Beat, Hello, Numbering, Welcome, branch_of
-from distilfleet.net.server_side import Drop, Server
+from distilfleet.net.server_side import Drop, ServerSide
 from distilfleet.net.spool import SealedFile, Spool
 from distilfleet.net.store import SqliteStore
 from distilfleet.net.transfer import FlowControl
@@ -33,7 +33,7 @@ ROUNDS, WAVES, BEAT_S = 3, 2, 5.0
 CHUNKS_BYTES = (64, 4096)
 """Small ones take several for a frame; in large ones a frame goes along with its offer."""
 FAULTS_UNTIL_S, END_S = 240.0, 4000.0
-VAULT = SealedFile()
+SEALED_FILE = SealedFile()
 BALLAST = np.zeros(64)
 """Makes a worker's state larger than a few jobs, so that these are kept in its place."""
 REAL_DISKS = 10
@@ -248,10 +248,10 @@ def said(result: Result) -> tuple[str, int]:
 class Parts:
     """What a planted bug replaces."""
 
-    desk: type[Coordinator] = Coordinator
-    server: type[Server] = Server
+    coordinator: type[Coordinator] = Coordinator
+    server: type[ServerSide] = ServerSide
     side: type[DeviceSide] = DeviceSide
-    bench: type[JobRunner] = JobRunner
+    runner: type[JobRunner] = JobRunner
     store: type[MemoryStore] = MemoryStore
     database: type[SqliteStore] = SqliteStore
     line: type[Numbering] = Numbering
@@ -365,9 +365,9 @@ class World:
         for name, device in self.devices.items():
             if name != self.doomed and device.store.keys():
                 raise BrokenError(f"{name} keeps answers that are settled")
-            bench = JobRunner(Adder(), device.store, unmetered)
-            bench.refresh()
-            if name != self.doomed and bench.worker.total != workers[name].total:
+            runner = JobRunner(Adder(), device.store, unmetered)
+            runner.refresh()
+            if name != self.doomed and runner.worker.total != workers[name].total:
                 raise BrokenError(f"the worker of {name} is not what the journal says")
 
     def told(self, number: int, state: int, devices: tuple[str, ...]) -> Told:
@@ -415,8 +415,10 @@ class ServerProcess:
         self.connections: dict[str, Connection] = {}
         room = parts.room(most_bytes=world.rng.choice((100, 200, 10_000)))
         down = parts.room(most_bytes=world.rng.choice((100, 300, 10_000)))
-        server = parts.server(room=room, down=down, now_s=world.now_s, beat_s=BEAT_S, chunk_bytes=world.chunk_bytes)
-        spool = parts.spool(most_bytes=world.rng.choice((0, 100, 10_000)), vault=VAULT)
+        server = parts.server(
+            uploads=room, downloads=down, now_s=world.now_s, beat_s=BEAT_S, chunk_bytes=world.chunk_bytes
+        )
+        spool = parts.spool(most_bytes=world.rng.choice((0, 100, 10_000)), sealed_file=SEALED_FILE)
         patience = {"patience_s": 60.0, "longest_s": inf}  # a job that nobody gets must hold up the run
         own = {
             "run": branch_of("run", world.journal.branches("run")[0]),
@@ -425,7 +427,7 @@ class ServerProcess:
             "asleep_s": 3 * BEAT_S,
             **patience,
         }
-        self.desk = parts.desk(server=server, journal=world.journal, **own)
+        self.coordinator = parts.coordinator(server=server, journal=world.journal, **own)
         self.number, self.state = self._checkpoint()
         if self.number < world.journal.committed:
             raise BrokenError(f"round {world.journal.committed} is committed, the checkpoint is of {self.number}")
@@ -462,7 +464,7 @@ class ServerProcess:
 
     def _begin(self) -> None:
         self.failpoint()
-        self.say(self.desk.begin(self.number + 1))
+        self.say(self.coordinator.begin(self.number + 1))
         if self.number == ROUNDS:
             self.done = True
             return
@@ -470,24 +472,24 @@ class ServerProcess:
 
     def _begin_again(self) -> None:
         self.failpoint()
-        devices, said = self.desk.begin_again()
+        devices, said = self.coordinator.begin_again()
         self.say(said)
         self._ask(tuple(devices))
 
     def _ask(self, devices: tuple[str, ...]) -> None:
-        self.world.asked[self.number + 1] = self.desk.run, devices
+        self.world.asked[self.number + 1] = self.coordinator.run, devices
         self.steps = self.world.told(self.number + 1, self.state, devices).steps()
         self._start(next(self.steps))
 
     def _start(self, wave: Wave) -> None:
-        self.ticket, said = self.desk.start(wave, self.world.now_s)
+        self.ticket, said = self.coordinator.start(wave, self.world.now_s)
         self.say(said)
 
     def _poll(self) -> None:
         if self.done:
             return
         try:
-            results, said = self.desk.collect(self.ticket, self.world.now_s)
+            results, said = self.coordinator.collect(self.ticket, self.world.now_s)
         except AgainError:
             self._begin_again()
             return
@@ -506,9 +508,9 @@ class ServerProcess:
     def _finish(self, state: int) -> None:
         world, number = self.world, self.number + 1
         if world.parts.commit_first:
-            self.say(self.desk.commit(number))
+            self.say(self.coordinator.commit(number))
             self.failpoint()
-        self.desk.record()
+        self.coordinator.record()
         self.failpoint()
         world.disk.write("unfinished", f"{state} {mixed(state)}".encode())
         if world.parts.checkpoint_synced:
@@ -523,8 +525,8 @@ class ServerProcess:
 
     def fail(self) -> None:
         """The run raises. The next one begins with the rounds that are left, so that one reference does for both."""
-        self.say(self.desk.abandon(self.number))
-        self.say(self.desk.prepare("next", b"", self.world.names))
+        self.say(self.coordinator.abandon(self.number))
+        self.say(self.coordinator.prepare("next", b"", self.world.names))
 
     def fail_and_begin(self) -> None:
         if not self.done:
@@ -541,14 +543,14 @@ class ServerProcess:
     def _tick(self, life: int) -> None:
         if not self.up or life != self.life or self._later(lambda: self._tick(life)):
             return
-        self.guarded(lambda: (self.say(self.desk.tick(self.world.now_s)), self._poll())[0])
+        self.guarded(lambda: (self.say(self.coordinator.tick(self.world.now_s)), self._poll())[0])
         self.world.after(BEAT_S, lambda: self._tick(life))
 
     def hear(self, connection: Connection, data: bytes) -> None:
         if not self.up or not connection.alive or self._later(lambda: self.hear(connection, data)):
             return
         self.guarded(lambda: self._hear(connection, data))
-        for room in (self.desk.server.room, self.desk.server.down):
+        for room in (self.coordinator.server.uploads, self.coordinator.server.downloads):
             if room.used_bytes > room.most_bytes and len(room.taken) > 1:
                 raise BrokenError("more is under way than there is room for")
 
@@ -560,16 +562,16 @@ class ServerProcess:
             if isinstance(message, Hello):
                 said = self._enter(connection, message)
             else:
-                said = self.desk.receive(connection.device, connection.fence, message, self.world.now_s)
+                said = self.coordinator.receive(connection.device, connection.fence, message, self.world.now_s)
         except WireError:
             self._close(connection)
             return
         self.say(said)
         self._poll()
 
-    def _enter(self, connection: Connection, hello: Hello) -> Said:
+    def _enter(self, connection: Connection, hello: Hello) -> Outbound:
         older = self.connections.get(connection.device)
-        connection.fence, said = self.desk.enter(hello, self.world.now_s)
+        connection.fence, said = self.coordinator.enter(hello, self.world.now_s)
         if not connection.fence:
             for one in said:
                 self.world.carry(connection, connection.server_line.write(one.message), up=False)
@@ -581,11 +583,11 @@ class ServerProcess:
 
     def _close(self, connection: Connection) -> None:
         connection.alive = False
-        self.say(self.desk.leave(connection.device, connection.fence) if self.up else [])
+        self.say(self.coordinator.leave(connection.device, connection.fence) if self.up else [])
         if self.world.rng.random() < 0.7 or not self.world.faulty:
             self.world.after(0.05, lambda: self.world.devices[connection.device].closed(connection))
 
-    def say(self, said: Said) -> None:
+    def say(self, said: Outbound) -> None:
         for one in said:
             connection = self.connections.get(one.device)
             if connection is None or not connection.alive:
@@ -611,7 +613,7 @@ class DeviceProcess:
             return
         self.up, self.life = True, self.life + 1
         parts = self.world.parts
-        self.bench = parts.bench(Adder(), self.store, self.metered)
+        self.runner = parts.runner(Adder(), self.store, self.metered)
         self.side = parts.side(
             device=self.name,
             most_bytes=10_000,
@@ -680,7 +682,7 @@ class DeviceProcess:
                     if output.counted:
                         self.store.keep([output.key])
                     else:
-                        self.bench.take_back(output.key)
+                        self.runner.take_back(output.key)
                 case Refused():
                     self.closed(self.connection, output.retry_s)
                 case Prepare() | Welcome():
@@ -706,7 +708,7 @@ class DeviceProcess:
         if self.side.running.get(begin.key) == begin.digest and self.world.now_s < self.world.closed_until_s:
             self.act(self.side.decline(begin.key, "later: not now"))
         elif self.side.running.get(begin.key) == begin.digest:
-            held = self.bench.handle(begin.key, begin.digest, begin.data)
+            held = self.runner.handle(begin.key, begin.digest, begin.data)
             if self.world.faulty and self.world.rng.random() < self.world.crashes:
                 self.kill()
                 return

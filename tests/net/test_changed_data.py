@@ -44,7 +44,7 @@ def joined(folder, file, run="run", work=True) -> str:
         wanted = Prepare(run, msgspec.msgpack.encode(RUN))
         agent._prepare(wanted)
         asyncio.run(agent._build(wanted))
-        if agent.bench is None:
+        if agent.runner is None:
             return agent.why_not
         if work:
             number = len(list(agent.store.keys()))

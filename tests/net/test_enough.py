@@ -17,7 +17,7 @@ from distilfleet.core.errors import StarvedError
 from distilfleet.core.types import Expected, Job, Missed, Plan, Reply, Wave
 from distilfleet.net.agent import MOST_DEATHS
 from distilfleet.net.caps import Caps
-from distilfleet.net.fleet import unheard
+from distilfleet.net.fleet import ignore
 from distilfleet.net.wave import Collecting, Quorum
 from distilfleet.plan.sample import Sample
 from distilfleet.record.history import read_rounds
@@ -197,7 +197,7 @@ def test_who_is_superfluous_is_as_if_never_asked(gate):
 def test_a_round_below_its_minimum_waits_past_its_deadline_says_so_and_loses_nobody(gate):
     method, planner = soft_koala(), Sample(per_round=4, minimum=4, seed=0)
     fleet, heard = contract.fleet_of(Case(make=soft_koala, fleet=RealFleet), method), []
-    fleet._hub.desk.patience_s = 0.2
+    fleet._session_server.coordinator.patience_s = 0.2
     hold(fleet, fleet.agents[1:2], gate)
 
     def hear(words: str) -> None:
@@ -244,7 +244,7 @@ def test_a_round_that_is_done_again_by_others_says_who_did_not_answer(gate, capl
 def test_a_run_that_is_stopped_while_it_waits_lets_go_of_its_round_and_the_next_begins(gate, tmp_path):
     method, queue = soft_koala(), Queue(tmp_path)
     fleet = contract.fleet_of(Case(make=soft_koala, fleet=RealFleet), method)
-    fleet._hub.desk.patience_s = 0.2
+    fleet._session_server.coordinator.patience_s = 0.2
     hold(fleet, fleet.agents[1:2], gate)
     queue.ask("run", {"recipe": "koala"})
     waiting = Waiting(queue, "run")
@@ -262,7 +262,7 @@ def test_a_run_that_is_stopped_while_it_waits_lets_go_of_its_round_and_the_next_
     queue.set_aside("run")
     assert (queue.entry("run").state, queue.entry("run").waits) == ("stopped", "")
     gate.set()
-    fleet._waiting = unheard
+    fleet._waiting = ignore
     fleet.open("next", write_spec(fleet.spec))
     _, (tally,) = follow(fleet, method, Sample(per_round=4, minimum=4, seed=0), lambda: None, 1)
     assert len(tally.answered) == 4
@@ -286,7 +286,7 @@ def test_words_go_on_while_a_device_loads_its_model_and_it_takes_that_of_the_new
     assert begun.wait(20)
     fleet.open("second", write_spec(fleet.spec))
     until(lambda: slow.run == "second")
-    assert not gate.is_set() and slow.bench is None
+    assert not gate.is_set() and slow.runner is None
     gate.set()
     _, (tally,) = follow(fleet, method, Sample(per_round=4, minimum=4, seed=0), lambda: None, 1)
     assert len(tally.answered) == 4

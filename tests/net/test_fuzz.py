@@ -12,7 +12,7 @@ from distilfleet.core.errors import WireError
 from distilfleet.core.types import ArraySpec, Expected, Job
 from distilfleet.net import protocol
 from distilfleet.net.protocol import Decline, Grant, Hello, Offer
-from distilfleet.net.server_side import Declined, Server
+from distilfleet.net.server_side import Declined, ServerSide
 from distilfleet.net.transfer import FlowControl
 
 FUZZ = Path(__file__).parents[2] / "benchmarks" / "fuzz.py"
@@ -30,11 +30,11 @@ def test_a_hundred_thousand_damaged_pieces_break_nothing():
 
 def offered(size_bytes: int) -> list:
     """What a server does when it is offered so much as the answer to a job."""
-    server = Server(room=FlowControl(1 << 20))
+    server = ServerSide(uploads=FlowControl(1 << 20))
     server.assign("pi", "run/1:a:pi", protocol.pack_job(JOB), protocol.most_bytes(JOB))
     fence, _ = server.enter(Hello((2,), "pi"), 0.0)
     said = server.receive("pi", fence, Offer("run/1:a:pi", size_bytes, bytes(32), 1), 0.0)
-    assert (server.room.used_bytes > 0) is (not isinstance(said[0], Declined))
+    assert (server.uploads.used_bytes > 0) is (not isinstance(said[0], Declined))
     return said
 
 

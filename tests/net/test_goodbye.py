@@ -12,24 +12,24 @@ from test_one_identity import fleet, until
 
 from distilfleet.net.identity import Authority, new_request
 from distilfleet.net.keys import Keys
+from distilfleet.net.observe import observe
 from distilfleet.net.protocol import VERSIONS, Beat, Hello, Refuse
-from distilfleet.net.server_side import STOPPED, Drop, Server
+from distilfleet.net.server_side import STOPPED, Drop, ServerSide
 from distilfleet.net.transfer import FlowControl
 from distilfleet.net.transport import connect, listen
-from distilfleet.net.watch import look
 from distilfleet.service import agent as join
 
 KINDS = {"pi": "rpi-4b"}
 
 
 def test_a_device_that_says_that_it_stops_is_away_until_it_comes_back():
-    one = Server(room=FlowControl(1000))
+    one = ServerSide(uploads=FlowControl(1000))
     fence, _ = one.enter(Hello(VERSIONS, "pi"), 0.0, "a")
     assert one.receive("pi", fence, Refuse("stopped", 0.0), 1.0) == [Drop("pi", fence, STOPPED)]
-    assert one.doing("pi", 1.5) == "away" and one.seats["pi"].stopped
+    assert one.doing("pi", 1.5) == "away" and one.devices["pi"].stopped
     assert one.receive("pi", fence, Beat(), 2.0) == []
     assert one.enter(Hello(VERSIONS, "pi"), 3.0, "b")[0] == fence + 1
-    assert not one.seats["pi"].stopped and one.clashes == {}
+    assert not one.devices["pi"].stopped and one.clashes == {}
 
 
 @pytest.mark.net
@@ -39,19 +39,19 @@ def test_the_server_knows_at_once_that_an_agent_is_gone(tmp_path, caplog, polite
     caplog.set_level(logging.INFO)
 
     async def lived():
-        async with fleet(tmp_path) as (hub, (agent, _)):
+        async with fleet(tmp_path) as (session_server, (agent, _)):
             task = asyncio.create_task(agent.serve())
-            await until(lambda: hub.live and agent.side.open)
+            await until(lambda: session_server.live and agent.side.open)
             began_s = time.monotonic()
             if politely:
                 await agent.leave()
             else:
                 task.cancel()
-            await until(lambda: not hub.live)
+            await until(lambda: not session_server.live)
             gone_s = time.monotonic() - began_s
             with suppress(asyncio.CancelledError):
                 await task
-            return gone_s, look(hub, KINDS, time.monotonic()).devices[0], hub.refused
+            return gone_s, observe(session_server, KINDS, time.monotonic()).devices[0], session_server.refused
 
     gone_s, seen, refused = asyncio.run(lived())
     assert gone_s < 5.0, "a lease is 45 s"
@@ -66,7 +66,7 @@ def test_an_agent_that_leaves_before_it_is_welcomed_says_goodbye_too(tmp_path):
 
     async def lived():
         admitted = asyncio.Event()
-        async with fleet(tmp_path, admitted) as (hub, (agent, _)):
+        async with fleet(tmp_path, admitted) as (session_server, (agent, _)):
             task = asyncio.create_task(agent.serve())
             await until(lambda: not agent.over.is_set())
             leaving = asyncio.create_task(agent.leave())
@@ -74,8 +74,8 @@ def test_an_agent_that_leaves_before_it_is_welcomed_says_goodbye_too(tmp_path):
             admitted.set()
             async with asyncio.timeout(20):
                 await asyncio.gather(leaving, task)
-            await until(lambda: not hub.live)
-            return look(hub, KINDS, time.monotonic()).devices[0], hub.refused
+            await until(lambda: not session_server.live)
+            return observe(session_server, KINDS, time.monotonic()).devices[0], session_server.refused
 
     seen, refused = asyncio.run(lived())
     assert (seen.doing, seen.stopped, refused) == ("away", True, {STOPPED: 1})
@@ -111,12 +111,12 @@ def test_devices_are_told_that_the_server_stops_and_come_back(tmp_path, caplog):
     caplog.set_level(logging.INFO)
 
     async def lived():
-        async with fleet(tmp_path) as (hub, (agent, _)):
+        async with fleet(tmp_path) as (session_server, (agent, _)):
             task = asyncio.create_task(agent.serve())
             await until(lambda: agent.side.open)
-            await hub.farewell("this server stops")
+            await session_server.farewell("this server stops")
             await until(lambda: "the server ends the session: this server stops" in caplog.text)
-            await until(lambda: hub.live and hub.live["pi"].fence == 2)
+            await until(lambda: session_server.live and session_server.live["pi"].fence == 2)
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
@@ -131,8 +131,8 @@ def test_an_agent_that_is_sent_sigterm_says_goodbye_before_it_ends(tmp_path, cap
     ended = []
 
     async def lived():
-        async with fleet(tmp_path) as (hub, (agent, _)):
-            task = asyncio.create_task(join._until_stopped(agent, lambda: ended.append(dict(hub.live))))
+        async with fleet(tmp_path) as (session_server, (agent, _)):
+            task = asyncio.create_task(join._until_stopped(agent, lambda: ended.append(dict(session_server.live))))
             await until(lambda: agent.side.open)
             os.kill(os.getpid(), signal.SIGTERM)
             await task

@@ -178,7 +178,7 @@ def test_a_clock_that_jumps_moves_no_lease_and_no_deadline():
     found = {file.name: wall_clocks(file.read_text()) for file in sorted(NET.glob("*.py"))}
     assert {name: names for name, names in found.items() if names} == {
         "agent.py": {"_renew_if_due", "_check", "today"},
-        "hub.py": {"_tick"},  # certificates that have run out
+        "session_server.py": {"_tick"},  # certificates that have run out
         "identity.py": {"_found"},
     }
     assert wall_clocks("def f():\n    return time.time() + 1") == {"f"}

@@ -49,9 +49,9 @@ def bench_of(store, size=1, busy_s=0.0):
     return JobRunner(Mixer(size), store, partial(metered, busy_s))
 
 
-def do(bench, number, value, op="mix"):
+def do(runner, number, value, op="mix"):
     job = Job(id=str(number), device="pi", op=op, arrays={"x": np.array(value)}, expected=EXPECTED)
-    return bench.handle(f"run/{number}", b"digest", bytes(pack_job(job)))
+    return runner.handle(f"run/{number}", b"digest", bytes(pack_job(job)))
 
 
 @pytest.fixture
@@ -72,62 +72,62 @@ def states(store):
 
 
 def test_short_jobs_over_a_large_state_cost_the_disk_their_own_bytes(store):
-    bench = bench_of(store, LARGE)
+    runner = bench_of(store, LARGE)
     for number in range(50):
-        do(bench, number, number)
+        do(runner, number, number)
     assert held_bytes(store, "state") == 0
     assert held_bytes(store, "job") < 50 * 200
 
 
 def test_jobs_over_a_small_state_are_not_kept(store):
-    bench = bench_of(store)
+    runner = bench_of(store)
     for number in range(10):
-        do(bench, number, number)
+        do(runner, number, number)
     assert held_bytes(store, "job") == 0
     assert states(store) == 10
 
 
 def test_long_jobs_are_not_done_again(store):
-    bench = bench_of(store, LARGE, busy_s=0.4 * REDONE_S)
+    runner = bench_of(store, LARGE, busy_s=0.4 * REDONE_S)
     for number in range(7):
-        do(bench, number, number)
+        do(runner, number, number)
     assert states(store) == 2
     again = bench_of(store, LARGE)
     again.refresh()
     assert again.worker.done == 1
-    np.testing.assert_array_equal(again.worker.x, bench.worker.x)
+    np.testing.assert_array_equal(again.worker.x, runner.worker.x)
 
 
 def test_what_nobody_goes_back_to_is_forgotten(store):
-    bench = bench_of(store, 64, busy_s=0.1)
+    runner = bench_of(store, 64, busy_s=0.1)
     for number in range(200):
-        do(bench, number, number)
+        do(runner, number, number)
         store.keep([f"run/{number}"])
     assert states(store) == 1
     assert held_bytes(store, "job") + held_bytes(store, "state") < 3 * 64 * 8
     again = bench_of(store, 64)
     again.refresh()
-    np.testing.assert_array_equal(again.worker.x, bench.worker.x)
+    np.testing.assert_array_equal(again.worker.x, runner.worker.x)
 
 
 def test_a_failed_job_leaves_no_traces(store):
-    bench = bench_of(store, LARGE)
-    do(bench, 1, 7)
+    runner = bench_of(store, LARGE)
+    do(runner, 1, 7)
     with pytest.raises(ValueError, match="in the middle"):
-        do(bench, 2, 8, op="fail")
-    do(bench, 3, 9)
-    assert bench.worker.x[0] == 7 * 31 + 9
+        do(runner, 2, 8, op="fail")
+    do(runner, 3, 9)
+    assert runner.worker.x[0] == 7 * 31 + 9
     assert list(store.held()) == ["run/1", "run/3"]
 
 
 def test_a_job_that_counted_may_be_asked_again_by_a_server_that_came_back_from_a_copy(store):
-    bench = bench_of(store, LARGE)
-    do(bench, 1, 7)
+    runner = bench_of(store, LARGE)
+    do(runner, 1, 7)
     store.keep(["run/1"])
-    do(bench, 1, 8)
-    bench.take_back("run/1")
-    do(bench, 1, 9)
-    assert bench.worker.x[0] == 7 * 31 + 9
+    do(runner, 1, 8)
+    runner.take_back("run/1")
+    do(runner, 1, 9)
+    assert runner.worker.x[0] == 7 * 31 + 9
     assert list(store.held()) == ["run/1"]
 
 
@@ -140,25 +140,25 @@ def test_the_worker_is_what_its_counted_and_open_jobs_make_it(acts, size):
     """Against a plain list of what was done."""
     with closing(SqliteStore(":memory:")) as store:
         store.open_run("run")
-        bench, done, kept = bench_of(store, size), [], 0
+        runner, done, kept = bench_of(store, size), [], 0
         for number, act in enumerate(acts):
             if act in ("short", "long"):
-                bench.metered = partial(metered, 0.2 if act == "short" else 2.0)
-                do(bench, number, number)
+                runner.metered = partial(metered, 0.2 if act == "short" else 2.0)
+                do(runner, number, number)
                 done.append(number)
             elif act == "fail":
                 with pytest.raises(ValueError, match="in the middle"):
-                    do(bench, number, number, op="fail")
+                    do(runner, number, number, op="fail")
             elif act == "keep" and kept < len(done):
                 store.keep([f"run/{done[kept]}"])
                 kept += 1
             elif act == "take back" and kept < len(done):
-                bench.take_back(f"run/{done.pop()}")
+                runner.take_back(f"run/{done.pop()}")
             elif act == "crash":
-                bench = bench_of(store, size)
-        bench.refresh()
+                runner = bench_of(store, size)
+        runner.refresh()
         wanted = 0
         for number in done:
             wanted = (wanted * 31 + number + 2**63) % 2**64 - 2**63
-        assert bench.worker.x[0] == wanted
+        assert runner.worker.x[0] == wanted
         assert list(store.held()) == [f"run/{number}" for number in done[kept:]]

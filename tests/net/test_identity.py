@@ -14,7 +14,6 @@ from distilfleet.cost import catalogue
 from distilfleet.net.agent import Agent
 from distilfleet.net.coordinator import Coordinator
 from distilfleet.net.handshakes import take_failed
-from distilfleet.net.hub import SessionServer
 from distilfleet.net.identity import (
     DAY_S,
     LIFE_S,
@@ -30,7 +29,8 @@ from distilfleet.net.identity import (
 from distilfleet.net.journal import SqliteJournal
 from distilfleet.net.keys import Badge, Keys, Token, write_private
 from distilfleet.net.renewal import renewal_due
-from distilfleet.net.server_side import Server
+from distilfleet.net.server_side import ServerSide
+from distilfleet.net.session_server import SessionServer
 from distilfleet.net.transfer import FlowControl
 from distilfleet.net.transport import call, connect, listen
 
@@ -227,25 +227,27 @@ LIFE_OF_A_TEST_S = 3.0
 def test_an_agent_outlives_its_certificates(tmp_path):
     """The session ends with the certificate that it came with; the agent has another one by then."""
     authority, journal = Authority(tmp_path / "a", LIFE_OF_A_TEST_S), SqliteJournal(tmp_path / "journal.sqlite")
-    server = Server(room=FlowControl(1 << 20), now_s=time.monotonic(), beat_s=0.5)
+    server = ServerSide(uploads=FlowControl(1 << 20), now_s=time.monotonic(), beat_s=0.5)
     take_failed()  # of other tests
-    hub = SessionServer(desk=Coordinator(server=server, journal=journal), enrolled={"pi"}, denied=authority.denied)
+    session_server = SessionServer(
+        coordinator=Coordinator(server=server, journal=journal), enrolled={"pi"}, denied=authority.denied
+    )
 
     async def renew(peer, request):
         return authority.sign(peer.device, request, time.time())
 
     async def live_for(lasting_s):
         here = await listen(
-            "127.0.0.1:0", authority.server_keys(["localhost"], time.time()), {"Renew": renew}, hub.stream
+            "127.0.0.1:0", authority.server_keys(["localhost"], time.time()), {"Renew": renew}, session_server.stream
         )
         badge = Badge(address=f"localhost:{here.port}", enrol_address="", device="pi", kind="rpi-4b")
         for name, data in asdict(device_keys(authority, "pi", time.time())).items():
             write_private(tmp_path / f"{name}.pem", data)
         agent = Agent(badge, tmp_path, catalogue.device("rpi-4b", "pi"), build=None)
-        tasks = [asyncio.create_task(hub.tick()), asyncio.create_task(agent.serve())]
+        tasks = [asyncio.create_task(session_server.tick()), asyncio.create_task(agent.serve())]
         began_s, sessions = time.time(), {}
         while time.time() < began_s + lasting_s:
-            sessions |= {own.fence: own.expires_s for own in hub.live.values()}
+            sessions |= {own.fence: own.expires_s for own in session_server.live.values()}
             await asyncio.sleep(0.05)
         for task in tasks:
             task.cancel()
@@ -256,8 +258,8 @@ def test_an_agent_outlives_its_certificates(tmp_path):
     sessions = asyncio.run(live_for(3 * LIFE_OF_A_TEST_S))
     assert len(sessions) >= 3
     assert sorted(sessions.values()) == list(sessions.values())
-    assert "handshake: expired certificate" not in hub.refused
-    assert hub.refused["expired"] >= 2
+    assert "handshake: expired certificate" not in session_server.refused
+    assert session_server.refused["expired"] >= 2
     authority.close()
     journal.close()
 

@@ -59,7 +59,7 @@ LINE = {
 class Site:
     file: Path
     address: str
-    hub: Any
+    session_server: Any
     loop: Any
     totals: Totals
 
@@ -99,8 +99,8 @@ def served(folder: Path, *lines: str):
     own = [f'address = "localhost:{sessions}"', f'enrol_address = "localhost:{enrolment}"', *lines, "[devices]"]
     file, totals = folder / "fleet.toml", Totals()
     file.write_text("\n".join([*own, *(f'{name} = "{kind}"' for name, kind in DEVICES.items())]))
-    with serve.online(fleet_folder(file), totals) as (hub, loop, address):
-        yield Site(file, address, hub, loop, totals)
+    with serve.online(fleet_folder(file), totals) as (session_server, loop, address):
+        yield Site(file, address, session_server, loop, totals)
 
 
 @pytest.fixture

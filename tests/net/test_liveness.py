@@ -7,7 +7,7 @@ from simulated import BrokenError, Parts
 from distilfleet.core.errors import StarvedError
 from distilfleet.net.coordinator import Coordinator
 from distilfleet.net.protocol import Hello
-from distilfleet.net.server_side import MOST_SESSIONS, SESSIONS_S, Server
+from distilfleet.net.server_side import MOST_SESSIONS, SESSIONS_S, ServerSide
 from distilfleet.net.transfer import FlowControl
 from distilfleet.net.wave import Quorum
 
@@ -63,13 +63,13 @@ class CountsWhatDidNot(Coordinator):
 
 
 STARVING = {
-    "empty rounds are counted": ("whole fleet away", Parts(desk=CountsEmptyRounds)),
-    "the server's sleep is the devices' silence": ("server asleep", Parts(desk=HoldsItsSleepAgainstDevices)),
-    "what is put off is not offered again": ("all put off", Parts(desk=OffersOnceWhatIsPutOff)),
-    "a failed run is not called off": ("a run raises", Parts(desk=LeavesTheFailedRunUnderWay)),
-    "the last round of a failed run is taken back": ("a run raises", Parts(desk=TakesBackWhatCounted)),
-    "the broken round of a failed run counts": ("a run raises", Parts(desk=CountsWhatDidNot)),
-    "what is put off counts as refused for good": ("all put off", Parts(desk=TakesForGoodWhatIsPutOff)),
+    "empty rounds are counted": ("whole fleet away", Parts(coordinator=CountsEmptyRounds)),
+    "the server's sleep is the devices' silence": ("server asleep", Parts(coordinator=HoldsItsSleepAgainstDevices)),
+    "what is put off is not offered again": ("all put off", Parts(coordinator=OffersOnceWhatIsPutOff)),
+    "a failed run is not called off": ("a run raises", Parts(coordinator=LeavesTheFailedRunUnderWay)),
+    "the last round of a failed run is taken back": ("a run raises", Parts(coordinator=TakesBackWhatCounted)),
+    "the broken round of a failed run counts": ("a run raises", Parts(coordinator=CountsWhatDidNot)),
+    "what is put off counts as refused for good": ("all put off", Parts(coordinator=TakesForGoodWhatIsPutOff)),
 }
 
 
@@ -93,12 +93,12 @@ def test_bugs_that_starve_runs_are_found(bug):
     pytest.fail(f"not found: {bug}")
 
 
-class LetsAllIn(Server):
-    def _refusal(self, device, seat, instance):
+class LetsAllIn(ServerSide):
+    def _refusal(self, device, state, instance):
         return None
 
 
-def sessions_of_twins(server: Server) -> int:
+def sessions_of_twins(server: ServerSide) -> int:
     """Two agents with one identity that come back at once, for a minute."""
     begun = 0
     for tick in range(int(SESSIONS_S / 0.1)):
@@ -108,5 +108,5 @@ def sessions_of_twins(server: Server) -> int:
 
 
 def test_sessions_of_one_identity_are_bounded_and_a_server_that_lets_all_in_is_found():
-    assert sessions_of_twins(Server(room=FlowControl(100))) <= MOST_SESSIONS
-    assert sessions_of_twins(LetsAllIn(room=FlowControl(100))) > MOST_SESSIONS
+    assert sessions_of_twins(ServerSide(uploads=FlowControl(100))) <= MOST_SESSIONS
+    assert sessions_of_twins(LetsAllIn(uploads=FlowControl(100))) > MOST_SESSIONS

@@ -18,10 +18,10 @@ def test_pages_that_are_free_go_back_after_enough_was_moved():
     between = [bytes(100) for _ in range(100_000)]
     pages += [bytes(50_000) for _ in range(2000)]
     stays = [pages.pop(), between.pop()]
-    full_bytes, tide = resident_bytes(), HeapTrim()
+    full_bytes, heap_trim = resident_bytes(), HeapTrim()
     del pages
-    tide.moved(EVERY_BYTES - 1)
-    tide.moved(1)
+    heap_trim.moved(EVERY_BYTES - 1)
+    heap_trim.moved(1)
     assert resident_bytes() < full_bytes - 50_000_000
-    assert tide.since_bytes == 0
+    assert heap_trim.since_bytes == 0
     assert stays

@@ -13,22 +13,22 @@ import pytest
 from distilfleet.cost import catalogue
 from distilfleet.net.agent import Agent
 from distilfleet.net.coordinator import Coordinator
-from distilfleet.net.hub import SessionServer
 from distilfleet.net.identity import Authority, new_request
 from distilfleet.net.journal import SqliteJournal
 from distilfleet.net.keys import Badge, Keys, write_private
 from distilfleet.net.metrics import Totals, exposition
+from distilfleet.net.observe import observe
 from distilfleet.net.protocol import VERSIONS, Hello, Refuse
-from distilfleet.net.server_side import CLASH, MOST_CLASH_S, MOST_SESSIONS, SESSIONS_S, Server
+from distilfleet.net.server_side import CLASH, MOST_CLASH_S, MOST_SESSIONS, SESSIONS_S, ServerSide
+from distilfleet.net.session_server import SessionServer
 from distilfleet.net.transfer import FlowControl
 from distilfleet.net.transport import listen
-from distilfleet.net.watch import look
 
 HELLO = Hello(VERSIONS, "pi")
 
 
-def server() -> Server:
-    return Server(room=FlowControl(1000))
+def server() -> ServerSide:
+    return ServerSide(uploads=FlowControl(1000))
 
 
 def pause_s(out) -> float:
@@ -52,7 +52,7 @@ def test_who_was_displaced_by_another_agent_does_not_take_its_place_again():
         pauses_s.append(pause_s(out))
     assert pauses_s[:4] == [10.0, 20.0, 40.0, 80.0] and pauses_s[-1] == MOST_CLASH_S
     assert one.clashes == {"pi": 10}
-    assert one.seats["pi"].live and one.seats["pi"].fence == 2
+    assert one.devices["pi"].live and one.devices["pi"].fence == 2
 
 
 def test_who_was_displaced_comes_back_when_the_other_is_gone():
@@ -69,7 +69,7 @@ def test_an_agent_that_is_started_again_or_whose_link_broke_is_let_in_at_once(in
     """Although the server has not noticed yet that the session before is dead."""
     one = server()
     fences = [one.enter(HELLO, 0.1 * at, instance)[0] for at, instance in enumerate(instances) if instance or at]
-    assert 0 not in fences[:2] and one.seats["pi"].live
+    assert 0 not in fences[:2] and one.devices["pi"].live
 
 
 def test_sessions_of_one_identity_are_bounded_in_a_minute_and_of_others_not():
@@ -97,11 +97,13 @@ async def fleet(folder, admitted=None):
     async def stream(peer, one):
         if admitted is not None:
             await admitted.wait()
-        await hub.stream(peer, one)
+        await session_server.stream(peer, one)
 
     authority, journal = Authority(folder / "authority"), SqliteJournal(folder / "journal.sqlite")
-    one = Server(room=FlowControl(1 << 20), now_s=time.monotonic(), clash_s=0.1)
-    hub = SessionServer(desk=Coordinator(server=one, journal=journal), enrolled={"pi"}, denied=authority.denied)
+    one = ServerSide(uploads=FlowControl(1 << 20), now_s=time.monotonic(), clash_s=0.1)
+    session_server = SessionServer(
+        coordinator=Coordinator(server=one, journal=journal), enrolled={"pi"}, denied=authority.denied
+    )
     here = await listen("127.0.0.1:0", authority.server_keys(["localhost"], time.time()), {}, stream)
     key, request = new_request("pi")
     keys = Keys(key=key, certificate=authority.sign("pi", request, time.time()), authority=authority.pem)
@@ -112,9 +114,9 @@ async def fleet(folder, admitted=None):
     badge = Badge(address=f"localhost:{here.port}", enrol_address="", device="pi", kind="rpi-4b")
     device = catalogue.device("rpi-4b", "pi")
     agents = [Agent(badge, folder / name, device, build=None, rng=Random(name)) for name in ("first", "second")]
-    ticking = asyncio.create_task(hub.tick())
+    ticking = asyncio.create_task(session_server.tick())
     try:
-        yield hub, agents
+        yield session_server, agents
     finally:
         ticking.cancel()
         await asyncio.gather(ticking, return_exceptions=True)
@@ -136,20 +138,20 @@ def test_two_agents_of_one_image_are_told_apart_counted_and_named(tmp_path, capl
     caplog.set_level(logging.INFO)
 
     async def lived():
-        async with fleet(tmp_path) as (hub, agents):
-            clashes, tasks = hub.desk.server.clashes, []
+        async with fleet(tmp_path) as (session_server, agents):
+            clashes, tasks = session_server.coordinator.server.clashes, []
             for number, agent in enumerate(agents, 1):
                 tasks.append(asyncio.create_task(agent.serve()))
-                await until(lambda number=number: hub.live and hub.live["pi"].fence == number)
+                await until(lambda number=number: session_server.live and session_server.live["pi"].fence == number)
             await until(lambda: clashes.get("pi", 0) >= 3)
-            kept, moment = hub.live["pi"].fence, look(hub, {"pi": "rpi-4b"}, time.monotonic())
+            kept, moment = session_server.live["pi"].fence, observe(session_server, {"pi": "rpi-4b"}, time.monotonic())
             tasks[1].cancel()
-            await until(lambda: "pi" in hub.live and hub.live["pi"].fence == 3)
+            await until(lambda: "pi" in session_server.live and session_server.live["pi"].fence == 3)
             tasks[0].cancel()
             for task in tasks:
                 with suppress(asyncio.CancelledError):
                     await task
-            return kept, moment, hub.refused
+            return kept, moment, session_server.refused
 
     kept, moment, refused = asyncio.run(lived())
     assert kept == 2

@@ -28,7 +28,7 @@ from distilfleet.net.protocol import (
     Setup,
     Welcome,
 )
-from distilfleet.net.server_side import Arrived, Server
+from distilfleet.net.server_side import Arrived, ServerSide
 from distilfleet.net.transfer import EAGER_BYTES, FlowControl, Incoming, Outgoing
 
 EVERY = [
@@ -245,7 +245,7 @@ def test_what_is_built_on_an_answer_that_did_not_count_is_called_off_while_it_ru
 
 def test_a_small_frame_needs_no_grant_but_where_there_is_no_room():
     room = FlowControl(100, {"other": 100}, used_bytes=100)
-    server, side = Server(room=room), DeviceSide("pi", 1000)
+    server, side = ServerSide(uploads=room), DeviceSide("pi", 1000)
     fence, _ = server.enter(side.hello(0.0), 0.0)
     side.receive(Welcome(2, fence, 15.0), 0.0)
     offer, chunk = (one.message for one in server.assign("pi", "r/1", b"job", 100))
@@ -264,7 +264,7 @@ def test_a_small_frame_needs_no_grant_but_where_there_is_no_room():
 
 
 def test_a_large_frame_waits_for_its_grant():
-    server = Server(room=FlowControl(1 << 30))
+    server = ServerSide(uploads=FlowControl(1 << 30))
     server.enter(Hello(protocol.VERSIONS, "pi"), 0.0)
     (offer,) = server.assign("pi", "r/1", bytes(EAGER_BYTES + 1), 100)
     assert isinstance(offer.message, Offer)
@@ -283,7 +283,7 @@ def test_jobs_of_a_wave_share_their_body():
 
 
 def test_jobs_wait_until_others_are_with_their_devices():
-    server = Server(room=FlowControl(1 << 30), down=FlowControl(10))
+    server = ServerSide(uploads=FlowControl(1 << 30), downloads=FlowControl(10))
     for name in ("a", "b"):
         server.enter(Hello((2,), name), 0.0)
     offer, _ = (one.message for one in server.assign("a", "r/1", b"ten bytes!", 100))
@@ -301,7 +301,7 @@ def test_jobs_wait_until_others_are_with_their_devices():
     ids=["as it was", "heard late", "not believed"],
 )
 def test_a_job_is_done_before_its_answer_is_offered(received_s, told):
-    server = Server(room=FlowControl(1 << 30))
+    server = ServerSide(uploads=FlowControl(1 << 30))
     fence, _ = server.enter(Hello(protocol.VERSIONS, "pi"), 0.0)
     assigned = server.assign("pi", "run/1", b"job", 100)
     offer = next(one.message for one in assigned if isinstance(one.message, Offer))

@@ -30,7 +30,7 @@ def test_answers_that_counted_are_forgotten_in_one_write(tmp_path):
     agent = Agent(badge, tmp_path, catalogue.device("rpi-4b", "pi"), build=None)
     with closing(agent.store):
         agent.store.open_run("run")
-        agent.run, agent.bench = "run", JobRunner(Keeper(), agent.store, None)
+        agent.run, agent.runner = "run", JobRunner(Keeper(), agent.store, None)
         for number in range(8):
             held = Held(job_digest=b"", data=b"answer")
             agent.store.finish(f"run/{number}", held, b"job", {"x": np.array(number + 1)})
@@ -42,8 +42,8 @@ def test_answers_that_counted_are_forgotten_in_one_write(tmp_path):
         agent.store._base.set_trace_callback(None)
         assert len(writes) == 3
         assert list(agent.store.held()) == ["run/5", "run/6"]
-        agent.bench.refresh()
-        assert agent.bench.worker.state == 7
+        agent.runner.refresh()
+        assert agent.runner.worker.state == 7
 
 
 async def until_done(agent: Agent) -> None:

@@ -50,10 +50,10 @@ def test_only_what_is_over_the_limit_leaves_memory(tmp_path):
 
 def test_nothing_of_a_device_can_be_read_from_the_disk(tmp_path):
     secret = np.frombuffer(b"what only this device knows" * 4, np.uint8)
-    vault = SealedFile(tmp_path)
-    kept = [vault.put({"x": secret}) for _ in range(2)]
+    sealed_file = SealedFile(tmp_path)
+    kept = [sealed_file.put({"x": secret}) for _ in range(2)]
     assert list(tmp_path.iterdir()) == []
-    there = os.pread(vault._file, 10_000, 0)
+    there = os.pread(sealed_file._file, 10_000, 0)
     assert len(there) >= 2 * secret.nbytes
     assert b"device" not in there
     one, two = (there[i * len(there) // 2 : (i + 1) * len(there) // 2] for i in range(2))
@@ -62,26 +62,26 @@ def test_nothing_of_a_device_can_be_read_from_the_disk(tmp_path):
 
 
 def test_room_is_used_again_and_never_a_number(tmp_path):
-    vault = SealedFile(tmp_path)
-    kept = [vault.put(ARRAYS) for _ in range(3)]
-    size_bytes = os.fstat(vault._file).st_size
-    before = os.pread(vault._file, size_bytes, 0)
+    sealed_file = SealedFile(tmp_path)
+    kept = [sealed_file.put(ARRAYS) for _ in range(3)]
+    size_bytes = os.fstat(sealed_file._file).st_size
+    before = os.pread(sealed_file._file, size_bytes, 0)
     del kept[1]
     gc.collect()
-    kept.append(vault.put(ARRAYS))
-    assert os.fstat(vault._file).st_size == size_bytes
-    assert os.pread(vault._file, size_bytes, 0) != before
+    kept.append(sealed_file.put(ARRAYS))
+    assert os.fstat(sealed_file._file).st_size == size_bytes
+    assert os.pread(sealed_file._file, size_bytes, 0) != before
     for one in kept:
         np.testing.assert_array_equal(one["w"], ARRAYS["w"])
     del kept, one
     gc.collect()
-    assert os.fstat(vault._file).st_size == 0
+    assert os.fstat(sealed_file._file).st_size == 0
 
 
 def test_a_disk_that_changes_a_byte_is_found_out(tmp_path):
-    vault = SealedFile(tmp_path)
-    kept = vault.put(ARRAYS)
-    os.pwrite(vault._file, bytes([os.pread(vault._file, 1, 3)[0] ^ 1]), 3)
+    sealed_file = SealedFile(tmp_path)
+    kept = sealed_file.put(ARRAYS)
+    os.pwrite(sealed_file._file, bytes([os.pread(sealed_file._file, 1, 3)[0] ^ 1]), 3)
     with pytest.raises(StorageError, match="lost or changed"):
         kept["w"]
 
@@ -98,10 +98,10 @@ def test_a_full_disk_keeps_answers_in_memory(tmp_path, monkeypatch):
 
 
 def test_averages_of_spooled_answers_have_the_same_bits(tmp_path):
-    rng, vault = np.random.default_rng(1), SealedFile(tmp_path)
+    rng, sealed_file = np.random.default_rng(1), SealedFile(tmp_path)
     plain = [
         {"w": rng.standard_normal((300, 400)).astype(np.float32), "seen": rng.integers(9, size=3)} for _ in range(9)
     ]
     shares = [float(share) for share in rng.uniform(1, 9, size=9)]
-    one, other = average(plain, shares), average([vault.put(arrays) for arrays in plain], shares)
+    one, other = average(plain, shares), average([sealed_file.put(arrays) for arrays in plain], shares)
     assert {name: array.tobytes() for name, array in one.items()} == {n: a.tobytes() for n, a in other.items()}

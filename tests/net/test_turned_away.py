@@ -24,12 +24,12 @@ from distilfleet.core.errors import StorageError, WireError
 from distilfleet.net import handshakes
 from distilfleet.net.coordinator import Coordinator
 from distilfleet.net.enrolment import Enrol, enrol, renew
-from distilfleet.net.hub import SessionServer
 from distilfleet.net.identity import LIFE_S, Authority, new_request
 from distilfleet.net.journal import SqliteJournal
 from distilfleet.net.keys import Badge, Keys, Peer, Token, write_private
 from distilfleet.net.protocol import VERSIONS, Beat, Hello, Numbering, Refuse, Welcome
-from distilfleet.net.server_side import Server
+from distilfleet.net.server_side import ServerSide
+from distilfleet.net.session_server import SessionServer
 from distilfleet.net.transfer import FlowControl
 from distilfleet.net.transport import call, connect
 
@@ -193,7 +193,7 @@ def test_a_device_tells_why_it_turns_away_from_a_server(server, tmp_path):
     assert "not the server that this device" in unknown
 
 
-@pytest.mark.parametrize("first", ["hub", "handshakes", "transport", "agent"])
+@pytest.mark.parametrize("first", ["session_server", "handshakes", "transport", "agent"])
 def test_grpc_is_set_before_it_is_imported_whatever_comes_first(first):
     script = (
         f"import distilfleet.net.{first}, os, sys\n"
@@ -208,10 +208,12 @@ def test_grpc_is_set_before_it_is_imported_whatever_comes_first(first):
 
 def test_lines_that_are_not_about_handshakes_are_left_alone():
     handshakes.take_failed()
-    assert not handshakes.hear(b"OMP: Warning #96\n")
-    assert handshakes.hear(b"W1121 06:34:05.141325 518 log.cc:102] Log level INFO is not suitable\n")
+    assert not handshakes.count_line(b"OMP: Warning #96\n")
+    assert handshakes.count_line(b"W1121 06:34:05.141325 518 log.cc:102] Log level INFO is not suitable\n")
     assert handshakes.take_failed() == {}
-    assert handshakes.hear(b"I1121 06:34:05.148425 5 ssl.cc:2563] Handshake failed with error SSL: NOBODY_KNOWS\n")
+    assert handshakes.count_line(
+        b"I1121 06:34:05.148425 5 ssl.cc:2563] Handshake failed with error SSL: NOBODY_KNOWS\n"
+    )
     assert handshakes.take_failed() == {"other fault": 1}
 
 
@@ -371,10 +373,10 @@ class HangsUp:
 
 def test_who_hangs_up_at_once_is_counted_too(tmp_path):
     with closing(SqliteJournal(tmp_path / "journal.sqlite")) as journal:
-        hub = SessionServer(Coordinator(Server(FlowControl(1)), journal), (), lambda device: False)
+        session_server = SessionServer(Coordinator(ServerSide(FlowControl(1)), journal), (), lambda device: False)
         with pytest.raises(asyncio.CancelledError):
-            asyncio.run(hub.stream(Peer("stranger", math.inf), HangsUp()))
-    assert hub.refused == {"denied": 1}
+            asyncio.run(session_server.stream(Peer("stranger", math.inf), HangsUp()))
+    assert session_server.refused == {"denied": 1}
 
 
 def test_a_fault_of_the_disk_in_a_session_is_heard_by_whoever_waits_for_a_round(tmp_path):
@@ -383,10 +385,10 @@ def test_a_fault_of_the_disk_in_a_session_is_heard_by_whoever_waits_for_a_round(
     def denied(device):
         raise StorageError("identity.sqlite cannot be read")
 
-    hub = SessionServer(Coordinator(Server(FlowControl(1)), journal), {"stranger"}, denied)
+    session_server = SessionServer(Coordinator(ServerSide(FlowControl(1)), journal), {"stranger"}, denied)
     with closing(journal), pytest.raises(StorageError):
-        asyncio.run(hub.stream(Peer("stranger", math.inf), HangsUp()))
-    for ask in (hub.check, lambda: asyncio.run(hub.collect(1))):
+        asyncio.run(session_server.stream(Peer("stranger", math.inf), HangsUp()))
+    for ask in (session_server.check, lambda: asyncio.run(session_server.collect(1))):
         with pytest.raises(StorageError, match=r"identity.sqlite cannot be read"):
             ask()
 

@@ -7,7 +7,7 @@ import pytest
 from cli_runs import FEW, table
 from distilfleet.cli.main import main
 from distilfleet.core.errors import RecordError
-from distilfleet.core.watch import Moment
+from distilfleet.core.fleet_status import FleetStatus
 from distilfleet.record.history import read
 from distilfleet.record.queue import Queue
 from distilfleet.record.run import reopen
@@ -29,7 +29,7 @@ CONTENTS = {
     "little toml": b"schema = 1\n",
     "other toml": b'schema = 1\nrecipe = "koala"\nrounds = "many"\n',
 }
-NOBODY = {"jobs": 0, "answered": 0, "missed": 0, "since_s": 0.0, "late": 0, "uploading_bytes": 0, "in_line": 0}
+NOBODY = {"jobs": 0, "answered": 0, "missed": 0, "since_s": 0.0, "late": 0, "uploading_bytes": 0, "uploads_waiting": 0}
 
 
 @pytest.fixture(scope="module")
@@ -52,8 +52,8 @@ def queue(tmp_path, sound):
     return queue
 
 
-def moment() -> Moment:
-    return Moment(devices=(), run="", round=0, refused={}, room_bytes=1, **NOBODY)
+def moment() -> FleetStatus:
+    return FleetStatus(devices=(), run="", round=0, refused={}, room_bytes=1, **NOBODY)
 
 
 def look(queue: Queue) -> None:

@@ -8,7 +8,7 @@ import pytest
 from report_samples import history
 from test_report_page import HOSTILE, Walker
 
-from distilfleet.core.watch import Moment, Seen
+from distilfleet.core.fleet_status import DeviceStatus, FleetStatus
 from distilfleet.record.queue import QueuedRun
 from distilfleet.report.live_page import MOST_DEVICES, View, document, paint
 from distilfleet.report.page import sections
@@ -17,7 +17,7 @@ from distilfleet.report.table import summary
 RUN = history("demo", rounds=3, asked=8, misses=True)
 
 
-def seen(name: str, doing: str = "idle", **facts) -> Seen:
+def seen(name: str, doing: str = "idle", **facts) -> DeviceStatus:
     usual = {
         "kind": "rpi-4b",
         "fence": 1,
@@ -27,10 +27,10 @@ def seen(name: str, doing: str = "idle", **facts) -> Seen:
         "up_bps": 0,
         "down_bps": 0,
     }
-    return Seen(id=name, doing=doing, **{**usual, **facts})
+    return DeviceStatus(id=name, doing=doing, **{**usual, **facts})
 
 
-def moment(*devices: Seen, **facts) -> Moment:
+def moment(*devices: DeviceStatus, **facts) -> FleetStatus:
     usual = {
         "run": "demo",
         "round": 4,
@@ -41,11 +41,11 @@ def moment(*devices: Seen, **facts) -> Moment:
         "refused": {},
         "late": 0,
     }
-    room = {"uploading_bytes": 0, "room_bytes": 1 << 20, "in_line": 0}
-    return Moment(devices=devices or (seen("pi-1"),), **{**usual, **room, **facts})
+    room = {"uploading_bytes": 0, "room_bytes": 1 << 20, "uploads_waiting": 0}
+    return FleetStatus(devices=devices or (seen("pi-1"),), **{**usual, **room, **facts})
 
 
-def view(state: str = "under way", at: Moment | None = None, run=RUN, **facts) -> View:
+def view(state: str = "under way", at: FleetStatus | None = None, run=RUN, **facts) -> View:
     entry = QueuedRun(name=run.path.name, state=state)
     usual = {"entries": [entry], "shown": entry, "run": run, "rows": {entry.name: summary([run])[0]}, "proof": "p" * 9}
     return replace(View(moment=at or moment(), **usual), **facts)
@@ -94,7 +94,7 @@ def test_tells_of_each_device():
         seen("pi-3", "away", silent_s=135.0),
         seen("pi-4", "away", fence=0, silent_s=None, up_bytes=0),
     )
-    words = told(view(at=moment(*devices, in_line=3)))
+    words = told(view(at=moment(*devices, uploads_waiting=3)))
     assert "3 of 5 devices are here: 1 idle, 1 at work, 1 uploading. 3 uploads wait for room." in words
     for part in ("50.0 %", "1.5 kB · 1 MB/s", "2 min 00 s ago", "never", "just now"):
         assert part in words

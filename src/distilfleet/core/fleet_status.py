@@ -10,7 +10,7 @@ Doing = Literal["away", "idle", "receiving", "working", "uploading"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
+class DeviceStatus:
     """One device."""
 
     id: DeviceId
@@ -33,10 +33,10 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Moment:
+class FleetStatus:
     """The whole fleet."""
 
-    devices: tuple[Seen, ...]
+    devices: tuple[DeviceStatus, ...]
     run: str
     """The run that devices were last told of; empty if none."""
     round: int
@@ -55,7 +55,7 @@ class Moment:
     """Room taken by uploads that are under way."""
     room_bytes: int
     """Room that there is for them."""
-    in_line: int
+    uploads_waiting: int
     """Uploads that wait for room."""
     clashes: Mapping[DeviceId, int] = field(default_factory=dict)
     """Devices whose identity two agents use, and how often one of the two came back since the server started."""

@@ -83,7 +83,7 @@ class Agent:
     """Tells this agent from another one that has its identity."""
     side: DeviceSide = field(init=False)
     store: SqliteStore = field(init=False)
-    bench: JobRunner | None = None
+    runner: JobRunner | None = None
     run: str = ""
     why_not: str = f"{LATER}: no run is on"
     account: Account = field(init=False)
@@ -162,18 +162,18 @@ class Agent:
         return opened
 
     async def _read(self, connection: Connection) -> None:
-        line = Numbering()
+        numbering = Numbering()
         while (data := await connection.read()) is not None:
             parts = parted(data)
             self._moved(len(data) - sum(map(len, parts)))
             for part in parts:  # of which one may be an offer that the bytes after it are of
                 self._moved(len(part))
-                message = line.read(part)
+                message = numbering.read(part)
                 if message is not None:
-                    self._hear(message)
+                    self._receive(message)
             self.outbox.version = self.side.version if self.side.open else 0
 
-    def _hear(self, message: AnyMessage) -> None:
+    def _receive(self, message: AnyMessage) -> None:
         if isinstance(message, Welcome):
             log.info("connected to %s", self.badge.address)
         if isinstance(message, Committed):
@@ -217,17 +217,17 @@ class Agent:
                 case Prepare():
                     self._prepare(output)
                 case Refused():
-                    said = "the server ends the session" if self.side.open else "refused"
-                    log.warning("%s: %s (again in %.0f s)", said, output.reason, output.retry_s)
+                    words = "the server ends the session" if self.side.open else "refused"
+                    log.warning("%s: %s (again in %.0f s)", words, output.reason, output.retry_s)
                     self.retry_s = output.retry_s
                 case _:
                     self.outbox.put(output)
 
     def _prepare(self, wanted: Prepare) -> None:
         """Have the worker of a run built, once, while words go on: a model may take minutes to load."""
-        if wanted.run == self.run and (self.bench is not None or self.building):
+        if wanted.run == self.run and (self.runner is not None or self.building):
             return
-        self.run, self.bench = wanted.run, None
+        self.run, self.runner = wanted.run, None
         self.store.open_run(wanted.run)
         for key in self.side.held.keys() - set(self.store.keys()):
             del self.side.held[key]
@@ -241,7 +241,7 @@ class Agent:
             worker = await asyncio.to_thread(self.build, spec)
             if wanted.run == self.run:  # else another run is on by now
                 self._check_data(self.data_digest(spec))
-                self.bench = JobRunner(worker, self.store, Gauge(self.device, self.meter), self._check)
+                self.runner = JobRunner(worker, self.store, Gauge(self.device, self.meter), self._check)
         except (Error, msgspec.DecodeError, RecursionError) as fault:
             self.why_not = f"declined: {fault}"
             log.warning("%s", self.why_not)
@@ -307,14 +307,14 @@ class Agent:
 
     def _settle(self, task: Settle) -> None:
         """One that did not count: for the worker, or on disk alone for one of another run."""
-        if self.bench is not None and trunk_of(run_of(task.key)) == trunk_of(self.run):
-            self.bench.take_back(task.key)
+        if self.runner is not None and trunk_of(run_of(task.key)) == trunk_of(self.run):
+            self.runner.take_back(task.key)
         else:
             self.store.take_back(task.key)
 
     async def _do(self, task: Begin) -> None:
-        bench = self.bench
-        if bench is None:
+        runner = self.runner
+        if runner is None:
             self._act(self.side.decline(task.key, self.why_not))
             return
         died = self.attempts.died(trunk_of(self.run))
@@ -322,10 +322,10 @@ class Agent:
             self._act(self.side.decline(task.key, DIED.format(died)))
             return
         self.attempts.begin(trunk_of(self.run))
-        waited_s = time.monotonic() - task.heard_s
+        waited_s = time.monotonic() - task.received_s
         reached("job.begun")
         try:
-            held = await asyncio.to_thread(bench.handle, task.key, task.digest, task.data)
+            held = await asyncio.to_thread(runner.handle, task.key, task.digest, task.data)
         except StorageError:  # ends the process
             raise
         except (DeclinedError, Error) as fault:
@@ -336,7 +336,7 @@ class Agent:
         else:
             self._act(self.side.answer(task.key, replace(held, waited_s=waited_s)))
             if task.key not in self.side.held:  # called off while it ran
-                bench.take_back(task.key)
+                runner.take_back(task.key)
             self.account.did(held.busy_s)
             self._keep_account()
         finally:

@@ -26,12 +26,12 @@ from .protocol import (
     run_of,
     trunk_of,
 )
-from .server_side import Arrived, AskedFor, Declined, Drop, Output, Send, Server
+from .server_side import Arrived, AskedFor, Declined, Drop, Output, Send, ServerSide
 from .spool import Spool
 from .waiting import cannot_go_on, waits
 from .wave import LONGEST_S, PATIENCE_S, Collecting, Quorum
 
-Said = list[Send | Drop]
+Outbound = list[Send | Drop]
 MOST_TIMED = 5000
 """Jobs of a round whose times are recorded."""
 ASLEEP_S = 5.0
@@ -41,7 +41,7 @@ AGAIN_S = 30.0
 
 
 @dataclass(slots=True)
-class Spent:
+class ReportedUsage:
     """What devices said that jobs took, since it was last looked at."""
 
     usage: Usage = field(default_factory=lambda: Usage(measured=True))
@@ -55,7 +55,7 @@ class Spent:
 class Coordinator:
     """One run on one fleet of sessions."""
 
-    server: Server
+    server: ServerSide
     journal: Journal
     run: str = ""
     number: int = 0
@@ -71,7 +71,7 @@ class Coordinator:
     """That are not on disk yet."""
     counted: dict[str, str] = field(default_factory=dict)
     """Keys of answers that wait for their round's checkpoint, and their devices."""
-    spent: Spent = field(default_factory=Spent)
+    spent: ReportedUsage = field(default_factory=ReportedUsage)
     spool: Spool = field(default_factory=Spool)
     quorum: Quorum = field(default_factory=Quorum)
     """Of the round under way."""
@@ -97,41 +97,41 @@ class Coordinator:
 
     # --- from the round -----------------------------------------------------------------------------------------
 
-    def prepare(self, run: str, spec: bytes, roster: Sequence[DeviceId] = ()) -> Said:
+    def prepare(self, run: str, spec: bytes, roster: Sequence[DeviceId] = ()) -> Outbound:
         """A run begins or goes on, on these devices. Whatever another run left is called off.
 
         What devices asked before it was known which run that is can be answered now.
         """
         self.run, self.number, self.roster = run, 0, roster
         asked, self.unknown = self.unknown, {}
-        said = [one for key, device in asked.items() for one in self._answer(AskedFor(device, (key,)))]
-        return said + self._call_off() + self._hear(self.server.prepare(Setup(run, spec)))
+        outbound = [one for key, device in asked.items() for one in self._answer(AskedFor(device, (key,)))]
+        return outbound + self._call_off() + self._handle(self.server.prepare(Setup(run, spec)))
 
-    def abandon(self, number: int) -> Said:
+    def abandon(self, number: int) -> Outbound:
         """A run failed after this round. Its answers counted if no later round has begun, all else did not."""
         return (self.commit(number) if self.number == number else []) + self._call_off()
 
-    def _call_off(self) -> Said:
-        left = [(device, key) for device, seat in self.server.seats.items() for key in seat.tasks]
+    def _call_off(self) -> Outbound:
+        left = [(device, key) for device, state in self.server.devices.items() for key in state.tasks]
         left += [(device, key) for key, device in self.counted.items()]
         self.waves, self.jobs, self.counted, self.outcomes, self.spool.kept_bytes = {}, {}, {}, [], 0
         self.waits = ""
-        return [one for device, key in left for one in self._hear(self.server.settle(device, key, False))]
+        return [one for device, key in left for one in self._handle(self.server.settle(device, key, False))]
 
-    def begin(self, number: int) -> Said:
+    def begin(self, number: int) -> Outbound:
         """A round begins, so all before it are on disk."""
-        said = self.commit(number - 1) if number > 1 else []
+        outbound = self.commit(number - 1) if number > 1 else []
         self.number, self.quorum, self.refused = number, Quorum(), set()
-        return said
+        return outbound
 
-    def begin_again(self) -> tuple[Sequence[DeviceId], Said]:
+    def begin_again(self) -> tuple[Sequence[DeviceId], Outbound]:
         """Who can have the round under way. Its jobs get keys of a new branch; nothing of its answers counts."""
         trunk, setup = trunk_of(self.run), self.server.setup
         self.journal.branch_off(trunk, self.number - 1)
         self.run, self.quorum = branch_of(trunk, self.journal.branches(trunk)[0]), Quorum()
         self.counted, self.unknown = {**self.counted, **self.unknown}, {}
-        said = self._call_off()
-        return self.others, said if setup is None else said + self._hear(
+        outbound = self._call_off()
+        return self.others, outbound if setup is None else outbound + self._handle(
             self.server.prepare(Setup(self.run, setup.spec))
         )
 
@@ -139,7 +139,7 @@ class Coordinator:
         """Who takes part in the round, and how many must."""
         self.quorum = Quorum.of(plan)
 
-    def start(self, wave: Wave, now_s: float) -> tuple[int, Said]:
+    def start(self, wave: Wave, now_s: float) -> tuple[int, Outbound]:
         """Jobs go out. What the journal has as missed stays missed: this round was under way before a crash."""
         self._wake(now_s)
         self.tickets, self.server.now_s = self.tickets + 1, now_s
@@ -147,7 +147,7 @@ class Coordinator:
         collecting = Collecting(wave, now_s, self.patience_s, self.longest_s, self.quorum, given_up)
         self.waves[self.tickets] = collecting
         before = {outcome.job: outcome for outcome in self.journal.outcomes(self.run, self.number)}
-        said: Said = []
+        outbound: Outbound = []
         bodies: dict[int, Body] = {}
         for job in wave.jobs:
             known = before.get(job.id)
@@ -156,10 +156,10 @@ class Coordinator:
                 continue
             if id(job.arrays) not in bodies:
                 bodies[id(job.arrays)] = encode_body(job.arrays)
-            said += self._assign(job, bodies[id(job.arrays)])
-        return self.tickets, said
+            outbound += self._assign(job, bodies[id(job.arrays)])
+        return self.tickets, outbound
 
-    def collect(self, ticket: int, now_s: float) -> tuple[list[Result] | None, Said]:
+    def collect(self, ticket: int, now_s: float) -> tuple[list[Result] | None, Outbound]:
         """The results, once the wave is over; None until then.
 
         Who missed is on disk by then. Answers alone wait for `record`: after a crash the same devices give them again.
@@ -191,41 +191,41 @@ class Coordinator:
             self.outcomes = []
             reached("wave.recorded")
 
-    def commit(self, number: int) -> Said:
+    def commit(self, number: int) -> Outbound:
         """The checkpoint of this round is on disk: devices may let go of their answers."""
         self.record()
         self.journal.commit(self.run, number)
         reached("round.committed")
         counted, self.counted = self.counted, {}
-        return [one for key, device in counted.items() for one in self._hear(self.server.settle(device, key, True))]
+        return [one for key, device in counted.items() for one in self._handle(self.server.settle(device, key, True))]
 
     # --- from the network ---------------------------------------------------------------------------------------
 
-    def enter(self, hello: Hello, now_s: float, instance: str = "") -> tuple[int, Said]:
+    def enter(self, hello: Hello, now_s: float, instance: str = "") -> tuple[int, Outbound]:
         self._wake(now_s)
         self.given_up.discard(hello.device)
         for wave in self.waves.values() if self.waits else ():
             wave.renew(now_s)
         fence, outputs = self.server.enter(hello, now_s, instance)
-        return fence, self._hear(outputs)
+        return fence, self._handle(outputs)
 
-    def leave(self, device: str, fence: int) -> Said:
-        return self._hear(self.server.leave(device, fence))
+    def leave(self, device: str, fence: int) -> Outbound:
+        return self._handle(self.server.leave(device, fence))
 
-    def receive(self, device: str, fence: int, message: AnyMessage, now_s: float) -> Said:
+    def receive(self, device: str, fence: int, message: AnyMessage, now_s: float) -> Outbound:
         """Raises WireError: end this session."""
         self._wake(now_s)
-        return self._hear(self.server.receive(device, fence, message, now_s))
+        return self._handle(self.server.receive(device, fence, message, now_s))
 
-    def tick(self, now_s: float) -> Said:
+    def tick(self, now_s: float) -> Outbound:
         """Now and then: who is silent for too long is away, and a round that waits for devices says so."""
         self._wake(now_s)
-        said = self._hear(self.server.tick(now_s))
+        outbound = self._handle(self.server.tick(now_s))
         self.waits = self._waits(now_s)
         if not self.waits or now_s - self.offered_s < AGAIN_S:
-            return said
+            return outbound
         self.offered_s = now_s
-        return said + self._offer_again()
+        return outbound + self._offer_again()
 
     # --- inside -------------------------------------------------------------------------------------------------
 
@@ -237,8 +237,8 @@ class Coordinator:
         here = [one for one in able if wave.spares(one) and not self.server.away_s(one, now_s)]
         if len(here) >= wave.quorum.wanted:
             self.others, self.refused = here, self.refused | wave.refused
-            told = waits(self.number, wave, wave.unanswered(), now_s)
-            raise AgainError(f"round {self.number} is done again by other devices: {told}")
+            words = waits(self.number, wave, wave.unanswered(), now_s)
+            raise AgainError(f"round {self.number} is done again by other devices: {words}")
         if len(able) < wave.quorum.wanted:
             raise StarvedError(cannot_go_on(self.number, wave))
 
@@ -259,35 +259,35 @@ class Coordinator:
                 return waits(self.number, wave, lacking, now_s)
         return ""
 
-    def _offer_again(self) -> Said:
+    def _offer_again(self) -> Outbound:
         """What was put off may be done now."""
         keys = {key_of(self.run, job) for wave in self.waves.values() for job in wave.put_off}
-        return [one for key in keys if key in self.jobs for one in self._hear(self._offered(key))]
+        return [one for key in keys if key in self.jobs for one in self._handle(self._offered(key))]
 
     def _offered(self, key: str) -> Iterable[Output]:
         return self.server.offer_again(self.jobs[key][1].device, key)
 
-    def _assign(self, job: Job, body: Body) -> Said:
+    def _assign(self, job: Job, body: Body) -> Outbound:
         key, data = key_of(self.run, job.id), pack_job(job, body)
         self.jobs[key] = self.tickets, job
         self.spent.usage += Usage(down_bytes=len(data), measured=True)
-        return self._hear(self.server.assign(job.device, key, data, most_bytes(job)))
+        return self._handle(self.server.assign(job.device, key, data, most_bytes(job)))
 
-    def _hear(self, outputs: Iterable[Output]) -> Said:
-        said: Said = []
+    def _handle(self, outputs: Iterable[Output]) -> Outbound:
+        outbound: Outbound = []
         for output in outputs:
             match output:
                 case Send() | Drop():
-                    said.append(output)
+                    outbound.append(output)
                 case Arrived():
-                    said += self._arrived(output)
+                    outbound += self._arrived(output)
                 case Declined():
-                    said += self._resolve(output.key, None, output.reason)
+                    outbound += self._resolve(output.key, None, output.reason)
                 case AskedFor():
-                    said += self._answer(output)
-        return said
+                    outbound += self._answer(output)
+        return outbound
 
-    def _arrived(self, arrived: Arrived) -> Said:
+    def _arrived(self, arrived: Arrived) -> Outbound:
         self.spent.usage += arrived.usage
         if len(self.spent.times) < MOST_TIMED:
             self.spent.times.append(replace(arrived.timed, job=job_of(arrived.key)))
@@ -298,7 +298,7 @@ class Coordinator:
         self.digests[arrived.key] = digest_of(arrived.data)
         return self._resolve(arrived.key, reply, "")
 
-    def _resolve(self, key: str, reply: Reply | None, reason: str) -> Said:
+    def _resolve(self, key: str, reply: Reply | None, reason: str) -> Outbound:
         """A result for the wave that waits for it; outcomes are settled when that wave is over."""
         if key not in self.jobs:
             self.spent.late += 1
@@ -311,7 +311,7 @@ class Coordinator:
             wave.take(self.spool.keep(result) if isinstance(result, Reply) else result)
         return []
 
-    def _answer(self, asked: AskedFor) -> Said:
+    def _answer(self, asked: AskedFor) -> Outbound:
         """What became of jobs that a device still holds answers to. Unknown ones of this run may yet be asked for.
 
         So may all of them while the server has started and does not know yet which run goes on.
@@ -323,7 +323,7 @@ class Coordinator:
         return [
             one
             for key, counted in verdicts.items()
-            for one in self._hear(self.server.settle(asked.device, key, counted))
+            for one in self._handle(self.server.settle(asked.device, key, counted))
         ]
 
     def _outcome(self, result: Result) -> Outcome:
@@ -333,11 +333,11 @@ class Coordinator:
         where = {"run": self.run, "job": result.job, "device": result.device}
         return Outcome(key=key, round=self.number, reason=reason, digest=digest, **where)
 
-    def _close(self, result: Result) -> Said:
+    def _close(self, result: Result) -> Outbound:
         key = key_of(self.run, result.job)
         self.jobs.pop(key, None)
         self.digests.pop(key, None)
         if isinstance(result, Reply):
             self.counted[key] = result.device
             return []
-        return self._hear(self.server.settle(result.device, key, False))
+        return self._handle(self.server.settle(result.device, key, False))

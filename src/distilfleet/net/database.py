@@ -63,8 +63,8 @@ def asking(base: sqlite3.Connection) -> Iterator[None]:
         raise _refused(f"{file} cannot be written", fault) from None
 
 
-def _refused(told: str, fault: sqlite3.DatabaseError) -> StorageError:
+def _refused(what: str, fault: sqlite3.DatabaseError) -> StorageError:
     kind = getattr(fault, "sqlite_errorcode", 0) & 0xFF
     if kind in OF_FILES:
-        return StorageError(f"{told}: {fault}. Start again: that says what to do.")
-    return StorageError(f"{told}: {fault}.{f' {REMEDY}' if kind in OF_DISKS else ''}")
+        return StorageError(f"{what}: {fault}. Start again: that says what to do.")
+    return StorageError(f"{what}: {fault}.{f' {REMEDY}' if kind in OF_DISKS else ''}")

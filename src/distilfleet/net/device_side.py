@@ -45,7 +45,7 @@ class Begin:
     key: str
     data: bytes
     digest: bytes
-    heard_s: float = 0.0
+    received_s: float = 0.0
     """When the last of it came."""
 
 
@@ -98,7 +98,7 @@ class DeviceSide:
     beat_s: float = BEAT_S
     chunk_bytes: int = CHUNK_BYTES
     version: int = VERSION
-    heard_s: float = 0.0
+    last_seen_s: float = 0.0
     running: dict[str, bytes] = field(default_factory=dict)
     """Digests of jobs under way here."""
     incoming: dict[str, Incoming] = field(default_factory=dict)
@@ -106,12 +106,12 @@ class DeviceSide:
 
     def hello(self, now_s: float) -> Hello:
         """A new connection: these are the first words on it."""
-        self.open, self.heard_s = False, now_s
+        self.open, self.last_seen_s = False, now_s
         return Hello(VERSIONS, self.device, listed((*self.held, *self.running)))
 
     def receive(self, message: AnyMessage, now_s: float) -> list[DeviceOutput]:
         """Raises WireError for what no server says."""
-        self.heard_s = now_s
+        self.last_seen_s = now_s
         match message:
             case Welcome():
                 self.open, self.beat_s, self.version = True, message.beat_s, message.version
@@ -138,7 +138,7 @@ class DeviceSide:
 
     def over(self, now_s: float) -> bool:
         """Whether the server has been silent for too long: connect again."""
-        return now_s - self.heard_s >= LEASE_BEATS * self.beat_s
+        return now_s - self.last_seen_s >= LEASE_BEATS * self.beat_s
 
     def answer(self, key: str, held: Held) -> list[DeviceOutput]:
         """A job is done and its answer on this device's disk. Says nothing if it is no longer wanted."""
@@ -165,22 +165,22 @@ class DeviceSide:
         same = before is not None and before.offer.digest == offer.digest
         forgotten = self._settled(Committed(key, False))
         self.incoming[key] = Incoming(offer, before.parts if before and same else [], self.chunk_bytes)
-        self.incoming[key].begin(self.heard_s)
+        self.incoming[key].begin(self.last_seen_s)
         if eager(offer.size_bytes, self.chunk_bytes):
             return forgotten
-        return [*forgotten, self.incoming[key].grant(self.heard_s)]
+        return [*forgotten, self.incoming[key].grant(self.last_seen_s)]
 
     def _chunk(self, chunk: Chunk) -> list[DeviceOutput]:
         incoming = self.incoming.get(chunk.key)
-        if incoming is None or not incoming.take(chunk, self.heard_s):
+        if incoming is None or not incoming.take(chunk, self.last_seen_s):
             return []
         if not incoming.complete:
-            return [incoming.grant(self.heard_s)]
+            return [incoming.grant(self.last_seen_s)]
         del self.incoming[chunk.key]
         if not incoming.sound():
             raise WireError(f"{chunk.key}: the bytes do not have the digest that was offered")
         self.running[chunk.key] = incoming.offer.digest
-        begin = Begin(chunk.key, incoming.data, incoming.offer.digest, self.heard_s)
+        begin = Begin(chunk.key, incoming.data, incoming.offer.digest, self.last_seen_s)
         return [Received(chunk.key, incoming.offer.digest), begin]
 
     def _settled(self, message: Committed) -> list[DeviceOutput]:

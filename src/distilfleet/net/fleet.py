@@ -19,19 +19,19 @@ from ..core.failpoint import reached
 from ..core.tally import Tally, Timed, Times
 from ..core.types import Arrays, Conditions, Device, DeviceId, Load, Missed, Plan, Reply, Result, Usage, Wave
 from ..cost.energy import energy_j
-from .hub import SessionServer
 from .loops import begin
 from .mark import marked
+from .session_server import SessionServer
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
-LOOK_S = 0.5
+POLL_S = 0.5
 """Between looks at a wave that is not over."""
 Waiting = Callable[[str], None]
 """Hears what a round waits for, again and again while it does, and "" when it goes on; what it raises ends the wait."""
 
 
-def unheard(_words: str) -> None:
+def ignore(_words: str) -> None:
     """Nobody asks."""
 
 
@@ -45,11 +45,11 @@ class NetFleet:
         self,
         devices: Mapping[DeviceId, Device],
         server: Device,
-        hub: SessionServer,
+        session_server: SessionServer,
         loop: asyncio.AbstractEventLoop,
-        waiting: Waiting = unheard,
+        waiting: Waiting = ignore,
     ) -> None:
-        self._devices, self._server, self._hub, self._loop = devices, server, hub, loop
+        self._devices, self._server, self._session_server, self._loop = devices, server, session_server, loop
         self._waiting, self._waits = waiting, ""
         self._ids = tuple(devices)
         self._before_s, self._began_s = 0.0, inf
@@ -66,10 +66,10 @@ class NetFleet:
 
     def open(self, run: str, spec: bytes) -> None:
         """Tell all devices what run is on."""
-        self._call(lambda: self._say_prepare(run, spec))
+        self._call(lambda: self._prepare(run, spec))
 
     def conditions(self, number: int) -> Conditions:
-        ids = self._call(lambda: self._say_begin(number))
+        ids = self._call(lambda: self._begin_round(number))
         self._answered, self._missed, self._started = [], [], {}
         self._round_s = now_s = time.monotonic()
         if self._began_s == inf:  # what came before, as to train a teacher, is not the fleet's
@@ -78,12 +78,12 @@ class NetFleet:
 
     def adopt(self, plan: Plan) -> None:
         """Who takes part, and how many must. Shares and clocks are the machines' own."""
-        self._call(lambda: self._say_plan(plan))
+        self._call(lambda: self._plan(plan))
 
     def start(self, wave: Wave) -> int:
         """Returns at once: jobs are written and sent while the round goes on."""
         self._waves += 1
-        self._started[self._waves] = self._begin(lambda: self._hub.start(wave))
+        self._started[self._waves] = self._begin(lambda: self._session_server.start(wave))
         self._mark_s = time.monotonic()
         return self._waves
 
@@ -91,7 +91,7 @@ class NetFleet:
         """Raises AgainError if other devices are to have the round, StarvedError if none can."""
         theirs = self._started.pop(ticket).result()
         try:
-            results = self._results(self._begin(lambda: self._hub.collect(theirs)))
+            results = self._results(self._begin(lambda: self._session_server.collect(theirs)))
         except AgainError as fault:
             log.warning("%s", fault)
             raise
@@ -136,59 +136,59 @@ class NetFleet:
 
     def finish(self, number: int) -> None:
         """The last round's checkpoint is on disk."""
-        self._call(lambda: self._say_commit(number))
+        self._call(lambda: self._commit(number))
 
     def abandon(self, number: int) -> None:
         """The run failed after this round, whose checkpoint is on disk: nothing of what came since is wanted."""
-        self._call(lambda: self._say_abandon(number))
+        self._call(lambda: self._abandon(number))
 
     def _results(self, coming: "Future[list[Result]]") -> list[Result]:
         """Once they are there; until then whoever wants to know hears what they wait for."""
-        while not wait([coming], LOOK_S).done:
-            self._hear(self._call(self._ask_waits))
-        self._hear("")
+        while not wait([coming], POLL_S).done:
+            self._tell_waits(self._call(self._ask_waits))
+        self._tell_waits("")
         return coming.result()
 
-    def _hear(self, words: str) -> None:
+    def _tell_waits(self, words: str) -> None:
         if words or self._waits:
             self._waiting(words)
         self._waits = words
 
     async def _ask_waits(self) -> str:
-        return self._hub.desk.waits
+        return self._session_server.coordinator.waits
 
-    async def _say_plan(self, plan: Plan) -> None:
-        self._hub.desk.plan(plan)
+    async def _plan(self, plan: Plan) -> None:
+        self._session_server.coordinator.plan(plan)
 
-    async def _say_prepare(self, run: str, spec: bytes) -> None:
-        self._hub.say(self._hub.desk.prepare(run, spec, self._ids))
+    async def _prepare(self, run: str, spec: bytes) -> None:
+        self._session_server.dispatch(self._session_server.coordinator.prepare(run, spec, self._ids))
         reached("run.opened")
 
-    async def _say_begin(self, number: int) -> Sequence[DeviceId]:
+    async def _begin_round(self, number: int) -> Sequence[DeviceId]:
         """Whom to ask: everybody, or of a round that is done again those who can have it."""
-        desk = self._hub.desk
+        coordinator = self._session_server.coordinator
         ids: Sequence[DeviceId] = self._ids
-        if desk.number == number:
-            ids, said = desk.begin_again()
+        if coordinator.number == number:
+            ids, outbound = coordinator.begin_again()
         else:
-            said = desk.begin(number)
-        self._hub.say(said)
+            outbound = coordinator.begin(number)
+        self._session_server.dispatch(outbound)
         reached("round.begun")
         return ids
 
     async def _record(self) -> tuple[str, Mapping[str, DeviceId]]:
-        desk = self._hub.desk
-        desk.record()
-        return desk.run, dict(desk.counted)
+        coordinator = self._session_server.coordinator
+        coordinator.record()
+        return coordinator.run, dict(coordinator.counted)
 
-    async def _say_commit(self, number: int) -> None:
-        self._hub.say(self._hub.desk.commit(number))
+    async def _commit(self, number: int) -> None:
+        self._session_server.dispatch(self._session_server.coordinator.commit(number))
 
-    async def _say_abandon(self, number: int) -> None:
-        self._hub.say(self._hub.desk.abandon(number))
+    async def _abandon(self, number: int) -> None:
+        self._session_server.dispatch(self._session_server.coordinator.abandon(number))
 
     async def _take_usage(self) -> tuple[Usage, list[Timed]]:
-        spent = self._hub.desk.spent
+        spent = self._session_server.coordinator.spent
         used, spent.usage = spent.usage, Usage(measured=True)
         times, spent.times = spent.times, []
         return used, times

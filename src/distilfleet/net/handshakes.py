@@ -62,7 +62,7 @@ def count(reason: str) -> None:
         _failed[reason] += 1
 
 
-def hear(line: bytes) -> bool:
+def count_line(line: bytes) -> bool:
     """Count a line of C's standard error; whether it was gRPC's."""
     if not _OF_GRPC.match(line):
         return False
@@ -98,7 +98,7 @@ def _begin_anew(caught: bool) -> None:
 def _listen(reading: int) -> None:
     with os.fdopen(reading, "rb") as lines:
         for line in lines:
-            if not hear(line):
+            if not count_line(line):
                 os.write(2, line)
 
 

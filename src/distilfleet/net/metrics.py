@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector, generate_late
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, SummaryMetricFamily
 from prometheus_client.metrics_core import Metric
 
-from ..core.watch import Moment
+from ..core.fleet_status import FleetStatus
 from .wave import LATER
 
 REASONS = frozenset({"offline", "deadline", "surplus", "memory", "rejected", "declined", LATER})
@@ -42,7 +42,7 @@ class Totals:
         self.server_j += line.get("server_energy_j", 0.0)
 
 
-def exposition(moment: Moment, totals: Totals, page_refused: Mapping[int, int] | None = None) -> bytes:
+def exposition(moment: FleetStatus, totals: Totals, page_refused: Mapping[int, int] | None = None) -> bytes:
     """In the text format; of requests for the page that were refused, how many by status."""
     registry, refused = CollectorRegistry(), {str(status): times for status, times in dict(page_refused or {}).items()}
     pages = _by(CounterMetricFamily, "page_requests_refused", "Requests for the page, refused", "status", refused)
@@ -59,7 +59,7 @@ class _Collected:
         return self.families
 
 
-def _families(moment: Moment, totals: Totals) -> Iterator[Metric]:
+def _families(moment: FleetStatus, totals: Totals) -> Iterator[Metric]:
     doing = dict.fromkeys(("away", "idle", "receiving", "working", "uploading"), 0.0) | Counter(
         seen.doing for seen in moment.devices
     )
@@ -78,7 +78,7 @@ def _families(moment: Moment, totals: Totals) -> Iterator[Metric]:
     yield SummaryMetricFamily("distilfleet_round_seconds", "Of finished rounds", totals.rounds, totals.lasting_s)
     yield GaugeMetricFamily("distilfleet_jobs_under_way", "Jobs of the waves under way", moment.jobs)
     yield GaugeMetricFamily("distilfleet_uploads_bytes", "Room that uploads take now", moment.uploading_bytes)
-    yield GaugeMetricFamily("distilfleet_uploads_waiting", "Uploads that wait for room", moment.in_line)
+    yield GaugeMetricFamily("distilfleet_uploads_waiting", "Uploads that wait for room", moment.uploads_waiting)
 
 
 def _by(kind: Any, name: str, words: str, label: str, values: Labelled) -> Metric:

@@ -2,50 +2,50 @@
 
 from collections.abc import Mapping
 
+from ..core.fleet_status import DeviceStatus, FleetStatus
 from ..core.types import DeviceId
-from ..core.watch import Moment, Seen
-from .hub import SessionServer
 from .protocol import trunk_of
+from .session_server import SessionServer
 from .traffic import Traffic
 
 
-def look(hub: SessionServer, kinds: Mapping[DeviceId, str], now_s: float) -> Moment:
+def observe(session_server: SessionServer, kinds: Mapping[DeviceId, str], now_s: float) -> FleetStatus:
     """The devices come in the order of `kinds`."""
-    desk, room = hub.desk, hub.desk.server.room
-    waves = list(desk.waves.values())
+    coordinator, room = session_server.coordinator, session_server.coordinator.server.uploads
+    waves = list(coordinator.waves.values())
     answered = sum(wave.answers for wave in waves)
-    return Moment(
-        devices=tuple(_seen(hub, device, kind, now_s) for device, kind in kinds.items()),
-        run=trunk_of(desk.run),
-        round=desk.number,
+    return FleetStatus(
+        devices=tuple(_device_status(session_server, device, kind, now_s) for device, kind in kinds.items()),
+        run=trunk_of(coordinator.run),
+        round=coordinator.number,
         jobs=sum(len(wave.wave.jobs) for wave in waves),
         answered=answered,
         missed=sum(len(wave.results) for wave in waves) - answered,
         since_s=max((now_s - wave.began_s for wave in waves), default=0.0),
-        refused=dict(hub.refused),
-        late=desk.spent.late,
+        refused=dict(session_server.refused),
+        late=coordinator.spent.late,
         uploading_bytes=room.used_bytes,
         room_bytes=room.most_bytes,
-        in_line=len(room.waiting),
-        clashes=dict(desk.server.clashes),
+        uploads_waiting=len(room.waiting),
+        clashes=dict(coordinator.server.clashes),
     )
 
 
-def _seen(hub: SessionServer, device: DeviceId, kind: str, now_s: float) -> Seen:
-    server, traffic = hub.desk.server, hub.traffic.get(device, Traffic())
-    seat = server.seats.get(device)
+def _device_status(session_server: SessionServer, device: DeviceId, kind: str, now_s: float) -> DeviceStatus:
+    server, traffic = session_server.coordinator.server, session_server.traffic.get(device, Traffic())
+    state = server.devices.get(device)
     for flow in (traffic.up, traffic.down):
         flow.close(now_s)
-    return Seen(
+    return DeviceStatus(
         id=device,
         kind=kind,
-        doing="away" if seat is None else server.doing(device, now_s),
-        fence=0 if seat is None else seat.fence,
-        silent_s=None if seat is None or not seat.fence else max(0.0, now_s - seat.heard_s),
+        doing="away" if state is None else server.doing(device, now_s),
+        fence=0 if state is None else state.fence,
+        silent_s=None if state is None or not state.fence else max(0.0, now_s - state.last_seen_s),
         up_bytes=traffic.up.total_bytes,
         down_bytes=traffic.down.total_bytes,
         up_bps=traffic.up.rate_bps,
         down_bps=traffic.down.rate_bps,
-        battery_share=None if seat is None else seat.battery_share,
-        stopped=seat is not None and seat.stopped,
+        battery_share=None if state is None else state.battery_share,
+        stopped=state is not None and state.stopped,
     )

@@ -29,7 +29,7 @@ class Outbox:
 
     version: int = 0
     """That the other end speaks, once it is known: older ones take one message at a time."""
-    line: Numbering = field(default_factory=Numbering)
+    numbering: Numbering = field(default_factory=Numbering)
     waiting: deque[AnyMessage] = field(default_factory=deque)
     waiting_bytes: int = 0
     due: asyncio.Event = field(default_factory=asyncio.Event)
@@ -62,7 +62,7 @@ class Outbox:
             messages.append(self._next())
         if not self.waiting:
             self.due.clear()
-        return joined([self.line.write(message) for message in messages]), messages
+        return joined([self.numbering.write(message) for message in messages]), messages
 
     def _next(self) -> AnyMessage:
         message = self.waiting.popleft()

@@ -162,7 +162,7 @@ class Numbering:
     """One end of a session: numbers what goes out and checks the numbers of what comes in."""
 
     sent: int = 0
-    heard: int = 0
+    received: int = 0
 
     def write(self, message: AnyMessage) -> bytes:
         self.sent += 1
@@ -171,11 +171,11 @@ class Numbering:
     def read(self, data: bytes) -> AnyMessage | None:
         """None for what came before. Raises WireError for a gap or unreadable bytes; never anything else."""
         number, message = decode(data)
-        if number <= self.heard:
+        if number <= self.received:
             return None
-        if number != self.heard + 1:
-            raise WireError(f"expected message {self.heard + 1} of the session, got {number}")
-        self.heard = number
+        if number != self.received + 1:
+            raise WireError(f"expected message {self.received + 1} of the session, got {number}")
+        self.received = number
         return message
 
     def messages(self, payload: bytes) -> Iterator[AnyMessage]:

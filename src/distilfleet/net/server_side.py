@@ -1,7 +1,7 @@
 """The server's end of all sessions as a state machine: what was heard goes in, what is to be said and done comes out.
 
-Neither this end nor a device's, in `device_side`, knows a socket, a clock, a thread or a disk; time is an argument. A
-session is one connection of one device; jobs outlive it. `Server` has all of them, because room for uploads is shared.
+Neither this end nor a device's, in `device_side`, knows a socket, a clock, a thread or a disk; time is an argument.
+A session is one connection of one device; jobs outlive it. `ServerSide` has them all, for they share room for uploads.
 """
 
 from collections import deque
@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from math import inf
 
 from ..core.errors import WireError
+from ..core.fleet_status import Doing
 from ..core.tally import Timed
 from ..core.types import DeviceId, Usage
-from ..core.watch import Doing
 from .protocol import (
     CHUNK_BYTES,
     VERSIONS,
@@ -121,12 +121,12 @@ class _Task:
 
 
 @dataclass(slots=True)
-class _Seat:
+class _DeviceState:
     """One device."""
 
     fence: int = 0
     live: bool = False
-    heard_s: float = 0.0
+    last_seen_s: float = 0.0
     battery_share: float | None = None
     tasks: dict[str, _Task] = field(default_factory=dict)
     stopped: bool = False
@@ -141,12 +141,12 @@ class _Seat:
 
 
 @dataclass(slots=True)
-class Server:
+class ServerSide:
     """All sessions. Methods return what to send and what happened."""
 
-    room: FlowControl
+    uploads: FlowControl
     """For answers."""
-    down: FlowControl = field(default_factory=lambda: FlowControl(DOWN_BYTES))
+    downloads: FlowControl = field(default_factory=lambda: FlowControl(DOWN_BYTES))
     """For jobs: an offer waits for it, and it is free again when the device has the job."""
     now_s: float = 0.0
     """As last handed in."""
@@ -156,7 +156,7 @@ class Server:
     clash_s: float = CLASH_S
     chunk_bytes: int = CHUNK_BYTES
     setup: Setup | None = None
-    seats: dict[DeviceId, _Seat] = field(default_factory=dict)
+    devices: dict[DeviceId, _DeviceState] = field(default_factory=dict)
     clashes: dict[DeviceId, int] = field(default_factory=dict)
     """How often an agent came back although another one had taken its place: two have one identity."""
 
@@ -165,57 +165,57 @@ class Server:
 
         `instance` tells one agent from another with the same identity; empty for who does not say.
         """
-        self.now_s, version, seat = now_s, agree(hello.versions), self._seat(hello.device)
+        self.now_s, version, state = now_s, agree(hello.versions), self._state(hello.device)
         if version is None:
             spoken = f"this server speaks {list(VERSIONS)}, the device {list(hello.versions)}"
             return 0, [Send(hello.device, Refuse(f"version: {spoken}", 600.0))]
-        refusal = self._refusal(hello.device, seat, instance)
+        refusal = self._refusal(hello.device, state, instance)
         if refusal is not None:
             return 0, [Send(hello.device, refusal)]
-        self._seated(seat, instance)
-        out = self._free(seat)
-        seat.fence, seat.live, seat.heard_s = seat.fence + 1, True, now_s
-        seat.begun_s.append(now_s)
-        out.append(Send(hello.device, Welcome(version, seat.fence, self.beat_s)))
+        self._seated(state, instance)
+        out = self._free(state)
+        state.fence, state.live, state.last_seen_s = state.fence + 1, True, now_s
+        state.begun_s.append(now_s)
+        out.append(Send(hello.device, Welcome(version, state.fence, self.beat_s)))
         if self.setup is not None:
             out.append(Send(hello.device, self.setup))
-        stray = tuple(key for key in hello.unsettled if key not in seat.tasks)
+        stray = tuple(key for key in hello.unsettled if key not in state.tasks)
         out += [AskedFor(hello.device, stray)] if stray else []
-        return seat.fence, out + self.offer_all(hello.device)
+        return state.fence, out + self.offer_all(hello.device)
 
-    def _refusal(self, device: DeviceId, seat: _Seat, instance: str) -> Refuse | None:
+    def _refusal(self, device: DeviceId, state: _DeviceState, instance: str) -> Refuse | None:
         """Who comes back after another took its place, and that one is still there, does not take it again."""
-        if seat.live and instance != seat.instance and instance in seat.displaced:
+        if state.live and instance != state.instance and instance in state.displaced:
             self.clashes[device] = self.clashes.get(device, 0) + 1
-            seat.comebacks += 1
+            state.comebacks += 1
             return self.superseded(device)
-        if len(seat.begun_s) == MOST_SESSIONS and self.now_s - seat.begun_s[0] < SESSIONS_S:
-            told = f"too many sessions: {MOST_SESSIONS} in {SESSIONS_S:.0f} s"
-            return Refuse(told, seat.begun_s[0] + SESSIONS_S - self.now_s)
+        if len(state.begun_s) == MOST_SESSIONS and self.now_s - state.begun_s[0] < SESSIONS_S:
+            reason = f"too many sessions: {MOST_SESSIONS} in {SESSIONS_S:.0f} s"
+            return Refuse(reason, state.begun_s[0] + SESSIONS_S - self.now_s)
         return None
 
-    def _seated(self, seat: _Seat, instance: str) -> None:
-        if instance in seat.displaced:
-            seat.displaced.remove(instance)
-        if seat.live and instance != seat.instance:
-            seat.displaced.append(seat.instance)
-        seat.instance, seat.comebacks, seat.stopped = instance, 0, False
+    def _seated(self, state: _DeviceState, instance: str) -> None:
+        if instance in state.displaced:
+            state.displaced.remove(instance)
+        if state.live and instance != state.instance:
+            state.displaced.append(state.instance)
+        state.instance, state.comebacks, state.stopped = instance, 0, False
 
     def superseded(self, device: DeviceId) -> Refuse:
         """The last words to a session after which another of its device has begun: only a second agent hears them."""
-        return Refuse(CLASH, min(self.clash_s * 2 ** min(self._seat(device).comebacks, 20), MOST_CLASH_S))
+        return Refuse(CLASH, min(self.clash_s * 2 ** min(self._state(device).comebacks, 20), MOST_CLASH_S))
 
     def offer_all(self, device: DeviceId) -> list[Output]:
         """Jobs that the device has not answered, again."""
-        return [one for task in self._seat(device).tasks.values() for one in self._offer(device, task)]
+        return [one for task in self._state(device).tasks.values() for one in self._offer(device, task)]
 
     def offer_again(self, device: DeviceId, key: str) -> list[Output]:
         """A job that the device has put off."""
-        seat = self._seat(device)
-        return self._offer(device, seat.tasks[key]) if seat.live and key in seat.tasks else []
+        state = self._state(device)
+        return self._offer(device, state.tasks[key]) if state.live and key in state.tasks else []
 
     def _offer(self, device: DeviceId, task: _Task) -> list[Output]:
-        if task.out is None or not self.down.ask(task.out.key, len(task.out.data)):
+        if task.out is None or not self.downloads.ask(task.out.key, len(task.out.data)):
             return []
         return self._send_offer(device, task, task.out)
 
@@ -226,25 +226,25 @@ class Server:
 
     def leave(self, device: DeviceId, fence: int) -> list[Output]:
         """A session is over; its jobs are not."""
-        seat = self._seat(device)
-        if seat.fence != fence:
+        state = self._state(device)
+        if state.fence != fence:
             return []
-        seat.live = False
-        return self._free(seat)
+        state.live = False
+        return self._free(state)
 
     def away_s(self, device: DeviceId, now_s: float) -> float:
         """Since the device was last heard; 0 while its lease runs."""
-        seat = self._seat(device)
-        silent_s = now_s - max(seat.heard_s, self.woke_s)
-        return 0.0 if seat.live and silent_s < LEASE_BEATS * self.beat_s else silent_s
+        state = self._state(device)
+        silent_s = now_s - max(state.last_seen_s, self.woke_s)
+        return 0.0 if state.live and silent_s < LEASE_BEATS * self.beat_s else silent_s
 
     def doing(self, device: DeviceId, now_s: float) -> Doing:
         """Of several jobs the one that is furthest."""
-        seat = self._seat(device)
-        sent = [task.out for task in seat.tasks.values() if task.out is not None]
-        if not seat.fence or self.away_s(device, now_s):
+        state = self._state(device)
+        sent = [task.out for task in state.tasks.values() if task.out is not None]
+        if not state.fence or self.away_s(device, now_s):
             return "away"
-        if any(task.incoming is not None for task in seat.tasks.values()):
+        if any(task.incoming is not None for task in state.tasks.values()):
             return "uploading"
         if any(out.received for out in sent):
             return "working"
@@ -253,38 +253,38 @@ class Server:
     def prepare(self, setup: Setup) -> list[Output]:
         """Tell everybody what run is on, now and when they come."""
         self.setup = setup
-        return [Send(device, setup) for device, seat in self.seats.items() if seat.live]
+        return [Send(device, setup) for device, state in self.devices.items() if state.live]
 
     def assign(self, device: DeviceId, key: str, data: bytes | Pieces, most_bytes: int) -> list[Output]:
         """Give a device a job; its answer may have `most_bytes`."""
-        seat = self._seat(device)
-        if key in seat.tasks:
+        state = self._state(device)
+        if key in state.tasks:
             return []
-        seat.tasks[key] = task = _Task(Outgoing(key, data, self.chunk_bytes), most_bytes)
-        return self._offer(device, task) if seat.live else []
+        state.tasks[key] = task = _Task(Outgoing(key, data, self.chunk_bytes), most_bytes)
+        return self._offer(device, task) if state.live else []
 
     def settle(self, device: DeviceId, key: str, counted: bool) -> list[Output]:
         """The outcome is on disk: tell the device, if it is there; else it will ask."""
-        seat = self._seat(device)
-        seat.tasks.pop(key, None)
-        out = [*self._granted(self.room.free(key)), *self._passed(key)]
-        return [*out, Send(device, Committed(key, counted))] if seat.live else out
+        state = self._state(device)
+        state.tasks.pop(key, None)
+        out = [*self._granted(self.uploads.free(key)), *self._passed(key)]
+        return [*out, Send(device, Committed(key, counted))] if state.live else out
 
     def receive(self, device: DeviceId, fence: int, message: AnyMessage, now_s: float) -> list[Output]:
         """Raises WireError for what no device says: end its session."""
-        seat = self._seat(device)
-        if not seat.live or seat.fence != fence:
+        state = self._state(device)
+        if not state.live or state.fence != fence:
             return []
-        self.now_s = seat.heard_s = now_s
+        self.now_s = state.last_seen_s = now_s
         if isinstance(message, Refuse):
-            seat.stopped = True
+            state.stopped = True
             return [Drop(device, fence, STOPPED), *self.leave(device, fence)]
         if isinstance(message, Beat):
-            seat.battery_share = message.battery_share
+            state.battery_share = message.battery_share
             return [Send(device, Beat())]
         if not isinstance(message, Grant | Received | Offer | Chunk | Decline):
             raise WireError(f"{device}: a device does not say {type(message).__name__}")
-        task = seat.tasks.get(message.key)
+        task = state.tasks.get(message.key)
         if task is None:
             return [AskedFor(device, (message.key,))] if isinstance(message, Offer) else []
         return self._about(device, task, message)
@@ -292,19 +292,19 @@ class Server:
     def tick(self, now_s: float) -> list[Output]:
         """Now and then: sessions whose lease ran out or whose upload stands still are over."""
         self.now_s, out = now_s, list[Output]()
-        for device, seat in self.seats.items():
-            reason = self._fault(seat) if seat.live else ""
+        for device, state in self.devices.items():
+            reason = self._fault(state) if state.live else ""
             if reason:
-                out += [Drop(device, seat.fence, reason), *self.leave(device, seat.fence)]
-        for _, task in self._holders(list(self.down.taken)):
+                out += [Drop(device, state.fence, reason), *self.leave(device, state.fence)]
+        for _, task in self._holders(list(self.downloads.taken)):
             if task.out is not None and now_s - task.down_s >= STALL_S:  # a slow one goes on, others need not wait
                 out += self._passed(task.out.key)
         return out
 
-    def _fault(self, seat: _Seat) -> str:
-        if self.now_s - max(seat.heard_s, self.woke_s) >= LEASE_BEATS * self.beat_s:
+    def _fault(self, state: _DeviceState) -> str:
+        if self.now_s - max(state.last_seen_s, self.woke_s) >= LEASE_BEATS * self.beat_s:
             return "lease"
-        granted = [task for key, task in seat.tasks.items() if key in self.room.taken]
+        granted = [task for key, task in state.tasks.items() if key in self.uploads.taken]
         stalled = any(self.now_s - max(task.moved_s, self.woke_s) >= STALL_S for task in granted)
         return "stalled" if stalled else ""
 
@@ -316,12 +316,12 @@ class Server:
                 task.down_s = self.now_s
                 return [Send(device, chunk) for chunk in task.out.granted(message)]
             case Received() if task.out is not None:
-                task.out.heard(message)
+                task.out.acknowledge(message)
                 task.received_s = self.now_s if task.received_s is None else task.received_s
                 return self._passed(message.key)
             case Offer():
                 return self._offered(device, task, message)
-            case Chunk() if task.incoming is not None and message.key in self.room.taken:
+            case Chunk() if task.incoming is not None and message.key in self.uploads.taken:
                 return self._chunk(device, task, message)
             case Decline() if task.arrived is None:
                 return [*self._passed(message.key), Declined(device, message.key, message.reason)]
@@ -330,8 +330,8 @@ class Server:
     def _passed(self, key: str) -> list[Output]:
         """A job is with its device, or called off: whose turn it is to get one."""
         out = list[Output]()
-        for device, task in self._holders(self.down.free(key)):
-            if task.out is not None and self.seats[device].live:
+        for device, task in self._holders(self.downloads.free(key)):
+            if task.out is not None and self.devices[device].live:
                 out += self._send_offer(device, task, task.out)
         return out
 
@@ -345,11 +345,11 @@ class Server:
             return [Declined(device, offer.key, reason)]
         before = task.incoming
         same = before is not None and (before.offer.digest, before.offer.size_bytes) == (offer.digest, offer.size_bytes)
-        out: list[Output] = [] if same else self._granted(self.room.free(offer.key))
+        out: list[Output] = [] if same else self._granted(self.uploads.free(offer.key))
         parts = before.parts if before and same else []
         task.incoming, task.moved_s = Incoming(offer, parts, self.chunk_bytes), self.now_s
         task.offered_s = self.now_s
-        if not self.room.ask(offer.key, offer.size_bytes):
+        if not self.uploads.ask(offer.key, offer.size_bytes):
             return out
         task.incoming.begin(self.now_s)
         coming = eager(offer.size_bytes, self.chunk_bytes)
@@ -363,7 +363,7 @@ class Server:
         task.moved_s = self.now_s
         if not incoming.complete:
             return [Send(device, incoming.grant(self.now_s))]
-        out = self._granted(self.room.free(chunk.key))
+        out = self._granted(self.uploads.free(chunk.key))
         task.incoming = None
         if not incoming.sound():
             return [*out, Declined(device, chunk.key, "rejected: the bytes do not have the digest that was offered")]
@@ -372,8 +372,8 @@ class Server:
         out += self._passed(chunk.key)
         used_s, used_j = timed.busy_s, timed.energy_j
         usage = Usage(busy_s=used_s, energy_j=used_j, up_bytes=offer.size_bytes, measured=offer.measured)
-        said = Send(device, Received(offer.key, offer.digest))
-        return [*out, said, Arrived(device, offer.key, incoming.data, usage, timed)]
+        received = Send(device, Received(offer.key, offer.digest))
+        return [*out, received, Arrived(device, offer.key, incoming.data, usage, timed)]
 
     def _timed(self, device: DeviceId, task: _Task, offer: Offer) -> Timed:
         assert task.out is not None, "it goes when the answer is here"
@@ -402,19 +402,21 @@ class Server:
         out: list[Output] = []
         for device, task in self._holders(keys):
             task.moved_s = self.now_s
-            if task.incoming is not None and self.seats[device].live:
+            if task.incoming is not None and self.devices[device].live:
                 out.append(Send(device, task.incoming.grant(self.now_s)))
         return out
 
     def _holders(self, keys: list[str]) -> list[tuple[DeviceId, _Task]]:
-        return [(device, seat.tasks[key]) for key in keys for device, seat in self.seats.items() if key in seat.tasks]
+        return [
+            (device, state.tasks[key]) for key in keys for device, state in self.devices.items() if key in state.tasks
+        ]
 
-    def _free(self, seat: _Seat) -> list[Output]:
-        ups = [output for key in seat.tasks for output in self._granted(self.room.free(key))]
-        return [*ups, *(output for key in seat.tasks for output in self._passed(key))]
+    def _free(self, state: _DeviceState) -> list[Output]:
+        ups = [output for key in state.tasks for output in self._granted(self.uploads.free(key))]
+        return [*ups, *(output for key in state.tasks for output in self._passed(key))]
 
-    def _seat(self, device: DeviceId) -> _Seat:
-        return self.seats.setdefault(device, _Seat(heard_s=self.now_s))
+    def _state(self, device: DeviceId) -> _DeviceState:
+        return self.devices.setdefault(device, _DeviceState(last_seen_s=self.now_s))
 
 
 def _sane(count: float | None) -> float | None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from ..core.errors import StorageError, WireError
 from ..core.failpoint import reached
 from ..core.types import DeviceId, Result, Wave
-from .coordinator import Coordinator, Said
+from .coordinator import Coordinator, Outbound
 from .handshakes import take_failed
 from .heap import HeapTrim
 from .keys import Peer
@@ -28,7 +28,7 @@ WRITE_S = 30.0
 TICK_S = 0.5
 FAREWELL_S = 1.0
 """To say why a session is over in; then it ends without."""
-TOLD_S = 60.0
+LOG_PAUSE_S = 60.0
 """Between lines of the log about a device that gets no session."""
 
 
@@ -42,27 +42,27 @@ class Live:
     """Of the certificate that it came with."""
     traffic: Traffic
     outbox: Outbox
-    heard: Numbering
+    numbering: Numbering
 
 
 @dataclass(slots=True)
 class SessionServer:
     """All sessions. Its methods belong to the loop's thread."""
 
-    desk: Coordinator
+    coordinator: Coordinator
     enrolled: Container[DeviceId]
     denied: Callable[[DeviceId], bool]
     live: dict[DeviceId, Live] = field(default_factory=dict)
     refused: dict[str, int] = field(default_factory=dict)
     """How often, by reason."""
-    told: dict[str, int] = field(default_factory=dict)
+    logged: dict[str, int] = field(default_factory=dict)
     declined: dict[DeviceId, str] = field(default_factory=dict)
     """Why a device did not do a job, the last time that it did not."""
     traffic: dict[DeviceId, Traffic] = field(default_factory=dict)
-    told_s: dict[DeviceId, float] = field(default_factory=dict)
+    refusal_logged_s: dict[DeviceId, float] = field(default_factory=dict)
     """When the log was last told that a device gets no session."""
     changed: asyncio.Event = field(default_factory=asyncio.Event)
-    tide: HeapTrim = field(default_factory=HeapTrim)
+    heap_trim: HeapTrim = field(default_factory=HeapTrim)
     fault: StorageError | None = None
     """Why nothing can go on: who is denied, or what became of a job, cannot be read or written."""
 
@@ -86,27 +86,27 @@ class SessionServer:
             await self._session(peer, stream)
 
     async def _session(self, peer: Peer, stream: Stream) -> None:
-        heard = Numbering()
-        hello = await self._hello(peer, stream, heard)
+        numbering = Numbering()
+        hello = await self._hello(peer, stream, numbering)
         task = asyncio.current_task()
         assert task is not None
         older = self.live.get(peer.device)
-        fence, said = self.desk.enter(hello, time.monotonic(), peer.instance)
+        fence, outbound = self.coordinator.enter(hello, time.monotonic(), peer.instance)
         if not fence:
-            refusal = next(one.message for one in said if not isinstance(one, Drop))
+            refusal = next(one.message for one in outbound if not isinstance(one, Drop))
             assert isinstance(refusal, Refuse)
             self.count(refusal.reason.partition(":")[0])
-            self._tell_refusal(peer.device, refusal.reason)
+            self._log_refusal(peer.device, refusal.reason)
             await stream.write(Numbering().write(refusal))
             return
         if older is not None:
-            self._dismiss(older, self.desk.server.superseded(peer.device))
+            self._dismiss(older, self.coordinator.server.superseded(peer.device))
         traffic = self.traffic.setdefault(peer.device, Traffic())
         outbox = Outbox(agree(hello.versions) or 0)
-        self.live[peer.device] = own = Live(fence, task, peer.expires_s, traffic, outbox, heard)
+        self.live[peer.device] = own = Live(fence, task, peer.expires_s, traffic, outbox, numbering)
         reached("session.entered")
         writing = asyncio.create_task(self._write(own, stream))
-        self.say(said)
+        self.dispatch(outbound)
         try:
             await self._read(peer, own, stream)
         except WireError as fault:
@@ -115,7 +115,7 @@ class SessionServer:
         finally:  # a device that goes away may cancel this too, at its next `await`
             if self.live.get(peer.device) is own:
                 del self.live[peer.device]
-            self.say(self.desk.leave(peer.device, fence))
+            self.dispatch(self.coordinator.leave(peer.device, fence))
             writing.cancel()
             await asyncio.gather(writing, return_exceptions=True)
 
@@ -123,10 +123,10 @@ class SessionServer:
         """Raises AgainError if other devices are to have the round, StarvedError if none can."""
         while True:
             self.check()
-            if ticket not in self.desk.waves:
+            if ticket not in self.coordinator.waves:
                 return []  # called off: nobody asks any more
-            results, said = self.desk.collect(ticket, time.monotonic())
-            self.say(said)
+            results, outbound = self.coordinator.collect(ticket, time.monotonic())
+            self.dispatch(outbound)
             if results is not None:
                 return results
             self.changed.clear()
@@ -135,8 +135,8 @@ class SessionServer:
                     await self.changed.wait()
 
     async def start(self, wave: Wave) -> int:
-        ticket, said = self.desk.start(wave, time.monotonic())
-        self.say(said)
+        ticket, outbound = self.coordinator.start(wave, time.monotonic())
+        self.dispatch(outbound)
         reached("wave.started")
         return ticket
 
@@ -148,20 +148,20 @@ class SessionServer:
             await asyncio.sleep(TICK_S)
 
     def _tick(self) -> None:
-        self.say(self.desk.tick(time.monotonic()))
-        if self.desk.stood_still_s:
-            log.warning("stood still for %.0f s: all devices have their time anew", self.desk.stood_still_s)
-            self.desk.stood_still_s = 0.0
+        self.dispatch(self.coordinator.tick(time.monotonic()))
+        if self.coordinator.stood_still_s:
+            log.warning("stood still for %.0f s: all devices have their time anew", self.coordinator.stood_still_s)
+            self.coordinator.stood_still_s = 0.0
         for device in [device for device in self.live if self.denied(device)]:
             self._end(device, "denied")
         for device in [device for device, own in self.live.items() if own.expires_s < time.time()]:
             self._end(device, "expired")
         for reason, times in take_failed().items():
             self.count(f"handshake: {reason}", times)
-        self._tell()
+        self._log_refused()
 
-    def say(self, said: Said) -> None:
-        for one in said:
+    def dispatch(self, outbound: Outbound) -> None:
+        for one in outbound:
             session = self.live.get(one.device)
             if session is None:
                 continue
@@ -173,7 +173,7 @@ class SessionServer:
                 session.outbox.put(one.message)
         self.changed.set()
 
-    async def _hello(self, peer: Peer, stream: Stream, heard: Numbering) -> Hello:
+    async def _hello(self, peer: Peer, stream: Stream, numbering: Numbering) -> Hello:
         """Raises WireError for whoever may not come in."""
         try:
             data = await asyncio.wait_for(stream.read(), HELLO_S)
@@ -182,7 +182,7 @@ class SessionServer:
         if data is None or len(data) > MOST_HELLO_BYTES:
             raise self._refusal("no hello" if data is None else "oversized hello")
         try:
-            message = heard.read(data)
+            message = numbering.read(data)
         except WireError:
             message = None
         if not isinstance(message, Hello):
@@ -219,9 +219,9 @@ class SessionServer:
 
     async def _read(self, peer: Peer, own: Live, stream: Stream) -> None:
         while (data := await stream.read()) is not None:
-            self.tide.moved(len(data))
+            self.heap_trim.moved(len(data))
             own.traffic.up.add(len(data), time.monotonic())
-            for message in own.heard.messages(data):
+            for message in own.numbering.messages(data):
                 if isinstance(message, Chunk):
                     reached("upload.chunk")
                 elif isinstance(message, Decline) and self.declined.get(peer.device) != message.reason:
@@ -229,7 +229,7 @@ class SessionServer:
                     log.info("%s does not do a job: %r", peer.device, message.reason)
                 elif isinstance(message, Refuse):
                     log.info("%s leaves: %r", peer.device, message.reason)
-                self.say(self.desk.receive(peer.device, own.fence, message, time.monotonic()))
+                self.dispatch(self.coordinator.receive(peer.device, own.fence, message, time.monotonic()))
 
     async def _write(self, own: Live, stream: Stream) -> None:
         try:
@@ -249,16 +249,16 @@ class SessionServer:
         """Somebody was turned away."""
         self.refused[reason] = self.refused.get(reason, 0) + times
 
-    def _tell(self) -> None:
+    def _log_refused(self) -> None:
         """A line for each reason with news, so that nobody can flood the log."""
         for reason, times in self.refused.items():
-            if times != self.told.get(reason):
+            if times != self.logged.get(reason):
                 log.warning("refused: %s (%d so far)", reason, times)
-        self.told = dict(self.refused)
+        self.logged = dict(self.refused)
 
-    def _tell_refusal(self, device: DeviceId, reason: str) -> None:
+    def _log_refusal(self, device: DeviceId, reason: str) -> None:
         """By name, and not each time: who is refused comes again."""
-        now_s, told_s = time.monotonic(), self.told_s.get(device)
-        if told_s is None or now_s >= told_s + TOLD_S:
-            self.told_s[device] = now_s
+        now_s, refusal_logged_s = time.monotonic(), self.refusal_logged_s.get(device)
+        if refusal_logged_s is None or now_s >= refusal_logged_s + LOG_PAUSE_S:
+            self.refusal_logged_s[device] = now_s
             log.warning("%s gets no session: %s", device, reason)

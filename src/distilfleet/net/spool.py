@@ -44,13 +44,13 @@ class _Entry:
 class Spooled(Mapping[str, np.ndarray]):
     """Arrays in the file; each look at one reads it anew."""
 
-    __slots__ = ("__weakref__", "_entries", "_vault")
+    __slots__ = ("__weakref__", "_entries", "_file")
 
-    def __init__(self, vault: "SealedFile", entries: Mapping[str, _Entry]) -> None:
-        self._vault, self._entries = vault, entries
+    def __init__(self, sealed_file: "SealedFile", entries: Mapping[str, _Entry]) -> None:
+        self._file, self._entries = sealed_file, entries
 
     def __getitem__(self, name: str) -> np.ndarray:
-        return self._vault.read(self._entries[name])
+        return self._file.read(self._entries[name])
 
     def __contains__(self, name: object) -> bool:
         return name in self._entries
@@ -148,15 +148,15 @@ class Spool:
     """For the file. Should not be in memory itself, as /tmp often is."""
     most_bytes: int = KEEP_BYTES
     kept_bytes: int = 0
-    vault: SealedFile | None = field(default=None)
+    sealed_file: SealedFile | None = field(default=None)
 
     def keep(self, reply: Reply) -> Reply:
         """The same, to whoever looks at it."""
         size_bytes = encoded_bytes(reply.arrays)
         if self.kept_bytes + size_bytes > self.most_bytes:
-            self.vault = self.vault or SealedFile(self.folder)
+            self.sealed_file = self.sealed_file or SealedFile(self.folder)
             try:
-                return replace(reply, arrays=self.vault.put(reply.arrays))
+                return replace(reply, arrays=self.sealed_file.put(reply.arrays))
             except OSError as fault:
                 log.warning("an answer stays in memory: %s", fault)
         self.kept_bytes += size_bytes

@@ -29,7 +29,7 @@ KEPT_RUNS = 4
 
 
 class SqliteStore:
-    """Implements `bench.Store`."""
+    """Implements `job_runner.Store`."""
 
     def __init__(self, file: Path) -> None:
         """Raises RecordError if the file is damaged."""
@@ -87,11 +87,11 @@ class SqliteStore:
         return JobHistory(state, tuple(job for (job,) in jobs))
 
     def finish(self, key: str, held: Held, job: bytes, state: Arrays | None) -> None:
-        said = held.job_digest, held.data, held.busy_s, held.energy_j, held.measured
+        answer = held.job_digest, held.data, held.busy_s, held.energy_j, held.measured
         body = None if state is None else encode_body(state)
         kept = (job, None, None) if body is None else (None, body.manifest, body.data)
         with storing(self._base):
-            row = key, trunk_of(run_of(key)), *said, *kept
+            row = key, trunk_of(run_of(key)), *answer, *kept
             self._base.execute("insert into work values (null, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
 
     def keep(self, keys: Sequence[str]) -> None:

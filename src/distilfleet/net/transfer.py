@@ -64,7 +64,7 @@ class Outgoing:
         at = index * self.chunk_bytes
         return Chunk(self.key, index, self.data[at : at + self.chunk_bytes])
 
-    def heard(self, received: Received) -> None:
+    def acknowledge(self, received: Received) -> None:
         self.received = self.received or received.digest == self.digest
 
 

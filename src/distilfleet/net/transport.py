@@ -128,7 +128,7 @@ def _bound(server: grpc.aio.Server, address: Address, credentials: grpc.ServerCr
 
     gRPC by itself is content with one of several, and says nothing of the others.
     """
-    told = "Stop that one, or change the ports, or `listen`, in the fleet file"
+    remedy = "Stop that one, or change the ports, or `listen`, in the fleet file"
     ports, lacking = list[int](), list[str]()
     for one in all_of(address):
         where = replace(one, port=ports[0]) if ports else one
@@ -137,9 +137,9 @@ def _bound(server: grpc.aio.Server, address: Address, credentials: grpc.ServerCr
         except RuntimeError:
             lacking.append(why_not(where) or f"{where} cannot be had, and gRPC says no more")
             if TAKEN in lacking[-1]:
-                raise ConfigError(f"{address} cannot be listened on: {lacking[-1]}. {told}") from None
+                raise ConfigError(f"{address} cannot be listened on: {lacking[-1]}. {remedy}") from None
     if not ports:
-        raise ConfigError(f"{address} cannot be listened on: {'; '.join(lacking)}. {told}")
+        raise ConfigError(f"{address} cannot be listened on: {'; '.join(lacking)}. {remedy}")
     for why in lacking:
         log.warning("not listening at one address of %s: %s", address.host, why)
     return ports[0]
@@ -160,7 +160,7 @@ class Connection:
         try:
             data = await self.calling.read()
         except grpc.RpcError as fault:
-            self.fault = self.via + _told(fault)
+            self.fault = self.via + _plain_words(fault)
             return None
         return data if isinstance(data, bytes) else None
 
@@ -168,7 +168,7 @@ class Connection:
         try:
             await self.calling.write(data)
         except (grpc.RpcError, grpc.aio.UsageError) as fault:
-            self.fault = self.via + _told(fault)
+            self.fault = self.via + _plain_words(fault)
             raise ConnectionError(self.fault) from None
 
     def close(self) -> None:
@@ -197,12 +197,12 @@ async def call(address: str, keys: Keys, name: str, data: bytes, timeout_s: floa
         except grpc.aio.AioRpcError as fault:
             if fault.code() == grpc.StatusCode.PERMISSION_DENIED:
                 raise WireError(fault.details() or "refused") from None
-            raise ConnectionError(f"{where}: {_via(where)}{_told(fault)}") from None
+            raise ConnectionError(f"{where}: {_via(where)}{_plain_words(fault)}") from None
     assert isinstance(answer, bytes)
     return answer
 
 
-def _told(fault: Exception) -> str:
+def _plain_words(fault: Exception) -> str:
     """In a line, and in plain words where gRPC's are known."""
     words = str(fault.details() or "") if isinstance(fault, grpc.aio.AioRpcError) else str(fault)
     return next((plain for known, plain in PLAIN.items() if known in words), words)
@@ -285,8 +285,8 @@ def _peer(context: Any) -> Peer:
 
 def _instance(context: Any) -> str:
     """Of the agent, as far as it says so: bytes where text is expected are none."""
-    said = dict(context.invocation_metadata()).get(INSTANCE, "")
-    return said[:MOST_INSTANCE] if isinstance(said, str) else ""
+    name = dict(context.invocation_metadata()).get(INSTANCE, "")
+    return name[:MOST_INSTANCE] if isinstance(name, str) else ""
 
 
 def _certificate(context: Any) -> bytes:

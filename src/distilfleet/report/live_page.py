@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
+from ..core.fleet_status import DeviceStatus, Doing, FleetStatus
 from ..core.units import pretty_bytes, pretty_s
-from ..core.watch import Doing, Moment, Seen
 from ..record.history import History
 from ..record.queue import QueuedRun
 from . import figures, headline, page, story
@@ -76,7 +76,7 @@ _LOST = "No word from the server. What is shown may be old; this page goes on by
 class View:
     """What there is to show."""
 
-    moment: Moment
+    moment: FleetStatus
     entries: Sequence[QueuedRun]
     shown: QueuedRun | None = None
     """The run that the page is about: the one under way, or the last one."""
@@ -164,7 +164,7 @@ def _standing(view: View) -> tuple[str, str]:
     return words.get(view.shown.state) or headline.standing(view.run)
 
 
-def _progress(run: History, shown: QueuedRun, moment: Moment) -> Html | None:
+def _progress(run: History, shown: QueuedRun, moment: FleetStatus) -> Html | None:
     """How far the run is, and the round under way."""
     if not shown.goes_on:
         return None
@@ -175,7 +175,7 @@ def _progress(run: History, shown: QueuedRun, moment: Moment) -> Html | None:
     return tag("div", bar, tag("p", _round_words(shown, moment, done), class_="sub"), class_="going-on")
 
 
-def _round_words(shown: QueuedRun, moment: Moment, done: int) -> str:
+def _round_words(shown: QueuedRun, moment: FleetStatus, done: int) -> str:
     if shown.waits:
         return f"{shown.waits[:1].upper()}{shown.waits[1:]}."
     if moment.run != shown.name or moment.round <= done:
@@ -215,7 +215,7 @@ def _finder(view: View) -> Html | None:
     return tag("form", label, tag("button", "Find", type="submit"), method="get", action="/#slot-find", class_="act")
 
 
-def _roster(moment: Moment, find: str) -> Html:
+def _roster(moment: FleetStatus, find: str) -> Html:
     words = find.split()
     found = [seen for seen in moment.devices if all(word in _spoken(seen) for word in words)]
     shown = found[:MOST_DEVICES]
@@ -249,22 +249,22 @@ def _roster(moment: Moment, find: str) -> Html:
     )
 
 
-def _summary(moment: Moment) -> str:
+def _summary(moment: FleetStatus) -> str:
     counts = Counter(seen.doing for seen in moment.devices)
     here = len(moment.devices) - counts["away"]
     parts = ", ".join(
         f"{counts[doing]:,} {word}" for doing, word in _WORDS.items() if counts[doing] and doing != "away"
     )
-    line = f" {moment.in_line:,} uploads wait for room." if moment.in_line else ""
+    line = f" {moment.uploads_waiting:,} uploads wait for room." if moment.uploads_waiting else ""
     return f"{here:,} of {len(moment.devices):,} devices are here{': ' if parts else ''}{parts}.{line}"
 
 
-def _clashes(moment: Moment) -> list[str]:
+def _clashes(moment: FleetStatus) -> list[str]:
     told = "Two agents use the identity of {} ({:,} times so far): stop one of the two, or enrol one anew."
     return [told.format(device, times) for device, times in list(moment.clashes.items())[:MOST_CLASHES]]
 
 
-def _device(seen: Seen, battery: bool) -> list[str | Html]:
+def _device(seen: DeviceStatus, battery: bool) -> list[str | Html]:
     doing = join(tag("i", class_=f"dot {seen.doing}"), _now(seen))
     charge = [figures.pretty("share", seen.battery_share)] if battery else []
     busy = seen.doing not in ("away", "idle")
@@ -272,11 +272,11 @@ def _device(seen: Seen, battery: bool) -> list[str | Html]:
     return [seen.id, seen.kind, doing, *charge, *sent, _heard(seen), str(seen.fence) if seen.fence else "–"]
 
 
-def _spoken(seen: Seen) -> str:
+def _spoken(seen: DeviceStatus) -> str:
     return f"{seen.id} {seen.kind} {_now(seen)}".lower()
 
 
-def _now(seen: Seen) -> str:
+def _now(seen: DeviceStatus) -> str:
     return f"{_WORDS[seen.doing]}, stopped" if seen.stopped else _WORDS[seen.doing]
 
 
@@ -285,7 +285,7 @@ def _sent(size_bytes: int, rate_bps: float) -> Html:
     return join(pretty_bytes(size_bytes) if size_bytes else "–", rate)
 
 
-def _heard(seen: Seen) -> str:
+def _heard(seen: DeviceStatus) -> str:
     """In steps, so that a row changes only when there is news."""
     if seen.silent_s is None:
         return "never"
@@ -295,7 +295,7 @@ def _heard(seen: Seen) -> str:
     return f"{pretty_s(seen.silent_s // step_s * step_s)} ago"
 
 
-def _refused(moment: Moment) -> Html | None:
+def _refused(moment: FleetStatus) -> Html | None:
     if not moment.refused and not moment.late:
         return None
     rows = [

@@ -24,17 +24,17 @@ import msgspec
 from ..core.disk import lock, storing
 from ..core.errors import WireError
 from ..core.failpoint import reached
-from ..core.watch import Moment
+from ..core.fleet_status import FleetStatus
 from ..net.coordinator import Coordinator
 from ..net.enrolment import Enrolled, read_request
 from ..net.fleet import NetFleet
 from ..net.heap import SERVER_ARENAS, settle_heap
-from ..net.hub import SessionServer
 from ..net.identity import Authority
 from ..net.journal import SqliteJournal
 from ..net.keys import Peer
 from ..net.metrics import Totals, exposition
-from ..net.server_side import Server
+from ..net.server_side import ServerSide
+from ..net.session_server import SessionServer
 from ..net.spool import Spool
 from ..net.transfer import FlowControl
 from ..net.transport import listen
@@ -75,17 +75,17 @@ def serve(path: Path, once: bool = False) -> None:
     if warning := shows_secret(path, here.file):
         log.warning("%s", warning)
     held = lock(here.state, "is in use by another server. Stop that one first.")
-    with closing(held), stoppable() as stopped, online(here, totals) as (hub, loop, _):
+    with closing(held), stoppable() as stopped, online(here, totals) as (session_server, loop, _):
         reached("server.listening")
         log.info("ready: serving %d devices at %s", len(here.file.devices), here.address)
         give_way(here.queue)
         while True:
-            hub.check()
+            session_server.check()
             here.queue.tidy()
             _set_aside(here)
             waiting = here.queue.waiting()
             if waiting:
-                _carry_out(_Doing(here, waiting[0], hub, loop, totals, stopped))
+                _carry_out(_Doing(here, waiting[0], session_server, loop, totals, stopped))
             elif once:
                 return
             else:
@@ -96,17 +96,17 @@ def serve(path: Path, once: bool = False) -> None:
 def online(here: FleetFolder, totals: Totals) -> Iterator[tuple[SessionServer, asyncio.AbstractEventLoop, str]]:
     """Everything of a server but its rounds; where its page is."""
     entrance = access(here.page, here.file.page_token) if here.page else None
-    with _sessions(here) as (hub, loop):
+    with _sessions(here) as (session_server, loop):
         if entrance is None:
-            yield hub, loop, ""
+            yield session_server, loop, ""
             return
-        with shown(_site(here, entrance, moments(hub, loop, here.file.devices), totals)) as address:
+        with shown(_site(here, entrance, moments(session_server, loop, here.file.devices), totals)) as address:
             if address:
                 log.info("live page: %s", address)
-            yield hub, loop, address
+            yield session_server, loop, address
 
 
-def _site(here: FleetFolder, entrance: Access, moment: Callable[[], Moment], totals: Totals) -> Site:
+def _site(here: FleetFolder, entrance: Access, moment: Callable[[], FleetStatus], totals: Totals) -> Site:
     def report(name: str) -> bytes:
         if here.queue.entry(name) is None:
             raise DeniedError(404, f"there is no run {name}")
@@ -131,9 +131,9 @@ def _sessions(here: FleetFolder) -> Iterator[tuple[SessionServer, asyncio.Abstra
     with closing(authority), closing(SqliteJournal(here.state / "journal.sqlite")) as journal:
         journal.begin()
         tell_behind(here.queue, journal)
-        hub, stop = asyncio.run_coroutine_threadsafe(_open(here, authority, journal), loop).result()
+        session_server, stop = asyncio.run_coroutine_threadsafe(_open(here, authority, journal), loop).result()
         try:
-            yield hub, loop
+            yield session_server, loop
         finally:
             asyncio.run_coroutine_threadsafe(stop(), loop).result()
             loop.call_soon_threadsafe(loop.stop)
@@ -144,42 +144,42 @@ def _sessions(here: FleetFolder) -> Iterator[tuple[SessionServer, asyncio.Abstra
 async def _open(
     here: FleetFolder, authority: Authority, journal: SqliteJournal
 ) -> tuple[SessionServer, Callable[[], Any]]:
-    server = Server(room=FlowControl(ROOM_BYTES), now_s=time.monotonic(), beat_s=here.file.beat_s)
-    desk = Coordinator(
+    server = ServerSide(uploads=FlowControl(ROOM_BYTES), now_s=time.monotonic(), beat_s=here.file.beat_s)
+    coordinator = Coordinator(
         server=server,
         journal=journal,
         patience_s=here.file.patience_s,
         longest_s=here.file.longest_s,
         spool=Spool(here.state),
     )
-    hub = SessionServer(desk=desk, enrolled=here.file.devices, denied=authority.denied)
+    session_server = SessionServer(coordinator=coordinator, enrolled=here.file.devices, denied=authority.denied)
 
     async def enrol(_peer: Peer | None, data: bytes) -> bytes:
         try:
             asked = read_request(data)
             certificate = authority.enrol(asked.device, asked.request, asked.proof, time.time())
         except WireError as fault:
-            hub.count(f"enrolment: {fault}")
+            session_server.count(f"enrolment: {fault}")
             raise
         log.info("enrolled: %s", asked.device)
         return msgspec.msgpack.encode(Enrolled(certificate=certificate, address=str(here.address)))
 
     async def renew(peer: Peer | None, data: bytes) -> bytes:
         if peer is None or peer.device not in here.file.devices or authority.denied(peer.device):
-            hub.count("renewal: denied")
+            session_server.count("renewal: denied")
             raise WireError("denied")
         return authority.sign(peer.device, data, time.time())
 
     names = list({here.address.host, here.enrol_address.host})
     keys = authority.server_keys(names, time.time())
     most = 2 * len(here.file.devices) + SPARE_CONNECTIONS
-    sessions = await listen(here.listening(here.address), keys, {"Renew": renew}, hub.stream, most)
+    sessions = await listen(here.listening(here.address), keys, {"Renew": renew}, session_server.stream, most)
     enrolment = await listen(here.listening(here.enrol_address), keys, {"Enrol": enrol}, None, most)
-    ticking = asyncio.create_task(hub.tick())
+    ticking = asyncio.create_task(session_server.tick())
 
     async def stop() -> None:
         ticking.cancel()
-        await hub.farewell(STOPPING)
+        await session_server.farewell(STOPPING)
         await enrolment.close()
         await sessions.close()
         under_way = asyncio.all_tasks() - {asyncio.current_task()}
@@ -188,7 +188,7 @@ async def _open(
         if under_way:
             await asyncio.wait(under_way, timeout=STOPPING_S)
 
-    return hub, stop
+    return session_server, stop
 
 
 def _set_aside(here: FleetFolder, under_way: str = "") -> None:
@@ -204,7 +204,7 @@ class _Doing:
 
     here: FleetFolder
     name: str
-    hub: SessionServer
+    session_server: SessionServer
     loop: asyncio.AbstractEventLoop
     totals: Totals
     stopped: threading.Event
@@ -240,9 +240,9 @@ def _train(doing: _Doing) -> bool:
     from .spec import spec_of, write_spec
 
     here, name = doing.here, doing.name
-    waiting, journal = Waiting(here.queue, name), doing.hub.desk.journal
+    waiting, journal = Waiting(here.queue, name), doing.session_server.coordinator.journal
     waiting("")
-    fleet = NetFleet(here.devices, server_of(here), doing.hub, doing.loop, waiting)
+    fleet = NetFleet(here.devices, server_of(here), doing.session_server, doing.loop, waiting)
     assert isinstance(journal, SqliteJournal)
     watched = PredictingFleet(inner=fleet, server=server_of(here))
     asked, folder = here.queue.asked(name), here.queue.record(name)

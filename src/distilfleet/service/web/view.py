@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ...core.errors import RecordError
+from ...core.fleet_status import FleetStatus
 from ...core.types import DeviceId
-from ...core.watch import Moment
-from ...net.hub import SessionServer
 from ...net.loops import begin
-from ...net.watch import look
+from ...net.observe import observe
+from ...net.session_server import SessionServer
 from ...record.history import History, read
 from ...record.queue import Queue, QueuedRun
 from ...report.live_page import View
@@ -23,13 +23,15 @@ MOST_DONE = 12
 """Finished runs that the page lists."""
 
 
-def moments(hub: SessionServer, loop: asyncio.AbstractEventLoop, kinds: Mapping[DeviceId, str]) -> Callable[[], Moment]:
+def moments(
+    session_server: SessionServer, loop: asyncio.AbstractEventLoop, kinds: Mapping[DeviceId, str]
+) -> Callable[[], FleetStatus]:
     """The fleet as it is now, for other threads. Raises TimeoutError, also while the server ends."""
 
-    async def now() -> Moment:
-        return look(hub, kinds, time.monotonic())
+    async def now() -> FleetStatus:
+        return observe(session_server, kinds, time.monotonic())
 
-    def moment() -> Moment:
+    def moment() -> FleetStatus:
         try:
             return begin(loop, now).result(LOOK_S)
         except RuntimeError as fault:
@@ -43,7 +45,7 @@ class PageSource:
     """Records are read again when they have changed."""
 
     queue: Queue
-    moment: Callable[[], Moment]
+    moment: Callable[[], FleetStatus]
     proof: str
     known: dict[str, tuple[int, History, Row]] = field(default_factory=dict)
     """Records by name, with when they were last written."""
