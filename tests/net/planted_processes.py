@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from types import ModuleType
 
 from planted import CommitsEarly, LetsGoOnReceived
 
@@ -56,36 +57,42 @@ def unnamed(file: Path, data: bytes, mode: int = 0o666) -> None:
         os.fsync(out.fileno())
 
 
+def plant(module: ModuleType, name: str, bug: object) -> None:
+    """In place of what the module has under this name: of a name that it has not, nobody would notice anything."""
+    assert hasattr(module, name), f"{module.__name__} has no {name}"
+    setattr(module, name, bug)
+
+
 def told_early(words: list[str]) -> None:
-    serve.Desk = CommitsEarly
+    plant(serve, "Coordinator", CommitsEarly)
     main(words)
 
 
 def committed_early(words: list[str]) -> None:
-    serve.SqliteJournal = CommitsWhatItRecords
+    plant(serve, "SqliteJournal", CommitsWhatItRecords)
     main(words)
 
 
 def never_committed(words: list[str]) -> None:
-    serve.SqliteJournal = NeverCommits
+    plant(serve, "SqliteJournal", NeverCommits)
     main(words)
 
 
 def torn(words: list[str]) -> None:
-    checkpoint.write_atomically = tear
+    plant(checkpoint, "write_atomically", tear)
     main(words)
 
 
 def not_renamed(words: list[str]) -> None:
-    checkpoint.write_atomically = unnamed
+    plant(checkpoint, "write_atomically", unnamed)
     main(words)
 
 
 def let_go_on_received(words: list[str]) -> None:
-    agent.DeviceSide = LetsGoOnReceived
+    plant(agent, "DeviceSide", LetsGoOnReceived)
     main(words)
 
 
 def answers_forgotten(words: list[str]) -> None:
-    agent.SqliteStore = ForgetsAnswers
+    plant(agent, "SqliteStore", ForgetsAnswers)
     main(words)
