@@ -1,6 +1,54 @@
 """The server between rounds and sessions: waves become jobs of devices, answers become results, outcomes are journaled.
 
-Still no socket, clock or thread. What has to be said comes out as `Send` and `Drop`.
+Like the sessions below it, in `server_side`, it knows no socket, clock or thread. What has to go out comes back from
+each method as `Send` and `Drop`.
+
+What is on disk before what
+---------------------------
+
+A round is a checkpoint of the server, and on each device a worker that has learnt from its jobs. The two must agree
+whenever any process dies, so that the order of writes is the heart of this file:
+
+    devices:  answer and worker on disk -> answer sent                            Committed -> answer may go
+                                               |                                      ^
+    server:                             wave over -> outcomes journaled -> checkpoint -> round committed
+                                                         `record`          (training)       `commit`
+
+- An answer counts when its round's checkpoint is on disk and the journal has that round as committed. Only then does
+  its device hear `Committed(counted=True)` and let go of it. If the server dies before, it begins the round again
+  under the same keys, and devices give the answers that they still hold.
+- A job that was missed is journaled at once, because its device hears `Committed(counted=False)` at once and takes
+  back what the job did to its worker. After a crash it stays missed, whatever the device would say by then.
+- `record` comes before the checkpoint. So a checkpoint without its outcomes means that the journal has lost
+  something, which `mark` finds out.
+
+A round
+-------
+
+    prepare --> begin --> start --> collect ... collect --> start ... --> record --> (checkpoint) --> begin of the next
+                  |                    |                                                                = commit
+                  |                    +--AgainError--> begin_again --> start ...
+                  +--abandon: the run failed; its last round on disk is committed, all else is called off
+
+`begin` of round n commits round n - 1: that the next one begins says that the checkpoint is on disk. `plan` may come
+after `begin`, with who takes part. Several waves of a round may be under way; each has a ticket. `collect` is asked
+again and again until its wave is over (`wave.Collecting`), and raises `AgainError` if other devices are to have the
+round, `StarvedError` if too few can. A round that is done again gets a new branch: keys are `RUN~1/JOB` from there on,
+so that no answer to the first try is taken for one to the second.
+
+A key
+-----
+
+    assigned: in `jobs` --answer or decline--> result of its wave --wave over--> in `outcomes`, if it counted in
+    `counted` --commit--> settled
+
+`unknown` has keys that devices asked for and whose outcome is not decided: of the run's round under way, or of any run
+while the server has just started and no run is on. A late answer, of a key that is not in `jobs` any more, is counted
+and dropped; its device has heard, or will, that it did not count.
+
+From the network `enter`, `leave`, `receive` and `tick` may come at any time, also between rounds. What devices ask
+then is answered from the journal. If nothing was called for `asleep_s`, the process stood still, and everybody's
+clocks begin anew.
 """
 
 from collections.abc import Iterable, Sequence

@@ -1,4 +1,4 @@
-"""A device's end of a session as a state machine, and the answers that it holds; the server's is in `session`."""
+"""A device's end of a session as a state machine, and the answers that it holds; the server's is in `server_side`."""
 
 from dataclasses import dataclass, field
 

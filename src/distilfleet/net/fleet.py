@@ -1,4 +1,4 @@
-"""The real fleet: `core.types.Fleet` over sessions with agents. It measures where the simulated one prices.
+"""The real fleet: `core.protocols.Fleet` over sessions with agents. It measures where the simulated one prices.
 
 A round runs in its own thread, sessions in another; between them nothing is shared but calls into the loop.
 """
@@ -36,7 +36,7 @@ def ignore(_words: str) -> None:
 
 
 class NetFleet:
-    """Implements `core.types.Fleet`. A round's outcomes are committed when the next one begins, or by `finish`.
+    """Implements `core.protocols.Fleet`. A round's outcomes are committed when the next one begins, or by `finish`.
 
     Whoever drives it must have each round's checkpoint on disk before the next round: `checkpoint_every_s` of zero.
     """

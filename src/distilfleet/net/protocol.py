@@ -90,7 +90,7 @@ class Beat(Message, frozen=True, tag=4):
 
 
 class Setup(Message, frozen=True, tag=5):
-    """Server: what to build a worker from, a `RunSpec` and a `Device` as JSON."""
+    """Server: what to build a worker from, a `RunSpec` in msgpack."""
 
     run: Text
     spec: bytes

@@ -1,7 +1,59 @@
-"""The server's end of all sessions as a state machine: what was heard goes in, what is to be said and done comes out.
+"""The server's end of all sessions as a state machine: messages go in, messages and events come out.
 
-Neither this end nor a device's, in `device_side`, knows a socket, a clock, a thread or a disk; time is an argument.
-A session is one connection of one device; jobs outlive it. `ServerSide` has them all, for they share room for uploads.
+Neither this end nor a device's, in `device_side`, knows a socket, a clock, a thread or a disk. Every method gets the
+time as an argument and returns a list of what is to be done, so that a test can drive thousands of sessions a minute
+over a network that loses, repeats, reorders and cuts.
+
+How the machines couple
+-----------------------
+
+    round thread                 loop of the sessions                                  the device's process
+    NetFleet ---- waves ----> Coordinator ---- jobs ----> ServerSide ==== messages ==== DeviceSide ---> JobRunner
+             <--- results ---             <--- events ---            (SessionServer,               <---
+                                                                      Outbox, gRPC)
+
+The coordinator knows waves and the journal and no messages; this machine knows messages and no waves. It tells the
+coordinator three things: `Arrived`, an answer is whole; `Declined`, a device will not do a job, or answered something
+else; and `AskedFor`, a device holds answers to jobs that are not under way here. The coordinator tells it three:
+`assign` a job, `settle` one, and `prepare` devices for a run. `Send` and `Drop` pass through to the connections.
+
+One machine has the sessions of all devices, because they share the room for what is under way: `uploads` bounds the
+bytes of answers that devices may be sending, `downloads` those of jobs. Whoever finds no room waits in line.
+
+A device
+--------
+
+    never came --hello--> live --lease over, upload stalled, Refuse, leave--> away --hello--> live, fence + 1 ...
+
+- A device has one session. Its *fence* counts them; what an older session still says, or its end, is ignored, since
+  it carries an older fence. So a connection that is half open does no harm.
+- A session is over if nothing was heard for `LEASE_BEATS` beats, or if an upload that has room does not get on for
+  `STALL_S`. If this process itself stood still, the time before `woke_s` counts against nobody.
+- Jobs outlive sessions. The end of a session gives back the room of its transfers, and the next hello has every job
+  offered again that has no answer yet.
+- Two agents may have one identity. The later one displaces the earlier; an agent that was displaced and comes back
+  while the other is live is refused, with pauses that double. A device may begin `MOST_SESSIONS` in `SESSIONS_S`.
+
+A job
+-----
+
+    assign --> waiting for downloads --> offered --Grant, Chunk ...--> with the device --Received-->
+           --> answer offered --> waiting for uploads --> granted --Chunk ...--> whole --> Arrived --settle--> gone
+
+- The job leaves memory when its answer is whole; the digest of the answer stays, so that an answer offered again is
+  received again without a byte, and another answer to the same job is rejected.
+- An offer that is larger than any answer to the job is declined before a byte of it travels.
+- `settle` may come at any time, also while the job is on its way or never was here: the room is given back, and the
+  device is told `Committed` if it is there. If it is not, its next hello lists the key, `AskedFor` comes out, and
+  `settle` is called again. That is why a device keeps an answer until it has heard what became of it.
+- A small frame comes along with its offer, and needs no grant. If there was no room it is ignored, and granted later.
+
+What may come when
+------------------
+
+Before `enter` nothing of a device is listened to. Then messages may come in any order, twice, or for jobs that are
+settled: whatever does not fit the state is ignored. Only a message that no device ever says raises `WireError`, which
+ends the session. Gaps and repeats within a session never get here, since `protocol.Numbering` sees to them.
 """
 
 from collections import deque

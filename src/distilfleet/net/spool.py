@@ -1,8 +1,32 @@
 """Where answers wait for the end of their wave: in memory up to a limit, beyond it in a file of this process alone.
 
-The file has no name, so that nothing of it is left when the process ends, however it ends. What is in it is sealed with
-AES-GCM under a key that exists in this process's memory alone: no single device's answer can be read from the disk, and
-a disk that changes a byte is found out.
+A wave of a hundred devices may bring a hundred models before the first is averaged. Journal and checkpoint do not need
+them: after a crash devices give their answers again. So what is spooled may be lost with the process, and must be: it
+is what single devices answered.
+
+- `Spool.keep` returns a reply that looks the same to whoever reads it. Its arrays are in memory while `most_bytes`
+  suffices, and else a `Spooled`, a mapping that reads an array anew at each look. A rule of aggregation that goes
+  through the devices one by one holds one array at a time.
+- `Spool.let_go` is called when the wave is over and its replies go on to the round. It counts memory alone. Room in
+  the file is free again when nobody holds the `Spooled` any more: a finalizer gives it back, in whichever thread drops
+  the last reference, possibly in the middle of a `put` of the same thread. Hence the lock may be taken twice.
+- A full disk is no fault of a run: the answer stays in memory then, with a warning.
+
+The file
+--------
+
+It has no name, so that nothing of it is left when the process ends, however it ends. What is in it is sealed with
+AES-GCM under a key that exists in this process's memory alone: no single device's answer can be read from the disk,
+and a disk that changes a byte is found out.
+
+    array = piece 0 | tag | piece 1 | tag ...          pieces of PIECE_BYTES, the last one shorter; tags of 16 bytes
+    answer = array | array ...                         one after another, from a place that `_allocate` finds
+
+The nonce of a piece is its number among all that were ever sealed under this key, which never repeats. It is kept with
+the array's place in memory, so that a piece that was moved or is of an earlier answer does not open.
+
+Free places are kept by their exact size: the answers of a wave are of one size, so that the next wave's fit where the
+last one's were. When nothing in the file is held any more, it is cut to nothing.
 """
 
 import errno
@@ -84,7 +108,7 @@ class SealedFile:
         size_bytes, entries = sum(sizes), dict[str, _Entry]()
         with self._lock:
             self._live += 1
-            at = place = self._room(size_bytes)
+            at = place = self._allocate(size_bytes)
             try:
                 for (name, array), sealed_bytes in zip(arrays.items(), sizes, strict=True):
                     entries[name] = self._write(array, place)
@@ -124,7 +148,7 @@ class SealedFile:
             at += len(sealed)
         return entry
 
-    def _room(self, size_bytes: int) -> int:
+    def _allocate(self, size_bytes: int) -> int:
         """Answers of a wave are of one size, so that an exact fit is the usual one."""
         if self._free.get(size_bytes):
             return self._free[size_bytes].pop()
