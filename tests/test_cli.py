@@ -165,6 +165,25 @@ def test_piped_output_is_plain_lines(done):
     assert next(line for line in out.splitlines() if line.startswith("round ")).startswith("round 1/2 large ")
 
 
+@pytest.mark.parametrize(
+    ("flags", "why", "recorded"),
+    [
+        (["--poison", "nan", "--poison-share", 1], "round 1 cannot be had: 4 of 4 devices .*: rejected: .* NaN", 0),
+        (["--poison", "nan", "--poison-share", 0.5, "--minimum", 3], "needs 3 of its 4 devices.*: rejected", 0),
+        (["--offline-share", 1], "no device answered in any of 2 rounds, .*device-3: offline", 1),
+    ],
+)
+def test_a_run_that_nobody_answers_fails_with_the_reason(flags, why, recorded, koala, tmp_path, capfd):
+    out = tmp_path / "run"
+    for words in (koala(out, *flags), ["run", "--resume", out]):
+        said = told(capfd, *words)
+        assert said.code == 1
+        assert re.search(f"^distilfleet: .*{why}", said.err)
+        assert "fault of ours" not in said.err
+        assert len((out / "metrics.jsonl").read_text().splitlines()) == recorded
+    assert told(capfd, "compare", out, "--out", tmp_path / "page.html").code == 0
+
+
 def test_a_run_leaves_its_record(done):
     path = done[0]
     names = {file.name for file in path.iterdir()}

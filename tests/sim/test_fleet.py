@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from sim_parts import ANSWER, Doing, ask, board, fleet, frame_bytes, honest, no_data, seconds
 
 from distilfleet.core.engine import drive, rounds
-from distilfleet.core.types import ArraySpec, Load, Missed, Reply, Wave
+from distilfleet.core.errors import StarvedError
+from distilfleet.core.types import ArraySpec, Load, Missed, Plan, Reply, Wave
 from distilfleet.plan.sample import Sample
 
 NAMES = ["a", "b", "c", "d"]
@@ -173,11 +174,36 @@ def test_a_refused_answer_counts_neither_for_the_goal_nor_for_the_minimum():
     assert [type(result) for result in results] == [Missed, Reply, Missed, Missed]
 
 
-def test_hostile_devices_alone_end_a_wave_too():
-    method = Doing(answers=dict.fromkeys(NAMES, HOSTILE["holds NaN"]))
-    for deadline_s in (None, 2.5):
-        wave = Wave(jobs=IN_FOUR_SPEEDS, goal=2, minimum=2, deadline_s=deadline_s)
-        assert all(isinstance(result, Missed) for result in carry_out(fleet(BOARDS, method), wave))
+@pytest.mark.parametrize("deadline_s", [None, 2.5])
+def test_hostile_devices_alone_end_the_run_with_their_reasons(deadline_s):
+    on = fleet(BOARDS, Doing(answers=dict.fromkeys(NAMES, HOSTILE["holds NaN"])))
+    wave = Wave(jobs=IN_FOUR_SPEEDS, goal=2, minimum=2, deadline_s=deadline_s)
+    with pytest.raises(StarvedError, match=r"4 of 4 devices do not do its job.*a, b, c, d: rejected: y holds NaN"):
+        carry_out(on, wave)
+
+
+def test_a_run_ends_when_fewer_devices_than_its_minimum_do_what_they_are_asked():
+    on = fleet(BOARDS, Doing(answers=dict.fromkeys(NAMES[:2], HOSTILE["holds NaN"])))
+    for minimum in (0, 1, 2):
+        on.adopt(Plan(clusters=[NAMES], minimum=minimum))
+        assert sum(isinstance(one, Reply) for one in carry_out(on, Wave(jobs=[ask(name) for name in NAMES]))) == 2
+    on.adopt(Plan(clusters=[NAMES], minimum=3))
+    with pytest.raises(StarvedError, match=r"2 of 4 devices .* needs 3 of its 4 devices. a, b: rejected"):
+        carry_out(on, Wave(jobs=[ask(name) for name in NAMES]))
+
+
+def test_refusals_in_different_rounds_add_up_until_the_device_answers():
+    refusing = set(NAMES)
+    answers = {name: lambda job: HOSTILE["holds NaN"](job) if job.device in refusing else honest(job) for name in NAMES}
+    on = fleet(BOARDS, Doing(answers=answers))
+    for name in NAMES[:3]:
+        carry_out(on, Wave(jobs=[ask(name)]))
+    refusing.remove("a")
+    assert isinstance(carry_out(on, Wave(jobs=[ask("a")]))[0], Reply)
+    carry_out(on, Wave(jobs=[ask("d")]))
+    refusing.add("a")
+    with pytest.raises(StarvedError):
+        carry_out(on, Wave(jobs=[ask("a")]))
 
 
 def test_a_device_cannot_change_what_the_others_are_sent():

@@ -1,7 +1,7 @@
 """The verbs; those of a real fleet are in `cli.fleet`. Each imports its rooms only when it runs.
 
-Exit codes: 0 done; 1 a fault of ours, with the traceback in a log file, or a run that failed on its server; 2 a mistake
-that the message names; 130 and 143 interrupted and resumable.
+Exit codes: 0 done; 1 a fault of ours, with the traceback in a log file, or a run that failed; 2 a mistake that the
+message names; 130 and 143 interrupted and resumable.
 """
 
 import json
@@ -18,7 +18,7 @@ from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
-from ..core.errors import ConfigError, Error, did_you_mean
+from ..core.errors import ConfigError, Error, StarvedError, did_you_mean
 from ..core.plain import plain, print_in_any_encoding
 from . import fleet as cli_fleet
 from .words import parsed
@@ -65,7 +65,7 @@ def _guarded(words: list[str]) -> int:
         return _dispatch(words)
     except Error as fault:
         print(plain(f"distilfleet: {fault}"), file=sys.stderr)
-        return 2
+        return cli_fleet.FAILED if isinstance(fault, StarvedError) else 2
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

@@ -63,7 +63,7 @@ def quality_charts(runs: Sequence[History]) -> list[Html]:
     bottoms = [_ROUNDS]
     if any(figures.total(run, "up_bytes", "down_bytes") for run in runs):
         bottoms.append(_BYTES)
-    if any(figures.has(run, "elapsed_s") for run in runs):
+    if any(any(_elapsed_s(run)) for run in runs):
         bottoms.append(_TIME)
     return [_quality_chart(runs, fields, bottom) for bottom in bottoms]
 

@@ -15,9 +15,11 @@ import numpy as np
 from ..core import wire
 from ..core.bundle import all_over_the_wire
 from ..core.chance import stream
+from ..core.errors import StarvedError
 from ..core.protocols import DataOf, Method, Worker
 from ..core.tally import Tally
 from ..core.types import Arrays, Conditions, Device, DeviceId, Job, Load, Missed, Plan, Reply, Result, Usage, Wave
+from ..core.unanswered import cannot_be_had, needed
 from ..cost.cells import equal_shares
 from ..cost.compute import compute_s
 from ..cost.energy import energy_j
@@ -27,6 +29,8 @@ from .prices import Air, Profiles, Spent
 
 PATIENCE_S = 60.0
 """Until the next round, where nobody could be reached in one: time must pass for somebody to come back."""
+PASSING = frozenset({"offline", "deadline", "surplus"})
+"""Reasons why an answer is missed that are no refusal: the next one may come."""
 Cohort = Callable[[Sequence[Worker], Sequence[Job]], Sequence[Arrays]]
 
 
@@ -66,12 +70,16 @@ class SimFleet:
         self._ids = tuple(devices)
         self._air, self._server_clock_share = self._profiles.air, 1.0
         self._spent = Spent.nothing(len(devices))
+        self._number, self._wanted = 0, 1
+        self._refused: dict[DeviceId, str] = {}
+        """Those that did not do the last job that they were asked for, and why."""
         self._begin_tally()
 
     def roster(self) -> Mapping[DeviceId, Device]:
         return self._devices
 
     def conditions(self, number: int) -> Conditions:
+        self._number = number
         around = self._world.surroundings
         if around is None:
             return Conditions(round=number, devices=self._devices, ids=self._ids)
@@ -82,6 +90,7 @@ class SimFleet:
 
     def adopt(self, plan: Plan) -> None:
         self._server_clock_share = plan.server_clock_share
+        self._wanted = min(max(1, plan.minimum), len(plan.devices))
         if self._world.surroundings is not None:
             self._air = _shared(self._world.surroundings, self._profiles.index, plan)
 
@@ -96,8 +105,10 @@ class SimFleet:
         return self._waves
 
     def collect(self, ticket: int) -> list[Result]:
+        """Raises StarvedError if too few devices are left that do what they are asked."""
         done = self._tickets.pop(ticket)
         self._clock.wait(done.until_s)
+        self._note_refusals(done.results)
         return done.results
 
     def work(self, load: Load) -> None:
@@ -164,6 +175,17 @@ class SimFleet:
             worker = self._method.worker(self._devices[device], self._data(device), self._world.seed)
             self._workers[device] = worker
         return worker
+
+    def _note_refusals(self, results: Sequence[Result]) -> None:
+        for result in results:
+            if isinstance(result, Reply):
+                self._refused.pop(result.device, None)
+            elif result.reason not in PASSING:
+                self._refused[result.device] = result.reason
+        devices = len(self._devices)
+        if self._refused and devices - len(self._refused) < self._wanted:
+            needs = needed(self._wanted, devices)
+            raise StarvedError(cannot_be_had(self._number, self._refused, devices, needs))
 
     def _run(self, jobs: Sequence[Job]) -> list[Result]:
         """Handle jobs as they arrive over the wire and let their replies in, or not."""

@@ -12,10 +12,11 @@ from typing import Any, get_type_hints
 import numpy as np
 
 from ..core.engine import rounds
-from ..core.errors import RecordError
+from ..core.errors import RecordError, StarvedError
 from ..core.pack import pack, unpack
 from ..core.tally import Tally
 from ..core.types import Discount, Plan
+from ..core.unanswered import reasons
 from ..record.captured import read_wire, write_wire
 from ..record.checkpoint import Checkpoint
 from ..record.history import SCHEMA, read_rounds
@@ -71,6 +72,8 @@ def train(run: Experiment, record: RunRecord, start: Checkpoint | None, now_s: C
 
     The models are written before the last checkpoint, so that a run with all its checkpoints has them.
 
+    Raises StarvedError if no device has answered in any round, before the last one is recorded.
+
     Args:
         start: None for a new run.
         now_s: a monotonic clock, for wall time and the checkpoint interval.
@@ -93,6 +96,8 @@ def train(run: Experiment, record: RunRecord, start: Checkpoint | None, now_s: C
             number, state, wall_s = done.round, done.state, before_s + now_s() - began_s
             metrics = run.method.evaluate(state, run.fleet.kept(), run.test)
             tally = run.fleet.tally()
+            if number == run.rounds:
+                _check_heard(record, tally)
             if tally.times is not None:
                 record.append_times(number, tally.times)
             spent = {**_spent(tally), **_short(tally, done.plan), **_known(expected(done.plan, planned), tally)}
@@ -161,6 +166,18 @@ def _known(planned: Mapping[str, Any], tally: Tally) -> dict[str, Any]:
     """Without the joules of a server whose watts nobody knows."""
     unknown = {"planned_server_energy_j"} if isnan(tally.server.energy_j) else set()
     return {name: value for name, value in planned.items() if name not in unknown}
+
+
+def _check_heard(record: RunRecord, last: Tally) -> None:
+    """Raises StarvedError where no round has an answer, this last one neither."""
+    before = read_rounds(record.path)
+    if last.answered or any(line["devices"] for line in before):
+        return
+    missed = {one.device: one.reason for one in last.missed}
+    raise StarvedError(
+        f"no device answered in any of {len(before) + 1} rounds, so nothing was learnt. In the last one: "
+        f"{reasons(missed)}"
+    )
 
 
 def _spent(tally: Tally) -> dict[str, Any]:
