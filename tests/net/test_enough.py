@@ -18,13 +18,14 @@ from distilfleet.core.types import Expected, Job, Missed, Plan, Reply, Wave
 from distilfleet.net.agent import MOST_DEATHS
 from distilfleet.net.caps import Caps
 from distilfleet.net.fleet import ignore
+from distilfleet.net.waiting import Standing
 from distilfleet.net.wave import Collecting, Quorum
 from distilfleet.plan.sample import Sample
 from distilfleet.record.history import read_rounds
 from distilfleet.record.queue import Queue
 from distilfleet.record.run import create
 from distilfleet.service.spec import write_spec
-from distilfleet.service.waiting import LetGoError, Waiting
+from distilfleet.service.waiting import GAVE_WAY, LetGoError, Waiting
 from distilfleet.sim.fleet import SimFleet
 from distilfleet.training.loop import about, train
 
@@ -200,9 +201,10 @@ def test_a_round_below_its_minimum_waits_past_its_deadline_says_so_and_loses_nob
     fleet._session_server.coordinator.patience_s = 0.2
     hold(fleet, fleet.agents[1:2], gate)
 
-    def hear(words: str) -> None:
-        heard.append(words)
-        gate.set()
+    def hear(standing: Standing) -> None:
+        if standing.waits != (heard[-1] if heard else ""):
+            heard.append(standing.waits)
+            gate.set()
 
     fleet._waiting = hear
     state, tallies = follow(fleet, method, replace(planner, deadline_s=1.0), lambda: None, 2)
@@ -249,11 +251,12 @@ def test_a_run_that_is_stopped_while_it_waits_lets_go_of_its_round_and_the_next_
     queue.ask("run", {"recipe": "koala"})
     waiting = Waiting(queue, "run")
 
-    def hear(words: str) -> None:
-        waiting(words)
-        assert queue.entry("run").state == "waiting for devices"
-        assert queue.entry("run").waits == words
-        queue.stop("run")
+    def hear(standing: Standing) -> None:
+        waiting(standing)
+        if standing.waits:
+            assert queue.entry("run").state == "waiting for devices"
+            assert queue.entry("run").waits == standing.waits
+            queue.stop("run")
 
     fleet._waiting = hear
     with pytest.raises(LetGoError):
@@ -267,6 +270,78 @@ def test_a_run_that_is_stopped_while_it_waits_lets_go_of_its_round_and_the_next_
     _, (tally,) = follow(fleet, method, Sample(per_round=4, minimum=4, seed=0), lambda: None, 1)
     assert len(tally.answered) == 4
     until(lambda: not any("held/" in key for agent in fleet.agents for key in agent.side.held))
+
+
+@pytest.mark.net
+def test_a_run_whose_devices_are_there_and_silent_is_stopped_at_once_while_nothing_would_be_lost(gate, tmp_path):
+    method, queue = soft_koala(), Queue(tmp_path)
+    fleet = contract.fleet_of(Case(make=soft_koala, fleet=RealFleet), method)
+    hold(fleet, fleet.agents, gate)
+    queue.ask("run", {"recipe": "koala"})
+    queue.stop("run")
+    fleet._waiting = Waiting(queue, "run")
+    with pytest.raises(LetGoError, match="stopped in the middle of a round"):
+        follow(fleet, method, Sample(per_round=4, seed=0), lambda: None)
+    assert fleet._session_server.coordinator.waits == "", "all devices are there"
+
+
+@pytest.mark.net
+def test_a_run_with_answers_is_stopped_when_they_are_older_than_the_patience(gate, tmp_path):
+    method, queue = soft_koala(), Queue(tmp_path)
+    fleet = contract.fleet_of(Case(make=soft_koala, fleet=RealFleet), method)
+    hold(fleet, fleet.agents[:1], gate)
+    queue.ask("run", {"recipe": "koala"})
+    coordinator, waiting, losing = fleet._session_server.coordinator, Waiting(queue, "run"), []
+
+    def hear(standing: Standing) -> None:
+        if any(wave.answers == 3 for wave in coordinator.waves.values()):
+            queue.stop("run")
+            losing.append(not standing.loses_nothing)
+            coordinator.patience_s = 60.0 if len(losing) < 3 else 0.0
+        waiting(standing)
+
+    fleet._waiting = hear
+    with pytest.raises(LetGoError):
+        follow(fleet, method, Sample(per_round=4, seed=0), lambda: None)
+    assert losing[:3] == [True, True, True]
+    assert losing[-1] is False
+
+
+@pytest.mark.net
+def test_a_paused_run_gives_the_next_one_its_turn_and_goes_on_after_it(gate, tmp_path):
+    method, queue = soft_koala(), Queue(tmp_path)
+    fleet = contract.fleet_of(Case(make=soft_koala, fleet=RealFleet), method)
+    coordinator, waiting, needs_all = (
+        fleet._session_server.coordinator,
+        Waiting(queue, "first"),
+        Sample(per_round=4, minimum=4, seed=0),
+    )
+    coordinator.patience_s, coordinator.longest_s = 0.2, 0.5
+    hold(fleet, fleet.agents[1:2], gate)
+    queue.ask("first", {"recipe": "koala"})
+    paused, turns = [], []
+
+    def hear(standing: Standing) -> None:
+        paused.append(standing.is_paused)
+        turns.append(waiting(standing))
+        if len(turns) > 2 and standing.is_paused:
+            queue.ask("next", {"recipe": "koala"})
+
+    fleet._waiting = hear
+    with pytest.raises(LetGoError, match="gave way"):
+        follow(fleet, method, needs_all, lambda: None)
+    assert paused[:2] != [True, True], "it waits before it gives way"
+    assert "round 1 is paused, waiting for devices" in coordinator.waits
+    fleet.abandon(0)
+    queue.put_last("first")
+    assert queue.waiting() == ["next", "first"]
+    assert queue.entry("first").state == "waiting"
+    assert queue.entry("first").waits.startswith(f"{GAVE_WAY}: round 1 is paused")
+    fleet._waiting = Waiting(queue, "next")
+    fleet.open("next", write_spec(fleet.spec))
+    _, (tally,) = follow(fleet, method, Sample(per_round=3, minimum=3, seed=0, spare=1), lambda: None, 1)
+    assert len(tally.answered) == 3
+    assert queue.entry("first").waits, "who follows it is told until it goes on"
 
 
 @pytest.mark.net

@@ -213,7 +213,7 @@ def test_who_follows_a_run_hears_what_it_waits_for_and_that_it_goes_on(site, cap
 
     assert [line["round"] for line in serve.follow(site.file, RUN, hear)] == [1, 2]
     assert heard == [WAITS, ""]
-    assert capsys.readouterr().out == f"Waiting: {WAITS}\nDevices are back: the run goes on.\n"
+    assert capsys.readouterr().out == f"Waiting: {WAITS}\nThe wait is over: the run goes on.\n"
 
 
 def test_events_tell_of_a_device_that_comes_and_of_a_round(site, tmp_path):

@@ -147,6 +147,27 @@ def test_a_run_that_goes_on_by_another_fleet_file_says_so_and_shows_the_new_rost
     fleet.start_server()
 
 
+def test_a_run_that_waits_too_long_for_a_device_lets_the_next_go_and_goes_on_when_it_is_back(tmp_path):
+    one_waits = {"page": '""', "patience_s": 1, "longest_s": 2}
+    fleet, asked = Processes(tmp_path, one_waits, forked=True), flags(rounds=2)
+    try:
+        fleet.start_server()
+        until((fleet.folder / "fleet-state" / "authority" / "identity.sqlite").exists)
+        fleet.start_agent(0, new=True)
+        needs_all = replace(asked, common=replace(asked.common, minimum=len(KINDS)))
+        first = serve.submit(fleet.file, "fedmd", needs_all)
+        until(lambda: state(fleet, first) == "waiting for devices")
+        second = serve.submit(fleet.file, "fedmd", asked)
+        until(lambda: state(fleet, second) == "finished")
+        assert rounds(fleet, first) == 0
+        until(lambda: state(fleet, first) == "waiting for devices")
+        fleet.start_agent(1, new=True)
+        until(lambda: state(fleet, first) == "finished")
+        assert [line["devices"] for line in serve.follow(fleet.file, first)] == [2, 2]
+    finally:
+        fleet.stop()
+
+
 def test_a_run_whose_data_changed_fails_in_words_and_goes_on_when_they_are_back(fleet):
     data, queue = fleet.folder / "own.npz", fleet_folder(fleet.file).queue
     whole = (fleet.folder / "data" / "server.npz").read_bytes()

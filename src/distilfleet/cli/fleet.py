@@ -90,7 +90,7 @@ def runs(words: list[str]) -> int:
     if asked.what == "stop":
         queue.stop(asked.name)
         again = f"distilfleet runs resume {asked.name} --fleet {asked.fleet}"
-        print(f"{asked.name} stops after its round. Let it go on with: {again}")
+        print(f"{asked.name} stops after its round, or at once if that has no answer yet. Let it go on with: {again}")
     elif asked.what == "resume":
         queue.resume(asked.name)
         print(f"{asked.name} is in the queue again: {goes_on(queue, asked.name)}.")
@@ -173,7 +173,7 @@ def _followed(fleet: Path, asked: str, rounds: int) -> int:
 
 
 def _tell_waits(words: str) -> None:
-    print(f"Waiting: {words}" if words else "Devices are back: the run goes on.", flush=True)
+    print(f"Waiting: {words}" if words else "The wait is over: the run goes on.", flush=True)
 
 
 def missing(line: Mapping[str, Any]) -> list[str]:

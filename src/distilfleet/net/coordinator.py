@@ -76,7 +76,7 @@ from .protocol import (
 )
 from .server_side import Arrived, AskedFor, Declined, Drop, Output, Send, ServerSide
 from .spool import Spool
-from .waiting import cannot_go_on, waits
+from .waiting import Standing, cannot_go_on, waits
 from .wave import LONGEST_S, PATIENCE_S, Collecting, Quorum
 
 Outbound = list[Send | Drop]
@@ -140,6 +140,8 @@ class Coordinator:
     """In all, since somebody looked."""
     called_s: float = inf
     """When this was last called."""
+    heard_s: float = 0.0
+    """When the last answer came, or, of a wave without one, when it began."""
     offered_s: float = 0.0
     """When jobs that were put off were last offered again."""
 
@@ -190,7 +192,7 @@ class Coordinator:
     def start(self, wave: Wave, now_s: float) -> tuple[int, Outbound]:
         """Jobs go out. What the journal has as missed stays missed: this round was under way before a crash."""
         self._wake(now_s)
-        self.tickets, self.server.now_s = self.tickets + 1, now_s
+        self.tickets, self.server.now_s, self.heard_s = self.tickets + 1, now_s, now_s
         given_up = frozenset(self.given_up)
         collecting = Collecting(wave, now_s, self.patience_s, self.longest_s, self.quorum, given_up)
         self.waves[self.tickets] = collecting
@@ -275,6 +277,16 @@ class Coordinator:
         self.offered_s = now_s
         return outbound + self._offer_again()
 
+    def standing(self) -> Standing:
+        """Of the round under way, as it was when this was last called."""
+        going = self.waves.values()
+        is_quiet = self.called_s - self.heard_s >= self.patience_s
+        return Standing(
+            waits=self.waits,
+            is_paused=bool(self.waits) and any(wave.is_paused(self.called_s) for wave in going),
+            loses_nothing=is_quiet or not (self.counted or any(wave.answers for wave in going)),
+        )
+
     # --- inside -------------------------------------------------------------------------------------------------
 
     def _check(self, wave: Collecting, now_s: float) -> None:
@@ -356,7 +368,8 @@ class Coordinator:
         if job.id not in wave.results:
             missed = Missed(job=job.id, device=job.device, reason=reason)
             result = missed if reply is None else admit(reply, job)
-            wave.take(self.spool.keep(result) if isinstance(result, Reply) else result)
+            if wave.take(self.spool.keep(result) if isinstance(result, Reply) else result):
+                self.heard_s = self.called_s
         return []
 
     def _answer(self, asked: AskedFor) -> Outbound:

@@ -22,16 +22,17 @@ from ..cost.energy import energy_j
 from .loops import begin
 from .mark import marked
 from .session_server import SessionServer
+from .waiting import Standing
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 POLL_S = 0.5
 """Between looks at a wave that is not over."""
-Waiting = Callable[[str], None]
-"""Hears what a round waits for, again and again while it does, and "" when it goes on; what it raises ends the wait."""
+Waiting = Callable[[Standing], None]
+"""Hears how a round stands, again and again while it is not over, and that it goes on; what it raises ends it."""
 
 
-def ignore(_words: str) -> None:
+def ignore(_standing: Standing) -> None:
     """Nobody asks."""
 
 
@@ -50,7 +51,7 @@ class NetFleet:
         waiting: Waiting = ignore,
     ) -> None:
         self._devices, self._server, self._session_server, self._loop = devices, server, session_server, loop
-        self._waiting, self._waits = waiting, ""
+        self._waiting = waiting
         self._ids = tuple(devices)
         self._before_s, self._began_s = 0.0, inf
         self._mark_s = self._tally_s = self._round_s = 0.0
@@ -143,19 +144,14 @@ class NetFleet:
         self._call(lambda: self._abandon(number))
 
     def _results(self, coming: "Future[list[Result]]") -> list[Result]:
-        """Once they are there; until then whoever wants to know hears what they wait for."""
+        """Once they are there; until then whoever wants to know hears how the round stands."""
         while not wait([coming], POLL_S).done:
-            self._tell_waits(self._call(self._ask_waits))
-        self._tell_waits("")
+            self._waiting(self._call(self._ask_standing))
+        self._waiting(Standing())
         return coming.result()
 
-    def _tell_waits(self, words: str) -> None:
-        if words or self._waits:
-            self._waiting(words)
-        self._waits = words
-
-    async def _ask_waits(self) -> str:
-        return self._session_server.coordinator.waits
+    async def _ask_standing(self) -> Standing:
+        return self._session_server.coordinator.standing()
 
     async def _plan(self, plan: Plan) -> None:
         self._session_server.coordinator.plan(plan)

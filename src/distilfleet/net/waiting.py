@@ -1,19 +1,31 @@
 """What a round that cannot be over now waits for, and why one that never can be cannot, in words."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from ..core.types import DeviceId, Missed
 from ..core.unanswered import cannot_be_had, named, needed
 from .wave import Collecting
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """How a round that is not over stands."""
+
+    waits: str = ""
+    """The devices that it waits for, in words; empty while it can be over with those that are here."""
+    is_paused: bool = False
+    """It has waited for so long that other runs may have their turn."""
+    loses_nothing: bool = False
+    """Its answers so far are none, or the last of them is older than the fleet's patience."""
+
+
 def waits(number: int, wave: Collecting, lacking: Sequence[DeviceId], now_s: float) -> str:
     """For `longest_s` a round waits, from then on its run is said to pause; either goes on by itself."""
-    paused = now_s - wave.began_s >= wave.longest_s
     reasons = {job.device: wave.put_off[job.id] for job in wave.wave.jobs if job.id in wave.put_off}
     who = named([f"{device} ({reasons[device]})" if device in reasons else device for device in lacking])
     return (
-        f"round {number} {'is paused, waiting' if paused else 'waits'} for devices: {wave.answers} of "
+        f"round {number} {'is paused, waiting' if wave.is_paused(now_s) else 'waits'} for devices: {wave.answers} of "
         f"{len(wave.wave.jobs)} have answered, and {_needed(wave)}. Not here, or without an answer: {who}"
     )
 

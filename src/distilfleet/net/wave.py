@@ -132,6 +132,10 @@ class Collecting:
             return []
         return [job.device for job in lacking]
 
+    def is_paused(self, now_s: float) -> bool:
+        """Whether it has taken as long as it may, and is not over."""
+        return now_s - self.began_s >= self.longest_s
+
     def unanswered(self) -> list[DeviceId]:
         """Devices that were asked and have no answer that counts."""
         return [job.device for job in self.wave.jobs if not isinstance(self.results.get(job.id), Reply)]

@@ -39,7 +39,7 @@ class QueuedRun:
     error: str = ""
     """Why it failed."""
     waits: str = ""
-    """What devices it waits for, in words."""
+    """What devices it waits for, or waited for when it gave way, in words."""
 
     @property
     def goes_on(self) -> bool:
@@ -214,13 +214,13 @@ class Queue:
         return found
 
     def _queued(self, name: str, first: bool) -> QueuedRun:
-        waits = self._words(name) if first else ""
+        waits = self._words(name)
         return QueuedRun(name=name, state=self._in_queue(name, first, waits), waits=waits)
 
     def _in_queue(self, name: str, first: bool, waits: str) -> State:
         if self.to_stop(name):
             return "stopping"
-        if waits:
+        if first and waits:
             return "waiting for devices"
         return "under way" if first and (self.record(name) / "run.toml").exists() else "waiting"
 

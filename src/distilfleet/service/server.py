@@ -38,6 +38,7 @@ from ..net.session_server import SessionServer
 from ..net.spool import Spool
 from ..net.transfer import FlowControl
 from ..net.transport import listen
+from ..net.waiting import Standing
 from ..recipes.resume import check_data
 from ..record.checkpoint import Checkpoint
 from ..record.history import read, read_about
@@ -229,19 +230,21 @@ def _carry_out(doing: _Doing) -> None:
         queue.attempts(name).over()
     if finished:
         queue.close(name, error)
-    else:
+    elif queue.to_stop(name):
         log.info("%s: stopped", name)
         queue.set_aside(name)
+    else:
+        queue.put_last(name)
 
 
 def _train(doing: _Doing) -> bool:
-    """Whether the run has all its rounds; not so if it was stopped."""
+    """Whether the run has all its rounds; not so if it was stopped or gave way."""
     from .prediction import PredictingFleet
     from .spec import spec_of, write_spec
 
     here, name = doing.here, doing.name
     waiting, journal = Waiting(here.queue, name), doing.session_server.coordinator.journal
-    waiting("")
+    waiting(Standing())
     fleet = NetFleet(here.devices, server_of(here), doing.session_server, doing.loop, waiting)
     assert isinstance(journal, SqliteJournal)
     watched = PredictingFleet(inner=fleet, server=server_of(here))
@@ -266,7 +269,7 @@ def _train(doing: _Doing) -> bool:
 
 
 def _rounds_of(doing: _Doing, run: Experiment, fleet: NetFleet, steps: Steps, start: Checkpoint | None) -> int:
-    """The last round that is on disk when the run is over, or to be stopped."""
+    """The last round that is on disk when the run is over, is to be stopped or gives way."""
     name, done, began_s = doing.name, 0 if start is None else start.round, time.monotonic()
     try:
         with closing(steps) as rounds:

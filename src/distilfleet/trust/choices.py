@@ -3,7 +3,9 @@
 from typing import Literal
 
 Attack = Literal["sign-flip", "random", "huge", "nan", "wrong-labels", "a-little", "inner-product", "runner-up"]
-Rule = Literal["mean", "clipped-mean", "trimmed-mean", "geometric-median", "multi-krum", "neighbour-mixing"]
+Rule = Literal[
+    "mean", "clipped-mean", "trimmed-mean", "geometric-median", "centred-clipping", "multi-krum", "neighbour-mixing"
+]
 Refine = Literal[
     "mean", "prior", "entropy", "variance", "mean+era", "mean+sharp", "prior+era", "prior+sharp", "entropy+sharp"
 ]

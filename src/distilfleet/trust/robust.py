@@ -187,6 +187,24 @@ def _geometric_median(gram_DD: np.ndarray | Rows, shares_D: np.ndarray) -> Verdi
     return Verdict(keep_D=keep_D / keep_D.max(), shrink_D=_as_they_are(shares_D))
 
 
+def _centred_clipping(gram_DD: np.ndarray | Rows, shares_D: np.ndarray) -> Verdict:
+    inside, weights_D = len(shares_D) - bad(len(shares_D)), shares_D / shares_D.sum()
+    for _ in range(ROUNDS):
+        away_D = _away(gram_DD, weights_D)
+        radius = np.partition(away_D, inside - 1)[inside - 1]
+        keep_D = np.minimum(1.0, (radius + np.finfo(float).tiny) / np.maximum(away_D, np.finfo(float).tiny))
+        before_D, weights_D = weights_D, shares_D * keep_D / (shares_D @ keep_D)
+        if np.abs(weights_D - before_D).max() < TOLERANCE:
+            break
+    return Verdict(keep_D=keep_D, shrink_D=_as_they_are(shares_D))
+
+
+def _away(gram_DD: np.ndarray | Rows, weights_D: np.ndarray) -> np.ndarray:
+    """How far each row is from the weighted mean of all, [D]."""
+    toward_D = gram_DD @ weights_D
+    return np.asarray(np.sqrt(np.maximum(gram_DD.diagonal() - 2 * toward_D + weights_D @ toward_D, 0.0)))
+
+
 def _multi_krum(gram_DD: np.ndarray, shares_D: np.ndarray) -> Verdict:
     """The mean of the rows that are nearest to their nearest rows.
 
@@ -215,13 +233,14 @@ def _neighbour_mixing(gram_DD: np.ndarray, shares_D: np.ndarray) -> Verdict:
     return Verdict(mix_DD=mix_DD, keep_D=_as_they_are(shares_D), shrink_D=_as_they_are(shares_D), trim=lying)
 
 
-LINEAR = frozenset({"clipped-mean", "geometric-median"})
+LINEAR = frozenset({"clipped-mean", "geometric-median", "centred-clipping"})
 """Rules whose cost grows with the number of devices, not with its square."""
 RULES: dict[str, Callable[[Any, np.ndarray], Verdict]] = {
     "mean": _mean,
     "clipped-mean": _clipped_mean,
     "trimmed-mean": _trimmed_mean,
     "geometric-median": _geometric_median,
+    "centred-clipping": _centred_clipping,
     "multi-krum": _multi_krum,
     "neighbour-mixing": _neighbour_mixing,
 }
