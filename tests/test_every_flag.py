@@ -16,10 +16,13 @@ from distilfleet.cli.calibrate_flags import Calibrate
 from distilfleet.cli.main import Audit, Compare, Devices, Resume
 from distilfleet.cli.words import parsed
 from distilfleet.core.chance import stream
-from distilfleet.cost.catalogue import as_csv, entry
+from distilfleet.cost.catalogue import as_csv, device, entry
+from distilfleet.recipes import koala
 from distilfleet.recipes.find import SHIPPED, recipe
 from distilfleet.recipes.flags import common, flatten, option, unflatten
 from distilfleet.service.agent_flags import AgentFlags
+from distilfleet.service.ask import built, server_of
+from distilfleet.service.fleet_file import fleet_folder
 from distilfleet.service.partition import OF_TEXTS, SplitFlags
 from distilfleet.service.server_flags import BackUp, EnrolFlags, RunsFlags, ServeFlags
 
@@ -340,6 +343,23 @@ def test_flags_of_a_simulation_are_refused_on_a_real_fleet(folder, capfd):
     assert "--alpha" in message
     assert "--channels" in message
     assert "leave them out with --fleet" in message
+
+
+def test_kinds_of_own_boards_on_a_real_fleet_are_in_its_fleet_file(folder, tmp_path, capfd):
+    words = ["--catalogue", folder / "boards.csv"]
+    message = mistaken(capfd, "run", "koala", "--fleet", folder / "fleet.toml", *words)
+    assert "write catalogue = 'FILE' there" in message
+    file = tmp_path / "fleet.toml"
+    file.write_text("address = 'a:1'\nenrol_address = 'a:2'\nserver = 'my-board'\n[devices]\npi = 'my-board'\n")
+    assert "catalogue = 'boards.csv'" in mistaken(capfd, "runs", "--fleet", file)
+    (tmp_path / "boards.csv").write_bytes((folder / "boards.csv").read_bytes())
+    file.write_text(f"catalogue = 'boards.csv'\n{file.read_text()}")
+    assert told(capfd, "runs", "--fleet", file).code == 0
+    here = fleet_folder(file)
+    assert here.devices["pi"] == device("my-board", "pi", extra=folder / "boards.csv")
+    run = built(here, {"recipe": "koala", "settings": flatten(koala.Flags())})
+    assert [one["kind"] for one in run.facts["shown"]] == ["my-board"]
+    assert server_of(here).kind == "my-board"
 
 
 def test_own_boards_are_listed(folder, capfd):

@@ -137,7 +137,7 @@ def test_settings_can_be_rewritten(path):
 def test_models_and_plan_are_exported(tmp_path):
     run = create(tmp_path / "run", ABOUT, {})
     run.models({"large": {"w": np.ones(2)}, "small-net.py:mine/../x": {"w": np.zeros(1)}})
-    run.plan({"clusters": [["a"]]})
+    run.plan({"clusters": [["a"]]}, 0.5)
     run.close()
     names = sorted(file.name for file in (tmp_path / "run" / "models").iterdir())
     assert names == ["large.safetensors", "small-net.py-mine-..-x.safetensors"]

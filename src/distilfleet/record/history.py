@@ -72,7 +72,7 @@ def read_about(path: Path) -> Mapping[str, Any]:
 
 def read_rounds(path: Path) -> list[Mapping[str, Any]]:
     """Finished rounds, each with its `wall_s` where that is known; a last line that a crash cut short is left out."""
-    wall_s = {line["round"]: line["wall_s"] for line in _whole_lines(path / WALL)}
+    wall_s = {line["round"]: line["wall_s"] for line in _whole_lines(path / WALL) if "wall_s" in line}
     return [{**line, "wall_s": wall_s[line["round"]]} if line["round"] in wall_s else line for line in _metrics(path)]
 
 

@@ -79,9 +79,10 @@ class RunRecord:
             write_atomically(folder / _file_name(name), data)
         reached("models.written")
 
-    def plan(self, plan: Mapping[str, Any]) -> None:
-        """What the planner of cuts decided for the first round."""
+    def plan(self, plan: Mapping[str, Any], plan_s: float) -> None:
+        """What the planner of cuts decided for the first round, and the seconds of wall time that it took."""
         write_atomically(self.path / "plan.json", json.dumps(plan).encode())
+        self._add(WALL, {"round": 0, "plan_s": round(plan_s, 6)})
 
     def close(self) -> None:
         self.metrics.close()

@@ -33,7 +33,7 @@ from ..methods.splitkd.settings import SplitSettings
 from ..net.agent import Agent
 from ..net.heap import AGENT_ARENAS, settle_heap
 from ..net.job_runner import DeclinedError
-from ..net.keys import Token, badge_of
+from ..net.keys import Badge, Token, badge_of
 from ..net.renewal import renewal_due
 from ..recipes.join import own_data
 from .agent_flags import AgentFlags, Consent
@@ -119,7 +119,7 @@ def attend(said: str, end: Callable[[], NoReturn]) -> None:
     asked = msgspec.json.decode(said, type=AgentFlags, dec_hook=lambda kind, value: kind(value))
     with _alone(asked.state):
         badge = badge_of(asked.state)
-        device = owned(catalogue.device(badge.kind, badge.device), asked.consent)
+        device = owned(_board(badge, asked.catalogue), asked.consent)
         data = own.Cached(own=own_data(asked.data, naming_of(asked)))
         log.info("%s: a %s with %d samples, of the server at %s", device.id, badge.kind, len(data), badge.address)
         build, meter = builder(device, data, asked.consent), meters.find(Path("/sys"))
@@ -136,6 +136,14 @@ def attend(said: str, end: Callable[[], NoReturn]) -> None:
             battery_share=battery,
         )
         asyncio.run(_until_stopped(agent, end))
+
+
+def _board(badge: Badge, own: Path | None) -> Device:
+    """This device, by its row. Raises ConfigError."""
+    try:
+        return catalogue.device(badge.kind, badge.device, extra=own)
+    except ConfigError as fault:
+        raise ConfigError(f"{fault}. Give the file that has it with --catalogue") from None
 
 
 async def _until_stopped(agent: Agent, end: Callable[[], NoReturn]) -> None:

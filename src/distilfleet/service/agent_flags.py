@@ -54,6 +54,8 @@ class AgentFlags:
     """Samples without a number or label: refuse the data, drop such samples, or take such a label as a class."""
     channels_axis: Axis | None = None
     """Which axis of a sample has the channels. Default: as in the run."""
+    catalogue: Path | None = None
+    """CSV file with this board's row, as `distilfleet calibrate` writes it, where the fleet names a kind of its own."""
     token: str | None = None
     """From `distilfleet enrol create`; needed once."""
     state: Path = Path("agent-state")

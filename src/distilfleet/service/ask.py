@@ -13,7 +13,7 @@ from ..training.experiment import Experiment
 from .fleet_file import FleetFolder
 
 SIMULATED = (
-    *("devices", "device_kinds", "catalogue", "server", "group", "alpha", "skew", "channels", "bandwidth_hz"),
+    *("devices", "device_kinds", "server", "group", "alpha", "skew", "channels", "bandwidth_hz"),
     *("offline_share", "label_counts_share", "poison", "poison_share", "memory_quota_bytes", "cohorts"),
 )
 """Flags that say what devices there are, what they own and what surrounds them."""
@@ -26,6 +26,8 @@ def built(here: FleetFolder, asked: Mapping[str, Any]) -> Experiment:
     settings = {**asked["settings"], "devices": len(kinds), "device_kinds": kinds, **_shares(found.flags())}
     if here.file.server:
         settings["server"] = here.file.server
+    if here.catalogue is not None:
+        settings["catalogue"] = str(here.catalogue)
     return found.build(unflatten(found.flags, settings))
 
 
@@ -38,5 +40,5 @@ def _shares(flags: Any) -> dict[str, float]:
 def server_of(here: FleetFolder) -> Device:
     """Of the kind that the fleet file names; else of a usual speed, with watts that nobody knows."""
     if here.file.server:
-        return catalogue.device(here.file.server, "server")
+        return catalogue.device(here.file.server, "server", extra=here.catalogue)
     return replace(catalogue.device(Common().server, "server"), idle_w=nan, busy_w=nan)

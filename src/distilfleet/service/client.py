@@ -36,7 +36,10 @@ def submit(path: Path, name: str, flags: Any) -> str:
 
 
 def check_real(flags: Any) -> None:
-    """Raises ConfigError for flags that only a simulated fleet obeys."""
+    """Raises ConfigError for flags that only a simulated fleet obeys, and for what the fleet file says."""
+    if "catalogue" in changed(flags):
+        told = "the kinds of a real fleet are in its fleet file: write catalogue = 'FILE' there, and leave this out"
+        raise ConfigError(f"--catalogue: {told}")
     moot = [option(name) for name in SIMULATED if name in changed(flags)]
     if moot:
         raise ConfigError(

@@ -4,10 +4,12 @@ A recipe builds its run on the server's own data, divided as a simulation divide
 own, of which the server hears neither how much there is nor of which classes unless a method's answers tell it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..core.types import DeviceId
+from ..plan.split import SplitPlanner
+from ..recipes.flags import Common
 from ..training.experiment import Experiment
 
 OWNED = ("samples", "labels")
@@ -26,7 +28,19 @@ def facts_of(run: Experiment, devices: Mapping[DeviceId, str], server: str) -> d
     return {**run.facts, "shown": shown, "devices": dict(devices), "server": server}
 
 
-def about_of(about: Mapping[str, Any], fleet: str) -> dict[str, Any]:
+def taken_for(run: Experiment, server: str) -> tuple[str, ...]:
+    """A note on what a plan of cuts takes the server for, where the fleet file names no kind."""
+    if server or not isinstance(run.planner, SplitPlanner):
+        return ()
+    usual = Common().server
+    return (
+        f"Cuts and shares are planned as if the server were a {usual}, and so are its predicted seconds and joules: "
+        f"the fleet file names no kind. Write there, for example, server = '{usual}'; see `distilfleet devices`.",
+    )
+
+
+def about_of(about: Mapping[str, Any], fleet: str, notes: Sequence[str] = ()) -> dict[str, Any]:
     """`run.toml`: run on this fleet, on the devices' own data."""
     data = {name: value for name, value in about.get("data", {}).items() if name not in DIVIDED}
-    return {**about, "data": data, "settings": {**about["settings"], "fleet": fleet}}
+    told = {"notes": [*about.get("notes", ()), *notes]} if notes else {}
+    return {**about, **told, "data": data, "settings": {**about["settings"], "fleet": fleet}}

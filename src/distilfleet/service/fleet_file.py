@@ -3,7 +3,7 @@
 import os
 import pwd
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -30,11 +30,13 @@ class FleetFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     enrol_address: str
     """HOST:PORT that new devices enrol at."""
     devices: dict[str, str]
-    """Id -> row of the catalogue, in the order of the fleet."""
+    """Id -> row of the catalogue, or of your own, in the order of the fleet."""
     state: str = "fleet-state"
     """The server's folder, beside this file."""
     server: str = ""
     """The server's row of the catalogue. Default: none, and its joules are left out."""
+    catalogue: str = ""
+    """CSV file with kinds of your own boards, as `distilfleet calibrate` writes it, beside this file."""
     listen: str = ""
     """HOST to listen on. Default: that of `address`."""
     patience_s: Seconds = PATIENCE_S
@@ -56,6 +58,8 @@ class FleetFolder:
     file: FleetFile
     state: Path
     name: str
+    catalogue: Path | None
+    """Of the fleet's own boards."""
 
     def folder(self, name: str) -> Path:
         made = self.state / name
@@ -68,7 +72,7 @@ class FleetFolder:
 
     @property
     def devices(self) -> dict[DeviceId, Device]:
-        return {name: replace(catalogue.device(kind, name), id=name) for name, kind in self.file.devices.items()}
+        return {name: catalogue.device(kind, name, extra=self.catalogue) for name, kind in self.file.devices.items()}
 
     @property
     def address(self) -> Address:
@@ -97,11 +101,12 @@ def fleet_folder(path: Path) -> FleetFolder:
         raise ConfigError(f"{path} is no fleet file: {fault}") from None
     if not file.devices:
         raise ConfigError(f"{path} names no devices; under [devices], write: pi-07 = 'rpi-4b'")
-    _check(path, file)
-    return FleetFolder(file=file, state=_own(path.parent / file.state), name=path.name)
+    own = path.parent / file.catalogue if file.catalogue else None
+    _check(path, file, own)
+    return FleetFolder(file=file, state=_own(path.parent / file.state), name=path.name, catalogue=own)
 
 
-def _check(path: Path, file: FleetFile) -> None:
+def _check(path: Path, file: FleetFile, own: Path | None) -> None:
     """What would go wrong later, and be harder to understand. Raises ConfigError."""
     ports = {_reachable(path, name, getattr(file, name)).port for name in ("address", "enrol_address")}
     if len(ports) == 1:
@@ -117,9 +122,10 @@ def _check(path: Path, file: FleetFile) -> None:
         )
     for kind in {*file.devices.values(), *filter(None, [file.server])}:
         try:
-            catalogue.device(kind, kind)
+            catalogue.device(kind, kind, extra=own)
         except ConfigError as fault:
-            raise ConfigError(f"{path}: {fault}") from None
+            mend = "" if own else ". Name a file with rows of your own boards in it: catalogue = 'boards.csv'"
+            raise ConfigError(f"{path}: {fault}{mend}") from None
 
 
 def shows_secret(path: Path, file: FleetFile) -> str:

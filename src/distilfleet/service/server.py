@@ -49,7 +49,7 @@ from ..training.loop import Steps, about, train
 from .ask import built, server_of
 from .client import LOOK_S
 from .deaths import begin_attempt, give_way
-from .facts import about_of, facts_of
+from .facts import about_of, facts_of, taken_for
 from .faults import ends_the_server, reason_of, stoppable
 from .fleet_file import FleetFolder, fleet_folder, shows_secret
 from .resume import take_up, tell_behind
@@ -256,7 +256,8 @@ def _train(doing: _Doing) -> bool:
         _tell_roster(doing, record, run, start.round)
     else:
         _clear(folder)
-        known = about_of(about(run, asked["recipe"], asked["settings"], asked["started"]), here.name)
+        asked_for = about(run, asked["recipe"], asked["settings"], asked["started"])
+        known = about_of(asked_for, here.name, taken_for(run, here.file.server))
         record, start = create(folder, known, facts_of(run, here.file.devices, here.file.server)), None
     log.info("%s: %s", name, "begins" if start is None else f"goes on after round {start.round}")
     with closing(record):

@@ -23,7 +23,8 @@ def first_plan(run: "Experiment", record: "RunRecord", *, new: bool, now_s: Call
     if not isinstance(run.planner, SplitPlanner):
         return {}
     if new:
-        record.plan(plan_json(_planned(run.planner, run.fleet.conditions(1), now_s)))
+        told = plan_json(_planned(run.planner, run.fleet.conditions(1), now_s))
+        record.plan({name: value for name, value in told.items() if name != "plan_s"}, told["plan_s"])
     return read_plan(record.path)
 
 
