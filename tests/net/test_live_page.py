@@ -27,7 +27,9 @@ from distilfleet.net.agent import Agent
 from distilfleet.net.enrolment import enrol
 from distilfleet.net.keys import Token
 from distilfleet.net.metrics import Totals
+from distilfleet.service import client
 from distilfleet.service import server as serve
+from distilfleet.service.enrol import create_token
 from distilfleet.service.fleet_file import fleet_folder
 from distilfleet.service.web import http_server
 from distilfleet.service.web import page_cache as board
@@ -134,7 +136,7 @@ def until(ready, seconds: float = 30.0) -> None:
 @contextmanager
 def joined(site: Site, name: str, folder: Path):
     """A real agent, over TLS, in the server's loop."""
-    token = Token.read(serve.create_token(site.file, name, 600.0))
+    token = Token.read(create_token(site.file, name, 600.0))
     device = fleet_folder(site.file).devices[name]
 
     async def join() -> "asyncio.Task[None]":
@@ -211,7 +213,7 @@ def test_who_follows_a_run_hears_what_it_waits_for_and_that_it_goes_on(site, cap
         else:
             queue.close(RUN, "")
 
-    assert [line["round"] for line in serve.follow(site.file, RUN, hear)] == [1, 2]
+    assert [line["round"] for line in client.follow(site.file, RUN, hear)] == [1, 2]
     assert heard == [WAITS, ""]
     assert capsys.readouterr().out == f"Waiting: {WAITS}\nThe wait is over: the run goes on.\n"
 

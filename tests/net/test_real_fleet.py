@@ -23,7 +23,7 @@ from distilfleet.recipes.flags import Common, ProxyData
 from distilfleet.recipes.koala import Flags
 from distilfleet.recipes.simulate import simulate
 from distilfleet.record.history import read_times
-from distilfleet.service import server as serve
+from distilfleet.service import client
 from distilfleet.service.agent import Consent, builder, own_data
 from distilfleet.service.partition import SplitFlags, split
 from distilfleet.service.spec import method_of, spec_of, write_spec
@@ -69,12 +69,12 @@ def fleet(tmp_path_factory):
 @pytest.mark.net
 @pytest.mark.slow
 def test_simulation_equals_deployment(fleet, simulated):
-    run = serve.submit(fleet.file, "koala", flags())
-    lines = list(serve.follow(fleet.file, run))
+    run = client.submit(fleet.file, "koala", flags())
+    lines = list(client.follow(fleet.file, run))
     assert [line["round"] for line in lines] == [1, 2, 3]
     assert all(line["devices"] == len(KINDS) and line["missed"] == 0 for line in lines)
     assert all(line["device_energy_j"] > 0 and line["up_bytes"] > 80_000 for line in lines)
-    folder = serve.page_of(fleet.file, run).parent
+    folder = client.page_of(fleet.file, run).parent
     assert weights(folder) == weights(simulated)
     check_times(list(read_times(folder)))
     recorded = json.loads((folder / "fleet.json").read_text())
@@ -114,14 +114,14 @@ def test_a_run_is_handed_over_and_followed_from_the_command_line(fleet, capsys):
 @pytest.mark.net
 @pytest.mark.slow
 def test_kills_of_server_and_agent_change_no_bit(fleet, simulated):
-    run = serve.submit(fleet.file, "koala", flags())
+    run = client.submit(fleet.file, "koala", flags())
     metrics = fleet.folder / "fleet-state" / "runs" / run / "metrics.jsonl"
     until(lambda: metrics.exists() and metrics.read_text().count("\n") >= 1)
     kill(fleet.server)
     kill(fleet.agents["device-1"])
     fleet.start_server()
     fleet.start_agent(1)
-    assert [line["round"] for line in serve.follow(fleet.file, run)][-1] == ROUNDS
+    assert [line["round"] for line in client.follow(fleet.file, run)][-1] == ROUNDS
     assert weights(metrics.parent) == weights(simulated)
 
 
@@ -130,8 +130,8 @@ def test_kills_of_server_and_agent_change_no_bit(fleet, simulated):
 def test_who_is_denied_is_cut_off_and_the_round_goes_on(fleet):
     with pytest.raises(SystemExit):
         main(["enrol", "deny", "--device", "device-1", "--fleet", str(fleet.file)])
-    run = serve.submit(fleet.file, "koala", replace(flags(), common=replace(flags().common, rounds=1, deadline_s=8.0)))
-    (line,) = serve.follow(fleet.file, run)
+    run = client.submit(fleet.file, "koala", replace(flags(), common=replace(flags().common, rounds=1, deadline_s=8.0)))
+    (line,) = client.follow(fleet.file, run)
     assert line["missed_jobs"] == [["device-1", "deadline"]]
 
 

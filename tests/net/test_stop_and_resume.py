@@ -22,7 +22,7 @@ from distilfleet.recipes.simulate import simulate
 from distilfleet.record.checkpoint import read_checkpoint
 from distilfleet.record.history import read_about, read_fleet
 from distilfleet.record.queue import Queue
-from distilfleet.service import server as serve
+from distilfleet.service import client
 from distilfleet.service.fleet_file import fleet_folder
 
 pytestmark = [pytest.mark.net, pytest.mark.slow]
@@ -77,26 +77,26 @@ def state(fleet: Processes, run: str) -> str:
 
 def test_stopped_on_the_page_and_resumed_on_the_command_line_gives_the_same_weights(fleet, tmp_path, capsys):
     simulate("fedmd", flags(), tmp_path / "simulated")
-    run = serve.submit(fleet.file, "fedmd", flags())
+    run = client.submit(fleet.file, "fedmd", flags())
     until(lambda: rounds(fleet, run) >= 1)
     assert press(fleet, f"/runs/{run}/stop") == 303
-    with pytest.raises(serve.StoppedError, match=r"was stopped after round [123];"):
-        list(serve.follow(fleet.file, run))
+    with pytest.raises(client.StoppedError, match=r"was stopped after round [123];"):
+        list(client.follow(fleet.file, run))
     stopped_after = rounds(fleet, run)
     assert "Stopped: " in ask(fleet, "GET", "/")[1]
 
     kill(fleet.server)
     fleet.start_server()
-    other = serve.submit(fleet.file, "fedmd", flags(rounds=1))
-    list(serve.follow(fleet.file, other))
+    other = client.submit(fleet.file, "fedmd", flags(rounds=1))
+    list(client.follow(fleet.file, other))
     assert (state(fleet, run), state(fleet, other)) == ("stopped", "finished")
     assert rounds(fleet, run) == stopped_after < ROUNDS
 
     with pytest.raises(SystemExit) as done:
         main(["runs", "resume", run, "--fleet", str(fleet.file)])
     assert done.value.code == 0
-    assert [line["round"] for line in serve.follow(fleet.file, run)] == [1, 2, 3, 4]
-    assert state_of(serve.page_of(fleet.file, run).parent) == state_of(tmp_path / "simulated")
+    assert [line["round"] for line in client.follow(fleet.file, run)] == [1, 2, 3, 4]
+    assert state_of(client.page_of(fleet.file, run).parent) == state_of(tmp_path / "simulated")
     capsys.readouterr()
     with pytest.raises(SystemExit):
         main(["runs", "--fleet", str(fleet.file)])
@@ -104,7 +104,7 @@ def test_stopped_on_the_page_and_resumed_on_the_command_line_gives_the_same_weig
 
 
 def test_who_follows_a_run_is_told_that_it_was_stopped(fleet, capsys):
-    first, queue = serve.submit(fleet.file, "fedmd", flags(rounds=100_000)), fleet_folder(fleet.file).queue
+    first, queue = client.submit(fleet.file, "fedmd", flags(rounds=100_000)), fleet_folder(fleet.file).queue
     until(lambda: state(fleet, first) == "under way")
     stopper = threading.Thread(target=stop_what_waits, args=[queue])
     stopper.start()
@@ -125,7 +125,7 @@ def stop_what_waits(queue: Queue) -> None:
 
 
 def test_a_run_that_goes_on_by_another_fleet_file_says_so_and_shows_the_new_roster(fleet):
-    run, before = serve.submit(fleet.file, "fedmd", flags()), fleet.file.read_text()
+    run, before = client.submit(fleet.file, "fedmd", flags()), fleet.file.read_text()
     until(lambda: rounds(fleet, run) >= 1)
     fleet_folder(fleet.file).queue.stop(run)
     until(lambda: state(fleet, run) == "stopped")
@@ -135,8 +135,8 @@ def test_a_run_that_goes_on_by_another_fleet_file_says_so_and_shows_the_new_rost
     fleet.file.write_text(without)
     fleet.start_server()
     fleet_folder(fleet.file).queue.resume(run)
-    assert [line["round"] for line in serve.follow(fleet.file, run)] == [1, 2, 3, 4]
-    folder = serve.page_of(fleet.file, run).parent
+    assert [line["round"] for line in client.follow(fleet.file, run)] == [1, 2, 3, 4]
+    folder = client.page_of(fleet.file, run).parent
     assert read_about(folder)["notes"][-1] == f"From round {last + 1} on by another fleet file: gone: device-1."
     assert (read_fleet(folder)["total"], list(read_fleet(folder)["devices"])) == (1, ["device-0"])
     shown = ask(fleet, "GET", "/")[1]
@@ -155,15 +155,15 @@ def test_a_run_that_waits_too_long_for_a_device_lets_the_next_go_and_goes_on_whe
         until((fleet.folder / "fleet-state" / "authority" / "identity.sqlite").exists)
         fleet.start_agent(0, new=True)
         needs_all = replace(asked, common=replace(asked.common, minimum=len(KINDS)))
-        first = serve.submit(fleet.file, "fedmd", needs_all)
+        first = client.submit(fleet.file, "fedmd", needs_all)
         until(lambda: state(fleet, first) == "waiting for devices")
-        second = serve.submit(fleet.file, "fedmd", asked)
+        second = client.submit(fleet.file, "fedmd", asked)
         until(lambda: state(fleet, second) == "finished")
         assert rounds(fleet, first) == 0
         until(lambda: state(fleet, first) == "waiting for devices")
         fleet.start_agent(1, new=True)
         until(lambda: state(fleet, first) == "finished")
-        assert [line["devices"] for line in serve.follow(fleet.file, first)] == [2, 2]
+        assert [line["devices"] for line in client.follow(fleet.file, first)] == [2, 2]
     finally:
         fleet.stop()
 
@@ -173,7 +173,7 @@ def test_a_run_whose_data_changed_fails_in_words_and_goes_on_when_they_are_back(
     whole = (fleet.folder / "data" / "server.npz").read_bytes()
     data.write_bytes(whole)
     common = replace(flags(6).common, data=str(data))
-    run = serve.submit(fleet.file, "fedavg", FedAvg(common=common, who="small"))
+    run = client.submit(fleet.file, "fedavg", FedAvg(common=common, who="small"))
     until(lambda: any(queue.record(run).glob("checkpoints/*.safetensors")))  # before that, it would begin anew
     queue.stop(run)
     until(lambda: queue.entry(run).state == "stopped")
