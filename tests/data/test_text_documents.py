@@ -3,13 +3,15 @@
 import json
 import sys
 import types
+from pathlib import Path
 
 import pytest
 
 from distilfleet.core.errors import ConfigError
-from distilfleet.data import documents
+from distilfleet.data import formats
 from distilfleet.data import stdlib_text as library
-from distilfleet.data.documents import Names, read
+from distilfleet.data.documents import read
+from distilfleet.data.text_files import Names
 
 NONE = Names()
 
@@ -289,10 +291,18 @@ def test_what_is_not_there_and_what_is_not_utf8(tmp_path):
         read(str(tmp_path / "a.txt"), NONE)
 
 
-def test_every_kind_that_is_named_can_be_read():
-    assert {kind for kind in documents.KINDS.replace(",", " ").split() if kind.startswith(".")} >= set(
-        documents.READERS
-    )
+@pytest.mark.parametrize("readers", [formats.SAMPLES, formats.INPUTS, formats.DOCUMENTS])
+def test_every_ending_that_a_message_names_can_be_read(readers):
+    words = formats.kinds(readers).replace(",", " ").split()
+    for ending in (word for word in words if word.startswith(".")):
+        assert any(reader.holds(Path(f"a{ending}")) for reader in readers), ending
+
+
+def test_a_separator_is_refused_for_what_is_no_table(tmp_path):
+    file(tmp_path, "a.txt", "some words")
+    for data in (tmp_path, tmp_path / "a.txt"):
+        with pytest.raises(ConfigError, match="--separator is for tables: leave it out"):
+            read(str(data), Names(separator="comma"))
 
 
 # --- what people write --------------------------------------------------------------------------------------------

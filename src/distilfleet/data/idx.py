@@ -13,6 +13,8 @@ import numpy as np
 from ..core.errors import ConfigError
 from . import files
 from .raw import Part, Raw
+from .reading import GUESSED, Reading
+from .scaling import PICTURES
 
 NAME = re.compile(r"(?P<set>.*?)(?P<part>train|t10k|test)[-_.](?P<what>images|labels)[-_.]idx\d-ubyte(\.gz)?", re.I)
 MOST_AXES = 4
@@ -20,17 +22,24 @@ GZIP = b"\x1f\x8b"
 TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
 
-def holds(folder: Path) -> bool:
-    return any(NAME.fullmatch(entry.name) for entry in folder.iterdir())
+def holds(path: Path) -> bool:
+    """Whether a file, or one in a folder, is called as those of MNIST are."""
+    entries = path.iterdir() if path.is_dir() else [path]
+    return any(NAME.fullmatch(entry.name) for entry in entries)
 
 
-def read(path: Path) -> Raw:
-    """A folder of the four files (the test pair may be missing), or any one file of such a folder."""
+def read(path: Path, reading: Reading = GUESSED) -> Raw:
+    """A folder of the four files (the test pair may be missing), or any one file of such a folder.
+
+    Samples are pictures, unless their arrays are of another shape or type, or are said to be of another kind.
+    """
     family = _family(path)
     train = _pair(family, "train", path)
     if train is None:
         raise ConfigError(f"{path}: no train-images and train-labels IDX files; found {_list(family.values())}")
-    return Raw(where=str(path), train=train, test=_pair(family, "test", path))
+    is_grey = train.inputs.ndim == 3 and train.inputs.dtype == np.uint8
+    layout = PICTURES if is_grey and reading.sample_kind is None else None
+    return Raw(where=str(path), train=train, test=_pair(family, "test", path), layout=layout)
 
 
 def _family(path: Path) -> dict[tuple[str, str], Path]:

@@ -19,6 +19,7 @@ import numpy as np
 from ..core.errors import ConfigError
 from .folders import below, parts
 from .raw import Part, Raw
+from .scaling import PICTURES
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -94,7 +95,8 @@ def read(folder: Path) -> Raw:
     form, notes = survey(openers)
     train = _part(train_files, form)
     test = _part(_by_class(found.test), form) if found.test else None
-    return Raw(where=str(folder), train=train, test=test, notes=(*notes, *_left(found.train), *found.notes))
+    notes = (*notes, *_left(found.train), *found.notes)
+    return Raw(where=str(folder), train=train, test=test, layout=PICTURES, notes=notes)
 
 
 def read_inputs(folder: Path) -> np.ndarray:

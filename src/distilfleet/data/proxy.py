@@ -6,11 +6,13 @@ import numpy as np
 
 from ..core.errors import ConfigError
 from ..core.types import Dataset
-from . import arrays, files, images, prepared, tables
+from . import arrays, files, prepared
+from .formats import INPUTS, kinds
 from .raw import check_numbers, present
 from .reading import GUESSED, Reading
 from .sources import Source
 
+KINDS = kinds(INPUTS)
 FARTHEST = 1.0
 """How far scaled proxy pixels may leave 0..1 before they must have been stored in another range."""
 
@@ -69,24 +71,14 @@ def _checked(ready: Dataset, file: Path, source: Source) -> Dataset:
 
 
 def _read(file: Path, source: Source, reading: Reading) -> np.ndarray:
-    ending = file.suffix.lower()
     if not file.exists():
-        raise ConfigError(f"{file}: no such file or folder; expected unlabelled samples in .npz, .csv or pictures")
-    if file.is_dir():
-        return images.read_inputs(file)
-    if ending == ".npz":
-        return arrays.read_inputs(file)
-    if ending in (".csv", ".tsv", ".txt"):
-        return _read_table(file, source, reading)
-    raise ConfigError(
-        f"{file}: files that end in {ending!r} cannot be read; expected .npz, .csv or a folder of pictures"
-    )
-
-
-def _read_table(file: Path, source: Source, reading: Reading) -> np.ndarray:
-    if not source.columns:
+        raise ConfigError(f"{file}: no such file or folder; expected unlabelled samples in {KINDS}")
+    reader = next((reader for reader in INPUTS if reader.holds(file)), None)
+    if reader is None or reader.inputs is None:
+        raise ConfigError(f"{file}: files that end in {file.suffix.lower()!r} cannot be read; expected {KINDS}")
+    if reader.of_columns and not source.columns:
         raise ConfigError(f"{file}: a table, but {source.name} is none; expected samples of shape {source.train.shape}")
-    return tables.read_inputs(file, source.columns, reading)
+    return reader.inputs(file, source.columns, reading)
 
 
 def _check_shape(raw: np.ndarray, file: Path, source: Source) -> None:

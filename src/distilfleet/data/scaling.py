@@ -75,6 +75,9 @@ class Layout:
     notes: tuple[str, ...] = ()
 
 
+PICTURES = Layout(kind="image")
+
+
 def layout(raw: np.ndarray, where: str, reading: Reading = GUESSED) -> Layout:
     """By what the user says, else by the shape. Raises ConfigError where the shape can be read in several ways."""
     kind = reading.sample_kind or _kind_of(raw, where)

@@ -8,19 +8,17 @@ import numpy as np
 
 from ..core.errors import ConfigError, did_you_mean
 from ..core.types import Dataset
-from . import arrays, files, hub, idx, images, labels, prepared, scaling, tables
+from . import arrays, files, hub, labels, prepared, scaling
 from .digest import of_arrays
+from .formats import OF_ARRAYS, SAMPLES, kinds
 from .raw import UNNAMED, Column, Part, Raw, as_text, check_part, present
 from .reading import GUESSED, Missing, Reading
-from .scaling import Scaling
+from .scaling import PICTURES, Scaling
 from .spec import DataSpec, figures
 from .units import fits
 
 NAMES = "digits, hub:NAME"
-KINDS = ".npz, .csv, .tsv, IDX files (the MNIST family), a folder of pictures by class"
-PICTURES = scaling.Layout(kind="image")
-OF_ARRAYS = frozenset({"missing", "sample_kind", "channels_axis"})
-"""What can be settled of arrays."""
+KINDS = kinds(SAMPLES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -129,37 +127,13 @@ def _read(data: str, label: str | None, group: str | None, reading: Reading) -> 
     path = files.named(data)
     if not path.exists():
         raise _absent(data, path.suffix)
-    return _read_folder(path, label, group, reading) if path.is_dir() else _read_file(path, label, group, reading)
-
-
-def _read_folder(path: Path, label: str | None, group: str | None, reading: Reading) -> Raw:
-    _refuse_names(str(path), label, group)
-    if idx.holds(path):
-        return _read_idx(path, reading)
-    _refuse_settled(str(path), reading)
-    return replace(images.read(path), layout=PICTURES)
-
-
-def _read_idx(path: Path, reading: Reading) -> Raw:
-    """Pictures, unless its arrays are of another shape or type."""
-    _refuse_settled(str(path), reading, OF_ARRAYS)
-    raw = idx.read(path)
-    grey = raw.train.inputs.ndim == 3 and raw.train.inputs.dtype == np.uint8 and reading.sample_kind is None
-    return replace(raw, layout=PICTURES) if grey else raw
-
-
-def _read_file(path: Path, label: str | None, group: str | None, reading: Reading) -> Raw:
-    ending = path.suffix.lower()
-    if ending == ".npz":
-        _refuse_settled(str(path), reading, OF_ARRAYS)
-        return arrays.read(path, label, group)
-    if tables.is_table(path, label):
-        return tables.read(path, label, group, reading)
-    if idx.NAME.fullmatch(path.name):
+    reader = next((reader for reader in SAMPLES if reader.holds(path)), None)
+    if reader is None or reader.samples is None:
+        raise ConfigError(f"{path}: files that end in {path.suffix.lower()!r} cannot be read; expected {KINDS}")
+    if not reader.has_names:
         _refuse_names(str(path), label, group)
-        return _read_idx(path, reading)
-    advice = " (a table in a .txt file: name its label column with --label)" if ending == ".txt" else ""
-    raise ConfigError(f"{path}: files that end in {ending!r} cannot be read; expected {KINDS}{advice}")
+    _refuse_settled(str(path), reading, reader.settles)
+    return reader.samples(path, label, group, reading)
 
 
 def _absent(data: str, ending: str) -> ConfigError:

@@ -16,10 +16,11 @@ from ..core.chance import stream
 from ..core.errors import ConfigError, ScarceError
 from . import labels, tokenizer, windows
 from .digest import of_arrays
-from .documents import Corpus, Document, Names, read
+from .documents import read
 from .partition import by_group
 from .raw import Part, Raw
 from .reading import Missing, Separator
+from .text_files import Corpus, Document, Names
 from .tokenizer import Tokenizer
 from .windows import Windows
 

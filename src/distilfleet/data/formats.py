@@ -1,0 +1,123 @@
+"""The kinds of files and folders that hold data: what tells them, and how each is read.
+
+What `--data` and `--proxy` take follows from the rows of `READERS` alone, and so do the words of messages that name it.
+A new format is a row here.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+
+from ..core.errors import ConfigError
+from . import arrays, idx, images, tables, text_files
+from .raw import Column, Raw
+from .reading import Reading
+from .text_files import Corpus, Names
+
+OF_ARRAYS = frozenset({"missing", "sample_kind", "channels_axis"})
+"""The fields of `Reading` that settle how arrays are read."""
+OF_TABLES = frozenset(field.name for field in fields(Reading))
+
+Samples = Callable[[Path, str | None, str | None, Reading], Raw]
+"""From a path and the names of labels and groups to labelled samples as they were stored."""
+Inputs = Callable[[Path, Sequence[Column], Reading], np.ndarray]
+"""From a path and the columns of a table to unlabelled samples as they were stored."""
+Documents = Callable[[Path, Names], Corpus]
+"""From a path to texts as they were stored."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reader:
+    """One kind of file or folder, and what it can be read as."""
+
+    kind: str
+    """How messages call it."""
+    holds: Callable[[Path], bool]
+    """Whether a path that is there is of this kind, by its name."""
+    samples: Samples | None = None
+    inputs: Inputs | None = None
+    documents: Documents | None = None
+    has_names: bool = False
+    """Whether labels and groups go by names that a person can give."""
+    settles: frozenset[str] = frozenset()
+    """The fields of `Reading` that can be settled of it."""
+    of_columns: bool = False
+    """Whether its samples are rows of named columns."""
+
+
+def kinds(readers: Sequence[Reader]) -> str:
+    """The kinds that can be read, for a message."""
+    return ", ".join(reader.kind for reader in readers)
+
+
+def ending(*endings: str) -> Callable[[Path], bool]:
+    """A test for files whose names end so, in any case."""
+    return lambda path: path.suffix.lower() in endings and not path.is_dir()
+
+
+# --- readers in the form of the table ---------------------------------------------------------------------------
+
+
+def _arrays(path: Path, label: str | None, group: str | None, reading: Reading) -> Raw:
+    return arrays.read(path, label, group)
+
+
+def _array_inputs(path: Path, columns: Sequence[Column], reading: Reading) -> np.ndarray:
+    return arrays.read_inputs(path)
+
+
+def _table(path: Path, label: str | None, group: str | None, reading: Reading) -> Raw:
+    if not tables.is_table(path, label):
+        raise ConfigError(
+            f"{path}: files that end in {path.suffix.lower()!r} cannot be read; expected {kinds(SAMPLES)} (a table in "
+            f"a .txt file: name its label column with --label)"
+        )
+    return tables.read(path, label, group, reading)
+
+
+def _idx(path: Path, label: str | None, group: str | None, reading: Reading) -> Raw:
+    return idx.read(path, reading)
+
+
+def _pictures(path: Path, label: str | None, group: str | None, reading: Reading) -> Raw:
+    return images.read(path)
+
+
+def _picture_inputs(path: Path, columns: Sequence[Column], reading: Reading) -> np.ndarray:
+    return images.read_inputs(path)
+
+
+# --- the table --------------------------------------------------------------------------------------------------
+
+READERS = (
+    Reader(
+        kind=".npz",
+        holds=ending(".npz"),
+        samples=_arrays,
+        inputs=_array_inputs,
+        has_names=True,
+        settles=OF_ARRAYS,
+    ),
+    Reader(kind=".txt", holds=ending(".txt", ".md", ".py"), documents=text_files.plain),
+    Reader(kind=".jsonl", holds=ending(".jsonl"), documents=text_files.json_lines),
+    Reader(kind=".json", holds=ending(".json"), documents=text_files.json_file),
+    Reader(
+        kind=".csv, .tsv",
+        holds=ending(".csv", ".tsv", ".txt"),
+        samples=_table,
+        inputs=tables.read_inputs,
+        documents=text_files.table,
+        has_names=True,
+        settles=OF_TABLES,
+        of_columns=True,
+    ),
+    Reader(kind="IDX files (the MNIST family)", holds=idx.holds, samples=_idx, settles=OF_ARRAYS),
+    Reader(kind="a folder of pictures by class", holds=Path.is_dir, samples=_pictures, inputs=_picture_inputs),
+    Reader(kind="a folder of .txt, .md or .py files", holds=Path.is_dir, documents=text_files.folder),
+)
+"""The first row that holds a path and can be read as what is asked for is the one that reads it."""
+SAMPLES = tuple(reader for reader in READERS if reader.samples)
+INPUTS = tuple(reader for reader in READERS if reader.inputs)
+DOCUMENTS = tuple(reader for reader in READERS if reader.documents)
