@@ -36,7 +36,7 @@ class Called:
 
 @dataclass(slots=True, kw_only=True)
 class PredictingFleet:
-    """Implements `core.types.Fleet` around a real one."""
+    """Implements `core.protocols.Fleet` around a real one."""
 
     inner: Fleet
     server: Device

@@ -57,7 +57,7 @@ class _Ticket:
 
 
 class SimFleet:
-    """Implements `core.types.Fleet` in virtual time."""
+    """Implements `core.protocols.Fleet` in virtual time."""
 
     def __init__(self, devices: Mapping[DeviceId, Device], data: DataOf, method: Method[Any], world: World) -> None:
         self._devices, self._data, self._method, self._world = devices, data, method, world

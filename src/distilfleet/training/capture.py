@@ -17,7 +17,7 @@ MOST_BYTES = 1 << 26
 
 @dataclass(slots=True, kw_only=True)
 class CapturingFleet:
-    """Implements `core.types.Fleet` around another.
+    """Implements `core.protocols.Fleet` around another.
 
     Which exchanges stay depends on the seed and on job ids alone, so a run that was interrupted keeps the same ones.
     """
