@@ -238,7 +238,7 @@ def method_of(scheme: Scheme, size: Size, setup: TextSetup, lr: float = FROM_SCR
 
 
 class Watched:
-    """Any simulated fleet, with the steps of its rounds and their ends told apart. Implements `core.protocols.Fleet`."""
+    """Any simulated fleet, which tells its steps from the ends of rounds. Implements `core.protocols.Fleet`."""
 
     def __init__(self, inner: SimFleet) -> None:
         self._inner, self._now, self._since_s = inner, "ends", 0.0

@@ -8,7 +8,9 @@ one must be over, and nothing of what did not count may be left on a device.
 
 from collections.abc import Callable
 
-from simulated import ROUNDS, BrokenError, DeviceProcess, Parts, World
+from simulated import Parts, World
+from simulated_processes import DeviceProcess
+from simulated_reference import ROUNDS, BrokenError
 
 PATIENCE_S = 60.0
 LONG_S = 10 * PATIENCE_S
@@ -21,7 +23,8 @@ MIDST_S = 8.0
 def calm(seed: int, parts: Parts | None) -> World:
     """Nothing is lost, and nobody dies; of its devices a round needs one to all."""
     world = World(seed, parts)
-    world.doomed, world.crashes, world.loss, world.twice, world.swap = None, 0.0, 0.0, 0.0, 0.0
+    world.doomed, world.crashes = None, 0.0
+    world.network.quiet()
     world.goal, world.minimum = None, world.rng.randint(1, len(world.names))
     return world
 

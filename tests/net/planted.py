@@ -2,7 +2,8 @@
 
 from dataclasses import replace
 
-from simulated import MemoryStore, Parts
+from simulated import Parts
+from simulated_disks import MemoryStore
 
 from distilfleet.net.coordinator import Coordinator
 from distilfleet.net.device_side import DeviceSide
@@ -239,9 +240,9 @@ PLANTED = {
     "jobs since the state on disk are not done again": Parts(store=ForgetsJobs),
     "a state is forgotten that may yet be gone back to": Parts(database=ForgetsTooMuch),
     "answers are lost in a crash and states are not": Parts(store=TornStore),
-    "gaps in a session go unnoticed": Parts(line=HearsGaps),
-    "what comes twice is heard twice": Parts(line=HearsTwice),
-    "more is granted than there is room": Parts(room=Crowded),
+    "gaps in a session go unnoticed": Parts(numbering=HearsGaps),
+    "what comes twice is heard twice": Parts(numbering=HearsTwice),
+    "more is granted than there is room": Parts(flow_control=Crowded),
     "answers on disk are mixed up": Parts(spool=MixesAnswers),
-    "who waits for room is not called": Parts(room=NobodyIsCalled),
+    "who waits for room is not called": Parts(flow_control=NobodyIsCalled),
 }

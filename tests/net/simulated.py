@@ -5,243 +5,30 @@ has not synchronised is lost or torn. At the end a plain reference computes, fro
 server and workers must be.
 """
 
-import hashlib
 import heapq
 import random
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cache
-from math import inf
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
 
-import numpy as np
+from simulated_disks import Disk, MemoryJournal, MemoryStore
+from simulated_network import Connection, Network
+from simulated_processes import DeviceProcess, ServerProcess, unmetered
+from simulated_reference import ROUNDS, Adder, BrokenError, Script, replay
 
-from distilfleet.core.errors import AgainError, WireError
-from distilfleet.core.types import Arrays, ArraySpec, Expected, Job, Load, Missed, Reply, Result, Usage, Wave
-from distilfleet.net.coordinator import Coordinator, Outbound
-from distilfleet.net.device_side import Begin, DeviceSide, Held, Prepare, Refused, Settle
-from distilfleet.net.job_runner import JobHistory, JobRunner
-from distilfleet.net.journal import Outcome
-from distilfleet.net.protocol import Beat, Hello, Numbering, Welcome, branch_of
-from distilfleet.net.server_side import Drop, ServerSide
-from distilfleet.net.spool import SealedFile, Spool
+from distilfleet.net.coordinator import Coordinator
+from distilfleet.net.device_side import DeviceSide
+from distilfleet.net.job_runner import JobRunner
+from distilfleet.net.protocol import Numbering
+from distilfleet.net.server_side import ServerSide
+from distilfleet.net.spool import Spool
 from distilfleet.net.store import SqliteStore
 from distilfleet.net.transfer import FlowControl
 
-ROUNDS, WAVES, BEAT_S = 3, 2, 5.0
 CHUNKS_BYTES = (64, 4096)
 """Small ones take several for a frame; in large ones a frame goes along with its offer."""
 FAULTS_UNTIL_S, END_S = 240.0, 4000.0
-SEALED_FILE = SealedFile()
-BALLAST = np.zeros(64)
-"""Makes a worker's state larger than a few jobs, so that these are kept in its place."""
 REAL_DISKS = 10
 """In one of so many worlds devices have the product's own database."""
-EXPECTED = Expected(arrays={"x": ArraySpec("<u8", (4,))})
-
-
-class CrashError(Exception):
-    """The process dies here."""
-
-
-class BrokenError(AssertionError):
-    """A promise is not kept."""
-
-
-def mixed(*words: Any) -> int:
-    return int.from_bytes(hashlib.blake2b(repr(words).encode(), digest_size=6).digest(), "little")
-
-
-# --- disks ------------------------------------------------------------------------------------------------------
-
-
-@dataclass
-class MemoryJournal:
-    """`Journal`, in transactions; with `synced` off the last ones may be lost in a crash."""
-
-    rng: random.Random
-    synced: bool = True
-    log: list[tuple[str, Any]] = field(default_factory=list)
-    safe: int = 0
-
-    def record(self, outcomes: Sequence[Outcome]) -> None:
-        self._write(("outcomes", tuple(outcomes)))
-
-    def commit(self, run: str, number: int) -> None:
-        self._write(("round", (run, number)))
-
-    def _write(self, entry: tuple[str, Any]) -> None:
-        self.log.append(entry)
-        self.safe = len(self.log) if self.synced else self.safe
-
-    def crash(self) -> None:
-        self.log = self.log[: self.rng.randint(self.safe, len(self.log))]
-
-    @property
-    def committed(self) -> int:
-        return max((value[1] for kind, value in self.log if kind == "round"), default=0)
-
-    def _committed(self, run: str) -> int:
-        return max((value[1] for kind, value in self.log if kind == "round" and value[0] == run), default=0)
-
-    def rows(self) -> dict[str, Outcome]:
-        return {o.key: o for kind, value in self.log if kind == "outcomes" for o in value}
-
-    def verdicts(self, keys: Iterable[str]) -> Mapping[str, bool]:
-        rows = self.rows()
-        known = (rows[key] for key in keys if key in rows)
-        return {o.key: not o.reason for o in known if o.reason or o.round <= self._committed(o.run)}
-
-    def outcomes(self, run: str, number: int) -> Sequence[Outcome]:
-        return [o for o in self.rows().values() if (o.run, o.round) == (run, number)]
-
-    def branch_off(self, run: str, number: int) -> None:
-        self._write(("branch", number))
-
-    def branches(self, run: str) -> tuple[int, int]:
-        rounds = [value for kind, value in self.log if kind == "branch"]
-        return len(rounds), max(rounds, default=0)
-
-
-@dataclass
-class Disk:
-    """Files: what is not synchronised may be torn in a crash."""
-
-    rng: random.Random
-    files: dict[str, bytes] = field(default_factory=dict)
-    dirty: set[str] = field(default_factory=set)
-
-    def write(self, name: str, data: bytes) -> None:
-        self.files[name] = data
-        self.dirty.add(name)
-
-    def sync(self, name: str) -> None:
-        self.dirty.discard(name)
-
-    def rename(self, old: str, new: str) -> None:
-        self.files[new] = self.files.pop(old)
-        if old in self.dirty:
-            self.dirty.discard(old)
-            self.dirty.add(new)
-        else:
-            self.dirty.discard(new)
-
-    def crash(self) -> None:
-        for name in self.dirty:
-            self.files[name] = self.files[name][: self.rng.randint(0, len(self.files[name]) - 1)]
-        self.dirty.clear()
-
-
-@dataclass
-class Row:
-    """A job that was done."""
-
-    key: str
-    held: Held | None
-    job: bytes
-    state: Arrays | None
-
-
-@dataclass
-class MemoryStore:
-    """`Store` of a device; survives its process."""
-
-    rows: list[Row] = field(default_factory=list)
-
-    def keys(self) -> list[str]:
-        return [row.key for row in self.rows if row.held is not None]
-
-    def held(self) -> Mapping[str, Held]:
-        return {row.key: row.held for row in self.rows if row.held is not None}
-
-    def history(self) -> JobHistory:
-        at = max((i for i, row in enumerate(self.rows) if row.state is not None), default=-1)
-        return JobHistory(self.rows[at].state if at >= 0 else None, [row.job for row in self.rows[at + 1 :]])
-
-    def finish(self, key: str, held: Held, job: bytes, state: Arrays | None) -> None:
-        self.rows.append(Row(key, held, job, state))
-
-    def keep(self, keys: Sequence[str]) -> None:
-        for row in self.rows:
-            row.held = None if row.key in keys else row.held
-
-    def take_back(self, key: str) -> None:
-        self.rows = [row for row in self.rows if row.key != key or row.held is None]
-
-
-@cache
-def database(name: str, kind: type[SqliteStore]) -> SqliteStore:
-    """One for all worlds, because to make one takes longer than a world does."""
-    return kind(Path(":memory:"))
-
-
-def emptied(store: SqliteStore) -> SqliteStore:
-    store._base.executescript("delete from work; delete from runs")
-    store.open_run("run")
-    return store
-
-
-# --- what is computed -------------------------------------------------------------------------------------------
-
-
-@dataclass
-class Adder:
-    """A worker that remembers everything that it was asked."""
-
-    total: int = 0
-
-    def load(self, job: Job) -> Load:
-        return Load()
-
-    def handle(self, job: Job) -> Arrays:
-        self.total = mixed(self.total, int(job.arrays["x"][0]))
-        return {"x": np.full(4, self.total, np.uint64)}
-
-    def snapshot(self) -> Arrays:
-        return {"total": np.array(self.total, np.uint64), "ballast": BALLAST}
-
-    def restore(self, kept: Arrays) -> None:
-        self.total = int(kept["total"])
-
-
-@dataclass(frozen=True)
-class Told:
-    """What a round does, for real and in the reference."""
-
-    state: int
-    number: int
-    devices: tuple[str, ...]
-    goal: int | None
-    deadline_s: float | None
-    leaving: bool
-    """Whoever misses a wave is not asked again in its round."""
-    minimum: int = 1
-
-    def steps(self) -> Iterator[Any]:
-        state, devices = self.state, self.devices
-        for step in range(WAVES):
-            jobs = [
-                Job(id=f"{self.number}:{step}:{d}", device=d, op="add", arrays=asked(state), expected=EXPECTED)
-                for d in devices
-            ]
-            goal = None if self.goal is None else min(self.goal, len(jobs))
-            results = yield Wave(jobs=jobs, goal=goal, minimum=self.minimum, deadline_s=self.deadline_s)
-            state = mixed(state, [said(result) for result in results])
-            if self.leaving:
-                devices = tuple(result.device for result in results if isinstance(result, Reply))
-        return state
-
-
-def asked(state: int) -> Arrays:
-    return {"x": np.full(8, state, np.uint64)}
-
-
-def said(result: Result) -> tuple[str, int]:
-    return result.device, -1 if isinstance(result, Missed) else int(result.arrays["x"][0])
-
-
-# --- the world --------------------------------------------------------------------------------------------------
 
 
 @dataclass
@@ -254,22 +41,12 @@ class Parts:
     runner: type[JobRunner] = JobRunner
     store: type[MemoryStore] = MemoryStore
     database: type[SqliteStore] = SqliteStore
-    line: type[Numbering] = Numbering
-    room: type[FlowControl] = FlowControl
+    numbering: type[Numbering] = Numbering
+    flow_control: type[FlowControl] = FlowControl
     spool: type[Spool] = Spool
     journal_synced: bool = True
     checkpoint_synced: bool = True
     commit_first: bool = False
-
-
-@dataclass
-class Connection:
-    device: str
-    server_line: Numbering
-    device_line: Numbering
-    alive: bool = True
-    fence: int = 0
-    last_s: tuple[float, float] = (0.0, 0.0)
 
 
 class World:
@@ -284,7 +61,7 @@ class World:
         self.names = tuple(f"d{i}" for i in range(rng.randint(2, 3)))
         self.doomed = rng.choice(self.names) if rng.random() < 0.15 else None
         self.chunk_bytes = rng.choice(CHUNKS_BYTES)
-        self.loss, self.twice, self.swap = (rng.choice((0, 0, 0.01, 0.03)) for _ in range(3))
+        self.network = Network(rng, *(rng.choice((0, 0, 0.01, 0.03)) for _ in range(3)))
         self.crashes = rng.choice((0.0, 0.02, 0.1))
         self.goal = rng.choice((None, None, len(self.names) - 1))
         self.deadline_s = rng.choice((None, 30.0, 80.0))
@@ -336,21 +113,11 @@ class World:
 
     def carry(self, connection: Connection, data: bytes, up: bool) -> None:
         """One message over the faulty network."""
-        rng = self.rng
-        target = self.server.hear if up else self.devices[connection.device].hear
-        chance = rng.random() if self.faulty else 1.0
-        if self.faulty and self.devices[connection.device].cut_until_s > self.now_s:
-            return
-        if chance < self.loss:
-            return
-        at_s = max(connection.last_s[up], self.now_s) + 0.01
-        connection.last_s = (connection.last_s[0], at_s) if up else (at_s, connection.last_s[1])
-        delay_s = at_s - self.now_s
-        if chance < self.loss + self.swap:
-            delay_s += rng.uniform(0, 8)
-        self.after(delay_s, lambda: target(connection, data))
-        if chance > 1 - self.twice and self.faulty:
-            self.after(delay_s + rng.uniform(0, 3), lambda: target(connection, data))
+        device = self.devices[connection.device]
+        target = self.server.hear if up else device.hear
+        is_cut = device.cut_until_s > self.now_s
+        for delay_s in self.network.delays_s(connection, up, self.now_s, self.faulty, is_cut):
+            self.after(delay_s, lambda: target(connection, data))
 
     def _check(self) -> None:
         if not self.server.done:
@@ -359,7 +126,7 @@ class World:
         workers = {name: Adder() for name in self.names}
         for number in range(1, ROUNDS + 1):
             branch, devices = self.asked[number]
-            state = replay(self.told(number, state, devices), branch, rows, workers)
+            state = replay(self.script(number, state, devices), branch, rows, workers)
         if state != self.server.state:
             raise BrokenError("the server is not what its journal says")
         for name, device in self.devices.items():
@@ -370,356 +137,5 @@ class World:
             if name != self.doomed and runner.worker.total != workers[name].total:
                 raise BrokenError(f"the worker of {name} is not what the journal says")
 
-    def told(self, number: int, state: int, devices: tuple[str, ...]) -> Told:
-        return Told(state, number, devices, self.goal, self.deadline_s, self.leaving, self.minimum)
-
-
-def replay(told: Told, branch: str, rows: Mapping[str, Outcome], workers: Mapping[str, Adder]) -> int:
-    """A round in plain Python, given the outcomes."""
-    steps = told.steps()
-    wave = next(steps)
-    while True:
-        results = []
-        for job in wave.jobs:
-            outcome = rows.get(f"{branch}/{job.id}")
-            if outcome is None:
-                raise BrokenError(f"the journal does not know {job.id}")
-            if outcome.reason:
-                results.append(Missed(job=job.id, device=job.device, reason=outcome.reason))
-            else:
-                arrays = workers[job.device].handle(job)
-                results.append(Reply(job=job.id, device=job.device, arrays=arrays))
-        try:
-            wave = steps.send(results)
-        except StopIteration as done:
-            return done.value
-
-
-def unmetered(work: Callable[[], Arrays]) -> tuple[Arrays, Usage]:
-    return work(), Usage()
-
-
-# --- processes --------------------------------------------------------------------------------------------------
-
-
-class ServerProcess:
-    """Desk and sessions, a round under way, checkpoints."""
-
-    def __init__(self, world: World) -> None:
-        self.world, self.up, self.done, self.life = world, False, False, 0
-        self.told_committed = 0
-
-    def boot(self) -> None:
-        world, parts = self.world, self.world.parts
-        self.up, self.life = True, self.life + 1
-        self.connections: dict[str, Connection] = {}
-        room = parts.room(most_bytes=world.rng.choice((100, 200, 10_000)))
-        down = parts.room(most_bytes=world.rng.choice((100, 300, 10_000)))
-        server = parts.server(
-            uploads=room, downloads=down, now_s=world.now_s, beat_s=BEAT_S, chunk_bytes=world.chunk_bytes
-        )
-        spool = parts.spool(most_bytes=world.rng.choice((0, 100, 10_000)), sealed_file=SEALED_FILE)
-        patience = {"patience_s": 60.0, "longest_s": inf}  # a job that nobody gets must hold up the run
-        own = {
-            "run": branch_of("run", world.journal.branches("run")[0]),
-            "roster": world.names,
-            "spool": spool,
-            "asleep_s": 3 * BEAT_S,
-            **patience,
-        }
-        self.coordinator = parts.coordinator(server=server, journal=world.journal, **own)
-        self.number, self.state = self._checkpoint()
-        if self.number < world.journal.committed:
-            raise BrokenError(f"round {world.journal.committed} is committed, the checkpoint is of {self.number}")
-        self.guarded(self._begin)
-        life = self.life
-        self.world.after(1.0, lambda: self._tick(life))
-
-    def guarded(self, what: Callable[[], None]) -> None:
-        try:
-            what()
-        except CrashError:
-            self.kill()
-
-    def failpoint(self) -> None:
-        if self.world.faulty and self.world.rng.random() < self.world.crashes:
-            raise CrashError
-
-    def kill(self) -> None:
-        if not self.up or not self.world.faulty:
-            return
-        self.up = self.done = False
-        for connection in self.connections.values():
-            self._close(connection)
-        self.world.journal.crash()
-        self.world.disk.crash()
-        self.world.after(self.world.rng.uniform(0.1, 20), self.boot)
-
-    def _checkpoint(self) -> tuple[int, int]:
-        for number in range(ROUNDS, 0, -1):
-            fields = self.world.disk.files.get(f"round-{number}", b"").split()
-            if len(fields) == 2 and int(fields[1]) == mixed(int(fields[0])):
-                return number, int(fields[0])
-        return 0, 0
-
-    def _begin(self) -> None:
-        self.failpoint()
-        self.say(self.coordinator.begin(self.number + 1))
-        if self.number == ROUNDS:
-            self.done = True
-            return
-        self._ask(self.world.names)
-
-    def _begin_again(self) -> None:
-        self.failpoint()
-        devices, said = self.coordinator.begin_again()
-        self.say(said)
-        self._ask(tuple(devices))
-
-    def _ask(self, devices: tuple[str, ...]) -> None:
-        self.world.asked[self.number + 1] = self.coordinator.run, devices
-        self.steps = self.world.told(self.number + 1, self.state, devices).steps()
-        self._start(next(self.steps))
-
-    def _start(self, wave: Wave) -> None:
-        self.ticket, said = self.coordinator.start(wave, self.world.now_s)
-        self.say(said)
-
-    def _poll(self) -> None:
-        if self.done:
-            return
-        try:
-            results, said = self.coordinator.collect(self.ticket, self.world.now_s)
-        except AgainError:
-            self._begin_again()
-            return
-        if results is None:
-            return
-        self.failpoint()
-        self.say(said)
-        self.failpoint()
-        try:
-            wave = self.steps.send(results)
-        except StopIteration as finished:
-            self._finish(finished.value)
-        else:
-            self._start(wave)
-
-    def _finish(self, state: int) -> None:
-        world, number = self.world, self.number + 1
-        if world.parts.commit_first:
-            self.say(self.coordinator.commit(number))
-            self.failpoint()
-        self.coordinator.record()
-        self.failpoint()
-        world.disk.write("unfinished", f"{state} {mixed(state)}".encode())
-        if world.parts.checkpoint_synced:
-            self.failpoint()
-            world.disk.sync("unfinished")
-        self.failpoint()
-        world.disk.rename("unfinished", f"round-{number}")
-        self.number, self.state = number, state
-        if number == world.fails_after:
-            self.fail()
-        self._begin()
-
-    def fail(self) -> None:
-        """The run raises. The next one begins with the rounds that are left, so that one reference does for both."""
-        self.say(self.coordinator.abandon(self.number))
-        self.say(self.coordinator.prepare("next", b"", self.world.names))
-
-    def fail_and_begin(self) -> None:
-        if not self.done:
-            self.fail()
-            self._begin()
-
-    def _later(self, what: Callable[[], None]) -> bool:
-        """Whether the process stands still; then it does that when it goes on."""
-        still_s = self.world.asleep_until_s - self.world.now_s
-        if still_s > 0:
-            self.world.after(still_s, what)
-        return still_s > 0
-
-    def _tick(self, life: int) -> None:
-        if not self.up or life != self.life or self._later(lambda: self._tick(life)):
-            return
-        self.guarded(lambda: (self.say(self.coordinator.tick(self.world.now_s)), self._poll())[0])
-        self.world.after(BEAT_S, lambda: self._tick(life))
-
-    def hear(self, connection: Connection, data: bytes) -> None:
-        if not self.up or not connection.alive or self._later(lambda: self.hear(connection, data)):
-            return
-        self.guarded(lambda: self._hear(connection, data))
-        for room in (self.coordinator.server.uploads, self.coordinator.server.downloads):
-            if room.used_bytes > room.most_bytes and len(room.taken) > 1:
-                raise BrokenError("more is under way than there is room for")
-
-    def _hear(self, connection: Connection, data: bytes) -> None:
-        try:
-            message = connection.server_line.read(data)
-            if message is None:
-                return
-            if isinstance(message, Hello):
-                said = self._enter(connection, message)
-            else:
-                said = self.coordinator.receive(connection.device, connection.fence, message, self.world.now_s)
-        except WireError:
-            self._close(connection)
-            return
-        self.say(said)
-        self._poll()
-
-    def _enter(self, connection: Connection, hello: Hello) -> Outbound:
-        older = self.connections.get(connection.device)
-        connection.fence, said = self.coordinator.enter(hello, self.world.now_s)
-        if not connection.fence:
-            for one in said:
-                self.world.carry(connection, connection.server_line.write(one.message), up=False)
-            return []
-        self.connections[connection.device] = connection
-        if older is not None:
-            self._close(older)
-        return said
-
-    def _close(self, connection: Connection) -> None:
-        connection.alive = False
-        self.say(self.coordinator.leave(connection.device, connection.fence) if self.up else [])
-        if self.world.rng.random() < 0.7 or not self.world.faulty:
-            self.world.after(0.05, lambda: self.world.devices[connection.device].closed(connection))
-
-    def say(self, said: Outbound) -> None:
-        for one in said:
-            connection = self.connections.get(one.device)
-            if connection is None or not connection.alive:
-                continue
-            if isinstance(one, Drop):
-                self._close(connection)
-            else:
-                self.world.carry(connection, connection.server_line.write(one.message), up=False)
-
-
-class DeviceProcess:
-    """Session, bench and disk of a device."""
-
-    def __init__(self, world: World, name: str) -> None:
-        self.world, self.name = world, name
-        self.store: MemoryStore | SqliteStore = world.parts.store()
-        if world.real_disks:
-            self.store = emptied(database(name, world.parts.database))
-        self.cut_until_s, self.up, self.life, self.connection = 0.0, False, 0, None
-
-    def boot(self) -> None:
-        if self.name == self.world.doomed and self.world.now_s > 40:
-            return
-        self.up, self.life = True, self.life + 1
-        parts = self.world.parts
-        self.runner = parts.runner(Adder(), self.store, self.metered)
-        self.side = parts.side(
-            device=self.name,
-            most_bytes=10_000,
-            held=dict(self.store.held()),
-            chunk_bytes=self.world.chunk_bytes,
-            beat_s=BEAT_S,
-        )
-        self.todo: list[Begin] = []
-        self.busy = False
-        self.connect(self.life)
-        self._beat(self.life)
-
-    def kill(self) -> None:
-        if self.up and self.world.faulty:
-            self.up = False
-            if self.connection is not None and self.world.rng.random() < 0.5:
-                connection = self.connection
-                self.world.after(0.05, lambda: self.world.server.up and self.world.server._close(connection))
-            self.world.after(self.world.rng.uniform(0.1, 40), self.boot)
-
-    def cut(self) -> None:
-        """The network does not reach this device for a while."""
-        self.cut_until_s = self.world.now_s + self.world.rng.uniform(1, 60)
-
-    def connect(self, life: int) -> None:
-        if self.up and life == self.life:
-            self.connection = Connection(self.name, self.world.parts.line(), self.world.parts.line())
-            self.say([self.side.hello(self.world.now_s)])
-
-    def closed(self, connection: Connection, pause_s: float = 0.0) -> None:
-        if self.up and connection is self.connection:
-            self.connection, self.side.open, life = None, False, self.life
-            self.world.after(max(pause_s, self.world.rng.uniform(0.2, 3)), lambda: self.connect(life))
-
-    def _beat(self, life: int) -> None:
-        if not self.up or life != self.life:
-            return
-        if self.name == self.world.doomed and self.world.now_s > 40:
-            self.up = False
-            return
-        if self.connection is not None and self.side.over(self.world.now_s):
-            self.closed(self.connection)
-        elif self.connection is not None and self.side.open:
-            self.say([Beat()])
-        self.world.after(BEAT_S, lambda: self._beat(life))
-
-    def hear(self, connection: Connection, data: bytes) -> None:
-        if not self.up or connection is not self.connection:
-            return
-        try:
-            message = connection.device_line.read(data)
-            outputs = [] if message is None else self.side.receive(message, self.world.now_s)
-        except WireError:
-            self.closed(connection)
-            return
-        self.act(outputs)
-
-    def act(self, outputs: Iterable[Any]) -> None:
-        for output in outputs:
-            match output:
-                case Begin():
-                    self.todo.append(output)
-                    self._work()
-                case Settle():
-                    self._check_commit(output)
-                    if output.counted:
-                        self.store.keep([output.key])
-                    else:
-                        self.runner.take_back(output.key)
-                case Refused():
-                    self.closed(self.connection, output.retry_s)
-                case Prepare() | Welcome():
-                    pass
-                case _:
-                    self.say([output])
-
-    def _check_commit(self, settle: Settle) -> None:
-        number = int(settle.key.partition("/")[2].partition(":")[0])
-        if settle.counted and self.world.server._checkpoint()[0] < number:
-            raise BrokenError(f"{settle.key} is told as committed before its checkpoint")
-
-    def _work(self) -> None:
-        if self.todo and not self.busy:
-            self.busy, begin, life = True, self.todo.pop(0), self.life
-            slow = self.world.rng.random() < 0.1 and self.world.faulty
-            self.world.after(self.world.rng.uniform(20, 90) if slow else 1.0, lambda: self._worked(begin, life))
-
-    def _worked(self, begin: Begin, life: int) -> None:
-        if not self.up or life != self.life:
-            return
-        self.busy = False
-        if self.side.running.get(begin.key) == begin.digest and self.world.now_s < self.world.closed_until_s:
-            self.act(self.side.decline(begin.key, "later: not now"))
-        elif self.side.running.get(begin.key) == begin.digest:
-            held = self.runner.handle(begin.key, begin.digest, begin.data)
-            if self.world.faulty and self.world.rng.random() < self.world.crashes:
-                self.kill()
-                return
-            self.act(self.side.answer(begin.key, held))
-        self._work()
-
-    def metered(self, work: Callable[[], Arrays]) -> tuple[Arrays, Usage]:
-        """Of a long job the state is kept, of short ones the jobs."""
-        return work(), Usage(busy_s=self.world.rng.choice((0.0, 0.3, 2.0)))
-
-    def say(self, messages: Iterable[Any]) -> None:
-        for message in messages:
-            if self.connection is not None:
-                self.world.carry(self.connection, self.connection.device_line.write(message), up=True)
+    def script(self, number: int, state: int, devices: tuple[str, ...]) -> Script:
+        return Script(state, number, devices, self.goal, self.deadline_s, self.leaving, self.minimum)

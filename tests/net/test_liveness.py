@@ -2,7 +2,8 @@
 
 import pytest
 from liveness import SCENES, live
-from simulated import BrokenError, Parts
+from simulated import Parts
+from simulated_reference import BrokenError
 
 from distilfleet.core.errors import StarvedError
 from distilfleet.net.coordinator import Coordinator

@@ -2,7 +2,8 @@
 
 import pytest
 from planted import PLANTED
-from simulated import BrokenError, World
+from simulated import World
+from simulated_reference import BrokenError
 
 BLOCKS, SEEDS = 10, 1000
 

@@ -91,7 +91,7 @@ def _metrics(path: Path) -> list[Mapping[str, Any]]:
 
 
 def read_times(path: Path) -> Iterator[Mapping[str, Any]]:
-    """`times.jsonl` of a real fleet, one object per round: see `core.types.Timed`. Nothing if there is none."""
+    """`times.jsonl` of a real fleet, one object per round: see `core.tally.Timed`. Nothing if there is none."""
     yield from _whole_lines(path / "times.jsonl")
 
 
