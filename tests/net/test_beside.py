@@ -46,7 +46,7 @@ def test_the_prediction_is_the_simulation(case):
     simulated, real = (contract.run(replace(case, fleet=fleet), 3) for fleet in (SimFleet, watched))
     before_s = 0.0
     for one, other in zip(simulated, real, strict=True):
-        beside = other.tally.beside
+        beside = other.tally.prediction
         assert beside.round_s[1] == pytest.approx(one.tally.elapsed_s - before_s, rel=1e-9)
         assert beside.server_s[1] == pytest.approx(one.tally.server.busy_s, rel=1e-9)
         assert sum(own.busy_s[1] for own in beside.kinds.values()) == pytest.approx(one.tally.devices.busy_s, rel=1e-9)
@@ -57,25 +57,25 @@ def test_the_prediction_is_the_simulation(case):
 def test_what_was_measured_is_that_of_the_jobs():
     (outcome,) = contract.run(Case(make=koala.tiny, fleet=watched), 1)
     tally = outcome.tally
-    assert {kind: own.jobs for kind, own in tally.beside.kinds.items()} == {"rpi-4b": 2, "rpi-5": 2}
-    for kind, own in tally.beside.kinds.items():
+    assert {kind: own.jobs for kind, own in tally.prediction.kinds.items()} == {"rpi-4b": 2, "rpi-5": 2}
+    for kind, own in tally.prediction.kinds.items():
         mine = [job for job in tally.times.jobs if contract.DEVICES[job.device].kind == kind]
         assert own.busy_s[0] == sum(job.busy_s for job in mine) > 0
         assert own.down_s[0] == sum(job.received_s - job.sent_s for job in mine) > 0
         assert own.up_s[0] == sum(job.uploaded_s - job.offered_s for job in mine) > 0
         assert own.metered == 0
         assert own.busy_j[0] == pytest.approx(own.busy_s[0] * catalogue.device(kind, "").busy_w)
-    measured_s, _ = tally.beside.round_s
+    measured_s, _ = tally.prediction.round_s
     assert max(job.uploaded_s - job.sent_s for job in tally.times.jobs) < measured_s < 60
 
 
 @pytest.mark.net
 def test_who_is_missed_is_not_predicted():
     (outcome,) = contract.run(Case(make=koala.tiny, fleet=watched), 1, lost=lambda wave, device: device != "device-00")
-    assert {kind: own.jobs for kind, own in outcome.tally.beside.kinds.items()} == {"rpi-4b": 1}
+    assert {kind: own.jobs for kind, own in outcome.tally.prediction.kinds.items()} == {"rpi-4b": 1}
     (nobody,) = contract.run(Case(make=koala.tiny, fleet=watched), 1, lost=lambda wave, device: True)
-    assert nobody.tally.beside.round_s[1] == 0
-    assert nobody.tally.beside.kinds == {}
+    assert nobody.tally.prediction.round_s[1] == 0
+    assert nobody.tally.prediction.kinds == {}
 
 
 def counter(folder):
@@ -114,7 +114,7 @@ def test_joules_of_a_power_meter_are_told_from_reckoned_ones(tmp_path):
     own = {job.device: job for job in tally.times.jobs}
     assert [device for device, job in own.items() if job.metered] == ["device-00"]
     assert own["device-00"].energy_j == pytest.approx(2.0)
-    assert {kind: jobs.metered for kind, jobs in tally.beside.kinds.items()} == {"rpi-4b": 1, "rpi-5": 0}
+    assert {kind: jobs.metered for kind, jobs in tally.prediction.kinds.items()} == {"rpi-4b": 1, "rpi-5": 0}
 
 
 @pytest.mark.net

@@ -6,7 +6,7 @@ ordinary - a reply of another layout than announced, NaN, a norm near its limit 
 Axes: D devices.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -15,12 +15,12 @@ from .table import Row, column
 from .types import Arrays, ArraySpec, Expected, Job, Reply, Result
 
 ORDINARY = 0.99
-"""Of the largest norm that is let in: below it rounding decides nothing."""
+"""The share of the largest admitted norm below which rounding decides nothing."""
 WIDE = wire.DTYPES - {"<f2"}
 
 Layout = tuple[tuple[str, np.dtype, tuple[int, ...]], ...]
 Key = tuple[int, Layout | int]
-"""Which expectation, and names, dtypes and shapes, or the table that the answer is a row of."""
+"""What answers are alike by: their expectation, and their layout or the table that they are rows of."""
 
 
 def over_the_wire(job: Job, arrays: Arrays) -> Result:
@@ -29,27 +29,38 @@ def over_the_wire(job: Job, arrays: Arrays) -> Result:
 
 
 def all_over_the_wire(jobs: Sequence[Job], answers: Sequence[Arrays]) -> list[Result]:
-    """As `over_the_wire` of each."""
-    groups: dict[Key, list[int]] = {}
-    for i, (job, arrays) in enumerate(zip(jobs, answers, strict=True)):
-        layout = id(arrays.table) if isinstance(arrays, Row) else _layout(arrays)
-        groups.setdefault((id(job.expected), layout), []).append(i)
+    """What `over_the_wire` gives for each answer, in their order."""
     results: dict[int, Result] = {}
-    for rows in groups.values():
-        some, said = [jobs[i] for i in rows], [answers[i] for i in rows]
-        if len(rows) > 1 and _is_ordinary(_layout(said[0]), some[0].expected):
-            came = read(write(some, said), some, said[0])
-        else:
-            came = [over_the_wire(job, arrays) for job, arrays in zip(some, said, strict=True)]
-        results.update(zip(rows, came, strict=True))
-    return [results[i] for i in range(len(jobs))]
+    for places in _alike(jobs, answers):
+        own_jobs = [jobs[place] for place in places]
+        own_answers = [answers[place] for place in places]
+        results.update(zip(places, _group_over_the_wire(own_jobs, own_answers), strict=True))
+    return [results[place] for place in range(len(jobs))]
+
+
+def _alike(jobs: Sequence[Job], answers: Sequence[Arrays]) -> Iterable[list[int]]:
+    """The places of answers of one layout to jobs of one expectation, group by group."""
+    groups: dict[Key, list[int]] = {}
+    for place, (job, arrays) in enumerate(zip(jobs, answers, strict=True)):
+        layout = id(arrays.table) if isinstance(arrays, Row) else _layout(arrays)
+        groups.setdefault((id(job.expected), layout), []).append(place)
+    return groups.values()
+
+
+def _group_over_the_wire(jobs: Sequence[Job], answers: Sequence[Arrays]) -> list[Result]:
+    """Answers that are alike: in one piece if there is nothing out of the ordinary about them."""
+    first = answers[0]
+    if len(jobs) > 1 and _is_ordinary(_layout(first), jobs[0].expected):
+        return read(write(jobs, answers), jobs, first)
+    return [over_the_wire(job, arrays) for job, arrays in zip(jobs, answers, strict=True)]
 
 
 def write(jobs: Sequence[Job], answers: Sequence[Arrays]) -> np.ndarray:
     """The frames of answers of one layout, [D, bytes]; shorter heads leave their row's first bytes unused."""
     body = wire.encode_body(answers[0])
     fronts = [wire.reply_head(job, body) + body.manifest for job in jobs]
-    width = -(-max(map(len, fronts)) // 8) * 8  # arrays start where a processor likes them to
+    longest = max(map(len, fronts))
+    width = -(-longest // 8) * 8  # arrays start where a processor likes them to
     frames = np.empty((len(jobs), width + len(body.data)), np.uint8)
     heads = b"".join([front.rjust(width, b"\0") for front in fronts])
     frames[:, :width] = np.frombuffer(heads, np.uint8).reshape(len(jobs), width)
@@ -62,19 +73,26 @@ def write(jobs: Sequence[Job], answers: Sequence[Arrays]) -> np.ndarray:
 def read(frames: np.ndarray, jobs: Sequence[Job], alike: Arrays) -> list[Result]:
     """Replies that are views of their frames, or why they are refused; `alike` has their layout."""
     table = _places(frames, alike)
-    squares_D = np.zeros(len(jobs))
+    ordinary_D = _norms(table, len(jobs)) < ORDINARY * jobs[0].expected.most_norm
+    results: list[Result] = []
+    for d, (job, ordinary) in enumerate(zip(jobs, ordinary_D.tolist(), strict=True)):
+        if ordinary:
+            results.append(Reply(job=job.id, device=job.device, arrays=Row(table, d)))
+        else:
+            frame = frames[d].tobytes().lstrip(b"\0")
+            results.append(wire.admit(wire.decode_reply(frame), job))
+    return results
+
+
+def _norms(table: Arrays, devices: int) -> np.ndarray:
+    """The norm of each device's floating-point arrays together, [D]; NaN or infinity where theirs is."""
+    squares_D = np.zeros(devices)
     with np.errstate(all="ignore"):
         for array in table.values():
             if array.dtype.kind == "f":
-                flat = array.reshape(len(jobs), -1)
+                flat = array.reshape(devices, -1)
                 squares_D += (flat[:, None, :] @ flat[:, :, None])[:, 0, 0]  # a dot product for each device
-    fine_D = np.sqrt(squares_D) < ORDINARY * jobs[0].expected.most_norm
-    return [
-        Reply(job=job.id, device=job.device, arrays=Row(table, d))
-        if fine
-        else wire.admit(wire.decode_reply(frames[d].tobytes().lstrip(b"\0")), job)
-        for d, (job, fine) in enumerate(zip(jobs, fine_D.tolist(), strict=True))
-    ]
+        return np.sqrt(squares_D)
 
 
 def _layout(arrays: Arrays) -> Layout:
@@ -83,11 +101,9 @@ def _layout(arrays: Arrays) -> Layout:
 
 def _is_ordinary(layout: Layout, expected: Expected) -> bool:
     announced = expected.arrays
-    return (
-        0 < len(layout) <= wire.MOST_ARRAYS
-        and len(layout) == len(announced)
-        and all(name in announced and _fits(announced[name], dtype, shape) for name, dtype, shape in layout)
-    )
+    if not 0 < len(layout) <= wire.MOST_ARRAYS or len(layout) != len(announced):
+        return False
+    return all(name in announced and _fits(announced[name], dtype, shape) for name, dtype, shape in layout)
 
 
 def _fits(spec: ArraySpec, dtype: np.dtype, shape: tuple[int, ...]) -> bool:
@@ -98,8 +114,11 @@ def _fits(spec: ArraySpec, dtype: np.dtype, shape: tuple[int, ...]) -> bool:
 
 def _places(frames: np.ndarray, alike: Arrays) -> dict[str, np.ndarray]:
     """Where each array is in all frames, [D, ...]: views."""
-    places, at = {}, frames.shape[1]
+    places = {}
+    end = frames.shape[1]
     for name, array in reversed(list(alike.items())):
-        part = frames[:, at - array.nbytes : at].view(array.dtype)
-        places[name], at = part.reshape(len(frames), *array.shape), at - array.nbytes
+        start = end - array.nbytes
+        part = frames[:, start:end].view(array.dtype)
+        places[name] = part.reshape(len(frames), *array.shape)
+        end = start
     return {name: places[name] for name in alike}

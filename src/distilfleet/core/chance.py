@@ -6,9 +6,9 @@ from collections.abc import Sequence
 import numpy as np
 
 Key = tuple[str | int, ...]
-"""Seed and words of a stream."""
+"""The seed and the words of a stream."""
 FEW = 512
-"""Up to so many numbers, hashing costs less than a generator: 2 instead of 8 microseconds for one shuffle of 15."""
+"""The count of numbers up to which hashing costs less than a generator: 2, not 8, microseconds to shuffle 15."""
 
 
 def stream(seed: int, *words: str | int) -> np.random.Generator:
@@ -22,5 +22,7 @@ def shuffles(keys: Sequence[Key], samples: int, count: int) -> np.ndarray:
     if count * samples > FEW:
         streams = [stream(int(seed), *words) for seed, *words in keys]
         return np.array([[rng.permutation(samples) for _ in range(count)] for rng in streams])
-    digests = [hashlib.shake_128(repr(key).encode()).digest(8 * count * samples) for key in keys]
-    return np.frombuffer(b"".join(digests), "<u8").reshape(len(keys), count, samples).argsort(axis=2)
+    size_bytes = 8 * count * samples
+    digests = [hashlib.shake_128(repr(key).encode()).digest(size_bytes) for key in keys]
+    numbers = np.frombuffer(b"".join(digests), "<u8")
+    return numbers.reshape(len(keys), count, samples).argsort(axis=2)

@@ -26,7 +26,8 @@ def write_atomically(file: Path, data: bytes, mode: int = 0o666) -> None:
     unfinished = file.with_name(file.name + ".unfinished")
     try:
         with storing(file):
-            with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as out:
+            opened = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+            with os.fdopen(opened, "wb") as out:
                 out.write(data)
                 out.flush()
                 reached("file.written")
@@ -41,7 +42,7 @@ def write_atomically(file: Path, data: bytes, mode: int = 0o666) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """The names in it are on disk."""
+    """Bring the names in it to disk."""
     opened = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(opened)
@@ -55,21 +56,21 @@ def storing(file: Path) -> Iterator[None]:
     try:
         yield
     except OSError as fault:
-        told = f"{file} cannot be written: {fault.strerror}."
+        message = f"{file} cannot be written: {fault.strerror}."
         if fault.errno in OF_DISKS:
-            raise StorageError(f"{told} {REMEDY}") from None
-        raise FileError(told) from None
+            raise StorageError(f"{message} {REMEDY}") from None
+        raise FileError(message) from None
 
 
-def lock(folder: Path, told: str) -> IO[bytes]:
+def lock(folder: Path, in_use: str) -> IO[bytes]:
     """Hold the folder until the file is closed or the process ends, however it ends.
 
-    Raises RecordError, which says `told`, if another process has it.
+    Raises RecordError, which says `in_use` of the folder, if another process has it.
     """
     held = (folder / ".lock").open("wb")
     try:
         fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         held.close()
-        raise RecordError(f"{folder} {told}") from None
+        raise RecordError(f"{folder} {in_use}") from None
     return held

@@ -27,7 +27,11 @@ def reached(point: str) -> None:
 def _left() -> dict[str, int]:
     """Passes until death, by point."""
     words = [word for word in os.environ.get(VARIABLE, "").split(",") if word]
+    passes: dict[str, int] = {}
     try:
-        return {point: int(count or 1) for point, _, count in (word.partition(":") for word in words)}
+        for word in words:
+            point, _, count = word.partition(":")
+            passes[point] = int(count or 1)
     except ValueError:
         raise ConfigError(f"{VARIABLE} is POINT:PASS, for example wave.recorded:3, not {','.join(words)}") from None
+    return passes

@@ -11,7 +11,7 @@ Doing = Literal["away", "idle", "receiving", "working", "uploading"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceStatus:
-    """One device."""
+    """One device, as it stands now."""
 
     id: DeviceId
     kind: str
@@ -19,43 +19,47 @@ class DeviceStatus:
     fence: int
     """Number of its session among all of this server process; 0 if it has not come yet."""
     silent_s: float | None
-    """Since it was last heard; None if it has not come yet."""
+    """The time since it was last heard; None if it has not come yet."""
     up_bytes: int
-    """That came from it since the server started."""
+    """What came from it since the server started."""
     down_bytes: int
+    """What went to it since the server started."""
     up_bps: float
-    """Over the last second or more in which anything came; 0 before."""
+    """The rate over the last second or more in which anything came; 0 before."""
     down_bps: float
+    """The rate over the last second or more in which anything went to it; 0 before."""
     battery_share: float | None = None
-    """Charge of its battery, if it says so."""
+    """The charge of its battery; None if it does not say."""
     stopped: bool = False
-    """Its agent said that it stops, and has not come back."""
+    """Whether its agent said that it stops, and has not come back."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FleetStatus:
-    """The whole fleet."""
+    """The whole fleet at one moment."""
 
     devices: tuple[DeviceStatus, ...]
     run: str
     """The run that devices were last told of; empty if none."""
     round: int
+    """The round under way, or the last one."""
     jobs: int
-    """Of the waves under way."""
+    """How many jobs the waves under way have."""
     answered: int
+    """How many of those jobs are answered so far."""
     missed: int
-    """Of those jobs, so far: declined or rejected."""
+    """How many of those jobs were declined or rejected so far."""
     since_s: float
-    """That the oldest of these waves has been under way; 0 if there is none."""
+    """How long the oldest of these waves has been under way; 0 if there is none."""
     refused: Mapping[str, int]
     """Sessions that were refused or ended by the server, by reason."""
     late: int
-    """Answers that came after their wave was over."""
+    """How many answers came after their wave was over."""
     uploading_bytes: int
-    """Room taken by uploads that are under way."""
+    """The room that uploads under way take."""
     room_bytes: int
-    """Room that there is for them."""
+    """The room that there is for uploads."""
     uploads_waiting: int
-    """Uploads that wait for room."""
+    """How many uploads wait for room."""
     clashes: Mapping[DeviceId, int] = field(default_factory=dict)
-    """Devices whose identity two agents use, and how often one of the two came back since the server started."""
+    """The devices whose identity two agents use, and how often one of the two came back since the server started."""

@@ -18,8 +18,9 @@ class Row(Mapping[str, np.ndarray]):
     """One device's arrays: views of a table."""
 
     table: Arrays
-    """[D, ...] each."""
+    """The arrays of all devices, [D, ...] each."""
     at: int
+    """The device's place along the first axis."""
 
     def __getitem__(self, name: str) -> np.ndarray:
         return self.table[name][self.at, ...]
@@ -36,11 +37,14 @@ class Row(Mapping[str, np.ndarray]):
 
 def column(rows: Sequence[Arrays], name: str) -> np.ndarray:
     """One array of each, [D, ...]: a view if they are neighbours in one table."""
-    table = rows[0].table if isinstance(rows[0], Row) else None
-    at = [row.at for row in rows if isinstance(row, Row) and row.table is table]
-    if table is None or len(at) < len(rows):
+    first = rows[0]
+    table = first.table if isinstance(first, Row) else None
+    places = [row.at for row in rows if isinstance(row, Row) and row.table is table]
+    if table is None or len(places) < len(rows):
         flat = np.concatenate([row[name].reshape(-1) for row in rows])
-        return flat.reshape(len(rows), *rows[0][name].shape)
-    if at == list(range(at[0], at[0] + len(at))):
-        return table[name][at[0] : at[0] + len(at)]
-    return table[name].take(at, axis=0)
+        return flat.reshape(len(rows), *first[name].shape)
+    start = places[0]
+    end = start + len(places)
+    if places == list(range(start, end)):
+        return table[name][start:end]
+    return table[name].take(places, axis=0)

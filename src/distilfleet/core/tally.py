@@ -13,13 +13,13 @@ class Tally:
     devices: Usage
     server: Usage
     elapsed_s: float
-    """On the fleet's clock, since the start of the run."""
+    """The time since the start of the run, on the fleet's clock."""
     answered: Sequence[DeviceId]
     missed: Sequence[Missed]
     times: "Times | None" = None
-    """When each job was where; a simulated fleet has none."""
-    beside: "PredictedAgainstMeasured | None" = None
-    """What a simulation says of the same jobs; of a real fleet."""
+    """When each job was where; None of a simulated fleet."""
+    prediction: "PredictedAgainstMeasured | None" = None
+    """What a simulation says of the same jobs; None of a simulated fleet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,20 +42,22 @@ class Timed:
     up_bytes: int
     busy_s: float
     energy_j: float
-    """While it worked; by the board's meter if `metered`, else from its catalogue row and the seconds."""
+    """What the work took, by the board's meter if `metered`, else from its catalogue row and the seconds."""
     metered: bool
+    """Whether a power meter of the board measured the joules."""
     flops: float | None = None
+    """The operations of the work, as the device declared it before; None if it did not."""
     moved_bytes: float | None = None
-    """Of the work as the device declared it before."""
+    """What the work moves between memory and processor, as the device declared it before; None if it did not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Times:
-    """A round of a real fleet."""
+    """When each job of a real fleet's round was where, and when the server computed."""
 
     jobs: Sequence[Timed]
     server_s: Sequence[tuple[float, float]]
-    """From when to when the server computed."""
+    """The spans in which the server computed: begin and end of each, in order."""
 
 
 Pair = tuple[float, float]
@@ -68,12 +70,12 @@ class Jobs:
 
     jobs: int
     metered: int
-    """Of which a power meter measured the joules."""
+    """How many of them a power meter measured the joules of."""
     down_s: Pair
     busy_s: Pair
     up_s: Pair
     busy_j: Pair
-    """While they worked."""
+    """The energy of the work."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +83,6 @@ class PredictedAgainstMeasured:
     """A round as a real fleet measured it, beside what a simulation says of the same jobs on the catalogue's rows."""
 
     round_s: Pair
-    """From its first job to its last answer, or the server's last work."""
+    """The seconds from its first job to its last answer, or to the server's last work."""
     server_s: Pair
     kinds: Mapping[str, Jobs]

@@ -37,15 +37,17 @@ class Device:
 
     id: DeviceId
     kind: str
-    """Row of the catalogue."""
+    """The row of the catalogue that describes it."""
     speed_flops_per_s: float
-    """Sustained in training: peak times the catalogue's efficiency."""
+    """What it sustains in training: peak times the catalogue's efficiency."""
     memory_bytes: int
     """What a job may use: the board's usable memory, or the quota if that is smaller."""
     memory_bytes_per_s: float
+    """How much it moves between memory and processor."""
     idle_w: float
+    """The power of the whole board at rest."""
     busy_w: float
-    """Whole board at full load."""
+    """The power of the whole board at full load."""
     link: Link
     shares_label_counts: bool = False
     """Whether its owner agrees that the server hears how many samples of each class it has."""
@@ -62,6 +64,7 @@ class Channel:
     slowdown: float = 1.0
     """Seconds that a second of computing takes: heat and other programs."""
     battery_share: float = 1.0
+    """The charge of its battery; 1 without one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,13 +73,13 @@ class Conditions:
 
     round: int
     devices: Mapping[DeviceId, Device]
-    """Who is enrolled."""
+    """Who is enrolled, by name."""
     ids: Sequence[DeviceId]
-    """The same, by number, so that drawing from a large fleet costs no more than from a small one."""
+    """The names of those devices, by number, so that drawing from a large fleet costs no more than from a small one."""
     channels: Mapping[DeviceId, Channel] = field(default_factory=dict)
-    """Of the devices that share cells; a device that is not here has its own link to itself."""
+    """The channels of devices that share cells; a device that is not here has its own link to itself."""
     spent_j: Mapping[DeviceId, float] = field(default_factory=dict)
-    """By the devices that took part, since the run began."""
+    """What each device that took part has spent since the run began."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,14 +89,19 @@ class Assignment:
     cut: int
     """Layers of the student that the device runs; 0: its embedding module alone."""
     bits: int
-    """Of a smashed number on the wire."""
+    """The size of a smashed number on the wire."""
     teacher_cut: int = 0
+    """Layers of the teacher that the device runs."""
     uplink_share: float = 1.0
+    """The device's share of its cell's band on the way up."""
     downlink_share: float = 1.0
-    """Of the cell's band."""
+    """The device's share of its cell's band on the way down."""
     server_share: float = 1.0
+    """The device's share of the server's computing."""
     delay_s: float = 0.0
+    """How long the planner expects a step to take."""
     energy_j: float = 0.0
+    """What the planner expects the device to spend on a step."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,18 +110,18 @@ class Forecast:
 
     objective: str
     cost: float
-    """In the objective's own unit; with `lower_bound` the proof of how good the plan is."""
+    """What the objective counts, in its own unit; with `lower_bound` the proof of how good the plan is."""
     lower_bound: float
     delay_s: float
-    """Of one step, until the last device is done."""
+    """How long one step takes until the last device is done."""
     device_energy_j: float
     server_energy_j: float
     binds: str
-    """radio, device or server: where most of the delay is."""
+    """Where most of the delay is: radio, device or server."""
 
     @property
     def gap(self) -> float:
-        """Relative distance of cost and bound."""
+        """The relative distance of cost and bound."""
         return (self.cost - self.lower_bound) / self.cost if self.cost > 0 else 0.0
 
 
@@ -122,19 +130,22 @@ class Plan:
     """A planner's decision for one round."""
 
     clusters: Sequence[Sequence[DeviceId]]
-    """Parallel inside, sequential across. Round-based methods use one cluster."""
+    """Devices of one cluster work in parallel, clusters one after another. Round-based methods use one cluster."""
     goal: int | None = None
-    """Answers that are enough; the rest of a wave is called off. None: wait for all."""
+    """How many answers are enough; the rest of a wave is called off. None: wait for all."""
     minimum: int = 1
+    """How many answers a wave must have before its deadline ends it."""
     deadline_s: float | None = None
     assignments: Mapping[DeviceId, Assignment] = field(default_factory=dict)
-    """For methods that split a model; empty elsewhere."""
+    """What each device of a split model was given; empty for methods that split none."""
     server_clock_share: float = 1.0
-    """Of the server's highest clock."""
+    """The server's clock, as a share of its highest."""
     forecast: Forecast | None = None
+    """What a planner of cuts expects; None of other planners."""
 
     @property
     def devices(self) -> Sequence[DeviceId]:
+        """Whoever takes part, cluster by cluster."""
         return [device for cluster in self.clusters for device in cluster]
 
 
@@ -162,20 +173,22 @@ class LanguageProfile:
 
     name: str
     width: int
-    """Numbers per token between two layers, the same at every cut."""
+    """How many numbers per token go from one layer to the next, the same at every cut."""
     vocabulary: int
     layers: Sequence[LayerProfile]
-    """Of the decoder in order; `forward_flops` and `output_bytes` for one token, at `steps` tokens of context."""
+    """The decoder's layers in order; `forward_flops` and `output_bytes` for one token at `steps` tokens of context."""
     steps: int
+    """Tokens of context that the figures are for."""
     head_flops: float
-    """Of the output table, forward, for one token."""
+    """What the output table takes forward, for one token."""
     embedding_parameters: int
     other_parameters: int
-    """Norms and output table that belong to no layer; a tied table counts once, in the embedding."""
+    """Parameters of norms and output table, which belong to no layer; a tied table counts once, in the embedding."""
     bytes_per_weight: int = 2
 
     @property
     def parameters(self) -> int:
+        """How many parameters the whole model has."""
         layers = sum(layer.weight_bytes for layer in self.layers) // self.bytes_per_weight
         return layers + self.embedding_parameters + self.other_parameters
 
@@ -190,7 +203,7 @@ class RunSpec:
     versions: Mapping[str, str]
     seed: int
     data: Mapping[str, Any] = field(default_factory=dict)
-    """What the run means by inputs and labels, by name: a `data.spec.DataSpec`; empty where it does not say."""
+    """What the run means by inputs and labels, by name, as a `data.spec.DataSpec`; empty where it does not say."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -213,10 +226,11 @@ class Dataset:
         return tuple(self.inputs.shape[1:])
 
     def take(self, rows: np.ndarray) -> "Dataset":
+        """These rows, in the order named; copies."""
         return Dataset(self.inputs.take(rows, axis=0), None if self.labels is None else self.labels.take(rows))
 
     def batches(self, size: int) -> Iterator["Dataset"]:
-        """In order, the last one possibly short; views, not copies."""
+        """All samples in order, the last batch possibly short; views, not copies."""
         for start in range(0, len(self), size):
             rows = slice(start, start + size)
             yield Dataset(self.inputs[rows], None if self.labels is None else self.labels[rows])
@@ -232,20 +246,21 @@ class ArraySpec:
     dtype: str
     shape: tuple[int, ...]
     at_most: bool = False
-    """The first axis may be shorter: how many rows there are is known to the device alone."""
+    """Whether the first axis may be shorter: how many rows there are is known to the device alone."""
     least: float = float("-inf")
-    """No number may be below it."""
+    """The bound below which no number may be."""
     sums_to_one: bool = False
-    """Each row, along the last axis, is a distribution."""
+    """Whether each row, along the last axis, is a distribution."""
 
     def fits(self, shape: tuple[int, ...]) -> bool:
+        """Whether an array of this shape is what was announced."""
         if not self.at_most:
             return shape == self.shape
         return len(shape) == len(self.shape) and shape[0] <= self.shape[0] and shape[1:] == self.shape[1:]
 
     @property
     def size_bytes(self) -> int:
-        """From above, where `at_most`."""
+        """The size of the array, bounded from above where `at_most`."""
         return int(np.dtype(self.dtype).itemsize * np.prod(self.shape, dtype=np.int64))
 
 
@@ -255,7 +270,7 @@ class Expected:
 
     arrays: Mapping[str, ArraySpec]
     most_norm: float = float("inf")
-    """Euclidean norm over all floating-point arrays together."""
+    """The largest Euclidean norm, over all floating-point arrays together."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -263,7 +278,7 @@ class Job:
     """One piece of work for one device."""
 
     id: str
-    """Unique in a run, so that a late answer is told from a current one."""
+    """A name that is unique in a run, so that a late answer is told from a current one."""
     device: DeviceId
     op: str
     arrays: Arrays
@@ -272,6 +287,8 @@ class Job:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
+    """The answer of a device to a job."""
+
     job: str
     device: DeviceId
     arrays: Arrays
@@ -295,11 +312,11 @@ class Load:
 
     flops: float = 0.0
     moved_bytes: float = 0.0
-    """Between memory and processor; with `flops` the two sides of a roofline."""
+    """What goes between memory and processor; with `flops` the two sides of a roofline."""
     down_bytes: int = 0
     up_bytes: int = 0
     memory_bytes: int = 0
-    """At the peak; of two loads one after the other, the larger."""
+    """The memory taken at the peak; of two loads one after the other, the larger."""
 
     def __add__(self, other: "Load") -> "Load":
         return Load(
@@ -313,15 +330,15 @@ class Load:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """Observed after, per job; adds up. Elapsed time comes from the clock."""
+    """Observed after, per job; usages add up. Elapsed time comes from the clock."""
 
     busy_s: float = 0.0
     energy_j: float = 0.0
-    """NaN of a machine whose watts nobody knows."""
+    """The energy spent; NaN of a machine whose watts nobody knows."""
     down_bytes: int = 0
     up_bytes: int = 0
     measured: bool = False
-    """True only if every part was measured rather than modelled."""
+    """Whether every part was measured rather than modelled."""
 
     def __add__(self, other: "Usage") -> "Usage":
         return Usage(
@@ -376,14 +393,14 @@ class Discount:
 
     device: DeviceId
     kept: float
-    """0 to 1: how much it counted, beside the round's median device."""
+    """How much it counted, from 0 to 1, beside the round's median device."""
     by: str
-    """What decided so: an aggregation rule, or a check."""
+    """The aggregation rule or the check that decided so."""
 
 
 Request = Wave | Start | Collect | Work | Discount
 Answer = list[Result] | int | None
-"""To a wave or a collect: results in job order. To a start: its ticket. To work and discounts: nothing."""
+"""What a request gives back: results in job order to a wave or a collect, a ticket to a start, else nothing."""
 Round = Generator[Request, Any, State]
 
 

@@ -24,7 +24,7 @@ from .types import Arrays, ArraySpec, DeviceId, Expected, Job, Missed, Reply, Re
 VERSION = 1
 MOST_ARRAYS = 4096
 MOST_OFF = 1e-3
-"""From one, of a distribution's sum."""
+"""How far from one the sum of a distribution may be."""
 REMEMBERED_BYTES = 1 << 14
 """A manifest up to this size is read once for all the frames that carry it: those of a wave are alike."""
 DTYPES = frozenset({"<f2", "<f4", "<f8", "|i1", "<i2", "<i4", "<i8", "|u1", "<u2", "<u4", "<u8", "|b1"})
@@ -33,12 +33,16 @@ _JOB, _REPLY = 0, 1
 
 
 class JobHead(msgspec.Struct, frozen=True, array_like=True):
+    """What a job's frame says before its arrays."""
+
     id: str
     device: str
     op: str
 
 
 class ReplyHead(msgspec.Struct, frozen=True, array_like=True):
+    """What a reply's frame says before its arrays."""
+
     job: str
     device: str
 
@@ -46,7 +50,7 @@ class ReplyHead(msgspec.Struct, frozen=True, array_like=True):
 T = TypeVar("T")
 Manifest = list[tuple[str, str, tuple[int, ...]]]
 Layout = tuple[tuple[str, np.dtype, tuple[int, ...], int, int], ...]
-"""Name, dtype, shape, first and end byte of each array."""
+"""The name, dtype, shape, first and end byte of each array."""
 _encode = msgspec.msgpack.Encoder().encode
 _job_head = msgspec.msgpack.Decoder(JobHead).decode
 _reply_head = msgspec.msgpack.Decoder(ReplyHead).decode
@@ -75,6 +79,7 @@ class Frame:
         return len(self.head) + len(self.body)
 
     def to_bytes(self) -> bytes:
+        """The frame as it travels."""
         return b"".join((self.head, self.body.manifest, self.body.data))
 
 
@@ -82,9 +87,14 @@ def encode_body(arrays: Arrays) -> Body:
     """Raises ValueError for too many arrays, or a dtype that cannot travel (objects, strings)."""
     if len(arrays) > MOST_ARRAYS:
         raise ValueError(f"at most {MOST_ARRAYS} arrays in a frame, got {len(arrays)}")
-    plain = [_plain(name, array) for name, array in arrays.items()]
-    manifest: Manifest = [(name, array.dtype.str, array.shape) for name, array in zip(arrays, plain, strict=True)]
-    return Body(_encode(manifest), b"".join([array.data if array.size else b"" for array in plain]))
+    manifest: Manifest = []
+    pieces: list[memoryview] = []
+    for name, array in arrays.items():
+        plain = _plain(name, array)
+        manifest.append((name, plain.dtype.str, plain.shape))
+        if plain.size:
+            pieces.append(plain.data)
+    return Body(_encode(manifest), b"".join(pieces))
 
 
 def encode_job(job: Job, body: Body | None = None) -> Frame:
@@ -94,6 +104,7 @@ def encode_job(job: Job, body: Body | None = None) -> Frame:
 
 
 def encode_reply(job: str, device: DeviceId, arrays: Arrays) -> Frame:
+    """A reply's frame. Raises ValueError as `encode_body` does."""
     body = encode_body(arrays)
     return Frame(_front(_REPLY, _encode(ReplyHead(job, device)), body.manifest), body)
 
@@ -179,21 +190,32 @@ def _fault(arrays: Arrays, expected: Expected) -> str | None:
     squares = 0.0
     for name, spec in expected.arrays.items():
         array = arrays[name]
-        dtype = array.dtype
-        if not spec.fits(array.shape) or (dtype.str != spec.dtype and dtype != spec.dtype):
-            return f"{name} is {dtype}{list(array.shape)}, expected {spec.dtype}{_rows(spec)}"
-        if spec.least > -inf or spec.sums_to_one:
-            outside = _outside(array, spec)
-            if outside is not None:
-                return f"{name} {outside}"
-        if dtype.kind == "f":
+        fault = _array_fault(array, spec)
+        if fault is not None:
+            return f"{name} {fault}"
+        if array.dtype.kind == "f":
             squares += _square_sum(array)
-    if not isfinite(squares):
+    return _norm_fault(arrays, sqrt(squares), expected.most_norm)
+
+
+def _array_fault(array: np.ndarray, spec: ArraySpec) -> str | None:
+    dtype = array.dtype
+    is_announced = dtype.str == spec.dtype or dtype == spec.dtype
+    if not is_announced or not spec.fits(array.shape):
+        return f"is {dtype}{list(array.shape)}, expected {spec.dtype}{_rows(spec)}"
+    if spec.least > -inf or spec.sums_to_one:
+        return _outside(array, spec)
+    return None
+
+
+def _norm_fault(arrays: Arrays, norm: float, most_norm: float) -> str | None:
+    """What is wrong with all numbers together; their `norm` is not finite if one is not, or is too large to square."""
+    if not isfinite(norm):
         holder = _not_finite(arrays)
         if holder is not None:
             return f"{holder} holds NaN or infinity"
-    norm = sqrt(squares) if isfinite(squares) else _large_norm(arrays)
-    return f"norm {norm:.3g} is over {expected.most_norm:.3g}" if norm > expected.most_norm else None
+        norm = _large_norm(arrays)
+    return f"norm {norm:.3g} is over {most_norm:.3g}" if norm > most_norm else None
 
 
 def _outside(array: np.ndarray, spec: ArraySpec) -> str | None:
@@ -205,10 +227,11 @@ def _outside(array: np.ndarray, spec: ArraySpec) -> str | None:
     least = max(spec.least, 0.0) if spec.sums_to_one else spec.least
     if array.min() < least:
         return f"holds {array.min():.3g}, less than {least:g}"
-    if spec.sums_to_one:
-        far = float(np.abs(array.sum(axis=-1, dtype=np.float64) - 1).max())
-        return f"has a row that adds up to one only within {far:.3g}" if far > MOST_OFF else None
-    return None
+    if not spec.sums_to_one:
+        return None
+    sums = array.sum(axis=-1, dtype=np.float64)
+    off = float(np.abs(sums - 1).max())
+    return f"has a row that adds up to one only within {off:.3g}" if off > MOST_OFF else None
 
 
 def _rows(spec: ArraySpec) -> str:
@@ -221,14 +244,21 @@ def _square_sum(array: np.ndarray) -> float:
 
 
 def _not_finite(arrays: Arrays) -> str | None:
-    return next((name for name, a in arrays.items() if a.dtype.kind == "f" and not np.isfinite(a).all()), None)
+    for name, array in arrays.items():
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            return name
+    return None
 
 
 def _large_norm(arrays: Arrays) -> float:
     """The norm of values whose squares are too large to add up."""
     floats = [array for array in arrays.values() if array.dtype.kind == "f" and array.size]
     largest = max(float(np.abs(array).max()) for array in floats)
-    return largest * sqrt(sum(float(np.square(array.astype(np.float64) / largest).sum()) for array in floats))
+    squares = 0.0
+    for array in floats:
+        scaled = array.astype(np.float64) / largest
+        squares += float(np.square(scaled).sum())
+    return largest * sqrt(squares)
 
 
 def _front(kind: int, head: bytes, manifest: bytes) -> bytes:
@@ -238,21 +268,23 @@ def _front(kind: int, head: bytes, manifest: bytes) -> bytes:
 def _open(frame: bytes, kind: int) -> tuple[memoryview, Arrays]:
     if len(frame) < _PREFIX.size:
         raise WireError(f"a frame has at least {_PREFIX.size} bytes, got {len(frame)}")
-    magic, version, came, head_size, manifest_size = _PREFIX.unpack_from(frame)
+    magic, version, found, head_size, manifest_size = _PREFIX.unpack_from(frame)
     if magic != b"DF" or version != VERSION:
         raise WireError(f"expected a version {VERSION} frame, got magic {magic!r} version {version}")
-    if came != kind:
-        raise WireError(f"expected a frame of kind {kind}, got {came}")
-    start, end = _PREFIX.size + head_size, _PREFIX.size + head_size + manifest_size
-    if end > len(frame):
-        raise WireError(f"the header announces {end} bytes, the frame has {len(frame)}")
+    if found != kind:
+        raise WireError(f"expected a frame of kind {kind}, got {found}")
+    manifest_at = _PREFIX.size + head_size
+    data_at = manifest_at + manifest_size
+    if data_at > len(frame):
+        raise WireError(f"the header announces {data_at} bytes, the frame has {len(frame)}")
     view = memoryview(frame)
-    return view[_PREFIX.size : start], _arrays(view[start:end], view[end:])
+    head = view[_PREFIX.size : manifest_at]
+    return head, _arrays(view[manifest_at:data_at], view[data_at:])
 
 
 def _arrays(manifest: bytes | memoryview, data: memoryview) -> Arrays:
     layout = _remembered(bytes(manifest)) if len(manifest) <= REMEMBERED_BYTES else _layout(manifest)
-    if (layout[-1][-1] if layout else 0) != len(data):
+    if _end(layout) != len(data):
         raise _misfit(layout, len(data))
     return {name: _view(name, data, dtype, shape, start) for name, dtype, shape, start, _ in layout}
 
@@ -263,15 +295,20 @@ def _layout(manifest: bytes | memoryview) -> Layout:
     if len(entries) > MOST_ARRAYS:
         raise WireError(f"at most {MOST_ARRAYS} arrays in a frame, got {len(entries)}")
     layout: dict[str, tuple[str, np.dtype, tuple[int, ...], int, int]] = {}
-    at = 0
-    for name, dtype, shape in entries:
-        if dtype not in DTYPES or name in layout or min(shape, default=0) < 0:
-            raise WireError(f"{name}: not an array that can travel: {dtype}{list(shape)}")
-        kind = np.dtype(dtype)
-        end = at + prod(shape) * kind.itemsize  # Python integers: no overflow, however large the lie
-        layout[name] = name, kind, shape, at, end
-        at = end
+    start = 0
+    for name, dtype_name, shape in entries:
+        if dtype_name not in DTYPES or name in layout or min(shape, default=0) < 0:
+            raise WireError(f"{name}: not an array that can travel: {dtype_name}{list(shape)}")
+        dtype = np.dtype(dtype_name)
+        end = start + prod(shape) * dtype.itemsize  # Python integers: no overflow, however large the lie
+        layout[name] = (name, dtype, shape, start, end)
+        start = end
     return tuple(layout.values())
+
+
+def _end(layout: Layout) -> int:
+    """The first byte behind the last array."""
+    return layout[-1][-1] if layout else 0
 
 
 _remembered = lru_cache(maxsize=64)(_layout)
@@ -281,7 +318,7 @@ def _misfit(layout: Layout, size_bytes: int) -> WireError:
     for name, dtype, shape, start, end in layout:
         if end > size_bytes:
             return WireError(f"{name}: {size_bytes - start} bytes left, {dtype.str}{list(shape)} needs more")
-    return WireError(f"{size_bytes - (layout[-1][-1] if layout else 0)} bytes after the last array")
+    return WireError(f"{size_bytes - _end(layout)} bytes after the last array")
 
 
 def _view(name: str, data: memoryview, dtype: np.dtype, shape: tuple[int, ...], start: int) -> np.ndarray:
@@ -301,7 +338,8 @@ def _typed(decode: Callable[[bytes | memoryview], T], data: bytes | memoryview) 
 def _plain(name: str, array: np.ndarray) -> np.ndarray:
     if array.dtype.str in DTYPES and array.flags.c_contiguous:
         return array
-    little = np.ascontiguousarray(array).astype(array.dtype.newbyteorder("<"), copy=False).reshape(array.shape)
+    little_endian = array.dtype.newbyteorder("<")
+    little = np.ascontiguousarray(array).astype(little_endian, copy=False).reshape(array.shape)
     if little.dtype.str not in DTYPES:
         raise ValueError(f"{name}: dtype {array.dtype} cannot travel; use one of {sorted(DTYPES)}")
     return little
@@ -310,7 +348,8 @@ def _plain(name: str, array: np.ndarray) -> np.ndarray:
 @lru_cache(maxsize=256)
 def _body_bytes(entries: tuple[tuple[str, str | np.dtype, tuple[int, ...]], ...]) -> int:
     manifest: Manifest = [(name, _spell(dtype), shape) for name, dtype, shape in entries]
-    return len(_encode(manifest)) + sum(ArraySpec(dtype, shape).size_bytes for _, dtype, shape in manifest)
+    data_bytes = sum(ArraySpec(dtype, shape).size_bytes for _, dtype, shape in manifest)
+    return len(_encode(manifest)) + data_bytes
 
 
 def _spell(dtype: str | np.dtype) -> str:

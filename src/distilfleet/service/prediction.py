@@ -73,13 +73,13 @@ class PredictingFleet:
         timed = {one.job: one for one in (tally.times.jobs if tally.times is not None else ())}
         told = _Priced(self.inner.roster(), self.server, self._waves, timed)
         predicted_s = told.play(self._script)
-        beside = PredictedAgainstMeasured(
+        prediction = PredictedAgainstMeasured(
             round_s=(max(0.0, self._ended_s - self._began_s), predicted_s),
             server_s=(tally.server.busy_s, told.clock.serving_s),
             kinds=told.kinds(),
         )
         self._script, self._waves, self._began_s, self._ended_s = [], {}, 0.0, 0.0
-        return replace(tally, beside=beside)
+        return replace(tally, prediction=prediction)
 
     def roster(self) -> Mapping[DeviceId, Device]:
         return self.inner.roster()

@@ -194,5 +194,5 @@ def _spent(tally: Tally) -> dict[str, Any]:
         "jobs": len(tally.answered) + len(tally.missed),
         "missed": len(tally.missed),
         "missed_jobs": [[missed.device, missed.reason] for missed in tally.missed[:MOST_MISSED]],
-        **({} if tally.beside is None else asdict(tally.beside)),
+        **({} if tally.prediction is None else asdict(tally.prediction)),
     }
