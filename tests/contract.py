@@ -7,7 +7,7 @@ all of them; `test_planted.py` holds the checks to methods with a planted fault.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from distilfleet.core import wire
 from distilfleet.core.chance import stream
 from distilfleet.core.engine import rounds
 from distilfleet.core.pack import pack, unpack
-from distilfleet.core.protocols import Method, Worker
+from distilfleet.core.protocols import DisclosureClass, Method, Worker
 from distilfleet.core.tally import Tally
 from distilfleet.core.types import (
     Arrays,
@@ -355,7 +355,15 @@ def check_metrics(case: Case) -> None:
         assert outcome.metrics
         for name, value in outcome.metrics.items():
             assert not name.endswith("_accuracy") or 0 <= value <= 1
-    assert case.make().disclosure.strip()
+
+
+def check_facts(case: Case) -> None:
+    """The product can speak of the method: every field says something, and a page has its words."""
+    facts = case.make().facts
+    assert facts.title.strip() and facts.disclosure.strip()
+    assert facts.discloses in get_args(DisclosureClass)
+    assert all(sentence.endswith(".") for sentence in facts.story) and facts.story
+    assert len(facts.disclosure.splitlines()) == 1
 
 
 # --- watching ---------------------------------------------------------------------------------------------------

@@ -173,6 +173,14 @@ class Overrating(Other):
         return {"small_accuracy": 100 * self.inner.evaluate(state, kept, test)["small_accuracy"]}
 
 
+class Boasting(Other):
+    """Says that a kind of thing leaves devices which nobody knows."""
+
+    @property
+    def facts(self):
+        return replace(self.inner.facts, discloses="nothing at all")
+
+
 class Stuck(Other):
     """Throws away what the devices send."""
 
@@ -229,6 +237,7 @@ PLANTED = {
     "job ids that come again": (contract.check_job_ids, other(Repeating)),
     "a state changed in place": (contract.check_learns, other(Scribbling)),
     "a metric out of range": (contract.check_metrics, other(Overrating)),
+    "an unknown kind of disclosure": (contract.check_facts, other(Boasting)),
 }
 
 

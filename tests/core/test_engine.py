@@ -6,7 +6,7 @@ import pytest
 
 from distilfleet.core.engine import Finished, drive, rounds
 from distilfleet.core.errors import InfeasibleError
-from distilfleet.core.protocols import Fleet, Method, Worker
+from distilfleet.core.protocols import Fleet, Method, MethodFacts, Worker
 from distilfleet.core.tally import Tally
 from distilfleet.core.types import (
     Arrays,
@@ -117,7 +117,9 @@ class DoublingFleet:
 class Summing:
     """Adds up what the devices of the plan answer."""
 
-    disclosure: str = "a number"
+    @property
+    def facts(self) -> MethodFacts:
+        return MethodFacts(title="Sum", story=("They add up.",), discloses="weights", disclosure="a number")
 
     def init(self, seed: int) -> float:
         return float(seed)
@@ -157,7 +159,7 @@ def values(results: list[Result]) -> list[float | None]:
 def test_the_test_fleet_is_a_fleet_and_the_test_method_a_method():
     fleet: Fleet = DoublingFleet()
     method: Method[float] = Summing()
-    assert fleet.roster() and method.disclosure
+    assert fleet.roster() and method.facts.title
 
 
 def test_a_wave_answers_in_the_order_of_its_jobs():

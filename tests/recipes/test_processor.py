@@ -10,6 +10,7 @@ from distilfleet.core.types import Dataset
 from distilfleet.cost import catalogue
 from distilfleet.methods import fedavg
 from distilfleet.recipes.resume import elsewhere
+from distilfleet.service.agent_flags import Consent
 from distilfleet.service.spec import build_worker, spec_of
 from distilfleet.training.loop import PROCESSOR, processor, versions
 
@@ -25,11 +26,10 @@ def test_a_device_that_computes_otherwise_says_so_and_takes_part(caplog):
     spec = spec_of(fedavg.tiny(), 0)
     own = Dataset(np.zeros((4, 8), np.float32), np.array([0, 1, 2, 0]))
     with caplog.at_level(logging.WARNING):
-        build_worker(spec, catalogue.device("rpi-5", "pi"), own, False)
+        build_worker(spec, catalogue.device("rpi-5", "pi"), own, Consent())
         assert not caplog.records
-        build_worker(
-            replace(spec, versions={**spec.versions, PROCESSOR: "abacus"}), catalogue.device("rpi-5", "pi"), own, False
-        )
+        strange = replace(spec, versions={**spec.versions, PROCESSOR: "abacus"})
+        build_worker(strange, catalogue.device("rpi-5", "pi"), own, Consent())
     assert "the server with abacus" in caplog.text
 
 

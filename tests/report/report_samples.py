@@ -1,9 +1,13 @@
 """Small histories to draw."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from distilfleet.core.protocols import MethodFacts
+from distilfleet.methods.splitkd import server
 from distilfleet.record.history import History
 
 REASONS = ("offline", "deadline", "surplus", "rejected: weights hold NaN")
@@ -38,6 +42,12 @@ def history(
     )
 
 
+def facts_of(recipe: str) -> MethodFacts:
+    """Those of the smallest instance of the recipe's method."""
+    method = server if recipe == "splitkd" else import_module(f"distilfleet.methods.{recipe}")
+    return method.tiny().facts
+
+
 def _about(recipe: str, asked: int, devices: int, seed: int, classes: int, word: str) -> dict[str, Any]:
     return {
         "schema": 1,
@@ -46,6 +56,7 @@ def _about(recipe: str, asked: int, devices: int, seed: int, classes: int, word:
         "rounds": asked,
         "seed": seed,
         "disclosure": f"weights and sample counts: the server sees each device's trained small model{word}",
+        "method": asdict(facts_of(recipe)),
         "notes": [f"counterfactual: memory limits were ignored{word}"],
         "settings": {
             "devices": devices,

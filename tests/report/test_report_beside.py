@@ -1,9 +1,9 @@
 """Measured beside predicted on a real fleet's page, and a round in time."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
-from report_samples import history
+from report_samples import facts_of, history
 
 from distilfleet.record.history import read
 from distilfleet.record.run import create
@@ -100,5 +100,6 @@ def test_a_real_fleet_has_data_of_its_own(tmp_path):
     about = {**run.about, "settings": {**run.about["settings"], "fleet": "fleet.toml"}}
     write_page([replace(run, about=about)], tmp_path / "page.html")
     assert "5 devices of a real fleet had data of their own and kept them." in (tmp_path / "page.html").read_text()
-    write_page([replace(run, about={**about, "recipe": "central"})], tmp_path / "page.html")
+    pooled = {**about, "recipe": "central", "method": asdict(facts_of("central"))}
+    write_page([replace(run, about=pooled)], tmp_path / "page.html")
     assert "had data of their own and sent them to the server, once." in (tmp_path / "page.html").read_text()

@@ -4,15 +4,19 @@ import base64
 import hashlib
 import re
 import shlex
-from dataclasses import replace
+from dataclasses import asdict, replace
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+import numpy as np
 import pytest
-from report_samples import history
+from report_samples import facts_of, history
 
-from distilfleet.report.details import command
+from distilfleet.core.protocols import DisclosureClass
+from distilfleet.core.types import Dataset
+from distilfleet.methods.splitkd import server
+from distilfleet.report.details import MEANING, command
 from distilfleet.report.html import Html, tag
 from distilfleet.report.page import write_page
 
@@ -218,10 +222,42 @@ def test_devices_and_their_jobs_are_told_apart(tmp_path):
     assert "Missed jobs in each round" not in page(tmp_path, history())[1].words
 
 
+def test_what_a_method_says_of_itself_is_on_the_page(tmp_path):
+    run = history(recipe="scaffold")
+    settings = {**run.about["settings"], "per_round": 3}
+    words = page(tmp_path, replace(run, about={**run.about, "settings": settings}))[1].words
+    for told in (
+        "SCAFFOLD on digits",
+        "In each round 3 of them trained the same small model",
+        "mean gradient of a device’s steps",
+    ):
+        assert told in words
+
+
+def test_label_counts_are_explained_where_they_leave(tmp_path):
+    run, counts = history(), "how often each class occurs on each device"
+    assert counts not in page(tmp_path, run)[1].words
+    method = {**run.about["method"], "label_counts": True}
+    assert counts in page(tmp_path, replace(run, about={**run.about, "method": method}))[1].words
+
+
+def test_every_class_of_disclosure_is_explained():
+    assert set(MEANING) == set(get_args(DisclosureClass))
+
+
+def test_a_record_from_before_methods_spoke_for_themselves_still_shows(tmp_path):
+    older = {name: value for name, value in history().about.items() if name != "method"}
+    words = page(tmp_path, history(about=older), history("b"))[1].words
+    assert "koala on digits" in words and "the server combined the answers" in words
+
+
 def text_run(name="text", recipe="splitkd", classes=(), **changes):
     run = history(name, recipe=recipe, quality="accuracy" if classes else "loss", **changes)
     facts = {"tokenizer": "24ec1d04", "classes": list(classes), "shape": [64], "school": 900}
-    about = {**run.about, "data": {**run.about["data"], **facts}, "disclosure": "recoverable: smashed data"}
+    taught = replace(server.tiny(), school=Dataset(np.zeros((900, 8), np.int32))).facts
+    method = taught if recipe == "splitkd" else facts_of(recipe)
+    own = {"disclosure": "recoverable: smashed data", "method": asdict(method)}
+    about = {**run.about, "data": {**run.about["data"], **facts}, **own}
     rounds = [{**row, "large_loss": 0.25} if "large_loss" in row else row for row in run.rounds]
     falling = [{**row, "small_loss": 1 - 0.05 * row["round"]} if "small_loss" in row else row for row in rounds]
     return replace(run, about=about, rounds=falling)

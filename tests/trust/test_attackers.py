@@ -102,7 +102,7 @@ def test_tables_are_what_the_attacks_make_of_them():
 class Method:
     """Keeps the data that its workers get."""
 
-    disclosure = "nothing"
+    facts = "nothing"
 
     def __init__(self):
         self.given = {}
@@ -147,7 +147,7 @@ def test_what_a_liar_keeps_is_what_its_worker_keeps():
     assert workers[1].snapshot()["kept"].tolist() == [0.0]
     assert workers[1].load(job()) == Load(flops=1.0)
     assert lying.evaluate(None, {"a": {}, "b": {}, "c": {}}, None) == {"seen": 2.0}
-    assert lying.disclosure == method.disclosure
+    assert lying.facts == method.facts
 
 
 def test_liars_are_drawn_by_share_and_seed():

@@ -8,6 +8,7 @@ import torch
 
 from ..core import wire
 from ..core.errors import ConfigError, RecordError
+from ..core.protocols import SMASHED
 from ..core.types import Expected
 from ..methods.splitkd.device import SplitWorker
 from ..methods.splitkd.leakage import Finding, Observation, findings
@@ -37,7 +38,7 @@ def audited(history: History) -> dict[str, Any]:
         "rounds": len(history.rounds),
         "exchanges": len(kept),
     }
-    if "smashed" not in told["disclosure"]:
+    if _discloses(history) not in SMASHED:
         return {**told, "applies": False, "travelled": _travelled(kept)}
     if not kept:
         raise ConfigError(
@@ -48,6 +49,17 @@ def audited(history: History) -> dict[str, Any]:
     return {**told, "applies": True, "recovered_share": best["share"], "tokens": best["tokens"], "attacks": rows}
 
 
+def _discloses(history: History) -> str:
+    """The kind of thing that left devices; what an older record does not say, its method built again does."""
+    said = history.about.get("method")
+    return str(said["discloses"] if said else _again(history).method.facts.discloses)
+
+
+def _again(history: History) -> Experiment:
+    found = recipe(history.about["recipe"])
+    return found.build(unflatten(found.flags, {**history.about["settings"]}))
+
+
 def _travelled(kept: Mapping[str, Exchange]) -> list[str]:
     """Kinds of array in the replies that were kept."""
     replies = [wire.decode_reply(one.reply).arrays for one in kept.values()]
@@ -56,8 +68,7 @@ def _travelled(kept: Mapping[str, Exchange]) -> list[str]:
 
 
 def _heard(history: History, kept: Mapping[str, Exchange]) -> Iterator[Finding]:
-    found = recipe(history.about["recipe"])
-    run = found.build(unflatten(found.flags, {**history.about["settings"]}))
+    run = _again(history)
     assert isinstance(run.method, SplitKD), "no other method sends smashed data"
     if run.about["data"] != history.about["data"]:
         raise RecordError(

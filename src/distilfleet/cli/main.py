@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import chain, count
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 from ..core.errors import ConfigError, Error, StarvedError, did_you_mean
@@ -43,10 +44,10 @@ A real fleet:
   distilfleet backup DIR                                  a copy of the server's folder, while it runs
   distilfleet split DATA --devices N --out DIR            a simulation's partition, one file per device
 
-Recipes: koala, with the baselines local, central, fedavg, fedprox, scaffold, feddf, fedmd; for text splitkd, with
-central_kd, fedavg_text, koala_text; or your own, path/to/file.py:function.
+{recipes}
 `distilfleet run RECIPE --help` lists a recipe's flags. First try: distilfleet run koala
 """
+WIDTH = 120
 PAGE = "report.html"
 TRAINING_PACKAGES = ("torch", "sklearn", "PIL")
 NETWORK_PACKAGES = ("grpc", "cryptography", "blake3", "prometheus_client")
@@ -58,6 +59,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     words = list(sys.argv[1:] if arguments is None else arguments)
     print_in_any_encoding(sys.stdout)
     sys.exit(_guarded(words))
+
+
+def _usage() -> str:
+    from ..recipes.find import SHIPPED
+
+    return USAGE.format(recipes=fill(f"Recipes: {', '.join(SHIPPED)}, or your own: path/to/file.py:function.", WIDTH))
 
 
 def _guarded(words: list[str]) -> int:
@@ -111,7 +118,7 @@ def _dispatch(words: list[str]) -> int:
         "split": cli_fleet.split,
     }
     if verb in ("--help", "-h", "help"):
-        print(USAGE, end="")
+        print(_usage(), end="")
         return 0
     if verb == "--version":
         from importlib.metadata import version
@@ -141,7 +148,7 @@ class Resume:
 
 def _run(words: list[str]) -> int:
     if not words or words[0] in ("--help", "-h"):
-        print(USAGE, end="")
+        print(_usage(), end="")
         return 0
     if words[0].startswith("-"):
         flag = words[0].partition("=")[0]
@@ -256,7 +263,7 @@ def _pages(path: Path) -> bool:
 
 def _plan(words: list[str]) -> int:
     if not words or words[0] in ("--help", "-h"):
-        print(USAGE, end="")
+        print(_usage(), end="")
         return 0
     from ..recipes.find import recipe
 

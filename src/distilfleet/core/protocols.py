@@ -1,10 +1,45 @@
 """The seams: what a method, a worker, a fleet and a planner must be able to do."""
 
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Literal, Protocol
 
 from .tally import Tally
 from .types import Arrays, Conditions, Dataset, Device, DeviceId, Job, Load, Metrics, Plan, Result, Round, State, Wave
+
+DisclosureClass = Literal[
+    "everything",
+    "weights",
+    "weights and control variates",
+    "answers on proxy data",
+    "answers on public text",
+    "smashed data",
+    "noisy smashed data",
+    "sample counts",
+]
+"""The kinds of thing that leave a device; a run's page says what each of them gives away."""
+SMASHED: tuple[DisclosureClass, ...] = ("smashed data", "noisy smashed data")
+"""What split models send, which the server may look up in its tables."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MethodFacts:
+    """What the product must know of a method, as a run sets it; the run's record keeps it and its page shows it."""
+
+    title: str
+    """The method's name in headlines."""
+    story: tuple[str, ...]
+    """Sentences for people on what a round does; `$devices` stands for the devices that take part in one."""
+    discloses: DisclosureClass
+    """The most telling kind of thing that leaves a device."""
+    disclosure: str
+    """What the server, or whoever reads its disks, learns about a device's data; one line."""
+    label_counts: bool = False
+    """Whether label counts leave devices too, where their owners agree."""
+    frozen_teacher: bool = False
+    """Whether the large model is a teacher that stays as it is, and the small one its only student."""
+    real_fleet: bool = True
+    """Whether agents may be asked to build the method's workers."""
 
 
 class Worker(Protocol):
@@ -35,8 +70,8 @@ class Method(Protocol[State]):
     """
 
     @property
-    def disclosure(self) -> str:
-        """What the server, or whoever reads its disks, learns about a device's data; one line."""
+    def facts(self) -> MethodFacts:
+        """What the product must know of the method as it is set here; nothing else names methods."""
         ...
 
     def init(self, seed: int) -> State:

@@ -32,6 +32,11 @@ def pretty_s(duration_s: float) -> str:
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {seconds:02d} s"
 
 
+def pretty_count(count: float, noun: str) -> str:
+    """A number of things for people: 1 sample, 1,200 samples."""
+    return f"{count:,.0f} {noun}{'' if count == 1 else 's'}"
+
+
 def _scaled(value: float, unit: str) -> str:
     for prefix in ("", "k", "M", "G", "T"):
         if abs(value) < 999.5:

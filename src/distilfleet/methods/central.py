@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from ..core.protocols import Worker
+from ..core.protocols import MethodFacts, Worker
 from ..core.types import Arrays, Conditions, Dataset, Device, DeviceId, Metrics, Plan, Reply, Round, Wave, Work
 from ..nn.data_worker import INPUTS, LABELS, DataWorker, data_job, paired
 from ..nn.loads import server_load
@@ -36,8 +36,16 @@ class Central:
     local: LocalTraining = field(default_factory=LocalTraining)
 
     @property
-    def disclosure(self) -> str:
-        return "everything: all data of all devices that took part lie on the server"
+    def facts(self) -> MethodFacts:
+        return MethodFacts(
+            title="Central training",
+            story=(
+                f"The server trained one {self.who} model on the pooled data alone, without regard to privacy: what "
+                "could be reached if every device gave its data away, and an upper reference for the other methods.",
+            ),
+            discloses="everything",
+            disclosure="everything: all data of all devices that took part lie on the server",
+        )
 
     def init(self, seed: int) -> State:
         return State(

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from ..core.protocols import Worker
+from ..core.protocols import MethodFacts, Worker
 from ..core.types import (
     Arrays,
     Conditions,
@@ -30,7 +30,7 @@ from ..core.types import (
 )
 from ..nn.data_worker import INPUTS, LABELS, DataWorker, data_job, paired
 from ..nn.language import LanguageModel
-from ..nn.pretrain import Pretraining
+from ..nn.pretrain import Pretraining, pretraining_story
 from ..nn.token_training import (
     TokenTraining,
     dense,
@@ -80,8 +80,20 @@ class CentralKD:
     pretraining: Pretraining = field(default_factory=Pretraining)
 
     @property
-    def disclosure(self) -> str:
-        return "everything: all text of all devices that took part lies on the server"
+    def facts(self) -> MethodFacts:
+        teacher = "" if self.teacher is None else f" and from its large model ({self.teacher.name})"
+        stays = "" if self.teacher is None else ", which stayed as it was"
+        return MethodFacts(
+            title="Central KD",
+            story=(
+                *pretraining_story(self.teacher, self.school),
+                f"There the small model ({self.student.name}) learnt from the pooled text{teacher}{stays}, without "
+                "regard to privacy: an upper reference for split KD.",
+            ),
+            discloses="everything",
+            disclosure="everything: all text of all devices that took part lies on the server",
+            frozen_teacher=True,
+        )
 
     def init(self, seed: int) -> State:
         return State(

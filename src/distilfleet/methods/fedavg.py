@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from ..core.protocols import Worker
+from ..core.protocols import MethodFacts, Worker
 from ..core.types import Arrays, Conditions, Dataset, Device, DeviceId, Job, Metrics, Plan, Reply, Round, Wave
 from ..nn.merge import merge
 from ..nn.train import LocalTraining
@@ -38,8 +38,19 @@ class FedAvg:
     aggregate: Rule = "mean"
 
     @property
-    def disclosure(self) -> str:
-        return f"weights and sample counts: the server sees each device's trained {self.who} model, never its data"
+    def facts(self) -> MethodFacts:
+        return MethodFacts(
+            title="FedAvg",
+            story=(
+                f"In each round $devices trained the same {self.who} model on private data and sent its weights to "
+                "the server.",
+                "The server averaged the weights, in proportion to each device’s samples, and returned the average. "
+                "There was no distillation and no proxy data.",
+            ),
+            discloses="weights",
+            disclosure=f"weights and sample counts: the server sees each device's trained {self.who} model, never its "
+            "data",
+        )
 
     def init(self, seed: int) -> State:
         return State(round=0, weights=to_arrays(self.model.build(seed)))

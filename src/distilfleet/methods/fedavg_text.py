@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..core.protocols import Worker
+from ..core.protocols import MethodFacts, Worker
 from ..core.types import (
     Arrays,
     ArraySpec,
@@ -89,8 +89,16 @@ class FedAvgText:
     aggregate: Rule = "mean"
 
     @property
-    def disclosure(self) -> str:
-        return "weights and token counts: the server sees each device's trained student, never its text"
+    def facts(self) -> MethodFacts:
+        return MethodFacts(
+            title="FedAvg",
+            story=(
+                f"In each round $devices trained the whole small model ({self.student.name}) on private text and sent "
+                "what had changed in its weights; the server averaged that by tokens. There was no teacher.",
+            ),
+            discloses="weights",
+            disclosure="weights and token counts: the server sees each device's trained student, never its text",
+        )
 
     def init(self, seed: int) -> State:
         return State(round=0, student=to_arrays(self.student.build(seed)))

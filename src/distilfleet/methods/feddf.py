@@ -12,8 +12,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from ..core.chance import stream
-from ..core.protocols import Worker
+from ..core.protocols import MethodFacts, Worker
 from ..core.types import Arrays, Conditions, Dataset, Device, DeviceId, Job, Metrics, Plan, Reply, Round, Wave, Work
+from ..core.units import pretty_count
 from ..nn import soft_labels as soft
 from ..nn.distil import Distillation, distil, predict
 from ..nn.loads import server_load
@@ -47,8 +48,18 @@ class FedDF:
     """Of weights, per architecture, and of the ensemble's logits."""
 
     @property
-    def disclosure(self) -> str:
-        return "weights and sample counts: the server sees each device's trained small model, never its data"
+    def facts(self) -> MethodFacts:
+        proxy = pretty_count(len(self.proxy), "unlabelled proxy sample")
+        return MethodFacts(
+            title="FedDF",
+            story=(
+                "In each round $devices trained a small model on private data and sent its weights to the server.",
+                "The server averaged the weights of each architecture, trained each average to match the mean output "
+                f"of all received models on {proxy}, and returned it. There is no large model.",
+            ),
+            discloses="weights",
+            disclosure="weights and sample counts: the server sees each device's trained small model, never its data",
+        )
 
     def init(self, seed: int) -> State:
         small = {one.name: to_arrays(one.build(seed)) for one in self.smalls.values()}

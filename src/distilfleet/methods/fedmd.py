@@ -13,8 +13,9 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from ..core.protocols import Worker
+from ..core.protocols import MethodFacts, Worker
 from ..core.types import Arrays, ArraySpec, Conditions, Dataset, Device, DeviceId, Metrics, Plan, Reply, Round, Wave
+from ..core.units import pretty_count
 from ..nn.distil import Distillation
 from ..nn.merge import doubted
 from ..nn.refine import ensemble
@@ -46,8 +47,18 @@ class FedMD:
     aggregate: Rule = "mean"
 
     @property
-    def disclosure(self) -> str:
-        return "proxy class scores: no weights and no data leave a device"
+    def facts(self) -> MethodFacts:
+        proxy = pretty_count(len(self.proxy), "unlabelled proxy sample")
+        return MethodFacts(
+            title="FedMD",
+            story=(
+                f"In each round $devices learnt the fleet’s consensus on {proxy}, trained on private data, and sent "
+                "class scores on the proxy data to the server, never weights or data.",
+                "The server averaged the scores into the next consensus. There is no large model.",
+            ),
+            discloses="answers on proxy data",
+            disclosure="proxy class scores: no weights and no data leave a device",
+        )
 
     def init(self, seed: int) -> State:
         return State(round=0, holders=(), consensus_PC=NO_LABELS)

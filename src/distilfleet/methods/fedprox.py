@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from ..core.protocols import Worker
+from ..core.protocols import MethodFacts, Worker
 from ..core.types import Arrays, Conditions, Dataset, Device, DeviceId, Job, Metrics, Plan, Round
 from ..nn.objective import Tensors
 from ..nn.train import LocalTraining
@@ -47,8 +47,18 @@ class FedProx:
         return FedAvg(model=self.model, local=self.local, aggregate=self.aggregate)
 
     @property
-    def disclosure(self) -> str:
-        return self._server.disclosure
+    def facts(self) -> MethodFacts:
+        return MethodFacts(
+            title="FedProx",
+            story=(
+                "In each round $devices trained the same small model on private data, with a penalty on every step "
+                f"away from the weights that it received (a proximal term of weight {self.mu}), and sent its weights "
+                "to the server.",
+                "The server averaged the weights, in proportion to each device’s samples, and returned the average.",
+            ),
+            discloses="weights",
+            disclosure=self._server.facts.disclosure,
+        )
 
     def init(self, seed: int) -> State:
         return self._server.init(seed)

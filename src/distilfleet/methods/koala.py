@@ -24,7 +24,7 @@ from typing import Literal
 import numpy as np
 
 from ..core.chance import stream
-from ..core.protocols import Worker
+from ..core.protocols import MethodFacts, Worker
 from ..core.types import (
     Arrays,
     ArraySpec,
@@ -41,6 +41,7 @@ from ..core.types import (
     Wave,
     Work,
 )
+from ..core.units import pretty_count
 from ..nn import soft_labels as soft
 from ..nn import zoo
 from ..nn.distil import Distillation, augment, distil, predict, teach, teacher_outputs
@@ -123,14 +124,53 @@ class Koala:
     how: KoalaSettings
 
     @property
-    def disclosure(self) -> str:
-        if self.how.wire == "weights":
-            return "weights and sample counts: the server sees each device's trained small model, never its data" + (
-                "; label counts too, of devices whose owners agree" if self._counts_labels else ""
-            )
-        return "proxy soft labels and sample counts: no weights and no data leave a device" + (
-            "; label counts do where owners agree" if self._counts_labels else ""
+    def facts(self) -> MethodFacts:
+        reverse = (
+            f"The server distilled that knowledge into its large model ({self.large.name}) on "
+            f"{pretty_count(len(self.proxy), 'unlabelled proxy sample')} (reverse distillation), then "
         )
+        return self._facts_of_labels(reverse) if self.how.wire == "soft-labels" else self._facts_of_weights(reverse)
+
+    def _facts_of_weights(self, reverse: str) -> MethodFacts:
+        counts = "; label counts too, of devices whose owners agree" if self._counts_labels else ""
+        return MethodFacts(
+            title="KOALA",
+            story=(
+                "In each round $devices trained a small model on private data and sent its weights to the server, "
+                "never the data.",
+                self._mixture("refined into one consensus and each architecture was averaged on its own"),
+                f"{reverse}distilled the large model back into the small ones (forward distillation) and returned "
+                "them.",
+            ),
+            discloses="weights",
+            disclosure="weights and sample counts: the server sees each device's trained small model, never its data"
+            + counts,
+            label_counts=self._counts_labels,
+        )
+
+    def _facts_of_labels(self, reverse: str) -> MethodFacts:
+        counts = "; label counts do where owners agree" if self._counts_labels else ""
+        return MethodFacts(
+            title="KOALA",
+            story=(
+                "In each round $devices trained a small model on private data and sent its soft labels on the proxy "
+                "data to the server, never weights or data.",
+                self._mixture("refined into one consensus"),
+                f"{reverse}sent the large model’s soft labels back, from which each device taught its own small model "
+                "(forward distillation).",
+            ),
+            discloses="answers on proxy data",
+            disclosure=f"proxy soft labels and sample counts: no weights and no data leave a device{counts}",
+            label_counts=self._counts_labels,
+        )
+
+    def _mixture(self, refined: str) -> str:
+        """The sentence on how the knowledge of several devices becomes one."""
+        names = sorted(self._by_name)
+        if self.how.mode == "heterogeneous" or len(names) > 1:
+            models = ", ".join(names)
+            return f"Each device had the architecture that it could afford ({models}), so the outputs were {refined}."
+        return f"All small models share one architecture ({names[0]}) and were merged into one."
 
     def init(self, seed: int) -> State:
         large = to_arrays(self.large.build(seed))

@@ -20,7 +20,7 @@ import numpy as np
 from torch import nn
 
 from ..core.chance import stream
-from ..core.protocols import Worker
+from ..core.protocols import MethodFacts, Worker
 from ..core.types import (
     Arrays,
     ArraySpec,
@@ -42,7 +42,7 @@ from ..core.types import (
 from ..nn.fused import SampledTeacher
 from ..nn.language import LanguageModel
 from ..nn.loads import frames
-from ..nn.pretrain import Pretraining
+from ..nn.pretrain import Pretraining, pretraining_story
 from ..nn.token_training import (
     TeacherOf,
     TokenTraining,
@@ -157,8 +157,21 @@ class KoalaText:
     pretraining: Pretraining = field(default_factory=Pretraining)
 
     @property
-    def disclosure(self) -> str:
-        return "soft labels on public text: ids drawn from each device's model; no weights and no text leave a device"
+    def facts(self) -> MethodFacts:
+        return MethodFacts(
+            title="KOALA",
+            story=(
+                *pretraining_story(self.large, self.school),
+                f"In each round $devices trained a small model ({self.small.name}) on private text and sent, for every "
+                "position of the server’s public windows, ids drawn from what that model says there; never weights or "
+                "text.",
+                f"The server distilled the mixture into its large model ({self.large.name}) and sent ids drawn from "
+                "that one back, which devices distilled into their small models.",
+            ),
+            discloses="answers on public text",
+            disclosure="soft labels on public text: ids drawn from each device's model; no weights and no text leave "
+            "a device",
+        )
 
     def init(self, seed: int) -> State:
         large = pretrained(self.large, self.pretraining_data, self.pretraining, seed)

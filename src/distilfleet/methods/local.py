@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from ..core.protocols import Worker
+from ..core.protocols import MethodFacts, Worker
 from ..core.types import (
     Arrays,
     ArraySpec,
@@ -39,8 +39,18 @@ class Alone:
     local: LocalTraining = field(default_factory=LocalTraining)
 
     @property
-    def disclosure(self) -> str:
-        return "sample counts: no weights, no labels and no data leave a device"
+    def facts(self) -> MethodFacts:
+        names = {one.name for one in self.smalls.values()}
+        model = f" ({names.pop()})" if len(names) == 1 else ""
+        return MethodFacts(
+            title="Local training",
+            story=(
+                f"Each device trained its own model{model} alone and exchanged nothing: what a device reaches without "
+                "the fleet, and a lower reference for the other methods.",
+            ),
+            discloses="sample counts",
+            disclosure="sample counts: no weights, no labels and no data leave a device",
+        )
 
     def init(self, seed: int) -> State:
         return State(round=0)

@@ -25,7 +25,7 @@ import numpy as np
 from torch import Tensor
 
 from ..core import wire
-from ..core.protocols import Worker
+from ..core.protocols import MethodFacts, Worker
 from ..core.table import Row, column
 from ..core.types import (
     Arrays,
@@ -103,10 +103,18 @@ class Scaffold:
     aggregate: Rule = "mean"
 
     @property
-    def disclosure(self) -> str:
-        return (
-            "weights, control variates and sample counts: the server sees each device's trained small model and the "
-            "mean gradient of its steps, never its data"
+    def facts(self) -> MethodFacts:
+        return MethodFacts(
+            title="SCAFFOLD",
+            story=(
+                "In each round $devices trained the same small model on private data, each step corrected by the "
+                "difference between the fleet’s mean gradient and the device’s own, as far as both were known (control "
+                "variates), and sent weights and control variate to the server.",
+                "The server averaged both, in proportion to each device’s samples, and returned the averages.",
+            ),
+            discloses="weights and control variates",
+            disclosure="weights, control variates and sample counts: the server sees each device's trained small model "
+            "and the mean gradient of its steps, never its data",
         )
 
     def init(self, seed: int) -> State:

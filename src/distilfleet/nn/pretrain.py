@@ -11,8 +11,10 @@ from torch import Tensor, nn
 
 from ..core.chance import stream
 from ..core.types import Dataset
+from ..core.units import pretty_count
 from . import split
 from .fused import fused_kd
+from .language import LanguageModel
 
 PADDING = -1
 """In a window, after its last token."""
@@ -29,6 +31,14 @@ class Pretraining:
     steps: int = 400
     batch: int = 16
     lr: float = 3e-3
+
+
+def pretraining_story(model: LanguageModel | None, windows: Dataset | None) -> tuple[str, ...]:
+    """The sentence of a run's page on a large model that the server trains first; none where it comes trained."""
+    if model is None or windows is None:
+        return ()
+    own = pretty_count(len(windows), "window" if windows.labels is None else "text")
+    return (f"Before, the server trained its large model ({model.name}) on {own} of its own.",)
 
 
 def mask_of(lengths_B: np.ndarray, context: int) -> Tensor:

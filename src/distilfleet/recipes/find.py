@@ -1,25 +1,26 @@
 """Recipes by name: the ones that ship are modules in this room, a user's own is `path/to/file.py:function`."""
 
 import importlib
-import importlib.util
+import pkgutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, is_dataclass, replace
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any, get_type_hints
 
+from .. import methods
 from ..core.errors import ConfigError, did_you_mean
 from .flags import check, common
 
 if TYPE_CHECKING:
     from ..training.experiment import Experiment
 
-SHIPPED = (
-    *("koala", "splitkd", "local", "central", "fedavg", "fedprox", "scaffold"),
-    *("feddf", "fedmd"),
-    *("central_kd", "fedavg_text", "koala_text"),
+SHIPPED = tuple(
+    module.name for module in pkgutil.iter_modules(methods.__path__) if find_spec(f".{module.name}", __package__)
 )
+"""A method is run by the recipe of its name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,10 +71,10 @@ def _own(file: Path) -> ModuleType:
     if not file.is_file():
         raise ConfigError(f"{file}: no such file; a recipe of your own is path/to/file.py:function")
     name = _free_name(file)
-    spec = importlib.util.spec_from_file_location(name, file)
+    spec = spec_from_file_location(name, file)
     if spec is None or spec.loader is None:
         raise ConfigError(f"{file} is not a Python file")
-    module = importlib.util.module_from_spec(spec)
+    module = module_from_spec(spec)
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)

@@ -42,7 +42,7 @@ def audit_json(run: History) -> dict[str, Any]:
 
 def protection(run: History) -> Html | None:
     """For the page's top: against whom split KD protects, and what was measured."""
-    if figures.recipe(run) != "splitkd":
+    if not figures.is_split(run):
         return None
     said = verdict(run.audit) if run.audit else "How much of it is recovered was not measured: distilfleet audit DIR."
     disclosure = str(run.about.get("disclosure", "")).strip()

@@ -52,7 +52,7 @@ def _notes(runs: Sequence[History]) -> Html | None:
 
 def _protection(runs: Sequence[History]) -> Html | None:
     """What the server learns in each run, where a split one is among them."""
-    if all(figures.recipe(run) != "splitkd" for run in runs):
+    if not any(figures.is_split(run) for run in runs):
         return None
     labels = figures.names(runs)
     told = [f"{labels[i]}: {run.about.get('disclosure', 'not stated')}." for i, run in enumerate(runs)]

@@ -4,49 +4,33 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..core.protocols import DisclosureClass
 from ..core.units import pretty_flops
 from ..record.history import History
 from . import figures
 from .audit import recovery_rows
 from .html import Html, tag
 
-_CLASSES = (
-    ("everything", "There is no privacy in this run: whoever reads the server’s disks has the data itself."),
-    (
-        "weights, control variates",
-        "The data stay on their devices, but weights and gradients say something about them, and a control variate is "
-        "the mean gradient of a device’s steps, which the weights beside it tell as well. Whoever holds either can "
-        "test whether a sample was used, and can sometimes rebuild samples, the more so the fewer there are. The "
-        "counts tell who has much data and who little.",
-    ),
-    (
-        "weights",
-        "The data stay on their devices, but weights trained on them say something about them. Whoever holds a "
-        "device’s model can test whether a sample was used, and can sometimes rebuild typical samples. The counts tell "
-        "who has much data and who little.",
-    ),
-    (
-        "proxy",
-        "The server sees how a device’s model answers on shared, unlabelled inputs. That tells which classes the "
-        "device knows well, and far less about single samples than weights do.",
-    ),
-    (
-        "soft labels",
-        "The server sees how a device’s model continues shared, public text. That tells what kind of text the device "
-        "has, and far less about single passages than weights do.",
-    ),
-    (
-        "recoverable",
-        "The edge server made the tables that smashed data were looked up in, so it can look them up in turn; deeper "
-        "cuts and fewer bits hinder that little. Outsiders and readers of storage see neither.",
-    ),
-    (
-        "noisy",
-        "Devices add noise to smashed data, which bounds what those tell. A bound of many nats is a loose one, and "
-        "rows, layers and gradients that return are not covered by it.",
-    ),
-    ("sample counts", "The server learns how much data a device has, and nothing of what is in it."),
-)
+MEANING: Mapping[DisclosureClass, str] = {
+    "everything": "There is no privacy in this run: whoever reads the server’s disks has the data itself.",
+    "weights": "The data stay on their devices, but weights trained on them say something about them. Whoever holds a "
+    "device’s model can test whether a sample was used, and can sometimes rebuild typical samples. The counts tell who "
+    "has much data and who little.",
+    "weights and control variates": "The data stay on their devices, but weights and gradients say something about "
+    "them, and a control variate is the mean gradient of a device’s steps, which the weights beside it tell as well. "
+    "Whoever holds either can test whether a sample was used, and can sometimes rebuild samples, the more so the fewer "
+    "there are. The counts tell who has much data and who little.",
+    "answers on proxy data": "The server sees how a device’s model answers on shared, unlabelled inputs. That tells "
+    "which classes the device knows well, and far less about single samples than weights do.",
+    "answers on public text": "The server sees how a device’s model continues shared, public text. That tells what "
+    "kind of text the device has, and far less about single passages than weights do.",
+    "smashed data": "The edge server made the tables that smashed data were looked up in, so it can look them up in "
+    "turn; deeper cuts and fewer bits hinder that little. Outsiders and readers of storage see neither.",
+    "noisy smashed data": "Devices add noise to smashed data, which bounds what those tell. A bound of many nats is a "
+    "loose one, and rows, layers and gradients that return are not covered by it.",
+    "sample counts": "The server learns how much data a device has, and nothing of what is in it.",
+}
+"""What each class of disclosure tells, for people."""
 _NOT_REPEATED = frozenset({"out", "resume"})
 _LINE = 100
 _UNSET: tuple[Any, ...] = (None, [], ())
@@ -58,8 +42,8 @@ def disclosure_section(run: History) -> Html | None:
     if not said:
         return None
     name, _, rest = said.partition(":")
-    meaning = next((words for start, words in _CLASSES if said.startswith(start)), "")
-    if "label counts" in said:
+    meaning = next((words for kind, words in MEANING.items() if kind == figures.discloses(run)), "")
+    if figures.method(run).get("label_counts"):
         meaning += " The label counts tell how often each class occurs on each device."
     return tag(
         "section",

@@ -4,13 +4,12 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..core.protocols import SMASHED
 from ..core.units import pretty_bytes, pretty_j, pretty_s
 from ..record.history import History
 
 Value = float | None
 """None: the record does not have it."""
-FROZEN_TEACHER = frozenset({"splitkd", "central_kd"})
-"""Recipes in which one student learns from a large model that stays as it is."""
 
 
 def number(facts: Mapping[str, Any], field: str) -> Value:
@@ -103,7 +102,7 @@ def savings(run: History, field: str) -> tuple[float, float] | None:
 
 def runs_large(run: History) -> bool:
     """Whether the large model itself was trained, by the devices or on their pooled data, so that nothing is saved."""
-    return recipe(run) in {"fedavg", "central"} and part(run.about, "settings").get("who") == "large"
+    return part(run.about, "settings").get("who") == "large"
 
 
 def silent(run: History) -> list[Value]:
@@ -130,7 +129,7 @@ def quality(run: History) -> str:
 
 def frozen_teacher(run: History) -> bool:
     """Whether the large model is a teacher that stays as it is, and the small one its only student."""
-    return recipe(run) in FROZEN_TEACHER
+    return bool(method(run).get("frozen_teacher"))
 
 
 def teacher(run: History) -> Value:
@@ -167,6 +166,21 @@ def names(runs: Sequence[History]) -> list[str]:
 
 def recipe(run: History) -> str:
     return str(run.about.get("recipe", "unknown"))
+
+
+def method(run: History) -> Mapping[str, Any]:
+    """The facts of its method, as `core.protocols.MethodFacts` has them; empty in an older record."""
+    return part(run.about, "method")
+
+
+def discloses(run: History) -> str:
+    """The kind of thing that left devices; empty in an older record."""
+    return str(method(run).get("discloses", ""))
+
+
+def is_split(run: History) -> bool:
+    """Whether devices ran the first part of a model and sent what came out of it."""
+    return discloses(run) in SMASHED
 
 
 # --- for people -------------------------------------------------------------------------------------------------

@@ -77,13 +77,13 @@ def _kinds(run: History, devices: Sequence[Mapping[str, Any]]) -> Html | None:
 
 
 def _runs_what(run: History, whose: str) -> str:
-    return f"What {whose}" if figures.recipe(run) == "splitkd" else f"Models {whose}"
+    return f"What {whose}" if figures.is_split(run) else f"Models {whose}"
 
 
 def _part(run: History, device: Mapping[str, Any]) -> str:
     """The model on a device; of a split one the part, as planned for the first round."""
     model = str(device["model"]) if device.get("model") else ""
-    if figures.recipe(run) != "splitkd":
+    if not figures.is_split(run):
         return model
     planned = {entry.get("id"): entry.get("cut") for entry in figures.tables(run.plan, "devices")}
     cut = planned.get(device.get("id"), figures.part(run.about, "settings").get("cut"))
@@ -148,7 +148,7 @@ class _Table:
         return tag("thead", tag("tr", *names, labels, *rest))
 
     def _what(self) -> tuple[str, ...]:
-        model = "What it runs" if figures.recipe(self.run) == "splitkd" else "Model"
+        model = "What it runs" if figures.is_split(self.run) else "Model"
         return (model, f"{figures.sample(self.run).capitalize()}s") if self.samples else (model,)
 
     def body(self) -> Html:

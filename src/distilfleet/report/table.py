@@ -39,6 +39,8 @@ class Row:
     flops_saved: Value
     recovered_share: Value
     """Of the tokens that an audit tried."""
+    frozen_teacher: bool = False
+    """Whether the large model is a teacher that stays as it was given."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +105,7 @@ def best_rows(rows: Sequence[Row], column: Column, sets: Sequence[Places]) -> se
     None where they cannot be told apart, a teacher stays as it was given, or what seeds change has one seed.
     """
     found = {place: v for place, row in enumerate(rows) if (v := getattr(row, column.field)) is not None}
-    given = column.field.startswith("large") and any(row.recipe in figures.FROZEN_TEACHER for row in rows)
+    given = column.field.startswith("large") and any(row.frozen_teacher for row in rows)
     alone = column.field in CHANGED_BY_SEEDS and any(len(places) < 2 for places in sets)
     if column.best == 0 or given or alone:
         return set()
@@ -140,6 +142,7 @@ def _row(name: str, run: History) -> Row:
         storage_saved=storage[0] if storage else None,
         flops_saved=flops[0] if flops else None,
         recovered_share=figures.number(run.audit, "recovered_share"),
+        frozen_teacher=figures.frozen_teacher(run),
         **last,
         **sums,
     )

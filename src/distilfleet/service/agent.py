@@ -44,8 +44,6 @@ FIRST_AGAIN_S, MOST_AGAIN_S, GROWTH = 0.1, 2.0, 1.5
 """Between tries to enrol: a device that starts with its server is soon in."""
 LEAVE_S = 1.0
 """To say that it stops, an agent has so long."""
-SENDS_DATA = ("central", "central_kd")
-"""Methods that send a device's data as they are."""
 
 
 def naming_of(asked: AgentFlags) -> Naming:
@@ -207,12 +205,10 @@ def builder(device: Device, data: Own, consent: Consent) -> Callable[[RunSpec], 
 
     def build(said: RunSpec) -> Worker:
         log.info("%s: a run begins, or goes on", said.method)
-        if said.method in SENDS_DATA and not consent.data:
-            raise ConfigError(f"{said.method} sends a device's data to the server; this one's owner has not agreed")
         mapped = _mapped(data, said)
         if said.method == SPLITKD:
             return _split_worker(said, device, mapped.data, consent)
-        worker: Worker = _trainer().build_worker(said, device, mapped.data, consent.own_models)
+        worker: Worker = _trainer().build_worker(said, device, mapped.data, consent)
         return worker
 
     return build

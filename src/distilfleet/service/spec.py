@@ -6,14 +6,17 @@ method's own frozen dataclass, so that nothing but its fields gets through, and 
 
 import importlib
 import logging
+import pkgutil
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 import msgspec
 import numpy as np
 import torch
 
+from .. import methods
 from ..core.errors import ConfigError
 from ..core.protocols import Method, Worker
 from ..core.types import Dataset, Device, LanguageProfile, RunSpec
@@ -22,17 +25,15 @@ from ..data.spec import write as write_data
 from ..methods.splitkd.device import Front
 from ..nn.zoo import Model
 from ..training.loop import PROCESSOR, versions
+from .agent_flags import Consent
 from .checks import SPLITKD, Half, check_labels, check_version, check_windows
 
 if TYPE_CHECKING:  # imports of seconds, made where a run is of text
     from ..nn.language import LanguageModel
 
 log = logging.getLogger(__name__)
-METHODS = (
-    *("koala", "fedavg", "fedprox", "scaffold", "feddf", "fedmd", "local", "central"),
-    *("fedavg_text", "koala_text", "central_kd"),
-)
-"""Modules of the room `methods` whose workers an agent may be asked to build."""
+METHODS = tuple(module.name for module in pkgutil.iter_modules(methods.__path__) if not module.ispkg)
+"""Modules of the room `methods`; whether agents may be asked for one's workers is among its facts."""
 SPLITKD_SERVER, LANGUAGE = "distilfleet.methods.splitkd.server", "distilfleet.nn.language"
 MUST_EQUAL = ("distilfleet", "numpy", "torch")
 MOST_SPEC_BYTES = 1 << 20
@@ -60,8 +61,8 @@ def spec_of(method: Method[Any], seed: int, data: DataSpec | None = None) -> Run
         models = {model.name: "language"}
         return RunSpec(method=SPLITKD, settings=settings, models=models, versions=packages, seed=seed, data=said)
     name = type(method).__module__.rpartition(".")[2]
-    if name not in METHODS or type(method) is not _kind(name):
-        able = ", ".join((*METHODS, SPLITKD))
+    if name not in METHODS or type(method) is not _kind(name) or not method.facts.real_fleet:
+        able = ", ".join([*(one for one in METHODS if _module(one).tiny().facts.real_fleet), SPLITKD])
         raise ConfigError(f"{type(method).__name__} cannot run on a real fleet yet; these can: {able}")
     settings = msgspec.to_builtins(method, enc_hook=_emptied)
     models = {model.name: "zoo" if isinstance(model, Model) else "language" for model in _models(method)}
@@ -75,10 +76,13 @@ def write_spec(spec: RunSpec) -> bytes:
     return data
 
 
-def build_worker(spec: RunSpec, device: Device, data: Dataset, own_models: bool) -> Worker:
+def build_worker(spec: RunSpec, device: Device, data: Dataset, consent: Consent) -> Worker:
     """Raises ConfigError for what is not installed or not allowed here, or does not fit this device's data."""
+    method, own_models = method_of(spec), consent.own_models
+    if method.facts.discloses == "everything" and not consent.data:
+        raise ConfigError(f"{spec.method} sends a device's data to the server; this one's owner has not agreed")
     _check_versions(spec)
-    worker = method_of(spec).worker(device, data, spec.seed)
+    worker = method.worker(device, data, spec.seed)
     for mine in _models(worker):  # what else the method has stays on the server
         if isinstance(mine, Model):
             _allow(mine.name, ":" not in mine.name, own_models)
@@ -143,13 +147,18 @@ def method_of(spec: RunSpec) -> Method[Any]:
         method: Method[Any] = msgspec.convert(spec.settings, _kind(spec.method), dec_hook=_empty)
     except (msgspec.ValidationError, RecursionError, TypeError, ValueError) as fault:
         raise ConfigError(f"the settings of {spec.method} do not fit the version here: {fault}") from None
+    if not method.facts.real_fleet:
+        raise ConfigError(f"{spec.method} is for simulations alone")
     return method
+
+
+def _module(name: str) -> ModuleType:
+    return importlib.import_module(f"{methods.__name__}.{name}")
 
 
 def _kind(name: str) -> type[Any]:
     """The method's class, which its smallest instance has."""
-    module = importlib.import_module(f"distilfleet.methods.{name}")
-    kind = get_type_hints(module.tiny)["return"]
+    kind = get_type_hints(_module(name).tiny)["return"]
     assert isinstance(kind, type)
     return kind
 

@@ -39,13 +39,15 @@ Steps = Generator[dict[str, Any], None, None]
 
 def about(run: Experiment, recipe: str, settings: Mapping[str, Any], started: str) -> dict[str, Any]:
     """`run.toml` of a run that is about to start."""
+    facts = run.method.facts
     return {
         "schema": SCHEMA,
         "recipe": recipe,
         "started": started,
         "rounds": run.rounds,
         "seed": run.seed,
-        "disclosure": run.method.disclosure,
+        "disclosure": facts.disclosure,
+        "method": {name: value for name, value in asdict(facts).items() if name != "disclosure"},
         **run.about,
         "settings": dict(settings),
         "versions": versions(),

@@ -19,17 +19,18 @@ import numpy as np
 from torch import nn
 
 from ...core.errors import RecordError
-from ...core.protocols import Worker
+from ...core.protocols import MethodFacts, Worker
 from ...core.types import Arrays, Conditions, Dataset, Device, DeviceId, LanguageProfile, Metrics, Plan, Round
+from ...core.units import pretty_count
 from ...nn import split as splitting
 from ...nn.language import LanguageModel
-from ...nn.pretrain import Pretraining, nats_per_token, pretrain
+from ...nn.pretrain import Pretraining, nats_per_token, pretrain, pretraining_story
 from ...nn.trace import trace
 from .cluster import train_cluster
 from .device import SplitWorker
 from .front import LayeredFront
 from .modules import Loss, ServerModules, trained
-from .settings import SplitSettings, spent_nats
+from .settings import SplitSettings, disclosure, spent_nats
 from .state import State
 
 
@@ -51,19 +52,28 @@ class SplitKD:
     pretraining: Pretraining = field(default_factory=Pretraining)
 
     @property
-    def disclosure(self) -> str:
-        split = self.split
-        if split.noise:
-            spent = spent_nats(split, split.cut, np.array([1, 2]))
-            again = "" if spent[1] == spent[0] else f", {spent[1] - spent[0]:.4g} more for each later one"
-            return (
-                f"noisy: smashed data with metric-DP noise of {split.noise:g} embedding lengths; between texts one "
-                f"such length apart it tells at most {spent[0]:.4g} nats at a sample's first visit{again}; labels and "
-                "gradients that return tell more"
-            )
-        if split.labels == "shared":
-            return "recoverable: smashed data and labels; the edge server can read every token that a device trains on"
-        return "recoverable: smashed data; labels stay, yet the edge server can look up every token in its own table"
+    def facts(self) -> MethodFacts:
+        return MethodFacts(
+            title="Split KD",
+            story=(*pretraining_story(self.teacher, self.school), *self._story()),
+            discloses="noisy smashed data" if self.split.noise else "smashed data",
+            disclosure=disclosure(self.split),
+            frozen_teacher=True,
+        )
+
+    def _story(self) -> tuple[str, ...]:
+        taught = self.teacher is not None
+        models = "teacher and student" if taught else "the student"
+        against = "the teacher’s predictions and " if taught else ""
+        truth = "tokens" if self.split.classes is None else "labels"
+        return (
+            f"In each step of a round ({pretty_count(self.split.steps, 'step')}) $devices ran the embedding modules, "
+            f"and the layers of the small model ({self.student.name}) before its cut, on a batch of its own, and sent "
+            "what came out.",
+            f"The server finished {models}, held the student against {against}the true {truth}, trained its part, and "
+            "returned the gradient from which each device trained its own.",
+            *(("The teacher stayed as it was.",) if taught else ()),
+        )
 
     def init(self, seed: int) -> State:
         teacher: Arrays = {}

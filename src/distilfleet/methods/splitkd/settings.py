@@ -72,3 +72,18 @@ def spent_nats(split: SplitSettings, cut: int, visits_S: np.ndarray) -> np.ndarr
     student_S = np.minimum(visits_S, 1) if is_frozen(split, "student", cut) else visits_S
     teacher_S = np.minimum(visits_S, 1) * split.with_teacher
     return np.asarray((split.student.width * student_S + split.teacher.width * teacher_S) / split.noise, np.float64)
+
+
+def disclosure(split: SplitSettings) -> str:
+    """What the edge server learns about a device's data; one line."""
+    if split.noise:
+        first_nats, both_nats = spent_nats(split, split.cut, np.array([1, 2]))
+        again = "" if both_nats == first_nats else f", {both_nats - first_nats:.4g} more for each later one"
+        return (
+            f"noisy: smashed data with metric-DP noise of {split.noise:g} embedding lengths; between texts one such "
+            f"length apart it tells at most {first_nats:.4g} nats at a sample's first visit{again}; labels and "
+            "gradients that return tell more"
+        )
+    if split.labels == "shared":
+        return "recoverable: smashed data and labels; the edge server can read every token that a device trains on"
+    return "recoverable: smashed data; labels stay, yet the edge server can look up every token in its own table"
