@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _usage() -> str:
-    from ..recipes.find import SHIPPED
+    from ..recipes.shipped import SHIPPED
 
     return USAGE.format(recipes=fill(f"Recipes: {', '.join(SHIPPED)}, or your own: path/to/file.py:function.", WIDTH))
 

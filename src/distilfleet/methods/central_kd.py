@@ -86,7 +86,7 @@ class CentralKD:
         return MethodFacts(
             title="Central KD",
             story=(
-                *pretraining_story(self.teacher, self.school),
+                *pretraining_story(self.teacher, self.pretraining_data),
                 f"There the small model ({self.student.name}) learnt from the pooled text{teacher}{stays}, without "
                 "regard to privacy: an upper reference for split KD.",
             ),

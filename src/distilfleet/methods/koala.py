@@ -11,7 +11,8 @@ dataset are refined into one consensus, and each architecture is averaged over t
 Two wires. `weights`, as in the paper: small models go up and down. `soft-labels`: a device gets the proxy inputs once;
 from then on only soft labels travel, one byte per class, and it keeps its model to itself.
 
-Source: "KOALA: Knowledge-based distillation for large models from IoT devices", https://arxiv.org/abs/2407.05268.
+Source (KOALA): "Federated Knowledge Transfer Fine-tuning Large Server Model with Resource-Constrained IoT Clients",
+https://arxiv.org/abs/2407.05268.
 What its public texts leave open is decided in docs/design/0005-koala.md.
 
 Axes: N devices, P proxy samples, C classes.

@@ -7,8 +7,9 @@ distillation). Ids drawn from the large model go back, and devices distil them i
 distillation). Weights and private text never travel. Public text is its own label, so both distillations take
 cross-entropy with them.
 
-Source: "KOALA: Knowledge-based distillation for large models from IoT devices", https://arxiv.org/abs/2407.05268, for
-the exchange; Anshumann et al., "Sparse logit sampling", ACL 2025, https://arxiv.org/abs/2503.16870, for drawn ids.
+Sources: for the exchange KOALA, "Federated Knowledge Transfer Fine-tuning Large Server Model with Resource-Constrained
+IoT Clients", https://arxiv.org/abs/2407.05268; for drawn ids Anshumann et al., "Sparse logit sampling", ACL 2025,
+https://arxiv.org/abs/2503.16870.
 
 Axes: P public windows, N positions of them that count, K ids drawn for a position, T tokens of a window.
 """
@@ -161,7 +162,7 @@ class KoalaText:
         return MethodFacts(
             title="KOALA",
             story=(
-                *pretraining_story(self.large, self.school),
+                *pretraining_story(self.large, self.pretraining_data),
                 f"In each round $devices trained a small model ({self.small.name}) on private text and sent, for every "
                 "position of the server’s public windows, ids drawn from what that model says there; never weights or "
                 "text.",

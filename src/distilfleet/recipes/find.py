@@ -1,26 +1,20 @@
 """Recipes by name: the ones that ship are modules in this room, a user's own is `path/to/file.py:function`."""
 
 import importlib
-import pkgutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, is_dataclass, replace
-from importlib.util import find_spec, module_from_spec, spec_from_file_location
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any, get_type_hints
 
-from .. import methods
 from ..core.errors import ConfigError, did_you_mean
 from .flags import check, common
+from .shipped import SHIPPED
 
 if TYPE_CHECKING:
     from ..training.experiment import Experiment
-
-SHIPPED = tuple(
-    module.name for module in pkgutil.iter_modules(methods.__path__) if find_spec(f".{module.name}", __package__)
-)
-"""A method is run by the recipe of its name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

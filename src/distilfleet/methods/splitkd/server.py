@@ -55,7 +55,7 @@ class SplitKD:
     def facts(self) -> MethodFacts:
         return MethodFacts(
             title="Split KD",
-            story=(*pretraining_story(self.teacher, self.school), *self._story()),
+            story=(*pretraining_story(self.teacher, self.pretraining_data), *self._story()),
             discloses="noisy smashed data" if self.split.noise else "smashed data",
             disclosure=disclosure(self.split),
             frozen_teacher=True,
