@@ -66,7 +66,10 @@ def measure(python: str, folder: Path) -> dict[str, float]:
     import numpy as np
 
     from distilfleet.net.fleet import NetFleet
+    from distilfleet.service import enrol
     from distilfleet.service import server as serve
+    from distilfleet.service.ask import server_of
+    from distilfleet.service.fleet_file import fleet_folder
 
     sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "net"))
     from ports import free_ports
@@ -77,16 +80,16 @@ def measure(python: str, folder: Path) -> dict[str, float]:
     file.write_text(
         f'address = "localhost:{sessions}"\nenrol_address = "localhost:{enrolment}"\n[devices]\npi = "rpi-4b"\n'
     )
-    here, figures = serve.place(file), dict[str, float]()
+    here, figures = fleet_folder(file), dict[str, float]()
     with serve._sessions(here) as (session_server, loop):
-        token = serve.create_token(file, "pi", 3600.0)
+        token = enrol.create_token(file, "pi", 3600.0)
         words = ["-m", "distilfleet.cli", "agent", "--token", token, "--data", str(folder / "data.npz")]
         with running([python, *words, "--state", str(folder / "pi")]) as process:
             wait(lambda: "pi" in session_server.live)
             time.sleep(IDLE_S)
             figures |= {f"idle_{name}_mb": value for name, value in memory_mb(process.pid).items()}
         wait(lambda: "pi" not in session_server.live)
-        fleet = NetFleet(here.devices, serve._server(here), session_server, loop)
+        fleet = NetFleet(here.devices, server_of(here), session_server, loop)
         with running([python, __file__, "--serve-echo", str(folder / "pi")]) as process:
             wait(lambda: "pi" in session_server.live)
             figures |= serving(fleet, process.pid)

@@ -31,7 +31,10 @@ from distilfleet.core.engine import rounds
 from distilfleet.core.tally import Times
 from distilfleet.net.fleet import NetFleet
 from distilfleet.recipes.splitkd import Flags, splitkd
+from distilfleet.service import enrol
 from distilfleet.service import server as serve
+from distilfleet.service.ask import server_of
+from distilfleet.service.fleet_file import fleet_folder
 from distilfleet.service.spec import spec_of, write_spec
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "net"))
@@ -83,13 +86,13 @@ def agents(folder: Path, run: Any, python: str) -> Iterator[NetFleet]:
     devices, file = list(run.fleet.roster()), folder / "fleet.toml"
     lines = [f'address = "localhost:{sessions}"', f'enrol_address = "localhost:{enrolment}"', "[devices]"]
     file.write_text("\n".join([*lines, *(f'{name} = "rpi-4b"' for name in devices)]))
-    here, started = serve.place(file), []
+    here, started = fleet_folder(file), []
     with serve._sessions(here) as (session_server, loop):
         try:
             for name in devices:
                 data = run.data(name)
                 np.savez(folder / f"{name}.npz", prepared_x=data.inputs)
-                token = serve.create_token(file, name, 3600.0)
+                token = enrol.create_token(file, name, 3600.0)
                 own = ["--data", str(folder / f"{name}.npz"), "--state", str(folder / name)]
                 command = [python, "-m", "distilfleet.cli", "agent", "--token", token, *own]
                 with (folder / f"{name}.log").open("wb") as log:
@@ -97,7 +100,7 @@ def agents(folder: Path, run: Any, python: str) -> Iterator[NetFleet]:
                     started.append(subprocess.Popen(command, stdout=log, stderr=log, env=env))
             while len(session_server.live) < len(devices):
                 time.sleep(0.05)
-            fleet = NetFleet(here.devices, serve._server(here), session_server, loop)
+            fleet = NetFleet(here.devices, server_of(here), session_server, loop)
             fleet.open("bench", write_spec(spec_of(run.method, run.seed)))
             yield fleet
         finally:

@@ -178,11 +178,11 @@ class Task:
     def data(self, device: str) -> Dataset:
         """As many windows as a pass takes."""
         number = int(device.rpartition("-")[2])
-        return self.scene.private[number].take(np.arange(self.size.batch * self.size.steps))
+        return self.setup.private[number].take(np.arange(self.size.batch * self.size.steps))
 
     @property
     def test(self) -> Dataset:
-        return self.scene.test.take(np.arange(self.size.tested))
+        return self.setup.test.take(np.arange(self.size.tested))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -197,7 +197,7 @@ class Learnt:
 
 
 def learn(scheme: Scheme, task: Task, state: State | None = None, lr: float = FROM_SCRATCH) -> Learnt:
-    size, method = task.size, method_of(scheme, task.size, task.scene, lr)
+    size, method = task.size, method_of(scheme, task.size, task.setup, lr)
     devices = fleet_of(size.devices)
     fleet = Watched(SimFleet(devices, task.data, method, replace(world(), seed=task.seed)))
     planner = Sample(per_round=size.devices, seed=task.seed)

@@ -64,7 +64,7 @@ def plant(module: ModuleType, name: str, bug: object) -> None:
 
 
 def told_early(words: list[str]) -> None:
-    plant(serve, "Coordinator", CommitsEarly)
+    serve.Coordinator = CommitsEarly
     main(words)
 
 

@@ -18,7 +18,7 @@ from distilfleet.core.disk import write_atomically
 from distilfleet.core.errors import ConfigError, FileError, RecordError, StorageError
 from distilfleet.recipes.fedavg import Flags
 from distilfleet.recipes.flags import Common
-from distilfleet.service import server as serve
+from distilfleet.service import client
 from distilfleet.service.deaths import DEATHS_IN_FRONT, MOST_DEATHS
 from distilfleet.service.faults import ends_the_server, reason_of, stoppable
 from distilfleet.service.fleet_file import fleet_folder
@@ -65,7 +65,7 @@ def fleet(tmp_path_factory):
 
 def ask(fleet: Processes, how: str) -> str:
     flags = Flags(common=Common(rounds=3, devices=len(KINDS), device_kinds=KINDS, cohorts="off"), small="mlp-xs")
-    return serve.submit(fleet.file, f"{raising.__file__}:{how}", flags)
+    return client.submit(fleet.file, f"{raising.__file__}:{how}", flags)
 
 
 @pytest.mark.net
@@ -79,7 +79,7 @@ def test_whatever_a_run_raises_and_whatever_is_in_the_queue_the_next_run_finishe
     (queue.folder("queue") / "dangling.json").symlink_to("nowhere")
     (queue.folder("queue") / "._of-another-system.json").write_bytes(b"\0")
     sound = ask(fleet, "sound")
-    assert [line["round"] for line in serve.follow(fleet.file, sound)] == [1, 2, 3]
+    assert [line["round"] for line in client.follow(fleet.file, sound)] == [1, 2, 3]
 
     found = {entry.name: entry for entry in queue.entries()}
     for name, words in names.items():
@@ -117,18 +117,18 @@ def test_who_follows_a_run_that_fails_hears_why_and_it_can_be_resumed(fleet, cap
     kill(fleet.server)
     fleet.start_server()
     other = ask(fleet, "sound")
-    list(serve.follow(fleet.file, other))
+    list(client.follow(fleet.file, other))
     assert queue.entry(run).state == "failed", "a server that starts does not try it again by itself"
 
     with pytest.raises(SystemExit):
         main(["runs", "resume", run, "--fleet", str(fleet.file)])
     assert "after round 1" in capsys.readouterr().out
-    with pytest.raises(serve.FailedError, match="failed after round 1: RuntimeError"):
-        list(serve.follow(fleet.file, run))
+    with pytest.raises(client.FailedError, match="failed after round 1: RuntimeError"):
+        list(client.follow(fleet.file, run))
     done = json.loads((queue.state / "done" / f"{run}.json").read_text())
     (queue.state / "done" / f"{run}.json").write_text(json.dumps({**done, "recipe": f"{raising.__file__}:sound"}))
     queue.resume(run)
-    assert [line["round"] for line in serve.follow(fleet.file, run)] == [1, 2, 3]
+    assert [line["round"] for line in client.follow(fleet.file, run)] == [1, 2, 3]
 
 
 @pytest.mark.net
@@ -138,9 +138,9 @@ def test_a_run_that_is_taken_out_of_the_queue_is_not_followed_for_ever(fleet):
     queue = fleet_folder(fleet.file).queue
     gone = ask(fleet, "sound")
     (queue.state / "queue" / f"{gone}.json").unlink(missing_ok=True)
-    with pytest.raises(serve.FailedError, match="is not with the server any more"):
-        list(serve.follow(fleet.file, gone))
-    assert len(list(serve.follow(fleet.file, long))) == 3
+    with pytest.raises(client.FailedError, match="is not with the server any more"):
+        list(client.follow(fleet.file, gone))
+    assert len(list(client.follow(fleet.file, long))) == 3
 
 
 OWN_MODEL = """
@@ -194,13 +194,15 @@ def test_a_run_that_takes_the_process_with_it_gives_way_to_others_and_fails_at_l
         while queue.attempts(bad).died(ROUND) < died:
             queue.attempts(bad).begin(ROUND)
         fleet.start_server()
-    assert [line["round"] for line in serve.follow(fleet.file, sound)] == [1, 2, 3]
+    assert [line["round"] for line in client.follow(fleet.file, sound)] == [1, 2, 3]
     fleet.server.wait()
     for _ in range(DEATHS_IN_FRONT + 1, MOST_DEATHS):
         queue.attempts(bad).begin(ROUND)
     fleet.start_server()
-    with pytest.raises(serve.FailedError, match=r"process died 20 times in a row in this run, and no round .* round 1"):
-        list(serve.follow(fleet.file, bad))
+    with pytest.raises(
+        client.FailedError, match=r"process died 20 times in a row in this run, and no round .* round 1"
+    ):
+        list(client.follow(fleet.file, bad))
     assert fleet.server.returncode is None
     queue.resume(bad)
     fleet.server.wait()

@@ -10,7 +10,7 @@ from test_real_fleet import until
 
 from distilfleet.recipes.flags import Common, Smalls, Training
 from distilfleet.recipes.koala import Flags
-from distilfleet.service import server as serve
+from distilfleet.service import client
 from distilfleet.service.fleet_file import fleet_folder
 
 pytestmark = [pytest.mark.net, pytest.mark.slow]
@@ -38,7 +38,7 @@ def fleet(tmp_path):
 
 @pytest.mark.skipif(PROGRAM is None, reason="there is no Chromium here")
 def test_an_open_page_goes_on_by_itself(fleet, tmp_path):
-    run = serve.submit(fleet.file, "koala", flags())
+    run = client.submit(fleet.file, "koala", flags())
     queue = fleet_folder(fleet.file).queue
     with closing(Browser(tmp_path / "browser")) as browser:
         browser.open(f"http://{fleet.settings['page']}/".replace('"', ""))

@@ -174,7 +174,7 @@ def test_a_run_whose_data_changed_fails_in_words_and_goes_on_when_they_are_back(
     data.write_bytes(whole)
     common = replace(flags(6).common, data=str(data))
     run = client.submit(fleet.file, "fedavg", FedAvg(common=common, who="small"))
-    until(lambda: any(queue.record(run).glob("checkpoints/*.safetensors")))  # before that, it would begin anew
+    until(lambda: state(fleet, run) == "under way")
     queue.stop(run)
     until(lambda: queue.entry(run).state == "stopped")
     with np.load(data) as held:
