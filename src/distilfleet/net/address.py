@@ -10,7 +10,7 @@ from ..core.errors import ConfigError
 
 MOST_PORT = 65535
 MOST_NAME, MOST_SHOWN = 253, 80
-"""Characters of a name, and of what a message shows."""
+"""A host's name and what a message shows of it have at most so many characters."""
 _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,18}:/")

@@ -43,9 +43,9 @@ DIED = (
     "the agent and start it again to have it tried anew"
 )
 TRIES, MOST_DEATHS = "tries.json", 10
-"""Ends of the process in a row in jobs of one run, after which it does no more of them."""
+"""After so many ends of the process in a row in jobs of one run it does no more of them."""
 Build = Callable[[RunSpec], Worker]
-"""A worker on this device's own data. Raises ConfigError for what is not installed or not allowed here."""
+"""Makes a worker on this device's own data. Raises ConfigError for what is not installed or not allowed here."""
 
 
 @dataclass(slots=True)
@@ -74,13 +74,13 @@ class Agent:
     device: Device
     build: Build
     data_digest: Callable[[RunSpec], str] = lambda spec: ""
-    """Of what it trains on in a run."""
+    """The digest of the data that this device trains on in a run."""
     caps: Caps = field(default_factory=Caps)
     meter: Meter | None = None
     battery_share: Callable[[], float | None] = lambda: None
     rng: Random = field(default_factory=Random)
     instance: str = field(default_factory=lambda: secrets.token_hex(8))
-    """Tells this agent from another one that has its identity."""
+    """A random name that tells this agent from another one with the same identity."""
     side: DeviceSide = field(init=False)
     store: SqliteStore = field(init=False)
     runner: JobRunner | None = None
@@ -89,7 +89,7 @@ class Agent:
     account: Account = field(init=False)
     account_timer: asyncio.TimerHandle | None = None
     attempts: Attempts = field(init=False)
-    """At jobs of a run."""
+    """How often in a row the process has died in jobs of a run."""
     building: bool = False
     """Whether the run's worker is on its way."""
     todo: "asyncio.Queue[Begin | Settle | Prepare]" = field(default_factory=asyncio.Queue)
@@ -97,7 +97,7 @@ class Agent:
     retry_s: float = 0.0
     leaving: bool = False
     over: asyncio.Event = field(default_factory=asyncio.Event)
-    """The last session."""
+    """Set while there is no session."""
 
     def __post_init__(self) -> None:
         self.store = SqliteStore(self.folder / "answers.sqlite")

@@ -20,13 +20,13 @@ class Caps:
     """What is beyond these is declined with a reason."""
 
     job_bytes: int = 256 << 20
-    """Of one job, on its way here."""
+    """The largest job that the device takes."""
     job_s: float | None = None
-    """Of work in one job, as its load is priced on this board before it begins."""
+    """The longest job, as its load is priced on this board before it begins."""
     jobs: int | None = None
     busy_s: float | None = None
     hours: tuple[int, int] = (0, 24)
-    """Of the day, local time: from, until; (22, 6) is a night."""
+    """The hours of the day in which the device works, local time: from, until; (22, 6) is a night."""
     day_bytes: int | None = None
     total_bytes: int | None = None
 

@@ -85,7 +85,7 @@ MOST_TIMED = 5000
 ASLEEP_S = 5.0
 """A process that is not called for so long stood still: it is called twice a second."""
 AGAIN_S = 30.0
-"""Between offers of a job to a device that has put it off, while the round waits for it."""
+"""After so long a job is offered again to a device that has put it off, while the round waits for it."""
 
 
 @dataclass(slots=True)
@@ -96,7 +96,7 @@ class ReportedUsage:
     late: int = 0
     """Answers that came after their wave was over."""
     times: list[Timed] = field(default_factory=list)
-    """Of the first `MOST_TIMED` answers."""
+    """When the first `MOST_TIMED` answers were sent, worked on and received."""
 
 
 @dataclass(slots=True)
@@ -113,22 +113,22 @@ class Coordinator:
     waves: dict[int, Collecting] = field(default_factory=dict)
     tickets: int = 0
     jobs: dict[str, tuple[int, Job]] = field(default_factory=dict)
-    """By key: ticket and job, while their wave goes on."""
+    """The ticket and the job of each key, while their wave goes on."""
     digests: dict[str, bytes] = field(default_factory=dict)
     outcomes: list[Outcome] = field(default_factory=list)
-    """That are not on disk yet."""
+    """Outcomes that are not on disk yet."""
     counted: dict[str, str] = field(default_factory=dict)
     """Keys of answers that wait for their round's checkpoint, and their devices."""
     spent: ReportedUsage = field(default_factory=ReportedUsage)
     spool: Spool = field(default_factory=Spool)
     quorum: Quorum = field(default_factory=Quorum)
-    """Of the round under way."""
+    """How many devices the round under way needs."""
     roster: Sequence[DeviceId] = ()
     """All devices of the fleet."""
     refused: set[DeviceId] = field(default_factory=set)
-    """Those that declined the round for good before it was done again."""
+    """Devices that declined the round for good before it was done again."""
     others: Sequence[DeviceId] = ()
-    """Those that can do it again."""
+    """Devices that can do the round again."""
     unknown: dict[str, DeviceId] = field(default_factory=dict)
     """Keys of answers that devices hold and nobody has asked for yet: of this run, or of any before it is known."""
     given_up: set[DeviceId] = field(default_factory=set)
@@ -137,7 +137,7 @@ class Coordinator:
     """What the round waits for, in words, while it cannot be over with the devices that are here."""
     asleep_s: float = ASLEEP_S
     stood_still_s: float = 0.0
-    """In all, since somebody looked."""
+    """For how long the process has stood still since somebody looked."""
     called_s: float = inf
     """When this was last called."""
     heard_s: float = 0.0

@@ -46,7 +46,7 @@ class Begin:
     data: bytes
     digest: bytes
     received_s: float = 0.0
-    """When the last of it came."""
+    """When the last bytes of the job came."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +78,10 @@ class Held:
     energy_j: float = 0.0
     measured: bool = False
     waited_s: float | None = None
-    """Between having the job and beginning it; not on disk."""
+    """How long the job waited here before it was begun; not on disk."""
     flops: float | None = None
     moved_bytes: float | None = None
-    """Of the work as declared; not on disk."""
+    """The bytes of memory that the work moves, as declared before it; not on disk."""
 
 
 @dataclass(slots=True)
@@ -90,17 +90,17 @@ class DeviceSide:
 
     device: DeviceId
     most_bytes: int
-    """Of a job, now."""
+    """The largest job that this device takes now."""
     held: dict[str, Held] = field(default_factory=dict)
     ever_bytes: int = 0
-    """Of a job, on another day."""
+    """The largest job that it would take on another day."""
     open: bool = False
     beat_s: float = BEAT_S
     chunk_bytes: int = CHUNK_BYTES
     version: int = VERSION
     last_seen_s: float = 0.0
     running: dict[str, bytes] = field(default_factory=dict)
-    """Digests of jobs under way here."""
+    """Digests of the jobs under way here, by key."""
     incoming: dict[str, Incoming] = field(default_factory=dict)
     outgoing: dict[str, Outgoing] = field(default_factory=dict)
 

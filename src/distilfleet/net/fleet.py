@@ -27,7 +27,7 @@ from .waiting import Standing
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 POLL_S = 0.5
-"""Between looks at a wave that is not over."""
+"""A wave that is not over is looked at again after so long."""
 Waiting = Callable[[Standing], None]
 """Hears how a round stands, again and again while it is not over, and that it goes on; what it raises ends it."""
 
@@ -58,7 +58,7 @@ class NetFleet:
         self._serving: list[tuple[float, float]] = []
         self._waves = 0
         self._started: dict[int, Future[int]] = {}
-        """By our ticket: the hub's."""
+        """The session server's ticket for each of ours."""
         self._answered: list[DeviceId] = []
         self._missed: list[Missed] = []
 

@@ -23,7 +23,7 @@ from collections import Counter
 from functools import partial
 
 CIPHERS = "ECDHE-RSA-AES256-GCM-SHA384"
-"""Of TLS 1.2, as GRPC_SSL_CIPHER_SUITES."""
+"""The one cipher that TLS 1.2 is left, as GRPC_SSL_CIPHER_SUITES."""
 REASONS = {
     "expired certificate": "certificate has expired",
     "certificate not yet valid": "certificate is not yet valid",

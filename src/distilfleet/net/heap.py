@@ -7,10 +7,10 @@ import ctypes
 from dataclasses import dataclass
 
 M_MMAP_THRESHOLD, M_ARENA_MAX = -3, -8
-"""Of malloc.h."""
+"""The numbers of two settings in malloc.h."""
 SERVER_ARENAS, AGENT_ARENAS = 2, 1
 LARGE_BYTES = 256 << 10
-"""From this size on a block has pages of its own, which go back to the system when it is freed."""
+"""A block of this size or more has pages of its own, which go back to the system when it is freed."""
 EVERY_BYTES = 32 << 20
 
 

@@ -32,7 +32,7 @@ SERVER_LIFE_S = 90 * DAY_S
 AUTHORITY_LIFE_S = 3650 * DAY_S
 RENEW_AT_SHARE = 2 / 3
 SKEW_S = 300.0
-"""Clocks of devices may be behind by so much."""
+"""The clock of a device may be behind by so much."""
 URN = "urn:distilfleet:device:"
 RESTORE = (
     "It says which devices are of this fleet and which are shut out. Restore the server's folder from a copy that "

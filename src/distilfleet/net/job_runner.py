@@ -26,9 +26,9 @@ class JobHistory:
     """How a worker came to be."""
 
     state: Arrays | None = None
-    """None: as it was built."""
+    """The worker's state on disk; None if that is as it was built."""
     jobs: Sequence[bytes] = ()
-    """Since then, in order."""
+    """The jobs that were done after that state, in order."""
 
 
 class Store(Protocol):
@@ -67,14 +67,14 @@ class JobRunner:
     store: Store
     metered: Metered
     check: Callable[[Job, Load], None] = field(default=lambda job, load: None)
-    """The device's own limits: raises `DeclinedError`."""
+    """Holds a job against the device's own limits; raises `DeclinedError`."""
     built: Arrays = field(init=False)
     """The worker's state before its first job."""
     fresh: bool = field(init=False, default=False)
     """Whether the worker is as its history says."""
     state_bytes: int = field(init=False, default=0)
     since_bytes: int = field(init=False, default=0)
-    """Of jobs after the state on disk."""
+    """The size of the jobs that were done after the state on disk."""
     since_s: float = field(init=False, default=0.0)
 
     def __post_init__(self) -> None:

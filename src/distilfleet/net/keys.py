@@ -16,9 +16,9 @@ from ..core.types import DeviceId
 from .protocol import digest_of
 
 NEXT_KEY = "key.pem.next"
-"""Until its certificate is on disk."""
+"""The file of a new key until its certificate is on disk."""
 CHECK_BYTES = 4
-"""At a token's end: it was copied whole."""
+"""A token ends with so many bytes of its digest, which say that it was copied whole."""
 NO_TOKEN = "this is no token, or not all of it; `distilfleet enrol create --device NAME` prints one"  # noqa: S105
 
 
@@ -26,12 +26,12 @@ class Token(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """What an operator carries to a device, once."""
 
     address: str
-    """Of the enrolment listener, HOST:PORT."""
+    """The address of the enrolment listener, HOST:PORT."""
     device: DeviceId
     kind: str
-    """Row of the catalogue."""
+    """The device's row of the catalogue."""
     authority: bytes
-    """Its certificate, DER."""
+    """The authority's certificate, DER."""
     secret: bytes
     expires_s: float
 
@@ -83,7 +83,7 @@ class Badge(msgspec.Struct, frozen=True, kw_only=True):
     device: DeviceId
     kind: str
     token: str = ""
-    """Digest of the one that was used."""
+    """The digest of the token that was used."""
 
 
 def badge_of(folder: Path) -> Badge:

@@ -22,7 +22,7 @@ class Mark(msgspec.Struct, frozen=True, kw_only=True):
     """What the journal must know when a checkpoint is on disk."""
 
     run: str
-    """The branch."""
+    """The branch of the run."""
     answers: dict[str, DeviceId]
     """Keys of the answers that counted in its round, and whose they are."""
 

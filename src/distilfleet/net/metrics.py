@@ -16,7 +16,7 @@ from ..core.fleet_status import FleetStatus
 from .wave import LATER
 
 REASONS = frozenset({"offline", "deadline", "surplus", "memory", "rejected", "declined", LATER})
-"""Of missed jobs. A device may say anything, so all else is `other`."""
+"""Classes of reasons for missed jobs. A device may say anything, so all else is `other`."""
 Labelled = Mapping[str, float]
 
 

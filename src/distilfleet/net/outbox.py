@@ -18,9 +18,9 @@ from .protocol import (
 )
 
 LINGER_S = 0.003
-"""That a message may wait for company if nobody waits for it."""
+"""A message that nobody waits for may wait so long for company."""
 MOST_UNSENT_BYTES = 256 << 10
-"""Of words that wait for a reader; who lets more pile up is dropped. Chunks count by their names: grants bound them."""
+"""A reader who lets more bytes pile up is dropped. Chunks count without their data, which grants bound."""
 
 
 @dataclass(slots=True, eq=False)
@@ -28,7 +28,7 @@ class Outbox:
     """One end's. Belongs to the loop's thread."""
 
     version: int = 0
-    """That the other end speaks, once it is known: older ones take one message at a time."""
+    """The version that the other end speaks, once it is known: older ones take one message at a time."""
     numbering: Numbering = field(default_factory=Numbering)
     waiting: deque[AnyMessage] = field(default_factory=deque)
     waiting_bytes: int = 0

@@ -39,9 +39,9 @@ MOST_MESSAGE_BYTES = CHUNK_BYTES + (64 << 10)
 MOST_HELLO_BYTES = 4096
 """Whoever has not said hello is not listened to any longer."""
 MOST_KEYS, MOST_KEYS_BYTES = 64, 3072
-"""That one message lists."""
+"""A message lists at most so many keys."""
 MOST_REASON = 1000
-"""Characters."""
+"""A reason has at most so many characters."""
 
 
 Text = Annotated[str, Meta(max_length=512)]
@@ -71,7 +71,7 @@ class Welcome(Message, frozen=True, tag=2):
 
     version: int
     fence: Count
-    """Number of the session among all of this device."""
+    """The number of the session among all of this device."""
     beat_s: Amount
 
 
@@ -86,7 +86,7 @@ class Beat(Message, frozen=True, tag=4):
     """Either: still here. A server answers each of a device's."""
 
     battery_share: Annotated[float, Meta(ge=0.0, le=1.0)] | None = None
-    """Device: charge of its battery, if it has one."""
+    """The charge of the device's battery, if it has one."""
 
 
 class Setup(Message, frozen=True, tag=5):
@@ -106,13 +106,14 @@ class Offer(Message, frozen=True, tag=6):
     """Counts up, so that a grant for an earlier offer is told from one for this."""
     busy_s: Amount = 0.0
     energy_j: Amount = 0.0
+    """The seconds and joules that an answer took."""
     measured: bool = False
-    """Of an answer: seconds and joules that it took."""
+    """Whether the joules of an answer are a meter's."""
     waited_s: Amount | None = None
-    """Of an answer: between having the job and beginning it; None if the device was off in between."""
+    """How long the job of an answer waited at the device; None if that was off in between."""
     flops: Work | None = None
     moved_bytes: Work | None = None
-    """Of an answer: its work as declared before, that a forecast may be held against what it took."""
+    """The work of an answer as declared before it, so that a forecast can be held against what it took."""
 
 
 class Grant(Message, frozen=True, tag=7):

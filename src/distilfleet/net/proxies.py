@@ -26,7 +26,7 @@ class Proxy:
     user: str
     """USER:PASSWORD@, or empty: for nobody's eyes."""
     variable: str
-    """Of the environment, that names it."""
+    """The variable of the environment that names the proxy."""
 
     @property
     def url(self) -> str:

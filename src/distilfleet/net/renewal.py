@@ -14,7 +14,7 @@ class Renewal(msgspec.Struct, frozen=True, kw_only=True):
     """When a certificate is to be renewed."""
 
     certificate: str
-    """Its digest."""
+    """The digest of the certificate."""
     due_s: float
 
 

@@ -88,9 +88,9 @@ BEAT_S = 15.0
 LEASE_BEATS = 3
 """Beats that may be missed before a session counts as over."""
 SKEW_S = 0.5
-"""By so much, what a device says of its work may differ from what the server sees before it is disbelieved."""
+"""What a device says of its work may differ by so much from what the server sees, and is still believed."""
 DOWN_BYTES = 64 << 20
-"""Of jobs on their way at once."""
+"""The most bytes of jobs that are on their way at once."""
 STALL_S = 30.0
 """An upload that does not get on for so long gives its room back."""
 MOST_SESSIONS, SESSIONS_S = 60, 60.0
@@ -120,7 +120,7 @@ class Arrived:
     data: bytes
     usage: Usage
     timed: Timed
-    """Under the job's key, in seconds of the server's clock."""
+    """When the job was sent, worked on and answered, under its key and on the server's clock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,18 +158,18 @@ class _Task:
     """A job under way."""
 
     out: Outgoing | None
-    """None once the answer is here."""
+    """The job on its way; None once its answer is here."""
     most_bytes: int
-    """Of an answer."""
+    """The largest answer that can be to this job."""
     incoming: Incoming | None = None
     moved_s: float = 0.0
     down_s: float = 0.0
-    """When the job itself got on."""
+    """When the job itself got on its way the last time."""
     sent_s: float | None = None
     received_s: float | None = None
     offered_s: float = 0.0
     arrived: bytes | None = None
-    """Digest of the answer."""
+    """The digest of the answer, once it is here."""
 
 
 @dataclass(slots=True)
@@ -182,7 +182,7 @@ class _DeviceState:
     battery_share: float | None = None
     tasks: dict[str, _Task] = field(default_factory=dict)
     stopped: bool = False
-    """Its agent said that it stops, and has not come back."""
+    """Whether its agent said that it stops, and has not come back."""
     instance: str = ""
     """The agent whose session it is."""
     displaced: deque[str] = field(default_factory=lambda: deque(maxlen=MOST_DISPLACED))
@@ -197,11 +197,11 @@ class ServerSide:
     """All sessions. Methods return what to send and what happened."""
 
     uploads: FlowControl
-    """For answers."""
+    """The room for answers on their way."""
     downloads: FlowControl = field(default_factory=lambda: FlowControl(DOWN_BYTES))
-    """For jobs: an offer waits for it, and it is free again when the device has the job."""
+    """The room for jobs on their way: an offer waits for it, and it is free again when the device has the job."""
     now_s: float = 0.0
-    """As last handed in."""
+    """The time as it was last handed in."""
     woke_s: float = -inf
     """When this process went on after it stood still: whoever was silent until then had nobody to speak to."""
     beat_s: float = BEAT_S

@@ -22,14 +22,14 @@ from .transport import Stream
 
 log = logging.getLogger(__name__)
 HELLO_S = 10.0
-"""To say hello in."""
+"""A device has so long to say hello."""
 WRITE_S = 30.0
 """A reader that takes longer for one payload is dropped."""
 TICK_S = 0.5
 FAREWELL_S = 1.0
-"""To say why a session is over in; then it ends without."""
+"""The last words of a session have so long to arrive; then it ends without."""
 LOG_PAUSE_S = 60.0
-"""Between lines of the log about a device that gets no session."""
+"""The log has at most one line in so long about a device that gets no session."""
 
 
 @dataclass(slots=True, eq=False)
@@ -39,7 +39,7 @@ class Live:
     fence: int
     task: "asyncio.Task[None]"
     expires_s: float
-    """Of the certificate that it came with."""
+    """When the certificate that the device came with expires."""
     traffic: Traffic
     outbox: Outbox
     numbering: Numbering
@@ -54,7 +54,7 @@ class SessionServer:
     denied: Callable[[DeviceId], bool]
     live: dict[DeviceId, Live] = field(default_factory=dict)
     refused: dict[str, int] = field(default_factory=dict)
-    """How often, by reason."""
+    """How often a session was refused or ended, by reason."""
     logged: dict[str, int] = field(default_factory=dict)
     declined: dict[DeviceId, str] = field(default_factory=dict)
     """Why a device did not do a job, the last time that it did not."""

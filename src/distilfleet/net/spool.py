@@ -50,7 +50,7 @@ from ..core.wire import encoded_bytes
 log = logging.getLogger(__name__)
 KEEP_BYTES = 64 << 20
 PIECE_BYTES = 64 << 20
-"""Sealed at once."""
+"""So many bytes are sealed at once."""
 TAG_BYTES = 16
 
 
@@ -169,7 +169,7 @@ class Spool:
     """Keeps answers: as they are while there is memory for them, else in the vault."""
 
     folder: Path | None = None
-    """For the file. Should not be in memory itself, as /tmp often is."""
+    """The folder of the file. It should not be in memory itself, as /tmp often is."""
     most_bytes: int = KEEP_BYTES
     kept_bytes: int = 0
     sealed_file: SealedFile | None = field(default=None)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from ..core.units import BITS_PER_BYTE
 
 WINDOW_S = 1.0
-"""What rates are taken over."""
+"""A rate is taken over so long."""
 LEAST_BYTES = 1000
 """A window with less says nothing of the link: beats and grants alone."""
 
@@ -16,7 +16,7 @@ class Direction:
 
     total_bytes: int = 0
     rate_bps: float = 0.0
-    """Of the last window that is over."""
+    """The rate in the last window that is over."""
     window_bytes: int = 0
     opened_s: float = 0.0
 

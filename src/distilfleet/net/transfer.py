@@ -76,10 +76,10 @@ class Incoming:
     parts: list[bytes] = field(default_factory=list)
     chunk_bytes: int = CHUNK_BYTES
     began_s: float | None = None
-    """Of the first grant."""
+    """When the first grant was given."""
     moved_s: float = 0.0
     came: int = 0
-    """Chunks since then."""
+    """How many chunks have come since then."""
     ahead: int = 1
 
     @property

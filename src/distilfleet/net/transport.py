@@ -29,17 +29,17 @@ SERVICE = "distilfleet.Fleet"
 INSTANCE = "distilfleet-instance"
 """Header of a session: a random name of the agent's process."""
 MOST_INSTANCE = 64
-"""Characters of it that count."""
+"""At most so many characters of it count."""
 KEEPALIVE_S = 60
-"""Between pings of either end on a connection that is silent. A server of gRPC's own mind takes more than one in five
-minutes for a flood and ends the connection (`too_many_pings`), so it is told to expect them."""
+"""Either end pings a connection that has been silent for so long. By itself a server of gRPC takes more than one ping in
+five minutes for a flood and ends the connection (`too_many_pings`), so it is told to expect them."""
 OPTIONS = (
     ("grpc.max_send_message_length", MOST_MESSAGE_BYTES),
     ("grpc.keepalive_time_ms", KEEPALIVE_S * 1000),
     ("grpc.http2.max_pings_without_data", 0),
 )
 MOST_REQUEST_BYTES = 4096
-"""Of whoever shows no certificate."""
+"""The largest request of whoever shows no certificate."""
 LISTENING = (
     ("grpc.so_reuseport", 0),
     ("grpc.http2.min_ping_interval_without_data_ms", KEEPALIVE_S * 1000 // 2),
@@ -83,7 +83,7 @@ class Stream(Protocol):
 
 OnStream = Callable[[Peer, Stream], Awaitable[None]]
 OnCall = Callable[[Peer | None, bytes], Awaitable[bytes]]
-"""Raises WireError to refuse."""
+"""Answers a call; raises WireError to refuse it."""
 
 
 @dataclass(slots=True)

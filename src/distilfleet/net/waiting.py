@@ -15,9 +15,9 @@ class Standing:
     waits: str = ""
     """The devices that it waits for, in words; empty while it can be over with those that are here."""
     is_paused: bool = False
-    """It has waited for so long that other runs may have their turn."""
+    """Whether it has waited for so long that other runs may have their turn."""
     loses_nothing: bool = False
-    """Its answers so far are none, or the last of them is older than the fleet's patience."""
+    """Whether it has no answers so far, or the last of them is older than the fleet's patience."""
 
 
 def waits(number: int, wave: Collecting, lacking: Sequence[DeviceId], now_s: float) -> str:

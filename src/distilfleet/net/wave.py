@@ -15,7 +15,7 @@ LATER = "later"
 """First word of a reason to decline that passes by itself, as the hours of a day."""
 SURPLUS = "surplus"
 AwayS = Callable[[DeviceId], float]
-"""Seconds since a device was heard; 0 while it is here."""
+"""For how many seconds a device has not been heard; 0 while it is here."""
 
 
 @dataclass(slots=True)
@@ -26,7 +26,7 @@ class Quorum:
     devices: set[DeviceId] = field(default_factory=set)
     """All that take part in the round, whether they were asked yet or not."""
     lost: set[DeviceId] = field(default_factory=set)
-    """Those that missed a job of an earlier wave."""
+    """Devices that missed a job of an earlier wave."""
 
     @classmethod
     def of(cls, plan: Plan) -> "Quorum":
@@ -65,12 +65,12 @@ class Collecting:
     longest_s: float = LONGEST_S
     quorum: Quorum = field(default_factory=Quorum)
     given_up: frozenset[DeviceId] = frozenset()
-    """Those whose patience ran out in an earlier wave: until they are heard again, nobody waits for them anew."""
+    """Devices that an earlier wave gave up: until they are heard again, nobody waits for them anew."""
     results: dict[str, Result] = field(default_factory=dict)
     put_off: dict[str, str] = field(default_factory=dict)
     """Reasons of jobs that are declined for now."""
     refused: set[DeviceId] = field(default_factory=set)
-    """Those that declined for good, or sent what is no answer."""
+    """Devices that declined for good, or sent what is no answer."""
     renewed: bool = False
     answers: int = 0
     ids: frozenset[str] = frozenset()
