@@ -74,6 +74,7 @@ def host_of(text: str) -> str:
 
 
 def is_ip(host: str) -> bool:
+    """Whether a host is an IPv4 or IPv6 address and no name."""
     try:
         ip_address(host)
     except ValueError:

@@ -252,6 +252,7 @@ class Coordinator:
     # --- from the network ---------------------------------------------------------------------------------------
 
     def enter(self, hello: Hello, now_s: float, instance: str = "") -> tuple[int, Outbound]:
+        """A device says hello: its fence, 0 if it is refused, and what to send. See `ServerSide.enter`."""
         self._wake(now_s)
         self.given_up.discard(hello.device)
         for wave in self.waves.values() if self.waits else ():
@@ -260,6 +261,7 @@ class Coordinator:
         return fence, self._handle(outputs)
 
     def leave(self, device: str, fence: int) -> Outbound:
+        """A device's connection is over. Its jobs are not."""
         return self._handle(self.server.leave(device, fence))
 
     def receive(self, device: str, fence: int, message: AnyMessage, now_s: float) -> Outbound:

@@ -148,6 +148,7 @@ class DeviceSide:
         return self._send(key)
 
     def decline(self, key: str, reason: str) -> list[DeviceOutput]:
+        """A job will not be done. Says nothing if it is no longer wanted."""
         if self.running.pop(key, None) is None:
             return []
         return [Decline(key, reason[:MOST_REASON])] if self.open else []

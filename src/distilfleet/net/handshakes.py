@@ -58,6 +58,7 @@ def reason_of(line: str) -> str:
 
 
 def count(reason: str) -> None:
+    """One more handshake has failed for this reason."""
     with _lock:
         _failed[reason] += 1
 

@@ -66,10 +66,12 @@ class Authority:
 
     @property
     def pem(self) -> bytes:
+        """The authority's certificate."""
         return self.certificate.public_bytes(serialization.Encoding.PEM)
 
     @property
     def fingerprint(self) -> str:
+        """The SHA-256 of the authority's certificate, in hexadecimal digits."""
         return self.certificate.fingerprint(hashes.SHA256()).hex()
 
     def token(self, device: DeviceId, kind: str, address: str, lasting_s: float, now_s: float) -> Token:
@@ -129,6 +131,7 @@ class Authority:
             self._base.execute("delete from used where device = ?", (device,))
 
     def denied(self, device: DeviceId) -> bool:
+        """Whether a device is shut out. Raises StorageError if nobody can know."""
         return self._row("select 1 from denied where device = ?", device) is not None
 
     def _row(self, query: str, *values: str) -> tuple[Any, ...] | None:
@@ -137,6 +140,7 @@ class Authority:
             return row
 
     def close(self) -> None:
+        """Let go of the database."""
         self._base.close()
 
     def _issue(
@@ -234,6 +238,7 @@ def renewal_s(certificate: bytes) -> float:
 
 
 def authority_pem(der: bytes) -> bytes:
+    """An authority's certificate in PEM, from DER as a token holds it."""
     return x509.load_der_x509_certificate(der).public_bytes(serialization.Encoding.PEM)
 
 

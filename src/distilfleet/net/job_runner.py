@@ -34,9 +34,13 @@ class JobHistory:
 class Store(Protocol):
     """A device's disk. Every method returns when its effect is there, all of it or nothing."""
 
-    def held(self) -> Mapping[str, Held]: ...
+    def held(self) -> Mapping[str, Held]:
+        """The answers that are not settled, by key, in the order in which they were done."""
+        ...
 
-    def history(self) -> JobHistory: ...
+    def history(self) -> JobHistory:
+        """How the worker of the open run came to be."""
+        ...
 
     def finish(self, key: str, held: Held, job: bytes, state: Arrays | None) -> None:
         """A job is done; with the worker's state after it, or None if the job is to be done again."""

@@ -46,7 +46,9 @@ class Outcome:
 class Journal(Protocol):
     """Every method returns when its effect is on disk."""
 
-    def record(self, outcomes: Sequence[Outcome]) -> None: ...
+    def record(self, outcomes: Sequence[Outcome]) -> None:
+        """What came of these jobs; what was known of them before is replaced."""
+        ...
 
     def commit(self, run: str, number: int) -> None:
         """This round and all before it."""

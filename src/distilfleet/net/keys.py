@@ -36,6 +36,7 @@ class Token(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     expires_s: float
 
     def text(self) -> str:
+        """The token as it is copied: URL-safe base64, a check at its end."""
         data = msgspec.msgpack.encode(self)
         return urlsafe_b64encode(data + digest_of(data)[:CHECK_BYTES]).decode().rstrip("=")
 
@@ -53,6 +54,7 @@ class Token(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         return token
 
     def proof(self, request: bytes) -> bytes:
+        """The HMAC of a certificate request, by which the authority knows that the secret is known."""
         return hmac.digest(self.secret, request, "sha256")
 
 
@@ -95,6 +97,7 @@ def badge_of(folder: Path) -> Badge:
 
 
 def take_key(folder: Path) -> None:
+    """The next key is the device's from now on; its certificate is on disk."""
     (folder / NEXT_KEY).replace(folder / "key.pem")
 
 

@@ -28,6 +28,7 @@ class Mark(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def marked(run: str, answers: Mapping[str, DeviceId]) -> Arrays:
+    """A mark as an array of a checkpoint, to be read by `read_mark`."""
     mark = msgspec.msgpack.encode(Mark(run=run, answers=dict(answers)))
     return {NAME: np.frombuffer(mark, np.uint8)}
 

@@ -53,6 +53,8 @@ def exposition(moment: FleetStatus, totals: Totals, page_refused: Mapping[int, i
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Collected:
+    """Families of one moment, as a registry asks for them."""
+
     families: tuple[Metric, ...]
 
     def collect(self) -> Iterable[Metric]:

@@ -40,9 +40,11 @@ class Outbox:
 
     @property
     def is_full(self) -> bool:
+        """Whether the reader has let too much pile up."""
         return self.waiting_bytes > MOST_UNSENT_BYTES
 
     def put(self, message: AnyMessage) -> None:
+        """A message to go out: at once if somebody waits for it, else within `LINGER_S`."""
         self.waiting.append(message)
         self.waiting_bytes += _words_bytes(message)
         if not isinstance(message, Received | Committed | Beat):

@@ -117,6 +117,8 @@ class Offer(Message, frozen=True, tag=6):
 
 
 class Grant(Message, frozen=True, tag=7):
+    """Either: send what is granted of a frame."""
+
     key: Text
     attempt: Count
     start: Count
@@ -126,6 +128,8 @@ class Grant(Message, frozen=True, tag=7):
 
 
 class Chunk(Message, frozen=True, tag=8):
+    """Either: a piece of a frame."""
+
     key: Text
     index: Count
     data: Annotated[bytes, Meta(max_length=CHUNK_BYTES)]
@@ -166,6 +170,7 @@ class Numbering:
     received: int = 0
 
     def write(self, message: AnyMessage) -> bytes:
+        """The bytes of the next message."""
         self.sent += 1
         return _NUMBER.pack(self.sent) + encode(message)
 
@@ -188,6 +193,7 @@ class Numbering:
 
 
 def encode(message: AnyMessage) -> bytes:
+    """A message in msgpack, without its number."""
     return _encode(message)
 
 
@@ -251,6 +257,7 @@ class Pieces:
 
 
 def digest_of(data: bytes | bytearray | Pieces) -> bytes:
+    """The BLAKE3 of some bytes, 32 bytes long."""
     digest = blake3()
     for part in data.parts if isinstance(data, Pieces) else (data,):
         digest.update(part)
@@ -258,10 +265,12 @@ def digest_of(data: bytes | bytearray | Pieces) -> bytes:
 
 
 def chunks_of(size_bytes: int, chunk_bytes: int) -> int:
+    """In how many chunks a frame travels."""
     return -(-size_bytes // chunk_bytes)
 
 
 def key_of(run: str, job: str) -> str:
+    """The name of a job among those of all runs."""
     return f"{run}/{job}"
 
 
@@ -283,15 +292,18 @@ def trunk_of(branch: str) -> str:
 
 
 def branch_number(branch: str) -> int:
+    """Which branch it is; 0 for the run itself."""
     number = branch.rpartition("~")[2]
     return int(number) if branch != trunk_of(branch) else 0
 
 
 def run_of(key: str) -> str:
+    """The run, or branch, of a job's key."""
     return key.partition("/")[0]
 
 
 def job_of(key: str) -> str:
+    """The id of a job, from its key."""
     return key.partition("/")[2]
 
 

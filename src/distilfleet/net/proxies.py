@@ -30,6 +30,7 @@ class Proxy:
 
     @property
     def url(self) -> str:
+        """The proxy as gRPC takes it, user and password included."""
         return f"http://{self.user}{self.place}"
 
     def __str__(self) -> str:

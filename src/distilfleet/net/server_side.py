@@ -107,6 +107,8 @@ CLASH = "another agent uses this identity: stop one of the two, or enrol one ane
 
 @dataclass(frozen=True, slots=True)
 class Send:
+    """A message for a device."""
+
     device: DeviceId
     message: AnyMessage
 
@@ -125,6 +127,8 @@ class Arrived:
 
 @dataclass(frozen=True, slots=True)
 class Declined:
+    """A device will not do a job, or answered what is no answer to it."""
+
     device: DeviceId
     key: str
     reason: str

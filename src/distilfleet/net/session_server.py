@@ -135,6 +135,7 @@ class SessionServer:
                     await self.changed.wait()
 
     async def start(self, wave: Wave) -> int:
+        """Send out a wave's jobs; the ticket by which it is collected."""
         ticket, outbound = self.coordinator.start(wave, time.monotonic())
         self.dispatch(outbound)
         reached("wave.started")
@@ -161,6 +162,7 @@ class SessionServer:
         self._log_refused()
 
     def dispatch(self, outbound: Outbound) -> None:
+        """Put messages into the outboxes of their devices, and end sessions that are to be dropped."""
         for one in outbound:
             session = self.live.get(one.device)
             if session is None:

@@ -21,6 +21,7 @@ class Direction:
     opened_s: float = 0.0
 
     def add(self, size_bytes: int, now_s: float) -> None:
+        """So many bytes have just come or gone."""
         self.close(now_s)
         if not self.window_bytes:
             self.opened_s = now_s

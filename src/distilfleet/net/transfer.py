@@ -51,6 +51,7 @@ class Outgoing:
         return [self.offer(), *([self._chunk(0)] if eager(len(self.data), self.chunk_bytes) else [])]
 
     def granted(self, grant: Grant) -> list[Chunk]:
+        """The chunks that may go out now; none for a grant of an earlier offer."""
         if grant.attempt != self.attempt:
             return []
         if self.until == 0:
@@ -65,6 +66,7 @@ class Outgoing:
         return Chunk(self.key, index, self.data[at : at + self.chunk_bytes])
 
     def acknowledge(self, received: Received) -> None:
+        """The other end says that it has all bytes, if the digest is that of this frame."""
         self.received = self.received or received.digest == self.digest
 
 
@@ -84,17 +86,21 @@ class Incoming:
 
     @property
     def complete(self) -> bool:
+        """Whether all chunks are here."""
         return len(self.parts) == chunks_of(self.offer.size_bytes, self.chunk_bytes)
 
     @property
     def data(self) -> bytes:
+        """The frame, as far as it has come."""
         return b"".join(self.parts)
 
     def begin(self, now_s: float) -> None:
+        """The clock of the transfer starts, once."""
         if self.began_s is None:
             self.began_s = self.moved_s = now_s
 
     def grant(self, now_s: float) -> Grant:
+        """What has come, and how much more may be sent now."""
         self.begin(now_s)
         have = len(self.parts)
         return Grant(self.offer.key, self.offer.attempt, have, have + self.ahead)
@@ -119,6 +125,7 @@ class Incoming:
         self.moved_s = now_s
 
     def sound(self) -> bool:
+        """Whether the bytes have the digest that was offered."""
         return digest_of(self.data) == self.offer.digest
 
 

@@ -31,7 +31,7 @@ INSTANCE = "distilfleet-instance"
 MOST_INSTANCE = 64
 """At most so many characters of it count."""
 KEEPALIVE_S = 60
-"""Either end pings a connection that has been silent for so long. By itself a server of gRPC takes more than one ping in
+"""Either end pings a connection that has been silent for so long. By itself a server of gRPC takes more than one in five
 five minutes for a flood and ends the connection (`too_many_pings`), so it is told to expect them."""
 OPTIONS = (
     ("grpc.max_send_message_length", MOST_MESSAGE_BYTES),
@@ -78,7 +78,9 @@ class Stream(Protocol):
         """Returns when there is room for more; OSError if the connection is over."""
         ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """End the connection; nothing that was written is waited for."""
+        ...
 
 
 OnStream = Callable[[Peer, Stream], Awaitable[None]]
@@ -88,10 +90,13 @@ OnCall = Callable[[Peer | None, bytes], Awaitable[bytes]]
 
 @dataclass(slots=True)
 class Listening:
+    """A listener that is open."""
+
     server: grpc.aio.Server
     port: int
 
     async def close(self) -> None:
+        """Stop listening, and end all streams and calls."""
         await self.server.stop(None)
 
 
@@ -157,6 +162,7 @@ class Connection:
     """Why it is over, as far as the transport knows."""
 
     async def read(self) -> bytes | None:
+        """The next message; None if the connection is over, and `fault` says why."""
         try:
             data = await self.calling.read()
         except grpc.RpcError as fault:
@@ -165,6 +171,7 @@ class Connection:
         return data if isinstance(data, bytes) else None
 
     async def write(self, data: bytes) -> None:
+        """Send a message. Raises ConnectionError if the connection is over."""
         try:
             await self.calling.write(data)
         except (grpc.RpcError, grpc.aio.UsageError) as fault:
@@ -172,6 +179,7 @@ class Connection:
             raise ConnectionError(self.fault) from None
 
     def close(self) -> None:
+        """End the stream."""
         self.calling.cancel()
 
     async def shut(self) -> None:

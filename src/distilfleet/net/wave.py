@@ -30,6 +30,7 @@ class Quorum:
 
     @classmethod
     def of(cls, plan: Plan) -> "Quorum":
+        """The quorum that a plan asks for."""
         return cls(max(1, plan.minimum), set(plan.devices))
 
     def asks(self, wave: Wave) -> None:
@@ -44,6 +45,7 @@ class Quorum:
 
     @property
     def wanted(self) -> int:
+        """How many devices the round needs; all of them, if it has fewer."""
         return min(self.least, len(self.devices))
 
     def note(self, results: Iterable[Result]) -> None:
@@ -142,6 +144,7 @@ class Collecting:
 
     @property
     def due_s(self) -> float:
+        """When the wave is over, whoever has not answered."""
         return self.began_s + (self.longest_s if self.wave.deadline_s is None else self.wave.deadline_s)
 
     def _expects(self, job: Job, now_s: float, away_s: AwayS) -> bool:
