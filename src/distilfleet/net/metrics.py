@@ -6,13 +6,13 @@ A device is named only where two agents use its identity, which somebody has to 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, SummaryMetricFamily
 from prometheus_client.metrics_core import Metric
 
-from ..core.fleet_status import FleetStatus
+from ..core.fleet_status import Doing, FleetStatus
 from .wave import LATER
 
 REASONS = frozenset({"offline", "deadline", "surplus", "memory", "rejected", "declined", LATER})
@@ -42,18 +42,19 @@ class Totals:
         self.server_j += line.get("server_energy_j", 0.0)
 
 
-def exposition(moment: FleetStatus, totals: Totals, page_refused: Mapping[int, int] | None = None) -> bytes:
+def exposition(status: FleetStatus, totals: Totals, page_refused: Mapping[int, int] | None = None) -> bytes:
     """In the text format; of requests for the page that were refused, how many by status."""
-    registry, refused = CollectorRegistry(), {str(status): times for status, times in dict(page_refused or {}).items()}
+    refused = {str(code): times for code, times in dict(page_refused or {}).items()}
     pages = _by(CounterMetricFamily, "page_requests_refused", "Requests for the page, refused", "status", refused)
-    registry.register(_Collected((*_families(moment, totals), pages)))
+    registry = CollectorRegistry()
+    registry.register(_Collected((*_families(status, totals), pages)))
     ProcessCollector(registry=registry)
     return generate_latest(registry)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Collected:
-    """Families of one moment, as a registry asks for them."""
+    """Families of one status, as a registry asks for them."""
 
     families: tuple[Metric, ...]
 
@@ -61,26 +62,37 @@ class _Collected:
         return self.families
 
 
-def _families(moment: FleetStatus, totals: Totals) -> Iterator[Metric]:
-    doing = dict.fromkeys(("away", "idle", "receiving", "working", "uploading"), 0.0) | Counter(
-        seen.doing for seen in moment.devices
-    )
-    up, down = (sum(getattr(seen, f"{way}_bytes") for seen in moment.devices) for way in ("up", "down"))
-    yield GaugeMetricFamily("distilfleet_sessions_open", "Devices with a session", len(moment.devices) - doing["away"])
+def _families(status: FleetStatus, totals: Totals) -> Iterator[Metric]:
+    yield from _of_sessions(status)
+    yield from _of_rounds(status, totals)
+    yield GaugeMetricFamily("distilfleet_uploads_bytes", "Room that uploads take now", status.uploading_bytes)
+    yield GaugeMetricFamily("distilfleet_uploads_waiting", "Uploads that wait for room", status.uploads_waiting)
+
+
+def _of_sessions(status: FleetStatus) -> Iterator[Metric]:
+    doing = dict.fromkeys(get_args(Doing), 0.0) | Counter(device.doing for device in status.devices)
+    up_bytes = sum(device.up_bytes for device in status.devices)
+    down_bytes = sum(device.down_bytes for device in status.devices)
+    traffic = {"up": up_bytes, "down": down_bytes}
+    here = len(status.devices) - doing["away"]
+    yield GaugeMetricFamily("distilfleet_sessions_open", "Devices with a session", here)
     yield _by(GaugeMetricFamily, "devices", "Devices by what they do now", "state", doing)
-    yield _by(CounterMetricFamily, "sessions_refused", "Sessions refused or ended", "reason", moment.refused)
-    yield _by(CounterMetricFamily, "identity_clashes", "Two agents with one identity", "device", moment.clashes)
-    yield _by(CounterMetricFamily, "traffic_bytes", "Bytes of sessions", "direction", {"up": up, "down": down})
-    yield CounterMetricFamily("distilfleet_jobs_answered", "Answers that counted", totals.answered)
-    yield _by(CounterMetricFamily, "jobs_missed", "Jobs without an answer that counts", "reason", dict(totals.missed))
-    yield CounterMetricFamily("distilfleet_answers_late", "Answers that came after their wave", moment.late)
+    yield _by(CounterMetricFamily, "sessions_refused", "Sessions refused or ended", "reason", status.refused)
+    yield _by(CounterMetricFamily, "identity_clashes", "Two agents with one identity", "device", status.clashes)
+    yield _by(CounterMetricFamily, "traffic_bytes", "Bytes of sessions", "direction", traffic)
+
+
+def _of_rounds(status: FleetStatus, totals: Totals) -> Iterator[Metric]:
+    missed = dict(totals.missed)
     joules = {"devices": totals.device_j, "server": totals.server_j}
-    yield _by(CounterMetricFamily, "energy_joules", "As measured, or modelled where there is no meter", "who", joules)
+    metered = "As measured, or modelled where there is no meter"
+    yield CounterMetricFamily("distilfleet_jobs_answered", "Answers that counted", totals.answered)
+    yield _by(CounterMetricFamily, "jobs_missed", "Jobs without an answer that counts", "reason", missed)
+    yield CounterMetricFamily("distilfleet_answers_late", "Answers that came after their wave", status.late)
+    yield _by(CounterMetricFamily, "energy_joules", metered, "who", joules)
     yield CounterMetricFamily("distilfleet_rounds", "Finished rounds", totals.rounds)
     yield SummaryMetricFamily("distilfleet_round_seconds", "Of finished rounds", totals.rounds, totals.lasting_s)
-    yield GaugeMetricFamily("distilfleet_jobs_under_way", "Jobs of the waves under way", moment.jobs)
-    yield GaugeMetricFamily("distilfleet_uploads_bytes", "Room that uploads take now", moment.uploading_bytes)
-    yield GaugeMetricFamily("distilfleet_uploads_waiting", "Uploads that wait for room", moment.uploads_waiting)
+    yield GaugeMetricFamily("distilfleet_jobs_under_way", "Jobs of the waves under way", status.jobs)
 
 
 def _by(kind: Any, name: str, words: str, label: str, values: Labelled) -> Metric:

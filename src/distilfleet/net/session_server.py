@@ -15,7 +15,7 @@ from .handshakes import take_failed
 from .heap import HeapTrim
 from .keys import Peer
 from .outbox import Outbox
-from .protocol import MOST_HELLO_BYTES, Chunk, Decline, Hello, Numbering, Refuse, agree
+from .protocol import MOST_HELLO_BYTES, AnyMessage, Chunk, Decline, Hello, Numbering, Refuse, agree
 from .server_side import Drop
 from .traffic import Traffic
 from .transport import Stream
@@ -88,22 +88,14 @@ class SessionServer:
     async def _session(self, peer: Peer, stream: Stream) -> None:
         numbering = Numbering()
         hello = await self._hello(peer, stream, numbering)
-        task = asyncio.current_task()
-        assert task is not None
         older = self.live.get(peer.device)
         fence, outbound = self.coordinator.enter(hello, time.monotonic(), peer.instance)
         if not fence:
-            refusal = next(one.message for one in outbound if not isinstance(one, Drop))
-            assert isinstance(refusal, Refuse)
-            self.count(refusal.reason.partition(":")[0])
-            self._log_refusal(peer.device, refusal.reason)
-            await stream.write(Numbering().write(refusal))
+            await self._refuse(peer, stream, outbound)
             return
         if older is not None:
             self._dismiss(older, self.coordinator.server.superseded(peer.device))
-        traffic = self.traffic.setdefault(peer.device, Traffic())
-        outbox = Outbox(agree(hello.versions) or 0)
-        self.live[peer.device] = own = Live(fence, task, peer.expires_s, traffic, outbox, numbering)
+        own = self._opened(peer, fence, hello, numbering)
         reached("session.entered")
         writing = asyncio.create_task(self._write(own, stream))
         self.dispatch(outbound)
@@ -113,11 +105,31 @@ class SessionServer:
             log.warning("%s: %s", peer.device, fault)
             self.count("protocol")
         finally:  # a device that goes away may cancel this too, at its next `await`
-            if self.live.get(peer.device) is own:
-                del self.live[peer.device]
-            self.dispatch(self.coordinator.leave(peer.device, fence))
+            self._closed(peer, own)
             writing.cancel()
             await asyncio.gather(writing, return_exceptions=True)
+
+    async def _refuse(self, peer: Peer, stream: Stream, outbound: Outbound) -> None:
+        """These are the first and the last words to a device that gets no session now."""
+        refusal = next(one.message for one in outbound if not isinstance(one, Drop))
+        assert isinstance(refusal, Refuse)
+        self.count(refusal.reason.partition(":")[0])
+        self._log_refusal(peer.device, refusal.reason)
+        await stream.write(Numbering().write(refusal))
+
+    def _opened(self, peer: Peer, fence: int, hello: Hello, numbering: Numbering) -> Live:
+        task = asyncio.current_task()
+        assert task is not None
+        traffic = self.traffic.setdefault(peer.device, Traffic())
+        outbox = Outbox(agree(hello.versions) or 0)
+        own = Live(fence, task, peer.expires_s, traffic, outbox, numbering)
+        self.live[peer.device] = own
+        return own
+
+    def _closed(self, peer: Peer, own: Live) -> None:
+        if self.live.get(peer.device) is own:
+            del self.live[peer.device]
+        self.dispatch(self.coordinator.leave(peer.device, own.fence))
 
     async def collect(self, ticket: int) -> list[Result]:
         """Raises AgainError if other devices are to have the round, StarvedError if none can."""
@@ -155,7 +167,8 @@ class SessionServer:
             self.coordinator.stood_still_s = 0.0
         for device in [device for device in self.live if self.denied(device)]:
             self._end(device, "denied")
-        for device in [device for device, own in self.live.items() if own.expires_s < time.time()]:
+        now_s = time.time()
+        for device in [device for device, own in self.live.items() if own.expires_s < now_s]:
             self._end(device, "expired")
         for reason, times in take_failed().items():
             self.count(f"handshake: {reason}", times)
@@ -177,16 +190,7 @@ class SessionServer:
 
     async def _hello(self, peer: Peer, stream: Stream, numbering: Numbering) -> Hello:
         """Raises WireError for whoever may not come in."""
-        try:
-            data = await asyncio.wait_for(stream.read(), HELLO_S)
-        except TimeoutError:
-            raise self._refusal("no hello in time") from None
-        if data is None or len(data) > MOST_HELLO_BYTES:
-            raise self._refusal("no hello" if data is None else "oversized hello")
-        try:
-            message = numbering.read(data)
-        except WireError:
-            message = None
+        message = await self._first(stream, numbering)
         if not isinstance(message, Hello):
             raise self._refusal("unreadable hello")
         if message.device != peer.device:
@@ -197,6 +201,21 @@ class SessionServer:
                 await stream.write(Numbering().write(Refuse("denied: this device is not of this fleet", 60.0)))
             raise refusal
         return message
+
+    async def _first(self, stream: Stream, numbering: Numbering) -> AnyMessage | None:
+        """The first message; None if it cannot be read. Raises WireError if there is none, or a large one."""
+        try:
+            data = await asyncio.wait_for(stream.read(), HELLO_S)
+        except TimeoutError:
+            raise self._refusal("no hello in time") from None
+        if data is None:
+            raise self._refusal("no hello")
+        if len(data) > MOST_HELLO_BYTES:
+            raise self._refusal("oversized hello")
+        try:
+            return numbering.read(data)
+        except WireError:
+            return None
 
     def _refusal(self, reason: str) -> WireError:
         self.count(reason)
@@ -224,14 +243,18 @@ class SessionServer:
             self.heap_trim.moved(len(data))
             own.traffic.up.add(len(data), time.monotonic())
             for message in own.numbering.messages(data):
-                if isinstance(message, Chunk):
-                    reached("upload.chunk")
-                elif isinstance(message, Decline) and self.declined.get(peer.device) != message.reason:
-                    self.declined[peer.device] = message.reason
-                    log.info("%s does not do a job: %r", peer.device, message.reason)
-                elif isinstance(message, Refuse):
-                    log.info("%s leaves: %r", peer.device, message.reason)
+                self._note(peer.device, message)
                 self.dispatch(self.coordinator.receive(peer.device, own.fence, message, time.monotonic()))
+
+    def _note(self, device: DeviceId, message: AnyMessage) -> None:
+        """What the log says of a message: of refusals to do a job, each that is new."""
+        if isinstance(message, Chunk):
+            reached("upload.chunk")
+        elif isinstance(message, Decline) and self.declined.get(device) != message.reason:
+            self.declined[device] = message.reason
+            log.info("%s does not do a job: %r", device, message.reason)
+        elif isinstance(message, Refuse):
+            log.info("%s leaves: %r", device, message.reason)
 
     async def _write(self, own: Live, stream: Stream) -> None:
         try:

@@ -31,8 +31,8 @@ INSTANCE = "distilfleet-instance"
 MOST_INSTANCE = 64
 """At most so many characters of it count."""
 KEEPALIVE_S = 60
-"""Either end pings a connection that has been silent for so long. By itself a server of gRPC takes more than one in five
-five minutes for a flood and ends the connection (`too_many_pings`), so it is told to expect them."""
+"""Either end pings a connection that has been silent for so long. By itself a server of gRPC takes more than one ping
+in five minutes for a flood and ends the connection (`too_many_pings`), so it is told to expect them."""
 OPTIONS = (
     ("grpc.max_send_message_length", MOST_MESSAGE_BYTES),
     ("grpc.keepalive_time_ms", KEEPALIVE_S * 1000),
