@@ -8,7 +8,7 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,7 +23,7 @@ from ..core.protocols import Worker
 from ..core.types import Arrays, Device, Job, Load, RunSpec, Usage
 from ..cost.meters import Meter
 from .caps import Account, Caps, refusal
-from .device_side import Begin, DeviceOutput, DeviceSide, Prepare, Refused, Settle
+from .device_side import Begin, DeviceOutput, DeviceSide, Held, Prepare, Refused, Settle
 from .job_runner import DeclinedError, JobRunner
 from .keys import Badge
 from .outbox import Outbox
@@ -147,19 +147,24 @@ class Agent:
         try:
             await asyncio.wait([*tasks, working], return_when=asyncio.FIRST_COMPLETED)
         finally:
-            opened, self.side.open = self.side.open, False
+            opened = self.side.open
+            self.side.open = False
             self.over.set()
-            for task in tasks:
-                task.cancel()
-            for ended in await asyncio.gather(*tasks, return_exceptions=True):
-                if isinstance(ended, StorageError):
-                    raise ended
-                if isinstance(ended, Exception) and not isinstance(ended, ConnectionError):
-                    log.warning("session of %s: %r", self.badge.device, ended)
+            await self._end(tasks)
             await connection.shut()
         if not opened and connection.fault and not self.retry_s:  # else it is told why already
             log.warning("no session at %s: %s", self.badge.address, connection.fault)
         return opened
+
+    async def _end(self, tasks: Sequence["asyncio.Task[None]"]) -> None:
+        """The parts of a session. Raises StorageError, which ends the process."""
+        for task in tasks:
+            task.cancel()
+        for ended in await asyncio.gather(*tasks, return_exceptions=True):
+            if isinstance(ended, StorageError):
+                raise ended
+            if isinstance(ended, Exception) and not isinstance(ended, ConnectionError):
+                log.warning("session of %s: %r", self.badge.device, ended)
 
     async def _read(self, connection: Connection) -> None:
         numbering = Numbering()
@@ -314,14 +319,12 @@ class Agent:
 
     async def _do(self, task: Begin) -> None:
         runner = self.runner
-        if runner is None:
-            self._act(self.side.decline(task.key, self.why_not))
+        trunk = trunk_of(self.run)
+        died = self.attempts.died(trunk)
+        if runner is None or died >= MOST_DEATHS:
+            self._decline(task, self.why_not if runner is None else DIED.format(died))
             return
-        died = self.attempts.died(trunk_of(self.run))
-        if died >= MOST_DEATHS:
-            self._act(self.side.decline(task.key, DIED.format(died)))
-            return
-        self.attempts.begin(trunk_of(self.run))
+        self.attempts.begin(trunk)
         waited_s = time.monotonic() - task.received_s
         reached("job.begun")
         try:
@@ -329,18 +332,24 @@ class Agent:
         except StorageError:  # ends the process
             raise
         except (DeclinedError, Error) as fault:
-            self._act(self.side.decline(task.key, str(fault)))
+            self._decline(task, str(fault))
         except Exception as fault:
             log.exception("job %s", task.key)
-            self._act(self.side.decline(task.key, f"declined: a fault of the device: {type(fault).__name__}"))
+            self._decline(task, f"declined: a fault of the device: {type(fault).__name__}")
         else:
-            self._act(self.side.answer(task.key, replace(held, waited_s=waited_s)))
-            if task.key not in self.side.held:  # called off while it ran
-                runner.take_back(task.key)
-            self.account.did(held.busy_s)
-            self._keep_account()
+            self._answer(task, replace(held, waited_s=waited_s), runner)
         finally:
             self.attempts.over()
+
+    def _decline(self, task: Begin, reason: str) -> None:
+        self._act(self.side.decline(task.key, reason))
+
+    def _answer(self, task: Begin, held: Held, runner: JobRunner) -> None:
+        self._act(self.side.answer(task.key, held))
+        if task.key not in self.side.held:  # called off while it ran
+            runner.take_back(task.key)
+        self.account.did(held.busy_s)
+        self._keep_account()
 
     def _keep_account(self) -> None:
         """Once a second at most: a job may take less time than this."""
