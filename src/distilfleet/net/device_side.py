@@ -114,7 +114,8 @@ class DeviceSide:
         self.last_seen_s = now_s
         match message:
             case Welcome():
-                self.open, self.beat_s, self.version = True, message.beat_s, message.version
+                self._welcomed(message)
+                return []
             case Refuse():
                 return [Refused(message.reason, message.retry_s)]
             case Setup():
@@ -128,13 +129,17 @@ class DeviceSide:
                 return [] if out is None else list(out.granted(message))
             case Received():
                 self.outgoing.pop(message.key, None)
+                return []
             case Committed():
                 return self._settled(message)
             case Beat():
-                pass
-            case _:
-                raise WireError(f"a server does not say {type(message).__name__}")
-        return []
+                return []
+        raise WireError(f"a server does not say {type(message).__name__}")
+
+    def _welcomed(self, message: Welcome) -> None:
+        self.open = True
+        self.beat_s = message.beat_s
+        self.version = message.version
 
     def over(self, now_s: float) -> bool:
         """Whether the server has been silent for too long: connect again."""
@@ -154,22 +159,27 @@ class DeviceSide:
         return [Decline(key, reason[:MOST_REASON])] if self.open else []
 
     def _offered(self, offer: Offer) -> list[DeviceOutput]:
-        key, held = offer.key, self.held.get(offer.key)
+        held = self.held.get(offer.key)
         if held is not None and held.job_digest == offer.digest:
-            return [Received(key, offer.digest), *self._send(key)]
-        if self.running.get(key) == offer.digest:
-            return [Received(key, offer.digest)]
+            return [Received(offer.key, offer.digest), *self._send(offer.key)]
+        if self.running.get(offer.key) == offer.digest:
+            return [Received(offer.key, offer.digest)]
         if not 0 < offer.size_bytes <= self.most_bytes:
-            when = LATER if 0 < offer.size_bytes <= self.ever_bytes else "declined"
-            return [Decline(key, f"{when}: a job of {offer.size_bytes} bytes; this device takes {self.most_bytes}")]
-        before = self.incoming.get(key)
-        same = before is not None and before.offer.digest == offer.digest
-        forgotten = self._settled(Committed(key, False))
-        self.incoming[key] = Incoming(offer, before.parts if before and same else [], self.chunk_bytes)
-        self.incoming[key].begin(self.last_seen_s)
+            return [self._too_large(offer)]
+        before = self.incoming.get(offer.key)
+        forgotten = self._settled(Committed(offer.key, False))
+        parts = before.parts if before is not None and before.offer.digest == offer.digest else []
+        incoming = Incoming(offer, parts, self.chunk_bytes)
+        incoming.begin(self.last_seen_s)
+        self.incoming[offer.key] = incoming
         if eager(offer.size_bytes, self.chunk_bytes):
             return forgotten
-        return [*forgotten, self.incoming[key].grant(self.last_seen_s)]
+        return [*forgotten, incoming.grant(self.last_seen_s)]
+
+    def _too_large(self, offer: Offer) -> Decline:
+        when = LATER if 0 < offer.size_bytes <= self.ever_bytes else "declined"
+        limit = f"a job of {offer.size_bytes} bytes; this device takes {self.most_bytes}"
+        return Decline(offer.key, f"{when}: {limit}")
 
     def _chunk(self, chunk: Chunk) -> list[DeviceOutput]:
         incoming = self.incoming.get(chunk.key)

@@ -99,6 +99,8 @@ CLASH_S, MOST_CLASH_S = 5.0, 300.0
 """The first and the longest pause of an agent whose identity another agent uses: it doubles with each try."""
 MOST_DISPLACED = 16
 """Agents of one identity that are remembered after a newer one took their place."""
+UPGRADE_S = 600.0
+"""A device that speaks no version of this server's need not come back sooner."""
 STOPPED = "stopped at the device"
 CLASH = "another agent uses this identity: stop one of the two, or enrol one anew with a token of its own"
 
@@ -221,22 +223,23 @@ class ServerSide:
 
         `instance` tells one agent from another with the same identity; empty for who does not say.
         """
-        self.now_s, version, state = now_s, agree(hello.versions), self._state(hello.device)
+        self.now_s = now_s
+        state = self._state(hello.device)
+        version = agree(hello.versions)
         if version is None:
-            spoken = f"this server speaks {list(VERSIONS)}, the device {list(hello.versions)}"
-            return 0, [Send(hello.device, Refuse(f"version: {spoken}", 600.0))]
+            return 0, [Send(hello.device, _other_versions(hello))]
         refusal = self._refusal(hello.device, state, instance)
         if refusal is not None:
             return 0, [Send(hello.device, refusal)]
-        self._seated(state, instance)
+        self._displace(state, instance)
         out = self._free(state)
-        state.fence, state.live, state.last_seen_s = state.fence + 1, True, now_s
-        state.begun_s.append(now_s)
+        self._begin(state)
         out.append(Send(hello.device, Welcome(version, state.fence, self.beat_s)))
         if self.setup is not None:
             out.append(Send(hello.device, self.setup))
         stray = tuple(key for key in hello.unsettled if key not in state.tasks)
-        out += [AskedFor(hello.device, stray)] if stray else []
+        if stray:
+            out.append(AskedFor(hello.device, stray))
         return state.fence, out + self.offer_all(hello.device)
 
     def _refusal(self, device: DeviceId, state: _DeviceState, instance: str) -> Refuse | None:
@@ -250,12 +253,20 @@ class ServerSide:
             return Refuse(reason, state.begun_s[0] + SESSIONS_S - self.now_s)
         return None
 
-    def _seated(self, state: _DeviceState, instance: str) -> None:
+    def _displace(self, state: _DeviceState, instance: str) -> None:
         if instance in state.displaced:
             state.displaced.remove(instance)
         if state.live and instance != state.instance:
             state.displaced.append(state.instance)
-        state.instance, state.comebacks, state.stopped = instance, 0, False
+        state.instance = instance
+        state.comebacks = 0
+        state.stopped = False
+
+    def _begin(self, state: _DeviceState) -> None:
+        state.fence += 1
+        state.live = True
+        state.last_seen_s = self.now_s
+        state.begun_s.append(self.now_s)
 
     def superseded(self, device: DeviceId) -> Refuse:
         """The last words to a session after which another of its device has begun: only a second agent hears them."""
@@ -332,22 +343,24 @@ class ServerSide:
         if not state.live or state.fence != fence:
             return []
         self.now_s = state.last_seen_s = now_s
-        if isinstance(message, Refuse):
-            state.stopped = True
-            return [Drop(device, fence, STOPPED), *self.leave(device, fence)]
-        if isinstance(message, Beat):
-            state.battery_share = message.battery_share
-            return [Send(device, Beat())]
-        if not isinstance(message, Grant | Received | Offer | Chunk | Decline):
-            raise WireError(f"{device}: a device does not say {type(message).__name__}")
-        task = state.tasks.get(message.key)
-        if task is None:
-            return [AskedFor(device, (message.key,))] if isinstance(message, Offer) else []
-        return self._about(device, task, message)
+        match message:
+            case Refuse():
+                state.stopped = True
+                return [Drop(device, fence, STOPPED), *self.leave(device, fence)]
+            case Beat():
+                state.battery_share = message.battery_share
+                return [Send(device, Beat())]
+            case Grant() | Received() | Offer() | Chunk() | Decline():
+                task = state.tasks.get(message.key)
+                if task is not None:
+                    return self._about(device, task, message)
+                return [AskedFor(device, (message.key,))] if isinstance(message, Offer) else []
+        raise WireError(f"{device}: a device does not say {type(message).__name__}")
 
     def tick(self, now_s: float) -> list[Output]:
         """Now and then: sessions whose lease ran out or whose upload stands still are over."""
-        self.now_s, out = now_s, list[Output]()
+        self.now_s = now_s
+        out = list[Output]()
         for device, state in self.devices.items():
             reason = self._fault(state) if state.live else ""
             if reason:
@@ -378,7 +391,7 @@ class ServerSide:
             case Offer():
                 return self._offered(device, task, message)
             case Chunk() if task.incoming is not None and message.key in self.uploads.taken:
-                return self._chunk(device, task, message)
+                return self._chunk(device, task, task.incoming, message)
             case Decline() if task.arrived is None:
                 return [*self._passed(message.key), Declined(device, message.key, message.reason)]
         return []
@@ -396,24 +409,27 @@ class ServerSide:
             return [Send(device, Received(offer.key, offer.digest))]
         if task.arrived is not None:
             return [Declined(device, offer.key, "rejected: answered twice, and not the same")]
-        if offer.size_bytes > task.most_bytes or offer.size_bytes < 1:
+        if not 1 <= offer.size_bytes <= task.most_bytes:
             reason = f"rejected: offers {offer.size_bytes} bytes, at most {task.most_bytes} are expected"
             return [Declined(device, offer.key, reason)]
-        before = task.incoming
-        same = before is not None and (before.offer.digest, before.offer.size_bytes) == (offer.digest, offer.size_bytes)
-        out: list[Output] = [] if same else self._granted(self.uploads.free(offer.key))
-        parts = before.parts if before and same else []
-        task.incoming, task.moved_s = Incoming(offer, parts, self.chunk_bytes), self.now_s
-        task.offered_s = self.now_s
-        if not self.uploads.ask(offer.key, offer.size_bytes):
+        out = self._expect(task, offer)
+        if task.incoming is None or not self.uploads.ask(offer.key, offer.size_bytes):
             return out
         task.incoming.begin(self.now_s)
-        coming = eager(offer.size_bytes, self.chunk_bytes)
-        return out if coming else [*out, Send(device, task.incoming.grant(self.now_s))]
+        if eager(offer.size_bytes, self.chunk_bytes):
+            return out
+        return [*out, Send(device, task.incoming.grant(self.now_s))]
 
-    def _chunk(self, device: DeviceId, task: _Task, chunk: Chunk) -> list[Output]:
-        incoming = task.incoming
-        assert incoming is not None
+    def _expect(self, task: _Task, offer: Offer) -> list[Output]:
+        """Be ready for what is offered: an upload goes on where it was cut, and another one begins anew."""
+        same = task.incoming is not None and task.incoming.is_of(offer)
+        out: list[Output] = [] if same else self._granted(self.uploads.free(offer.key))
+        parts = task.incoming.parts if task.incoming is not None and same else []
+        task.incoming = Incoming(offer, parts, self.chunk_bytes)
+        task.moved_s = task.offered_s = self.now_s
+        return out
+
+    def _chunk(self, device: DeviceId, task: _Task, incoming: Incoming, chunk: Chunk) -> list[Output]:
         if not incoming.take(chunk, self.now_s):
             return []
         task.moved_s = self.now_s
@@ -423,13 +439,19 @@ class ServerSide:
         task.incoming = None
         if not incoming.sound():
             return [*out, Declined(device, chunk.key, "rejected: the bytes do not have the digest that was offered")]
-        offer, timed = incoming.offer, self._timed(device, task, incoming.offer)
-        task.arrived, task.out = offer.digest, None
-        out += self._passed(chunk.key)
-        used_s, used_j = timed.busy_s, timed.energy_j
-        usage = Usage(busy_s=used_s, energy_j=used_j, up_bytes=offer.size_bytes, measured=offer.measured)
-        received = Send(device, Received(offer.key, offer.digest))
-        return [*out, received, Arrived(device, offer.key, incoming.data, usage, timed)]
+        return out + self._whole(device, task, incoming)
+
+    def _whole(self, device: DeviceId, task: _Task, incoming: Incoming) -> list[Output]:
+        offer = incoming.offer
+        timed = self._timed(device, task, offer)
+        task.arrived = offer.digest
+        task.out = None
+        usage = Usage(busy_s=timed.busy_s, energy_j=timed.energy_j, up_bytes=offer.size_bytes, measured=offer.measured)
+        return [
+            *self._passed(offer.key),
+            Send(device, Received(offer.key, offer.digest)),
+            Arrived(device, offer.key, incoming.data, usage, timed),
+        ]
 
     def _timed(self, device: DeviceId, task: _Task, offer: Offer) -> Timed:
         assert task.out is not None, "it goes when the answer is here"
@@ -473,6 +495,11 @@ class ServerSide:
 
     def _state(self, device: DeviceId) -> _DeviceState:
         return self.devices.setdefault(device, _DeviceState(last_seen_s=self.now_s))
+
+
+def _other_versions(hello: Hello) -> Refuse:
+    spoken = f"this server speaks {list(VERSIONS)}, the device {list(hello.versions)}"
+    return Refuse(f"version: {spoken}", UPGRADE_S)
 
 
 def _sane(count: float | None) -> float | None:

@@ -89,6 +89,10 @@ class Incoming:
         """Whether all chunks are here."""
         return len(self.parts) == chunks_of(self.offer.size_bytes, self.chunk_bytes)
 
+    def is_of(self, offer: Offer) -> bool:
+        """Whether it is this frame, offered again."""
+        return (self.offer.digest, self.offer.size_bytes) == (offer.digest, offer.size_bytes)
+
     @property
     def data(self) -> bytes:
         """The frame, as far as it has come."""
