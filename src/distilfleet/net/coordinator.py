@@ -99,6 +99,14 @@ class ReportedUsage:
     """When the first `MOST_TIMED` answers were sent, worked on and received."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Assigned:
+    """A job that a device was given, and the ticket of its wave."""
+
+    ticket: int
+    job: Job
+
+
 @dataclass(slots=True)
 class Coordinator:
     """One run on one fleet of sessions."""
@@ -112,14 +120,14 @@ class Coordinator:
     longest_s: float = LONGEST_S
     waves: dict[int, Collecting] = field(default_factory=dict)
     tickets: int = 0
-    jobs: dict[str, tuple[int, Job]] = field(default_factory=dict)
-    """The ticket and the job of each key, while their wave goes on."""
+    jobs: dict[str, _Assigned] = field(default_factory=dict)
+    """Jobs by their keys, while their wave goes on."""
     digests: dict[str, bytes] = field(default_factory=dict)
     outcomes: list[Outcome] = field(default_factory=list)
     """Outcomes that are not on disk yet."""
     counted: dict[str, str] = field(default_factory=dict)
     """Keys of answers that wait for their round's checkpoint, and their devices."""
-    spent: ReportedUsage = field(default_factory=ReportedUsage)
+    reported: ReportedUsage = field(default_factory=ReportedUsage)
     spool: Spool = field(default_factory=Spool)
     quorum: Quorum = field(default_factory=Quorum)
     """How many devices the round under way needs."""
@@ -140,7 +148,7 @@ class Coordinator:
     """For how long the process has stood still since somebody looked."""
     called_s: float = inf
     """When this was last called."""
-    heard_s: float = 0.0
+    last_answer_s: float = 0.0
     """When the last answer came, or, of a wave without one, when it began."""
     offered_s: float = 0.0
     """When jobs that were put off were last offered again."""
@@ -152,9 +160,14 @@ class Coordinator:
 
         What devices asked before it was known which run that is can be answered now.
         """
-        self.run, self.number, self.roster = run, 0, roster
-        asked, self.unknown = self.unknown, {}
-        outbound = [one for key, device in asked.items() for one in self._answer(AskedFor(device, (key,)))]
+        self.run = run
+        self.number = 0
+        self.roster = roster
+        asked = self.unknown
+        self.unknown = {}
+        outbound: Outbound = []
+        for key, device in asked.items():
+            outbound += self._answer(AskedFor(device, (key,)))
         return outbound + self._call_off() + self._handle(self.server.prepare(Setup(run, spec)))
 
     def abandon(self, number: int) -> Outbound:
@@ -162,11 +175,22 @@ class Coordinator:
         return (self.commit(number) if self.number == number else []) + self._call_off()
 
     def _call_off(self) -> Outbound:
-        left = [(device, key) for device, state in self.server.devices.items() for key in state.tasks]
-        left += [(device, key) for key, device in self.counted.items()]
-        self.waves, self.jobs, self.counted, self.outcomes, self.spool.kept_bytes = {}, {}, {}, [], 0
+        left = [(key, device) for device, state in self.server.devices.items() for key in state.tasks]
+        left += self.counted.items()
+        self.waves = {}
+        self.jobs = {}
+        self.counted = {}
+        self.outcomes = []
+        self.spool.kept_bytes = 0
         self.waits = ""
-        return [one for device, key in left for one in self._handle(self.server.settle(device, key, False))]
+        return self._settle(left, False)
+
+    def _settle(self, keys: Iterable[tuple[str, DeviceId]], counted: bool) -> Outbound:
+        """What came of these keys is decided, and each device hears it."""
+        outbound: Outbound = []
+        for key, device in keys:
+            outbound += self._handle(self.server.settle(device, key, counted))
+        return outbound
 
     def begin(self, number: int) -> Outbound:
         """A round begins, so all before it are on disk."""
@@ -176,14 +200,16 @@ class Coordinator:
 
     def begin_again(self) -> tuple[Sequence[DeviceId], Outbound]:
         """Who can have the round under way. Its jobs get keys of a new branch; nothing of its answers counts."""
-        trunk, setup = trunk_of(self.run), self.server.setup
+        trunk = trunk_of(self.run)
         self.journal.branch_off(trunk, self.number - 1)
-        self.run, self.quorum = branch_of(trunk, self.journal.branches(trunk)[0]), Quorum()
-        self.counted, self.unknown = {**self.counted, **self.unknown}, {}
+        self.run = branch_of(trunk, self.journal.branches(trunk)[0])
+        self.quorum = Quorum()
+        self.counted |= self.unknown
+        self.unknown = {}
         outbound = self._call_off()
-        return self.others, outbound if setup is None else outbound + self._handle(
-            self.server.prepare(Setup(self.run, setup.spec))
-        )
+        if self.server.setup is not None:
+            outbound += self._handle(self.server.prepare(Setup(self.run, self.server.setup.spec)))
+        return self.others, outbound
 
     def plan(self, plan: Plan) -> None:
         """Who takes part in the round, and how many must."""
@@ -192,17 +218,17 @@ class Coordinator:
     def start(self, wave: Wave, now_s: float) -> tuple[int, Outbound]:
         """Jobs go out. What the journal has as missed stays missed: this round was under way before a crash."""
         self._wake(now_s)
-        self.tickets, self.server.now_s, self.heard_s = self.tickets + 1, now_s, now_s
+        self.tickets += 1
+        self.server.now_s = self.last_answer_s = now_s
         given_up = frozenset(self.given_up)
         collecting = Collecting(wave, now_s, self.patience_s, self.longest_s, self.quorum, given_up)
         self.waves[self.tickets] = collecting
-        before = {outcome.job: outcome for outcome in self.journal.outcomes(self.run, self.number)}
+        missed = {outcome.job: outcome.reason for outcome in self.journal.outcomes(self.run, self.number)}
         outbound: Outbound = []
         bodies: dict[int, Body] = {}
         for job in wave.jobs:
-            known = before.get(job.id)
-            if known is not None and known.reason:
-                collecting.stays_missed(job, known.reason)
+            if missed.get(job.id):
+                collecting.stays_missed(job, missed[job.id])
                 continue
             if id(job.arrays) not in bodies:
                 bodies[id(job.arrays)] = encode_body(job.arrays)
@@ -223,16 +249,21 @@ class Coordinator:
             return None, []
         del self.waves[ticket]
         self.waits = ""
-        self.quorum.note(results)
-        self.given_up |= {one.device for one in results if isinstance(one, Missed) and one.reason == "offline"}
         reached("wave.over")
+        return results, self._finish(results)
+
+    def _finish(self, results: Sequence[Result]) -> Outbound:
+        """A wave is over: its outcomes wait for `record`, or are on disk when this returns if a job was missed."""
+        missed = [result for result in results if isinstance(result, Missed)]
+        self.quorum.note(results)
+        self.given_up |= {one.device for one in missed if one.reason == "offline"}
         for result in results:
             if isinstance(result, Reply):
                 self.spool.let_go(result)
         self.outcomes += [self._outcome(result) for result in results]
-        if any(isinstance(result, Missed) for result in results):
+        if missed:
             self.record()
-        return results, [one for result in results for one in self._close(result)]
+        return [one for result in results for one in self._close(result)]
 
     def record(self) -> None:
         """All outcomes so far are on disk when this returns: they must be before the checkpoint that builds on them."""
@@ -246,8 +277,9 @@ class Coordinator:
         self.record()
         self.journal.commit(self.run, number)
         reached("round.committed")
-        counted, self.counted = self.counted, {}
-        return [one for key, device in counted.items() for one in self._handle(self.server.settle(device, key, True))]
+        counted = self.counted
+        self.counted = {}
+        return self._settle(counted.items(), True)
 
     # --- from the network ---------------------------------------------------------------------------------------
 
@@ -282,7 +314,7 @@ class Coordinator:
     def standing(self) -> Standing:
         """Of the round under way, as it was when this was last called."""
         going = self.waves.values()
-        is_quiet = self.called_s - self.heard_s >= self.patience_s
+        is_quiet = self.called_s - self.last_answer_s >= self.patience_s
         return Standing(
             waits=self.waits,
             is_paused=bool(self.waits) and any(wave.is_paused(self.called_s) for wave in going),
@@ -295,10 +327,12 @@ class Coordinator:
         """Raises AgainError or StarvedError for a wave that waits in vain."""
         if not wave.is_stuck(now_s, lambda device: self.server.away_s(device, now_s)):
             return
-        able = [device for device in self.roster if device not in self.refused | wave.refused]
-        here = [one for one in able if wave.spares(one) and not self.server.away_s(one, now_s)]
+        refused = self.refused | wave.refused
+        able = [device for device in self.roster if device not in refused]
+        here = [device for device in able if wave.spares(device) and not self.server.away_s(device, now_s)]
         if len(here) >= wave.quorum.wanted:
-            self.others, self.refused = here, self.refused | wave.refused
+            self.others = here
+            self.refused = refused
             words = waits(self.number, wave, wave.unanswered(), now_s)
             raise AgainError(f"round {self.number} is done again by other devices: {words}")
         if len(able) < wave.quorum.wanted:
@@ -323,16 +357,17 @@ class Coordinator:
 
     def _offer_again(self) -> Outbound:
         """What was put off may be done now."""
-        keys = {key_of(self.run, job) for wave in self.waves.values() for job in wave.put_off}
-        return [one for key in keys if key in self.jobs for one in self._handle(self._offered(key))]
-
-    def _offered(self, key: str) -> Iterable[Output]:
-        return self.server.offer_again(self.jobs[key][1].device, key)
+        outbound: Outbound = []
+        for key in {key_of(self.run, job) for wave in self.waves.values() for job in wave.put_off}:
+            if key in self.jobs:
+                outbound += self._handle(self.server.offer_again(self.jobs[key].job.device, key))
+        return outbound
 
     def _assign(self, job: Job, body: Body) -> Outbound:
-        key, data = key_of(self.run, job.id), pack_job(job, body)
-        self.jobs[key] = self.tickets, job
-        self.spent.usage += Usage(down_bytes=len(data), measured=True)
+        key = key_of(self.run, job.id)
+        data = pack_job(job, body)
+        self.jobs[key] = _Assigned(self.tickets, job)
+        self.reported.usage += Usage(down_bytes=len(data), measured=True)
         return self._handle(self.server.assign(job.device, key, data, most_bytes(job)))
 
     def _handle(self, outputs: Iterable[Output]) -> Outbound:
@@ -342,37 +377,40 @@ class Coordinator:
                 case Send() | Drop():
                     outbound.append(output)
                 case Arrived():
-                    outbound += self._arrived(output)
+                    self._arrived(output)
                 case Declined():
-                    outbound += self._resolve(output.key, None, output.reason)
+                    self._resolve(output.key, None, output.reason)
                 case AskedFor():
                     outbound += self._answer(output)
         return outbound
 
-    def _arrived(self, arrived: Arrived) -> Outbound:
-        self.spent.usage += arrived.usage
-        if len(self.spent.times) < MOST_TIMED:
-            self.spent.times.append(replace(arrived.timed, job=job_of(arrived.key)))
+    def _arrived(self, arrived: Arrived) -> None:
+        self.reported.usage += arrived.usage
+        if len(self.reported.times) < MOST_TIMED:
+            self.reported.times.append(replace(arrived.timed, job=job_of(arrived.key)))
         try:
             reply = decode_reply(arrived.data)
         except WireError as fault:
-            return self._resolve(arrived.key, None, f"rejected: {fault}")
+            self._resolve(arrived.key, None, f"rejected: {fault}")
+            return
         self.digests[arrived.key] = digest_of(arrived.data)
-        return self._resolve(arrived.key, reply, "")
+        self._resolve(arrived.key, reply, "")
 
-    def _resolve(self, key: str, reply: Reply | None, reason: str) -> Outbound:
+    def _resolve(self, key: str, reply: Reply | None, reason: str) -> None:
         """A result for the wave that waits for it; outcomes are settled when that wave is over."""
         if key not in self.jobs:
-            self.spent.late += 1
-            return []
-        ticket, job = self.jobs[key]
-        wave = self.waves[ticket]
-        if job.id not in wave.results:
-            missed = Missed(job=job.id, device=job.device, reason=reason)
-            result = missed if reply is None else admit(reply, job)
-            if wave.take(self.spool.keep(result) if isinstance(result, Reply) else result):
-                self.heard_s = self.called_s
-        return []
+            self.reported.late += 1
+            return
+        assigned = self.jobs[key]
+        wave = self.waves[assigned.ticket]
+        job = assigned.job
+        if job.id in wave.results:
+            return
+        result = Missed(job=job.id, device=job.device, reason=reason) if reply is None else admit(reply, job)
+        if isinstance(result, Reply):
+            result = self.spool.keep(result)
+        if wave.take(result):
+            self.last_answer_s = self.called_s
 
     def _answer(self, asked: AskedFor) -> Outbound:
         """What became of jobs that a device still holds answers to. Unknown ones of this run may yet be asked for.
@@ -380,14 +418,17 @@ class Coordinator:
         So may all of them while the server has started and does not know yet which run goes on.
         """
         verdicts = dict(self.journal.verdicts(asked.keys))
-        others = {key for key in asked.keys if self.run and run_of(key) != self.run}
-        verdicts |= dict.fromkeys(others - verdicts.keys(), False)
-        self.unknown |= {key: asked.device for key in asked.keys if key not in verdicts}
-        return [
-            one
-            for key, counted in verdicts.items()
-            for one in self._handle(self.server.settle(asked.device, key, counted))
-        ]
+        for key in asked.keys:
+            if key in verdicts:
+                continue
+            if self.run and run_of(key) != self.run:
+                verdicts[key] = False
+            else:
+                self.unknown[key] = asked.device
+        outbound: Outbound = []
+        for key, counted in verdicts.items():
+            outbound += self._settle([(key, asked.device)], counted)
+        return outbound
 
     def _outcome(self, result: Result) -> Outcome:
         key = key_of(self.run, result.job)

@@ -184,9 +184,9 @@ class NetFleet:
         self._session_server.dispatch(self._session_server.coordinator.abandon(number))
 
     async def _take_usage(self) -> tuple[Usage, list[Timed]]:
-        spent = self._session_server.coordinator.spent
-        used, spent.usage = spent.usage, Usage(measured=True)
-        times, spent.times = spent.times, []
+        reported = self._session_server.coordinator.reported
+        used, reported.usage = reported.usage, Usage(measured=True)
+        times, reported.times = reported.times, []
         return used, times
 
     def _elapsed_s(self, now_s: float) -> float:

@@ -23,7 +23,7 @@ def observe(session_server: SessionServer, kinds: Mapping[DeviceId, str], now_s:
         missed=sum(len(wave.results) for wave in waves) - answered,
         since_s=max((now_s - wave.began_s for wave in waves), default=0.0),
         refused=dict(session_server.refused),
-        late=coordinator.spent.late,
+        late=coordinator.reported.late,
         uploading_bytes=room.used_bytes,
         room_bytes=room.most_bytes,
         uploads_waiting=len(room.waiting),
