@@ -117,7 +117,9 @@ def recorded(site: Site, rounds: int, queued: bool = True) -> Path:
     folder = queue.record(RUN)
     folder.mkdir(parents=True, exist_ok=True)
     about = 'schema = 1\nrecipe = "koala"\nrounds = 4\nseed = 7\ndisclosure = "weights: of small models"\n'
-    (folder / "run.toml").write_text(about + '[settings]\nfleet = "fleet.toml"\n[data]\nname = "digits"\n')
+    (folder / "run.toml").write_text(
+        about + '[settings]\nfleet = "fleet.toml"\n[data]\nname = "digits"\n[method]\ntitle = "KOALA"\n'
+    )
     shown = [{"id": name, "kind": kind, "samples": 9} for name, kind in DEVICES.items()]
     (folder / "fleet.json").write_text(json.dumps({"total": len(DEVICES), "kinds": {}, "shown": shown}))
     (folder / "metrics.jsonl").write_text("".join(json.dumps({**LINE, "round": i + 1}) + "\n" for i in range(rounds)))
