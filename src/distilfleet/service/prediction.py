@@ -12,12 +12,12 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from ..core import wire
-from ..core.protocols import Fleet
 from ..core.tally import Jobs, Pair, PredictedAgainstMeasured, Tally, Timed
-from ..core.types import Arrays, Conditions, Device, DeviceId, Job, Load, Missed, Plan, Reply, Result, Wave
+from ..core.types import Conditions, Device, DeviceId, Job, Load, Missed, Reply, Result, Wave
 from ..cost.compute import compute_s
 from ..sim.clock import COMPUTE, DOWN, UP, Clock
-from ..sim.prices import Profiles
+from ..sim.prices import Frames, Profiles
+from ..training.wrapped import WrappedFleet
 
 
 @dataclass(slots=True)
@@ -35,10 +35,9 @@ class Called:
 
 
 @dataclass(slots=True, kw_only=True)
-class PredictingFleet:
-    """Implements `core.protocols.Fleet` around a real one."""
+class PredictingFleet(WrappedFleet):
+    """A real fleet whose rounds are priced beside what they took."""
 
-    inner: Fleet
     server: Device
     _script: list[Load | tuple[str, int]] = field(default_factory=list)
     """What the round asked for, in order: ("start" or "collect", ticket), or the server's work."""
@@ -81,24 +80,9 @@ class PredictingFleet:
         self._script, self._waves, self._began_s, self._ended_s = [], {}, 0.0, 0.0
         return replace(tally, prediction=prediction)
 
-    def roster(self) -> Mapping[DeviceId, Device]:
-        return self.inner.roster()
-
     def conditions(self, number: int) -> Conditions:
         self._script, self._waves = [], {}  # of a round that is done again
         return self.inner.conditions(number)
-
-    def adopt(self, plan: Plan) -> None:
-        self.inner.adopt(plan)
-
-    def kept(self) -> Mapping[DeviceId, Arrays]:
-        return self.inner.kept()
-
-    def snapshot(self) -> Arrays:
-        return self.inner.snapshot()
-
-    def restore(self, kept: Arrays) -> None:
-        self.inner.restore(kept)
 
 
 class _Priced:
@@ -145,7 +129,10 @@ class _Priced:
         timed_J = [one for one in known if one.flops is not None]
         loads = [Load(flops=one.flops or 0.0, moved_bytes=one.moved_bytes or 0.0) for one in timed_J]
         index_J = np.array([self.profiles.index[one.device] for one in timed_J], np.int64)
-        frames = np.array([called.frames[one.job] for one in timed_J]), np.array([one.up_bytes for one in timed_J])
+        frames = Frames(
+            down_bytes_J=np.array([called.frames[one.job] for one in timed_J]),
+            up_bytes_J=np.array([one.up_bytes for one in timed_J]),
+        )
         seconds_3J = self.profiles.durations(index_J, loads, frames, self.profiles.air)
         passage = self.clock.pass_through(index_J, seconds_3J)
         until_s = max([self.clock.now_s + called.deadline_s * called.late, *passage.finish_s.tolist()])

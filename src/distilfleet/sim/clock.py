@@ -28,7 +28,7 @@ class Passage:
 
 @dataclass(slots=True)
 class Clock:
-    """Now, and until when each stage of each device is taken. The one mutable thing in here."""
+    """The time, and until when each stage of each device is taken. The one mutable thing in here."""
 
     free_3N: np.ndarray
     now_s: float = 0.0

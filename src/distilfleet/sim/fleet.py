@@ -2,8 +2,13 @@
 
 Every job is encoded to its frame and decoded again, handled by its device's worker, and priced by `cost` on the
 device's profile and link. A job that is missed - device offline, out of memory, past the deadline, surplus to the
-goal - leaves no trace on its device: the worker is as before. The radio spectrum and the server's own link are not
-shared here: a device's rate is its catalogue rate.
+goal - leaves no trace on its device: the worker is as before.
+
+How devices share what is around them is the world's: with `surroundings`, the radio cells carry what a round's plan
+gives each device, or equal parts, and heat, batteries and absence count; without them, each device has its catalogue
+rate to itself. The server's own link is never the bottleneck here.
+
+Axes: J jobs of a wave.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -24,9 +29,11 @@ from ..cost.cells import equal_shares
 from ..cost.compute import compute_s
 from ..cost.energy import energy_j
 from ..cost.surroundings import Surroundings
-from .clock import Clock, Passage
-from .prices import Air, Profiles, Spent
+from .clock import Clock
+from .prices import Account, Air, Frames, PricedJobs, Profiles
 
+LEAST_BPS = float(np.finfo(float).tiny)
+"""Rate of a device in outage, so that what it would send takes for ever instead of failing."""
 PATIENCE_S = 60.0
 """Until the next round, where nobody could be reached in one: time must pass for somebody to come back."""
 PASSING = frozenset({"offline", "deadline", "surplus"})
@@ -60,7 +67,10 @@ class SimFleet:
     """Implements `core.protocols.Fleet` in virtual time."""
 
     def __init__(self, devices: Mapping[DeviceId, Device], data: DataOf, method: Method[Any], world: World) -> None:
-        self._devices, self._data, self._method, self._world = devices, data, method, world
+        self._devices = devices
+        self._data = data
+        self._method = method
+        self._world = world
         self._profiles = Profiles.of(devices)
         self._clock = Clock(np.zeros((3, len(devices))))
         self._cohort: Cohort | None = getattr(method, "cohort", None) if world.cohorts else None
@@ -68,11 +78,13 @@ class SimFleet:
         self._tickets: dict[int, _Ticket] = {}
         self._waves = 0
         self._ids = tuple(devices)
-        self._air, self._server_clock_share = self._profiles.air, 1.0
-        self._spent = Spent.nothing(len(devices))
-        self._number, self._wanted = 0, 1
+        self._air = self._profiles.air
+        self._server_clock_share = 1.0
+        self._account = Account.opened(len(devices))
+        self._number = 0
+        self._wanted = 1
         self._refused: dict[DeviceId, str] = {}
-        """Those that did not do the last job that they were asked for, and why."""
+        """Why a device did not do the last job that it was asked for, by those that did not."""
         self._begin_tally()
 
     def roster(self) -> Mapping[DeviceId, Device]:
@@ -83,9 +95,9 @@ class SimFleet:
         around = self._world.surroundings
         if around is None:
             return Conditions(round=number, devices=self._devices, ids=self._ids)
-        present = around.reachable
-        ids = tuple(device for device, there in zip(self._ids, present.tolist(), strict=True) if there)
-        spent_j = dict(zip(self._ids, self._spent.energy_j.tolist(), strict=True))
+        present = zip(self._ids, around.reachable.tolist(), strict=True)
+        ids = tuple(device for device, there in present if there)
+        spent_j = dict(zip(self._ids, self._account.energy_j.tolist(), strict=True))
         return Conditions(round=number, devices=self._devices, ids=ids, channels=around.channels(ids), spent_j=spent_j)
 
     def adopt(self, plan: Plan) -> None:
@@ -100,7 +112,7 @@ class SimFleet:
         called = _Called.of(wave, self)
         results, until_s = _settle(called, wave, self._clock.now_s, self._run)
         self._forget(wave.jobs)
-        self._account(called, results, until_s)
+        self._book(called, results, until_s)
         self._tickets[self._waves] = _Ticket(results, until_s)
         return self._waves
 
@@ -117,23 +129,29 @@ class SimFleet:
         self._clock.serve(float(compute_s(load.flops, load.moved_bytes, speed_flops_per_s, server.memory_bytes_per_s)))
 
     def tally(self) -> Tally:
-        if self._world.surroundings is not None and self._clock.now_s == self._since_s:
+        around = self._world.surroundings
+        if around is not None and self._clock.now_s == self._since_s:
             self._clock.wait(self._since_s + PATIENCE_S)
-        server, elapsed_s = self._world.server, self._clock.now_s - self._since_s
-        busy_s = self._clock.serving_s
-        busy_w = server.idle_w + (server.busy_w - server.idle_w) * self._server_clock_share**3  # as in cost.dvfs
-        server_j = float(energy_j(elapsed_s, busy_s, 0.0, server.idle_w, busy_w, 0.0))
+        elapsed_s = self._clock.now_s - self._since_s
         tally = Tally(
             devices=self._used,
-            server=Usage(busy_s=busy_s, energy_j=server_j),
+            server=self._server_usage(elapsed_s),
             elapsed_s=self._clock.now_s,
             answered=self._answered,
             missed=self._missed,
         )
-        if self._world.surroundings is not None:
-            self._world.surroundings.step(elapsed_s, self._spent.busy_s, self._spent.transmit_s)
+        if around is not None:
+            around.step(elapsed_s, self._account.busy_s, self._account.transmit_s)
         self._begin_tally()
         return tally
+
+    def _server_usage(self, elapsed_s: float) -> Usage:
+        """Power above idling goes with the cube of the clock, as in `cost.dvfs`."""
+        server = self._world.server
+        busy_s = self._clock.serving_s
+        busy_w = server.idle_w + (server.busy_w - server.idle_w) * self._server_clock_share**3
+        server_j = energy_j(elapsed_s, busy_s, 0.0, server.idle_w, busy_w, 0.0)
+        return Usage(busy_s=busy_s, energy_j=float(server_j))
 
     def kept(self) -> Mapping[DeviceId, Arrays]:
         """In the order of the roster, so that a restored fleet's means have the same bits."""
@@ -142,32 +160,39 @@ class SimFleet:
         return {device: kept for device, kept in snapshots if kept}
 
     def snapshot(self) -> Arrays:
-        state = {"free": self._clock.free_3N, "now": np.float64(self._clock.now_s), "waves": np.int64(self._waves)}
-        number = self._profiles.index
-        around = {} if self._world.surroundings is None else self._world.surroundings.snapshot()
-        state |= {f"around/{name}": array for name, array in around.items()}
-        state |= {"spent": self._spent.energy_j, "until": self._spent.until_s}
-        workers = {f"worker/{number[d]}/{name}": a for d, kept in self.kept().items() for name, a in kept.items()}
-        return {**{name: np.asarray(value) for name, value in state.items()}, **workers}
+        state = {
+            "free": self._clock.free_3N,
+            "now": np.asarray(np.float64(self._clock.now_s)),
+            "waves": np.asarray(np.int64(self._waves)),
+        }
+        around = self._world.surroundings
+        if around is not None:
+            state |= _put_under("around", around.snapshot())
+        state |= {"spent": self._account.energy_j, "until": self._account.until_s}
+        for device, kept in self.kept().items():
+            number = self._profiles.index[device]
+            state |= _put_under(f"worker/{number}", kept)
+        return state
 
     def restore(self, kept: Arrays) -> None:
         self._clock = Clock(np.array(kept["free"]), float(kept["now"]))
         self._waves = int(kept["waves"])
-        ids = tuple(self._devices)
-        by_device: dict[DeviceId, dict[str, np.ndarray]] = {}
-        for name, array in kept.items():
-            if name.startswith("worker/"):
-                number, _, rest = name.removeprefix("worker/").partition("/")
-                by_device.setdefault(ids[int(number)], {})[rest] = array
-        self._spent.energy_j, self._spent.until_s = np.array(kept["spent"]), np.array(kept["until"])
+        self._account.energy_j = np.array(kept["spent"])
+        self._account.until_s = np.array(kept["until"])
         if self._world.surroundings is not None:
-            self._world.surroundings.restore(
-                {name.removeprefix("around/"): array for name, array in kept.items() if name.startswith("around/")}
-            )
-        self._workers = {}
-        for device, arrays in by_device.items():
-            self._worker(device).restore(arrays)
+            self._world.surroundings.restore(_found_under("around", kept))
+        self._restore_workers(_found_under("worker", kept))
         self._begin_tally()
+
+    def _restore_workers(self, kept: Arrays) -> None:
+        """Make those workers again that kept something; arrays are named by the device's number and their own name."""
+        by_number: dict[int, dict[str, np.ndarray]] = {}
+        for name, array in kept.items():
+            number, _, own = name.partition("/")
+            by_number.setdefault(int(number), {})[own] = array
+        self._workers = {}
+        for row, arrays in by_number.items():
+            self._worker(self._ids[row]).restore(arrays)
 
     def _worker(self, device: DeviceId) -> Worker:
         worker = self._workers.get(device)
@@ -202,17 +227,20 @@ class SimFleet:
             if not self._workers[job.device].snapshot():
                 del self._workers[job.device]
 
-    def _account(self, called: "_Called", results: Sequence[Result], until_s: float) -> None:
+    def _book(self, called: "_Called", results: Sequence[Result], until_s: float) -> None:
         self._missed += [result for result in results if isinstance(result, Missed)]
         self._answered += [result.device for result in results if isinstance(result, Reply)]
-        self._clock.occupy(called.index_J, called.passage, until_s)
-        sent = called.down_bytes_J, called.up_bytes_J
-        self._used += self._profiles.usage((called.index_J, called.passage), sent, until_s, self._air, self._spent)
+        priced = called.priced
+        self._clock.occupy(priced.index_J, priced.passage, until_s)
+        spent = self._profiles.spent(priced, until_s, self._air, self._account)
+        self._account.add(priced.index_J, spent)
+        self._used += spent.usage(priced)
 
     def _begin_tally(self) -> None:
-        self._used, self._since_s = Usage(), self._clock.now_s
+        self._used = Usage()
+        self._since_s = self._clock.now_s
         self._clock.serving_s = 0.0
-        self._spent.begin_round()
+        self._account.begin_round()
         self._answered: list[DeviceId] = []
         self._missed: list[Missed] = []
 
@@ -223,40 +251,53 @@ class _Called:
 
     jobs: list[Job]
     positions_J: np.ndarray
-    """In the wave."""
-    index_J: np.ndarray
-    """In the fleet."""
-    down_bytes_J: np.ndarray
-    up_bytes_J: np.ndarray
-    passage: Passage
+    """Places of the jobs in the wave."""
+    priced: PricedJobs
     refused: dict[int, Missed]
-    """By position: why it never started."""
+    """Why a job never started, by its place in the wave."""
 
     @staticmethod
     def of(wave: Wave, fleet: SimFleet) -> "_Called":
-        profiles, jobs = fleet._profiles, wave.jobs
-        index = np.array([profiles.index[job.device] for job in jobs], np.int64)
-        if len(np.unique(index)) != len(index):
-            raise ValueError("a wave has at most one job per device")
-        received, down_bytes = _deliver(jobs)
+        """Deliver a wave's jobs. Raises ValueError for two jobs of one device."""
+        index_J = _numbers(wave.jobs, fleet._profiles.index)
+        received, down_bytes_J = _deliver(wave.jobs)
         loads = [fleet._worker(job.device).load(job) for job in received]
-        memory = np.array([load.memory_bytes for load in loads])
-        fits = (memory <= profiles.memory_bytes[index]) | fleet._world.ignore_memory
-        reached = stream(fleet._world.seed, "offline", fleet._waves).random(len(jobs)) >= fleet._world.offline_share
-        if fleet._world.surroundings is not None:
-            reached &= fleet._world.surroundings.reachable[index]
-        taken, turned = np.flatnonzero(fits & reached), np.flatnonzero(~(fits & reached))
-        chosen, loads = index[taken], [loads[i] for i in taken]
-        sent = down_bytes[taken], np.array([load.up_bytes for load in loads])
+        memory_J = np.array([load.memory_bytes for load in loads])
+        fits_J = (memory_J <= fleet._profiles.memory_bytes[index_J]) | fleet._world.ignore_memory
+        accepts_J = fits_J & _reached(index_J, fleet)
+        taken_J = np.flatnonzero(accepts_J)
+        turned_away = np.flatnonzero(~accepts_J).tolist()
         return _Called(
-            jobs=[received[i] for i in taken],
-            positions_J=taken,
-            index_J=chosen,
-            down_bytes_J=sent[0],
-            up_bytes_J=sent[1],
-            passage=fleet._clock.pass_through(chosen, profiles.durations(chosen, loads, sent, fleet._air)),
-            refused={i: _refusal(jobs[i], bool(fits[i])) for i in turned.tolist()},
+            jobs=[received[place] for place in taken_J],
+            positions_J=taken_J,
+            priced=_priced(fleet, index_J[taken_J], [loads[place] for place in taken_J], down_bytes_J[taken_J]),
+            refused={place: _refusal(wave.jobs[place], bool(fits_J[place])) for place in turned_away},
         )
+
+
+def _numbers(jobs: Sequence[Job], index: Mapping[DeviceId, int]) -> np.ndarray:
+    index_J = np.array([index[job.device] for job in jobs], np.int64)
+    if len(np.unique(index_J)) != len(index_J):
+        raise ValueError("a wave has at most one job per device")
+    return index_J
+
+
+def _reached(index_J: np.ndarray, fleet: SimFleet) -> np.ndarray:
+    """Which of these devices take the call."""
+    world = fleet._world
+    drawn_J = stream(world.seed, "offline", fleet._waves).random(len(index_J))
+    reached_J = drawn_J >= world.offline_share
+    if world.surroundings is not None:
+        reached_J &= world.surroundings.reachable[index_J]
+    return np.asarray(reached_J)
+
+
+def _priced(fleet: SimFleet, index_J: np.ndarray, loads: Sequence[Load], down_bytes_J: np.ndarray) -> PricedJobs:
+    up_bytes_J = np.array([load.up_bytes for load in loads])
+    frames = Frames(down_bytes_J=down_bytes_J, up_bytes_J=up_bytes_J)
+    duration_3J = fleet._profiles.durations(index_J, loads, frames, fleet._air)
+    passage = fleet._clock.pass_through(index_J, duration_3J)
+    return PricedJobs(index_J=index_J, frames=frames, passage=passage)
 
 
 def _settle(
@@ -267,50 +308,73 @@ def _settle(
     Devices are taken as they finish: until the goal if they are in time, until the minimum if they are late. A
     rejected answer counts for neither.
     """
-    finish_J = called.passage.finish_s
+    finish_J = called.priced.passage.finish_s
     limit_s = np.inf if wave.deadline_s is None else now_s + wave.deadline_s
-    goal = len(wave.jobs) if wave.goal is None else wave.goal
     queue = np.argsort(finish_J, kind="stable")
     results: dict[int, Result] = {}
     answers = 0
-    while len(queue):
-        in_time = finish_J[queue[0]] <= limit_s
-        wanted = max(0, (goal if in_time else wave.minimum) - answers)
-        next_up = queue[:wanted]
-        batch = np.sort(next_up[(finish_J[next_up] <= limit_s) == in_time])
-        if not len(batch):
-            break
+    while len(batch := _next_up(queue, finish_J, limit_s, wave, answers)):
         queue = queue[len(batch) :]
         came = run([called.jobs[j] for j in batch])
         answers += sum(isinstance(result, Reply) for result in came)
         results.update(zip(batch.tolist(), came, strict=True))
-    until_s = _end(finish_J, list(results), answers >= goal, limit_s, now_s)
-    return _in_job_order(called, results, "surplus" if answers >= goal else "deadline"), until_s
+    enough = answers >= _goal(wave)
+    until_s = _end(finish_J, list(results), enough, limit_s, now_s)
+    return _in_job_order(called, results, "surplus" if enough else "deadline"), until_s
 
 
-def _in_job_order(called: _Called, results: Mapping[int, Result], late: str) -> list[Result]:
+def _goal(wave: Wave) -> int:
+    return len(wave.jobs) if wave.goal is None else wave.goal
+
+
+def _next_up(queue: np.ndarray, finish_J: np.ndarray, limit_s: float, wave: Wave, answers: int) -> np.ndarray:
+    """The jobs that are taken next, all of them in time or all late, in job order; none where enough have answered."""
+    if not len(queue):
+        return queue
+    in_time = bool(finish_J[queue[0]] <= limit_s)
+    wanted = _goal(wave) if in_time else wave.minimum
+    next_up = queue[: max(0, wanted - answers)]
+    alike = (finish_J[next_up] <= limit_s) == in_time
+    return np.sort(next_up[alike])
+
+
+def _in_job_order(called: _Called, results: Mapping[int, Result], reason: str) -> list[Result]:
+    """Of each job of the wave: its result, why it never started, or that it came too late for this reason."""
     settled: dict[int, Result] = dict(called.refused)
-    for j, (job, position) in enumerate(zip(called.jobs, called.positions_J.tolist(), strict=True)):
-        settled[position] = results.get(j) or Missed(job=job.id, device=job.device, reason=late)
+    positions = called.positions_J.tolist()
+    for j, job in enumerate(called.jobs):
+        settled[positions[j]] = results.get(j) or Missed(job=job.id, device=job.device, reason=reason)
     return [settled[position] for position in range(len(settled))]
 
 
 def _end(finish_J: np.ndarray, came: Sequence[int], enough: bool, limit_s: float, now_s: float) -> float:
-    last_s = float(finish_J[list(came)].max()) if came else now_s
-    if enough or len(came) == len(finish_J):
+    """The last answer; the deadline where answers are still missing and there is one."""
+    last_s = float(finish_J[came].max()) if came else now_s
+    complete = enough or len(came) == len(finish_J)
+    if complete or not np.isfinite(limit_s):
         return last_s
-    return max(last_s, limit_s) if np.isfinite(limit_s) else last_s
+    return max(last_s, limit_s)
+
+
+def _put_under(folder: str, arrays: Arrays) -> dict[str, np.ndarray]:
+    return {f"{folder}/{name}": array for name, array in arrays.items()}
+
+
+def _found_under(folder: str, arrays: Arrays) -> dict[str, np.ndarray]:
+    inside = f"{folder}/"
+    return {name.removeprefix(inside): array for name, array in arrays.items() if name.startswith(inside)}
 
 
 def _deliver(jobs: Sequence[Job]) -> tuple[list[Job], np.ndarray]:
     """The jobs as their devices decode them, and the bytes of each frame. Shared arrays are encoded once."""
-    bodies: dict[int, tuple[wire.Body, Arrays]] = {}
-    received, sizes = [], []
+    encoded: dict[int, tuple[wire.Body, Arrays]] = {}
+    received = []
+    sizes = []
     for job in jobs:
-        if id(job.arrays) not in bodies:
+        if id(job.arrays) not in encoded:
             body = wire.encode_body(job.arrays)
-            bodies[id(job.arrays)] = body, wire.decode_body(body)
-        body, arrays = bodies[id(job.arrays)]
+            encoded[id(job.arrays)] = body, wire.decode_body(body)
+        body, arrays = encoded[id(job.arrays)]
         head = wire.job_head(job, body)
         received.append(wire.receive_job(head, arrays, job.expected))
         sizes.append(len(head) + len(body))
@@ -320,21 +384,24 @@ def _deliver(jobs: Sequence[Job]) -> tuple[list[Job], np.ndarray]:
 def _shared(around: Surroundings, index: Mapping[DeviceId, int], plan: Plan) -> Air:
     """Rates of a plan's devices in their cells: by its shares, or, where it has none, in equal parts."""
     rows = np.array([index[device] for device in plan.devices], np.int64)
-    taking = np.zeros(len(index), bool)
-    taking[rows] = True
-    up_share = down_share = equal_shares(around.cell, taking, around.cells)
+    up_share = _equal_shares(around, rows)
+    down_share = up_share.copy()
     if plan.assignments:
-        up_share, down_share = up_share.copy(), down_share.copy()
         given = [plan.assignments[device] for device in plan.devices]
         up_share[rows] = [one.uplink_share for one in given]
         down_share[rows] = [one.downlink_share for one in given]
-    least = np.finfo(float).tiny
     return Air(
-        up_bps=np.maximum(around.up_bps * up_share, least),
-        down_bps=np.maximum(around.down_bps * down_share, least),
+        up_bps=np.maximum(around.up_bps * up_share, LEAST_BPS),
+        down_bps=np.maximum(around.down_bps * down_share, LEAST_BPS),
         slowdown=np.asarray(around.slowdown, float),
         up_share=np.asarray(up_share, float),
     )
+
+
+def _equal_shares(around: Surroundings, rows: np.ndarray) -> np.ndarray:
+    taking = np.zeros(len(around.cell), bool)
+    taking[rows] = True
+    return equal_shares(around.cell, taking, around.cells)
 
 
 def _refusal(job: Job, fits: bool) -> Missed:

@@ -1,28 +1,26 @@
 """Any fleet, with a bounded sample of what travelled kept for an audit."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from ..core import wire
-from ..core.protocols import Fleet
-from ..core.tally import Tally
-from ..core.types import Arrays, Conditions, Device, DeviceId, Job, Load, Plan, Reply, Result, Wave
+from ..core.types import DeviceId, Job, Reply, Result, Wave
 from ..record.captured import Exchange
 from .experiment import Keep
+from .wrapped import WrappedFleet
 
 MOST_BYTES = 1 << 26
 """Of one exchange; a larger one is passed over."""
 
 
 @dataclass(slots=True, kw_only=True)
-class CapturingFleet:
-    """Implements `core.protocols.Fleet` around another.
+class CapturingFleet(WrappedFleet):
+    """A fleet of which a sample of exchanges is kept.
 
     Which exchanges stay depends on the seed and on job ids alone, so a run that was interrupted keeps the same ones.
     """
 
-    inner: Fleet
     keep: Keep
     seed: int
     kept_wire: dict[str, Exchange]
@@ -72,30 +70,6 @@ class CapturingFleet:
 
     def _rank(self, job: str) -> bytes:
         return hashlib.blake2b(repr((self.seed, "overheard", job)).encode(), digest_size=8).digest()
-
-    def roster(self) -> Mapping[DeviceId, Device]:
-        return self.inner.roster()
-
-    def conditions(self, number: int) -> Conditions:
-        return self.inner.conditions(number)
-
-    def adopt(self, plan: Plan) -> None:
-        self.inner.adopt(plan)
-
-    def work(self, load: Load) -> None:
-        self.inner.work(load)
-
-    def tally(self) -> Tally:
-        return self.inner.tally()
-
-    def kept(self) -> Mapping[DeviceId, Arrays]:
-        return self.inner.kept()
-
-    def snapshot(self) -> Arrays:
-        return self.inner.snapshot()
-
-    def restore(self, kept: Arrays) -> None:
-        self.inner.restore(kept)
 
 
 def _frame(reply: Reply) -> bytes:
