@@ -6,9 +6,9 @@ from math import inf
 import numpy as np
 
 CAPACITY_J = {"phone": 62e3, "mcu": 27e3}
-"""By family: a phone's 4,500 mAh at 3.85 V, a sensor's 2,000 mAh at 3.7 V, both estimates; others are on mains."""
+"""A phone's 4,500 mAh at 3.85 V, a sensor's 2,000 mAh at 3.7 V, both estimates; others are on mains."""
 STOP_SHARE = 0.15
-"""Below it a device leaves the job alone: estimate; phones warn at 15 to 20 %."""
+"""Charge below which a device leaves the job alone: estimate; phones warn at 15 to 20 %."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,11 +16,11 @@ class Flow:
     """What happened to batteries in a period, [N] each, in joules."""
 
     drawn_j: np.ndarray
-    """Asked for and given: all of it, unless the battery ran out."""
+    """What was asked for and given: all of it, unless the battery ran out."""
     taken_j: np.ndarray
-    """Of the charger: all of it, unless the battery was full."""
+    """What the charger gave: all that it could, unless the battery was full."""
     left_j: np.ndarray
-    """In the battery afterwards: what was there, less what was drawn, plus what was taken."""
+    """What the battery holds afterwards: what was there, less what was drawn, plus what was taken."""
 
 
 def flow(stored_j: np.ndarray, capacity_j: np.ndarray, asked_j: np.ndarray, offered_j: np.ndarray) -> Flow:

@@ -34,7 +34,7 @@ class Entry:
     cores: int
     clock_hz: float
     fp32_flops_per_cycle: int
-    """Of one core."""
+    """Floating-point operations of one core in one cycle."""
     peak_fp32_flops_per_s: float
     peak_fp16_flops_per_s: float
     peak_int8_ops_per_s: float
@@ -51,10 +51,10 @@ class Entry:
     radio: str
     phy_bps: float
     up_bps: float
-    """What an application sees, as is `down_bps`."""
+    """The rate that an application sees, as with `down_bps`."""
     down_bps: float
     latency_s: float
-    """One way."""
+    """Seconds that a message takes one way beside its bytes."""
     transmit_w: float
     can_train: bool
     source_peak: str

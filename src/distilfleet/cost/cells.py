@@ -9,11 +9,12 @@ import numpy as np
 from .radio import mean_transmissions
 
 CARRYING_SHARE = 0.75
-"""Of a band that carries data; the rest is control, pilots and guard: estimate, below TS 38.306's 0.86 and 0.92."""
+"""Part of a band that carries data; the rest is control, pilots and guard. An estimate, below TS 38.306's
+0.86 and 0.92."""
 BLOCK_ERROR_SHARE = 0.1
 """Blocks lost at a transmission: the target that indices of channel quality are reported for, TS 38.214, 5.2.2.1."""
 TRANSMISSIONS = 4
-"""Of a block at most: estimate, the usual setting of networks."""
+"""Times that a block is sent at most: estimate, the usual setting of networks."""
 
 
 def solo_bps(bandwidth_hz: float, bps_per_hz: np.ndarray) -> np.ndarray:

@@ -17,13 +17,13 @@ class Churn:
     """Hazards of leaving and returning. The defaults are estimates, except the shape: FLGo's day curve, a sine."""
 
     leave_hz: float = 1 / 7200
-    """Of a device that is there: estimate, two hours."""
+    """Hazard that a device leaves that is there: estimate, once in two hours."""
     return_hz: float = 1 / 1800
-    """Of a device that is away: estimate, half an hour."""
+    """Hazard that a device returns that is away: estimate, once in half an hour."""
     day_share: float = 0.5
     """How far the hazard of leaving swings around its mean over a day: estimate."""
     noon_s: float = 43_200.0
-    """When it is highest, on the fleet's clock."""
+    """When that hazard is highest, on the fleet's clock."""
 
     @property
     def present_share(self) -> float:

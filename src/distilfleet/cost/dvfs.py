@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from .catalogue import Entry
 
 LOWEST_SHARE = 0.1
-"""Of the highest clock, below which processors do not go: estimate (an H200 of 1,980 MHz idles at 345)."""
+"""Share of the highest clock below which processors do not go: estimate (an H200 of 1,980 MHz idles at 345)."""
 STEPS = 12
 
 
@@ -22,7 +22,7 @@ class ClockRate:
     """A processor's power over its clocks."""
 
     static_w: float
-    """Of the processor or board at any clock."""
+    """Power of the processor or board at any clock."""
     dynamic_w: float
     """What full load adds at the highest clock."""
     top_hz: float

@@ -39,7 +39,7 @@ class Sight:
     shadow_db: float
     """Standard deviation of shadowing."""
     shadow_m: float
-    """Way on which its correlation falls to 1/e."""
+    """Way on which the correlation of shadowing falls to 1/e."""
     rician_db: float | None
     """Power of the direct path over the scattered ones, mean; None is Rayleigh fading."""
 
@@ -52,7 +52,7 @@ class RadioScene:
     station_m: float
     """Height of the station's antenna."""
     device_m: float
-    """Height of the device's."""
+    """Height of the device's antenna."""
     clear: Sight
     blocked: Sight
     breakpoint_db: float | None = None

@@ -38,14 +38,14 @@ class Setting:
 
     scene: RadioScene = UMI
     preset: Preset | None = None
-    """Instead of distances: every device has a channel of this quality."""
+    """Every device has a channel of this quality, whatever its distance."""
     law: RateLaw = CQI_1
     carrier_hz: float = 3.5e9
     bandwidth_hz: float = 20e6
-    """Of a cell, in each direction."""
+    """Width of a cell's band in each direction."""
     devices_per_cell: int = 100
     reach_m: float = 100.0
-    """From a station to the sides of its square: stations 200 m apart, TR 38.901 table 7.2-1, UMi."""
+    """Distance of a station from the sides of its square: stations 200 m apart, TR 38.901 table 7.2-1, UMi."""
     device_dbm: float = 23.0
     """Power class 3, TS 38.101-1."""
     station_dbm: float = 33.0
@@ -53,16 +53,16 @@ class Setting:
     """What the receiver adds to the noise."""
     device_figure_db: float = 7.0
     interference_db: float = 3.0
-    """By which other cells raise the noise."""
+    """Decibels by which other cells raise the noise."""
     speed_m_per_s: float = 0.83
-    """Mean, on foot: 3 km/h, TR 38.901 table 7.2-1."""
+    """Mean speed of a device, on foot: 3 km/h, TR 38.901 table 7.2-1."""
     churn: Churn = field(default_factory=Churn)
     throttle: Throttle = field(default_factory=Throttle)
     charging_share: float = 0.3
     """Chance that a device with a battery is on its charger in a round."""
     charge_w: float = 10.0
     stop_share: float = battery.STOP_SHARE
-    """Of the battery, below which a device takes no part."""
+    """Charge of the battery below which a device takes no part."""
 
     @property
     def up_db(self) -> float:
@@ -85,7 +85,7 @@ class Spent:
     computing_j: np.ndarray
     sending_j: np.ndarray
     taken_j: np.ndarray
-    """From the charger, into the battery."""
+    """Energy that the charger put into the battery."""
 
     @property
     def total_j(self) -> np.ndarray:
@@ -100,7 +100,7 @@ class Surroundings:
     """
 
     up_bps: np.ndarray
-    """Alone in its cell, lost blocks sent again; 0 is outage. So is `down_bps`."""
+    """Rate of a device alone in its cell, lost blocks sent again; 0 is outage. `down_bps` is alike."""
     down_bps: np.ndarray
     cell: np.ndarray
     slowdown: np.ndarray

@@ -7,7 +7,8 @@ from types import MappingProxyType
 import numpy as np
 
 SUSTAINED_SHARE: Mapping[str, float] = MappingProxyType({"phone": 0.55})
-"""Of its speed that a hot device keeps, by family: estimate, 0.5 to 0.6 for phones after minutes; others keep all."""
+"""Part of its speed that a hot device keeps, by family: estimate, 0.5 to 0.6 for phones after minutes;
+others keep all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

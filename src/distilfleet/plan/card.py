@@ -22,10 +22,10 @@ class Card:
 
     chosen: np.ndarray
     clock: np.ndarray
-    """Share of the server's highest."""
+    """The server's clock as a share of its highest."""
     delay_s: np.ndarray
     server_j: np.ndarray
-    """As the paper counts it: without static power."""
+    """The server's energy as the paper counts it: without static power."""
 
 
 def card(facts: PlanFacts, server: Device, *, weight: float = 0.5, lowest_share: float = 0.3) -> Card:

@@ -36,7 +36,7 @@ class Aim:
 
     objective: Objective
     price: np.ndarray
-    """Of each device's joule, [N]."""
+    """What a joule of each device is worth, [N]."""
     server_price_s_per_j: float
     deadline_s: float | None = None
 

@@ -24,7 +24,7 @@ class ServerFacts:
 
     speed_flops_per_s: float
     busy_w: float
-    """While it computes."""
+    """Power while the server computes."""
     memory_bytes: float = float("inf")
     clock_share: float = 1.0
 
@@ -67,12 +67,12 @@ class PlanFacts:
     slowdown: np.ndarray
     base_s: np.ndarray
     up_s_per_byte: np.ndarray
-    """With the whole cell, as is `down_s_per_byte`."""
+    """Seconds that a byte takes with the whole cell, as with `down_s_per_byte`."""
     down_s_per_byte: np.ndarray
     cell: np.ndarray
     cells: int
     seconds_GK: np.ndarray
-    """Of computing, before the slowdown."""
+    """Seconds of computing under each option, before the slowdown."""
     allowed_GK: np.ndarray
 
     def __len__(self) -> int:

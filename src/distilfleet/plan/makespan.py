@@ -17,7 +17,7 @@ from .slices import Roots, Slices, Triple, held, slices
 
 LEAST_PRICE = 1e-10
 SMALL = 500
-"""Devices up to which options that no bound needs are tried as well."""
+"""Number of devices up to which options that no bound needs are tried as well."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,14 +16,14 @@ from ..core.errors import ConfigError
 from ..core.types import LanguageProfile
 
 KEPT_BYTES = 34
-"""Per token, number of width and layer, kept for the backward pass in 16 bits with fused attention (Korthikanti et
-al., "Reducing activation recomputation", MLSys 2023, eq. 2 without its quadratic term)."""
+"""Bytes per token, number of width and layer that are kept for the backward pass in 16 bits with fused
+attention (Korthikanti et al., "Reducing activation recomputation", MLSys 2023, eq. 2 without its quadratic term)."""
 RECOMPUTED_BYTES = 2
 """The same where a layer keeps its input alone and computes the rest again."""
 PASSING_BYTES = 4
-"""Per token and number of width of a layer without a backward pass: input and output."""
+"""Bytes per token and number of width of a layer without a backward pass: input and output."""
 STATE_BYTES = 16
-"""Per trained weight: full precision, two moments and a gradient."""
+"""Bytes per trained weight: full precision, two moments and a gradient."""
 ADAPTED_WIDTHS = 8
 """A rank-one adapter of a layer's four attention matrices has about this many numbers per number of width."""
 LABEL_BYTES = 4
@@ -39,7 +39,7 @@ class Options:
 
     model: str
     layers: int
-    """Of the model that is trained; no cut lies beyond it."""
+    """Layers of the model that is trained; no cut lies beyond them."""
     same_bytes: bool
     """Whether every cut sends the same bytes, as in a decoder."""
     teacher_cut: np.ndarray
@@ -50,7 +50,7 @@ class Options:
     device_memory_bytes: np.ndarray
     server_flops: np.ndarray
     server_memory_bytes: np.ndarray
-    """Of one device's step, beside the models."""
+    """What one device's step takes there, beside the models."""
     up_bytes: np.ndarray
     down_bytes: np.ndarray
     server_held_bytes: float
@@ -80,20 +80,20 @@ class Workload:
     """How a decoder is distilled."""
 
     batch_tokens: int
-    """Of one device in one step."""
+    """Tokens of one device in one step."""
     steps: int = 1
-    """Of a round: what travels once per round is spread over them."""
+    """Steps of a round; what travels once per round is spread over them."""
     bits: Sequence[int] = (8,)
-    """Allowed on the way up; gradients come down with 8 or more, since 4 cost them too much."""
+    """Choices on the way up; gradients come down with 8 or more, since 4 cost them too much."""
     rank: int | None = 8
-    """Of the student's adapters; None trains every weight."""
+    """Rank of the student's adapters; None trains every weight."""
     rows: int | None = None
-    """Of the embedding tables that a device holds; None holds them whole."""
+    """Rows of the embedding tables that a device holds; None holds them whole."""
     teacher_cuts: Sequence[int] = (0,)
     teacher_bits: int = 16
-    """Of the teacher's weights on the server."""
+    """Bits of the teacher's weights on the server."""
     teacher_cached: bool = False
-    """Its signal is at hand: no upload, no forward pass."""
+    """The teacher's signal is at hand: no upload, no forward pass."""
     labels_kept: bool = False
     """The last hidden state comes back and the device computes the loss on its labels."""
     recompute: bool = False

@@ -19,9 +19,9 @@ from .facts import PlanFacts, ServerFacts
 from .prune import Shortlist
 
 LEAST_S = 1e-9
-"""Left for communication; less is none."""
+"""Least time for communication; less is none."""
 Triple = tuple[np.ndarray, np.ndarray, np.ndarray]
-"""For each cell's uplink and downlink, [C], and for the server, [1]."""
+"""A number for each cell's uplink, for each cell's downlink, [C] each, and for the server, [1]."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,10 +33,10 @@ class Roots:
 
     facts: PlanFacts
     up: np.ndarray
-    """None where the device is alone, as with `down`."""
+    """The root is 0 where the device is alone, as with `down`."""
     down: np.ndarray
     alone_up_s_per_byte: np.ndarray
-    """None where it is not, as with `alone_down_s_per_byte`."""
+    """The seconds are 0 where the device is not alone, as with `alone_down_s_per_byte`."""
     alone_down_s_per_byte: np.ndarray
     up_K: np.ndarray
     down_K: np.ndarray

@@ -17,7 +17,7 @@ import numpy as np
 from .facts import PlanFacts, ServerFacts
 
 Sums = tuple[np.ndarray, np.ndarray, np.ndarray]
-"""Over each cell's uplink and downlink, [C], and over the server, [1]."""
+"""Sums over each cell's uplink, over each cell's downlink, [C] each, and over the server, [1]."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,13 +28,13 @@ class Terms:
     own: np.ndarray
     """Cost of a second of computing, [N]."""
     sent: np.ndarray
-    """Cost of a byte sent, beside its delay, [N]."""
+    """Cost of a byte sent beyond its delay, [N]."""
     fixed: np.ndarray
     up: np.ndarray
-    """Root of the weighted seconds per byte of a whole cell, [N], as is `down`."""
+    """Root of the weighted seconds per byte of a whole cell, [N], as with `down`."""
     down: np.ndarray
     up_K: np.ndarray
-    """Root of the bytes, as is `down_K`."""
+    """Root of the bytes of an option, as with `down_K`."""
     down_K: np.ndarray
     server_K: np.ndarray
     """Root of the whole server's seconds."""

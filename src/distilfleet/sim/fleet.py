@@ -35,7 +35,7 @@ from .prices import Account, Air, Frames, PricedJobs, Profiles
 LEAST_BPS = float(np.finfo(float).tiny)
 """Rate of a device in outage, so that what it would send takes for ever instead of failing."""
 PATIENCE_S = 60.0
-"""Until the next round, where nobody could be reached in one: time must pass for somebody to come back."""
+"""What a round takes in which nobody could be reached: time must pass for somebody to come back."""
 PASSING = frozenset({"offline", "deadline", "surplus"})
 """Reasons why an answer is missed that are no refusal: the next one may come."""
 Cohort = Callable[[Sequence[Worker], Sequence[Job]], Sequence[Arrays]]
