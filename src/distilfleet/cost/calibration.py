@@ -108,25 +108,31 @@ def timed_s(work: Callable[[], object], clock: Now, lasting_s: float) -> float:
 
 def fit(trials: Sequence[Trial]) -> Fit:
     """Least squares. Raises ConfigError without a product or without a copy, and if the clock stood still."""
+    found = _first_guess(trials)
+    for _ in range(ROUNDS):
+        before = found
+        found = _solved(trials, before)
+        if found == before:
+            break
+    errors = [found.predicted_s(trial) / trial.took_s - 1 for trial in trials]
+    mean_square = np.mean(np.square(errors))
+    return replace(found, error_share=float(np.sqrt(mean_square)))
+
+
+def _first_guess(trials: Sequence[Trial]) -> Fit:
+    """The fastest product and the fastest copy, and calls that cost nothing."""
     if not all(trial.took_s > 0 for trial in trials):
         raise ConfigError("the clock did not move during a measurement; calibrate for longer")
     products = [trial for trial in trials if trial.flops > 0 and not trial.training]
     copies = [trial for trial in trials if trial.flops == 0]
     if not products or not copies:
         raise ConfigError("a calibration needs matrix products and a copy")
-    fastest = max(trial.flops / trial.took_s for trial in products)
-    found = Fit(
-        peak_flops_per_s=fastest,
+    return Fit(
+        peak_flops_per_s=max(trial.flops / trial.took_s for trial in products),
         training_flops_per_s=None,
         memory_bytes_per_s=max(trial.moved_bytes / trial.took_s for trial in copies),
         call_s=0.0,
     )
-    for _ in range(ROUNDS):
-        before, found = found, _solved(trials, found)
-        if found == before:
-            break
-    errors = [found.predicted_s(trial) / trial.took_s - 1 for trial in trials]
-    return replace(found, error_share=float(np.sqrt(np.mean(np.square(errors)))))
 
 
 def nearest(fitted: Fit, known: Sequence[Entry]) -> Entry:
@@ -143,26 +149,16 @@ def nearest(fitted: Fit, known: Sequence[Entry]) -> Entry:
 def row(board: Board, fitted: Fit, trials: Sequence[Trial], like: Entry, day: str) -> Entry:
     """The board's own row: what was measured says so, with the day; what was not is that of `like`, as an estimate."""
     measured = f"measured {day} by calibrate"
-    peak = fitted.peak_flops_per_s
-    clock_hz = board.clock_hz or like.clock_hz
-    grown = peak / like.peak_fp32_flops_per_s
-    clock_source = "the system's" if board.clock_hz else f"estimate, that of {like.kind}"
     return replace(
         like,
         kind=board.kind,
         processor=board.processor,
         cores=board.cores,
-        clock_hz=clock_hz,
-        fp32_flops_per_cycle=max(1, round(peak / (board.cores * clock_hz))),
-        peak_fp32_flops_per_s=peak,
-        peak_fp16_flops_per_s=like.peak_fp16_flops_per_s * grown,
-        peak_int8_ops_per_s=like.peak_int8_ops_per_s * grown,
         measured_fp64_flops_per_s=None,
-        memory_bytes_per_s=fitted.memory_bytes_per_s,
-        source_peak=f"fp32: {measured}, matrix products; cores: the system's; clock: {clock_source}; FLOP per "
-        f"cycle: arithmetic; fp16 and int8: estimate, in the ratio of {like.kind}",
         source_measured="",
+        memory_bytes_per_s=fitted.memory_bytes_per_s,
         notes=f"a call costs {fitted.call_s:.2g} s and the fit errs by {fitted.error_share:.0%} ({measured})",
+        **_peak(board, fitted, like, measured),
         **_training(fitted, trials, like, measured),
         **_memory(board, like, measured),
         **_power(board, like),
@@ -185,7 +181,8 @@ def _gemm(size: int, clock: Now, lasting_s: float, rng: np.random.Generator) -> 
 
 def _solved(trials: Sequence[Trial], before: Fit) -> Fit:
     """The unknowns, with each trial on the side that `before` puts it on. A negative cost of calls is none at all."""
-    relative = np.array([_shares(trial, before) for trial in trials]) / np.array([[t.took_s] for t in trials])
+    taken_s = np.array([[trial.took_s] for trial in trials])
+    relative = np.array([_shares(trial, before) for trial in trials]) / taken_s
     used = np.flatnonzero(relative.any(axis=0))
     solved_U = _least_squares(relative, used)
     if solved_U[CALL] < 0:
@@ -217,6 +214,22 @@ def _least_squares(relative: np.ndarray, used: np.ndarray) -> np.ndarray:
     return solved_U
 
 
+def _peak(board: Board, fitted: Fit, like: Entry, measured: str) -> dict[str, Any]:
+    peak = fitted.peak_flops_per_s
+    grown = peak / like.peak_fp32_flops_per_s
+    clock_hz = board.clock_hz or like.clock_hz
+    clock_source = "the system's" if board.clock_hz else f"estimate, that of {like.kind}"
+    return {
+        "clock_hz": clock_hz,
+        "fp32_flops_per_cycle": max(1, round(peak / (board.cores * clock_hz))),
+        "peak_fp32_flops_per_s": peak,
+        "peak_fp16_flops_per_s": like.peak_fp16_flops_per_s * grown,
+        "peak_int8_ops_per_s": like.peak_int8_ops_per_s * grown,
+        "source_peak": f"fp32: {measured}, matrix products; cores: the system's; clock: {clock_source}; FLOP per "
+        f"cycle: arithmetic; fp16 and int8: estimate, in the ratio of {like.kind}",
+    }
+
+
 def _training(fitted: Fit, trials: Sequence[Trial], like: Entry, measured: str) -> dict[str, Any]:
     if fitted.training_flops_per_s is None:
         return {"source_efficiency": f"estimate, that of {like.kind}; torch is not installed"}
@@ -237,20 +250,24 @@ def _memory(board: Board, like: Entry, measured: str) -> dict[str, Any]:
 
 
 def _power(board: Board, like: Entry) -> dict[str, Any]:
-    given = {name: getattr(board, name) for name in ("idle_w", "busy_w") if getattr(board, name) is not None}
+    given = _given(board, ("idle_w", "busy_w"))
     if len(given) == 2:
         return {**given, "source_power": board.power_source}
-    told = f"{', '.join(given)}: {board.power_source}; the rest: " if given else ""
-    return {**given, "source_power": f"{told}estimate, that of {like.kind}"}
+    stated = f"{', '.join(given)}: {board.power_source}; the rest: " if given else ""
+    return {**given, "source_power": f"{stated}estimate, that of {like.kind}"}
 
 
 def _radio(board: Board, like: Entry) -> dict[str, Any]:
-    given = {name: getattr(board, name) for name in ("up_bps", "down_bps") if getattr(board, name) is not None}
-    told = f"{', '.join(given)}: as asked for; the rest: " if given else ""
-    phy_bps = max(like.phy_bps, *given.values()) if given else like.phy_bps
+    given = _given(board, ("up_bps", "down_bps"))
+    stated = f"{', '.join(given)}: as asked for; the rest: " if given else ""
     return {
         **given,
-        "phy_bps": phy_bps,
-        "source_radio": f"{told}estimate, that of {like.kind}",
+        "phy_bps": max([like.phy_bps, *given.values()]),
+        "source_radio": f"{stated}estimate, that of {like.kind}",
         "source_latency": f"estimate, that of {like.kind}",
     }
+
+
+def _given(board: Board, names: Sequence[str]) -> dict[str, float]:
+    values = {name: getattr(board, name) for name in names}
+    return {name: value for name, value in values.items() if value is not None}

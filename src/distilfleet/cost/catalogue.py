@@ -138,23 +138,31 @@ def read(path: Path) -> dict[str, Entry]:
     """
     try:
         lines = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8")))
-        missing = [field.name for field in fields(Entry) if field.name not in (lines.fieldnames or ())]
-        if missing:
-            more = f" and {len(missing) - MOST_MISSING} more" if len(missing) > MOST_MISSING else ""
-            raise ConfigError(
-                f"{path}: the catalogue's columns {', '.join(missing[:MOST_MISSING])}{more} are missing; "
-                f"`distilfleet calibrate` writes a file that has all of them"
-            )
+        _check_columns(lines.fieldnames or (), path)
         rows = [_checked(row, f"{path}, line {lines.line_num}") for row in lines]
     except OSError as fault:
         raise ConfigError(f"the catalogue {path} cannot be read: {fault.strerror}; give its path") from None
     except (UnicodeDecodeError, csv.Error) as fault:
         raise ConfigError(f"{path} is not a CSV file: {fault}") from None
-    found = {row.kind: row for row in rows}
-    if len(found) < len(rows):
-        kinds = [row.kind for row in rows]
-        raise ConfigError(f"{path}: {next(kind for kind in kinds if kinds.count(kind) > 1)!r} comes twice")
+    found: dict[str, Entry] = {}
+    for row in rows:
+        if row.kind in found:
+            raise ConfigError(f"{path}: {row.kind!r} comes twice")
+        found[row.kind] = row
     return found
+
+
+def _check_columns(names: Iterable[str], path: Path) -> None:
+    there = set(names)
+    missing = [field.name for field in fields(Entry) if field.name not in there]
+    if not missing:
+        return
+    named = ", ".join(missing[:MOST_MISSING])
+    more = f" and {len(missing) - MOST_MISSING} more" if len(missing) > MOST_MISSING else ""
+    raise ConfigError(
+        f"{path}: the catalogue's columns {named}{more} are missing; "
+        f"`distilfleet calibrate` writes a file that has all of them"
+    )
 
 
 def as_csv(rows: Iterable[Entry]) -> str:
@@ -198,13 +206,19 @@ def _checked(row: Mapping[str, str | None], where: str) -> Entry:
     values = {field.name: _value(field.type, field.name, row[field.name], where) for field in fields(Entry)}
     for name, source in SOURCE_OF.items():
         value = values[name]
-        if value is not None and not (0 < value < inf or (value == 0 and name in MAY_BE_ZERO)):
+        if value is None:
+            continue
+        if not _is_allowed(name, value):
             raise ConfigError(f"{where}: {name} is {value:g}; it must be above 0 and finite")
-        if value is not None and not values[source].strip():
+        if not values[source].strip():
             raise ConfigError(f"{where}: {name} is given, but not where it is from: fill {source}, or write estimate")
     if not values["kind"]:
         raise ConfigError(f"{where}: kind is empty; give the device a name")
     return Entry(**values)
+
+
+def _is_allowed(name: str, value: float) -> bool:
+    return 0 < value < inf or (value == 0 and name in MAY_BE_ZERO)
 
 
 def _value(wanted: Any, name: str, text: str | None, where: str) -> Any:

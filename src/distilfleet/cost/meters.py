@@ -60,10 +60,12 @@ class Counters:
         return "processor packages alone, RAPL"
 
     def mean_w(self, since_s: float) -> float:
-        now = [_number(path) for path, _ in self.packages]
-        used = [(a - b) % (most + 1) for a, b, (_, most) in zip(now, self.last, self.packages, strict=True)]
-        self.last = now
-        return sum(used) / 1e6 / since_s
+        used_uj = 0.0
+        for place, (path, most) in enumerate(self.packages):
+            counted = _number(path)
+            used_uj += (counted - self.last[place]) % (most + 1)
+            self.last[place] = counted
+        return used_uj / 1e6 / since_s
 
 
 def find(system: Path) -> Meter | None:
@@ -78,11 +80,17 @@ def find(system: Path) -> Meter | None:
 def battery_share(system: Path) -> float | None:
     """Charge of the machine's own battery, or None."""
     for kind in sorted(system.glob("class/power_supply/*/type")):
-        charge, scope = kind.with_name("capacity"), kind.with_name("scope")
-        peripheral = _readable(scope) and scope.read_text().strip() == "Device"
-        if kind.read_text().strip() == "Battery" and _readable(charge) and not peripheral:
+        charge = kind.with_name("capacity")
+        if _is_own_battery(kind) and _readable(charge):
             return min(1.0, max(0.0, _number(charge) / 100))
     return None
+
+
+def _is_own_battery(kind: Path) -> bool:
+    """Whether it is a battery, and not that of a mouse or keyboard."""
+    scope = kind.with_name("scope")
+    peripheral = _readable(scope) and scope.read_text().strip() == "Device"
+    return kind.read_text().strip() == "Battery" and not peripheral
 
 
 def mean_w(meter: Meter, work: Callable[[], object], clock: Callable[[], float], lasting_s: float) -> float:

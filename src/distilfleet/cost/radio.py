@@ -175,11 +175,14 @@ def outage_share(threshold_db: np.ndarray, mean_snr_db: np.ndarray, rician_db: f
     """
     direct = direct_factor(rician_db)
     reach = (direct + 1.0) * ratio(np.subtract(threshold_db, mean_snr_db))
-    term, weight = np.exp(-reach), float(np.exp(-direct))
+    term = np.exp(-reach)
+    weight = float(np.exp(-direct))
     below = -np.expm1(-reach)
     chance = weight * below
-    for order in range(1, 8 + int(direct + 12 * np.sqrt(direct + 1))):
-        term, weight = term * reach / order, weight * direct / order
+    terms = 8 + int(direct + 12 * np.sqrt(direct + 1))
+    for order in range(1, terms):
+        term = term * reach / order
+        weight = weight * direct / order
         below = below - term
         chance = chance + weight * below
     return np.asarray(np.clip(chance, 0.0, 1.0))

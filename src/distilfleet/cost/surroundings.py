@@ -78,7 +78,7 @@ class Setting:
 
 
 @dataclass(frozen=True, slots=True)
-class Spent:
+class EnergySpent:
     """Energy of a period, [N] each, in joules. A battery holds `taken_j` - `total_j` more afterwards."""
 
     idle_j: np.ndarray
@@ -119,13 +119,19 @@ class Surroundings:
         families: Mapping[str, str] | None = None,
     ) -> None:
         """`families` says which family a kind is of, for battery and heat; by default the catalogue does."""
-        self.setting, self._seed = setting, seed
-        self._index = {device: i for i, device in enumerate(devices)}
-        self._settle_devices(list(devices.values()), families or {row.kind: row.family for row in entries().values()})
-        self.steps, self.elapsed_s = 0, 0.0
+        self.setting = setting
+        self._seed = seed
+        self._index = {device: row for row, device in enumerate(devices)}
+        self._take_facts(list(devices.values()), families or _catalogue_families())
+        self.steps = 0
+        self.elapsed_s = 0.0
         self._drawn = np.empty(2 * BLOCK, np.float32)
-        sights = (setting.scene.clear, setting.scene.blocked)
-        self._fades_db = np.concatenate([fading_quantiles_db(sight.rician_db) for sight in sights])
+        self._fades_db = np.concatenate(
+            [
+                fading_quantiles_db(setting.scene.clear.rician_db),
+                fading_quantiles_db(setting.scene.blocked.rician_db),
+            ]
+        )
         self._begin(stream(seed, "surroundings"))
         rng = self._rng()
         for rows in _blocks(len(self._index)):
@@ -151,34 +157,47 @@ class Surroundings:
 
     def durations(self, load: Load) -> tuple[np.ndarray, np.ndarray]:
         """Seconds that each device computes and sends, [N] each, if all that are reachable do this in equal shares."""
-        shares, up_bits = self.shares(), BITS_PER_BYTE * load.up_bytes
+        shares = self.shares()
+        up_bits = BITS_PER_BYTE * load.up_bytes
         computing_s, sending_s = np.empty((2, len(shares)), np.float32)
         for rows in _blocks(len(shares)):
-            speed, memory = self._speed_flops_per_s_N[rows], self._memory_bytes_per_s_N[rows]
-            active = shares[rows] > 0
-            computing_s[rows] = compute_s(load.flops, load.moved_bytes, speed, memory) * self.slowdown[rows] * active
-            sending_s[rows] = up_bits / np.where(active, self.up_bps[rows] * shares[rows], np.float32(np.inf))
+            speed_B = self._speed_flops_per_s_N[rows]
+            memory_B = self._memory_bytes_per_s_N[rows]
+            active_B = shares[rows] > 0
+            alone_B = compute_s(load.flops, load.moved_bytes, speed_B, memory_B)
+            computing_s[rows] = alone_B * self.slowdown[rows] * active_B
+            rate_bps_B = self.up_bps[rows] * shares[rows]
+            sending_s[rows] = up_bits / np.where(active_B, rate_bps_B, np.float32(np.inf))
         return computing_s, sending_s
 
-    def step(self, duration_s: float, busy_s: ArrayLike = 0.0, transmit_s: ArrayLike = 0.0) -> Spent:
+    def step(self, duration_s: float, busy_s: ArrayLike = 0.0, transmit_s: ArrayLike = 0.0) -> EnergySpent:
         """A round of `duration_s` passes, in which devices computed and sent so long; then what the next one finds.
 
         The energy is that of `cost.energy.energy_j`, less what an empty battery could not give. Whoever is away idles
         too.
         """
+        began_s = self.elapsed_s
         duration_s = float(duration_s)
-        at_s, self.elapsed_s, self.steps = self.elapsed_s, self.elapsed_s + duration_s, self.steps + 1
-        rng, count = self._rng(), len(self._index)
-        busy_N, transmit_N = np.broadcast_to(busy_s, count), np.broadcast_to(transmit_s, count)
-        spent = Spent(*np.empty((4, count)))
+        self.elapsed_s += duration_s
+        self.steps += 1
+        rng = self._rng()
+        count = len(self._index)
+        busy_N = np.broadcast_to(busy_s, count)
+        transmit_N = np.broadcast_to(transmit_s, count)
+        energy = EnergySpent(*np.empty((4, count)))
         for rows in _blocks(count):
             leaving_B, charging_B = self._draw(rng.random, 2, rows)
-            self._spend(rows, spent, duration_s, (busy_N[rows], transmit_N[rows], charging_B))
-            busy_share = np.minimum(busy_N[rows] * np.float32(1 / max(duration_s, 1e-9)), np.float32(1))
-            self.heat_N[rows] = self.setting.throttle.heat(self.heat_N[rows], busy_share, duration_s)
-            self.present_N[rows] = self.setting.churn.after(self.present_N[rows], leaving_B, at_s, duration_s)
+            did = _Did(busy_s_B=busy_N[rows], transmit_s_B=transmit_N[rows], charging_B=charging_B)
+            self._spend(rows, energy, duration_s, did)
+            self._warm(rows, busy_N[rows], duration_s)
+            self.present_N[rows] = self.setting.churn.after(self.present_N[rows], leaving_B, began_s, duration_s)
             self._renew(rows, rng, duration_s)
-        return spent
+        return energy
+
+    def _warm(self, rows: slice, busy_s_B: np.ndarray, duration_s: float) -> None:
+        per_second = np.float32(1 / max(duration_s, 1e-9))
+        busy_share = np.minimum(busy_s_B * per_second, np.float32(1))
+        self.heat_N[rows] = self.setting.throttle.heat(self.heat_N[rows], busy_share, duration_s)
 
     def rows(self, ids: Iterable[DeviceId]) -> np.ndarray:
         """Where these devices are in the arrays."""
@@ -188,57 +207,69 @@ class Surroundings:
         """What these devices find this round, for `Conditions`. A rate of 0 is outage."""
         chosen = list(ids)
         rows = self.rows(chosen)
-        columns = (self.up_bps, self.down_bps, self.cell, self.slowdown, self.battery_share)
-        return {
-            device: Channel(up_bps=up, down_bps=down, cell=cell, slowdown=slow, battery_share=left)
-            for device, up, down, cell, slow, left in zip(
-                chosen, *(column[rows].tolist() for column in columns), strict=True
-            )
-        }
+        columns = [getattr(self, name)[rows].tolist() for name in _OF_CHANNEL]
+        found = {}
+        for device, *values in zip(chosen, *columns, strict=True):
+            found[device] = Channel(**dict(zip(_OF_CHANNEL, values, strict=True)))
+        return found
 
     def snapshot(self) -> Arrays:
         """Everything that changes, by name."""
-        clock = {"steps": np.int64(self.steps), "elapsed_s": np.float64(self.elapsed_s)}
-        arrays = {name: np.array(getattr(self, name)) for name in KEPT}
-        return {**arrays, **{name: np.asarray(value) for name, value in clock.items()}}
+        kept = {name: np.array(getattr(self, name)) for name in KEPT}
+        kept["steps"] = np.array(self.steps, np.int64)
+        kept["elapsed_s"] = np.array(self.elapsed_s, np.float64)
+        return kept
 
     def restore(self, kept: Arrays) -> None:
         for name in KEPT:
             setattr(self, name, np.array(kept[name]))
-        self.steps, self.elapsed_s = int(kept["steps"]), float(kept["elapsed_s"])
+        self.steps = int(kept["steps"])
+        self.elapsed_s = float(kept["elapsed_s"])
 
     # --- how it is done -----------------------------------------------------------------------------------------
 
-    def _settle_devices(self, devices: Sequence[Device], families: Mapping[str, str]) -> None:
+    def _take_facts(self, devices: Sequence[Device], families: Mapping[str, str]) -> None:
         """Facts of the devices as columns."""
-        of_kind = {device.kind: families.get(device.kind, "") for device in devices}
-        capacity = {kind: battery.capacity_j(family) for kind, family in of_kind.items()}
-        sustained = {kind: sustained_share(family) for kind, family in of_kind.items()}
-        self._capacity_j_N = np.array([capacity[device.kind] for device in devices])
-        self._mains_N = ~np.isfinite(self._capacity_j_N)
-        self._stop_j_N = np.where(self._mains_N, 0.0, self.setting.stop_share * self._capacity_j_N)
-        self._sustained_N = np.array([sustained[device.kind] for device in devices], np.float32)
+        family_N = [families.get(device.kind, "") for device in devices]
+        self._sustained_N = np.array([sustained_share(family) for family in family_N], np.float32)
+        self._take_batteries(family_N)
         self._speed_flops_per_s_N = np.array([device.speed_flops_per_s for device in devices])
         self._memory_bytes_per_s_N = np.array([device.memory_bytes_per_s for device in devices])
         self._idle_w_N = np.array([device.idle_w for device in devices])
         self._busy_w_N = np.array([device.busy_w for device in devices])
         self._transmit_w_N = np.array([device.link.transmit_w for device in devices])
 
+    def _take_batteries(self, family_N: Sequence[str]) -> None:
+        self._capacity_j_N = np.array([battery.capacity_j(family) for family in family_N])
+        self._mains_N = ~np.isfinite(self._capacity_j_N)
+        stop_j_N = self.setting.stop_share * self._capacity_j_N
+        self._stop_j_N = np.where(self._mains_N, 0.0, stop_j_N)
+
     def _begin(self, rng: np.random.Generator) -> None:
         """Where and how everyone starts."""
         count = len(self._index)
         self.cell = rng.integers(0, self.cells, count)
-        self.phase_2N = rng.random((2, count), np.float32) * np.float32(4 * self.setting.reach_m)
-        self._velocity_2N = rng.standard_normal((2, count), np.float32)
-        self._velocity_2N *= np.float32(self.setting.speed_m_per_s / np.sqrt(np.pi / 2))
-        self._speed_N = np.hypot(*self._velocity_2N)
+        self._place(rng, count)
         self.shadow_N = rng.standard_normal(count, np.float32)
         self.sight_N = rng.random(count, np.float32)
         self.heat_N = np.zeros(count, np.float32)
         self.present_N = rng.random(count) < self.setting.churn.present_share
+        self._charge(rng, count)
+        self.up_bps = np.zeros(count, np.float32)
+        self.down_bps = np.zeros(count, np.float32)
+        self.slowdown = np.zeros(count, np.float32)
+
+    def _place(self, rng: np.random.Generator, count: int) -> None:
+        around_m = np.float32(4 * self.setting.reach_m)
+        self.phase_2N = rng.random((2, count), np.float32) * around_m
+        self._velocity_2N = rng.standard_normal((2, count), np.float32)
+        self._velocity_2N *= np.float32(self.setting.speed_m_per_s / np.sqrt(np.pi / 2))
+        self._speed_N = np.hypot(*self._velocity_2N)
+
+    def _charge(self, rng: np.random.Generator, count: int) -> None:
         full_N = rng.uniform(self.setting.stop_share, 1.0, count)
-        self.stored_j_N = np.where(self._mains_N, 0.0, full_N * np.where(self._mains_N, 0.0, self._capacity_j_N))
-        self.up_bps, self.down_bps, self.slowdown = (np.zeros(count, np.float32) for _ in range(3))
+        capacity_j_N = np.where(self._mains_N, 0.0, self._capacity_j_N)
+        self.stored_j_N = np.where(self._mains_N, 0.0, full_N * capacity_j_N)
 
     def _rng(self) -> np.random.Generator:
         """Of this step; SFC64 is the fastest for float32."""
@@ -250,33 +281,31 @@ class Surroundings:
         count = rows.stop - rows.start
         return of(dtype=np.float32, out=self._drawn[: rows_of_them * count].reshape(rows_of_them, count))
 
-    def _spend(
-        self, rows: slice, spent: Spent, duration_s: float, did: tuple[np.ndarray, np.ndarray, np.ndarray]
-    ) -> None:
-        """What a block's devices used, by what each did: computed and sent for so long, and chance of a charger."""
-        busy_s, transmit_s, charging_B = did
-        parts_j = [
-            self._idle_w_N[rows] * np.maximum(duration_s - busy_s, 0.0),
-            self._busy_w_N[rows] * busy_s,
-            self._transmit_w_N[rows] * transmit_s,
-        ]
-        asked_j = parts_j[0] + parts_j[1] + parts_j[2]
-        offered_j = (charging_B < self.setting.charging_share) * (self.setting.charge_w * duration_s)
+    def _spend(self, rows: slice, energy: EnergySpent, duration_s: float, did: "_Did") -> None:
+        """What a block's devices used for what they did; an empty battery gives each part the same share of it."""
+        idle_j = self._idle_w_N[rows] * np.maximum(duration_s - did.busy_s_B, 0.0)
+        computing_j = self._busy_w_N[rows] * did.busy_s_B
+        sending_j = self._transmit_w_N[rows] * did.transmit_s_B
+        asked_j = idle_j + computing_j + sending_j
+        offered_j = (did.charging_B < self.setting.charging_share) * (self.setting.charge_w * duration_s)
         flow = battery.flow(self.stored_j_N[rows], self._capacity_j_N[rows], asked_j, offered_j)
-        self.stored_j_N[rows], spent.taken_j[rows] = flow.left_j, flow.taken_j
-        given = 1.0 if (flow.drawn_j == asked_j).all() else flow.drawn_j / np.maximum(asked_j, 1e-300)
-        for kept_j, part_j in zip((spent.idle_j, spent.computing_j, spent.sending_j), parts_j, strict=True):
-            np.multiply(part_j, given, out=kept_j[rows])
+        self.stored_j_N[rows] = flow.left_j
+        energy.taken_j[rows] = flow.taken_j
+        given = _given_share(flow, asked_j)
+        np.multiply(idle_j, given, out=energy.idle_j[rows])
+        np.multiply(computing_j, given, out=energy.computing_j[rows])
+        np.multiply(sending_j, given, out=energy.sending_j[rows])
 
     def _renew(self, rows: slice, rng: np.random.Generator, duration_s: float) -> None:
         """What a block's devices find in the next round."""
-        quantile_B = (self._draw(rng.random, 1, rows)[0] * QUANTILES).astype(np.int32)
-        normals_2B = self._draw(rng.standard_normal, 2, rows)
-        up_db, down_db = self._snr_db(rows, duration_s, quantile_B, normals_2B[0])
-        law, band_hz = self.setting.law, self.setting.bandwidth_hz
-        self.up_bps[rows] = solo_bps(band_hz, law.bps_per_hz(up_db))
-        self.down_bps[rows] = solo_bps(band_hz, law.bps_per_hz(down_db))
-        self.slowdown[rows] = self.setting.throttle.slowdown(self.heat_N[rows], self._sustained_N[rows], normals_2B[1])
+        setting = self.setting
+        drawn_B = self._draw(rng.random, 1, rows)[0]
+        quantile_B = (drawn_B * QUANTILES).astype(np.int32)
+        shadowing_B, slowing_B = self._draw(rng.standard_normal, 2, rows)
+        up_db, down_db = self._snr_db(rows, duration_s, quantile_B, shadowing_B)
+        self.up_bps[rows] = solo_bps(setting.bandwidth_hz, setting.law.bps_per_hz(up_db))
+        self.down_bps[rows] = solo_bps(setting.bandwidth_hz, setting.law.bps_per_hz(down_db))
+        self.slowdown[rows] = setting.throttle.slowdown(self.heat_N[rows], self._sustained_N[rows], slowing_B)
 
     def _snr_db(
         self, rows: slice, duration_s: float, quantile_B: np.ndarray, normal_B: np.ndarray
@@ -290,13 +319,18 @@ class Surroundings:
             law = setting.law if isinstance(setting.law, Cqi) else CQI_1
             level_db = setting.preset.snr_db(law, self.shadow_N[rows])
             return level_db, level_db
-        seen, unseen = setting.scene.clear, setting.scene.blocked
-        clear_db, blocked_db = losses_db(setting.scene, distance_m, setting.carrier_hz)
-        loss_db = np.where(clear, clear_db, blocked_db)
-        loss_db += np.where(clear, np.float32(seen.shadow_db), np.float32(unseen.shadow_db)) * self.shadow_N[rows]
         quantile_B += np.where(clear, np.int32(0), np.int32(QUANTILES))
-        gain_db = self._fades_db[quantile_B] - loss_db
+        gain_db = self._fades_db[quantile_B] - self._loss_db(rows, distance_m, clear)
         return gain_db + setting.up_db, gain_db + setting.down_db
+
+    def _loss_db(self, rows: slice, distance_m: np.ndarray, clear: np.ndarray) -> np.ndarray:
+        """Path loss and shadowing of a block."""
+        scene = self.setting.scene
+        clear_db, blocked_db = losses_db(scene, distance_m, self.setting.carrier_hz)
+        loss_db = np.where(clear, clear_db, blocked_db)
+        shadow_db = np.where(clear, np.float32(scene.clear.shadow_db), np.float32(scene.blocked.shadow_db))
+        loss_db += shadow_db * self.shadow_N[rows]
+        return loss_db
 
     def _moved_m(self, rows: slice, duration_s: float) -> np.ndarray:
         """Distance from the station after a walk in a square that reflects at its sides.
@@ -304,9 +338,10 @@ class Surroundings:
         A coordinate is the triangle wave |phase - 2R| - R of a phase that runs on; so nobody's direction is state.
         """
         reach_m = self.setting.reach_m
+        around_m = 4 * reach_m
         phase_2B = self.phase_2N[:, rows]
         phase_2B += self._velocity_2N[:, rows] * duration_s
-        phase_2B -= (4 * reach_m) * np.floor(phase_2B * (1 / (4 * reach_m)))
+        phase_2B -= around_m * np.floor(phase_2B * (1 / around_m))
         place_2B = np.abs(phase_2B - 2 * reach_m) - reach_m
         place_2B *= place_2B
         return np.asarray(np.sqrt(place_2B[0] + place_2B[1]))
@@ -318,6 +353,29 @@ class Surroundings:
         kept = np.exp(rate * (self._speed_N[rows] * duration_s))
         self.shadow_N[rows] *= kept
         self.shadow_N[rows] += np.sqrt(1 - kept * kept) * normal_B
+
+
+_OF_CHANNEL = ("up_bps", "down_bps", "cell", "slowdown", "battery_share")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Did:
+    """How long a block's devices computed and sent, and the draw that says whether each was on its charger."""
+
+    busy_s_B: np.ndarray
+    transmit_s_B: np.ndarray
+    charging_B: np.ndarray
+
+
+def _given_share(flow: battery.Flow, asked_j: np.ndarray) -> np.ndarray | float:
+    """What batteries gave of what was asked of them."""
+    if (flow.drawn_j == asked_j).all():
+        return 1.0
+    return np.asarray(flow.drawn_j / np.maximum(asked_j, 1e-300))
+
+
+def _catalogue_families() -> dict[str, str]:
+    return {row.kind: row.family for row in entries().values()}
 
 
 def _blocks(count: int) -> Iterator[slice]:
