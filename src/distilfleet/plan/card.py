@@ -30,27 +30,33 @@ class Card:
 
 def card(facts: PlanFacts, server: Device, *, weight: float = 0.5, lowest_share: float = 0.3) -> Card:
     """`weight` is that of delay against energy, strictly between 0 and 1; clocks go down to `lowest_share`."""
-    options, kind = facts.options, facts.kind
-    allowed_NK = facts.allowed_GK[kind]
-    own_NK = facts.seconds_GK[kind] * facts.slowdown[:, None] + facts.base_s[:, None]
-    own_NK = (
-        own_NK + facts.up_s_per_byte[:, None] * options.up_bytes + facts.down_s_per_byte[:, None] * options.down_bytes
-    )
-    server_s_K = options.server_flops / server.speed_flops_per_s
+    allowed_NK = facts.allowed_GK[facts.kind]
+    own_NK = _own_s(facts)
+    server_s_K = facts.options.server_flops / server.speed_flops_per_s
     above_w = server.busy_w - server.idle_w
-
-    def extremes(values_NK: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        least = np.where(allowed_NK, values_NK, np.inf).min(axis=1)
-        return least, np.where(allowed_NK, values_NK, -np.inf).max(axis=1)
-
-    fastest_s, slowest_s = extremes(own_NK + server_s_K)[0], extremes(own_NK + server_s_K / lowest_share)[1]
-    least_j = extremes(above_w * lowest_share**2 * server_s_K + 0 * own_NK)[0]
-    most_j = extremes(above_w * server_s_K + 0 * own_NK)[1]
-    range_s, range_j = np.maximum(slowest_s - fastest_s, 1e-12), np.maximum(most_j - least_j, 1e-12)
-    clock = np.clip(np.cbrt(weight * range_j / (2 * (1 - weight) * above_w * range_s)), lowest_share, 1.0)
+    full_j_NK = np.broadcast_to(above_w * server_s_K, own_NK.shape)
+    range_s = _range(own_NK + server_s_K, own_NK + server_s_K / lowest_share, allowed_NK)
+    range_j = _range(above_w * lowest_share**2 * server_s_K + 0 * own_NK, full_j_NK, allowed_NK)
+    best = np.cbrt(weight * range_j / (2 * (1 - weight) * above_w * range_s))
+    clock = np.clip(best, lowest_share, 1.0)
     delay_NK = own_NK + server_s_K / clock[:, None]
     energy_NK = above_w * clock[:, None] ** 2 * server_s_K
     value_NK = weight * delay_NK / range_s[:, None] + (1 - weight) * energy_NK / range_j[:, None]
     chosen = np.where(allowed_NK, value_NK, np.inf).argmin(axis=1)
     each = np.arange(len(facts))
     return Card(chosen=chosen, clock=clock, delay_s=delay_NK[each, chosen], server_j=energy_NK[each, chosen])
+
+
+def _own_s(facts: PlanFacts) -> np.ndarray:
+    """Seconds of each device under each option with the whole cell, without the server's, [N, K]."""
+    options = facts.options
+    own_NK = facts.seconds_GK[facts.kind] * facts.slowdown[:, None] + facts.base_s[:, None]
+    own_NK = own_NK + facts.up_s_per_byte[:, None] * options.up_bytes
+    return np.asarray(own_NK + facts.down_s_per_byte[:, None] * options.down_bytes)
+
+
+def _range(lowest_NK: np.ndarray, highest_NK: np.ndarray, allowed_NK: np.ndarray) -> np.ndarray:
+    """How far a device's allowed options reach from the least of the low values to the most of the high ones, [N]."""
+    least = np.where(allowed_NK, lowest_NK, np.inf).min(axis=1)
+    most = np.where(allowed_NK, highest_NK, -np.inf).max(axis=1)
+    return np.asarray(np.maximum(most - least, 1e-12))

@@ -45,19 +45,25 @@ def decide(facts: PlanFacts, server: ServerFacts, aim: Aim, beat_cost: float = f
     """Raises InfeasibleError for a deadline that cannot be kept. The cost of a sum is one over all devices."""
     if aim.objective == "makespan":
         quickest = least_makespan(facts, server)
-        return _sliced(facts, server, quickest.chosen, quickest.slices_s, (quickest.delay_s, quickest.lower_bound_s))
+        shares = _shares(facts, server, quickest.chosen, quickest.slices_s)
+        return Decision(chosen=quickest.chosen, cost=quickest.delay_s, lower_bound=quickest.lower_bound_s, **shares)
     if aim.objective == "deadline":
         assert aim.deadline_s is not None
         frugal = least_energy(facts, server, aim.deadline_s)
-        return _sliced(facts, server, frugal.chosen, frugal.slices_s, (frugal.energy_j, frugal.lower_bound_j))
-    terms = Terms.of(facts, server, aim.price, aim.server_price_s_per_j)
+        shares = _shares(facts, server, frugal.chosen, frugal.slices_s)
+        return Decision(chosen=frugal.chosen, cost=frugal.energy_j, lower_bound=frugal.lower_bound_j, **shares)
+    return _least_sum(Terms.of(facts, server, aim.price, aim.server_price_s_per_j), beat_cost)
+
+
+def _least_sum(terms: Terms, beat_cost: float) -> Decision:
     total = least_total(terms, beat_cost=beat_cost)
-    up, down, whole = terms.sums(total.chosen)
+    up_sum, down_sum, server_sum = terms.sums(total.chosen)
+    cell = terms.facts.cell
     return Decision(
         chosen=total.chosen,
-        uplink_share=terms.up * terms.up_K[total.chosen] / up[facts.cell],
-        downlink_share=terms.down * terms.down_K[total.chosen] / down[facts.cell],
-        server_share=terms.server_K[total.chosen] / whole,
+        uplink_share=terms.up * terms.up_K[total.chosen] / up_sum[cell],
+        downlink_share=terms.down * terms.down_K[total.chosen] / down_sum[cell],
+        server_share=terms.server_K[total.chosen] / server_sum,
         cost=total.cost,
         lower_bound=total.lower_bound,
     )
@@ -65,23 +71,20 @@ def decide(facts: PlanFacts, server: ServerFacts, aim: Aim, beat_cost: float = f
 
 def equal(facts: PlanFacts, chosen: np.ndarray) -> Decision:
     """These options with equal shares for everybody, at no cost that anyone has proven anything about."""
-    share = 1 / facts.per_cell(np.ones(len(facts)))[facts.cell]
+    count = facts.per_cell(np.ones(len(facts)))
+    share = 1 / count[facts.cell]
     server_share = np.full(len(facts), 1 / len(facts))
     return Decision(
         chosen=chosen, uplink_share=share, downlink_share=share, server_share=server_share, cost=0.0, lower_bound=0.0
     )
 
 
-def _sliced(
-    facts: PlanFacts, server: ServerFacts, chosen: np.ndarray, slices_s: Triple, value: tuple[float, float]
-) -> Decision:
+def _shares(facts: PlanFacts, server: ServerFacts, chosen: np.ndarray, slices_s: Triple) -> dict[str, np.ndarray]:
+    """Shares of cells and server under which what the options take lasts as long as their slices."""
     options = facts.options
     up_s, down_s, server_s = slices_s
-    return Decision(
-        chosen=chosen,
-        uplink_share=facts.up_s_per_byte * options.up_bytes[chosen] / up_s,
-        downlink_share=facts.down_s_per_byte * options.down_bytes[chosen] / down_s,
-        server_share=options.server_flops[chosen] / server.speed_flops_per_s / server_s,
-        cost=value[0],
-        lower_bound=value[1],
-    )
+    return {
+        "uplink_share": facts.up_s_per_byte * options.up_bytes[chosen] / up_s,
+        "downlink_share": facts.down_s_per_byte * options.down_bytes[chosen] / down_s,
+        "server_share": options.server_flops[chosen] / server.speed_flops_per_s / server_s,
+    }

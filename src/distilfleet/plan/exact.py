@@ -18,13 +18,16 @@ MOST_PLANS = 1 << 16
 def best_left(terms: Terms, open_rows: Sequence[np.ndarray]) -> np.ndarray | None:
     """The best choice of these options of each device; None if there are too many choices to try."""
     free = np.array([n for n, rows in enumerate(open_rows) if len(rows) > 1], int)
-    if np.prod([float(len(open_rows[n])) for n in free]) > MOST_PLANS:
+    plans = np.prod([float(len(open_rows[n])) for n in free])
+    if plans > MOST_PLANS:
         return None
     chosen = np.array([rows[0] for rows in open_rows])
-    if len(free):
-        axes = np.meshgrid(*(open_rows[n] for n in free), indexing="ij")
-        grid_MP = np.stack([axis.ravel() for axis in axes])
-        chosen[free] = grid_MP[:, _costs(terms, chosen, free, grid_MP).argmin()]
+    if not len(free):
+        return chosen
+    axes = np.meshgrid(*(open_rows[n] for n in free), indexing="ij")
+    grid_MP = np.stack([axis.ravel() for axis in axes])
+    cheapest = _costs(terms, chosen, free, grid_MP).argmin()
+    chosen[free] = grid_MP[:, cheapest]
     return chosen
 
 
@@ -33,13 +36,22 @@ def _costs(terms: Terms, chosen: np.ndarray, free: np.ndarray, grid_MP: np.ndarr
     facts = terms.facts
     held = np.ones(len(chosen))
     held[free] = 0.0
-    kind = facts.kind[free]
-    own_MP = facts.seconds_GK[kind[:, None], grid_MP] * terms.own[free, None] + terms.server_own_K[grid_MP]
-    own_MP += terms.sent[free, None] * facts.options.up_bytes[grid_MP]
-    cost_P = own_MP.sum(axis=0) + (terms.server_K[grid_MP].sum(axis=0) + (terms.server_K[chosen] * held).sum()) ** 2
+    server_held = (terms.server_K[chosen] * held).sum()
+    cost_P = _own_costs(terms, free, grid_MP).sum(axis=0)
+    cost_P = cost_P + (terms.server_K[grid_MP].sum(axis=0) + server_held) ** 2
     for factor, roots in ((terms.up, terms.up_K), (terms.down, terms.down_K)):
         rest = facts.per_cell(factor * roots[chosen] * held)
         for cell in np.unique(facts.cell[free]):
             there = facts.cell[free] == cell
-            cost_P += (rest[cell] + (factor[free[there], None] * roots[grid_MP[there]]).sum(axis=0)) ** 2
+            free_P = (factor[free[there], None] * roots[grid_MP[there]]).sum(axis=0)
+            cost_P += (rest[cell] + free_P) ** 2
     return np.asarray(cost_P)
+
+
+def _own_costs(terms: Terms, free: np.ndarray, grid_MP: np.ndarray) -> np.ndarray:
+    """Of each device that is free to choose in each plan, [M, P], up to what no choice changes."""
+    facts = terms.facts
+    seconds_MP = facts.seconds_GK[facts.kind[free][:, None], grid_MP]
+    own_MP = seconds_MP * terms.own[free, None] + terms.server_own_K[grid_MP]
+    own_MP += terms.sent[free, None] * facts.options.up_bytes[grid_MP]
+    return np.asarray(own_MP)

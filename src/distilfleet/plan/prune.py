@@ -9,7 +9,7 @@ Axes: K options, G kinds of hardware, F figures.
 
 from collections.abc import Callable
 from functools import lru_cache
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 import numpy as np
 
@@ -33,16 +33,22 @@ def extreme(facts: PlanFacts) -> Shortlist:
 
 def _each(facts: PlanFacts, prune: Callable[[bytes, bytes, bytes, int], tuple[int, ...]]) -> Shortlist:
     options = facts.options
-    shared = np.stack([options.up_bytes, options.down_bytes, options.server_flops]).astype(float).tobytes()
-    rows = zip(facts.seconds_GK, facts.allowed_GK, strict=True)
-    return [np.array(prune(t.tobytes(), ok.tobytes(), shared, len(options)), int) for t, ok in rows]
+    figures = np.stack([options.up_bytes, options.down_bytes, options.server_flops])
+    shared = figures.astype(float).tobytes()
+    shortlist = []
+    for seconds_K, allowed_K in zip(facts.seconds_GK, facts.allowed_GK, strict=True):
+        rows = prune(seconds_K.tobytes(), allowed_K.tobytes(), shared, len(options))
+        shortlist.append(np.array(rows, int))
+    return shortlist
 
 
 def _figures(seconds: bytes, allowed: bytes, shared: bytes, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Allowed options by their seconds, and their figures scaled to at most one, [F, K]."""
     (rows,) = np.nonzero(np.frombuffer(allowed, bool))
-    figures = np.vstack([np.frombuffer(seconds), np.frombuffer(shared).reshape(-1, count)])[:, rows]
-    figures = figures / np.maximum(figures.max(axis=1, initial=0, keepdims=True), 1e-300)
+    shared_FK = np.frombuffer(shared).reshape(-1, count)
+    figures = np.vstack([np.frombuffer(seconds), shared_FK])[:, rows]
+    most = figures.max(axis=1, initial=0, keepdims=True)
+    figures = figures / np.maximum(most, 1e-300)
     order = np.lexsort(figures[::-1])
     return rows[order], figures[:, order]
 
@@ -51,8 +57,10 @@ def _figures(seconds: bytes, allowed: bytes, shared: bytes, count: int) -> tuple
 def _front(seconds: bytes, allowed: bytes, shared: bytes, count: int) -> tuple[int, ...]:
     rows, figures = _figures(seconds, allowed, shared, count)
     better = (figures[:, :, None] <= figures[:, None, :] + SLACK).all(axis=0)
-    # of two alike, the first one stays
-    beaten = (better & ~(better.T & (np.arange(len(rows))[:, None] >= np.arange(len(rows))))).any(axis=0)
+    place = np.arange(len(rows))
+    not_before = place[:, None] >= place
+    alike = better.T & not_before  # of two alike, the first one stays
+    beaten = (better & ~alike).any(axis=0)
     return tuple(sorted(rows[~beaten].tolist()))
 
 
@@ -60,8 +68,9 @@ def _front(seconds: bytes, allowed: bytes, shared: bytes, count: int) -> tuple[i
 def _hull(seconds: bytes, allowed: bytes, shared: bytes, count: int) -> tuple[int, ...]:
     front = set(_front(seconds, allowed, shared, count))
     rows, figures = _figures(seconds, allowed, shared, count)
-    kept = _scan(figures, [place for place, row in enumerate(rows.tolist()) if row in front])
-    return tuple(sorted(rows[_pairs(figures, kept)].tolist()))
+    places = [place for place, row in enumerate(rows.tolist()) if row in front]
+    kept = _pairs(figures, _scan(figures, places))
+    return tuple(sorted(rows[kept].tolist()))
 
 
 def _scan(figures: np.ndarray, places: list[int]) -> list[int]:
@@ -80,9 +89,11 @@ def _scan(figures: np.ndarray, places: list[int]) -> list[int]:
 
 def _mixed(one: list[float], other: list[float], middle: list[float]) -> bool:
     """Whether some mix of two is no worse than the third in any figure."""
-    low, high = 0.0, 1.0
+    low = 0.0
+    high = 1.0
     for a, b, c in zip(one, other, middle, strict=True):
-        slope, room = b - a, c - a + SLACK
+        slope = b - a
+        room = c - a + SLACK
         if slope > 0:
             high = min(high, room / slope)
         elif slope < 0:
@@ -97,6 +108,6 @@ def _pairs(figures: np.ndarray, places: list[int]) -> list[int]:
     columns = figures.T.tolist()
     for place in list(places):
         others = [other for other in places if other != place]
-        if any(_mixed(columns[a], columns[b], columns[place]) for i, a in enumerate(others) for b in others[i + 1 :]):
+        if any(_mixed(columns[one], columns[other], columns[place]) for one, other in combinations(others, 2)):
             places = others
     return places

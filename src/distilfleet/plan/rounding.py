@@ -16,16 +16,25 @@ def walk(terms: Terms, start: np.ndarray, end: np.ndarray) -> np.ndarray:
     if not len(moving):
         return start
     order = moving[np.argsort(_turn(facts.cell[moving]), kind="stable")]
-    before, after = start[order], end[order]
-    gain = terms.own_cost(end)[order] - terms.own_cost(start)[order]
-    sums = terms.sums(start)
-    for roots, factor, total in ((terms.up_K, terms.up, sums[0]), (terms.down_K, terms.down, sums[1])):
-        gain = gain + _squares(facts.cell[order], factor[order] * (roots[after] - roots[before]), total)
-    gain = gain + _squares(np.zeros(len(order), int), terms.server_K[after] - terms.server_K[before], sums[2])
-    best = int(np.cumsum(gain).argmin()) + 1
+    best = int(np.cumsum(_gains(terms, start, end, order)).argmin()) + 1
     path = start.copy()
-    path[order[:best]] = after[:best]
+    path[order[:best]] = end[order[:best]]
     return path
+
+
+def _gains(terms: Terms, start: np.ndarray, end: np.ndarray, order: np.ndarray) -> np.ndarray:
+    """By how much the cost grows as each device of `order` moves, those before it having moved."""
+    up_sum, down_sum, server_sum = terms.sums(start)
+    cell = terms.facts.cell[order]
+    before = start[order]
+    after = end[order]
+    up = terms.up[order] * (terms.up_K[after] - terms.up_K[before])
+    down = terms.down[order] * (terms.down_K[after] - terms.down_K[before])
+    server = terms.server_K[after] - terms.server_K[before]
+    gain = terms.own_cost(end)[order] - terms.own_cost(start)[order]
+    gain = gain + _squares(cell, up, up_sum)
+    gain = gain + _squares(cell, down, down_sum)
+    return np.asarray(gain + _squares(np.zeros(len(order), int), server, server_sum))
 
 
 def _turn(cell: np.ndarray) -> np.ndarray:
@@ -63,31 +72,38 @@ def change_minds(terms: Terms, chosen: np.ndarray, shortlist: Shortlist, most: i
 
 
 def _best_moves(terms: Terms, chosen: np.ndarray, shortlist: Shortlist) -> list[tuple[float, int, int]]:
-    sums, found = terms.sums(chosen), []
+    """The most useful change to each option in each kind of hardware: gain, device and option."""
+    found = []
     now = terms.own_cost(chosen)
-    rest = _without(terms, chosen, sums)
+    rest = _without(terms, chosen, terms.sums(chosen))
     for devices, g in terms.facts.groups:
         current = _marginal(terms, rest, devices, chosen[devices]) + now[devices]
         for row in shortlist[g].tolist():
             rows = np.full(devices.stop - devices.start, row)
-            own = terms.facts.seconds_GK[g, row] * terms.own[devices] + terms.fixed[devices] + terms.server_own_K[row]
-            own = own + terms.sent[devices] * terms.facts.options.up_bytes[row]
-            gains = current - own - _marginal(terms, rest, devices, rows)
+            gains = current - _own_cost(terms, devices, g, row) - _marginal(terms, rest, devices, rows)
             place = int(gains.argmax())
             found.append((float(gains[place]), devices.start + place, row))
     return found
 
 
+def _own_cost(terms: Terms, devices: slice, g: int, row: int) -> np.ndarray:
+    """Of devices of one hardware if all took this option."""
+    computing = terms.facts.seconds_GK[g, row] * terms.own[devices]
+    own = computing + terms.fixed[devices] + terms.server_own_K[row]
+    return np.asarray(own + terms.sent[devices] * terms.facts.options.up_bytes[row])
+
+
 def _without(terms: Terms, chosen: np.ndarray, sums: Sums) -> Sums:
     """What the sums of its cell and the server are without each device, [N] each."""
     cell = terms.facts.cell
-    up = sums[0][cell] - terms.up * terms.up_K[chosen]
-    down = sums[1][cell] - terms.down * terms.down_K[chosen]
-    return up, down, sums[2] - terms.server_K[chosen]
+    up_sum, down_sum, server_sum = sums
+    up = up_sum[cell] - terms.up * terms.up_K[chosen]
+    down = down_sum[cell] - terms.down * terms.down_K[chosen]
+    return up, down, server_sum - terms.server_K[chosen]
 
 
 def _marginal(terms: Terms, rest: Sums, devices: slice, rows: np.ndarray) -> np.ndarray:
     """What a device adds to the squared sums."""
-    up, down = terms.up[devices] * terms.up_K[rows], terms.down[devices] * terms.down_K[rows]
-    parts = zip(rest, (up, down, terms.server_K[rows]), strict=True)
-    return np.asarray(sum(x * (2 * others[devices] + x) for others, x in parts))
+    own = (terms.up[devices] * terms.up_K[rows], terms.down[devices] * terms.down_K[rows], terms.server_K[rows])
+    added = [part * (2 * others[devices] + part) for others, part in zip(rest, own, strict=True)]
+    return np.asarray(sum(added))

@@ -75,15 +75,15 @@ class Roots:
 
     def left_s(self, deadline_s: float, devices: slice, g: int, rows: np.ndarray) -> np.ndarray:
         """Seconds that each option leaves for what is shared, [H, N]."""
-        facts, options = self.facts, self.facts.options
+        facts = self.facts
         left_HN = np.multiply.outer(-facts.seconds_GK[g, rows], facts.slowdown[devices])
         left_HN += deadline_s - facts.base_s[devices]
-        for column_K, alone in (
-            (options.up_bytes, self.alone_up_s_per_byte[devices]),
-            (options.down_bytes, self.alone_down_s_per_byte[devices]),
-        ):
-            if alone.any():
-                left_HN -= np.multiply.outer(column_K[rows], alone)
+        alone_up = self.alone_up_s_per_byte[devices]
+        if alone_up.any():
+            left_HN -= np.multiply.outer(facts.options.up_bytes[rows], alone_up)
+        alone_down = self.alone_down_s_per_byte[devices]
+        if alone_down.any():
+            left_HN -= np.multiply.outer(facts.options.down_bytes[rows], alone_down)
         return np.asarray(left_HN)
 
 
@@ -118,19 +118,24 @@ class Slices:
 
     def usage(self) -> Triple:
         """Share of each cell and of the server that the slices occupy; one is all of it."""
-        roots, chosen, pressure = self.roots, self.chosen, self.pressure
-        up = roots.facts.per_cell(roots.up * roots.up_K[chosen] * pressure) / np.sqrt(self.prices[0])
-        down = roots.facts.per_cell(roots.down * roots.down_K[chosen] * pressure) / np.sqrt(self.prices[1])
-        server = (roots.server_K[chosen] * pressure).sum(keepdims=True) / np.sqrt(self.prices[2])
-        return up, down, server
+        roots = self.roots
+        pressure = self.pressure
+        up = roots.facts.per_cell(roots.up * roots.up_K[self.chosen] * pressure)
+        down = roots.facts.per_cell(roots.down * roots.down_K[self.chosen] * pressure)
+        server = (roots.server_K[self.chosen] * pressure).sum(keepdims=True)
+        up_price, down_price, server_price = self.prices
+        return up / np.sqrt(up_price), down / np.sqrt(down_price), server / np.sqrt(server_price)
 
     def stretched(self, usage: Triple) -> Triple:
         """Seconds of each device's slices, [N] each, stretched so that nothing is used more than once."""
-        roots, chosen, cell = self.roots, self.chosen, self.roots.facts.cell
+        roots = self.roots
+        cell = roots.facts.cell
         per_root_s = 1 / np.maximum(self.pressure, 1e-300)
-        up_s = per_root_s * roots.up * roots.up_K[chosen] * (np.sqrt(self.prices[0]) * usage[0])[cell]
-        down_s = per_root_s * roots.down * roots.down_K[chosen] * (np.sqrt(self.prices[1]) * usage[1])[cell]
-        server_s = per_root_s * roots.server_K[chosen] * np.sqrt(self.prices[2]) * usage[2]
+        up_price, down_price, server_price = (np.sqrt(price) for price in self.prices)
+        up_used, down_used, server_used = usage
+        up_s = per_root_s * roots.up * roots.up_K[self.chosen] * (up_price * up_used)[cell]
+        down_s = per_root_s * roots.down * roots.down_K[self.chosen] * (down_price * down_used)[cell]
+        server_s = per_root_s * roots.server_K[self.chosen] * server_price * server_used
         return up_s, down_s, server_s
 
 
@@ -139,34 +144,58 @@ def slices(
 ) -> Slices:
     """Every device takes the option that uses least of what is priced, energy included if it is."""
     facts = roots.facts
-    chosen, priced, left_s = np.empty(len(facts), int), np.empty(len(facts)), np.empty(len(facts))
-    up, down = np.sqrt(prices[0])[facts.cell] * roots.up, np.sqrt(prices[1])[facts.cell] * roots.down
-    server_K = np.sqrt(prices[2]) * roots.server_K
+    priced = _Priced.at(roots, prices)
+    chosen = np.empty(len(facts), int)
+    used = np.empty(len(facts))
+    left_s = np.empty(len(facts))
     for devices, g in facts.groups:
         rows = shortlist[g]
-        priced_HN = np.multiply.outer(roots.up_K[rows], up[devices])
-        priced_HN += np.multiply.outer(roots.down_K[rows], down[devices])
-        priced_HN += server_K[rows][:, None]
+        used_HN = priced.of(devices, rows)
         left_HN = roots.left_s(deadline_s, devices, g, rows)
-        value_HN = priced_HN**2
+        value_HN = used_HN**2
         value_HN /= np.maximum(left_HN, LEAST_S)
         if energy is not None:
             value_HN += energy.of(facts, devices, g, rows)
         value_HN[left_HN <= LEAST_S] = np.inf
         best = value_HN.argmin(axis=0)
         place = np.arange(len(best))
-        chosen[devices], priced[devices], left_s[devices] = rows[best], priced_HN[best, place], left_HN[best, place]
-    return Slices(roots=roots, chosen=chosen, priced=priced, left_s=left_s, prices=prices)
+        chosen[devices] = rows[best]
+        used[devices] = used_HN[best, place]
+        left_s[devices] = left_HN[best, place]
+    return Slices(roots=roots, chosen=chosen, priced=used, left_s=left_s, prices=prices)
+
+
+@dataclass(frozen=True, slots=True)
+class _Priced:
+    """The roots times those of prices: one factor per device each way, [N], and the server's part per option, [K]."""
+
+    roots: Roots
+    up: np.ndarray
+    down: np.ndarray
+    server_K: np.ndarray
+
+    @staticmethod
+    def at(roots: Roots, prices: Triple) -> "_Priced":
+        up_price, down_price, server_price = (np.sqrt(price) for price in prices)
+        cell = roots.facts.cell
+        return _Priced(roots, up_price[cell] * roots.up, down_price[cell] * roots.down, server_price * roots.server_K)
+
+    def of(self, devices: slice, rows: np.ndarray) -> np.ndarray:
+        """Root of what these devices use of what is priced under these options, times their time left, [H, N]."""
+        used_HN = np.multiply.outer(self.roots.up_K[rows], self.up[devices])
+        used_HN += np.multiply.outer(self.roots.down_K[rows], self.down[devices])
+        used_HN += self.server_K[rows][:, None]
+        return np.asarray(used_HN)
 
 
 def held(roots: Roots, chosen: np.ndarray, deadline_s: float, prices: Triple) -> Slices:
     """The same where options are given."""
-    cell = roots.facts.cell
-    priced = np.sqrt(prices[0])[cell] * roots.up * roots.up_K[chosen]
-    priced += np.sqrt(prices[1])[cell] * roots.down * roots.down_K[chosen]
-    priced += np.sqrt(prices[2]) * roots.server_K[chosen]
+    priced = _Priced.at(roots, prices)
+    used = priced.up * roots.up_K[chosen]
+    used += priced.down * roots.down_K[chosen]
+    used += priced.server_K[chosen]
     left_s = deadline_s - roots.before_s(chosen)
-    return Slices(roots=roots, chosen=chosen, priced=priced, left_s=left_s, prices=prices)
+    return Slices(roots=roots, chosen=chosen, priced=used, left_s=left_s, prices=prices)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

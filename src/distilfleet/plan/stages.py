@@ -48,11 +48,17 @@ class Stages:
 
 
 def stages(facts: PlanFacts, server: ServerFacts, decision: Decision) -> Stages:
-    options, hardware, kind, chosen = facts.options, facts.hardware, facts.kind, decision.chosen
+    """Of a cluster's devices under their options and shares."""
+    options = facts.options
+    hardware = facts.hardware
+    kind = facts.kind
+    chosen = decision.chosen
     compute_s = facts.seconds_GK[kind, chosen] * facts.slowdown
+    latency_s = facts.base_s / 2
     sending_s = facts.up_s_per_byte * options.up_bytes[chosen]
-    uplink_s = sending_s / decision.uplink_share + facts.base_s / 2
-    downlink_s = facts.down_s_per_byte * options.down_bytes[chosen] / decision.downlink_share + facts.base_s / 2
+    uplink_s = sending_s / decision.uplink_share + latency_s
+    receiving_s = facts.down_s_per_byte * options.down_bytes[chosen]
+    downlink_s = receiving_s / decision.downlink_share + latency_s
     idle_w = hardware.idle_w[kind]
     return Stages(
         compute_s=compute_s,
@@ -73,20 +79,7 @@ def joined(parts: Sequence[Stages]) -> Stages:
 
 def remarks(options: Options, seen: Stages, privacy_floor: int = 0) -> list[str]:
     """What binds, and what is true of every plan for this model: lines for people."""
-    total_s = max(float(seen.delay_s.sum()), 1e-300)
-    radio_s = seen.uplink_s + seen.downlink_s
-    shares = [f"{name} {s.sum() / total_s:.0%}" for name, s in _parts(seen, radio_s)]
-    lines = [f"binds      {seen.binds}: of all devices' delay, {', '.join(shares)}"]
-    if options.same_bytes:
-        lines.append(
-            f"cuts       every cut of {options.model} sends the same bytes, and every layer between two cuts takes the"
-            " same work, so the best cut is an end point: the first or the last that memory, privacy floor and budget"
-            " allow"
-        )
-    else:
-        lines.append(
-            f"cuts       {options.model} sends fewer bytes the deeper it is cut, so a cut in between may be best"
-        )
+    lines = [_binding(seen), _best_cuts(options)]
     if len(set(options.bits.tolist())) > 1:
         lines.append(
             "bits       fewer are always faster and cheaper: allow what the model's quality tolerates, no less"
@@ -98,8 +91,21 @@ def remarks(options: Options, seen: Stages, privacy_floor: int = 0) -> list[str]
     return lines
 
 
-def _parts(seen: Stages, radio_s: np.ndarray) -> list[tuple[str, np.ndarray]]:
-    return [("radio", radio_s), ("device", seen.compute_s), ("server", seen.server_s)]
+def _binding(seen: Stages) -> str:
+    total_s = max(float(seen.delay_s.sum()), 1e-300)
+    parts = {"radio": seen.uplink_s + seen.downlink_s, "device": seen.compute_s, "server": seen.server_s}
+    shares = [f"{name} {seconds.sum() / total_s:.0%}" for name, seconds in parts.items()]
+    return f"binds      {seen.binds}: of all devices' delay, {', '.join(shares)}"
+
+
+def _best_cuts(options: Options) -> str:
+    if not options.same_bytes:
+        return f"cuts       {options.model} sends fewer bytes the deeper it is cut, so a cut in between may be best"
+    return (
+        f"cuts       every cut of {options.model} sends the same bytes, and every layer between two cuts takes the"
+        " same work, so the best cut is an end point: the first or the last that memory, privacy floor and budget"
+        " allow"
+    )
 
 
 def rows(ids: Sequence[DeviceId], seen: Stages) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ import numpy as np
 from .exact import best_left
 from .prune import Shortlist, extreme
 from .rounding import change_minds, walk
-from .terms import Terms, squared
+from .terms import Sums, Terms, squared
 
 MOST_TO_POLISH = 2000
 """Devices up to which single changes of mind are tried."""
@@ -47,47 +47,69 @@ class _Search:
     """Mixed sums, the best pure choice so far, and the best bound."""
 
     def __init__(self, terms: Terms, shortlist: Shortlist) -> None:
-        self.terms, self.shortlist = terms, shortlist
+        self.terms = terms
+        self.shortlist = shortlist
         self.chosen = np.empty(len(terms.facts), int)
         self.value = np.empty(len(terms.facts))
         for devices, g in terms.facts.groups:
             # as the server does it all: the choice that computes least
-            self.chosen[devices] = shortlist[g][terms.facts.seconds_GK[g, shortlist[g]].argmin()]
-        self.best, self.cost, self.bound = self.chosen.copy(), terms.cost(self.chosen), -np.inf
-        self.sums, self.own = terms.sums(self.chosen), float(terms.own_cost(self.chosen).sum())
+            computing_s = terms.facts.seconds_GK[g, shortlist[g]]
+            self.chosen[devices] = shortlist[g][computing_s.argmin()]
+        self.best = self.chosen.copy()
+        self.cost = terms.cost(self.chosen)
+        self.bound = -np.inf
+        self.sums = terms.sums(self.chosen)
+        self.own = float(terms.own_cost(self.chosen).sum())
 
     def good(self, gap: float) -> bool:
         return self.cost - self.bound <= gap * self.cost
 
     def advance(self) -> None:
+        """One step of Frank and Wolfe: respond to the prices, take over bound and choice, mix them in."""
         self._respond()
         self.bound = max(self.bound, float(self.value.sum()) - squared(self.sums))
-        sums, own = self.terms.sums(self.chosen), float(self.terms.own_cost(self.chosen).sum())
+        sums = self.terms.sums(self.chosen)
+        own = float(self.terms.own_cost(self.chosen).sum())
         self._offer(self.chosen, own + squared(sums))
+        self._mix_in(sums, own)
+
+    def _mix_in(self, sums: Sums, own_cost: float) -> None:
+        """Move the mixed choice towards this one, as far as the cost on the line between them falls."""
         steps = [new - old for new, old in zip(sums, self.sums, strict=True)]
-        curve = sum(float(d @ d) for d in steps)
-        slope = own - self.own + 2 * sum(float(s @ d) for s, d in zip(self.sums, steps, strict=True))
+        curve = sum(float(step @ step) for step in steps)
+        along = sum(float(old @ step) for old, step in zip(self.sums, steps, strict=True))
+        slope = own_cost - self.own + 2 * along
         share = min(max(-slope / (2 * curve), 0.0), 1.0) if curve > 0 else 1.0
-        up, down, server = (s + share * d for s, d in zip(self.sums, steps, strict=True))
-        self.sums, self.own = (up, down, server), self.own + share * (own - self.own)
+        up, down, server = (old + share * step for old, step in zip(self.sums, steps, strict=True))
+        self.sums = (up, down, server)
+        self.own += share * (own_cost - self.own)
 
     def _respond(self) -> None:
         """Every device takes what is cheapest at the prices of the mixed sums."""
         for devices, g in self.terms.facts.groups:
-            rows, values_HN = self.shortlist[g], self.values(devices, g)
-            self.chosen[devices] = rows[values_HN.argmin(axis=0)] if len(rows) > 1 else rows[0]
-            self.value[devices] = values_HN.min(axis=0) if len(rows) > 1 else values_HN[0]
+            rows = self.shortlist[g]
+            values_HN = self.values(devices, g)
+            if len(rows) == 1:
+                self.chosen[devices] = rows[0]
+                self.value[devices] = values_HN[0]
+                continue
+            self.chosen[devices] = rows[values_HN.argmin(axis=0)]
+            self.value[devices] = values_HN.min(axis=0)
 
     def values(self, devices: slice, g: int) -> np.ndarray:
         """Cost of each option of the shortlist at current prices, [H, N]."""
-        terms, rows = self.terms, self.shortlist[g]
+        terms = self.terms
+        rows = self.shortlist[g]
         cell = terms.facts.cell[devices]
-        up, down = 2 * self.sums[0][cell] * terms.up[devices], 2 * self.sums[1][cell] * terms.down[devices]
+        up_sum, down_sum, server_sum = self.sums
+        up = 2 * up_sum[cell] * terms.up[devices]
+        down = 2 * down_sum[cell] * terms.down[devices]
+        server = 2 * server_sum * terms.server_K[rows] + terms.server_own_K[rows]
         values = np.multiply.outer(terms.facts.seconds_GK[g, rows], terms.own[devices])
         values += np.multiply.outer(terms.up_K[rows], up)
         values += np.multiply.outer(terms.down_K[rows], down)
         values += np.multiply.outer(terms.facts.options.up_bytes[rows], terms.sent[devices])
-        values += (2 * self.sums[2] * terms.server_K[rows] + terms.server_own_K[rows])[:, None]
+        values += server[:, None]
         values += terms.fixed[devices]
         return np.asarray(values)
 
@@ -119,4 +141,5 @@ class _Search:
 
     def _offer(self, chosen: np.ndarray, cost: float) -> None:
         if cost < self.cost:
-            self.best, self.cost = chosen.copy(), cost
+            self.best = chosen.copy()
+            self.cost = cost
