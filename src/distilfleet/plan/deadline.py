@@ -55,17 +55,17 @@ class _Search:
     """The best plan and the best bound so far; the quickest plan is the first."""
 
     def __init__(self, facts: PlanFacts, server: ServerFacts, deadline_s: float, quickest: Makespan) -> None:
-        self.roots, self.shortlist, self.deadline_s = Roots.of(facts, server), undominated(facts), deadline_s
-        hardware, kind = facts.hardware, facts.kind
-        self.energy = Energy(
-            computing_w=(hardware.busy_w - hardware.idle_w)[kind] * facts.slowdown,
-            sending=hardware.transmit_w[kind] * facts.up_s_per_byte,
-            server_K=server.energy_per_flop_j * facts.options.server_flops,
-        )
-        self.best, self.slices_s = quickest.chosen, quickest.slices_s
-        self.energy_j, self.bound_j = self.energy.chosen_j(facts, quickest.chosen), 0.0
+        self.roots = Roots.of(facts, server)
+        self.shortlist = undominated(facts)
+        self.deadline_s = deadline_s
+        self.energy = Energy.above_idling(facts, server)
+        self.best = quickest.chosen
+        self.slices_s = quickest.slices_s
+        self.energy_j = self.energy.chosen_j(facts, quickest.chosen)
+        self.bound_j = 0.0
         self.seen: set[bytes] = set()
-        self.wanted, self.prices = quickest.chosen, self._start()
+        self.wanted = quickest.chosen
+        self.prices = self._start()
 
     def good(self, gap: float) -> bool:
         return self.bound_j >= (1 - gap) * self.energy_j
@@ -82,49 +82,64 @@ class _Search:
                 self.bound_j = max(self.bound_j, spent_j + now.excess)
             usage = now.usage()
             self._try(now.chosen, spent_j, prices)
-            self.wanted, self.prices = now.chosen, prices
+            self.wanted = now.chosen
+            self.prices = prices
             if self.good(1e-4):
                 return
             prices = moved_freely(prices, usage, 1.5 / (1 + step / 20))
 
     def bridge(self, gap: float, steps: int = 8) -> None:
         """From the best plan towards the latest wish, those first that save most, as far as the deadline allows."""
-        start, facts = self.best, self.roots.facts
-        saved = self.energy.each_j(facts, start) - self.energy.each_j(facts, self.wanted)
-        order = np.argsort(-saved, kind="stable")[: int((saved > 0).sum())]
-        low, high = 0, len(order) + 1
+        start = self.best
+        order = self._by_saving(start)
+        low = 0
+        high = len(order) + 1
         for _ in range(steps):
             middle = (low + high) // 2
             if self.good(gap) or middle in (low, high):
                 return
-            chosen, before_j = start.copy(), self.energy_j
+            chosen = start.copy()
             chosen[order[:middle]] = self.wanted[order[:middle]]
-            self._try(chosen, self.energy.chosen_j(facts, chosen), self.prices)
-            low, high = (middle, high) if self.energy_j < before_j else (low, middle)
+            if self._try(chosen, self.energy.chosen_j(self.roots.facts, chosen), self.prices):
+                low = middle
+            else:
+                high = middle
+
+    def _by_saving(self, start: np.ndarray) -> np.ndarray:
+        """Devices that would save energy by what is wished for, the most first."""
+        facts = self.roots.facts
+        saved_j = self.energy.each_j(facts, start) - self.energy.each_j(facts, self.wanted)
+        order = np.argsort(-saved_j, kind="stable")
+        return order[: int((saved_j > 0).sum())]
 
     def _start(self) -> Triple:
-        facts = self.roots.facts
-        up, down, server = np.full(facts.cells, 1.0), np.full(facts.cells, 1.0), np.full(1, 1.0)
-        share_j = self.energy_j / (2 * facts.cells + 1)
-        return up * share_j, down * share_j, server * share_j
+        cells = self.roots.facts.cells
+        share_j = self.energy_j / (2 * cells + 1)
+        return np.full(cells, share_j), np.full(cells, share_j), np.full(1, share_j)
 
-    def _try(self, chosen: np.ndarray, spent_j: float, prices: Triple, steps: int = 6) -> None:
-        """Whether these options can be done in time, if that were a gain."""
+    def _try(self, chosen: np.ndarray, spent_j: float, prices: Triple, steps: int = 6) -> bool:
+        """Take over these options if they save energy and can be done in time, and say whether."""
         key = chosen.tobytes()
         if spent_j >= self.energy_j or key in self.seen:
-            return
+            return False
         self.seen.add(key)
         for _ in range(steps):
             now = held(self.roots, chosen, self.deadline_s, prices)
             if not now.possible:
-                return
+                return False
             usage = now.usage()
             slices_s = now.stretched(usage)
-            if (self.roots.before_s(chosen) + sum(slices_s)).max() <= self.deadline_s * (1 + 1e-9):
-                self.best, self.energy_j = chosen.copy(), spent_j
+            if self._in_time(chosen, slices_s):
+                self.best = chosen.copy()
+                self.energy_j = spent_j
                 self.slices_s = self.roots.with_alone(chosen, slices_s)
-                return
+                return True
             prices = moved_freely(prices, usage, 1.2)
+        return False
+
+    def _in_time(self, chosen: np.ndarray, slices_s: Triple) -> bool:
+        done_s = self.roots.before_s(chosen) + sum(slices_s)
+        return bool(done_s.max() <= self.deadline_s * (1 + 1e-9))
 
     def result(self) -> Deadline:
         bound_j = min(self.bound_j, self.energy_j)

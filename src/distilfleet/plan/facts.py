@@ -55,6 +55,10 @@ class Hardware:
     busy_w: np.ndarray
     transmit_w: np.ndarray
 
+    def rows(self, chosen: np.ndarray) -> "Hardware":
+        """Some of the kinds, in this order; a kind may come more than once."""
+        return Hardware(**{name: getattr(self, name)[chosen] for name in Hardware.__slots__})
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanFacts:
@@ -127,13 +131,14 @@ def sorted_by(roster: Roster, allowed_NK: np.ndarray) -> Roster:
     facts = roster.facts
     keys = np.column_stack([facts.kind, np.packbits(allowed_NK, axis=1)])
     _, first, kind = np.unique(keys, axis=0, return_index=True, return_inverse=True)
-    order, old = np.argsort(kind.ravel(), kind="stable"), facts.kind[first]
-    names = Hardware.__slots__
+    kind_N = kind.ravel()
+    order = np.argsort(kind_N, kind="stable")
+    old = facts.kind[first]
     moved = replace(
         facts,
         **{name: getattr(facts, name)[order] for name in (*_PER_DEVICE, "cell")},
-        hardware=Hardware(**{name: getattr(facts.hardware, name)[old] for name in names}),
-        starts=np.searchsorted(kind.ravel()[order], np.arange(len(first) + 1)),
+        hardware=facts.hardware.rows(old),
+        starts=np.searchsorted(kind_N[order], np.arange(len(first) + 1)),
         seconds_GK=facts.seconds_GK[old],
         allowed_GK=allowed_NK[first],
     )
@@ -142,8 +147,12 @@ def sorted_by(roster: Roster, allowed_NK: np.ndarray) -> Roster:
 
 def facts_of(hardware: Hardware, kind_N: np.ndarray, radio: "Radio", options: Options) -> PlanFacts:
     """Columns from arrays; `kind_N` is sorted. Devices may use the options that fit their memory."""
-    flops, moved = options.device_flops[None], options.device_moved_bytes[None]
-    speed, traffic = hardware.speed_flops_per_s[:, None], hardware.memory_bytes_per_s[:, None]
+    seconds_GK = compute_s(
+        options.device_flops[None],
+        options.device_moved_bytes[None],
+        hardware.speed_flops_per_s[:, None],
+        hardware.memory_bytes_per_s[:, None],
+    )
     return PlanFacts(
         options=options,
         hardware=hardware,
@@ -154,14 +163,14 @@ def facts_of(hardware: Hardware, kind_N: np.ndarray, radio: "Radio", options: Op
         down_s_per_byte=BITS_PER_BYTE / radio.down_bps,
         cell=radio.cell,
         cells=int(radio.cell.max(initial=-1)) + 1,
-        seconds_GK=compute_s(flops, moved, speed, traffic),
+        seconds_GK=seconds_GK,
         allowed_GK=options.device_memory_bytes[None] <= hardware.memory_bytes[:, None],
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Radio:
-    """What a round finds, [N] each."""
+    """Rates, cells and slowdowns that a round finds, [N] each."""
 
     up_bps: np.ndarray
     down_bps: np.ndarray
@@ -177,14 +186,18 @@ def roster_of(devices: Sequence[Device], channels: Mapping[DeviceId, Channel], o
     kinds = np.array([number[trait] for trait in traits], int)
     order = np.argsort(kinds, kind="stable")
     sorted_devices = [devices[row] for row in order]
-    columns = np.array(list(number), float).reshape(-1, 6).T
-    names = ("speed_flops_per_s", "memory_bytes_per_s", "memory_bytes", "idle_w", "busy_w", "transmit_w")
-    hardware = Hardware(**dict(zip(names, columns, strict=True)))
-    facts = facts_of(hardware, kinds[order], _radio(sorted_devices, channels), options)
+    radio = _radio(sorted_devices, channels)
+    facts = facts_of(_hardware(list(number)), kinds[order], radio, options)
     return Roster(ids=[device.id for device in sorted_devices], facts=facts)
 
 
+def _hardware(traits: Sequence[tuple[float, ...]]) -> Hardware:
+    columns = np.array(traits, float).reshape(-1, len(Hardware.__slots__)).T
+    return Hardware(**dict(zip(Hardware.__slots__, columns, strict=True)))
+
+
 def _traits(device: Device) -> tuple[float, ...]:
+    """What makes its hardware, in the order of `Hardware`."""
     return (
         device.speed_flops_per_s,
         device.memory_bytes_per_s,

@@ -1,8 +1,53 @@
 """The earliest moment by which every device of a cluster can be done with its step.
 
-For prices l of cells and server, the largest T that the devices' least use refutes (`slices`) is a lower bound on the
-makespan of every plan. Prices rise with their use and T follows by Newton's method; the slices of every iterate,
-stretched so that nothing is used more than once, are a plan.
+The question. Each device picks an option (its cuts and bits), which fixes what it computes itself
+and what it needs of things that are shared: the uplink and the downlink of its cell, and the
+server. A plan also cuts each shared thing into slices. The makespan is when the last device is
+done. Choosing options and slices at once is a mixed-integer program; with ten thousand devices
+and a hundred options it is far too large for a solver, yet a plan is wanted in milliseconds.
+
+Two sides that close in on each other. The search holds a plan (`best`, done by `delay_s`) and a
+proof (`bound_s`, before which no plan is done). It stops when the two are within a relative gap.
+
+The proof. Give every shared thing a price l, and ask whether all can be done by a deadline T. A
+device that computes for t seconds has T - t left, and can then do with no less of what is priced
+than `slices` says, whatever its slices; each device takes the option for which that is least, so
+devices do not depend on each other any more. If the sum over devices exceeds the sum of all
+prices - more than is there of everything - no plan is done by T (weak duality). That holds for
+any prices and any T, so nothing below can make the bound wrong, only slack.
+
+The plan. The same answers, read as slices, use some things more than once and others less.
+Stretching each device's slices by how much its cell and the server are overused makes them a
+plan, and its makespan is `delay_s` if it is the best so far.
+
+The iteration (`advance`). At the present prices and deadline, answer for all devices, and take
+over plan and, where T is refuted, bound. Then
+
+- prices move: what is used too much gets dearer, what is used too little cheaper
+  (multiplicatively, with an exponent that falls from step to step; the sum of prices stays one,
+  since only their ratio matters to the proof);
+- the deadline moves by a step of Newton's method towards the T at which use equals the prices
+  (`excess` is 0, `slope` is its derivative), kept between the bound and the best plan.
+
+A deadline at which some device has no time left at all is impossible by itself: it becomes the
+bound and T grows by 5 %.
+
+Two finishing moves, since prices that prove much are not always prices that plan well:
+
+- `relieve`: a cell that does not bind has next to no price, so its devices waver between two
+  options and overuse it. Starting a little above the bound, prices only rise where use is above
+  one, until those devices have made up their minds. Nothing else changes, and no bound is drawn
+  from it;
+- `settle`: with the options of the best plan held (`slices.held`), use is a smooth function of
+  prices, and a few more steps find better slices for it.
+
+What is left out. A device that has a cell to itself shares nothing there: its radio time is its
+own, and it enters as time that no share changes (`Roots.alone_s`). With many devices only options
+on the convex hull are tried (`prune`): the bound needs no others, and below `SMALL` devices the
+rest may still make a better plan.
+
+`deadline` minimises energy with the same machinery at a fixed T, where prices are in joules. The
+derivation is in docs/design/0008.
 
 Axes: N devices, C cells.
 """
@@ -47,25 +92,34 @@ class Search:
     """Prices, the deadline in question, the best plan so far and the best bound."""
 
     def __init__(self, roots: Roots, shortlist: Shortlist) -> None:
-        self.roots, self.shortlist = roots, shortlist
-        facts = roots.facts
-        quickest = [(-roots.left_s(0.0, devices, g, shortlist[g])).min(axis=0).max() for devices, g in facts.groups]
-        self.alone_s = float(max(quickest))
-        self.best, self.delay_s, self.bound_s = np.zeros(0, int), np.inf, self.alone_s
+        self.roots = roots
+        self.shortlist = shortlist
+        self.alone_s = self._quickest_alone_s()
+        self.best = np.zeros(0, int)
+        self.delay_s = np.inf
+        self.bound_s = self.alone_s
         self.slices_s: Triple = (np.zeros(0),) * 3
         self.prices, self.deadline_s = self._start()
         self.best_prices = self.prices
 
+    def _quickest_alone_s(self) -> float:
+        """What the slowest device takes under its quickest option if nothing is shared."""
+        quickest_s = []
+        for devices, g in self.roots.facts.groups:
+            taken_HN = -self.roots.left_s(0.0, devices, g, self.shortlist[g])
+            quickest_s.append(float(taken_HN.min(axis=0).max()))
+        return max(quickest_s)
+
     def _start(self) -> tuple[Triple, float]:
         """All on the server: each cell and the server at the price of its queue."""
-        facts, roots = self.roots.facts, self.roots
+        facts = self.roots.facts
         chosen = np.empty(len(facts), int)
         for devices, g in facts.groups:
-            chosen[devices] = self.shortlist[g][facts.seconds_GK[g, self.shortlist[g]].argmin()]
-        up, down = facts.per_cell(roots.up * roots.up_K[chosen]), facts.per_cell(roots.down * roots.down_K[chosen])
-        server = roots.server_K[chosen].sum(keepdims=True)
-        longest_s = max(float((part**2).max(initial=0.0)) for part in (up, down, server))
-        return _normalised((up, down, server)), self.alone_s + longest_s
+            rows = self.shortlist[g]
+            chosen[devices] = rows[facts.seconds_GK[g, rows].argmin()]
+        queues = self.roots.sums(chosen)
+        longest_s = max(float((queue**2).max(initial=0.0)) for queue in queues)
+        return _normalised(queues), self.alone_s + longest_s
 
     def good(self, gap: float) -> bool:
         return self.bound_s >= (1 - gap) * self.delay_s
@@ -84,17 +138,22 @@ class Search:
         self.deadline_s = self._next(now)
 
     def _next(self, now: Slices) -> float:
-        step_s = float(np.clip(now.excess / now.slope, -0.2 * self.deadline_s, 0.5 * self.deadline_s))
-        return max(min(self.deadline_s + step_s, self.delay_s), self.bound_s, 1.0001 * self.alone_s)
+        newton_s = now.excess / now.slope
+        step_s = float(np.clip(newton_s, -0.2 * self.deadline_s, 0.5 * self.deadline_s))
+        sooner_s = min(self.deadline_s + step_s, self.delay_s)
+        return max(sooner_s, self.bound_s, 1.0001 * self.alone_s)
 
-    def _learn(self, now: Slices, prices: Triple | None = None) -> Triple:
+    def _learn(self, now: Slices) -> Triple:
         """Take over the stretched plan if it is the best so far."""
         usage = now.usage()
         stretched = now.stretched(usage)
-        delay_s = float((self.roots.before_s(now.chosen) + sum(stretched)).max())
+        done_s = self.roots.before_s(now.chosen) + sum(stretched)
+        delay_s = float(done_s.max())
         if delay_s < self.delay_s:
-            self.best, self.delay_s, self.slices_s = now.chosen.copy(), delay_s, stretched
-            self.best_prices = prices or self.prices
+            self.best = now.chosen.copy()
+            self.delay_s = delay_s
+            self.slices_s = stretched
+            self.best_prices = now.prices
         return usage
 
     def relieve(self, gap: float, steps: int = 30) -> None:
@@ -108,11 +167,13 @@ class Search:
             now = slices(self.roots, self.shortlist, self.bound_s * (1 + 0.7 * gap), prices)
             if not now.possible or self.good(gap):
                 return
-            prices = _dearer(prices, self._learn(now, prices))
+            prices = _dearer(prices, self._learn(now))
 
     def settle(self, gap: float, steps: int = 40) -> None:
         """Better prices for the options of the best plan, which are smooth to find."""
-        chosen, self.prices, self.deadline_s = self.best, self.best_prices, self.delay_s
+        chosen = self.best
+        self.prices = self.best_prices
+        self.deadline_s = self.delay_s
         for step in range(steps):
             if self.good(gap):
                 return
@@ -136,14 +197,16 @@ def moved(prices: Triple, usage: Triple, exponent: float) -> Triple:
 
 def moved_freely(prices: Triple, usage: Triple, exponent: float) -> Triple:
     """What is used too much gets dearer, what is used too little cheaper."""
-    up, down, server = (
-        np.maximum(p * np.clip(u, 0.1, 10) ** exponent, LEAST_PRICE) for p, u in zip(prices, usage, strict=True)
-    )
+    up, down, server = (_moved(price, used, exponent) for price, used in zip(prices, usage, strict=True))
     return up, down, server
 
 
+def _moved(price: np.ndarray, used: np.ndarray, exponent: float) -> np.ndarray:
+    return np.asarray(np.maximum(price * np.clip(used, 0.1, 10) ** exponent, LEAST_PRICE))
+
+
 def _dearer(prices: Triple, usage: Triple) -> Triple:
-    up, down, server = (p * np.clip(u, 1, 10) ** 1.5 for p, u in zip(prices, usage, strict=True))
+    up, down, server = (price * np.clip(used, 1, 10) ** 1.5 for price, used in zip(prices, usage, strict=True))
     return up, down, server
 
 

@@ -128,21 +128,22 @@ def wire_bits(bits: int, width: int) -> float:
 def decoder_options(teacher: LanguageProfile | None, student: LanguageProfile, work: Workload) -> Options:
     """Options of a decoder distilled from a teacher, or split without one. Raises ConfigError."""
     _check(teacher, work)
-    teacher_cuts = work.teacher_cuts if teacher and not work.teacher_cached else (0,)
-    choices = list(product(sorted(teacher_cuts), range(len(student.layers) + 1), sorted(work.bits, reverse=True)))
-    ct_K, cs_K, bits_K = (np.array(column) for column in zip(*choices, strict=True))
-    sides = _Teacher.of(teacher, work), _Student.of(student, work)
+    split = _SplitDecoder.of(teacher, student, work)
     return Options(
         model=student.name,
         layers=len(student.layers),
         same_bytes=True,
-        teacher_cut=ct_K,
-        cut=cs_K,
-        bits=bits_K,
-        **_device(*sides, work, (ct_K, cs_K)),
-        **_server(*sides, work, (ct_K, cs_K)),
-        **_wire(*sides, work, (ct_K, cs_K, bits_K)),
-        server_held_bytes=float(sides[0].held_bytes + sides[1].held_bytes),
+        teacher_cut=split.teacher_cut_K,
+        cut=split.cut_K,
+        bits=split.bits_K,
+        device_flops=split.device_flops(),
+        device_moved_bytes=split.device_moved_bytes(),
+        device_memory_bytes=split.device_memory_bytes(),
+        server_flops=split.server_flops(),
+        server_memory_bytes=split.server_memory_bytes(),
+        up_bytes=split.up_bytes(),
+        down_bytes=split.down_bytes(),
+        server_held_bytes=float(split.teacher.held_bytes + split.student.held_bytes),
     )
 
 
@@ -179,6 +180,8 @@ class _Student:
 
     width: int
     vocabulary: int
+    rows: int
+    """Rows of an embedding table that a device holds."""
     flops: np.ndarray
     weight_bytes: np.ndarray
     state_bytes: np.ndarray
@@ -191,11 +194,13 @@ class _Student:
     def of(student: LanguageProfile, work: Workload) -> "_Student":
         weight_bytes = _below([layer.weight_bytes for layer in student.layers])
         adapters = _below([ADAPTED_WIDTHS * student.width * (work.rank or 0)] * len(student.layers))
-        rows = student.width * (student.vocabulary if work.rows is None else work.rows)
-        trained = adapters if work.rank else weight_bytes / student.bytes_per_weight + rows
+        rows = student.vocabulary if work.rows is None else work.rows
+        table = student.width * rows
+        trained = adapters if work.rank else weight_bytes / student.bytes_per_weight + table
         every = adapters[-1] if work.rank else student.parameters
         return _Student(
             width=student.width,
+            rows=rows,
             vocabulary=student.vocabulary,
             flops=_below([layer.forward_flops for layer in student.layers]) * work.batch_tokens,
             weight_bytes=weight_bytes,
@@ -206,68 +211,112 @@ class _Student:
         )
 
 
-def _device(
-    teacher: _Teacher, student: _Student, work: Workload, cuts: tuple[np.ndarray, ...]
-) -> dict[str, np.ndarray]:
-    ct_K, cs_K = cuts
-    tokens, widths = work.batch_tokens, teacher.width + student.width
-    weights_K = teacher.weight_bytes[ct_K] + student.weight_bytes[cs_K]
-    kept_K = tokens * (cs_K * work.kept_bytes * student.width + (ct_K > 0) * PASSING_BYTES * teacher.width)
-    rows_bytes = 2 * widths * (student.vocabulary if work.rows is None else work.rows)
-    head_flops, head_bytes = (work.head * student.head_flops, 2 * student.width * student.vocabulary)
-    kept_labels = int(work.labels_kept)
-    passes_K = teacher.weight_bytes[ct_K] + (1 + work.backward) * student.weight_bytes[cs_K]
-    flops_K = teacher.flops[ct_K] + (1 + work.backward) * student.flops[cs_K]
-    return {
-        "device_flops": flops_K + kept_labels * head_flops,
-        "device_moved_bytes": passes_K + 2 * kept_K + 2 * 2 * tokens * widths + kept_labels * 2 * head_bytes,
-        "device_memory_bytes": weights_K
-        + student.state_bytes[cs_K]
-        + kept_K
-        + rows_bytes
-        + 2 * tokens * widths
-        + kept_labels * head_bytes,
-    }
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _SplitDecoder:
+    """A decoder and its teacher under every choice: what a step takes of each, [K], summed over its parts."""
 
+    teacher: _Teacher
+    student: _Student
+    work: Workload
+    teacher_cut_K: np.ndarray
+    cut_K: np.ndarray
+    bits_K: np.ndarray
 
-def _server(
-    teacher: _Teacher, student: _Student, work: Workload, cuts: tuple[np.ndarray, ...]
-) -> dict[str, np.ndarray]:
-    ct_K, cs_K = cuts
-    tokens = work.batch_tokens
-    teacher_K = teacher.flops[-1] - teacher.flops[ct_K] + teacher.head_flops
-    student_K = (1 + work.backward) * (student.flops[-1] - student.flops[cs_K])
-    layers_K = len(student.flops) - 1 - cs_K
-    return {
-        "server_flops": teacher_K + student_K + (0 if work.labels_kept else work.head * student.head_flops),
-        "server_memory_bytes": tokens
-        * (layers_K * work.kept_bytes * student.width + PASSING_BYTES * (teacher.width + student.width)),
-    }
+    @staticmethod
+    def of(teacher: LanguageProfile | None, student: LanguageProfile, work: Workload) -> "_SplitDecoder":
+        """Choices in ascending order of the teacher's cut, then of the student's, then from the most bits down."""
+        teacher_cuts = work.teacher_cuts if teacher and not work.teacher_cached else (0,)
+        cuts = range(len(student.layers) + 1)
+        choices = list(product(sorted(teacher_cuts), cuts, sorted(work.bits, reverse=True)))
+        teacher_cut_K, cut_K, bits_K = (np.array(column) for column in zip(*choices, strict=True))
+        return _SplitDecoder(
+            teacher=_Teacher.of(teacher, work),
+            student=_Student.of(student, work),
+            work=work,
+            teacher_cut_K=teacher_cut_K,
+            cut_K=cut_K,
+            bits_K=bits_K,
+        )
 
+    @property
+    def widths(self) -> int:
+        return self.teacher.width + self.student.width
 
-def _wire(
-    teacher: _Teacher, student: _Student, work: Workload, choice: tuple[np.ndarray, ...]
-) -> dict[str, np.ndarray]:
-    _, cs_K, bits_K = choice
-    up_K = _packed(bits_K, teacher.width, work) + _packed(bits_K, student.width, work)
-    gradient_K = _packed(np.maximum(bits_K, 8), student.width, work)
-    learns_K = (cs_K > 0) | (work.rank is None)  # a frozen embedding wants no gradient
-    per_round_K = student.trained_bytes[cs_K] / work.steps
-    loop = int(work.labels_kept)  # hidden state down, its gradient up
-    labels_bytes = 0 if work.labels_kept else LABEL_BYTES * work.batch_tokens
-    return {
-        "up_bytes": FRAME_BYTES + up_K + per_round_K + labels_bytes + loop * gradient_K,
-        "down_bytes": FRAME_BYTES
-        + np.where(learns_K, gradient_K, 0.0)
-        + per_round_K
-        + loop * _packed(bits_K, student.width, work),
-    }
+    @property
+    def head_bytes(self) -> int:
+        """The student's output table, in 16 bits."""
+        return 2 * self.student.width * self.student.vocabulary
 
+    @property
+    def passes(self) -> int:
+        """Passes through a trained layer, in forward passes."""
+        return 1 + self.work.backward
 
-def _packed(bits_K: np.ndarray, width: int, work: Workload) -> np.ndarray:
-    if not width:
-        return np.zeros(len(bits_K))
-    return np.array([wire_bits(int(bits), width) for bits in bits_K]) * width * work.batch_tokens / 8
+    def device_flops(self) -> np.ndarray:
+        flops_K = self.teacher.flops[self.teacher_cut_K] + self.passes * self.student.flops[self.cut_K]
+        head_flops = int(self.work.labels_kept) * (self.work.head * self.student.head_flops)
+        return np.asarray(flops_K + head_flops)
+
+    def device_moved_bytes(self) -> np.ndarray:
+        """Weights once a pass, activations and embeddings written and read."""
+        weights_K = self.teacher.weight_bytes[self.teacher_cut_K] + self.passes * self.student.weight_bytes[self.cut_K]
+        embeddings_bytes = 2 * 2 * self.work.batch_tokens * self.widths
+        head_bytes = int(self.work.labels_kept) * 2 * self.head_bytes
+        return np.asarray(weights_K + 2 * self._activations_bytes() + embeddings_bytes + head_bytes)
+
+    def device_memory_bytes(self) -> np.ndarray:
+        weights_K = self.teacher.weight_bytes[self.teacher_cut_K] + self.student.weight_bytes[self.cut_K]
+        state_K = self.student.state_bytes[self.cut_K]
+        rows_bytes = 2 * self.widths * self.student.rows
+        sent_bytes = 2 * self.work.batch_tokens * self.widths
+        head_bytes = int(self.work.labels_kept) * self.head_bytes
+        return np.asarray(weights_K + state_K + self._activations_bytes() + rows_bytes + sent_bytes + head_bytes)
+
+    def _activations_bytes(self) -> np.ndarray:
+        """What a device keeps of the student's layers, and what passes through the teacher's."""
+        kept_K = self.cut_K * self.work.kept_bytes * self.student.width
+        passing_K = (self.teacher_cut_K > 0) * PASSING_BYTES * self.teacher.width
+        return np.asarray(self.work.batch_tokens * (kept_K + passing_K))
+
+    def server_flops(self) -> np.ndarray:
+        teacher, student = self.teacher, self.student
+        teacher_K = teacher.flops[-1] - teacher.flops[self.teacher_cut_K] + teacher.head_flops
+        student_K = self.passes * (student.flops[-1] - student.flops[self.cut_K])
+        head_flops = 0 if self.work.labels_kept else self.work.head * student.head_flops
+        return np.asarray(teacher_K + student_K + head_flops)
+
+    def server_memory_bytes(self) -> np.ndarray:
+        layers_K = len(self.student.flops) - 1 - self.cut_K
+        kept_K = layers_K * self.work.kept_bytes * self.student.width
+        return np.asarray(self.work.batch_tokens * (kept_K + PASSING_BYTES * self.widths))
+
+    def up_bytes(self) -> np.ndarray:
+        """Smashed data, labels or the gradient of the loss, and a share of the trained weights."""
+        smashed_K = self._packed(self.bits_K, self.teacher.width) + self._packed(self.bits_K, self.student.width)
+        labels_bytes = 0 if self.work.labels_kept else LABEL_BYTES * self.work.batch_tokens
+        gradient_K = int(self.work.labels_kept) * self._gradient_bytes()
+        return np.asarray(FRAME_BYTES + smashed_K + self._per_step_bytes() + labels_bytes + gradient_K)
+
+    def down_bytes(self) -> np.ndarray:
+        """A gradient for who learns, a hidden state for who keeps labels, a share of the weights."""
+        learns_K = (self.cut_K > 0) | (self.work.rank is None)  # a frozen embedding wants no gradient
+        gradient_K = np.where(learns_K, self._gradient_bytes(), 0.0)
+        hidden_K = int(self.work.labels_kept) * self._packed(self.bits_K, self.student.width)
+        return np.asarray(FRAME_BYTES + gradient_K + self._per_step_bytes() + hidden_K)
+
+    def _gradient_bytes(self) -> np.ndarray:
+        return self._packed(np.maximum(self.bits_K, 8), self.student.width)
+
+    def _per_step_bytes(self) -> np.ndarray:
+        """What travels once a round, spread over its steps."""
+        return np.asarray(self.student.trained_bytes[self.cut_K] / self.work.steps)
+
+    def _packed(self, bits_K: np.ndarray, width: int) -> np.ndarray:
+        """Bytes of a batch's numbers of this width."""
+        if not width:
+            return np.zeros(len(bits_K))
+        each_bits_K = np.array([wire_bits(int(bits), width) for bits in bits_K])
+        return np.asarray(each_bits_K * width * self.work.batch_tokens / 8)
 
 
 def _below(values: Sequence[float]) -> np.ndarray:

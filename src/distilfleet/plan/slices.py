@@ -57,6 +57,13 @@ class Roots:
             server_K=np.sqrt(options.server_flops / server.speed_flops_per_s),
         )
 
+    def sums(self, chosen: np.ndarray) -> Triple:
+        """Over each cell's uplink and downlink and over the server; their squares are the shortest queues."""
+        facts = self.facts
+        up = facts.per_cell(self.up * self.up_K[chosen])
+        down = facts.per_cell(self.down * self.down_K[chosen])
+        return up, down, self.server_K[chosen].sum(keepdims=True)
+
     def before_s(self, chosen: np.ndarray) -> np.ndarray:
         """Seconds of each device that no share changes."""
         up_s, down_s = self.alone_s(chosen)
@@ -206,7 +213,19 @@ class Energy:
     sending: np.ndarray
     server_K: np.ndarray
 
+    @staticmethod
+    def above_idling(facts: PlanFacts, server: ServerFacts) -> "Energy":
+        """What devices spend above idling, and all that the server spends while it computes."""
+        hardware = facts.hardware
+        adding_w = hardware.busy_w - hardware.idle_w
+        return Energy(
+            computing_w=adding_w[facts.kind] * facts.slowdown,
+            sending=hardware.transmit_w[facts.kind] * facts.up_s_per_byte,
+            server_K=server.energy_per_flop_j * facts.options.server_flops,
+        )
+
     def of(self, facts: PlanFacts, devices: slice, g: int, rows: np.ndarray) -> np.ndarray:
+        """Of these devices of one hardware under these options, [H, N]."""
         joules_HN = np.multiply.outer(facts.seconds_GK[g, rows], self.computing_w[devices])
         joules_HN += np.multiply.outer(facts.options.up_bytes[rows], self.sending[devices])
         return np.asarray(joules_HN + self.server_K[rows][:, None])

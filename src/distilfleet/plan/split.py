@@ -73,22 +73,30 @@ class SplitPlanner:
         roster = self.roster(conditions)
         if self.objective == "card":
             return self._card(roster)
-        rosters, debts_j = self.clusters(roster), self._debts_j(conditions)
-        best: tuple[ServerFacts, list[Decision]] | None = None
-        cost, bound, refused = np.inf, np.inf, None
+        rosters = self.clusters(roster)
+        best = self._best_clock(rosters, self._debts_j(conditions))
+        scale = len(roster.ids) if self.objective in ("sum", "open") else 1
+        value = _Value(self.objective, best.cost / scale, best.lower_bound / scale)
+        return _plan(rosters, best.server, best.decisions, value)
+
+    def _best_clock(self, rosters: Sequence[Roster], debts_j: Mapping[DeviceId, float]) -> "_AtClock":
+        """The cheapest of the clocks, with the least bound of all of them. Raises InfeasibleError if none will do."""
+        best: _AtClock | None = None
+        bound = np.inf
+        refused = None
         for server in self._servers():
             try:
-                decisions = self._decide(rosters, server, debts_j, cost)
+                beat_cost = best.cost if best else np.inf
+                found = _AtClock.of(server, self._decide(rosters, server, debts_j, beat_cost))
             except InfeasibleError as error:
                 refused = refused or error
                 continue
-            bound = min(bound, sum(one.lower_bound for one in decisions))
-            if (total := sum(one.cost for one in decisions)) < cost:
-                best, cost = (server, decisions), total
+            bound = min(bound, found.lower_bound)
+            if best is None or found.cost < best.cost:
+                best = found
         if best is None:
             raise refused or InfeasibleError("the server has no clock to run at: name at least one")
-        scale = len(roster.ids) if self.objective in ("sum", "open") else 1
-        return _plan(rosters, *best, (self.objective, cost / scale, bound / scale))
+        return replace(best, lower_bound=bound)
 
     def roster(self, conditions: Conditions) -> Roster:
         """The round's devices in columns, with the options that memory, privacy and budget leave them."""
@@ -117,10 +125,10 @@ class SplitPlanner:
 
     def _recall(self, roster: Roster, assignments: Mapping[DeviceId, Assignment]) -> Decision:
         given = [assignments[device] for device in roster.ids]
-        hows = [(one.teacher_cut, one.cut, one.bits) for one in given]
-        place = {how: self.options.find(*how) for how in set(hows)}
+        choices = [(one.teacher_cut, one.cut, one.bits) for one in given]
+        row = {choice: self.options.find(*choice) for choice in set(choices)}
         return Decision(
-            chosen=np.array([place[how] for how in hows]),
+            chosen=np.array([row[choice] for choice in choices]),
             uplink_share=np.array([one.uplink_share for one in given]),
             downlink_share=np.array([one.downlink_share for one in given]),
             server_share=np.array([one.server_share for one in given]),
@@ -137,9 +145,11 @@ class SplitPlanner:
         return owed_j(conditions.spent_j, self.budget.energy_j * self.steps * (conditions.round - 1))
 
     def _servers(self) -> list[ServerFacts]:
-        """Nothing but the highest clock is quickest."""
-        clocks = (max(self.clocks, default=1.0),) if self.objective == "makespan" else self.clocks
-        return [ServerFacts.of(self.server, clock) for clock in sorted(clocks, reverse=True)]
+        """The server at each clock worth trying; nothing but the highest is quickest."""
+        clocks = sorted(self.clocks, reverse=True)
+        if self.objective == "makespan":
+            clocks = clocks[:1] or [1.0]
+        return [ServerFacts.of(self.server, clock) for clock in clocks]
 
     def clusters(self, roster: Roster) -> list[Roster]:
         """Who runs side by side, one cluster after the other. Raises InfeasibleError."""
@@ -161,9 +171,11 @@ class SplitPlanner:
         return [decide(one.facts, server, aim, beat_cost) for one, aim in zip(rosters, aims, strict=True)]
 
     def _aim(self, roster: Roster, debts_j: Mapping[DeviceId, float], deadline_s: float | None) -> Aim:
-        price, server_price = np.full(len(roster.ids), self.price_s_per_j), self.price_s_per_j
+        price = np.full(len(roster.ids), self.price_s_per_j)
+        server_price = self.price_s_per_j
         if self.objective == "open":
-            price = np.array([debts_j.get(device, 0.0) for device in roster.ids]) / self.delay_weight
+            owed_j = np.array([debts_j.get(device, 0.0) for device in roster.ids])
+            price = owed_j / self.delay_weight
             server_price = 0.0
         return Aim(objective=self.objective, price=price, server_price_s_per_j=server_price, deadline_s=deadline_s)
 
@@ -185,46 +197,74 @@ class SplitPlanner:
         clock = float((found.clock * work).sum() / max(work.sum(), 1e-300)) if work.any() else 1.0
         turns = [part(roster, np.array([n])) for n in range(len(roster.ids))]
         decisions = [equal(one.facts, found.chosen[[n]]) for n, one in enumerate(turns)]
-        return _plan(turns, ServerFacts.of(self.server, clock), decisions, ("card", float(found.delay_s.mean()), 0.0))
+        value = _Value("card", float(found.delay_s.mean()), 0.0)
+        return _plan(turns, ServerFacts.of(self.server, clock), decisions, value)
 
 
-def _plan(
-    rosters: Sequence[Roster], server: ServerFacts, decisions: Sequence[Decision], value: tuple[str, float, float]
-) -> Plan:
+@dataclass(frozen=True, slots=True)
+class _Value:
+    """What a plan costs by its objective, and what none costs less than."""
+
+    objective: str
+    cost: float
+    lower_bound: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _AtClock:
+    """The decisions at one clock of the server; costs and bounds add up over clusters."""
+
+    server: ServerFacts
+    decisions: Sequence[Decision]
+    cost: float
+    lower_bound: float
+
+    @staticmethod
+    def of(server: ServerFacts, decisions: Sequence[Decision]) -> "_AtClock":
+        cost = sum(one.cost for one in decisions)
+        lower_bound = sum(one.lower_bound for one in decisions)
+        return _AtClock(server=server, decisions=decisions, cost=cost, lower_bound=lower_bound)
+
+
+def _plan(rosters: Sequence[Roster], server: ServerFacts, decisions: Sequence[Decision], value: _Value) -> Plan:
     seen = [stages(one.facts, server, decision) for one, decision in zip(rosters, decisions, strict=True)]
     assignments: dict[DeviceId, Assignment] = {}
     for one, decision, stage in zip(rosters, decisions, seen, strict=True):
         assignments |= _assignments(one, decision, stage)
-    every, (objective, cost, bound) = joined(seen), value
     return Plan(
         clusters=[tuple(one.ids) for one in rosters],
         assignments=assignments,
         server_clock_share=server.clock_share,
-        forecast=Forecast(
-            objective=objective,
-            cost=float(cost),
-            lower_bound=float(min(bound, cost)),
-            delay_s=sum(float(stage.delay_s.max()) for stage in seen),
-            device_energy_j=float(every.device_j.sum()),
-            server_energy_j=float(every.server_j.sum()),
-            binds=every.binds,
-        ),
+        forecast=_forecast(seen, value),
+    )
+
+
+def _forecast(seen: Sequence[Stages], value: _Value) -> Forecast:
+    every = joined(seen)
+    return Forecast(
+        objective=value.objective,
+        cost=float(value.cost),
+        lower_bound=float(min(value.lower_bound, value.cost)),
+        delay_s=sum(float(stage.delay_s.max()) for stage in seen),
+        device_energy_j=float(every.device_j.sum()),
+        server_energy_j=float(every.server_j.sum()),
+        binds=every.binds,
     )
 
 
 def _assignments(roster: Roster, decision: Decision, seen: Stages) -> dict[DeviceId, Assignment]:
-    options, chosen = roster.facts.options, decision.chosen
-    columns = zip(
-        options.cut[chosen].tolist(),
-        options.bits[chosen].tolist(),
-        options.teacher_cut[chosen].tolist(),
-        np.minimum(decision.uplink_share, 1.0).tolist(),
-        np.minimum(decision.downlink_share, 1.0).tolist(),
-        np.minimum(decision.server_share, 1.0).tolist(),
-        seen.delay_s.tolist(),
-        seen.device_j.tolist(),
-        strict=True,
-    )
-    names = ("cut", "bits", "teacher_cut", "uplink_share", "downlink_share", "server_share", "delay_s", "energy_j")
-    rows = (Assignment(**dict(zip(names, row, strict=True))) for row in columns)
-    return dict(zip(roster.ids, rows, strict=True))
+    options = roster.facts.options
+    chosen = decision.chosen
+    columns = {
+        "cut": options.cut[chosen],
+        "bits": options.bits[chosen],
+        "teacher_cut": options.teacher_cut[chosen],
+        "uplink_share": np.minimum(decision.uplink_share, 1.0),
+        "downlink_share": np.minimum(decision.downlink_share, 1.0),
+        "server_share": np.minimum(decision.server_share, 1.0),
+        "delay_s": seen.delay_s,
+        "energy_j": seen.device_j,
+    }
+    rows = zip(*(column.tolist() for column in columns.values()), strict=True)
+    given = (Assignment(**dict(zip(columns, row, strict=True))) for row in rows)
+    return dict(zip(roster.ids, given, strict=True))
