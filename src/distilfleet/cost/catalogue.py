@@ -208,17 +208,14 @@ def _checked(row: Mapping[str, str | None], where: str) -> Entry:
         value = values[name]
         if value is None:
             continue
-        if not _is_allowed(name, value):
+        positive = 0 < value < inf
+        if not positive and not (value == 0 and name in MAY_BE_ZERO):
             raise ConfigError(f"{where}: {name} is {value:g}; it must be above 0 and finite")
         if not values[source].strip():
             raise ConfigError(f"{where}: {name} is given, but not where it is from: fill {source}, or write estimate")
     if not values["kind"]:
         raise ConfigError(f"{where}: kind is empty; give the device a name")
     return Entry(**values)
-
-
-def _is_allowed(name: str, value: float) -> bool:
-    return 0 < value < inf or (value == 0 and name in MAY_BE_ZERO)
 
 
 def _value(wanted: Any, name: str, text: str | None, where: str) -> Any:
