@@ -242,11 +242,7 @@ class Agent:
 
     async def _build(self, wanted: Prepare) -> None:
         try:
-            spec = msgspec.msgpack.decode(wanted.spec, type=RunSpec)
-            worker = await asyncio.to_thread(self.build, spec)
-            if wanted.run == self.run:  # else another run is on by now
-                self._check_data(self.data_digest(spec))
-                self.runner = JobRunner(worker, self.store, Gauge(self.device, self.meter), self._check)
+            await self._have_built(wanted)
         except (Error, msgspec.DecodeError, RecursionError) as fault:
             self.why_not = f"declined: {fault}"
             log.warning("%s", self.why_not)
@@ -255,6 +251,13 @@ class Agent:
             log.exception("run %s", wanted.run)
         finally:
             self.building = wanted.run != self.run and self.building
+
+    async def _have_built(self, wanted: Prepare) -> None:
+        spec = msgspec.msgpack.decode(wanted.spec, type=RunSpec)
+        worker = await asyncio.to_thread(self.build, spec)
+        if wanted.run == self.run:  # else another run is on by now
+            self._check_data(self.data_digest(spec))
+            self.runner = JobRunner(worker, self.store, Gauge(self.device, self.meter), self._check)
 
     def _check_data(self, digest: str) -> None:
         """Raises ConfigError for other data than those that the run was begun with here: its worker came from them."""

@@ -47,23 +47,33 @@ async def enrol(token: Token, folder: Path) -> Badge:
     """
     used = digest_of(token.secret).hex()
     with suppress(ConfigError):
-        if badge_of(folder).token == used:
-            return badge_of(folder)
+        badge = badge_of(folder)
+        if badge.token == used:
+            return badge
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    request = request_for(_next_key(folder), token.device)
-    asked = Enrol(device=token.device, request=request, proof=token.proof(request))
     authority = authority_pem(token.authority)
-    nobody = Keys(key=b"", certificate=b"", authority=authority)
-    answer = await call(token.address, nobody, "Enrol", msgspec.msgpack.encode(asked), CALL_S)
-    got = msgspec.msgpack.decode(answer, type=Enrolled)
+    enrolled = await _ask(token, authority, request_for(_next_key(folder), token.device))
     reached("agent.certified")
-    badge = Badge(address=got.address, enrol_address=token.address, device=token.device, kind=token.kind, token=used)
+    badge = Badge(
+        address=enrolled.address,
+        enrol_address=token.address,
+        device=token.device,
+        kind=token.kind,
+        token=used,
+    )
     write_private(folder / "authority.pem", authority)
-    write_private(folder / "certificate.pem", got.certificate)
+    write_private(folder / "certificate.pem", enrolled.certificate)
     write_private(folder / "badge.json", msgspec.json.encode(badge))
     reached("agent.enrolled")
     take_key(folder)
     return badge
+
+
+async def _ask(token: Token, authority: bytes, request: bytes) -> Enrolled:
+    asked = Enrol(device=token.device, request=request, proof=token.proof(request))
+    nobody = Keys(key=b"", certificate=b"", authority=authority)
+    answer = await call(token.address, nobody, "Enrol", msgspec.msgpack.encode(asked), CALL_S)
+    return msgspec.msgpack.decode(answer, type=Enrolled)
 
 
 async def renew(badge: Badge, folder: Path) -> None:

@@ -79,13 +79,19 @@ def _catch() -> bool:
         return False
     reading, writing = os.pipe()
     os.set_blocking(writing, False)  # a full pipe loses lines and holds nobody up
-    libc.fdopen.restype, libc.fdopen.argtypes = ctypes.c_void_p, [ctypes.c_int, ctypes.c_char_p]
+    _make_stderr(libc, writing)
+    threading.Thread(target=_listen, args=(reading,), daemon=True, name="handshakes").start()
+    return True
+
+
+def _make_stderr(libc: ctypes.CDLL, writing: int) -> None:
+    """C's standard error writes there from now on, at once."""
+    libc.fdopen.restype = ctypes.c_void_p
+    libc.fdopen.argtypes = [ctypes.c_int, ctypes.c_char_p]
     libc.setvbuf.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t]
     stream = libc.fdopen(writing, b"w")
     libc.setvbuf(stream, None, _UNBUFFERED, 0)
     ctypes.c_void_p.in_dll(libc, "stderr").value = stream
-    threading.Thread(target=_listen, args=(reading,), daemon=True, name="handshakes").start()
-    return True
 
 
 def _begin_anew(caught: bool) -> None:

@@ -93,16 +93,18 @@ class Authority:
         row = self._row(f"{tokens} used where device = ?", device, device)
         if row is None:
             raise WireError("no token, or used already")
-        if now_s > row[1]:
+        secret, expires_s, used_key = row
+        if now_s > expires_s:
             raise WireError("token expired")
-        if not hmac.compare_digest(hmac.digest(row[0], request, "sha256"), proof):
+        if not hmac.compare_digest(hmac.digest(secret, request, "sha256"), proof):
             raise WireError("wrong proof")
-        certificate, key = self.sign(device, request, now_s), _public(x509.load_der_x509_csr(request))
-        if row[2] not in (None, key):
+        certificate = self.sign(device, request, now_s)
+        key = _public(x509.load_der_x509_csr(request))
+        if used_key not in (None, key):
             raise WireError("no token, or used already")
         with storing_whole(self._base):
             self._base.execute("delete from tokens where device = ?", (device,))
-            self._base.execute("insert or replace into used values (?, ?, ?, ?)", (device, row[0], row[1], key))
+            self._base.execute("insert or replace into used values (?, ?, ?, ?)", (device, secret, expires_s, key))
         return certificate
 
     def sign(self, device: DeviceId, request: bytes, now_s: float) -> bytes:
@@ -158,17 +160,21 @@ class Authority:
 
 def _found(folder: Path, base: Path) -> None:
     """A new authority. Its database gets its name last, so that one that is missing later is known to be lost."""
+    certificate = folder / "authority.pem"
     if (folder / "identity.sqlite").exists():
-        raise RecordError(f"{folder / 'authority.pem'} is missing. {RESTORE}")
+        raise RecordError(f"{certificate} is missing. {RESTORE}")
     key = ec.generate_private_key(ec.SECP256R1())
     write_private(folder / "authority.key", _pem(key))
     open_database(base, SCHEMA, RESTORE).close()
+    write_atomically(certificate, _self_signed(key).public_bytes(serialization.Encoding.PEM))
+
+
+def _self_signed(key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "distilfleet authority")])
-    now = datetime.now(UTC)
-    builder = _builder(name, name, key.public_key(), now.timestamp(), AUTHORITY_LIFE_S)
+    now_s = datetime.now(UTC).timestamp()
+    builder = _builder(name, name, key.public_key(), now_s, AUTHORITY_LIFE_S)
     builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-    certificate = builder.sign(key, hashes.SHA256())
-    write_atomically(folder / "authority.pem", certificate.public_bytes(serialization.Encoding.PEM))
+    return builder.sign(key, hashes.SHA256())
 
 
 def _pair(folder: Path) -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:

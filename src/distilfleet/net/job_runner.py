@@ -92,10 +92,15 @@ class JobRunner:
         self.check(job, load)
         self.fresh = False
         arrays, usage = self.metered(partial(self.worker.handle, job))
-        frame = encode_reply(job.id, job.device, arrays).to_bytes()
-        used = {"busy_s": usage.busy_s, "energy_j": usage.energy_j}
-        used |= {"flops": load.flops, "moved_bytes": load.moved_bytes}
-        held = Held(job_digest=digest, data=frame, measured=usage.measured, **used)
+        held = Held(
+            job_digest=digest,
+            data=encode_reply(job.id, job.device, arrays).to_bytes(),
+            busy_s=usage.busy_s,
+            energy_j=usage.energy_j,
+            measured=usage.measured,
+            flops=load.flops,
+            moved_bytes=load.moved_bytes,
+        )
         reached("job.done")
         self.store.finish(key, held, data, self._state_if_due(data, usage.busy_s))
         self.fresh = True
@@ -114,17 +119,26 @@ class JobRunner:
         history = self.store.history()
         state = self.built if history.state is None else history.state
         self.worker.restore(state)
-        self.state_bytes, self.since_bytes, self.since_s = encoded_bytes(state), 0, 0.0
+        self._starts_from(state)
         for data in history.jobs:
             _, usage = self.metered(partial(self.worker.handle, unpack_job(data)))
-            self.since_bytes, self.since_s = self.since_bytes + len(data), self.since_s + usage.busy_s
+            self._has_done(data, usage.busy_s)
         self.fresh = True
+
+    def _starts_from(self, state: Arrays) -> None:
+        self.state_bytes = encoded_bytes(state)
+        self.since_bytes = 0
+        self.since_s = 0.0
+
+    def _has_done(self, job: bytes, busy_s: float) -> None:
+        self.since_bytes += len(job)
+        self.since_s += busy_s
 
     def _state_if_due(self, data: bytes, busy_s: float) -> Arrays | None:
         """The worker's, once doing the jobs again would take longer than `REDONE_S`, or they more room than it."""
-        self.since_bytes, self.since_s = self.since_bytes + len(data), self.since_s + busy_s
+        self._has_done(data, busy_s)
         if self.since_bytes <= self.state_bytes and self.since_s <= REDONE_S:
             return None
         state = self.worker.snapshot()
-        self.state_bytes, self.since_bytes, self.since_s = encoded_bytes(state), 0, 0.0
+        self._starts_from(state)
         return state

@@ -44,17 +44,23 @@ class SqliteStore:
         self._run = trunk_of(run)
         runs = [run for (run,) in self._base.execute("select run from runs order by rowid desc")]
         if self._run not in runs:
-            with storing(self._base):
-                self._base.execute("insert into runs values (?)", (self._run,))
-                for old in runs[KEPT_RUNS - 1 :]:
-                    self._base.execute("delete from runs where run = ?", (old,))
-                    self._base.execute("delete from work where run = ?", (old,))
-                    self._base.execute("delete from data where run = ?", (old,))
+            self._begin_run(forgotten=runs[KEPT_RUNS - 1 :])
         elif self._run != runs[0]:
-            with storing(self._base):
-                newest = "(select max(rowid) + 1 from runs)"
-                self._base.execute(f"update runs set rowid = {newest} where run = ?", (self._run,))  # noqa: S608
+            self._make_newest()
         return self._run in runs
+
+    def _begin_run(self, forgotten: Sequence[str]) -> None:
+        with storing(self._base):
+            self._base.execute("insert into runs values (?)", (self._run,))
+            for old in forgotten:
+                self._base.execute("delete from runs where run = ?", (old,))
+                self._base.execute("delete from work where run = ?", (old,))
+                self._base.execute("delete from data where run = ?", (old,))
+
+    def _make_newest(self) -> None:
+        newest = "(select max(rowid) + 1 from runs)"
+        with storing(self._base):
+            self._base.execute(f"update runs set rowid = {newest} where run = ?", (self._run,))  # noqa: S608
 
     def begun_with(self, digest: str) -> str:
         """The digest of the data that this run's first job here was done with; this one, if none was done yet."""
@@ -79,19 +85,21 @@ class SqliteStore:
         }
 
     def history(self) -> JobHistory:
-        query = "select number, manifest, state from work where run = ? and state is not null order by number desc"
-        found = self._base.execute(query, (self._run,)).fetchone()
-        query = "select job from work where run = ? and number > ? order by number"
-        jobs = self._base.execute(query, (self._run, 0 if found is None else found[0]))
+        newest = "select number, manifest, state from work where run = ? and state is not null order by number desc"
+        jobs = "select job from work where run = ? and number > ? order by number"
+        found = self._base.execute(newest, (self._run,)).fetchone()
+        number = 0 if found is None else found[0]
         state = None if found is None else decode_body(Body(found[1], found[2]))
-        return JobHistory(state, tuple(job for (job,) in jobs))
+        return JobHistory(state, tuple(job for (job,) in self._base.execute(jobs, (self._run, number))))
 
     def finish(self, key: str, held: Held, job: bytes, state: Arrays | None) -> None:
-        answer = held.job_digest, held.data, held.busy_s, held.energy_j, held.measured
-        body = None if state is None else encode_body(state)
-        kept = (job, None, None) if body is None else (None, body.manifest, body.data)
+        answer = (held.job_digest, held.data, held.busy_s, held.energy_j, held.measured)
+        worker: tuple[bytes | None, ...] = (job, None, None)
+        if state is not None:
+            body = encode_body(state)
+            worker = (None, body.manifest, body.data)
+        row = (key, trunk_of(run_of(key)), *answer, *worker)
         with storing(self._base):
-            row = key, trunk_of(run_of(key)), *answer, *kept
             self._base.execute("insert into work values (null, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
 
     def keep(self, keys: Sequence[str]) -> None:

@@ -112,20 +112,31 @@ async def listen(
     Raises ConfigError if the address cannot be had.
     """
     mutual = stream is not None
-    most = (
-        ("grpc.max_receive_message_length", MOST_MESSAGE_BYTES if mutual else MOST_REQUEST_BYTES),
-        ("grpc.max_allowed_incoming_connections", most_connections),
-    )
-    server = grpc.aio.server(options=(*OPTIONS, *LISTENING, *most))
-    handlers: dict[str, Any] = {name: grpc.unary_unary_rpc_method_handler(_called(on)) for name, on in calls.items()}
-    if stream is not None:
-        handlers["Session"] = grpc.stream_stream_rpc_method_handler(_streamed(stream))
+    server = grpc.aio.server(options=(*OPTIONS, *LISTENING, *_limits(mutual, most_connections)))
+    handlers = _handlers(calls, stream)
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
+    authority = keys.authority if mutual else None
     pair = [(keys.key, keys.certificate)]
-    credentials = grpc.ssl_server_credentials(pair, keys.authority if mutual else None, require_client_auth=mutual)
+    credentials = grpc.ssl_server_credentials(pair, authority, require_client_auth=mutual)
     port = _bound(server, Address.read(str(address), least_port=0), credentials)
     await server.start()
     return Listening(server, port)
+
+
+def _limits(mutual: bool, most_connections: int) -> tuple[tuple[str, int], ...]:
+    return (
+        ("grpc.max_receive_message_length", MOST_MESSAGE_BYTES if mutual else MOST_REQUEST_BYTES),
+        ("grpc.max_allowed_incoming_connections", most_connections),
+    )
+
+
+def _handlers(calls: dict[str, OnCall], stream: OnStream | None) -> dict[str, Any]:
+    handlers: dict[str, Any] = {}
+    for name, on in calls.items():
+        handlers[name] = grpc.unary_unary_rpc_method_handler(_called(on))
+    if stream is not None:
+        handlers["Session"] = grpc.stream_stream_rpc_method_handler(_streamed(stream))
+    return handlers
 
 
 def _bound(server: grpc.aio.Server, address: Address, credentials: grpc.ServerCredentials) -> int:
@@ -133,21 +144,27 @@ def _bound(server: grpc.aio.Server, address: Address, credentials: grpc.ServerCr
 
     gRPC by itself is content with one of several, and says nothing of the others.
     """
-    remedy = "Stop that one, or change the ports, or `listen`, in the fleet file"
-    ports, lacking = list[int](), list[str]()
+    ports = list[int]()
+    lacking = list[str]()
     for one in all_of(address):
         where = replace(one, port=ports[0]) if ports else one
         try:
             ports.append(server.add_secure_port(str(where), credentials))
         except RuntimeError:
-            lacking.append(why_not(where) or f"{where} cannot be had, and gRPC says no more")
-            if TAKEN in lacking[-1]:
-                raise ConfigError(f"{address} cannot be listened on: {lacking[-1]}. {remedy}") from None
+            why = why_not(where) or f"{where} cannot be had, and gRPC says no more"
+            if TAKEN in why:
+                raise _no_listening(address, why) from None
+            lacking.append(why)
     if not ports:
-        raise ConfigError(f"{address} cannot be listened on: {'; '.join(lacking)}. {remedy}")
+        raise _no_listening(address, "; ".join(lacking))
     for why in lacking:
         log.warning("not listening at one address of %s: %s", address.host, why)
     return ports[0]
+
+
+def _no_listening(address: Address, why: str) -> ConfigError:
+    remedy = "Stop that one, or change the ports, or `listen`, in the fleet file"
+    return ConfigError(f"{address} cannot be listened on: {why}. {remedy}")
 
 
 @dataclass(slots=True)
@@ -213,7 +230,10 @@ async def call(address: str, keys: Keys, name: str, data: bytes, timeout_s: floa
 def _plain_words(fault: Exception) -> str:
     """In a line, and in plain words where gRPC's are known."""
     words = str(fault.details() or "") if isinstance(fault, grpc.aio.AioRpcError) else str(fault)
-    return next((plain for known, plain in PLAIN.items() if known in words), words)
+    for known, plain in PLAIN.items():
+        if known in words:
+            return plain
+    return words
 
 
 def _via(address: Address) -> str:
