@@ -50,10 +50,14 @@ class NetFleet:
         loop: asyncio.AbstractEventLoop,
         waiting: Waiting = ignore,
     ) -> None:
-        self._devices, self._server, self._session_server, self._loop = devices, server, session_server, loop
+        self._devices = devices
+        self._server = server
+        self._session_server = session_server
+        self._loop = loop
         self._waiting = waiting
         self._ids = tuple(devices)
-        self._before_s, self._began_s = 0.0, inf
+        self._before_s = 0.0
+        self._began_s = inf
         self._mark_s = self._tally_s = self._round_s = 0.0
         self._serving: list[tuple[float, float]] = []
         self._waves = 0
@@ -108,21 +112,28 @@ class NetFleet:
         self._mark_s = now_s
 
     def tally(self) -> Tally:
-        now_s, server = time.monotonic(), self._server
-        serving_s = sum(end_s - begin_s for begin_s, end_s in self._serving)
-        lasting_s = max(now_s - self._tally_s, serving_s)
-        server_j = float(energy_j(lasting_s, serving_s, 0.0, server.idle_w, server.busy_w, 0.0))
+        now_s = time.monotonic()
         used, times = self._call(self._take_usage)
         tally = Tally(
             devices=used,
-            server=Usage(busy_s=serving_s, energy_j=server_j),
+            server=self._server_usage(now_s),
             elapsed_s=self._elapsed_s(now_s),
             answered=self._answered,
             missed=self._missed,
             times=self._times(times),
         )
-        self._answered, self._missed, self._serving, self._tally_s = [], [], [], now_s
+        self._answered = []
+        self._missed = []
+        self._serving = []
+        self._tally_s = now_s
         return tally
+
+    def _server_usage(self, now_s: float) -> Usage:
+        """As modelled: a server draws its power at work while it computes, and else its idle power."""
+        serving_s = sum(end_s - begin_s for begin_s, end_s in self._serving)
+        lasting_s = max(now_s - self._tally_s, serving_s)
+        server_j = energy_j(lasting_s, serving_s, 0.0, self._server.idle_w, self._server.busy_w, 0.0)
+        return Usage(busy_s=serving_s, energy_j=float(server_j))
 
     def kept(self) -> Mapping[DeviceId, Arrays]:
         """What devices keep stays there."""

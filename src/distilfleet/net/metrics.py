@@ -32,7 +32,7 @@ class Totals:
     server_j: float = 0.0
 
     def add(self, line: Mapping[str, Any], took_s: float) -> None:
-        """A round, as the record has it."""
+        """A round, as the record has it in a line."""
         classes = Counter(_class(reason) for _, reason in line["missed_jobs"])
         classes["other"] += line["missed"] - classes.total()
         self.rounds, self.lasting_s = self.rounds + 1, self.lasting_s + took_s

@@ -1,4 +1,4 @@
-"""A hub at one moment, copied into frozen facts, to be called in the hub's loop."""
+"""The sessions at one moment, copied into frozen facts: to be called in the loop of the sessions."""
 
 from collections.abc import Mapping
 
@@ -11,22 +11,24 @@ from .traffic import Traffic
 
 def observe(session_server: SessionServer, kinds: Mapping[DeviceId, str], now_s: float) -> FleetStatus:
     """The devices come in the order of `kinds`."""
-    coordinator, room = session_server.coordinator, session_server.coordinator.server.uploads
+    coordinator = session_server.coordinator
+    uploads = coordinator.server.uploads
     waves = list(coordinator.waves.values())
     answered = sum(wave.answers for wave in waves)
+    devices = [_device_status(session_server, device, kind, now_s) for device, kind in kinds.items()]
     return FleetStatus(
-        devices=tuple(_device_status(session_server, device, kind, now_s) for device, kind in kinds.items()),
+        devices=tuple(devices),
         run=trunk_of(coordinator.run),
         round=coordinator.number,
-        jobs=sum(len(wave.wave.jobs) for wave in waves),
+        jobs=sum(len(wave.jobs) for wave in waves),
         answered=answered,
         missed=sum(len(wave.results) for wave in waves) - answered,
         since_s=max((now_s - wave.began_s for wave in waves), default=0.0),
         refused=dict(session_server.refused),
         late=coordinator.reported.late,
-        uploading_bytes=room.used_bytes,
-        room_bytes=room.most_bytes,
-        uploads_waiting=len(room.waiting),
+        uploading_bytes=uploads.used_bytes,
+        room_bytes=uploads.most_bytes,
+        uploads_waiting=len(uploads.waiting),
         clashes=dict(coordinator.server.clashes),
     )
 

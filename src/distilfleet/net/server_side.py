@@ -237,9 +237,9 @@ class ServerSide:
         out.append(Send(hello.device, Welcome(version, state.fence, self.beat_s)))
         if self.setup is not None:
             out.append(Send(hello.device, self.setup))
-        stray = tuple(key for key in hello.unsettled if key not in state.tasks)
-        if stray:
-            out.append(AskedFor(hello.device, stray))
+        unknown = tuple(key for key in hello.unsettled if key not in state.tasks)
+        if unknown:
+            out.append(AskedFor(hello.device, unknown))
         return state.fence, out + self.offer_all(hello.device)
 
     def _refusal(self, device: DeviceId, state: _DeviceState, instance: str) -> Refuse | None:
@@ -498,8 +498,8 @@ class ServerSide:
 
 
 def _other_versions(hello: Hello) -> Refuse:
-    spoken = f"this server speaks {list(VERSIONS)}, the device {list(hello.versions)}"
-    return Refuse(f"version: {spoken}", UPGRADE_S)
+    versions = f"this server speaks {list(VERSIONS)}, the device {list(hello.versions)}"
+    return Refuse(f"version: {versions}", UPGRADE_S)
 
 
 def _sane(count: float | None) -> float | None:

@@ -166,7 +166,7 @@ class SealedFile:
 
 @dataclass(slots=True)
 class Spool:
-    """Keeps answers: as they are while there is memory for them, else in the vault."""
+    """Keeps answers: as they are while there is memory for them, else in a sealed file."""
 
     folder: Path | None = None
     """The folder of the file. It should not be in memory itself, as /tmp often is."""

@@ -80,7 +80,7 @@ class Incoming:
     began_s: float | None = None
     """When the first grant was given."""
     moved_s: float = 0.0
-    came: int = 0
+    chunks: int = 0
     """How many chunks have come since then."""
     ahead: int = 1
 
@@ -123,8 +123,8 @@ class Incoming:
         """One chunk at a time until the link is known to be fast. The mean is not fooled by bursts, the last one is
         not by how fast the link once was."""
         began_s = self.began_s if self.began_s is not None else now_s
-        self.came += 1
-        each_s = max((now_s - began_s) / self.came, now_s - self.moved_s)
+        self.chunks += 1
+        each_s = max((now_s - began_s) / self.chunks, now_s - self.moved_s)
         self.ahead = WINDOW if each_s * WINDOW <= AHEAD_S else max(1, int(AHEAD_S / each_s))
         self.moved_s = now_s
 

@@ -22,19 +22,19 @@ class Standing:
 
 def waits(number: int, wave: Collecting, lacking: Sequence[DeviceId], now_s: float) -> str:
     """For `longest_s` a round waits, from then on its run is said to pause; either goes on by itself."""
-    reasons = {job.device: wave.put_off[job.id] for job in wave.wave.jobs if job.id in wave.put_off}
+    reasons = {job.device: wave.put_off[job.id] for job in wave.jobs if job.id in wave.put_off}
     who = named([f"{device} ({reasons[device]})" if device in reasons else device for device in lacking])
     return (
         f"round {number} {'is paused, waiting' if wave.is_paused(now_s) else 'waits'} for devices: {wave.answers} of "
-        f"{len(wave.wave.jobs)} have answered, and {_needed(wave)}. Not here, or without an answer: {who}"
+        f"{len(wave.jobs)} have answered, and {_needed(wave)}. Not here, or without an answer: {who}"
     )
 
 
 def cannot_go_on(number: int, wave: Collecting) -> str:
     """With a reason for each device, as it gave it."""
-    came = [wave.results.get(job.id) for job in wave.wave.jobs]
-    refused = {one.device: one.reason for one in came if isinstance(one, Missed)}
-    return cannot_be_had(number, refused, len(wave.wave.jobs), _needed(wave))
+    results = [wave.results.get(job.id) for job in wave.jobs]
+    refused = {one.device: one.reason for one in results if isinstance(one, Missed)}
+    return cannot_be_had(number, refused, len(wave.jobs), _needed(wave))
 
 
 def _needed(wave: Collecting) -> str:

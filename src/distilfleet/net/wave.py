@@ -1,6 +1,6 @@
 """When a wave is over, and what came of it: goal, quorum, deadline, patience, without a clock."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from ..core.types import DeviceId, Job, Missed, Plan, Reply, Result, Wave
@@ -78,8 +78,13 @@ class Collecting:
     ids: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
-        self.ids = frozenset(job.id for job in self.wave.jobs)
+        self.ids = frozenset(job.id for job in self.jobs)
         self.quorum.asks(self.wave)
+
+    @property
+    def jobs(self) -> Sequence[Job]:
+        """All that were asked for in the wave."""
+        return self.wave.jobs
 
     def stays_missed(self, job: Job, reason: str) -> None:
         """An outcome that was on disk before a crash."""
@@ -109,7 +114,7 @@ class Collecting:
         if self.answers >= self._goal:
             return self._in_job_order(SURPLUS)
         late = now_s >= self.due_s
-        if not late and any(self._expects(job, now_s, away_s) for job in self.wave.jobs):
+        if not late and any(self._expects(job, now_s, away_s) for job in self.jobs):
             return None
         return self._in_job_order("deadline" if late else "offline") if self._is_enough() else None
 
@@ -117,7 +122,7 @@ class Collecting:
         """Whether nobody is awaited any more and the round has no quorum, or can have none."""
         if self.refused and not self.quorum.holds(without=self.refused):
             return True
-        return not any(self._expects(job, now_s, away_s) for job in self.wave.jobs) and not self._is_enough()
+        return not any(self._expects(job, now_s, away_s) for job in self.jobs) and not self._is_enough()
 
     def spares(self, device: DeviceId) -> bool:
         """Whether the wave waits neither for this device nor in vain."""
@@ -140,7 +145,7 @@ class Collecting:
 
     def unanswered(self) -> list[DeviceId]:
         """Devices that were asked and have no answer that counts."""
-        return [job.device for job in self.wave.jobs if not isinstance(self.results.get(job.id), Reply)]
+        return [job.device for job in self.jobs if not isinstance(self.results.get(job.id), Reply)]
 
     @property
     def due_s(self) -> float:
@@ -156,20 +161,20 @@ class Collecting:
         return min(silent_s, since_begin_s) <= max(self.patience_s, self.wave.deadline_s or 0.0)
 
     def _open(self) -> list[Job]:
-        return [job for job in self.wave.jobs if job.id not in self.results]
+        return [job for job in self.jobs if job.id not in self.results]
 
     def _is_enough(self) -> bool:
         """Whether the round has its quorum with the answers that are here."""
-        came = {one.device for one in self.results.values() if isinstance(one, Reply)}
-        return self.quorum.holds(without={job.device for job in self.wave.jobs} - came)
+        answered = {one.device for one in self.results.values() if isinstance(one, Reply)}
+        return self.quorum.holds(without={job.device for job in self.jobs} - answered)
 
     @property
     def _goal(self) -> int:
-        return len(self.wave.jobs) if self.wave.goal is None else self.wave.goal
+        return len(self.jobs) if self.wave.goal is None else self.wave.goal
 
     def _in_job_order(self, reason: str) -> list[Result]:
         missed = {job.id: self.put_off.get(job.id, reason) for job in self._open()}
         return [
             self.results.get(job.id) or Missed(job=job.id, device=job.device, reason=missed[job.id])
-            for job in self.wave.jobs
+            for job in self.jobs
         ]

@@ -1,4 +1,4 @@
-"""What a server's page shows, gathered: the fleet from the hub's loop, runs from their records."""
+"""What a server's page shows, gathered: the fleet from the loop of its sessions, runs from their records."""
 
 import asyncio
 import time
@@ -18,7 +18,7 @@ from ...report.live_page import View
 from ...report.table import Row, summary
 
 LOOK_S = 5.0
-"""The hub answers in milliseconds; if it does not, the page waits, and not the other way round."""
+"""The loop of the sessions answers in milliseconds; if it does not, the page waits, and not the other way round."""
 MOST_DONE = 12
 """Finished runs that the page lists."""
 
