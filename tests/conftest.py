@@ -6,7 +6,6 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 """A shell that starts the suite in the background makes it, and all that it starts, deaf to Ctrl-C; tests send it."""
 settings.register_profile("shared cores", deadline=None)
 settings.load_profile("shared cores")
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job, and all that it begins, ignores it
 
 
 def pytest_collection_modifyitems(items):
