@@ -494,7 +494,10 @@ class ServerSide:
         return [*ups, *(output for key in state.tasks for output in self._passed(key))]
 
     def _state(self, device: DeviceId) -> _DeviceState:
-        return self.devices.setdefault(device, _DeviceState(last_seen_s=self.now_s))
+        state = self.devices.get(device)
+        if state is None:
+            state = self.devices[device] = _DeviceState(last_seen_s=self.now_s)
+        return state
 
 
 def _other_versions(hello: Hello) -> Refuse:
