@@ -1,7 +1,10 @@
+import os
 import signal
 
 from hypothesis import settings
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is loaded: threads of several test processes would
+# spend the cores on waiting for each other
 signal.signal(signal.SIGINT, signal.default_int_handler)
 """A shell that starts the suite in the background makes it, and all that it starts, deaf to Ctrl-C; tests send it."""
 settings.register_profile("shared cores", deadline=None)
