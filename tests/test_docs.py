@@ -77,29 +77,27 @@ def test_the_documented_method_keeps_the_house_rules(tmp_path):
         assert done.returncode == 0, done.stdout
 
 
-def test_the_documented_recipe_trains_from_the_command_line(tmp_path):
+def test_the_documented_recipe_trains_from_the_command_line(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "vote.py").write_text(block("method") + "\n\n" + block("recipe"), encoding="utf-8")
     words = ["run", "vote.py:vote", "--rounds", "2", "--local-passes", "1", "--small", "conv-xs", "--out", "runs/vote"]
-    command = [sys.executable, "-W", "error", "-m", "distilfleet.cli", *words]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stderr
+    assert told(capfd, *words).code == 0
     run = read(tmp_path / "runs" / "vote")
     assert len(run.rounds) == 2
     assert 16 * run.rounds[-1]["up_bytes"] < run.rounds[-1]["down_bytes"]
     assert (tmp_path / "runs" / "vote" / "report.html").is_file()
 
 
-def test_the_python_of_the_readme_runs(tmp_path):
+def test_the_python_of_the_readme_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
     (code,) = (
         fence["code"]
         for fence in FENCE.finditer((ROOT / "README.md").read_text(encoding="utf-8"))
         if fence["kind"] == "python"
     )
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120
-    )
-    assert done.returncode == 0, done.stderr
-    assert [line.split()[0] for line in done.stdout.splitlines()] == ["1", "2"]
+    (tmp_path / "readme.py").write_text(code, encoding="utf-8")
+    imported(tmp_path / "readme.py")
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["1", "2"]
 
 
 # --- the tutorial -----------------------------------------------------------------------------------------------

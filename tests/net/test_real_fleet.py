@@ -57,7 +57,7 @@ def simulated(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory):
-    processes = Processes(tmp_path_factory.mktemp("fleet"))
+    processes = Processes(tmp_path_factory.mktemp("fleet"), forked=True)
     processes.start_server()
     until((processes.folder / "fleet-state" / "authority" / "identity.sqlite").exists)
     for number in range(len(KINDS)):
