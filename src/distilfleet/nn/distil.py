@@ -3,7 +3,7 @@
 Axes: P proxy samples, B batch, C classes.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,7 +39,7 @@ class Distillation:
     lr: float = 1e-3
     temperature: float = 3.0
     feature_weight: float = 0.0
-    """Beta, of the intermediate-layer loss; zero leaves it out. Used where a teacher's layers are at hand."""
+    """The weight beta of the intermediate-layer loss, where a teacher's layers are at hand; zero leaves it out."""
     early_stop: bool = False
     """Stop when the loss on a tenth of the proxy set, kept aside, no longer falls."""
 
@@ -55,15 +55,15 @@ class Distilled:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class TeacherOutputs:
-    """What a large model has to say about proxy inputs, for any number of small models and passes."""
+    """What a large model gives for proxy inputs, for any number of small models and passes."""
 
     inputs: Tensor
     taps: tuple[Tap, ...]
-    """Of the large model, where features are taught."""
-    say: Callable[[Tensor], Mapping[str, Tensor]]
+    """The layers of the large model whose features are taught; empty without."""
+    outputs_of: Callable[[Tensor], Mapping[str, Tensor]]
     """From rows of the inputs to the outputs of the large model (its logits) and of its taps, by module."""
     kept: bool
-    """Worked out once, instead of whenever it is read."""
+    """Whether the outputs were worked out once, instead of whenever they are read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -84,11 +84,11 @@ class Augmented:
 def predict(module: nn.Module, inputs: np.ndarray) -> np.ndarray:
     """Logits, [samples, C], in evaluation mode; the same each time, even of a net that draws at random."""
     module.eval()
+    parts = []
     with drawing(stream(0, "predict")), torch.no_grad():
-        parts = [
-            logits(module, to_tensor(inputs[at : at + PREDICT_BATCH])).detach().numpy()
-            for at in range(0, len(inputs), PREDICT_BATCH)
-        ]
+        for at in range(0, len(inputs), PREDICT_BATCH):
+            x_B = to_tensor(inputs[at : at + PREDICT_BATCH])
+            parts.append(logits(module, x_B).detach().numpy())
     return np.concatenate(parts)
 
 
@@ -101,7 +101,7 @@ def distil(
     student: nn.Module,
     inputs: np.ndarray,
     soft_PC: np.ndarray,
-    how: Distillation,
+    settings: Distillation,
     rng: np.random.Generator,
     moments: Arrays | None = None,
 ) -> Distilled:
@@ -110,82 +110,110 @@ def distil(
     Args:
         student: holds the weights to start from; trained in place.
         inputs: proxy inputs, [P, ...].
-        soft_PC: the teacher's probabilities at `how.temperature`.
-        moments: of an earlier call, to go on with the same optimiser.
+        soft_PC: the teacher's probabilities at `settings.temperature`.
+        moments: those of an earlier call, to go on with the same optimiser.
 
     Source: KOALA, https://arxiv.org/abs/2407.05268 (step "reverse knowledge distillation").
     """
-    x, soft = to_tensor(inputs), to_tensor(soft_PC)
+    x = to_tensor(inputs)
+    soft = to_tensor(soft_PC)
 
     def loss(rows_B: Tensor) -> Tensor:
-        return soft_kl(logits(student, x[rows_B]), soft[rows_B], temperature=how.temperature)
+        return soft_kl(logits(student, x[rows_B]), soft[rows_B], temperature=settings.temperature)
 
     named = dict(student.named_parameters())
+    _check_moments(moments or {}, named)
+    adam = adam_of(named, settings.lr, moments or {})
+    with drawing(rng):
+        last = _descend(student, loss, adam, len(inputs), settings, rng)
+    return Distilled(weights=to_arrays(student), moments=moments_of(named, adam), loss_nats=last)
+
+
+def _check_moments(moments: Arrays, named: Iterable[str]) -> None:
     if moments and not any(f"step/{name}" in moments for name in named):
         raise RecordError(
             "the run's optimiser was kept in an older form, by the places of weights and not by their names. Resume it "
             "with the distilfleet that wrote it, or start the run anew."
         )
-    adam = adam_of(named, how.lr, moments or {})
-    with drawing(rng):
-        last = _descend(student, loss, adam, len(inputs), how, rng)
-    return Distilled(weights=to_arrays(student), moments=moments_of(named, adam), loss_nats=last)
 
 
-def teacher_outputs(large: nn.Module, inputs: np.ndarray, how: Distillation) -> TeacherOutputs:
-    """What the large model, frozen, says about these inputs: worked out once if it fits into memory, else when read."""
-    x, stages = to_tensor(inputs), taps(large, inputs.shape[1:]) if how.feature_weight else ()
+def teacher_outputs(large: nn.Module, inputs: np.ndarray, settings: Distillation) -> TeacherOutputs:
+    """What the large model, frozen, gives for these inputs: worked out once if it fits into memory, else when read."""
+    x = to_tensor(inputs)
+    stages = taps(large, inputs.shape[1:]) if settings.feature_weight else ()
 
-    def say(rows_B: Tensor) -> dict[str, Tensor]:
-        with torch.no_grad(), watching(large.eval(), [tap.module for tap in stages]) as outputs:
-            said = logits(large, x[rows_B])
-        outputs = of_all({**outputs, ITSELF: said}, len(rows_B))
+    def compute(rows_B: Tensor) -> dict[str, Tensor]:
+        with torch.no_grad(), watching(large.eval(), [tap.module for tap in stages]) as features:
+            logits_BC = logits(large, x[rows_B])
+        outputs = of_all({**features, ITSELF: logits_BC}, len(rows_B))
         return {name: output.detach().float() for name, output in outputs.items()}
 
-    parts = say(torch.arange(1))
-    if len(x) * sum(part.nbytes for part in parts.values()) > KEPT_BYTES:
-        return TeacherOutputs(inputs=x, taps=stages, say=say, kept=False)
-    rows_P = torch.arange(len(x))
-    said = [say(rows_P[at : at + PREDICT_BATCH]) for at in range(0, len(x), PREDICT_BATCH)]
-    of_every_part = [name for name in said[0] if all(name in part for part in said)]
-    whole = {name: torch.cat([part[name] for part in said]) for name in of_every_part}
-    return TeacherOutputs(
-        inputs=x, taps=stages, say=lambda rows_B: {n: one[rows_B] for n, one in whole.items()}, kept=True
-    )
+    sample_bytes = sum(output.nbytes for output in compute(torch.arange(1)).values())
+    if len(x) * sample_bytes > KEPT_BYTES:
+        return TeacherOutputs(inputs=x, taps=stages, outputs_of=compute, kept=False)
+    whole = _worked_out(compute, len(x))
+
+    def read(rows_B: Tensor) -> dict[str, Tensor]:
+        return {name: output[rows_B] for name, output in whole.items()}
+
+    return TeacherOutputs(inputs=x, taps=stages, outputs_of=read, kept=True)
+
+
+def _worked_out(compute: Callable[[Tensor], Mapping[str, Tensor]], samples: int) -> dict[str, Tensor]:
+    """The outputs for all samples, of the modules that have one for each of them."""
+    parts = [compute(rows_B) for rows_B in torch.split(torch.arange(samples), PREDICT_BATCH)]
+    names = [name for name in parts[0] if all(name in part for part in parts)]
+    return {name: torch.cat([part[name] for part in parts]) for name in names}
 
 
 def teach(
-    small: nn.Module, given: TeacherOutputs, how: Distillation, rng: np.random.Generator, adapters: Arrays
+    small: nn.Module,
+    teacher: TeacherOutputs,
+    settings: Distillation,
+    rng: np.random.Generator,
+    adapters: Arrays,
 ) -> tuple[Distilled, Arrays]:
     """Forward distillation: the small model learns the large one's outputs and, through adapters, its features.
 
     Args:
         small: holds the weights to start from; trained in place.
-        given: of the large model, for any number of small ones; with features if `how` has a weight for them.
+        teacher: the outputs of the large model, with features if `settings` has a weight for them.
         adapters: weights of an earlier call, or empty.
 
     Source: KOALA, https://arxiv.org/abs/2407.05268 (output and intermediate-layer loss; pairing and metric are ours).
     """
-    stages = pairs(taps(small, tuple(given.inputs.shape[1:])), given.taps) if given.taps else ()
+    stages = pairs(taps(small, tuple(teacher.inputs.shape[1:])), teacher.taps) if teacher.taps else ()
     bridges = _adapters(stages, adapters)
     with watching(small, [own.module for own, _ in stages]) as features:
 
         def loss(rows_B: Tensor) -> Tensor:
-            said = given.say(rows_B)
-            soft_BC = torch.softmax(said[ITSELF] / how.temperature, dim=-1)
+            taught = teacher.outputs_of(rows_B)
+            soft_BC = torch.softmax(taught[ITSELF] / settings.temperature, dim=-1)
             features.clear()
-            total = soft_kl(logits(small, given.inputs[rows_B]), soft_BC, temperature=how.temperature)
-            seen = of_all(features, len(rows_B))
-            for bridge, (own, its) in zip(bridges, stages, strict=True):
-                if own.module in seen and its.module in said:
-                    distance = feature_distance(bridge(seen[own.module].float()), said[its.module])
-                    total = total + how.feature_weight * distance
+            logits_BC = logits(small, teacher.inputs[rows_B])
+            total = soft_kl(logits_BC, soft_BC, temperature=settings.temperature)
+            learnt = of_all(features, len(rows_B))
+            for distance in _distances(bridges, stages, learnt, taught):
+                total = total + settings.feature_weight * distance
             return total
 
-        adam = adam_of({**dict(small.named_parameters()), **_of_bridges(bridges)}, how.lr, {})
+        trained = {**dict(small.named_parameters()), **_of_bridges(bridges)}
+        adam = adam_of(trained, settings.lr, {})
         with drawing(rng):
-            last = _descend(small, loss, adam, len(given.inputs), how, rng)
+            last = _descend(small, loss, adam, len(teacher.inputs), settings, rng)
     return Distilled(weights=to_arrays(small), moments={}, loss_nats=last), to_arrays(bridges)
+
+
+def _distances(
+    bridges: nn.ModuleList,
+    stages: Sequence[tuple[Tap, Tap]],
+    learnt: Mapping[str, Tensor],
+    taught: Mapping[str, Tensor],
+) -> Iterator[Tensor]:
+    """How far the small model's features are from the large one's, a stage after the other, where both have some."""
+    for bridge, (small, large) in zip(bridges, stages, strict=True):
+        if small.module in learnt and large.module in taught:
+            yield feature_distance(bridge(learnt[small.module].float()), taught[large.module])
 
 
 def augment(inputs: np.ndarray, mixtures: int, rng: np.random.Generator) -> "Augmented":
@@ -193,14 +221,16 @@ def augment(inputs: np.ndarray, mixtures: int, rng: np.random.Generator) -> "Aug
 
     Source: mixup, https://arxiv.org/abs/1710.09412.
     """
-    first = np.arange(len(inputs))
-    own = np.concatenate([first, rng.integers(0, len(inputs), mixtures)])
-    partner = np.concatenate([first, rng.integers(0, len(inputs), mixtures)])
-    share = np.concatenate([np.ones(len(inputs)), rng.uniform(0.5, 1.0, mixtures)]).astype(np.float32)
-    wide = share.reshape(-1, *[1] * (inputs.ndim - 1))
-    mixed = wide * inputs[own] + (1 - wide) * inputs[partner]
-    noise = rng.standard_normal((mixtures, *inputs.shape[1:]), np.float32) * (NOISE * inputs.std())
-    mixed[len(inputs) :] += noise
+    samples = len(inputs)
+    itself = np.arange(samples)
+    own = np.concatenate([itself, rng.integers(0, samples, mixtures)])
+    partner = np.concatenate([itself, rng.integers(0, samples, mixtures)])
+    share = np.concatenate([np.ones(samples), rng.uniform(0.5, 1.0, mixtures)]).astype(np.float32)
+    share_of_sample = share.reshape(-1, *[1] * (inputs.ndim - 1))
+    mixed = share_of_sample * inputs[own] + (1 - share_of_sample) * inputs[partner]
+    deviation = NOISE * inputs.std()
+    noise = rng.standard_normal((mixtures, *inputs.shape[1:]), np.float32) * deviation
+    mixed[samples:] += noise
     return Augmented(inputs=np.asarray(mixed, np.float32), own=own, partner=partner, share=share)
 
 
@@ -209,22 +239,25 @@ def _descend(
     loss: Callable[[Tensor], Tensor],
     adam: torch.optim.Adam,
     samples: int,
-    how: Distillation,
+    settings: Distillation,
     rng: np.random.Generator,
 ) -> float:
     """Seeded passes over the proxy rows; the mean loss of the last one."""
     rows = rng.permutation(samples)
-    kept, used = (rows[: samples // HELD_OUT], rows[samples // HELD_OUT :]) if how.early_stop else (rows[:0], rows)
+    aside = samples // HELD_OUT if settings.early_stop else 0
+    kept = rows[:aside]
+    used = rows[aside:]
     best = last = float("inf")
-    for _ in range(how.passes):
-        rows_SB = schedule(rng.permutation(len(used))[None, None], how.batch)[0]
+    for _ in range(settings.passes):
+        order_KPN = rng.permutation(len(used))[None, None]
+        rows_SB = schedule(order_KPN, settings.batch)[0]
         losses = [_step(student, loss, adam, used[rows_B]) for rows_B in rows_SB]
         last = float(np.mean(losses))
-        if how.early_stop and len(kept):
-            left = _held_out_loss(student, loss, kept)
-            if left >= best:
+        if len(kept):
+            held_out_loss = _held_out_loss(student, loss, kept)
+            if held_out_loss >= best:
                 break
-            best = left
+            best = held_out_loss
     return last
 
 

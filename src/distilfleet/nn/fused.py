@@ -110,20 +110,31 @@ class _Fused(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, hidden_NH: Tensor, table_VH: Tensor, task: _Task) -> Tensor:
-        wants = [task.wants_grad and needed for needed in ctx.needs_input_grad]
+        needs_hidden, needs_table, _ = ctx.needs_input_grad
         with torch.autocast(hidden_NH.device.type, enabled=False):
-            sums = _Sums.over(hidden_NH, table_VH, task, (wants[0], wants[1]))
+            sums = _Sums.over(
+                hidden_NH,
+                table_VH,
+                task,
+                wants_hidden=task.wants_grad and needs_hidden,
+                wants_table=task.wants_grad and needs_table,
+            )
         ctx.save_for_backward(sums.hidden_NH, sums.table_VH)
-        ctx.dtype, ctx.count = table_VH.dtype, sums.count
-        return (sums.loss / sums.count).to(_exact(table_VH))
+        ctx.dtype = table_VH.dtype
+        ctx.count = sums.count
+        mean = sums.loss / sums.count
+        return mean.to(_exact(table_VH))
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, scale: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         hidden_NH, table_VH = ctx.saved_tensors
         scale = scale / ctx.count
-        hidden = None if hidden_NH is None else hidden_NH * scale.to(hidden_NH.dtype)
-        return hidden, None if table_VH is None else (table_VH * scale).to(ctx.dtype), None
+        if hidden_NH is not None:
+            hidden_NH = hidden_NH * scale.to(hidden_NH.dtype)
+        if table_VH is not None:
+            table_VH = (table_VH * scale).to(ctx.dtype)
+        return hidden_NH, table_VH, None
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
@@ -136,21 +147,22 @@ class _Sums:
     table_VH: Tensor | None
 
     @classmethod
-    def over(cls, hidden_NH: Tensor, table_VH: Tensor, task: _Task, wants: tuple[bool, bool]) -> "_Sums":
+    def over(
+        cls, hidden_NH: Tensor, table_VH: Tensor, task: _Task, *, wants_hidden: bool, wants_table: bool
+    ) -> "_Sums":
         rows_M = _counting(hidden_NH, task.labels_N)
         weights_VH = table_VH.detach()[: _vocabulary(table_VH, task.teacher)]
         sums = cls(
             count=max(1, len(rows_M)),
             loss=torch.zeros((), dtype=torch.float64, device=hidden_NH.device),
-            hidden_NH=torch.zeros_like(hidden_NH) if wants[0] else None,
-            table_VH=torch.zeros_like(table_VH, dtype=_exact(table_VH)) if wants[1] else None,
+            hidden_NH=torch.zeros_like(hidden_NH) if wants_hidden else None,
+            table_VH=torch.zeros_like(table_VH, dtype=_exact(table_VH)) if wants_table else None,
         )
         blocks = _blocks(weights_VH, min(ROWS, sums.count))
         for rows_R in torch.split(rows_M, ROWS):
             hidden_RH = hidden_NH.detach()[rows_R].to(weights_VH.dtype)
-            gradient_RV = sums._add_loss(
-                hidden_RH, weights_VH, rows_R, task, [block[: len(rows_R)] for block in blocks]
-            )
+            used = [block[: len(rows_R)] for block in blocks]
+            gradient_RV = sums._add_loss(hidden_RH, weights_VH, rows_R, task, used)
             sums._add_gradients(gradient_RV.to(weights_VH.dtype), hidden_RH, weights_VH, rows_R)
         return sums
 
@@ -160,29 +172,33 @@ class _Sums:
         """Adds the loss of these rows; gives its gradient with respect to their logits, in one of the blocks."""
         logits_RV, gradient_RV, log_q_RV, other_RV = blocks
         _multiply(hidden_RH, weights_VH, logits_RV)
-        hard_share, soft_share = 1 - task.kd_weight, task.kd_weight
-        if task.labels_N is not None and hard_share > 0:
-            self.loss += hard_share * _cross_entropy(logits_RV, task.labels_N[rows_R], gradient_RV)
+        soft_share = task.kd_weight
+        hard_share = 1 - soft_share
+        labels_N = task.labels_N if hard_share > 0 else None
+        if labels_N is not None:
+            self.loss += hard_share * _cross_entropy(logits_RV, labels_N[rows_R], gradient_RV)
             gradient_RV.mul_(hard_share)
         if soft_share == 0:
             return gradient_RV
         torch.log_softmax(logits_RV.div_(task.temperature), -1, out=log_q_RV)
-        loss = _divergence(task, rows_R, log_q_RV, logits_RV, other_RV)
-        self.loss += soft_share * task.temperature**2 * loss
+        divergence = _divergence(task, rows_R, log_q_RV, logits_RV, other_RV)
+        self.loss += soft_share * task.temperature**2 * divergence
         log_q_RV.mul_(soft_share * task.temperature)
-        return log_q_RV if task.labels_N is None or hard_share == 0 else gradient_RV.add_(log_q_RV)
+        return log_q_RV if labels_N is None else gradient_RV.add_(log_q_RV)
 
     def _add_gradients(self, gradient_RV: Tensor, hidden_RH: Tensor, weights_VH: Tensor, rows_R: Tensor) -> None:
         if self.hidden_NH is not None:
             self.hidden_NH[rows_R] = (gradient_RV @ weights_VH).to(self.hidden_NH.dtype)
         if self.table_VH is None:
             return
+        table_VH = self.table_VH[: len(weights_VH)]
         for at in range(0, len(weights_VH), TABLE_ROWS):
-            some = slice(at, at + TABLE_ROWS)
-            if self.table_VH.dtype is hidden_RH.dtype:
-                self.table_VH[: len(weights_VH)][some].addmm_(gradient_RV[:, some].T, hidden_RH)
+            rows = slice(at, at + TABLE_ROWS)
+            gradient_TR = gradient_RV[:, rows].T
+            if table_VH.dtype is hidden_RH.dtype:
+                table_VH[rows].addmm_(gradient_TR, hidden_RH)
             else:
-                self.table_VH[: len(weights_VH)][some] += gradient_RV[:, some].T @ hidden_RH
+                table_VH[rows] += gradient_TR @ hidden_RH
 
 
 # --- of one block: the summed loss is returned, gradients with respect to logits are left in place -----------------
@@ -197,17 +213,19 @@ def _cross_entropy(logits_RV: Tensor, labels_R: Tensor, out_RV: Tensor) -> Tenso
 
 
 def _divergence(task: _Task, rows_R: Tensor, log_q_RV: Tensor, spare_RV: Tensor, other_RV: Tensor) -> Tensor:
-    """Of the teacher and the student's tempered log-probabilities, which become the gradient."""
+    """The divergence of the teacher from the student, whose tempered log-probabilities become the gradient."""
     teacher = task.teacher
+    assert teacher is not None
     if isinstance(teacher, DenseTeacher):
         table_VD = teacher.table_VD.detach()[: log_q_RV.shape[1]]
-        _multiply(teacher.hidden_ND.detach()[rows_R].to(table_VD.dtype), table_VD, spare_RV)
+        hidden_RD = teacher.hidden_ND.detach()[rows_R].to(table_VD.dtype)
+        _multiply(hidden_RD, table_VD, spare_RV)
         torch.log_softmax(spare_RV.div_(task.temperature), -1, out=other_RV)
         return _dense(other_RV, log_q_RV, spare_RV)
+    ids_RK = teacher.ids_NK[rows_R].long()
     if isinstance(teacher, SampledTeacher):
-        return _sampled(teacher.ids_NK[rows_R].long(), log_q_RV)
-    assert teacher is not None
-    return _top_k(teacher.ids_NK[rows_R].long(), teacher.log_p_NK[rows_R].to(log_q_RV.dtype), log_q_RV)
+        return _sampled(ids_RK, log_q_RV)
+    return _top_k(ids_RK, teacher.log_p_NK[rows_R].to(log_q_RV.dtype), log_q_RV)
 
 
 def _dense(log_p_RV: Tensor, log_q_RV: Tensor, p_RV: Tensor) -> Tensor:
@@ -221,9 +239,12 @@ def _sampled(ids_RK: Tensor, log_q_RV: Tensor) -> Tensor:
     """Ids that the student does not have are left out; a row without any other adds nothing."""
     known_RK = ids_RK < log_q_RV.shape[1]
     ids_RK = ids_RK.where(known_RK, 0)
-    share_RK = known_RK / known_RK.sum(-1, keepdim=True).clamp_min(1).to(log_q_RV.dtype)
-    loss: Tensor = -(log_q_RV.gather(1, ids_RK) * share_RK).double().sum()
-    log_q_RV.exp_().mul_(known_RK.any(-1, keepdim=True)).scatter_add_(1, ids_RK, -share_RK)
+    known_R1 = known_RK.sum(-1, keepdim=True).clamp_min(1)
+    share_RK = known_RK / known_R1.to(log_q_RV.dtype)
+    log_q_RK = log_q_RV.gather(1, ids_RK)
+    loss: Tensor = -(log_q_RK * share_RK).double().sum()
+    gradient_RV = log_q_RV.exp_().mul_(known_RK.any(-1, keepdim=True))
+    gradient_RV.scatter_add_(1, ids_RK, -share_RK)
     return loss
 
 
@@ -231,18 +252,25 @@ def _top_k(ids_RK: Tensor, log_p_RK: Tensor, log_q_RV: Tensor) -> Tensor:
     """q - p at the listed ids, q (1 - tail p / tail q) elsewhere. The mass of ids that the student lacks is spread."""
     known_RK = ids_RK < log_q_RV.shape[1]
     ids_RK = ids_RK.where(known_RK, 0)
-    rest_R1 = tail(log_p_RK)[:, None]
-    p_RK = log_p_RK.exp() * known_RK
-    whole_R1 = p_RK.sum(-1, keepdim=True) + rest_R1
-    p_RK, rest_R1 = p_RK / whole_R1, rest_R1 / whole_R1
+    p_RK, tail_p_R1 = _spread(log_p_RK, known_RK)
     log_q_RK = log_q_RV.gather(1, ids_RK)
     q_RK = log_q_RK.exp() * known_RK
-    left_R1 = (1 - q_RK.sum(-1, keepdim=True)).clamp_min(torch.finfo(q_RK.dtype).eps)
-    log_ratio_R1 = rest_R1.log() - left_R1.log()
-    loss: Tensor = torch.special.xlogy(p_RK, p_RK).sum() - (p_RK * log_q_RK).sum() + (rest_R1 * log_ratio_R1).sum()
-    ratio_R1 = rest_R1 / left_R1
-    log_q_RV.exp_().mul_(1 - ratio_R1).scatter_add_(1, ids_RK, q_RK * ratio_R1 - p_RK)
+    tail_q_R1 = (1 - q_RK.sum(-1, keepdim=True)).clamp_min(torch.finfo(q_RK.dtype).eps)
+    log_ratio_R1 = tail_p_R1.log() - tail_q_R1.log()
+    entropy = torch.special.xlogy(p_RK, p_RK).sum()
+    loss: Tensor = entropy - (p_RK * log_q_RK).sum() + (tail_p_R1 * log_ratio_R1).sum()
+    ratio_R1 = tail_p_R1 / tail_q_R1
+    gradient_RV = log_q_RV.exp_().mul_(1 - ratio_R1)
+    gradient_RV.scatter_add_(1, ids_RK, q_RK * ratio_R1 - p_RK)
     return loss.double()
+
+
+def _spread(log_p_RK: Tensor, known_RK: Tensor) -> tuple[Tensor, Tensor]:
+    """Probabilities of the ids that are known, and of the tail, which add up to 1."""
+    tail_R1 = tail(log_p_RK)[:, None]
+    p_RK = log_p_RK.exp() * known_RK
+    whole_R1 = p_RK.sum(-1, keepdim=True) + tail_R1
+    return p_RK / whole_R1, tail_R1 / whole_R1
 
 
 # --- shapes -----------------------------------------------------------------------------------------------------
@@ -285,12 +313,16 @@ def _check(hidden_NH: Tensor, table_VH: Tensor, task: _Task) -> None:
         raise ValueError(
             f"kd_weight lies between 0 and 1 and temperature above 0; they are {task.kd_weight} and {task.temperature}"
         )
-    if hidden_NH.dim() != 2 or table_VH.dim() != 2 or hidden_NH.shape[1] != table_VH.shape[1]:
-        raise ValueError(f"hidden states {tuple(hidden_NH.shape)} do not fit an output table {tuple(table_VH.shape)}")
-    if task.labels_N is not None and task.labels_N.shape != hidden_NH.shape[:1]:
-        raise ValueError(f"{tuple(task.labels_N.shape)} labels for {len(hidden_NH)} rows")
+    _check_shapes(hidden_NH, table_VH, task.labels_N)
     if task.teacher is not None:
         _check_teacher(task.teacher, len(hidden_NH), task.temperature)
+
+
+def _check_shapes(hidden_NH: Tensor, table_VH: Tensor, labels_N: Tensor | None) -> None:
+    if hidden_NH.dim() != 2 or table_VH.dim() != 2 or hidden_NH.shape[1] != table_VH.shape[1]:
+        raise ValueError(f"hidden states {tuple(hidden_NH.shape)} do not fit an output table {tuple(table_VH.shape)}")
+    if labels_N is not None and labels_N.shape != hidden_NH.shape[:1]:
+        raise ValueError(f"{tuple(labels_N.shape)} labels for {len(hidden_NH)} rows")
 
 
 def _check_teacher(teacher: Teacher, rows: int, temperature: float) -> None:

@@ -44,14 +44,17 @@ def combine(
     answers: Sequence[Arrays], sent: Arrays, shares: Sequence[float], devices: Sequence[DeviceId], rule: Rule
 ) -> Merged:
     """One model of weights that devices made of what was sent; `shares` is how much they say that they count."""
-    stay_D = robust.stays(lengths(answers, sent))
-    stay = np.flatnonzero(stay_D).tolist()
-    answers, shares = [answers[d] for d in stay], [shares[d] for d in stay]
-    discounts = [Discount(device=devices[d], kept=0.0, by="norm") for d in np.flatnonzero(~stay_D).tolist()]
+    stays_D = robust.stays(lengths(answers, sent))
+    outside = [device for device, stays in zip(devices, stays_D, strict=True) if not stays]
+    discounts = [Discount(device=device, kept=0.0, by="norm") for device in outside]
+    inside = np.flatnonzero(stays_D).tolist()
+    answers = [answers[d] for d in inside]
+    shares = [shares[d] for d in inside]
     if rule == "mean":
         return Merged(weights=average(answers, shares, sent), discounts=discounts)
     merged, counted_D = _by_rule(answers, sent, robust.capped(np.array(shares)), rule)
-    return Merged(weights=merged, discounts=[*discounts, *doubted([devices[d] for d in stay], counted_D, rule)])
+    discounts += doubted([devices[d] for d in inside], counted_D, rule)
+    return Merged(weights=merged, discounts=discounts)
 
 
 def away(groups: Iterable[Merged]) -> set[DeviceId]:
@@ -84,25 +87,33 @@ def lengths(answers: Sequence[Arrays], sent: Arrays) -> np.ndarray:
         for at in range(0, len(answers), many):
             rows = column(answers[at : at + many], name) - start
             flat = rows.reshape(len(rows), -1)
-            squares_D[at : at + many] += (flat[:, None, :] @ flat[:, :, None])[:, 0, 0]  # a dot product for each device
+            dots_K11 = flat[:, None, :] @ flat[:, :, None]
+            squares_D[at : at + many] += dots_K11[:, 0, 0]
     return np.sqrt(squares_D)
 
 
 def _by_rule(
     answers: Sequence[Arrays], sent: Arrays, shares_D: np.ndarray, rule: Rule
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """One model's arrays, and how much each device counted, [D]."""
     verdict = robust.judge(rule, _geometry(answers, sent, rule), shares_D)
     trimmed = robust.judge("trimmed-mean", np.eye(len(answers)), shares_D)
-    merged, inside_D = {}, np.zeros(len(answers))
+    merged: dict[str, np.ndarray] = {}
+    inside_D = np.zeros(len(answers))
     for name, start in sent.items():
         if start.dtype.kind != "f":
-            merged[name] = np.asarray(np.sort([answer[name] for answer in answers], axis=0)[len(answers) // 2])
+            merged[name] = _middle(answers, name)
         elif _is_statistic(name):
-            merged[name], _ = _combined(answers, name, start, (trimmed, shares_D))
+            merged[name], _ = _combined(answers, name, start, trimmed, shares_D)
         else:
-            merged[name], own_D = _combined(answers, name, start, (verdict, shares_D))
+            merged[name], own_D = _combined(answers, name, start, verdict, shares_D)
             inside_D += own_D
     return merged, robust.counted(verdict, inside_D)
+
+
+def _middle(answers: Sequence[Arrays], name: str) -> np.ndarray:
+    in_order = np.sort([answer[name] for answer in answers], axis=0)
+    return np.asarray(in_order[len(answers) // 2])
 
 
 def _geometry(answers: Sequence[Arrays], sent: Arrays, rule: Rule) -> np.ndarray | robust.Rows:
@@ -115,10 +126,11 @@ def _geometry(answers: Sequence[Arrays], sent: Arrays, rule: Rule) -> np.ndarray
 
 
 def _combined(
-    answers: Sequence[Arrays], name: str, start: np.ndarray, by: tuple[robust.Verdict, np.ndarray]
+    answers: Sequence[Arrays], name: str, start: np.ndarray, verdict: robust.Verdict, shares_D: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    verdict, shares_D = by
-    moved, inside_D = np.zeros(start.size), np.zeros(len(answers))
+    """One array by a rule, and in how many of its numbers each device counted, [D]."""
+    moved = np.zeros(start.size)
+    inside_D = np.zeros(len(answers))
     for part, rows_DB in _rows(answers, name, start.astype(np.float64)):
         moved[part], own_D = robust.combine(verdict, rows_DB, shares_D)
         inside_D += own_D
@@ -139,12 +151,14 @@ def _parameters(sent: Arrays) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def _rows(answers: Sequence[Arrays], name: str, start: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
-    """The same of one array, with where it is, in the precision of `start`."""
-    wide, start_W = max(1, ROWS_BYTES // (start.itemsize * len(answers))), start.ravel()
+    """Every device's change of some numbers of one array, with where they are, in the precision of `start`."""
+    wide = max(1, ROWS_BYTES // (start.itemsize * len(answers)))
+    start_W = start.ravel()
     flat = [answer[name].reshape(-1) for answer in answers]
     for at in range(0, start.size, wide):
         part = slice(at, at + wide)
-        yield part, np.concatenate([one[part] for one in flat]).reshape(len(flat), -1) - start_W[part]
+        rows_DB = np.concatenate([one[part] for one in flat]).reshape(len(flat), -1)
+        yield part, rows_DB - start_W[part]
 
 
 def _is_statistic(name: str) -> bool:

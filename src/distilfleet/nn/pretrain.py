@@ -46,15 +46,15 @@ def mask_of(lengths_B: np.ndarray, context: int) -> Tensor:
     return torch.from_numpy((np.arange(context)[None] < np.asarray(lengths_B)[:, None]).astype(np.int64))
 
 
-def pretrain(module: nn.Module, windows: Dataset, how: Pretraining, seed: int) -> None:
+def pretrain(module: nn.Module, windows: Dataset, settings: Pretraining, seed: int) -> None:
     """Train in place on cross-entropy."""
     trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    adam = torch.optim.Adam(trained, lr=how.lr)
-    pace = torch.optim.lr_scheduler.LambdaLR(adam, lambda step: _pace(step, how.steps))
+    adam = torch.optim.Adam(trained, lr=settings.lr)
+    pace = torch.optim.lr_scheduler.LambdaLR(adam, lambda step: _pace(step, settings.steps))
     rng = stream(seed, "pretrain")
     module.train()
-    for _ in range(how.steps):
-        rows = np.sort(rng.choice(len(windows), min(how.batch, len(windows)), replace=False))
+    for _ in range(settings.steps):
+        rows = np.sort(rng.choice(len(windows), min(settings.batch, len(windows)), replace=False))
         hidden_ND, labels_N = counted(module, windows.take(rows))
         loss = fused_kd(hidden_ND, split.output_table(module), labels_N=labels_N)
         adam.zero_grad()

@@ -49,36 +49,36 @@ def scratch(model: LanguageModel) -> nn.Module:
 
 
 def pretrained(
-    model: LanguageModel, pretraining_data: Dataset | None, how: Pretraining, seed: int
+    model: LanguageModel, pretraining_data: Dataset | None, settings: Pretraining, seed: int
 ) -> dict[str, np.ndarray]:
     """Weights after the plain training on these windows; without windows those that the model comes with."""
     module = model.build(seed)
     if pretraining_data is not None:
-        pretrain(module, pretraining_data, how, seed)
+        pretrain(module, pretraining_data, settings, seed)
     return to_arrays(module)
 
 
-def rows_of(windows: int, how: TokenTraining, round_number: int, key: Sequence[str | int]) -> np.ndarray:
+def rows_of(windows: int, settings: TokenTraining, round_number: int, key: Sequence[str | int]) -> np.ndarray:
     """Which windows the steps of a round take, [S, B]: endless seeded passes; `key` is seed and words of a stream."""
     seed, *words = key
-    wanted = how.steps * how.batch
+    wanted = settings.steps * settings.batch
     passed, at = np.divmod(np.arange((round_number - 1) * wanted, round_number * wanted), windows)
     orders = {one: stream(int(seed), *words, int(one)).permutation(windows) for one in np.unique(passed)}
     rows = [orders[one][place] for one, place in zip(passed, at, strict=True)]
-    return np.array(rows, np.int64).reshape(how.steps, how.batch)
+    return np.array(rows, np.int64).reshape(settings.steps, settings.batch)
 
 
 def train_steps(
     module: nn.Module,
     windows: Dataset,
     rows_SB: np.ndarray,
-    how: TokenTraining,
+    settings: TokenTraining,
     moments: Arrays,
     teacher_of: TeacherOf | None = None,
 ) -> dict[str, np.ndarray]:
     """Train in place; gives the optimiser's moments, to go on with."""
     named = {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}
-    adam = adam_of(named, how.lr, moments)
+    adam = adam_of(named, settings.lr, moments)
     module.train()
     for rows_B in rows_SB:
         some = windows.take(rows_B)
@@ -88,8 +88,8 @@ def train_steps(
             split.output_table(module),
             labels_N=labels_N,
             teacher=None if teacher_of is None else teacher_of(some, rows_B),
-            kd_weight=how.kd_weight,
-            temperature=how.temperature,
+            kd_weight=settings.kd_weight,
+            temperature=settings.temperature,
         )
         adam.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -146,14 +146,14 @@ def predicted(windows: Dataset) -> np.ndarray:
 # --- what it takes ----------------------------------------------------------------------------------------------
 
 
-def training_load(profile: LanguageProfile, how: TokenTraining, context: int) -> Load:
+def training_load(profile: LanguageProfile, settings: TokenTraining, context: int) -> Load:
     """Forward and twice that backward, at full windows; memory for weights, gradient and two moments, float32, for
     activations as in https://arxiv.org/abs/2205.05198, and for blocks of logits."""
-    tokens = how.batch * context
+    tokens = settings.batch * context
     activations_bytes = 34 * tokens * profile.width * len(profile.layers)
     return Load(
-        flops=3.0 * forward_flops(profile) * tokens * how.steps,
-        moved_bytes=float(how.steps * (28 * profile.parameters + 2 * activations_bytes)),
+        flops=3.0 * forward_flops(profile) * tokens * settings.steps,
+        moved_bytes=float(settings.steps * (28 * profile.parameters + 2 * activations_bytes)),
         memory_bytes=16 * profile.parameters + activations_bytes + 16 * min(tokens, 128) * profile.vocabulary,
     )
 

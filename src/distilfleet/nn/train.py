@@ -81,25 +81,32 @@ def tasks(
     extras: Sequence[Extra] = (),
 ) -> list[Task]:
     """As `task` of each device, with the arrays that its objective asks for, if any."""
-    brought: Sequence[Extra] = extras or [{}] * len(data)
-    of_size: dict[int, list[int]] = {}
-    for d, own in enumerate(data):
-        of_size.setdefault(len(own), []).append(d)
-    rows: dict[int, np.ndarray] = {}
-    for samples, some in of_size.items():
-        orders_KPN = shuffles([keys[d] for d in some], samples, local.passes)
-        rows.update(zip(some, schedule(orders_KPN, batch_size(samples, local)), strict=True))
+    extras = extras or [{}] * len(data)
+    rows = _rows_of_each([len(own) for own in data], local, keys)
     return [
         Task(
             weights=start,
             data=own,
-            rows_SB=rows[d],
+            rows_SB=rows_SB,
             shift_C=_shift(own, classes, local),
-            key=keys[d],
-            extra=brought[d],
+            key=key,
+            extra=extra,
         )
-        for d, (start, own) in enumerate(zip(weights, data, strict=True))
+        for start, own, rows_SB, key, extra in zip(weights, data, rows, keys, extras, strict=True)
     ]
+
+
+def _rows_of_each(samples: Sequence[int], local: LocalTraining, keys: Sequence[Key]) -> list[np.ndarray]:
+    """The rows of every step, [S, B], of each device; devices with equally many samples are shuffled in one call."""
+    devices_of_size: dict[int, list[int]] = {}
+    for d, count in enumerate(samples):
+        devices_of_size.setdefault(count, []).append(d)
+    rows: dict[int, np.ndarray] = {}
+    for count, devices in devices_of_size.items():
+        orders_KPN = shuffles([keys[d] for d in devices], count, local.passes)
+        rows_KSB = schedule(orders_KPN, batch_size(count, local))
+        rows.update(zip(devices, rows_KSB, strict=True))
+    return [rows[d] for d in range(len(samples))]
 
 
 def batch_size(samples: int, local: LocalTraining) -> int:
@@ -135,21 +142,30 @@ def train(
     put(module, task.weights).train()
     parameters = dict(module.named_parameters())
     added = None if objective is None else Added.alone(objective, parameters, task.extra)
-    inputs, labels = to_tensor(task.data.inputs), to_tensor(_labels(task.data))
+    inputs = to_tensor(task.data.inputs)
+    labels = to_tensor(_labels(task.data))
     shift_C = to_tensor(task.shift_C)
-    descent = torch.optim.SGD(
-        parameters.values(), lr=local.lr, momentum=local.momentum, weight_decay=local.weight_decay
-    )
+    descent = _sgd(module, local)
     seed, *words = task.key
     with drawing(stream(int(seed), *words, "net")):
         for rows_B in torch.from_numpy(task.rows_SB):
             descent.zero_grad()
-            loss: Tensor = F.cross_entropy(logits(module, inputs[rows_B]) + shift_C, labels[rows_B])
+            logits_BC = logits(module, inputs[rows_B]) + shift_C
+            loss: Tensor = F.cross_entropy(logits_BC, labels[rows_B])
             loss.backward()  # type: ignore[no-untyped-call]
             if added is not None:
                 added.to_gradients_of(parameters)
             descent.step()
     return to_arrays(module)
+
+
+def _sgd(module: nn.Module, local: LocalTraining) -> torch.optim.SGD:
+    return torch.optim.SGD(
+        module.parameters(),
+        lr=local.lr,
+        momentum=local.momentum,
+        weight_decay=local.weight_decay,
+    )
 
 
 @contextmanager
@@ -191,25 +207,46 @@ def _train_chunk(
     """Tasks in order of falling length: at each step the ones still at work are the first few."""
     received = _stack(module, [task.weights for task in tasks])
     weights = {name: tensor.clone() for name, tensor in received.items()}
-    added = None if objective is None else Added(objective, received, side_by_side([task.extra for task in tasks]))
+    added = None
+    if objective is not None:
+        added = Added(objective, received, side_by_side([task.extra for task in tasks]))
     own_name = _own_names(module)
     parameters = {name: weights[name] for name, weight in module.named_parameters() if weight.requires_grad}
     moments = {name: torch.zeros_like(tensor) for name, tensor in parameters.items() if local.momentum}
     buffers = {name: weights[name] for name in dict.fromkeys(own_name.values()) if name not in parameters}
-    layers, loss = linear_layers(module), _loss(module)
-    inputs, labels, rows_SDB = _together(tasks)
-    shift_DC = torch.from_numpy(np.stack([task.shift_C for task in tasks]))
+    gradients_of = _differentiated(module)
+    samples = _together(tasks)
     lengths = np.array([len(task.rows_SB) for task in tasks])
-    for s, rows_DB in enumerate(rows_SDB):
+    for s in range(lengths.max()):
         k = int((lengths > s).sum())
-        batch = _rows(inputs, rows_DB[:k]), _rows(labels, rows_DB[:k]), shift_DC[:k]
-        working, moving = _first(parameters, k), _first(moments, k)
-        if layers:
-            found: Gradients = gradients(layers, working, *batch)
-        else:
-            found = _by_autograd(loss, working, _first(buffers, k), batch)
-        _descend(working, moving, found, local, None if added is None else added.first(k))
+        working = _first(parameters, k)
+        found = gradients_of(working, _first(buffers, k), samples.batch(s, k))
+        _descend(working, _first(moments, k), found, local, None if added is None else added.first(k))
     return {name: as_array(weights[own]) for name, own in own_name.items()}
+
+
+def _differentiated(module: nn.Module) -> Callable[[Mapping[str, Tensor], Mapping[str, Tensor], Batch], Gradients]:
+    """From weights, buffers and a batch of each device to the gradients; a perceptron's are written out."""
+    layers = linear_layers(module)
+    if layers:
+        return lambda weights, _buffers, batch: gradients(layers, weights, *batch)
+    loss = _loss(module)
+    return lambda weights, buffers, batch: _by_autograd(loss, weights, buffers, batch)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Samples:
+    """The samples of all devices of a cohort in one tensor, and which of them each step takes."""
+
+    inputs: Tensor
+    labels: Tensor
+    rows_SDB: Tensor
+    shift_DC: Tensor
+
+    def batch(self, step: int, k: int) -> Batch:
+        """The samples that the first few devices take in this step."""
+        rows_DB = self.rows_SDB[step, :k]
+        return _rows(self.inputs, rows_DB), _rows(self.labels, rows_DB), self.shift_DC[:k]
 
 
 def _own_names(module: nn.Module) -> dict[str, str]:
@@ -238,8 +275,8 @@ def _loss(module: nn.Module) -> Callable[..., Tensor]:
     def loss(
         weights: dict[str, Tensor], buffers: dict[str, Tensor], x_B: Tensor, y_B: Tensor, shift_C: Tensor
     ) -> Tensor:
-        said_BC = functional_call(module, {**weights, **buffers}, (x_B.to(dtype),)).float()
-        return _cross_entropy(said_BC + shift_C, y_B)
+        logits_BC = functional_call(module, {**weights, **buffers}, (x_B.to(dtype),)).float()
+        return _cross_entropy(logits_BC + shift_C, y_B)
 
     dtype = weight_dtype(module)
     return vmap(loss)
@@ -282,27 +319,36 @@ def _add(tensor: Tensor, gradient: Product | Tensor, *, beta: float, alpha: floa
 
 def _stack(module: nn.Module, weights: Sequence[Arrays]) -> dict[str, Tensor]:
     """[D, ...] of each array, in the module's types; one array for all where they start from the very same ones."""
-    state = module.state_dict().items()
-    if all(one is weights[0] for one in weights):
-        return {
-            name: to_tensor(weights[0][name]).to(tensor.dtype).expand(len(weights), *tensor.shape)
-            for name, tensor in state
-        }
-    stacked = ((name, np.stack([one[name] for one in weights]), tensor.dtype) for name, tensor in state)
-    return {name: torch.from_numpy(array_D).to(dtype) for name, array_D, dtype in stacked}
+    first, devices = weights[0], len(weights)
+    shared = all(one is first for one in weights)
+    stacked: dict[str, Tensor] = {}
+    for name, tensor in module.state_dict().items():
+        if shared:
+            one_device = to_tensor(first[name]).to(tensor.dtype)
+            stacked[name] = one_device.expand(devices, *tensor.shape)
+        else:
+            array_D = np.stack([one[name] for one in weights])
+            stacked[name] = torch.from_numpy(array_D).to(tensor.dtype)
+    return stacked
 
 
-def _together(tasks: Sequence[Task]) -> tuple[Tensor, Tensor, Tensor]:
-    """All samples in one tensor, all labels, and the rows of each step and device, [S, D, B]."""
-    inputs = np.concatenate([task.data.inputs for task in tasks])
-    labels = np.concatenate([_labels(task.data) for task in tasks])
-    lengths, samples = np.array([[len(task.rows_SB), len(task.data)] for task in tasks]).T
+def _together(tasks: Sequence[Task]) -> _Samples:
+    lengths = np.array([len(task.rows_SB) for task in tasks])
+    samples = np.array([len(task.data) for task in tasks])
     device = np.repeat(np.arange(len(tasks)), lengths)
-    step = np.arange(len(device)) - (np.cumsum(lengths) - lengths)[device]
-    rows_SDB = np.zeros((lengths.max(), len(tasks), tasks[0].rows_SB.shape[1]), np.int64)
+    first_step = np.cumsum(lengths) - lengths
+    step = np.arange(len(device)) - first_step[device]
+    batch = tasks[0].rows_SB.shape[1]
+    rows_SDB = np.zeros((lengths.max(), len(tasks), batch), np.int64)
     rows_SDB[step, device] = np.concatenate([task.rows_SB for task in tasks])
-    rows_SDB += (np.cumsum(samples) - samples)[:, None]
-    return torch.from_numpy(inputs), torch.from_numpy(labels), torch.from_numpy(rows_SDB)
+    first_sample = np.cumsum(samples) - samples
+    rows_SDB += first_sample[:, None]
+    return _Samples(
+        inputs=torch.from_numpy(np.concatenate([task.data.inputs for task in tasks])),
+        labels=torch.from_numpy(np.concatenate([_labels(task.data) for task in tasks])),
+        rows_SDB=torch.from_numpy(rows_SDB),
+        shift_DC=torch.from_numpy(np.stack([task.shift_C for task in tasks])),
+    )
 
 
 def _rows(tensor: Tensor, rows_DB: Tensor) -> Tensor:

@@ -40,14 +40,16 @@ def _reused(model: Model) -> nn.Module:
 def layout(model: Model) -> Mapping[str, ArraySpec]:
     """Names, types and shapes of the model's weights, and that no variance is below nothing."""
     specs = wire.specs(to_arrays(scratch(model)))
-    return {name: replace(spec, least=0.0) if name.endswith("running_var") else spec for name, spec in specs.items()}
+    variances = {name: replace(spec, least=0.0) for name, spec in specs.items() if name.endswith("running_var")}
+    return {**specs, **variances}
 
 
 def trained_reply(model: Model, sent_norm: float, classes: int | None) -> Expected:
-    """What a learner answers: new weights and how many samples they come from, per class if `classes` is given."""
+    """What a worker answers: new weights and how many samples they come from, per class if `classes` is given."""
     count = {SAMPLES: ArraySpec("<i8", ())} if classes is None else {LABELS: label_spec(classes)}
     root_size = float(np.sqrt(profile(model).parameters))
-    return Expected(arrays={**layout(model), **count}, most_norm=NORM_SLACK * (sent_norm + root_size))
+    most_norm = NORM_SLACK * (sent_norm + root_size)
+    return Expected(arrays={**layout(model), **count}, most_norm=most_norm)
 
 
 def sizes(replies: Sequence[Reply]) -> list[float]:
@@ -55,7 +57,8 @@ def sizes(replies: Sequence[Reply]) -> list[float]:
     arrays = [reply.arrays for reply in replies]
     counts = column(arrays, SAMPLES) if SAMPLES in arrays[0] else [one[LABELS].sum() for one in arrays]
     counts_D = np.asarray(counts, np.float64)
-    return [float(count) for count in np.clip(counts_D, 1.0, 10 * np.median(counts_D))]
+    most = 10 * np.median(counts_D)
+    return [float(count) for count in np.clip(counts_D, 1.0, most)]
 
 
 def by_model(replies: Iterable[Reply], model_of: Mapping[DeviceId, str]) -> dict[str, list[Reply]]:
@@ -124,12 +127,14 @@ class WeightWorker:
 def train_together(
     workers: Sequence[WeightWorker], jobs: Sequence[Job], extras: Sequence[Extra] | None = None
 ) -> list[Arrays]:
-    """Each learner's `learn`, side by side where one architecture, batch size and small steps allow it."""
-    brought: Sequence[Extra] = [{}] * len(jobs) if extras is None else extras
+    """Each worker's `learn`, side by side where one architecture, batch size and small steps allow it."""
+    if extras is None:
+        extras = [{}] * len(jobs)
     answers: dict[int, Arrays] = {}
     for alike in _alike(workers):
-        came = _side_by_side([workers[i] for i in alike], [jobs[i] for i in alike], [brought[i] for i in alike])
-        answers.update(zip(alike, came, strict=True))
+        group = [workers[i] for i in alike]
+        answered = _train_alike(group, [jobs[i] for i in alike], [extras[i] for i in alike])
+        answers.update(zip(alike, answered, strict=True))
     return [answers[i] for i in range(len(jobs))]
 
 
@@ -143,17 +148,32 @@ def _alike(workers: Sequence[WeightWorker]) -> list[list[int]]:
     return list(groups.values())
 
 
-def _side_by_side(workers: Sequence[WeightWorker], jobs: Sequence[Job], extras: Sequence[Extra]) -> list[Arrays]:
-    model, local = workers[0].model, workers[0].local
-    step_flops = profile(model).train_flops * batch_size(len(workers[0].data), local)
-    if len(jobs) < 2 or step_flops >= COHORT_STEP_FLOPS or why_apart(model, local) is not None:
-        return [worker.learn(job, extra) for worker, job, extra in zip(workers, jobs, extras, strict=True)]
-    keys = [worker.key(job) for worker, job in zip(workers, jobs, strict=True)]
-    own = tasks([job.arrays for job in jobs], [worker.data for worker in workers], model.classes, local, keys, extras)
+def _train_alike(workers: Sequence[WeightWorker], jobs: Sequence[Job], extras: Sequence[Extra]) -> list[Arrays]:
+    if len(jobs) > 1 and _is_faster_together(workers[0]):
+        return _train_side_by_side(workers, jobs, extras)
+    return [worker.learn(job, extra) for worker, job, extra in zip(workers, jobs, extras, strict=True)]
+
+
+def _is_faster_together(worker: WeightWorker) -> bool:
+    step_flops = profile(worker.model).train_flops * batch_size(len(worker.data), worker.local)
+    return step_flops < COHORT_STEP_FLOPS and why_apart(worker.model, worker.local) is None
+
+
+def _train_side_by_side(workers: Sequence[WeightWorker], jobs: Sequence[Job], extras: Sequence[Extra]) -> list[Arrays]:
+    first = workers[0]
+    cohort = tasks(
+        [job.arrays for job in jobs],
+        [worker.data for worker in workers],
+        first.model.classes,
+        first.local,
+        [worker.key(job) for worker, job in zip(workers, jobs, strict=True)],
+        extras,
+    )
     answers: dict[int, Arrays] = {}
-    for chunk, weights in train_cohort(scratch(model), own, local, workers[0].objective):
+    for chunk, weights in train_cohort(scratch(first.model), cohort, first.local, first.objective):
         counts = [workers[d].count(jobs[d]) for d in chunk]
-        table = {**weights, **{name: column(counts, name) for name in counts[0]}}
+        columns = {name: column(counts, name) for name in counts[0]}
+        table = {**weights, **columns}
         answers.update((d, Row(table, at)) for at, d in enumerate(chunk))
     return [answers[d] for d in range(len(jobs))]
 
@@ -167,7 +187,7 @@ def label_counts(device: Device, data: Dataset, classes: int) -> np.ndarray:
 
 
 def label_spec(classes: int) -> ArraySpec:
-    """Of an answer with label counts, or without them if the device's owner keeps them."""
+    """The type of an answer with label counts, or without them if the device's owner keeps them."""
     return ArraySpec("<i8", (classes,), at_most=True)
 
 

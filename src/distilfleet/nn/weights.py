@@ -72,11 +72,14 @@ def norm(weights: Arrays) -> float:
 def _mean(name: str, weights: Sequence[Arrays], shares: Sequence[np.float32]) -> np.ndarray:
     first = weights[0][name]
     many = max(1, BLOCK_BYTES // max(1, first.nbytes))
-    blocks = (column(weights[at : at + many], name) for at in range(0, len(weights), many))
+    starts = range(0, len(weights), many)
+    blocks = (column(weights[at : at + many], name) for at in starts)
     if first.dtype.kind != "f":
         return np.asarray(reduce(np.maximum, (block.max(axis=0) for block in blocks)))
-    shares_D, total = np.array(shares), np.zeros(first.size, np.result_type(first.dtype, np.float32))
-    for at, block in zip(range(0, len(weights), many), blocks, strict=True):
+    shares_D = np.array(shares)
+    total = np.zeros(first.size, np.result_type(first.dtype, np.float32))
+    for at, block in zip(starts, blocks, strict=True):
         # rows side by side, wherever they came from: a product's last bits depend on how they lie
-        total = total + shares_D[at : at + many] @ np.ascontiguousarray(block).reshape(len(block), -1)
+        rows = np.ascontiguousarray(block).reshape(len(block), -1)
+        total = total + shares_D[at : at + many] @ rows
     return total.reshape(first.shape).astype(first.dtype, copy=False)
