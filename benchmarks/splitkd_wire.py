@@ -38,7 +38,7 @@ from distilfleet.core.types import (
 from distilfleet.cost import catalogue
 from distilfleet.data import text
 from distilfleet.methods.splitkd.device import SplitWorker
-from distilfleet.methods.splitkd.modules import Loss, Part
+from distilfleet.methods.splitkd.modules import DevicePart, Loss
 from distilfleet.methods.splitkd.server import SplitKD
 from distilfleet.methods.splitkd.settings import NOTHING, SplitSettings
 from distilfleet.methods.splitkd.state import State
@@ -373,9 +373,11 @@ class Through:
 class Blank:
     """The server's modules left out: gradients of the right shape, and samples noted as known."""
 
-    parts: Sequence[Part] = field(default_factory=list)
+    parts: Sequence[DevicePart] = field(default_factory=list)
 
-    def forward(self, parts: Sequence[Part], loss: Loss, memory: TeacherCache, rng: np.random.Generator) -> "Blank":
+    def forward(
+        self, parts: Sequence[DevicePart], loss: Loss, memory: TeacherCache, rng: np.random.Generator
+    ) -> "Blank":
         for part in parts:
             memory.add(part.digests_B[part.need_B], {})
         return Blank(parts)

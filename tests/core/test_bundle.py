@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from distilfleet.core.bundle import all_over_the_wire, over_the_wire, write
-from distilfleet.core.table import Row
+from distilfleet.core.table import DeviceRow
 from distilfleet.core.types import ArraySpec, Expected, Job, Reply
 from distilfleet.core.wire import DTYPES, encode_reply, specs
 
@@ -24,7 +24,7 @@ def jobs(count, answer, most_norm=float("inf"), expected=None):
 def rows(answers):
     """The same, side by side."""
     table = {name: np.stack([one[name] for one in answers]) for name in answers[0]}
-    return [Row(table, d) for d in range(len(answers))]
+    return [DeviceRow(table, d) for d in range(len(answers))]
 
 
 def assert_alike(asked, answers):

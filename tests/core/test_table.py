@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from distilfleet.core.table import Row, column
+from distilfleet.core.table import DeviceRow, column
 
 TABLE = {"w": np.arange(24.0).reshape(4, 2, 3), "n": np.arange(4)}
-ROWS = [Row(TABLE, d) for d in range(4)]
+ROWS = [DeviceRow(TABLE, d) for d in range(4)]
 PLAIN = [{"w": TABLE["w"][d], "n": np.array(d)} for d in range(4)]
 
 
@@ -28,7 +28,7 @@ def test_a_column_has_the_array_of_each_row_in_order(rows, chosen):
 
 
 def test_rows_of_two_tables_are_told_apart():
-    other = Row({"w": -TABLE["w"], "n": -TABLE["n"]}, 1)
+    other = DeviceRow({"w": -TABLE["w"], "n": -TABLE["n"]}, 1)
     assert column([ROWS[0], other], "n").tolist() == [0, -1]
 
 

@@ -76,7 +76,7 @@ def test_a_share_lengthens_a_transfer_and_not_its_energy():
     for plan in (Plan(clusters=[["a"]]), EVERYONE):
         on = surrounded()
         lasted_s.append(lasting_s(on, plan, ask("a", flops=1.0)))
-        sending_s.append(on._account.transmit_s[0])
+        sending_s.append(on._spending.transmit_s[0])
     assert sending_s[0] == pytest.approx(sending_s[1], rel=1e-6)
     assert lasted_s[1] > lasted_s[0]
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from . import wire
-from .table import Row, column
+from .table import DeviceRow, column
 from .types import Arrays, ArraySpec, Expected, Job, Reply, Result
 
 ORDINARY = 0.99
@@ -42,7 +42,7 @@ def _alike(jobs: Sequence[Job], answers: Sequence[Arrays]) -> Iterable[list[int]
     """The places of answers of one layout to jobs of one expectation, group by group."""
     groups: dict[Key, list[int]] = {}
     for place, (job, arrays) in enumerate(zip(jobs, answers, strict=True)):
-        layout = id(arrays.table) if isinstance(arrays, Row) else _layout(arrays)
+        layout = id(arrays.table) if isinstance(arrays, DeviceRow) else _layout(arrays)
         groups.setdefault((id(job.expected), layout), []).append(place)
     return groups.values()
 
@@ -77,7 +77,7 @@ def read(frames: np.ndarray, jobs: Sequence[Job], alike: Arrays) -> list[Result]
     results: list[Result] = []
     for d, (job, ordinary) in enumerate(zip(jobs, ordinary_D.tolist(), strict=True)):
         if ordinary:
-            results.append(Reply(job=job.id, device=job.device, arrays=Row(table, d)))
+            results.append(Reply(job=job.id, device=job.device, arrays=DeviceRow(table, d)))
         else:
             frame = frames[d].tobytes().lstrip(b"\0")
             results.append(wire.admit(wire.decode_reply(frame), job))

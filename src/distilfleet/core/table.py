@@ -14,7 +14,7 @@ from .types import Arrays
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Row(Mapping[str, np.ndarray]):
+class DeviceRow(Mapping[str, np.ndarray]):
     """One device's arrays: views of a table."""
 
     table: Arrays
@@ -38,8 +38,8 @@ class Row(Mapping[str, np.ndarray]):
 def column(rows: Sequence[Arrays], name: str) -> np.ndarray:
     """One array of each, [D, ...]: a view if they are neighbours in one table."""
     first = rows[0]
-    table = first.table if isinstance(first, Row) else None
-    places = [row.at for row in rows if isinstance(row, Row) and row.table is table]
+    table = first.table if isinstance(first, DeviceRow) else None
+    places = [row.at for row in rows if isinstance(row, DeviceRow) and row.table is table]
     if table is None or len(places) < len(rows):
         flat = np.concatenate([row[name].reshape(-1) for row in rows])
         return flat.reshape(len(rows), *first[name].shape)

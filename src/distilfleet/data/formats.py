@@ -12,7 +12,7 @@ import numpy as np
 
 from ..core.errors import ConfigError
 from . import arrays, idx, images, tables, text_files
-from .raw import Column, Raw
+from .raw import FeatureColumn, Raw
 from .reading import Reading
 from .text_files import Corpus, Names
 
@@ -22,7 +22,7 @@ OF_TABLES = frozenset(field.name for field in fields(Reading))
 
 Samples = Callable[[Path, str | None, str | None, Reading], Raw]
 """From a path and the names of labels and groups to labelled samples as they were stored."""
-Inputs = Callable[[Path, Sequence[Column], Reading], np.ndarray]
+Inputs = Callable[[Path, Sequence[FeatureColumn], Reading], np.ndarray]
 """From a path and the columns of a table to unlabelled samples as they were stored."""
 Documents = Callable[[Path, Names], Corpus]
 """From a path to texts as they were stored."""
@@ -64,7 +64,7 @@ def _arrays(path: Path, label: str | None, group: str | None, reading: Reading) 
     return arrays.read(path, label, group)
 
 
-def _array_inputs(path: Path, columns: Sequence[Column], reading: Reading) -> np.ndarray:
+def _array_inputs(path: Path, columns: Sequence[FeatureColumn], reading: Reading) -> np.ndarray:
     return arrays.read_inputs(path)
 
 
@@ -85,7 +85,7 @@ def _pictures(path: Path, label: str | None, group: str | None, reading: Reading
     return images.read(path)
 
 
-def _picture_inputs(path: Path, columns: Sequence[Column], reading: Reading) -> np.ndarray:
+def _picture_inputs(path: Path, columns: Sequence[FeatureColumn], reading: Reading) -> np.ndarray:
     return images.read_inputs(path)
 
 

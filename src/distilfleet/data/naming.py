@@ -9,7 +9,7 @@ import numpy as np
 
 from ..core.errors import ConfigError, UnmatchedError
 from .labels import shorten, shown
-from .raw import Column
+from .raw import FeatureColumn
 from .reading import GUESSED, Reading
 from .spec import DataSpec
 
@@ -94,7 +94,7 @@ def _whole(name: str) -> float | None:
     return value if value.is_integer() else None
 
 
-def check_names(naming: Naming, columns: Sequence[Column]) -> None:
+def check_names(naming: Naming, columns: Sequence[FeatureColumn]) -> None:
     """Raises ConfigError for a flag that names no column of the run, which may be a slip of the pen."""
     known = [column.name for column in columns]
     for flag, names in (("--units", naming.units), ("--rename-value", [column for column, _ in naming.values])):

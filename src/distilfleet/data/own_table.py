@@ -12,7 +12,7 @@ from ..core.types import Dataset
 from . import numbers, tables
 from .labels import is_missing, labelled, own_numbers, shorten, shown
 from .naming import Naming, check_names, check_some, need, numbered, samples_of, unknown
-from .raw import Column, present
+from .raw import FeatureColumn, present
 from .sheets import Sheet, named, open_sheet
 from .spec import DataSpec, Mapped
 from .units import converted, scaled
@@ -22,7 +22,7 @@ LABEL = "label"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Table:
+class OwnTable:
     """A file with names of columns; read again for each run, so that cells need not stay in memory as text."""
 
     path: Path
@@ -68,7 +68,7 @@ class Table:
         sheet = _opened(self.path, self.naming)
         names = sorted(set(sheet.cells) - {_label_column(sheet, self.naming, "")})
         read = {name: numbers.read(sheet.cells[name], self.naming.reading.decimal) for name in names}
-        columns = [Column(name=name) for name, found in read.items() if found is not None]
+        columns = [FeatureColumn(name=name) for name, found in read.items() if found is not None]
         return tables.encode(sheet, columns, self.naming.reading)
 
     @property
@@ -82,11 +82,11 @@ class Table:
         return own_numbers(np.array(sheet.cells[label]), self.where)
 
 
-def table(path: Path, naming: Naming) -> Table:
+def table(path: Path, naming: Naming) -> OwnTable:
     """Raises ConfigError for a file without rows, or without a column that the owner names."""
     sheet = _opened(path, naming)
     _label_column(sheet, naming, "")
-    return Table(path=path, naming=naming, rows=len(sheet.lines))
+    return OwnTable(path=path, naming=naming, rows=len(sheet.lines))
 
 
 def _opened(path: Path, naming: Naming) -> Sheet:
@@ -94,7 +94,7 @@ def _opened(path: Path, naming: Naming) -> Sheet:
     return _renamed(open_sheet(path, naming.reading.separator), naming)
 
 
-def _encoded(sheet: Sheet, columns: Sequence[Column], naming: Naming) -> np.ndarray:
+def _encoded(sheet: Sheet, columns: Sequence[FeatureColumn], naming: Naming) -> np.ndarray:
     """As stored; a column that the owner converts may be in any unit."""
     wanted = [replace(column, unit="") if column.name in naming.units else column for column in columns]
     try:
@@ -105,7 +105,7 @@ def _encoded(sheet: Sheet, columns: Sequence[Column], naming: Naming) -> np.ndar
         raise UnmatchedError(str(fault), mismatch=mismatch) from None
 
 
-def _is_numeric(sheet: Sheet, column: Column, naming: Naming) -> bool:
+def _is_numeric(sheet: Sheet, column: FeatureColumn, naming: Naming) -> bool:
     found = numbers.read(sheet.cells[find(sheet, column.name) or ""], naming.reading.decimal)
     usual = not isinstance(found, numbers.Numbers) or not (found.unit and column.unit) or found.unit == column.unit
     return isinstance(found, numbers.Numbers) and usual and bool(np.isfinite(found.values).all())
@@ -118,7 +118,7 @@ def _labelled(sheet: Sheet, label: str, naming: Naming) -> tuple[Sheet, tuple[st
     return sheet.rows(kept), (f"{len(cells) - len(kept)} rows left out: no label",) if len(kept) < len(cells) else ()
 
 
-def _ignored(sheet: Sheet, columns: Sequence[Column], label: str | None) -> list[str]:
+def _ignored(sheet: Sheet, columns: Sequence[FeatureColumn], label: str | None) -> list[str]:
     wanted = {find(sheet, column.name) for column in columns}
     others = [name for name in sheet.cells if name not in wanted and name != label]
     return [f"columns that are no inputs of the run are left out: {shorten(others)}"] if others else []
@@ -154,7 +154,7 @@ def _label_column(sheet: Sheet, naming: Naming, said: str, inputs: Collection[st
     return found
 
 
-def _columns(spec: DataSpec, naming: Naming, where: str) -> tuple[Column, ...]:
+def _columns(spec: DataSpec, naming: Naming, where: str) -> tuple[FeatureColumn, ...]:
     """The run's columns; or the owner's, where the run has no names."""
     if spec.columns:
         check_names(naming, spec.columns)
@@ -165,10 +165,10 @@ def _columns(spec: DataSpec, naming: Naming, where: str) -> tuple[Column, ...]:
             f"which columns they are, in order",
             mismatch="a table with names of columns; the run's inputs have none",
         )
-    return tuple(Column(name=name) for name in naming.order)
+    return tuple(FeatureColumn(name=name) for name in naming.order)
 
 
-def _check_columns(sheet: Sheet, columns: Sequence[Column]) -> None:
+def _check_columns(sheet: Sheet, columns: Sequence[FeatureColumn]) -> None:
     missing = [column.name for column in columns if find(sheet, column.name) is None]
     if missing:
         names = shorten([shown(name) for name in missing])
@@ -179,7 +179,7 @@ def _check_columns(sheet: Sheet, columns: Sequence[Column]) -> None:
         )
 
 
-def _known_categories(sheet: Sheet, columns: Sequence[Column], naming: Naming) -> tuple[Sheet, tuple[str, ...]]:
+def _known_categories(sheet: Sheet, columns: Sequence[FeatureColumn], naming: Naming) -> tuple[Sheet, tuple[str, ...]]:
     """Categories under the run's names; rows with others are left out if the owner says so, else refused."""
     notes = []
     for column in (column for column in columns if column.values):
@@ -194,7 +194,7 @@ def _known_categories(sheet: Sheet, columns: Sequence[Column], naming: Naming) -
     return sheet, tuple(notes)
 
 
-def _blank_categories(sheet: Sheet, columns: Sequence[Column]) -> list[str]:
+def _blank_categories(sheet: Sheet, columns: Sequence[FeatureColumn]) -> list[str]:
     """A note on each column of categories that has rows without one."""
     counts = {
         column.name: sum(map(is_missing, sheet.cells[find(sheet, column.name) or ""]))
@@ -205,6 +205,6 @@ def _blank_categories(sheet: Sheet, columns: Sequence[Column]) -> list[str]:
     return [f"column {shown(name)}: {count} of {rows} rows have no value" for name, count in counts.items() if count]
 
 
-def _is_known(cell: str, column: Column) -> bool:
+def _is_known(cell: str, column: FeatureColumn) -> bool:
     """A missing one is no category, as in the run's own data."""
     return cell in column.values or is_missing(cell)

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..core.errors import ConfigError
 from ..core.types import Dataset
-from .raw import Column, check_numbers
+from .raw import FeatureColumn, check_numbers
 from .reading import Axis, Kind
 from .scaling import Scaling
 
@@ -35,7 +35,7 @@ class PreparedFacts:
     classes: tuple[str, ...]
     scaling: Scaling | None
     """None: windows of tokens."""
-    columns: tuple[Column, ...]
+    columns: tuple[FeatureColumn, ...]
     tokenizer: str = ""
     """Digest of the one that cut the windows."""
 
@@ -50,7 +50,9 @@ def write(file: Path, data: Dataset, **more: np.ndarray) -> None:
     np.savez(file, allow_pickle=False, **{INPUTS: data.inputs}, **labels, **more)
 
 
-def facts(whose: str, classes: tuple[str, ...], scaling: Scaling, columns: tuple[Column, ...]) -> dict[str, np.ndarray]:
+def facts(
+    whose: str, classes: tuple[str, ...], scaling: Scaling, columns: tuple[FeatureColumn, ...]
+) -> dict[str, np.ndarray]:
     """What a part has besides samples."""
     return {
         WHOSE: np.array(whose),
@@ -107,14 +109,16 @@ def dataset(arrays: Mapping[str, np.ndarray], where: str) -> Dataset:
     return Dataset(inputs, labels)
 
 
-def treatment(arrays: Mapping[str, np.ndarray], where: str) -> tuple[tuple[str, ...], Scaling, tuple[Column, ...]]:
+def treatment(
+    arrays: Mapping[str, np.ndarray], where: str
+) -> tuple[tuple[str, ...], Scaling, tuple[FeatureColumn, ...]]:
     """Class names, scaling and columns of a part. Raises ConfigError."""
     missing = [name for name in (CLASSES, KIND, OFFSET, FACTOR, COLUMNS) if name not in arrays]
     if missing:
         raise ConfigError(f"{where}: the part of a device, without {missing[0]}; the server's is server.npz")
     kind = str(arrays[KIND])
     try:
-        columns = msgspec.json.decode(str(arrays[COLUMNS]), type=tuple[Column, ...])
+        columns = msgspec.json.decode(str(arrays[COLUMNS]), type=tuple[FeatureColumn, ...])
     except msgspec.DecodeError as fault:
         raise ConfigError(f"{where}: {COLUMNS} cannot be read: {fault}") from None
     channels = str(arrays.get(CHANNELS, "last"))

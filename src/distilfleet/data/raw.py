@@ -13,7 +13,7 @@ FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Column:
+class FeatureColumn:
     """One feature column of a table: a number, or one 0/1 input for each of its `values`."""
 
     name: str
@@ -41,7 +41,7 @@ class Raw:
     test: Part | None = None
     class_names: tuple[str, ...] = ()
     """In the order of the sorted labels; empty where the labels name themselves."""
-    columns: tuple[Column, ...] = ()
+    columns: tuple[FeatureColumn, ...] = ()
     layout: Layout | None = None
     """What samples are, where the format says so."""
     notes: tuple[str, ...] = ()

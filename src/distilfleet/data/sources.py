@@ -11,7 +11,7 @@ from ..core.types import Dataset
 from . import arrays, files, hub, labels, prepared, scaling
 from .digest import of_arrays
 from .formats import OF_ARRAYS, SAMPLES, kinds
-from .raw import UNNAMED, Column, Part, Raw, as_text, check_part, present
+from .raw import UNNAMED, FeatureColumn, Part, Raw, as_text, check_part, present
 from .reading import GUESSED, Missing, Reading
 from .scaling import PICTURES, Scaling
 from .spec import DataSpec, figures
@@ -34,7 +34,7 @@ class Source:
     owners: frozenset[str] = frozenset()
     """All that the data names, also those whose samples are all in the test part."""
     scaling: Scaling
-    columns: tuple[Column, ...]
+    columns: tuple[FeatureColumn, ...]
     """Feature columns of a table file; empty for everything else."""
     notes: tuple[str, ...]
     """What was decided while loading."""

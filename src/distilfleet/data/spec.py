@@ -9,7 +9,7 @@ import numpy as np
 
 from ..core.errors import ConfigError
 from ..core.types import Dataset
-from .raw import Column
+from .raw import FeatureColumn
 from .reading import Axis
 from .scaling import Scaling
 
@@ -29,7 +29,7 @@ class DataSpec:
     """Names of the classes, in the order of their numbers; empty for a run without labels."""
     stored: tuple[str, ...] = ()
     """The labels as the run's own data store them, where those are numbers that have a name besides."""
-    columns: tuple[Column, ...] = ()
+    columns: tuple[FeatureColumn, ...] = ()
     """Feature columns in the order of the inputs; empty where inputs have no names."""
     label: str = ""
     """The column or key of labels in the run's own data, where somebody named it."""

@@ -11,7 +11,7 @@ from ..core.errors import ConfigError
 from . import numbers
 from .labels import is_missing, labelled, shorten, shown
 from .numbers import Numbers, Unclear
-from .raw import FLOAT32_MAX, Column, Part, Raw
+from .raw import FLOAT32_MAX, FeatureColumn, Part, Raw
 from .reading import GUESSED, Decimal, Reading
 from .sheets import Sheet, named, open_sheet
 
@@ -73,7 +73,7 @@ def read(
     label: str | None,
     group: str | None,
     reading: Reading = GUESSED,
-    columns: Sequence[Column] | None = None,
+    columns: Sequence[FeatureColumn] | None = None,
 ) -> Raw:
     """A labelled table: `label` and `group` name columns, by default those called label and group, if any.
 
@@ -102,8 +102,8 @@ def read(
 
 
 def _inputs(
-    sheet: Sheet, names: Sequence[str], reading: Reading, columns: Sequence[Column] | None
-) -> tuple[tuple[Column, ...], np.ndarray, tuple[str, ...]]:
+    sheet: Sheet, names: Sequence[str], reading: Reading, columns: Sequence[FeatureColumn] | None
+) -> tuple[tuple[FeatureColumn, ...], np.ndarray, tuple[str, ...]]:
     """Columns, the inputs [n, features] that they become, and notes."""
     if columns is None:
         table = Table(sheet=sheet, numbers=_numbers(sheet, names, reading.decimal))
@@ -115,12 +115,12 @@ def _inputs(
     return tuple(columns), encode(sheet, columns, reading), notes
 
 
-def read_inputs(path: Path, columns: Sequence[Column], reading: Reading = GUESSED) -> np.ndarray:
+def read_inputs(path: Path, columns: Sequence[FeatureColumn], reading: Reading = GUESSED) -> np.ndarray:
     """The inputs of an unlabelled file that has these columns, float64 [n, features]."""
     return encode(open_sheet(path, reading.separator), columns, reading)
 
 
-def encode(sheet: Sheet, columns: Sequence[Column], reading: Reading = GUESSED) -> np.ndarray:
+def encode(sheet: Sheet, columns: Sequence[FeatureColumn], reading: Reading = GUESSED) -> np.ndarray:
     """The inputs of a sheet, float64 [n, features]; a text value that training did not have is all zeros.
 
     A missing number is NaN where rows without are to be dropped, else a ConfigError.
@@ -130,7 +130,7 @@ def encode(sheet: Sheet, columns: Sequence[Column], reading: Reading = GUESSED) 
     return _encoded(table, found, columns, reading)
 
 
-def _encoded(table: Table, found: Mapping[str, str], columns: Sequence[Column], reading: Reading) -> np.ndarray:
+def _encoded(table: Table, found: Mapping[str, str], columns: Sequence[FeatureColumn], reading: Reading) -> np.ndarray:
     """float64 [n, features]; `found` are the names of the columns in this table."""
     return np.concatenate([_encode(table, found[column.name], column, reading) for column in columns], axis=1)
 
@@ -144,7 +144,7 @@ def _table(sheet: Sheet, names: Sequence[str], decimal: Decimal | None) -> Table
     return Table(sheet=sheet, numbers=_clear(sheet, read, needed=True))
 
 
-def _encode(table: Table, name: str, column: Column, reading: Reading) -> np.ndarray:
+def _encode(table: Table, name: str, column: FeatureColumn, reading: Reading) -> np.ndarray:
     if column.values:
         cells = np.array(table.sheet.cells[name])
         return np.stack([cells == value for value in column.values], axis=1).astype(np.float64)
@@ -165,10 +165,10 @@ def _numbers(sheet: Sheet, names: Sequence[str], decimal: Decimal | None) -> dic
     return found
 
 
-def _features(table: Table, names: Sequence[str]) -> tuple[tuple[Column, ...], tuple[str, ...]]:
+def _features(table: Table, names: Sequence[str]) -> tuple[tuple[FeatureColumn, ...], tuple[str, ...]]:
     sheet, found = table.sheet, table.numbers
     decided = [_decide(sheet, name, found.get(name)) for name in names]
-    columns = tuple(column for column in decided if isinstance(column, Column))
+    columns = tuple(column for column in decided if isinstance(column, FeatureColumn))
     dropped = [column for column in decided if isinstance(column, Dropped)]
     if not columns:
         reasons = "; ".join(f"{shown(column.name)}: {column.reason}" for column in dropped) or "no other column"
@@ -190,7 +190,7 @@ def _notes(facts: Sequence[tuple[str, str]]) -> tuple[str, ...]:
     )
 
 
-def _described(sheet: Sheet, column: Column, read: Numbers | None) -> str:
+def _described(sheet: Sheet, column: FeatureColumn, read: Numbers | None) -> str:
     """What was decided about a column, if anything was."""
     if read is not None:
         facts = ", ".join(filter(None, (read.form, _course(column.name, read.values))))
@@ -210,7 +210,7 @@ def _course(name: str, values: np.ndarray) -> str:
     return "its name is one of row numbers (--leave-out does without)" if ROW_NUMBERS.fullmatch(name) else ""
 
 
-def _perhaps_owners(columns: Sequence[Column]) -> tuple[str, ...]:
+def _perhaps_owners(columns: Sequence[FeatureColumn]) -> tuple[str, ...]:
     """A note on inputs that are called as owners are."""
     found = [shown(column.name) for column in columns if OWNERS.fullmatch(column.name)]
     if not found:
@@ -218,12 +218,12 @@ def _perhaps_owners(columns: Sequence[Column]) -> tuple[str, ...]:
     return (f"column {shorten(found)} is an input; if it says whose a row is, --group makes a device of each",)
 
 
-def _decide(sheet: Sheet, name: str, read: Numbers | None) -> Column | Dropped:
+def _decide(sheet: Sheet, name: str, read: Numbers | None) -> FeatureColumn | Dropped:
     cells = sheet.cells[name]
     if ROW_NUMBERS.fullmatch(name) and len(set(cells)) == len(cells):
         return Dropped(name=name, reason="it numbers the rows")
     if read is not None:
-        return Column(name=name, unit=read.unit)
+        return FeatureColumn(name=name, unit=read.unit)
     if _is_time(sheet, name):
         return Dropped(name=name, reason="dates and times are no features")
     distinct = sorted({cell for cell in cells if not is_missing(cell)})
@@ -233,7 +233,7 @@ def _decide(sheet: Sheet, name: str, read: Numbers | None) -> Column | Dropped:
         return Dropped(name=name, reason=f"text with {len(distinct)} values in {len(cells)} rows")
     if len(set(cells)) == 1:
         return Dropped(name=name, reason=f"every row has {shown(distinct[0])}")
-    return Column(name=name, values=tuple(distinct))
+    return FeatureColumn(name=name, values=tuple(distinct))
 
 
 def _clear(sheet: Sheet, read: dict[str, Numbers | Unclear | None], needed: bool = False) -> dict[str, Numbers]:

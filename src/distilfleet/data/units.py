@@ -7,7 +7,7 @@ import numpy as np
 
 from ..core.errors import UnmatchedError
 from .naming import Naming, check_shape, check_some
-from .raw import Column
+from .raw import FeatureColumn
 from .scaling import Scaling
 from .spec import DataSpec
 
@@ -21,7 +21,7 @@ FARTHEST, FARTHEST_OF_BYTES, LEAST_SPAN, USUAL_SPAN = 1.0, 0.1, 0.02, 0.6
 much of it they must fill, and of how much less it is worth a word."""
 
 
-def converted(raw: np.ndarray, columns: Sequence[Column], naming: Naming) -> np.ndarray:
+def converted(raw: np.ndarray, columns: Sequence[FeatureColumn], naming: Naming) -> np.ndarray:
     """Columns of numbers in the run's units."""
     at = 0
     for column in columns:

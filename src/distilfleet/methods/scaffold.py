@@ -26,7 +26,7 @@ from torch import Tensor
 
 from ..core import wire
 from ..core.protocols import MethodFacts, Worker
-from ..core.table import Row, column
+from ..core.table import DeviceRow, column
 from ..core.types import (
     Arrays,
     Conditions,
@@ -171,14 +171,14 @@ def control_together(workers: Sequence[Controller], jobs: Sequence[Job]) -> list
     own = [worker.control or zero for worker in workers]
     drift = {name: server[CONTROL + name] - column(own, name) for name in names}
     learners = [worker.learner for worker in workers]
-    answers = train_together(learners, jobs, [{DRIFT: Row(drift, d)} for d in range(len(jobs))])
+    answers = train_together(learners, jobs, [{DRIFT: DeviceRow(drift, d)} for d in range(len(jobs))])
     lengths_D = np.array([_length(learner) for learner in learners], np.float32)
     trained = {name: column(answers, name) for name in answers[0]}
     mean = {name: _over(server[name] - trained[name], lengths_D) for name in names}
     after, answer = {name: mean[name] - drift[name] for name in names}, {**trained, **_prefixed(mean)}
     for d, worker in enumerate(workers):
-        worker.control = Row(after, d)
-    return [Row(answer, d) for d in range(len(jobs))]
+        worker.control = DeviceRow(after, d)
+    return [DeviceRow(answer, d) for d in range(len(jobs))]
 
 
 def _server(jobs: Sequence[Job]) -> Arrays:

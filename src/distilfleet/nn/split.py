@@ -163,7 +163,7 @@ def merged_weights(full: nn.Module) -> dict[str, np.ndarray]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Parts:
+class ParameterNames:
     """Names of the model's parameters, by where they belong; the same on every side."""
 
     embedding: tuple[str, ...]
@@ -180,7 +180,7 @@ class Parts:
         return (*(name for layer in self.layers[cut:] for name in layer), *self.norm, *self.head)
 
 
-def parts(full: nn.Module, *, trainable: bool = True) -> Parts:
+def parts(full: nn.Module, *, trainable: bool = True) -> ParameterNames:
     """Where each parameter belongs, by its name in the whole model; a tied table belongs to the embedding."""
     base = _base(full)
     names = {id(one): name for name, one in full.named_parameters() if one.requires_grad or not trainable}
@@ -191,7 +191,7 @@ def parts(full: nn.Module, *, trainable: bool = True) -> Parts:
         taken.update(id(one) for one in mine)
         return tuple(names[id(one)] for one in mine)
 
-    return Parts(
+    return ParameterNames(
         embedding=of(base.get_input_embeddings().parameters()),
         layers=tuple(of(layer.parameters()) for layer in base.layers),
         norm=of(base.norm.parameters()),

@@ -9,7 +9,7 @@ from torch import nn
 
 from ..core import wire
 from ..core.chance import Key
-from ..core.table import Row, column
+from ..core.table import DeviceRow, column
 from ..core.types import Arrays, ArraySpec, Dataset, Device, DeviceId, Expected, Job, Load, Reply
 from .cohorts import why_apart
 from .distil import accuracy, predict
@@ -174,7 +174,7 @@ def _train_side_by_side(workers: Sequence[WeightWorker], jobs: Sequence[Job], ex
         counts = [workers[d].count(jobs[d]) for d in chunk]
         columns = {name: column(counts, name) for name in counts[0]}
         table = {**weights, **columns}
-        answers.update((d, Row(table, at)) for at, d in enumerate(chunk))
+        answers.update((d, DeviceRow(table, at)) for at, d in enumerate(chunk))
     return [answers[d] for d in range(len(jobs))]
 
 

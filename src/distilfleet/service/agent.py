@@ -28,7 +28,7 @@ from ..data.digest import of_arrays
 from ..data.naming import Naming
 from ..data.own import Own
 from ..data.spec import Mapped
-from ..methods.splitkd.device import Front, SplitWorker
+from ..methods.splitkd.device import FrontLayers, SplitWorker
 from ..methods.splitkd.settings import SplitSettings
 from ..net.agent import Agent
 from ..net.heap import AGENT_ARENAS, settle_heap
@@ -239,11 +239,11 @@ def _split_worker(spec: RunSpec, device: Device, data: Dataset, consent: Consent
         raise ConfigError(f"the settings of {spec.method} do not fit the version here: {fault}") from None
     _check_split(half.split, data, device)
 
-    def front_of(whose: str, layers: int) -> Front:
+    def front_of(whose: str, layers: int) -> FrontLayers:
         if whose != "student":
             raise DeclinedError("declined: layers of a teacher do not travel")
         try:
-            made: Front = _trainer().front(spec, half, device, layers, consent.own_models)
+            made: FrontLayers = _trainer().front(spec, half, device, layers, consent.own_models)
         except ConfigError as fault:
             raise DeclinedError(f"declined: {fault}") from None
         return made

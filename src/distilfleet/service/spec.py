@@ -22,7 +22,7 @@ from ..core.protocols import Method, Worker
 from ..core.types import Dataset, Device, LanguageProfile, RunSpec
 from ..data.spec import DataSpec
 from ..data.spec import write as write_data
-from ..methods.splitkd.device import Front
+from ..methods.splitkd.device import FrontLayers
 from ..nn.zoo import Model
 from ..training.loop import PROCESSOR, versions
 from .agent_flags import Consent
@@ -95,7 +95,7 @@ def build_worker(spec: RunSpec, device: Device, data: Dataset, consent: Consent)
     return worker
 
 
-def front(spec: RunSpec, half: Half, device: Device, layers: int, own_models: bool) -> Front:
+def front(spec: RunSpec, half: Half, device: Device, layers: int, own_models: bool) -> FrontLayers:
     """The student's first layers. Raises ConfigError as `build_worker` does."""
     from ..methods.splitkd.server import SplitKD
     from ..nn.language import LanguageModel

@@ -30,7 +30,7 @@ from ..cost.compute import compute_s
 from ..cost.energy import energy_j
 from ..cost.surroundings import Surroundings
 from .clock import Clock
-from .prices import Account, Air, Frames, PricedJobs, Profiles
+from .prices import Air, Frames, PricedJobs, Profiles, Spending
 
 LEAST_BPS = float(np.finfo(float).tiny)
 """Rate of a device in outage, so that what it would send takes for ever instead of failing."""
@@ -80,7 +80,7 @@ class SimFleet:
         self._ids = tuple(devices)
         self._air = self._profiles.air
         self._server_clock_share = 1.0
-        self._account = Account.opened(len(devices))
+        self._spending = Spending.nothing(len(devices))
         self._number = 0
         self._wanted = 1
         self._refused: dict[DeviceId, str] = {}
@@ -97,7 +97,7 @@ class SimFleet:
             return Conditions(round=number, devices=self._devices, ids=self._ids)
         present = zip(self._ids, around.reachable.tolist(), strict=True)
         ids = tuple(device for device, there in present if there)
-        spent_j = dict(zip(self._ids, self._account.energy_j.tolist(), strict=True))
+        spent_j = dict(zip(self._ids, self._spending.energy_j.tolist(), strict=True))
         return Conditions(round=number, devices=self._devices, ids=ids, channels=around.channels(ids), spent_j=spent_j)
 
     def adopt(self, plan: Plan) -> None:
@@ -141,7 +141,7 @@ class SimFleet:
             missed=self._missed,
         )
         if around is not None:
-            around.step(elapsed_s, self._account.busy_s, self._account.transmit_s)
+            around.step(elapsed_s, self._spending.busy_s, self._spending.transmit_s)
         self._begin_tally()
         return tally
 
@@ -168,7 +168,7 @@ class SimFleet:
         around = self._world.surroundings
         if around is not None:
             state |= _put_under("around", around.snapshot())
-        state |= {"spent": self._account.energy_j, "until": self._account.until_s}
+        state |= {"spent": self._spending.energy_j, "until": self._spending.until_s}
         for device, kept in self.kept().items():
             number = self._profiles.index[device]
             state |= _put_under(f"worker/{number}", kept)
@@ -177,8 +177,8 @@ class SimFleet:
     def restore(self, kept: Arrays) -> None:
         self._clock = Clock(np.array(kept["free"]), float(kept["now"]))
         self._waves = int(kept["waves"])
-        self._account.energy_j = np.array(kept["spent"])
-        self._account.until_s = np.array(kept["until"])
+        self._spending.energy_j = np.array(kept["spent"])
+        self._spending.until_s = np.array(kept["until"])
         if self._world.surroundings is not None:
             self._world.surroundings.restore(_found_under("around", kept))
         self._restore_workers(_found_under("worker", kept))
@@ -232,15 +232,15 @@ class SimFleet:
         self._answered += [result.device for result in results if isinstance(result, Reply)]
         priced = called.priced
         self._clock.occupy(priced.index_J, priced.passage, until_s)
-        spent = self._profiles.spent(priced, until_s, self._air, self._account)
-        self._account.add(priced.index_J, spent)
+        spent = self._profiles.spent(priced, until_s, self._air, self._spending)
+        self._spending.add(priced.index_J, spent)
         self._used += spent.usage(priced)
 
     def _begin_tally(self) -> None:
         self._used = Usage()
         self._since_s = self._clock.now_s
         self._clock.serving_s = 0.0
-        self._account.begin_round()
+        self._spending.begin_round()
         self._answered: list[DeviceId] = []
         self._missed: list[Missed] = []
 

@@ -59,15 +59,15 @@ class Profiles:
         all_of_it = np.ones(len(self.up_bps))
         return Air(up_bps=self.up_bps, down_bps=self.down_bps, slowdown=all_of_it, up_share=all_of_it)
 
-    def spent(self, jobs: "PricedJobs", until_s: float, air: "Air", account: "Account") -> "SpentOnJobs":
+    def spent(self, jobs: "PricedJobs", until_s: float, air: "Air", spending: "Spending") -> "SpentOnJobs":
         """What jobs took of their devices until `until_s`: whole jobs, or the part of them before they were called off.
 
-        A device's idle power is counted from where the account has it. A radio sends in its share of the cell's slots.
+        A device's idle power is counted from where `spending` has it. A radio sends in its share of the cell's slots.
         """
         index_J = jobs.index_J
         spent_3J = jobs.passage.spent_s(until_s)
         ends_J = np.minimum(jobs.passage.finish_s, until_s)
-        begins_J = np.maximum(jobs.passage.start_3J[DOWN], account.until_s[index_J])
+        begins_J = np.maximum(jobs.passage.start_3J[DOWN], spending.until_s[index_J])
         elapsed_J = np.clip(ends_J - begins_J, 0.0, None)
         sending_J = spent_3J[UP] * air.up_share[index_J]
         watts = (self.idle_w[index_J], self.busy_w[index_J], self.transmit_w[index_J])
@@ -136,7 +136,7 @@ class Air:
 
 
 @dataclass(slots=True, kw_only=True)
-class Account:
+class Spending:
     """What each device spent, [N] each, and until when it is accounted for: jobs of one device may overlap."""
 
     until_s: np.ndarray
@@ -147,12 +147,12 @@ class Account:
     """Seconds of sending in this round."""
 
     @staticmethod
-    def opened(count: int) -> "Account":
-        """An account of so many devices that have spent nothing."""
-        return Account(**{name: np.zeros(count) for name in Account.__slots__})
+    def nothing(count: int) -> "Spending":
+        """So many devices that have spent nothing."""
+        return Spending(**{name: np.zeros(count) for name in Spending.__slots__})
 
     def add(self, index_J: np.ndarray, spent: SpentOnJobs) -> None:
-        """Put what jobs took to the account of their devices, no two of one device."""
+        """Add what jobs took of their devices, no two of one device."""
         self.until_s[index_J] = np.maximum(self.until_s[index_J], spent.ends_J)
         self.energy_j[index_J] += spent.energy_j_J
         self.busy_s[index_J] += spent.stages_3J[COMPUTE]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from distilfleet.methods.splitkd.modules import DIVERGENCES, Loss, Part, ServerModules, Smashed
+from distilfleet.methods.splitkd.modules import DIVERGENCES, DevicePart, Loss, ServerModules, Smashed
 from distilfleet.methods.splitkd.teacher_cache import TeacherCache
 from distilfleet.nn import split
 from distilfleet.nn.language import LanguageModel
@@ -35,7 +35,7 @@ def part_of(teacher, student, number, cut, count=2):
     lengths_B = np.array([CONTEXT, 5, CONTEXT, 3][:count])
     digests = np.full((count, 16), number, np.uint8)
     digests[:, 0] = np.arange(count)
-    return ids_BT, Part(
+    return ids_BT, DevicePart(
         student=sent(student, ids_BT, lengths_B, cut),
         teacher=sent(teacher, ids_BT, lengths_B, 0),
         need_B=np.ones(count, bool),
@@ -127,7 +127,7 @@ def test_what_is_remembered_stands_in_for_the_teacher(sort):
     rng = np.random.default_rng(0)
     fresh = studio.forward([part], loss, memory, rng)
     studio.backward(fresh, loss, None)
-    asked = Part(
+    asked = DevicePart(
         student=part.student,
         teacher=None,
         need_B=np.zeros(2, bool),

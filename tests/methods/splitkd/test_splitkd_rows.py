@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from distilfleet.methods.splitkd.rows import Adam, MappedTable, Rows
+from distilfleet.methods.splitkd.rows import Adam, EmbeddingRows, MappedTable
 
 IDS = np.array([2, 3, 5, 11], np.int32)
 
@@ -12,7 +12,7 @@ IDS = np.array([2, 3, 5, 11], np.int32)
 def test_adam_on_rows_is_torchs():
     rng = np.random.default_rng(0)
     start = rng.normal(size=(300, 6)).astype(np.float16)
-    rows = Rows.begin(np.arange(300, dtype=np.int32), start, None)
+    rows = EmbeddingRows.begin(np.arange(300, dtype=np.int32), start, None)
     weight = torch.nn.Parameter(torch.from_numpy(start.astype(np.float32)))
     adam = torch.optim.Adam([weight], lr=3e-3)
     for _ in range(5):
@@ -25,10 +25,10 @@ def test_adam_on_rows_is_torchs():
 
 
 def test_moments_go_on_from_round_to_round_and_values_do_not():
-    first = Rows.begin(IDS, np.ones((4, 2)), None)
+    first = EmbeddingRows.begin(IDS, np.ones((4, 2)), None)
     first.add(np.ones((4, 2), np.float32), 1)
     first.step(Adam(lr=0.1))
-    second = Rows.begin(IDS, np.full((4, 2), 5.0), first)
+    second = EmbeddingRows.begin(IDS, np.full((4, 2), 5.0), first)
     np.testing.assert_array_equal(second.values, 5.0)
     np.testing.assert_allclose(second.first, 0.1)
     assert int(second.steps) == 1
@@ -36,14 +36,14 @@ def test_moments_go_on_from_round_to_round_and_values_do_not():
 
 
 def test_what_was_learnt_is_the_difference_to_what_was_sent():
-    rows = Rows.begin(IDS, np.full((4, 2), 0.1), None)
+    rows = EmbeddingRows.begin(IDS, np.full((4, 2), 0.1), None)
     assert not rows.learnt().any()
     rows.values += 0.25
     np.testing.assert_allclose(rows.learnt(), 0.25, rtol=1e-3)
 
 
 def test_a_step_adds_up_micro_batches_and_starts_anew():
-    rows = Rows.begin(IDS, np.zeros((4, 1)), None)
+    rows = EmbeddingRows.begin(IDS, np.zeros((4, 1)), None)
     rows.add(np.ones((1, 1), np.float32), 3, at=np.array([2]), seen=np.array([3]))
     rows.add(np.ones((1, 1), np.float32), 2, at=np.array([2]), seen=np.array([2]))
     assert rows.gradient[2, 0] == 2
@@ -54,7 +54,7 @@ def test_a_step_adds_up_micro_batches_and_starts_anew():
 
 
 def test_rows_are_found_by_id():
-    rows = Rows.frozen(IDS, IDS[:, None] * np.ones((1, 3)))
+    rows = EmbeddingRows.frozen(IDS, IDS[:, None] * np.ones((1, 3)))
     assert rows.rows(np.array([11, 3]))[:, 0].tolist() == [11, 3]
     assert not rows.is_trained
 

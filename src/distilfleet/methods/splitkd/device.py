@@ -23,11 +23,11 @@ from ...core.chance import stream
 from ...core.types import Arrays, ArraySpec, Dataset, Device, Job, Load
 from ...trust.noise import Noise, eta_for, typical_norm
 from . import codec
-from .rows import Adam, Rows, Table, distinct
+from .rows import Adam, EmbeddingRows, EmbeddingTable, distinct
 from .settings import DIGEST_BYTES, NOTHING, PADDING, SplitSettings, is_frozen
 
 
-class Front(Protocol):
+class FrontLayers(Protocol):
     """The student's (or teacher's) layers before the cut."""
 
     def forward(self, slot: int, x_BTD: np.ndarray, lengths_B: np.ndarray) -> np.ndarray: ...
@@ -49,7 +49,7 @@ class Front(Protocol):
     def restore(self, kept: Arrays) -> None: ...
 
 
-FrontOf = Callable[[str, int], Front]
+FrontOf = Callable[[str, int], FrontLayers]
 """("student" or "teacher", layers) -> its front."""
 
 
@@ -63,14 +63,14 @@ class SplitWorker:
     split: SplitSettings
     seed: int
     front_of: FrontOf
-    teacher_table: Table | None = None
+    teacher_table: EmbeddingTable | None = None
     """The device's own file, where rows do not travel."""
     _plan: dict[str, int] = field(default_factory=dict)
     """cut, teacher_cut, bits and first_step of the round that goes on."""
-    _teacher: Rows | None = None
-    _student: Rows | None = None
-    _head: Rows | None = None
-    _fronts: dict[str, Front] = field(default_factory=dict)
+    _teacher: EmbeddingRows | None = None
+    _student: EmbeddingRows | None = None
+    _head: EmbeddingRows | None = None
+    _fronts: dict[str, FrontLayers] = field(default_factory=dict)
     _ids: np.ndarray | None = None
     _order: tuple[int, np.ndarray] = (-1, np.zeros(0, np.int64))
     """Of the samples in one pass: its number, and they."""
@@ -122,14 +122,16 @@ class SplitWorker:
         split, before = self.split, self._plan
         self._plan = {name: int(arrays[name]) for name in ("cut", "teacher_cut", "bits", "first_step")}
         if "teacher_rows" in arrays:
-            self._teacher = Rows.frozen(self.ids, arrays["teacher_rows"])
+            self._teacher = EmbeddingRows.frozen(self.ids, arrays["teacher_rows"])
         rows = arrays["student_rows"]
         trained = split.train_rows
-        self._student = Rows.begin(self.ids, rows, self._student) if trained else Rows.frozen(self.ids, rows)
+        self._student = (
+            EmbeddingRows.begin(self.ids, rows, self._student) if trained else EmbeddingRows.frozen(self.ids, rows)
+        )
         if "head" in arrays:
             every = np.arange(len(arrays["head"]), dtype=np.int32)
             head = arrays["head"]
-            self._head = Rows.begin(every, head, self._head) if trained else Rows.frozen(every, head)
+            self._head = EmbeddingRows.begin(every, head, self._head) if trained else EmbeddingRows.frozen(every, head)
         self._fronts = self._new_fronts(before)
         for whose, front in self._fronts.items():
             front.begin(_under(f"{whose}/", arrays))
@@ -358,16 +360,16 @@ class SplitWorker:
         self._visits = np.array(kept.get("visits", self._visits[:0]))
         self._norms = {name: float(value) for name, value in _under("norm/", kept).items()}
         self._teacher, self._student, self._head = (
-            Rows.restored(_under(f"{name}/", kept)) if f"{name}/ids" in kept else None
+            EmbeddingRows.restored(_under(f"{name}/", kept)) if f"{name}/ids" in kept else None
             for name in ("teacher", "student", "head")
         )
         self._fronts = self._new_fronts({})
         for whose, front in self._fronts.items():
             front.restore(_under(f"front/{whose}/", kept))
 
-    def _new_fronts(self, before: Mapping[str, int]) -> dict[str, Front]:
+    def _new_fronts(self, before: Mapping[str, int]) -> dict[str, FrontLayers]:
         """A front for each model that has layers here; one of the same layers goes on, with its moments."""
-        fronts: dict[str, Front] = {}
+        fronts: dict[str, FrontLayers] = {}
         for whose, name in (("student", "cut"), ("teacher", "teacher_cut")):
             layers = self._plan.get(name, 0)
             if layers and before.get(name) == layers:

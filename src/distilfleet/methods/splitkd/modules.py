@@ -34,7 +34,7 @@ class Smashed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Part:
+class DevicePart:
     """One device's part of a micro-batch, decoded."""
 
     student: Smashed
@@ -71,7 +71,7 @@ class Loss:
 class Forwarded:
     """A micro-batch between its forward and its backward pass."""
 
-    parts: Sequence[Part]
+    parts: Sequence[DevicePart]
     leaves: Sequence[Tensor]
     hidden_ND: Tensor
     owner_N: np.ndarray
@@ -127,7 +127,9 @@ class ServerModules:
 
     # --- one micro-batch
 
-    def forward(self, parts: Sequence[Part], loss: Loss, memory: TeacherCache, rng: np.random.Generator) -> Forwarded:
+    def forward(
+        self, parts: Sequence[DevicePart], loss: Loss, memory: TeacherCache, rng: np.random.Generator
+    ) -> Forwarded:
         """Both models up to their last hidden states; what is new of the teacher goes into the memory."""
         self.student.train()
         leaves = [to_tensor(part.student.values).requires_grad_() for part in parts]
@@ -169,7 +171,12 @@ class ServerModules:
         return loss.kd_weight if self.teacher is not None else 0.0
 
     def _teachers(
-        self, parts: Sequence[Part], counted_BP: np.ndarray, loss: Loss, memory: TeacherCache, rng: np.random.Generator
+        self,
+        parts: Sequence[DevicePart],
+        counted_BP: np.ndarray,
+        loss: Loss,
+        memory: TeacherCache,
+        rng: np.random.Generator,
     ) -> list[tuple[np.ndarray, Teacher | None]]:
         if self.teacher is None:
             return [(np.arange(counted_BP.sum()), None)]
@@ -223,7 +230,7 @@ class ServerModules:
             return np.ones((len(lengths_B), 1), bool)
         return np.arange(context - 1)[None] < lengths_B[:, None] - 1
 
-    def _labels(self, parts: Sequence[Part]) -> Tensor | None:
+    def _labels(self, parts: Sequence[DevicePart]) -> Tensor | None:
         labels = [part.labels for part in parts if part.labels is not None]
         if not labels:
             return None

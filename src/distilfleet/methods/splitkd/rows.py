@@ -18,7 +18,7 @@ BLOCK = 128
 """Rows that are worked on at a time."""
 
 
-class Table(Protocol):
+class EmbeddingTable(Protocol):
     """Rows by token id."""
 
     def rows(self, ids_U: np.ndarray) -> np.ndarray:
@@ -54,8 +54,8 @@ class Adam:
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
-class Rows:
-    """Rows with sorted ids and, if they are trained, what training needs. Implements `Table`."""
+class EmbeddingRows:
+    """Rows with sorted ids and, if they are trained, what training needs. Implements `EmbeddingTable`."""
 
     ids: np.ndarray
     values: np.ndarray
@@ -70,9 +70,9 @@ class Rows:
     steps: np.ndarray
 
     @staticmethod
-    def frozen(ids: np.ndarray, values: np.ndarray) -> "Rows":
+    def frozen(ids: np.ndarray, values: np.ndarray) -> "EmbeddingRows":
         none = np.zeros((0, values.shape[1]), np.float16)
-        return Rows(
+        return EmbeddingRows(
             ids=ids,
             values=np.asarray(values, np.float16),
             began=none,
@@ -84,11 +84,11 @@ class Rows:
         )
 
     @staticmethod
-    def begin(ids: np.ndarray, values: np.ndarray, before: "Rows | None") -> "Rows":
+    def begin(ids: np.ndarray, values: np.ndarray, before: "EmbeddingRows | None") -> "EmbeddingRows":
         """Rows as the server sent them, with the moments of the round before."""
         began = np.asarray(values, np.float16)
         values = began.astype(np.float32)
-        return Rows(
+        return EmbeddingRows(
             ids=ids,
             values=values,
             began=began,
@@ -137,11 +137,11 @@ class Rows:
         return learnt
 
     def snapshot(self) -> Arrays:
-        return {name: getattr(self, name) for name in Rows.__slots__}
+        return {name: getattr(self, name) for name in EmbeddingRows.__slots__}
 
     @staticmethod
-    def restored(kept: Arrays) -> "Rows":
-        return Rows(**{name: np.array(kept[name]) for name in Rows.__slots__})
+    def restored(kept: Arrays) -> "EmbeddingRows":
+        return EmbeddingRows(**{name: np.array(kept[name]) for name in EmbeddingRows.__slots__})
 
 
 def rows_present(packed: np.ndarray, vocabulary: int) -> np.ndarray:

@@ -29,7 +29,7 @@ from ...core.types import (
     Work,
 )
 from . import codec
-from .modules import Forwarded, Part, ServerModules, Smashed
+from .modules import DevicePart, Forwarded, ServerModules, Smashed
 from .settings import NOTHING
 from .teacher_cache import TeacherCache
 
@@ -147,7 +147,7 @@ class ClusterRun:
     def micro_batch(self, share: float, *, last: bool) -> Steps:
         slot, ticket = self.in_flight.popleft()
         replies = self.keep_present((yield Collect(ticket)))
-        parts: dict[DeviceId, Part] = {}
+        parts: dict[DeviceId, DevicePart] = {}
         for reply in replies:
             part = _read(self, reply, slot)
             if part is None:
@@ -165,7 +165,7 @@ class ClusterRun:
         self.note(parts)
         yield from self.send_back(parts, done, slot, share, last=last)
 
-    def losses_of(self, parts: Mapping[DeviceId, Part], done: Forwarded, slot: int, share: float) -> Steps:
+    def losses_of(self, parts: Mapping[DeviceId, DevicePart], done: Forwarded, slot: int, share: float) -> Steps:
         """Where labels stay on devices: each computes its cross-entropy from the last hidden states."""
         split, jobs = self.method.split, []
         weight = share * (1.0 - self.method.loss.kd_weight if self.method.teacher is not None else 1.0)
@@ -184,7 +184,7 @@ class ClusterRun:
         ]
 
     def send_back(
-        self, parts: Mapping[DeviceId, Part], done: Forwarded, slot: int, share: float, *, last: bool
+        self, parts: Mapping[DeviceId, DevicePart], done: Forwarded, slot: int, share: float, *, last: bool
     ) -> Steps:
         """Gradients of the smashed data: alone, or, of a step's last micro-batch, with the job that comes next."""
         jobs = []
@@ -215,7 +215,7 @@ class ClusterRun:
                 self.seats.pop(result.device, None)
         return [result for result in results if isinstance(result, Reply) and result.device in self.seats]
 
-    def note(self, parts: Mapping[DeviceId, Part]) -> None:
+    def note(self, parts: Mapping[DeviceId, DevicePart]) -> None:
         for device, part in parts.items():
             counted = _counted(self.method, part.student.lengths_B)
             self.tokens[device] = self.tokens.get(device, 0) + counted
@@ -223,7 +223,7 @@ class ClusterRun:
 
     # --- what it takes
 
-    def forward_load(self, parts: Mapping[DeviceId, Part]) -> Load:
+    def forward_load(self, parts: Mapping[DeviceId, DevicePart]) -> Load:
         split = self.method.split
         flops = 0.0
         for part in parts.values():
@@ -235,7 +235,7 @@ class ClusterRun:
                 flops += tokens * (layers + split.teacher.head_flops)
         return Load(flops=flops)
 
-    def backward_load(self, parts: Mapping[DeviceId, Part]) -> Load:
+    def backward_load(self, parts: Mapping[DeviceId, DevicePart]) -> Load:
         """Twice the forward pass of what is trained, half of it where weights are frozen; and the output table."""
         split, times = self.method.split, 1 if self.method.lora_rank else 2
         flops = 0.0
@@ -267,7 +267,7 @@ def _smashed_spec(method: "SplitKD", seat: Participant, need_B: np.ndarray) -> d
     return spec
 
 
-def _read(session: ClusterRun, reply: Reply, slot: int) -> Part | None:
+def _read(session: ClusterRun, reply: Reply, slot: int) -> DevicePart | None:
     """A device's part of a micro-batch; None if it makes no sense."""
     split, seat = session.method.split, session.seats[reply.device]
     chosen = session.samples(slot)
@@ -287,7 +287,7 @@ def _read(session: ClusterRun, reply: Reply, slot: int) -> Part | None:
     classes = split.classes or split.student.vocabulary
     if labels is not None and (labels.max() >= classes or labels.min() < -1):
         return None
-    return Part(student=student, teacher=teacher, need_B=need_B, digests_B=seat.digests_K[chosen], labels=labels)
+    return DevicePart(student=student, teacher=teacher, need_B=need_B, digests_B=seat.digests_K[chosen], labels=labels)
 
 
 def _smashed(arrays: Arrays, cut: int, lengths_B: np.ndarray) -> Smashed:
