@@ -9,7 +9,7 @@ from report_samples import history
 from distilfleet.report.differences import cautions, differing_settings, groups
 from distilfleet.report.figures import names, percent, saved, saved_span, span
 from distilfleet.report.live import closing
-from distilfleet.report.repeats import ahead, told
+from distilfleet.report.repeats import ahead, sentences
 from distilfleet.report.scale import decade_axis, free_axis, nice_step, reach_axis, round_axis
 from distilfleet.report.table import COLUMNS, as_json, best_rows, summary, text_table
 
@@ -112,7 +112,7 @@ def test_runs_that_differ_by_their_seed_are_repetitions_and_none_is_best():
     runs = [of_seed("a", 1, 0.984), of_seed("b", 2, 0.980), of_seed("c", 3, 0.982)]
     assert best_of(runs) == set()
     assert cautions(runs) == []
-    (line,) = told(runs)
+    (line,) = sentences(runs)
     assert line == "a, b, c repeat one another under seeds 1, 2, 3: mean large accuracy 98.2 % (98.0 % to 98.4 %)."
     (entry,) = as_json(runs)["repetitions"]
     assert entry["seeds"] == ["1", "2", "3"]

@@ -9,7 +9,8 @@ from . import costs, curves, details, figures, headline, repeats, story
 from .audit import PROTECTS
 from .charts import key
 from .differences import cautions, differing_settings, groups
-from .html import Html, join, tag
+from .html import Html, join, paragraph, tag
+from .html_table import scrolled
 from .table import COLUMNS, Column, Row, best_rows, heading, rounds_done, summary
 
 _BOTH = "One colour for each run. Solid: the large model. Dashed: the small models, their mean, or the one student."
@@ -44,19 +45,26 @@ def _cautions(runs: Sequence[History]) -> Html | None:
 
 def _notes(runs: Sequence[History]) -> Html | None:
     """Those of all runs once, then those of some."""
-    labels, said = figures.names(runs), [[str(note) for note in figures.listed(run.about, "notes")] for run in runs]
-    common = [note for note in dict.fromkeys(said[0]) if all(note in own for own in said)]
-    rest = [f"{labels[i]}: {note}" for i, own in enumerate(said) for note in own if note not in common]
-    return headline.noted([*(f"all runs: {note}" for note in common), *rest])
+    notes = [_own_notes(run) for run in runs]
+    common = [note for note in dict.fromkeys(notes[0]) if all(note in own for own in notes)]
+    lines = [f"all runs: {note}" for note in common]
+    for name, own in zip(figures.names(runs), notes, strict=True):
+        lines += [f"{name}: {note}" for note in own if note not in common]
+    return headline.noted(lines)
+
+
+def _own_notes(run: History) -> list[str]:
+    return [str(note) for note in figures.listed(run.about, "notes")]
 
 
 def _protection(runs: Sequence[History]) -> Html | None:
     """What the server learns in each run, where a split one is among them."""
     if not any(figures.is_split(run) for run in runs):
         return None
-    labels = figures.names(runs)
-    told = [f"{labels[i]}: {run.about.get('disclosure', 'not stated')}." for i, run in enumerate(runs)]
-    return headline.callout("Who can read the data", [*told, PROTECTS])
+    disclosures = []
+    for name, run in zip(figures.names(runs), runs, strict=True):
+        disclosures.append(f"{name}: {run.about.get('disclosure', 'not stated')}.")
+    return headline.callout("Who can read the data", [*disclosures, PROTECTS])
 
 
 def _charts(name: str, charts: Sequence[Html], lead: str | None = None) -> Html | None:
@@ -69,24 +77,27 @@ def _charts(name: str, charts: Sequence[Html], lead: str | None = None) -> Html 
 # --- final figures ----------------------------------------------------------------------------------------------
 
 
+_LEGEND = (
+    "A dot marks what is best in its column by more than seeds differ. Savings are the least over a run’s small models."
+)
+
+
 def _final(runs: Sequence[History]) -> Html:
+    lines = [paragraph(line) for line in repeats.sentences(runs)]
+    return tag("section", tag("h2", "Final figures"), _final_table(runs), *lines, paragraph(_LEGEND, "fine"))
+
+
+def _final_table(runs: Sequence[History]) -> Html:
     rows = summary(runs)
     columns = [column for column in COLUMNS if any(getattr(row, column.field) is not None for row in rows)]
+    heads = [figures.capital(heading(column, runs)) for column in columns]
     sets = groups(runs)
     best = {column.field: best_rows(rows, column, sets) for column in columns}
-    names = [heading(column, runs) for column in columns]
-    heads = ["Run", "Recipe", "Rounds", *(name[:1].upper() + name[1:] for name in names)]
-    cells = [
-        [_name(row, i), row.recipe, rounds_done(row), *(_cell(row, c, i in best[c.field]) for c in columns)]
-        for i, row in enumerate(rows)
-    ]
-    legend = (
-        "A dot marks what is best in its column by more than seeds differ. Savings are the least over a run’s small "
-        "models."
-    )
-    table = details.scrolled(heads, cells, "final recipes")
-    lines = [tag("p", line) for line in repeats.told(runs)]
-    return tag("section", tag("h2", "Final figures"), table, *lines, tag("p", legend, class_="fine"))
+    lines = []
+    for place, row in enumerate(rows):
+        cells = [_cell(row, column, place in best[column.field]) for column in columns]
+        lines.append([_name(row, place), row.recipe, rounds_done(row), *cells])
+    return scrolled(["Run", "Recipe", "Rounds", *heads], lines, "final recipes")
 
 
 def _name(row: Row, place: int) -> Html:
@@ -104,94 +115,90 @@ def _cell(row: Row, column: Column, best: bool) -> Html:
 def _target(runs: Sequence[History]) -> Html | None:
     """What each run spent to reach a quality that all of them reach."""
     field = _judged(runs)
-    tops = [best[0] for run in runs if (best := figures.best(run, field))]
-    goal = _goal(field, tops)
-    if len(tops) < 2 or goal <= 0:
+    goal = _goal(runs, field)
+    if goal is None:
         return None
+    rows = []
+    for place, (row, run) in enumerate(zip(summary(runs), runs, strict=True)):
+        if figures.has(run, field):
+            rows.append([_name(row, place), *_spent(run, field, goal)])
+    is_accuracy = field.endswith("accuracy")
     which = "large model" if field.startswith("large") else "small models"
-    what = "an accuracy" if field.endswith("accuracy") else "a loss"
+    what = "an accuracy" if is_accuracy else "a loss"
     lead = f"First round in which the {which} reached {what} that every run with such a model reaches."
-    rows = [
-        [_name(row, i), *_spent(run, field, goal)]
-        for i, (row, run) in enumerate(zip(summary(runs), runs, strict=True))
-        if figures.has(run, field)
-    ]
-    shown = f"{100 * goal:.0f} %" if field.endswith("accuracy") else f"{goal:.1f} nats per token"
-    return tag(
-        "section",
-        tag("h2", f"What it took to reach {shown}"),
-        tag("p", lead, class_="lead"),
-        details.scrolled(("Run", "Round", "Data sent, whole fleet", _clock(runs)), rows, "final"),
-    )
+    shown = f"{100 * goal:.0f} %" if is_accuracy else f"{goal:.1f} nats per token"
+    table = scrolled(("Run", "Round", "Data sent, whole fleet", _clock(runs)), rows, "final")
+    return tag("section", tag("h2", f"What it took to reach {shown}"), paragraph(lead, "lead"), table)
 
 
 def _clock(runs: Sequence[History]) -> str:
     name = next(heading(column, runs) for column in COLUMNS if column.field == "elapsed_s")
-    return name[:1].upper() + name[1:]
+    return figures.capital(name)
 
 
 def _judged(runs: Sequence[History]) -> str:
-    """The field that most runs learn; a teacher that stays as it is says nothing about a run."""
+    """The field that most runs learn."""
     fields = [f"{size}_{kind}" for kind in ("accuracy", "loss") for size in ("large", "small")]
-    learnt = {
-        field: sum(
-            figures.has(run, field) and not (field.startswith("large") and figures.frozen_teacher(run)) for run in runs
-        )
-        for field in fields
-    }
-    return max(fields, key=lambda field: learnt[field])
+    return max(fields, key=lambda field: sum(_learns(run, field) for run in runs))
 
 
-def _goal(field: str, tops: Sequence[float]) -> float:
-    """In steps of 5 %, or of a tenth of a nat."""
+def _learns(run: History, field: str) -> bool:
+    """Whether the run has the field and learns it; a teacher that stays as it is says nothing about a run."""
+    is_teacher = field.startswith("large") and figures.frozen_teacher(run)
+    return figures.has(run, field) and not is_teacher
+
+
+def _goal(runs: Sequence[History], field: str) -> float | None:
+    """What all runs reach, in steps of 5 % or of a tenth of a nat; None where fewer than two have the field."""
+    reached = [best[0] for run in runs if (best := figures.best(run, field))]
+    if len(reached) < 2:
+        return None
     if field.endswith("accuracy"):
-        return math.floor(20 * min(tops, default=0.0) + 1e-9) / 20
-    return math.ceil(10 * max(tops, default=0.0) - 1e-9) / 10
+        goal = math.floor(20 * min(reached) + 1e-9) / 20
+    else:
+        goal = math.ceil(10 * max(reached) - 1e-9) / 10
+    return goal if goal > 0 else None
 
 
 def _spent(run: History, field: str, value: float) -> list[str]:
+    """The round in which the run reached the value, and what it had spent by then."""
     sign = 1 if field.endswith("accuracy") else -1
-    place = next(
-        i for i, found in enumerate(figures.series(run, field)) if found is not None and sign * found >= sign * value
-    )
-    sent = figures.cumulative(figures.per_round(run, "up_bytes", "down_bytes"))[place]
+    found = enumerate(figures.series(run, field))
+    place = next(i for i, own in found if own is not None and sign * own >= sign * value)
+    sent = figures.cumulative(figures.per_round(run, "up_bytes", "down_bytes"))
     elapsed = figures.number(run.rounds[place], "elapsed_s")
-    return [
-        str(figures.round_numbers(run)[place]),
-        pretty_bytes(sent),
-        pretty_s(elapsed) if elapsed is not None else "–",
-    ]
+    clock = pretty_s(elapsed) if elapsed is not None else "–"
+    return [str(figures.round_numbers(run)[place]), pretty_bytes(sent[place]), clock]
 
 
 # --- what sets the runs apart -----------------------------------------------------------------------------------
 
 
 def _differing(runs: Sequence[History]) -> Html:
+    heading = tag("h2", "Settings that differ")
     found = differing_settings(runs)
     if not found:
-        return tag("section", tag("h2", "Settings that differ"), tag("p", "None: all settings are the same."))
+        return tag("section", heading, paragraph("None: all settings are the same."))
     labels = figures.names(runs)
-    heads = ["Setting", *labels]
-    rows = [
-        [setting, *("–" if values[n] is None else details.written(values[n]) for n in labels)]
-        for setting, values in found.items()
-    ]
-    return tag("section", tag("h2", "Settings that differ"), details.scrolled(heads, rows))
+    rows = []
+    for setting, values in found.items():
+        own = [values[name] for name in labels]
+        rows.append([setting, *("–" if value is None else details.written(value) for value in own)])
+    return tag("section", heading, scrolled(["Setting", *labels], rows))
 
 
 def _each(runs: Sequence[History]) -> Html:
-    return tag(
-        "section",
-        tag("h2", "Each run"),
-        *(_run(run, name, i) for i, (run, name) in enumerate(zip(runs, figures.names(runs), strict=True))),
-    )
+    folds = [_run(run, name, place) for place, (run, name) in enumerate(zip(runs, figures.names(runs), strict=True))]
+    return tag("section", tag("h2", "Each run"), *folds)
 
 
 def _run(run: History, name: str, place: int) -> Html:
+    line = f"{name}: {story.title(run)}. {headline.standing(run).words}"
+    disclosure = str(run.about.get("disclosure", "not stated"))
     return tag(
         "details",
-        tag("summary", key(curves.tone(place)), f"{name}: {story.title(run)}. {headline.standing(run)[1]}"),
-        tag("p", " ".join(story.story(run))),
-        tag("p", tag("strong", "What the server learns: "), str(run.about.get("disclosure", "not stated"))),
-        tag("div", tag("pre", tag("code", details.command(run)), tabindex=0), class_="command"),
+        tag("summary", key(curves.tone(place)), line),
+        paragraph(" ".join(story.story(run))),
+        tag("p", tag("strong", "What the server learns: "), disclosure),
+        details.command_box(run),
     )

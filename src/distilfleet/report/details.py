@@ -10,6 +10,7 @@ from ..record.history import History
 from . import figures
 from .audit import recovery_rows
 from .html import Html, tag
+from .html_table import scrolled
 
 MEANING: Mapping[DisclosureClass, str] = {
     "everything": "There is no privacy in this run: whoever reads the server’s disks has the data itself.",
@@ -95,23 +96,6 @@ def _saving(row: Mapping[str, Any], size: str) -> list[str]:
     ]
 
 
-def scrolled(
-    heads: Sequence[str], rows: Sequence[Sequence[str | Html]], class_: str | None = None, *, tall: bool = False
-) -> Html:
-    """A table that scrolls inside its box; the first cell of a row names it."""
-    head = tag("tr", *(tag("th", name, scope="col") for name in heads))
-    body = (tag("tr", tag("th", first, scope="row"), *(tag("td", cell) for cell in rest)) for first, *rest in rows)
-    table = tag("table", tag("thead", head), tag("tbody", *body), class_=class_)
-    return tag(
-        "div",
-        table,
-        class_="scroll tall" if tall else "scroll",
-        tabindex=0,
-        role="region",
-        aria_label=f"Table: {heads[0]}",
-    )
-
-
 def rounds_details(run: History) -> Html | None:
     """Every number of every round, folded."""
     fields = [f for f in dict.fromkeys(field for row in run.rounds for field in row) if figures.has(run, f)]
@@ -162,7 +146,7 @@ def again_section(run: History) -> Html:
     return tag(
         "section",
         tag("h2", "Run it again"),
-        tag("div", tag("pre", tag("code", command(run)), tabindex=0), class_="command"),
+        command_box(run),
         tag(
             "p",
             "Same seed, same versions and same thread count give the same numbers; seconds of wall time differ.",
@@ -170,6 +154,11 @@ def again_section(run: History) -> Html:
         ),
         id="again",
     )
+
+
+def command_box(run: History) -> Html:
+    """The command that repeats the run, in a box with a button that copies it."""
+    return tag("div", tag("pre", tag("code", command(run)), tabindex=0), class_="command")
 
 
 def command(run: History) -> str:

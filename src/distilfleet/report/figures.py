@@ -234,6 +234,11 @@ def pretty(field: str, value: Value) -> str:
     return plain(value)
 
 
+def capital(words: str) -> str:
+    """The words with a capital at their head, the rest as it is."""
+    return words[:1].upper() + words[1:]
+
+
 def span(low: float, high: float) -> str:
     """A range of shares: 95.1-98.9 %."""
     if percent(low) == percent(high):

@@ -14,14 +14,14 @@ from ..core.units import pretty_bytes, pretty_s
 from ..record.history import History
 from ..record.queue import QueuedRun
 from . import figures, headline, page, story
-from .details import scrolled
-from .html import Html, join, tag
+from .html import Html, join, paragraph, section, tag
+from .html_table import Cells, scrolled
 from .table import COLUMNS, Column, Row, rounds_done
 
 MOST_DEVICES = 200
-"""Rows of the roster."""
-_MOST_ROWS = 24
-"""Up to so many devices are shown at full height; more scroll inside a box."""
+"""How many rows the roster has at most."""
+_FEW_DEVICES = 24
+"""The number of devices up to which nobody needs to search them."""
 _WORDS: dict[Doing, str] = {
     "away": "away",
     "idle": "idle",
@@ -32,7 +32,7 @@ _WORDS: dict[Doing, str] = {
 _RECENTLY_S = 20.0
 """A device that is there is heard more often than this."""
 MOST_CLASHES = 10
-"""Devices with two agents that the page names."""
+"""How many devices with two agents the page names."""
 _REFUSED = {
     "denied": "A device that the fleet file does not name, or that was shut out with `enrol deny`.",
     "version": "A device with another version of the protocol: install the server’s version of distilfleet there.",
@@ -77,17 +77,19 @@ class View:
     """What there is to show."""
 
     moment: FleetStatus
+    """The fleet as it stands now."""
     entries: Sequence[QueuedRun]
+    """All runs of the server."""
     shown: QueuedRun | None = None
     """The run that the page is about: the one under way, or the last one."""
     run: History | None = None
-    """Its record, once it has one."""
+    """The record of that run, once it has one."""
     rows: Mapping[str, Row] = field(default_factory=dict)
-    """Figures of runs that have a record."""
+    """The figures of runs that have a record."""
     proof: str = ""
-    """Goes with every button, so that no other page can press it."""
+    """A word that goes with every button, so that no other page can press it."""
     find: str = ""
-    """Words that the roster's devices have in their name, kind or what they do now."""
+    """What was searched for: words that a device has in its name, its kind or what it does now."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,29 +97,29 @@ class Painted:
     """A view as markup."""
 
     title: str
+    """The title of the window."""
     slots: Mapping[str, Html]
-    """By name, in the order of the page."""
+    """The parts of the page by name, in its order."""
 
 
 def paint(view: View, of_run: Mapping[str, Html | None]) -> Painted:
-    """`of_run`: the sections of the run's page, which change with each round and not in between."""
-    live = {
+    """The view, with `of_run`: the sections of the run's page, which change with each round and not in between."""
+    parts = {
+        **of_run,
         "find": _finder(view),
         "roster": _roster(view.moment, view.find),
         "refused": _refused(view.moment),
         "runs": _runs(view),
     }
-    slots = {"top": _top(view), **{name: join({**of_run, **live}.get(name)) for name in _ORDER}}
-    return Painted(title=_title(view), slots=slots)
+    slots = {name: join(parts.get(name)) for name in _ORDER}
+    return Painted(title=_title(view), slots={"top": _top(view), **slots})
 
 
 def document(painted: Painted) -> str:
     """The whole page."""
-    top, *rest = (_slot(name, content) for name, content in painted.slots.items())
+    top, *rest = [_slot(name, content) for name, content in painted.slots.items()]
     refresh = tag("noscript", tag("meta", http_equiv="refresh", content=_AGAIN_S))
-    words = tag("strong", "Not live"), tag("p", _LOST)
-    lost = tag("aside", *words, class_="callout", id="lost", role="status", hidden=True)
-    body = join(refresh, top, lost, tag("main", *rest), _footer())
+    body = join(refresh, top, _lost(), tag("main", *rest), _footer())
     return page.document(painted.title, body, _EXTRA)
 
 
@@ -131,6 +133,12 @@ def _slot(name: str, content: Html) -> Html:
     return tag("div", content, id=f"slot-{name}", class_="slot")
 
 
+def _lost() -> Html:
+    """What is shown while no word comes from the server."""
+    words = (tag("strong", "Not live"), paragraph(_LOST))
+    return tag("aside", *words, class_="callout", id="lost", role="status", hidden=True)
+
+
 def _footer() -> Html:
     words = "Shown live by distilfleet serve. This page loads nothing from elsewhere and tells nobody that you read it."
     return tag("footer", tag("p", words))
@@ -141,43 +149,55 @@ def _footer() -> Html:
 
 def _top(view: View) -> Html:
     if view.run is None or view.shown is None:
-        waiting = next((entry.name for entry in view.entries if entry.state == "waiting"), None)
-        name = f"{waiting} is about to begin" if waiting else "No run yet"
-        return headline.header("distilfleet · live", name, f"{len(view.moment.devices):,} devices", None)
-    facts = page.facts(view.run)
-    header = headline.header(f"distilfleet · live · {view.shown.name}", story.title(view.run), facts, _standing(view))
+        return _top_without_run(view)
+    kicker = f"distilfleet · live · {view.shown.name}"
+    header = headline.header(kicker, story.title(view.run), page.facts(view.run), _standing(view.run, view.shown))
     failed = headline.callout("This run failed", [view.shown.error]) if view.shown.error else None
-    return join(header, failed, _progress(view.run, view.shown, view.moment), _buttons(view.shown, view.proof))
+    progress = _progress(view.run, view.shown, view.moment)
+    return join(header, failed, progress, _buttons(view.shown, view.proof))
 
 
-def _standing(view: View) -> tuple[str, str]:
-    assert view.run is not None and view.shown is not None
-    rounds = f"{len(view.run.rounds)} of {figures.asked(view.run)} rounds finished"
-    words = {
-        "under way": ("going", f"Under way: {rounds}"),
-        "waiting for devices": ("stopped", f"Waiting for devices: {rounds}"),
-        "stopping": ("stopped", f"Stopping after this round: {rounds}"),
-        "stopped": ("stopped", f"Stopped: {rounds}"),
-        "waiting": ("stopped", f"Waiting for its turn: {rounds}"),
-        "failed": ("stopped", f"Failed: {rounds}"),
-    }
-    return words.get(view.shown.state) or headline.standing(view.run)
+def _top_without_run(view: View) -> Html:
+    waiting = [entry.name for entry in view.entries if entry.state == "waiting"]
+    title = f"{waiting[0]} is about to begin" if waiting else "No run yet"
+    return headline.header("distilfleet · live", title, f"{len(view.moment.devices):,} devices", None)
+
+
+_BADGES = {
+    "under way": "Under way",
+    "waiting for devices": "Waiting for devices",
+    "stopping": "Stopping after this round",
+    "stopped": "Stopped",
+    "waiting": "Waiting for its turn",
+    "failed": "Failed",
+}
+"""How far a run is, by its state, where that is not what the record says."""
+
+
+def _standing(run: History, shown: QueuedRun) -> headline.Badge:
+    words = _BADGES.get(shown.state)
+    if words is None:
+        return headline.standing(run)
+    style = "going" if shown.state == "under way" else "stopped"
+    rounds = f"{len(run.rounds)} of {figures.asked(run)} rounds finished"
+    return headline.Badge(style=style, words=f"{words}: {rounds}")
 
 
 def _progress(run: History, shown: QueuedRun, moment: FleetStatus) -> Html | None:
     """How far the run is, and the round under way."""
     if not shown.goes_on:
         return None
-    done, asked = len(run.rounds), figures.asked(run)
+    done = len(run.rounds)
     within = (moment.answered + moment.missed) / moment.jobs if moment.jobs else 0.0
-    share = min(1.0, (done + within) / max(1, asked))
-    bar = tag("div", tag("i", style=f"width:{100 * share:.1f}%"), class_="progress", aria_hidden="true")
-    return tag("div", bar, tag("p", _round_words(shown, moment, done), class_="sub"), class_="going-on")
+    share = min(1.0, (done + within) / max(1, figures.asked(run)))
+    filled = tag("i", style=f"width:{100 * share:.1f}%")
+    bar = tag("div", filled, class_="progress", aria_hidden="true")
+    return tag("div", bar, paragraph(_round_words(shown, moment, done), "sub"), class_="going-on")
 
 
 def _round_words(shown: QueuedRun, moment: FleetStatus, done: int) -> str:
     if shown.waits:
-        return f"{shown.waits[:1].upper()}{shown.waits[1:]}."
+        return f"{figures.capital(shown.waits)}."
     if moment.run != shown.name or moment.round <= done:
         return f"Round {done + 1} is being prepared."
     if not moment.jobs:
@@ -208,139 +228,148 @@ def _form(name: str, verb: str, words: str, proof: str) -> Html:
 
 def _finder(view: View) -> Html | None:
     """Beside the roster and not in it, so that nothing takes a word from under who writes it."""
-    if len(view.moment.devices) <= _MOST_ROWS:
+    if len(view.moment.devices) <= _FEW_DEVICES:
         return None
     box = tag("input", type="search", name="find", id="find", value=view.find, placeholder="away, rpi-4b, pi-07")
     label = tag("label", "Find devices by name, kind or what they do now ", box)
     return tag("form", label, tag("button", "Find", type="submit"), method="get", action="/#slot-find", class_="act")
 
 
+_ROSTER_WORDS = (
+    "Bytes of its sessions, with the rate while it is busy. Session: how often it has connected since the server "
+    "started."
+)
+
+
 def _roster(moment: FleetStatus, find: str) -> Html:
     words = find.split()
-    found = [seen for seen in moment.devices if all(word in _spoken(seen) for word in words)]
+    found = [device for device in moment.devices if all(word in _searched(device) for word in words)]
     shown = found[:MOST_DEVICES]
-    battery = any(seen.battery_share is not None for seen in shown)
-    heads = [
-        "Device",
-        "Kind",
-        "Now",
-        *(["Battery"] if battery else []),
-        "From device",
-        "To device",
-        "Last heard",
-        "Session",
-    ]
-    rows = [_device(seen, battery) for seen in shown]
-    table = scrolled(heads, rows, "roster", tall=len(rows) > _MOST_ROWS)
-    cut = f" {len(found):,} fit “{find}”." if words else ""
-    cut += f" The first {len(shown)} are shown." if len(shown) < len(found) else ""
-    told = (
-        "Bytes of its sessions, with the rate while it is busy. Session: how often it has connected since the server "
-        "started."
+    lead = _summary(moment)
+    if words:
+        lead += f" {len(found):,} fit “{find}”."
+    if len(shown) < len(found):
+        lead += f" The first {len(shown)} are shown."
+    clashes = [paragraph(line, "fine") for line in _clashes(moment)]
+    return section(
+        "roster",
+        "Devices right now",
+        paragraph(lead, "lead"),
+        *clashes,
+        _roster_table(shown),
+        paragraph(_ROSTER_WORDS, "fine"),
     )
-    return tag(
-        "section",
-        tag("h2", "Devices right now"),
-        tag("p", _summary(moment), cut, class_="lead"),
-        *(tag("p", line, class_="fine") for line in _clashes(moment)),
-        table,
-        tag("p", told, class_="fine"),
-        id="roster",
-    )
+
+
+def _roster_table(shown: Sequence[DeviceStatus]) -> Html:
+    """One row for each device; without batteries there is no column for them."""
+    battery = any(device.battery_share is not None for device in shown)
+    charge = ["Battery"] if battery else []
+    heads = ["Device", "Kind", "Now", *charge, "From device", "To device", "Last heard", "Session"]
+    return scrolled(heads, [_device(device, battery) for device in shown], "roster")
 
 
 def _summary(moment: FleetStatus) -> str:
-    counts = Counter(seen.doing for seen in moment.devices)
-    here = len(moment.devices) - counts["away"]
-    parts = ", ".join(
-        f"{counts[doing]:,} {word}" for doing, word in _WORDS.items() if counts[doing] and doing != "away"
-    )
+    counts = Counter(device.doing for device in moment.devices)
+    here = len(moment.devices) - counts.pop("away", 0)
+    parts = ", ".join(f"{counts[doing]:,} {word}" for doing, word in _WORDS.items() if counts[doing])
     line = f" {moment.uploads_waiting:,} uploads wait for room." if moment.uploads_waiting else ""
     return f"{here:,} of {len(moment.devices):,} devices are here{': ' if parts else ''}{parts}.{line}"
 
 
 def _clashes(moment: FleetStatus) -> list[str]:
-    told = "Two agents use the identity of {} ({:,} times so far): stop one of the two, or enrol one anew."
-    return [told.format(device, times) for device, times in list(moment.clashes.items())[:MOST_CLASHES]]
+    """The devices whose identity two agents use, the first of many."""
+    words = "Two agents use the identity of {} ({:,} times so far): stop one of the two, or enrol one anew."
+    return [words.format(device, times) for device, times in list(moment.clashes.items())[:MOST_CLASHES]]
 
 
-def _device(seen: DeviceStatus, battery: bool) -> list[str | Html]:
-    doing = join(tag("i", class_=f"dot {seen.doing}"), _now(seen))
-    charge = [figures.pretty("share", seen.battery_share)] if battery else []
-    busy = seen.doing not in ("away", "idle")
-    sent = [_sent(seen.up_bytes, busy * seen.up_bps), _sent(seen.down_bytes, busy * seen.down_bps)]
-    return [seen.id, seen.kind, doing, *charge, *sent, _heard(seen), str(seen.fence) if seen.fence else "–"]
+def _device(device: DeviceStatus, battery: bool) -> Cells:
+    now = join(tag("i", class_=f"dot {device.doing}"), _now(device))
+    charge = [figures.pretty("share", device.battery_share)] if battery else []
+    is_busy = device.doing not in ("away", "idle")
+    up = _sent(device.up_bytes, device.up_bps if is_busy else 0.0)
+    down = _sent(device.down_bytes, device.down_bps if is_busy else 0.0)
+    session = str(device.fence) if device.fence else "–"
+    return [device.id, device.kind, now, *charge, up, down, _heard(device), session]
 
 
-def _spoken(seen: DeviceStatus) -> str:
-    return f"{seen.id} {seen.kind} {_now(seen)}".lower()
+def _searched(device: DeviceStatus) -> str:
+    """What is looked through for the words of a search."""
+    return f"{device.id} {device.kind} {_now(device)}".lower()
 
 
-def _now(seen: DeviceStatus) -> str:
-    return f"{_WORDS[seen.doing]}, stopped" if seen.stopped else _WORDS[seen.doing]
+def _now(device: DeviceStatus) -> str:
+    doing = _WORDS[device.doing]
+    return f"{doing}, stopped" if device.stopped else doing
 
 
 def _sent(size_bytes: int, rate_bps: float) -> Html:
+    size = pretty_bytes(size_bytes) if size_bytes else "–"
     rate = tag("small", f" · {pretty_bytes(rate_bps / 8)}/s") if rate_bps else None
-    return join(pretty_bytes(size_bytes) if size_bytes else "–", rate)
+    return join(size, rate)
 
 
-def _heard(seen: DeviceStatus) -> str:
+def _heard(device: DeviceStatus) -> str:
     """In steps, so that a row changes only when there is news."""
-    if seen.silent_s is None:
+    if device.silent_s is None:
         return "never"
-    if seen.silent_s < _RECENTLY_S:
+    if device.silent_s < _RECENTLY_S:
         return "just now"
-    step_s = 10 if seen.silent_s < 100 else 60
-    return f"{pretty_s(seen.silent_s // step_s * step_s)} ago"
+    step_s = 10 if device.silent_s < 100 else 60
+    return f"{pretty_s(device.silent_s // step_s * step_s)} ago"
 
 
 def _refused(moment: FleetStatus) -> Html | None:
     if not moment.refused and not moment.late:
         return None
-    rows = [
-        [reason, f"{count:,}", _REFUSED.get(reason.partition(":")[0], "Not how a session of a device begins.")]
-        for reason, count in sorted(moment.refused.items(), key=lambda item: -item[1])
-    ]
-    late = f"{moment.late:,} answers came after their round had gone on without them." if moment.late else None
-    return tag(
-        "section",
-        tag("h2", "Sessions refused or ended"),
-        tag("p", "By the server, since it started.", class_="lead"),
-        scrolled(("Reason", "How often", "What it means"), rows, "reasons") if rows else None,
-        tag("p", late, class_="fine") if late else None,
-        id="refused",
+    late = f"{moment.late:,} answers came after their round had gone on without them."
+    return section(
+        "refused",
+        "Sessions refused or ended",
+        paragraph("By the server, since it started.", "lead"),
+        _reasons(moment.refused) if moment.refused else None,
+        paragraph(late, "fine") if moment.late else None,
     )
+
+
+def _reasons(refused: Mapping[str, int]) -> Html:
+    """The commonest reason comes first."""
+    rows = []
+    for reason, count in sorted(refused.items(), key=lambda item: -item[1]):
+        kind = reason.partition(":")[0]
+        meaning = _REFUSED.get(kind, "Not how a session of a device begins.")
+        rows.append([reason, f"{count:,}", meaning])
+    return scrolled(("Reason", "How often", "What it means"), rows, "reasons")
 
 
 # --- all runs ---------------------------------------------------------------------------------------------------
 
 
+_RUNS = (
+    "One run goes on at a time; then comes the one that has waited longest. A stopped one waits until somebody "
+    "lets it go on, also when the server is started again."
+)
+_NO_RUNS = "Nothing was asked of this server yet. On this machine: distilfleet run koala --fleet fleet.toml"
+
+
 def _runs(view: View) -> Html:
-    lead = (
-        "One run goes on at a time; then comes the one that has waited longest. A stopped one waits until somebody "
-        "lets it go on, also when the server is started again."
-    )
     if not view.entries:
-        lead = "Nothing was asked of this server yet. On this machine: distilfleet run koala --fleet fleet.toml"
-    columns = [c for c in _COLUMNS if any(getattr(row, c.field) is not None for row in view.rows.values())]
-    heads = ["Run", "State", "", "Rounds", *(c.name[:1].upper() + c.name[1:] for c in columns)]
-    rows = [_run(view, entry, columns) for entry in view.entries]
-    table = scrolled(heads, rows, "final runs") if rows else None
-    return tag("section", tag("h2", "Runs of this server"), tag("p", lead, class_="lead"), table, id="runs")
+        return section("runs", "Runs of this server", paragraph(_NO_RUNS, "lead"))
+    known = view.rows.values()
+    columns = [column for column in _COLUMNS if any(getattr(row, column.field) is not None for row in known)]
+    heads = ["Run", "State", "", "Rounds", *(figures.capital(column.name) for column in columns)]
+    table = scrolled(heads, [_run(view, entry, columns) for entry in view.entries], "final runs")
+    return section("runs", "Runs of this server", paragraph(_RUNS, "lead"), table)
 
 
-def _run(view: View, entry: QueuedRun, columns: Sequence[Column]) -> list[str | Html]:
-    row = view.rows.get(entry.name)
-    over = entry.state in ("finished", "stopped", "failed") and row is not None
-    name = tag("a", entry.name, href=f"/runs/{quote(entry.name)}") if over else join(entry.name)
-    cells = [figures.pretty(c.field, None if row is None else getattr(row, c.field)) for c in columns]
+def _run(view: View, entry: QueuedRun, columns: Sequence[Column]) -> Cells:
     why = entry.error or entry.waits
-    state = join(entry.state, f": {why}" if why else None)
-    return [
-        name,
-        state,
-        _buttons(entry, view.proof, brief=True) or "",
-        "–" if row is None else rounds_done(row),
-        *cells,
-    ]
+    state = f"{entry.state}: {why}" if why else entry.state
+    buttons = _buttons(entry, view.proof, brief=True) or ""
+    row = view.rows.get(entry.name)
+    if row is None:
+        return [entry.name, state, buttons, "–", *("–" for _ in columns)]
+    is_over = entry.state in ("finished", "stopped", "failed")
+    name = tag("a", entry.name, href=f"/runs/{quote(entry.name)}") if is_over else entry.name
+    cells = [figures.pretty(column.field, getattr(row, column.field)) for column in columns]
+    return [name, state, buttons, rounds_done(row), *cells]

@@ -13,9 +13,9 @@ from ..core.units import pretty_bytes
 from ..record.history import History
 from . import compare, costs, curves, details, figures, fleet, headline, missed, story
 from .audit import protection
-from .html import Html, join, tag
+from .html import Html, join, paragraph, section, tag
 from .plan_page import plan_section
-from .prediction import beside_section
+from .prediction import prediction_section
 
 
 def write_page(runs: Sequence[History], path: Path) -> None:
@@ -27,9 +27,11 @@ def page(runs: Sequence[History]) -> bytes:
     """What `write_page` writes."""
     if not runs:
         raise ValueError("a page needs at least one run; none was given")
-    body = _one(runs[0]) if len(runs) == 1 else compare.body(runs)
-    title = f"{figures.names(runs)[0]}: {story.title(runs[0])}" if len(runs) == 1 else f"{len(runs)} runs compared"
-    return encoded(document(title, body, Extra()))
+    if len(runs) > 1:
+        return encoded(document(f"{len(runs)} runs compared", compare.body(runs), Extra()))
+    run = runs[0]
+    title = f"{figures.names(runs)[0]}: {story.title(run)}"
+    return encoded(document(title, _one(run), Extra()))
 
 
 def encoded(text: str) -> bytes:
@@ -42,27 +44,32 @@ class Extra:
     """What a page that a server shows has beyond one that stands alone."""
 
     assets: Sequence[str] = ()
-    """Style sheets and scripts of this room."""
+    """Style sheets and scripts of this room that it needs besides."""
     policy: str = ""
-    """What more it may do."""
+    """What it may do besides, in the words of a content security policy."""
     referrer: str = "no-referrer"
+    """What browsers say of it to whomever it links to."""
 
 
 def document(title: str, body: Html, extra: Extra) -> str:
+    """A whole page: style sheets and scripts are written into it."""
     names = ("style.css", "page.js", *extra.assets)
-    styles, scripts = ([_asset(name) for name in names if name.endswith(kind)] for kind in (".css", ".js"))
+    styles = [_asset(name) for name in names if name.endswith(".css")]
+    scripts = [_asset(name) for name in names if name.endswith(".js")]
     head = tag(
         "head",
         tag("meta", charset="utf-8"),
         tag("meta", http_equiv="Content-Security-Policy", content=_policy(scripts) + extra.policy),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("meta", name="color-scheme", content="light dark"),
+        *(tag("meta", name=name, content=content) for name, content in _META.items()),
         tag("meta", name="referrer", content=extra.referrer),
         tag("title", f"{title} · distilfleet"),
         *(tag("style", style) for style in styles),
     )
-    body = tag("body", body, *(tag("script", script) for script in scripts))
-    return f"<!DOCTYPE html>\n{tag('html', head, body, lang='en')}\n"
+    whole_body = tag("body", body, *(tag("script", script) for script in scripts))
+    return f"<!DOCTYPE html>\n{tag('html', head, whole_body, lang='en')}\n"
+
+
+_META = {"viewport": "width=device-width, initial-scale=1", "color-scheme": "light dark"}
 
 
 def _asset(name: str) -> Html:
@@ -71,30 +78,29 @@ def _asset(name: str) -> Html:
 
 def _policy(scripts: Sequence[str]) -> str:
     """Nothing is loaded, and no script runs but our own: a second wall behind the escaping."""
-    digests = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
-    own = " ".join(f"'sha256-{digest}'" for digest in digests)
+    own = " ".join(f"'sha256-{_digest(script)}'" for script in scripts)
     return f"default-src 'none'; style-src 'unsafe-inline'; script-src {own}"
 
 
+def _digest(script: str) -> str:
+    digest = hashlib.sha256(script.encode()).digest()
+    return base64.b64encode(digest).decode()
+
+
 def _one(run: History) -> Html:
-    return join(
-        headline.header(
-            f"distilfleet · {figures.names([run])[0]}", story.title(run), facts(run), headline.standing(run)
-        ),
-        tag("main", *sections(run).values()),
-        headline.footer(),
-    )
+    kicker = f"distilfleet · {figures.names([run])[0]}"
+    header = headline.header(kicker, story.title(run), facts(run), headline.standing(run))
+    return join(header, tag("main", *sections(run).values()), headline.footer())
 
 
 def sections(run: History) -> dict[str, Html | None]:
     """What a run's page says, in its order. None: the record has nothing of it."""
-    top = (headline.notes(run), tag("p", " ".join(story.story(run)), class_="story"), headline.headline(run))
     return {
-        "story": join(protection(run), *top, headline.modelled(run)),
+        "story": _story(run),
         "results": _results(run),
         "costs": _costs(run),
         "plan": plan_section(run),
-        "beside": beside_section(run),
+        "prediction": prediction_section(run),
         "fleet": fleet.fleet_section(run),
         "missed": missed.missed_section(run),
         "discounts": missed.discounts_section(run),
@@ -105,11 +111,16 @@ def sections(run: History) -> dict[str, Html | None]:
     }
 
 
+def _story(run: History) -> Html:
+    words = paragraph(" ".join(story.story(run)), "story")
+    return join(protection(run), headline.notes(run), words, headline.headline(run), headline.modelled(run))
+
+
 def facts(run: History) -> str:
     """One line: how many devices, since when, which seed."""
     devices = figures.fleet_size(run)
-    words = [f"{devices:,} devices" if devices else None, _started(run), _seed(run), _quota(run)]
-    return " · ".join(word for word in words if word)
+    size = f"{devices:,} devices" if devices else None
+    return " · ".join(filter(None, (size, _started(run), _seed(run), _quota(run))))
 
 
 def _started(run: History) -> str | None:
@@ -132,9 +143,8 @@ def _quota(run: History) -> str | None:
 
 def _results(run: History) -> Html:
     charts = curves.quality_charts([run])
-    if not charts:
-        return tag("section", tag("h2", "Results"), tag("p", _nothing(run), class_="empty"), id="results")
-    return tag("section", tag("h2", "Results"), grid(charts, wide_first=True), id="results")
+    shown = grid(charts, wide_first=True) if charts else paragraph(_nothing(run), "empty")
+    return section("results", "Results", shown)
 
 
 def _nothing(run: History) -> str:
@@ -144,21 +154,23 @@ def _nothing(run: History) -> str:
 
 
 def _costs(run: History) -> Html | None:
-    charts = [*costs.cost_charts(run), *costs.extra_charts([run])] if run.rounds else []
-    return tag("section", tag("h2", "What each round took"), grid(charts), id="costs") if charts else None
+    if not run.rounds:
+        return None
+    charts = [*costs.cost_charts(run), *costs.extra_charts([run])]
+    return section("costs", "What each round took", grid(charts)) if charts else None
 
 
 def grid(charts: Sequence[Html], wide_first: bool = False) -> Html:
+    """Charts in two columns; a wide first one has a line to itself."""
     return tag("div", *charts, class_="grid wide-first" if wide_first else "grid")
 
 
 def _everything(run: History) -> Html:
-    return tag(
-        "section",
-        tag("h2", "Everything on record"),
+    return section(
+        "record",
+        "Everything on record",
         details.rounds_details(run),
         details.settings_details(run),
         details.data_details(run),
         details.versions_details(run),
-        id="record",
     )

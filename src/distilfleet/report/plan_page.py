@@ -1,13 +1,12 @@
 """The plan of cuts on a run's page: what each device was given, the proof, and what a step then took."""
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from ..record.history import History
 from . import figures
-from .details import scrolled
-from .html import Html, join, tag
-from .plan import STAGES, cut, facts, plan_figure, short_j, short_s
+from .html import Html, block, join, paragraph, section, tag
+from .html_table import scrolled
+from .plan import STAGES, Entry, cut, facts, plan_figure, short_j, short_s
 
 MOST_ROWS = 200
 _HEADS = (
@@ -20,16 +19,13 @@ def plan_section(run: History) -> Html | None:
     """None for a run without cuts to plan."""
     if not run.plan:
         return None
+    listed = tag("dl", *(_fact(name, words) for name, words in _facts(run)), class_="facts-list")
+    lead = paragraph(_lead(run), "lead")
     devices = figures.tables(run.plan, "devices")
-    return tag(
-        "section",
-        tag("h2", "The plan"),
-        tag("p", _lead(run), class_="lead"),
-        tag("dl", *(_fact(name, words) for name, words in _facts(run)), class_="facts-list"),
-        tag("div", plan_figure(run.plan), _against(run), class_="grid") if devices else None,
-        _devices(run, devices) if devices else None,
-        id="plan",
-    )
+    if not devices:
+        return section("plan", "The plan", lead, listed)
+    figure = tag("div", plan_figure(run.plan), _against(run), class_="grid")
+    return section("plan", "The plan", lead, listed, figure, _devices(run, devices))
 
 
 def _lead(run: History) -> str:
@@ -44,8 +40,8 @@ def _lead(run: History) -> str:
 
 
 def _facts(run: History) -> list[tuple[str, str]]:
-    told = [*facts(run.plan), *(_named(str(note)) for note in figures.listed(run.plan, "notes"))]
-    return [*told, *_changes(run)]
+    notes = [_named(str(note)) for note in figures.listed(run.plan, "notes")]
+    return [*facts(run.plan), *notes, *_changes(run)]
 
 
 def _named(note: str) -> tuple[str, str]:
@@ -60,22 +56,26 @@ def _changes(run: History) -> list[tuple[str, str]]:
     if not changed:
         return []
     other = sum(value > 0 for value in changed)
-    if not other:
-        return [("later", "every round was planned anew, and kept these cuts and bits")]
-    return [
-        (
-            "later",
+    words = "every round was planned anew, and kept these cuts and bits"
+    if other:
+        words = (
             f"every round was planned anew: in {other} of {len(changed)} another cut or other bits were best for some "
-            f"devices, at most for {max(changed):,.0f} at once",
+            f"devices, at most for {max(changed):,.0f} at once"
         )
-    ]
+    return [("later", words)]
 
 
 def _fact(name: str, words: str) -> Html:
-    return tag("div", tag("dt", name[:1].upper() + name[1:]), tag("dd", words[:1].upper() + words[1:]))
+    return tag("div", tag("dt", figures.capital(name)), tag("dd", figures.capital(words)))
 
 
 # --- predicted and simulated ------------------------------------------------------------------------------------
+
+_AGAINST = (
+    "Mean over all rounds. The plan prices one step after the other, asks the teacher each time, and leaves out "
+    "the server’s idling. What came has a round’s start and end in it, parts of steps that were under way at once, "
+    "and answers of the teacher that the server remembered."
+)
 
 
 def _against(run: History) -> Html | None:
@@ -83,28 +83,29 @@ def _against(run: History) -> Html | None:
     steps = figures.number(figures.part(run.about, "settings"), "steps")
     if not steps or not run.rounds:
         return None
-    taken = steps * len(run.rounds)
-    elapsed_s = (figures.last(run, "elapsed_s") or 0.0) / taken
-    rows = [["Delay", _expected(run, "planned_s", "delay_s", short_s), short_s(elapsed_s)]]
-    for who, field in (("all devices", "device_energy_j"), ("server", "server_energy_j")):
-        used_j = (figures.total(run, field) or 0.0) / taken
-        rows.append([f"Energy, {who}", _expected(run, f"planned_{field}", field, short_j), short_j(used_j)])
+    taken = int(steps) * len(run.rounds)
     clock = "On the fleet" if figures.measured(run) else "Simulated"
-    words = (
-        "Mean over all rounds. The plan prices one step after the other, asks the teacher each time, and leaves out "
-        "the server’s idling. What came has a round’s start and end in it, parts of steps that were under way at once, "
-        "and answers of the teacher that the server remembered."
-    )
-    return tag(
-        "div",
-        tag("h3", "A step, predicted and as it came"),
-        scrolled(("Of one step", "Predicted", clock), rows),
-        tag("p", words, class_="fine"),
-    )
+    rows = [
+        _delay(run, taken),
+        _energy(run, taken, "all devices", "device_energy_j"),
+        _energy(run, taken, "server", "server_energy_j"),
+    ]
+    table = scrolled(("Of one step", "Predicted", clock), rows)
+    return tag("div", tag("h3", "A step, predicted and as it came"), table, paragraph(_AGAINST, "fine"))
+
+
+def _delay(run: History, steps: int) -> list[str]:
+    elapsed_s = figures.last(run, "elapsed_s") or 0.0
+    return ["Delay", _expected(run, "planned_s", "delay_s", short_s), short_s(elapsed_s / steps)]
+
+
+def _energy(run: History, steps: int, who: str, field: str) -> list[str]:
+    used_j = figures.total(run, field) or 0.0
+    return [f"Energy, {who}", _expected(run, f"planned_{field}", field, short_j), short_j(used_j / steps)]
 
 
 def _expected(run: History, each: str, first: str, show: Callable[[float], str]) -> str:
-    """Mean over the rounds' forecasts; of records without them, the first round's."""
+    """The mean over the rounds' forecasts; of records without them, the first round's."""
     found = [value for value in figures.series(run, each) if value is not None]
     value = sum(found) / len(found) if found else figures.number(run.plan, first)
     return "–" if value is None else show(value)
@@ -113,37 +114,36 @@ def _expected(run: History, each: str, first: str, show: Callable[[float], str])
 # --- device by device -------------------------------------------------------------------------------------------
 
 
-def _devices(run: History, devices: list[Mapping[str, Any]]) -> Html:
+def _devices(run: History, devices: Sequence[Entry]) -> Html:
     shown = devices[:MOST_ROWS]
-    which = f"The first {len(shown)} of {len(devices):,} devices." if len(shown) < len(devices) else "Every device."
-    if len(devices) < figures.fleet_size(run):
-        which = f"{which.removesuffix('.')} that took part in the first round: {len(devices):,} of the fleet’s."
-    words = (
-        f"{which} Predicted for one step of the first round; joules are those of the device, the server’s beside it."
-    )
-    table = scrolled(_HEADS, [_row(entry) for entry in shown], "numbers planned", tall=len(shown) > 24)
-    return tag(
-        "div", tag("div", tag("h3", "What each device was given"), tag("p", words, class_="sub")), table, class_="block"
-    )
+    words = f"{_which(run, len(shown), len(devices))} Predicted for one step of the first round; "
+    words += "joules are those of the device, the server’s beside it."
+    table = scrolled(_HEADS, [_row(entry) for entry in shown], "numbers planned")
+    return block("What each device was given", words, table)
 
 
-def _row(entry: Mapping[str, Any]) -> list[str | Html]:
-    shares = (figures.number(entry, name) for name in ("uplink_share", "downlink_share", "server_share"))
-    bits = figures.number(entry, "bits")
-    return [
-        str(entry.get("id", "")),
-        str(entry.get("kind", "–")),
-        cut(entry),
-        figures.pretty("", bits),
-        *(figures.pretty("share", share) for share in shares),
-        *(_stage(entry, stage) for stage in STAGES),
-        short_s(figures.number(entry, "delay_s") or 0.0),
-        short_j(figures.number(entry, "energy_j") or 0.0),
-    ]
+def _which(run: History, shown: int, planned: int) -> str:
+    """Of which devices the table is."""
+    which = f"The first {shown} of {planned:,} devices" if shown < planned else "Every device"
+    if planned < figures.fleet_size(run):
+        return f"{which} that took part in the first round: {planned:,} of the fleet’s."
+    return f"{which}."
 
 
-def _stage(entry: Mapping[str, Any], stage: str) -> Html:
+def _row(entry: Entry) -> list[str]:
+    cells = [str(entry.get("id", "")), str(entry.get("kind", "–")), cut(entry)]
+    cells.append(figures.pretty("", figures.number(entry, "bits")))
+    shares = [figures.number(entry, name) for name in ("uplink_share", "downlink_share", "server_share")]
+    cells += [figures.pretty("share", share) for share in shares]
+    cells += [_stage(entry, stage) for stage in STAGES]
+    cells.append(short_s(figures.number(entry, "delay_s") or 0.0))
+    cells.append(short_j(figures.number(entry, "energy_j") or 0.0))
+    return cells
+
+
+def _stage(entry: Entry, stage: str) -> Html:
     """Seconds, and beside them joules."""
     stages = figures.part(entry, "stages")
-    seconds, joules = (figures.number(stages, f"{stage}_{unit}") for unit in "sj")
-    return join(short_s(seconds or 0.0), tag("small", f" · {short_j(joules or 0.0)}"))
+    spent_s = figures.number(stages, f"{stage}_s") or 0.0
+    energy_j = figures.number(stages, f"{stage}_j") or 0.0
+    return join(short_s(spent_s), tag("small", f" · {short_j(energy_j)}"))

@@ -1,119 +1,158 @@
 """Predicted beside measured, on the page of a real fleet's run: seconds and joules, by round and by kind of device."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from math import isfinite
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..core.units import pretty_s
 from ..record.history import History
 from . import figures
 from .charts import Chart, Series, line_chart
-from .details import scrolled
-from .html import Html, join, tag
+from .html import Html, block, join, paragraph, section, tag
+from .html_table import Cells, scrolled
 from .overlap import overlap_block
 from .plan import short_j, short_s
 from .scale import Axis, amount_axis, decade_axis, round_axis
 
 MOST_ROWS = 200
 FAR_APART = 20.0
-"""Beyond this ratio an axis is logarithmic."""
-Pairs = list[tuple[float, float]]
-"""Measured, predicted."""
+"""The ratio of values beyond which an axis is logarithmic."""
 STAGES = (
     ("down_s", "Job on its way"),
     ("busy_s", "Work"),
     ("up_s", "Answer on its way"),
     ("busy_j", "Energy of the work"),
 )
+_LEAD = (
+    "What devices, links and server took, beside what a simulation predicts for the very same jobs on the boards "
+    "and links of the catalogue. A ratio above 1 is slower, or takes more, than predicted. A device that runs on "
+    "another machine than the board it is enrolled as, such as a process of a demonstration, differs by that."
+)
+Show = Callable[[float], str]
 
 
-def beside_section(run: History) -> Html | None:
+class Pair(NamedTuple):
+    """One figure, as it was measured and as it was predicted."""
+
+    measured: float
+    predicted: float
+
+    def plus(self, other: "Pair") -> "Pair":
+        """Both figures of both."""
+        return Pair(self.measured + other.measured, self.predicted + other.predicted)
+
+
+NOTHING = Pair(0.0, 0.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KindSums:
+    """Sums over the jobs of one kind of device."""
+
+    jobs: int = 0
+    metered: int = 0
+    """How many of the jobs a power meter measured the joules of."""
+    stages: Mapping[str, Pair] = field(default_factory=dict)
+
+    def plus(self, facts: Mapping[str, Any]) -> "KindSums":
+        """With the jobs of one more round."""
+        stages = {}
+        for name, _ in STAGES:
+            before = self.stages.get(name, NOTHING)
+            stages[name] = before.plus(_pair(facts.get(name)) or NOTHING)
+        jobs = self.jobs + int(figures.number(facts, "jobs") or 0)
+        metered = self.metered + int(figures.number(facts, "metered") or 0)
+        return KindSums(jobs=jobs, metered=metered, stages=stages)
+
+
+def prediction_section(run: History) -> Html | None:
     """None for a simulated run."""
     rounds_s = pairs(run, "round_s")
     if not rounds_s:
         return None
-    return tag(
-        "section",
-        tag("h2", "Measured and predicted"),
-        tag("p", _lead(), class_="lead"),
+    return section(
+        "prediction",
+        "Measured and predicted",
+        paragraph(_LEAD, "lead"),
         tag("div", *_charts(run, rounds_s), class_="grid"),
         _kinds(run),
         _rounds(run, rounds_s),
         overlap_block(run),
-        id="beside",
     )
 
 
-def _lead() -> str:
-    return (
-        "What devices, links and server took, beside what a simulation predicts for the very same jobs on the boards "
-        "and links of the catalogue. A ratio above 1 is slower, or takes more, than predicted. A device that runs on "
-        "another machine than the board it is enrolled as, such as a process of a demonstration, differs by that."
-    )
+def pairs(run: History, field: str) -> list[Pair]:
+    """The pair of each round that has one."""
+    found = [_pair(row.get(field)) for row in run.rounds]
+    return [pair for pair in found if pair is not None]
 
 
-def pairs(run: History, field: str) -> Pairs:
-    """Of each round that has them."""
-    return [pair for row in run.rounds if (pair := _pair(row.get(field))) is not None]
-
-
-def by_kind(run: History) -> dict[str, dict[str, Any]]:
-    """Sums over all rounds: jobs, metered, and a pair for each stage."""
-    found: dict[str, dict[str, Any]] = {}
+def by_kind(run: History) -> dict[str, KindSums]:
+    """Sums over all rounds, by kind of device."""
+    found: dict[str, KindSums] = {}
     for row in run.rounds:
-        for kind, told in _kinds_of(row).items():
-            sums = found.setdefault(kind, {"jobs": 0.0, "metered": 0.0, **{name: (0.0, 0.0) for name, _ in STAGES}})
-            for name in ("jobs", "metered"):
-                sums[name] += figures.number(told, name) or 0.0
-            for name, _ in STAGES:
-                measured, predicted = _pair(told.get(name)) or (0.0, 0.0)
-                sums[name] = sums[name][0] + measured, sums[name][1] + predicted
+        for kind, facts in _kinds_of(row).items():
+            found[kind] = found.get(kind, KindSums()).plus(facts)
     return found
 
 
-def ratio(pair: tuple[float, float]) -> str:
-    measured, predicted = pair
-    if predicted <= 0:
+def ratio(pair: Pair) -> str:
+    """Measured by predicted, in words; a dash where nothing was predicted."""
+    if pair.predicted <= 0:
         return "–"
-    value = measured / predicted
+    value = pair.measured / pair.predicted
     return f"{value:.3g}" if value < 100 else f"{value:,.0f}"
 
 
 def _kinds_of(row: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    return {kind: told for kind, told in figures.part(row, "kinds").items() if isinstance(told, Mapping)}
+    kinds = figures.part(row, "kinds")
+    return {kind: facts for kind, facts in kinds.items() if isinstance(facts, Mapping)}
 
 
-def _pair(told: Any) -> tuple[float, float] | None:
-    if (
-        isinstance(told, list | tuple)
-        and len(told) == 2
-        and all(isinstance(one, int | float) and isfinite(one) for one in told)
-    ):
-        return float(told[0]), float(told[1])
-    return None
+def _pair(value: Any) -> Pair | None:
+    if not isinstance(value, list | tuple) or len(value) != 2:
+        return None
+    measured, predicted = value
+    if not _is_finite(measured) or not _is_finite(predicted):
+        return None
+    return Pair(float(measured), float(predicted))
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, int | float) and isfinite(value)
 
 
 # --- charts and tables ------------------------------------------------------------------------------------------
 
 
-def _charts(run: History, rounds_s: Pairs) -> list[Html]:
-    rows = [row for row in run.rounds if _pair(row.get("round_s")) is not None]
-    energy_j, numbers = [_energy_of(row) for row in rows], [figures.number(row, "round") or 0.0 for row in rows]
-    sub_j = f"Of the work on devices. {_metered(run)}"
-    charts = [_chart("Seconds of each round", "From its first job to its last answer.", (numbers, rounds_s), short_s)]
-    if any(measured for measured, _ in energy_j):
-        charts.append(_chart("Energy of each round", sub_j, (numbers, energy_j), short_j))
+def _charts(run: History, rounds_s: Sequence[Pair]) -> list[Html]:
+    rows = _rows(run)
+    numbers = [figures.number(row, "round") or 0.0 for row in rows]
+    charts = [_chart("Seconds of each round", "From its first job to its last answer.", numbers, rounds_s, short_s)]
+    energy_j = [_energy_of(row) for row in rows]
+    if any(pair.measured for pair in energy_j):
+        sub = f"Of the work on devices. {_metered(run)}"
+        charts.append(_chart("Energy of each round", sub, numbers, energy_j, short_j))
     return charts
 
 
-def _energy_of(row: Mapping[str, Any]) -> tuple[float, float]:
-    told = [_pair(kind.get("busy_j")) or (0.0, 0.0) for kind in _kinds_of(row).values()]
-    return sum(measured for measured, _ in told), sum(predicted for _, predicted in told)
+def _rows(run: History) -> list[Mapping[str, Any]]:
+    """The rounds that were measured and predicted."""
+    return [row for row in run.rounds if _pair(row.get("round_s")) is not None]
+
+
+def _energy_of(row: Mapping[str, Any]) -> Pair:
+    energy_j = NOTHING
+    for facts in _kinds_of(row).values():
+        energy_j = energy_j.plus(_pair(facts.get("busy_j")) or NOTHING)
+    return energy_j
 
 
 def _metered(run: History) -> str:
     kinds = by_kind(run).values()
-    jobs, metered = (sum(kind[name] for kind in kinds) for name in ("jobs", "metered"))
+    jobs = sum(kind.jobs for kind in kinds)
+    metered = sum(kind.metered for kind in kinds)
     if not metered:
         return "No board had a power meter: “measured” is the catalogue’s power over the measured seconds."
     if metered == jobs:
@@ -122,20 +161,21 @@ def _metered(run: History) -> str:
     return f"By power meters for {metered:,.0f} of {jobs:,.0f} jobs; {rest}"
 
 
-def _chart(title: str, sub: str, told: tuple[Sequence[float], Pairs], show: Callable[[float], str]) -> Html:
-    numbers, both = told
+def _chart(title: str, sub: str, numbers: Sequence[float], found: Sequence[Pair], show: Show) -> Html:
+    """Both figures by round; what is 0 leaves a gap."""
+    measured = [pair.measured or None for pair in found]
+    predicted = [pair.predicted or None for pair in found]
     series = [
-        Series(name=name, tone=tone, xs=numbers, ys=[pair[at] or None for pair in both], dashed=bool(at))
-        for at, (name, tone) in enumerate((("measured", 0), ("predicted", 1)))
+        Series(name="measured", tone=0, xs=numbers, ys=measured),
+        Series(name="predicted", tone=1, xs=numbers, ys=predicted, dashed=True),
     ]
-    drawn = [one for one in series if one.points]
-    axis = _axis([y for one in drawn for _, y in one.points], show)
-    x = round_axis(int(numbers[0]), int(numbers[-1]))
+    drawn = [line for line in series if line.points]
+    axis = _axis([y for line in drawn for _, y in line.points], show)
     chart = Chart(
         title=title,
         sub=f"{sub} {axis.label}".strip(),
         series=drawn,
-        x=x,
+        x=round_axis(int(numbers[0]), int(numbers[-1])),
         y=axis,
         say_x=lambda number: f"round {number:.0f}",
         say_y=show,
@@ -143,62 +183,59 @@ def _chart(title: str, sub: str, told: tuple[Sequence[float], Pairs], show: Call
     return line_chart(chart)
 
 
-def _axis(values: Sequence[float], show: Callable[[float], str]) -> Axis:
-    if min(values) > 0 and max(values) / min(values) > FAR_APART:
-        return decade_axis("Logarithmic.", min(values), max(values), show)
-    return amount_axis("", max(values), show)
+def _axis(values: Sequence[float], show: Show) -> Axis:
+    least = min(values)
+    most = max(values)
+    if least > 0 and most / least > FAR_APART:
+        return decade_axis("Logarithmic.", least, most, show)
+    return amount_axis("", most, show)
 
 
 def _kinds(run: History) -> Html | None:
-    rows: list[list[str | Html]] = []
-    for kind, told in by_kind(run).items():
-        jobs = told["jobs"] or 1.0
-        rows.append([join(kind, tag("small", f" · {told['jobs']:,.0f} jobs")), "", "", ""])
-        for name, words in STAGES:
-            measured, predicted = told[name]
-            show = short_j if name.endswith("_j") else short_s
-            said = tag("span", words, class_="of-kind")
-            rows.append([said, show(measured / jobs), show(predicted / jobs), ratio(told[name])])
+    rows: list[Cells] = []
+    for kind, sums in by_kind(run).items():
+        jobs = tag("small", f" · {sums.jobs:,.0f} jobs")
+        rows.append([join(kind, jobs), "", "", ""])
+        rows += [_stage(sums, name, words) for name, words in STAGES]
     if not rows:
         return None
-    heads = ("Mean of a job", "Measured", "Predicted", "Ratio")
     words = (
         "Over the jobs of all rounds. A job is on its way until the device has all of it, so a device that was still "
         f"starting adds to it. {_metered(run)}"
     )
-    return tag(
-        "div",
-        tag("div", tag("h3", "By kind of device"), tag("p", words, class_="sub")),
-        scrolled(heads, rows, "numbers"),
-        class_="block",
-    )
+    table = scrolled(("Mean of a job", "Measured", "Predicted", "Ratio"), rows, "numbers")
+    return block("By kind of device", words, table)
 
 
-def _rounds(run: History, rounds_s: Pairs) -> Html:
-    rows: list[list[str | Html]] = []
-    told = [row for row in run.rounds if _pair(row.get("round_s")) is not None]
-    for row, (measured_s, predicted_s) in list(zip(told, rounds_s, strict=True))[-MOST_ROWS:]:
-        measured_j, predicted_j = _energy_of(row)
-        server = _pair(row.get("server_s")) or (0.0, 0.0)
-        rows.append(
-            [
-                str(row["round"]),
-                *_cells((measured_s, predicted_s), short_s),
-                *_cells(server, short_s),
-                *_cells((measured_j, predicted_j), short_j),
-            ]
-        )
-    heads = ("Round", *(head for what in ("Whole round", "Server", "Energy") for head in (what, "ratio")))
-    whole_s = sum(measured for measured, _ in rounds_s), sum(predicted for _, predicted in rounds_s)
-    in_all = f"In all {pretty_s(whole_s[0])} measured, {pretty_s(whole_s[1])} predicted: ratio {ratio(whole_s)}."
-    words = f"Measured, then predicted. {in_all}"
-    return tag(
-        "div",
-        tag("div", tag("h3", "Round by round"), tag("p", words, class_="sub")),
-        scrolled(heads, rows, "numbers", tall=len(rows) > 24),
-        class_="block",
-    )
+def _stage(sums: KindSums, name: str, words: str) -> Cells:
+    """One stage of a mean job."""
+    show = short_j if name.endswith("_j") else short_s
+    jobs = sums.jobs or 1
+    pair = sums.stages[name]
+    named = tag("span", words, class_="of-kind")
+    return [named, show(pair.measured / jobs), show(pair.predicted / jobs), ratio(pair)]
 
 
-def _cells(pair: tuple[float, float], show: Callable[[float], str]) -> tuple[Html, str]:
-    return join(show(pair[0]), tag("small", f" · {show(pair[1])}")), ratio(pair)
+_ROUND_HEADS = ("Round", "Whole round", "ratio", "Server", "ratio", "Energy", "ratio")
+
+
+def _rounds(run: History, rounds_s: Sequence[Pair]) -> Html:
+    table_rows = [_round(row) for row in _rows(run)[-MOST_ROWS:]]
+    whole_s = NOTHING
+    for pair in rounds_s:
+        whole_s = whole_s.plus(pair)
+    spent = f"{pretty_s(whole_s.measured)} measured, {pretty_s(whole_s.predicted)} predicted: ratio {ratio(whole_s)}"
+    words = f"Measured, then predicted. In all {spent}."
+    return block("Round by round", words, scrolled(_ROUND_HEADS, table_rows, "numbers"))
+
+
+def _round(row: Mapping[str, Any]) -> Cells:
+    round_s = _pair(row["round_s"]) or NOTHING
+    server_s = _pair(row.get("server_s")) or NOTHING
+    energy_j = _energy_of(row)
+    pairs_shown = [(round_s, short_s), (server_s, short_s), (energy_j, short_j)]
+    cells = [str(row["round"])]
+    for pair, show in pairs_shown:
+        predicted = tag("small", f" · {show(pair.predicted)}")
+        cells += [join(show(pair.measured), predicted), ratio(pair)]
+    return cells

@@ -1,6 +1,7 @@
 """Runs that repeat one another: the same settings under other seeds. What differs less than they do is chance."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from ..record.history import History
 from . import figures
@@ -11,22 +12,27 @@ _QUALITY = ("large_accuracy", "small_accuracy", "large_loss", "small_loss")
 
 def ahead(values: Mapping[int, float], sets: Sequence[Places]) -> set[int]:
     """Places of the group whose lowest value is above the highest of any other; none if all are equal."""
-    known = [[values[place] for place in places if place in values] for places in sets]
-    spans = [(min(some), max(some)) for some in known if some]
-    if len(set(spans)) < 2:
+    lows: dict[tuple[int, ...], float] = {}
+    highs: dict[tuple[int, ...], float] = {}
+    for places in map(tuple, sets):
+        known = [values[place] for place in places if place in values]
+        if known:
+            lows[places] = min(known)
+            highs[places] = max(known)
+    if len({(lows[places], highs[places]) for places in lows}) < 2:
         return set()
-    least = max(low for low, _ in spans)
-    rivals = [span for span in spans if span[0] < least]
-    if any(high >= least for _, high in rivals):
+    least = max(lows.values())
+    rivals = [places for places in lows if lows[places] < least]
+    if any(highs[places] >= least for places in rivals):
         return set()
-    return {place for places, some in zip(sets, known, strict=True) if some and min(some) == least for place in places}
+    return {place for places in lows if lows[places] == least for place in places}
 
 
-def told(runs: Sequence[History]) -> list[str]:
+def sentences(runs: Sequence[History]) -> list[str]:
     """A sentence for each group of repetitions, with mean and spread; and what one seed each cannot tell."""
     sets = groups(runs)
     repeated = [places for places in sets if len(seeds(runs, places)) > 1]
-    lines = [_told(runs, places) for places in repeated]
+    lines = [_sentence(runs, places) for places in repeated]
     if len(sets) > 1 and len(repeated) < len(sets):
         lines.append(
             "With one seed each, runs may differ by chance, so none is called best: repeat them with another --seed."
@@ -37,33 +43,44 @@ def told(runs: Sequence[History]) -> list[str]:
 def as_rows(runs: Sequence[History]) -> list[dict[str, object]]:
     """For programs: seeds, means and spreads of each group of repetitions."""
     labels = figures.names(runs)
-    return [
-        {
-            "runs": [labels[place] for place in places],
-            "seeds": seeds(runs, places),
-            **{field: {"mean": mean, "low": low, "high": high} for field, mean, low, high in _spreads(runs, places)},
-        }
-        for places in groups(runs)
-        if len(seeds(runs, places)) > 1
-    ]
+    rows: list[dict[str, object]] = []
+    for places in groups(runs):
+        if len(seeds(runs, places)) > 1:
+            row: dict[str, object] = {"runs": [labels[place] for place in places], "seeds": seeds(runs, places)}
+            for spread in _spreads(runs, places):
+                row[spread.field] = {"mean": spread.mean, "low": spread.low, "high": spread.high}
+            rows.append(row)
+    return rows
 
 
-def _told(runs: Sequence[History], places: Places) -> str:
+def _sentence(runs: Sequence[History], places: Places) -> str:
     labels = figures.names(runs)
     who = ", ".join(labels[place] for place in places)
-    spreads = [
-        f"{field.replace('_', ' ')} {figures.pretty(field, mean)} ({figures.pretty(field, low)} to "
-        f"{figures.pretty(field, high)})"
-        for field, mean, low, high in _spreads(runs, places)
-    ]
-    return f"{who} repeat one another under seeds {', '.join(seeds(runs, places))}: mean {', '.join(spreads)}."
+    means = ", ".join(spread.words() for spread in _spreads(runs, places))
+    return f"{who} repeat one another under seeds {', '.join(seeds(runs, places))}: mean {means}."
 
 
-def _spreads(runs: Sequence[History], places: Places) -> list[tuple[str, float, float, float]]:
-    """Field, mean, lowest and highest of the last round's quality."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Spread:
+    """The quality that repetitions reached in their last rounds."""
+
+    field: str
+    mean: float
+    low: float
+    high: float
+
+    def words(self) -> str:
+        name = self.field.replace("_", " ")
+        mean, low, high = (figures.pretty(self.field, value) for value in (self.mean, self.low, self.high))
+        return f"{name} {mean} ({low} to {high})"
+
+
+def _spreads(runs: Sequence[History], places: Places) -> list[_Spread]:
+    """Those fields of quality that the runs have."""
     spreads = []
     for field in _QUALITY:
         found = [value for place in places if (value := figures.last(runs[place], field)) is not None]
         if found:
-            spreads.append((field, sum(found) / len(found), min(found), max(found)))
+            mean = sum(found) / len(found)
+            spreads.append(_Spread(field=field, mean=mean, low=min(found), high=max(found)))
     return spreads

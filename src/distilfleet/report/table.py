@@ -85,7 +85,7 @@ def text_table(runs: Sequence[History]) -> str:
     names = [heading(column, runs) for column in columns]
     if len(rows) == 1:
         return _list(rows[0], columns, names)
-    return "\n".join([_table(rows, columns, names), *repeats.told(runs)])
+    return "\n".join([_table(rows, columns, names), *repeats.sentences(runs)])
 
 
 def as_json(runs: Sequence[History]) -> dict[str, Any]:

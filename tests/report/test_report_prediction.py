@@ -9,16 +9,16 @@ from distilfleet.record.history import read
 from distilfleet.record.run import create
 from distilfleet.report.overlap import both, lasting_s, overlap_block, union
 from distilfleet.report.page import write_page
-from distilfleet.report.prediction import beside_section, by_kind, ratio
+from distilfleet.report.prediction import Pair, by_kind, prediction_section, ratio
 
 
-def told(measured, predicted, metered=0):
+def kind_of(measured, predicted, metered=0):
     pair = {name: [measured, predicted] for name in ("down_s", "busy_s", "up_s")}
     return {"jobs": 4, "metered": metered, **pair, "busy_j": [2 * measured, 2 * predicted]}
 
 
 def rows(metered=0):
-    kinds = {"rpi-4b": told(1.0, 2.0, metered), "rpi-5": told(3.0, 2.0, metered)}
+    kinds = {"rpi-4b": kind_of(1.0, 2.0, metered), "rpi-5": kind_of(3.0, 2.0, metered)}
     return [
         {"round": n, "large_accuracy": 0.5, "round_s": [4.0, 8.0], "server_s": [0.5, 0.1], "kinds": kinds}
         for n in (1, 2)
@@ -45,10 +45,10 @@ TIMES = {
 
 def test_sums_and_ratios_by_kind():
     kinds = by_kind(history(rows=rows()))
-    assert kinds["rpi-4b"]["jobs"] == 8
-    assert kinds["rpi-4b"]["busy_s"] == (2.0, 4.0)
-    assert kinds["rpi-5"]["busy_j"] == (12.0, 8.0)
-    assert (ratio((1.0, 2.0)), ratio((1.0, 0.0))) == ("0.5", "–")
+    assert kinds["rpi-4b"].jobs == 8
+    assert kinds["rpi-4b"].stages["busy_s"] == (2.0, 4.0)
+    assert kinds["rpi-5"].stages["busy_j"] == (12.0, 8.0)
+    assert (ratio(Pair(1.0, 2.0)), ratio(Pair(1.0, 0.0))) == ("0.5", "–")
 
 
 def test_the_page_says_both_and_the_ratio(tmp_path):
@@ -64,7 +64,7 @@ def test_the_page_says_both_and_the_ratio(tmp_path):
 
 
 def test_a_simulated_run_has_neither():
-    assert beside_section(history()) is None
+    assert prediction_section(history()) is None
     assert overlap_block(history()) is None
 
 
