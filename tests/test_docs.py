@@ -236,3 +236,31 @@ def test_design_pages_are_short_and_listed():
         most = 190 if page == TUTORIAL else 125
         assert len(page.read_text(encoding="utf-8").splitlines()) <= most, page
         assert page.name == "index.md" or page.relative_to(ROOT / "docs").as_posix() in index
+
+
+# --- the glossary -----------------------------------------------------------------------------------------------
+
+IN_CODE = re.compile(r"`((?:[a-z_]+\.)+[A-Za-z_.]+)`")
+
+
+def glossary_names():
+    rows = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8").splitlines()
+    columns = [row.split(" | ")[2] for row in rows if row.count(" | ") == 3]
+    return [name for column in columns for name in IN_CODE.findall(column)]
+
+
+def stands_in_the_package(name):
+    *module, last = name.split(".")
+    folder = ROOT / "src" / "distilfleet" / Path(*module)
+    if (folder / f"{last}.py").exists() or (folder / last).is_dir():
+        return True
+    file = folder.with_suffix(".py")
+    return file.exists() and re.search(rf"^(?:class|def) {last}\b", file.read_text(encoding="utf-8"), re.M) is not None
+
+
+def test_the_glossary_names_what_there_is():
+    names = glossary_names()
+    assert len(names) > 20
+    assert [name for name in names if not stands_in_the_package(name)] == []
+    assert not stands_in_the_package("core.types.Seat")
+    assert not stands_in_the_package("net.desk")
