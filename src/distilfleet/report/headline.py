@@ -22,22 +22,22 @@ class Figure:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Badge:
+class RunBadge:
     """How far a run came: words, and a class of the style sheet."""
 
     style: str
     words: str
 
 
-def standing(run: History) -> Badge:
+def standing(run: History) -> RunBadge:
     """How far the run came."""
     done = len(run.rounds)
     asked = figures.asked(run)
     if not done:
-        return Badge(style="stopped", words=f"No round finished, of {asked} asked for")
+        return RunBadge(style="stopped", words=f"No round finished, of {asked} asked for")
     if done < asked:
-        return Badge(style="stopped", words=f"Interrupted: {done} of {asked} rounds finished")
-    return Badge(style="finished", words=f"Finished: {done} of {asked} rounds")
+        return RunBadge(style="stopped", words=f"Interrupted: {done} of {asked} rounds finished")
+    return RunBadge(style="finished", words=f"Finished: {done} of {asked} rounds")
 
 
 def notes(run: History) -> Html | None:
@@ -178,7 +178,7 @@ def _missed(run: History) -> Iterator[Figure]:
     yield Figure(label="Jobs missed", value=figures.percent(missed / jobs), note=note)
 
 
-def header(kicker: str, title: str, line: str, badge: Badge | None) -> Html:
+def header(kicker: str, title: str, line: str, badge: RunBadge | None) -> Html:
     """The name of the page, and one line of facts."""
     state = None if badge is None else tag("span", badge.words, class_=f"badge {badge.style}")
     facts = tag("p", join(line, " ", state), class_="facts")

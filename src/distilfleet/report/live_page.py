@@ -174,13 +174,13 @@ _BADGES = {
 """How far a run is, by its state, where that is not what the record says."""
 
 
-def _standing(run: History, shown: QueuedRun) -> headline.Badge:
+def _standing(run: History, shown: QueuedRun) -> headline.RunBadge:
     words = _BADGES.get(shown.state)
     if words is None:
         return headline.standing(run)
     style = "going" if shown.state == "under way" else "stopped"
     rounds = f"{len(run.rounds)} of {figures.asked(run)} rounds finished"
-    return headline.Badge(style=style, words=f"{words}: {rounds}")
+    return headline.RunBadge(style=style, words=f"{words}: {rounds}")
 
 
 def _progress(run: History, shown: QueuedRun, moment: FleetStatus) -> Html | None:
