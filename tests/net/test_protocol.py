@@ -29,7 +29,7 @@ from distilfleet.net.protocol import (
     Welcome,
 )
 from distilfleet.net.server_side import Arrived, ServerSide
-from distilfleet.net.transfer import EAGER_BYTES, FlowControl, Incoming, Outgoing
+from distilfleet.net.transfer import EAGER_BYTES, Effort, FlowControl, Incoming, Outgoing
 
 EVERY = [
     Hello((1,), "pi-07", ("run/1:train:pi-07",)),
@@ -306,7 +306,7 @@ def test_a_job_is_done_before_its_answer_is_offered(received_s, told):
     assigned = server.assign("pi", "run/1", b"job", 100)
     offer = next(one.message for one in assigned if isinstance(one.message, Offer))
     server.receive("pi", fence, Received("run/1", offer.digest), received_s)
-    answer = Outgoing("run/1", b"answer", 10, 2.0, 0.0, False, 0.5)
+    answer = Outgoing("run/1", b"answer", 10, Effort(busy_s=2.0, waited_s=0.5))
     server.receive("pi", fence, answer.offer(), 5.0)
     (arrived,) = [
         one

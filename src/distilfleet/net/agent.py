@@ -340,7 +340,8 @@ class Agent:
             log.exception("job %s", task.key)
             self._decline(task, f"declined: a fault of the device: {type(fault).__name__}")
         else:
-            self._answer(task, replace(held, waited_s=waited_s), runner)
+            effort = replace(held.effort, waited_s=waited_s)
+            self._answer(task, replace(held, effort=effort), runner)
         finally:
             self.attempts.over()
 
@@ -351,7 +352,7 @@ class Agent:
         self._act(self.side.answer(task.key, held))
         if task.key not in self.side.held:  # called off while it ran
             runner.take_back(task.key)
-        self.account.did(held.busy_s)
+        self.account.did(held.effort.busy_s)
         self._keep_account()
 
     def _keep_account(self) -> None:

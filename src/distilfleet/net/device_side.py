@@ -26,7 +26,7 @@ from .protocol import (
     trunk_of,
 )
 from .server_side import BEAT_S, LEASE_BEATS
-from .transfer import Incoming, Outgoing, eager
+from .transfer import NO_EFFORT, Effort, Incoming, Outgoing, eager
 from .wave import LATER
 
 
@@ -74,14 +74,8 @@ class Held:
 
     job_digest: bytes
     data: bytes
-    busy_s: float = 0.0
-    energy_j: float = 0.0
-    measured: bool = False
-    waited_s: float | None = None
-    """How long the job waited here before it was begun; not on disk."""
-    flops: float | None = None
-    moved_bytes: float | None = None
-    """The bytes of memory that the work moves, as declared before it; not on disk."""
+    effort: Effort = NO_EFFORT
+    """What it took; on disk its seconds and joules alone."""
 
 
 @dataclass(slots=True)
@@ -212,9 +206,7 @@ class DeviceSide:
         return [Settle(key, counted)] if known else []
 
     def _send(self, key: str) -> list[DeviceOutput]:
-        held, out = self.held[key], self.outgoing.get(key)
-        if out is None:
-            used = held.busy_s, held.energy_j, held.measured, held.waited_s, held.flops, held.moved_bytes
-            out = Outgoing(key, held.data, self.chunk_bytes, *used)
-            self.outgoing[key] = out
-        return list(out.opening()) if self.open else []
+        if key not in self.outgoing:
+            held = self.held[key]
+            self.outgoing[key] = Outgoing(key, held.data, self.chunk_bytes, held.effort)
+        return list(self.outgoing[key].opening()) if self.open else []

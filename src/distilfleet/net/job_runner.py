@@ -16,6 +16,7 @@ from ..core.types import Arrays, Job, Load, Usage
 from ..core.wire import encode_reply, encoded_bytes
 from .device_side import Held
 from .protocol import unpack_job
+from .transfer import Effort
 
 REDONE_S = 1.0
 """No more work than this is done again."""
@@ -92,15 +93,15 @@ class JobRunner:
         self.check(job, load)
         self.fresh = False
         arrays, usage = self.metered(partial(self.worker.handle, job))
-        held = Held(
-            job_digest=digest,
-            data=encode_reply(job.id, job.device, arrays).to_bytes(),
+        frame = encode_reply(job.id, job.device, arrays).to_bytes()
+        effort = Effort(
             busy_s=usage.busy_s,
             energy_j=usage.energy_j,
             measured=usage.measured,
             flops=load.flops,
             moved_bytes=load.moved_bytes,
         )
+        held = Held(job_digest=digest, data=frame, effort=effort)
         reached("job.done")
         self.store.finish(key, held, data, self._state_if_due(data, usage.busy_s))
         self.fresh = True

@@ -9,6 +9,7 @@ from .database import open_database, storing
 from .device_side import Held
 from .job_runner import JobHistory
 from .protocol import run_of, trunk_of
+from .transfer import Effort
 
 SCHEMA = """
 create table if not exists work (
@@ -79,10 +80,11 @@ class SqliteStore:
 
     def held(self) -> Mapping[str, Held]:
         query = "select key, digest, data, busy_s, energy_j, measured from work where data is not null order by number"
-        return {
-            key: Held(job_digest=digest, data=data, busy_s=busy_s, energy_j=energy_j, measured=bool(measured))
-            for key, digest, data, busy_s, energy_j, measured in self._base.execute(query)
-        }
+        answers: dict[str, Held] = {}
+        for key, digest, data, busy_s, energy_j, measured in self._base.execute(query):
+            effort = Effort(busy_s=busy_s, energy_j=energy_j, measured=bool(measured))
+            answers[key] = Held(job_digest=digest, data=data, effort=effort)
+        return answers
 
     def history(self) -> JobHistory:
         newest = "select number, manifest, state from work where run = ? and state is not null order by number desc"
@@ -93,7 +95,8 @@ class SqliteStore:
         return JobHistory(state, tuple(job for (job,) in self._base.execute(jobs, (self._run, number))))
 
     def finish(self, key: str, held: Held, job: bytes, state: Arrays | None) -> None:
-        answer = (held.job_digest, held.data, held.busy_s, held.energy_j, held.measured)
+        effort = held.effort
+        answer = (held.job_digest, held.data, effort.busy_s, effort.energy_j, effort.measured)
         worker: tuple[bytes | None, ...] = (job, None, None)
         if state is not None:
             body = encode_body(state)

@@ -1,7 +1,7 @@
 """One frame on its way, at both ends: offered, granted, cut into chunks, put together, checked."""
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 from .protocol import CHUNK_BYTES, Chunk, Grant, Offer, Pieces, Received, chunks_of, digest_of
 
@@ -18,6 +18,25 @@ def eager(size_bytes: int, chunk_bytes: int) -> bool:
     return size_bytes <= min(EAGER_BYTES, chunk_bytes)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Effort:
+    """What an answer took, and what it was declared to take: the fields that an `Offer` of it has too."""
+
+    busy_s: float = 0.0
+    energy_j: float = 0.0
+    measured: bool = False
+    """Whether the joules are a meter's."""
+    waited_s: float | None = None
+    """How long the job waited at the device before it was begun; None if that was off in between."""
+    flops: float | None = None
+    moved_bytes: float | None = None
+    """The bytes of memory that the work moves, as declared before it like its `flops`."""
+
+
+NO_EFFORT = Effort()
+"""A job's: it is only sent."""
+
+
 @dataclass(slots=True)
 class Outgoing:
     """The sender's end. `attempt` tells grants of this offer from those of one before."""
@@ -25,12 +44,7 @@ class Outgoing:
     key: str
     data: bytes | Pieces
     chunk_bytes: int = CHUNK_BYTES
-    busy_s: float = 0.0
-    energy_j: float = 0.0
-    measured: bool = False
-    waited_s: float | None = None
-    flops: float | None = None
-    moved_bytes: float | None = None
+    effort: Effort = NO_EFFORT
     digest: bytes = b""
     attempt: int = 0
     sent: int = 0
@@ -42,13 +56,15 @@ class Outgoing:
 
     def offer(self) -> Offer:
         """Start, or start again."""
-        self.attempt, self.until, self.received = self.attempt + 1, 0, False
-        used = self.busy_s, self.energy_j, self.measured, self.waited_s, self.flops, self.moved_bytes
-        return Offer(self.key, len(self.data), self.digest, self.attempt, *used)
+        self.attempt += 1
+        self.until = 0
+        self.received = False
+        return Offer(self.key, len(self.data), self.digest, self.attempt, **asdict(self.effort))
 
     def opening(self) -> list[Offer | Chunk]:
         """The offer, and what goes along with it."""
-        return [self.offer(), *([self._chunk(0)] if eager(len(self.data), self.chunk_bytes) else [])]
+        offer = self.offer()
+        return [offer, self._chunk(0)] if eager(len(self.data), self.chunk_bytes) else [offer]
 
     def granted(self, grant: Grant) -> list[Chunk]:
         """The chunks that may go out now; none for a grant of an earlier offer."""
