@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from distilfleet.core.types import Dataset, Device, Expected, Job, Link
+from distilfleet.core.types import PADDING, Dataset, Device, Expected, Job, Link
 from distilfleet.methods.splitkd import codec
 from distilfleet.methods.splitkd.device import SplitWorker
 from distilfleet.methods.splitkd.server import tiny
-from distilfleet.methods.splitkd.settings import PADDING, SplitSettings, is_frozen, spent_nats
+from distilfleet.methods.splitkd.settings import SplitSettings, is_frozen, spent_nats
 
 NOISY = replace(tiny().split, noise=1.0, bits=16, steps=2, batch=2, micro_batches=1)
 BOARD = Device(

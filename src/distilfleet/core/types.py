@@ -206,6 +206,10 @@ class RunSpec:
     """What the run means by inputs and labels, by name, as a `data.spec.DataSpec`; empty where it does not say."""
 
 
+PADDING = -1
+"""Stands in a `Dataset` of token ids where a window has no token."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Dataset:
     """Inputs with optional labels, in memory or memory-mapped.

@@ -8,10 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..core.types import Dataset
-
-PADDING = -1
-"""Stands in a `Dataset` where a window has no token."""
+from ..core.types import PADDING, Dataset
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

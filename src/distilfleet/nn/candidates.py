@@ -33,7 +33,7 @@ class Candidates:
         with torch.no_grad():
             self._read(prefix_t)
             spans = range(0, len(candidates_K), SIDE_BY_SIDE)
-            return np.concatenate([self._beside(candidates_K[at : at + SIDE_BY_SIDE]) for at in spans])
+            return np.concatenate([self._side_by_side(candidates_K[at : at + SIDE_BY_SIDE]) for at in spans])
 
     def _read(self, prefix_t: np.ndarray) -> None:
         seen = len(self._prefix)
@@ -45,7 +45,7 @@ class Candidates:
             self._run(fresh, steps, torch.arange(len(prefix_t)) <= steps[:, None])
         self._prefix = np.array(prefix_t)
 
-    def _beside(self, candidates_K: np.ndarray) -> np.ndarray:
+    def _side_by_side(self, candidates_K: np.ndarray) -> np.ndarray:
         before, count = len(self._prefix), len(candidates_K)
         seen_QK = torch.cat([torch.ones(count, before, dtype=torch.bool), torch.eye(count, dtype=torch.bool)], dim=1)
         out_KD = self._run(candidates_K, torch.full((count,), before), seen_QK)

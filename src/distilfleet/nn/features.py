@@ -32,38 +32,40 @@ class Tap:
 
 def taps(module: nn.Module, shape: tuple[int, ...]) -> tuple[Tap, ...]:
     """The module's stages from first to last, one per spatial size, at most the deepest few."""
-    seen: dict[tuple[int, ...], Tap] = {}
     outputs = _per_sample(module, shape)
     last = outputs.pop(ITSELF)
+    spatial: dict[tuple[int, ...], Tap] = {}
+    flat: list[Tap] = []
     for name, output in outputs.items():
+        tap = Tap(name, tuple(output.shape[1:]))
         if output.dim() > 2:
-            seen.pop(tuple(output.shape[2:]), None)
-            seen[tuple(output.shape[2:])] = Tap(name, tuple(output.shape[1:]))
-    flat = [Tap(name, tuple(o.shape[1:])) for name, o in outputs.items() if o.dim() == 2 and o is not last]
-    return (*seen.values(), *flat[-1:])[-MOST_TAPS:]
+            spatial.pop(tap.shape[1:], None)
+            spatial[tap.shape[1:]] = tap
+        elif output is not last:
+            flat.append(tap)
+    return (*spatial.values(), *flat[-1:])[-MOST_TAPS:]
 
 
 def _per_sample(module: nn.Module, shape: tuple[int, ...]) -> dict[str, Tensor]:
     """Outputs of two samples, by module: real numbers, a row for each sample, whose size no sample changes."""
     training = module.training
-    found = []
-    for samples in (3, 2):
-        with torch.no_grad(), watching(module.eval(), _watchable(module)) as outputs:
-            said = logits(module, torch.zeros(samples, *shape))
-            outputs.setdefault(ITSELF, said)
-        found.append(outputs)
+    three = _outputs(module.eval(), 3, shape)
+    two = _outputs(module, 2, shape)
     module.train(training)
-    three, two = found
-    return {
-        name: output
-        for name, output in two.items()
-        if name in three
-        and output.is_floating_point()
-        and not output.is_inference()
-        and output.dim() > 1
-        and three[name].shape == (3, *output.shape[1:])
-        and len(output) == 2
-    }
+    return {name: output for name, output in two.items() if name in three and _is_row_each(output, three[name])}
+
+
+def _outputs(module: nn.Module, samples: int, shape: tuple[int, ...]) -> dict[str, Tensor]:
+    with torch.no_grad(), watching(module, _watchable(module)) as outputs:
+        whole = logits(module, torch.zeros(samples, *shape))
+        outputs.setdefault(ITSELF, whole)
+    return outputs
+
+
+def _is_row_each(of_two: Tensor, of_three: Tensor) -> bool:
+    is_real = of_two.is_floating_point() and not of_two.is_inference()
+    has_rows = of_two.dim() > 1 and len(of_two) == 2
+    return is_real and has_rows and of_three.shape == (3, *of_two.shape[1:])
 
 
 def _watchable(module: nn.Module) -> list[str]:
@@ -120,13 +122,16 @@ def resize(features: Tensor, spatial: tuple[int, ...]) -> Tensor:
     """
     if tuple(features.shape[2:]) == spatial:
         return features
+    samples, channels = features.shape[:2]
     if features.dim() == 2:
-        return features.reshape(*features.shape, *[1] * len(spatial)).expand(*features.shape, *spatial)
+        points = features.reshape(samples, channels, *[1] * len(spatial))
+        return points.expand(samples, channels, *spatial)
     if not spatial:
         return features.flatten(2).mean(2)
     if features.dim() == 4 and len(spatial) == 2:
         return F.adaptive_avg_pool2d(features, spatial)
-    return F.adaptive_avg_pool1d(features.flatten(2), prod(spatial)).reshape(*features.shape[:2], *spatial)
+    pooled = F.adaptive_avg_pool1d(features.flatten(2), prod(spatial))
+    return pooled.reshape(samples, channels, *spatial)
 
 
 def pairs(small: Sequence[Tap], large: Sequence[Tap]) -> tuple[tuple[Tap, Tap], ...]:

@@ -75,24 +75,35 @@ def fault_of(net: nn.Module, shape: Sequence[int], classes: int) -> str | None:
     names = set(net.state_dict())
     with seeded(0):
         for samples, training in ((2, True), (1, False), (3, False)):
-            came = logits(net.train(training), torch.randn(samples, *shape))
-            if came.shape != (samples, classes):
-                said = {1: "one sample gives", 2: "two samples give", 3: "three samples give"}[samples]
-                return f"{said} {tuple(came.shape)}, not ({samples}, {classes})"
-            if not came.isfinite().all():
-                return "it says NaN or infinity of ordinary samples"
+            fault = _fault_of_output(net.train(training), samples, shape, classes)
+            if fault is not None:
+                return fault
         late = min(set(net.state_dict()) - names, default=None)
         if late is not None:
             return f"it makes the weight {late} as it runs; make it in __init__, or let it be a lazy layer"
         return _fault_of_gradients(net.train(), torch.randn(2, *shape))
 
 
+def _fault_of_output(net: nn.Module, samples: int, shape: Sequence[int], classes: int) -> str | None:
+    output = logits(net, torch.randn(samples, *shape))
+    if output.shape != (samples, classes):
+        given = {1: "one sample gives", 2: "two samples give", 3: "three samples give"}[samples]
+        return f"{given} {tuple(output.shape)}, not ({samples}, {classes})"
+    if not output.isfinite().all():
+        return "it says NaN or infinity of ordinary samples"
+    return None
+
+
 def _fault_of_state(net: nn.Module) -> str | None:
-    state, trained = net.state_dict(), [name for name, weight in net.named_parameters() if weight.requires_grad]
     if not any(True for _ in net.parameters()):
         return "it has no weights"
+    trained = [name for name, weight in net.named_parameters() if weight.requires_grad]
     if not trained:
         return "none of its weights is to be trained: requires_grad is False everywhere"
+    return _fault_of_arrays(net.state_dict(), trained) or _fault_of_putting(net)
+
+
+def _fault_of_arrays(state: Mapping[str, Tensor], trained: Sequence[str]) -> str | None:
     odd = next((name for name, tensor in state.items() if not _travels(tensor)), None)
     if odd is not None:
         return (
@@ -107,7 +118,7 @@ def _fault_of_state(net: nn.Module) -> str | None:
     endless = next((name for name, tensor in state.items() if not tensor.isfinite().all()), None)
     if endless is not None:
         return f"{endless} holds NaN or infinity, which cannot travel; register such a buffer with persistent=False"
-    return _fault_of_putting(net)
+    return None
 
 
 def _fault_of_putting(net: nn.Module) -> str | None:

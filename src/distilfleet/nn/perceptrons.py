@@ -20,15 +20,29 @@ def linear_layers(module: nn.Module) -> list[str]:
 
     Empty for any other module, and where a weight is frozen or not float32.
     """
-    parts = [(n, part) for n, part in module.named_modules(remove_duplicate=False) if type(part) is not nn.Sequential]
-    if parts and isinstance(parts[0][1], nn.Flatten) and parts[0][1].start_dim == 1:
+    named = module.named_modules(remove_duplicate=False)
+    parts = [(name, part) for name, part in named if type(part) is not nn.Sequential]
+    if parts and _flattens(parts[0][1]):
         parts = parts[1:]
     linear = [name for name, part in parts if type(part) is nn.Linear]
     pattern = [*[nn.Linear, nn.ReLU] * (len(linear) - 1), nn.Linear]
-    parameters = [f"{name}.{own}" for name in linear for own in ("weight", "bias")]
-    plain = [n for n, weight in module.named_parameters() if weight.requires_grad and weight.dtype == torch.float32]
-    fits = [type(part) for _, part in parts] == pattern and plain == parameters
-    return linear if fits else []
+    is_perceptron = [type(part) for _, part in parts] == pattern
+    return linear if is_perceptron and _all_plain(module, linear) else []
+
+
+def _flattens(part: nn.Module) -> bool:
+    return isinstance(part, nn.Flatten) and part.start_dim == 1
+
+
+def _all_plain(module: nn.Module, linear: Sequence[str]) -> bool:
+    """Whether the layers' weights and biases are all there is, to be trained and float32."""
+    expected = [f"{name}.{own}" for name in linear for own in ("weight", "bias")]
+    plain = [name for name, weight in module.named_parameters() if _is_plain(weight)]
+    return plain == expected
+
+
+def _is_plain(weight: Tensor) -> bool:
+    return weight.requires_grad and weight.dtype == torch.float32
 
 
 def gradients(
@@ -37,12 +51,15 @@ def gradients(
     """Of each device's mean cross-entropy, by name, the last layer's first; a weight may change once its own is out."""
     seen, logits_DBC = _forward(layers, weights, x_DB.flatten(2))
     slope_DBO = _softmax(logits_DBC + shift_DC[:, None])
-    slope_DBO.scatter_add_(2, y_DB[:, :, None], slope_DBO.new_tensor(-1.0).expand(*y_DB.shape, 1))
+    minus_one = slope_DBO.new_tensor(-1.0).expand(*y_DB.shape, 1)
+    slope_DBO.scatter_add_(2, y_DB[:, :, None], minus_one)
     slope_DBO /= y_DB.shape[1]
     for depth in reversed(range(len(layers))):
-        here_DBO, weight = slope_DBO, f"{layers[depth]}.weight"
+        weight = f"{layers[depth]}.weight"
+        here_DBO = slope_DBO
         if depth:
-            slope_DBO = torch.bmm(here_DBO, weights[weight]).mul_(seen[depth].sign())  # after a ReLU: 0 or 1
+            is_open_DBI = seen[depth].sign()  # after a ReLU: 0 or 1
+            slope_DBO = torch.bmm(here_DBO, weights[weight]).mul_(is_open_DBI)
         yield weight, (here_DBO.mT, seen[depth])
         yield f"{layers[depth]}.bias", here_DBO.sum(1)
 
@@ -51,7 +68,8 @@ def _forward(layers: Sequence[str], weights: Mapping[str, Tensor], x_DBI: Tensor
     """What each layer sees, and the logits."""
     seen = [x_DBI]
     for depth, name in enumerate(layers, 1):
-        out_DBO = torch.baddbmm(weights[f"{name}.bias"][:, None], seen[-1], weights[f"{name}.weight"].mT)
+        bias_D1O = weights[f"{name}.bias"][:, None]
+        out_DBO = torch.baddbmm(bias_D1O, seen[-1], weights[f"{name}.weight"].mT)
         seen.append(out_DBO.relu_() if depth < len(layers) else out_DBO)
     return seen, seen.pop()
 

@@ -10,14 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from ..core.chance import stream
-from ..core.types import Dataset
+from ..core.types import PADDING, Dataset
 from ..core.units import pretty_count
 from . import split
 from .fused import fused_kd
 from .language import LanguageModel
 
-PADDING = -1
-"""In a window, after its last token."""
 JUDGED = 64
 """Windows that are judged at a time."""
 LOGITS = 512
@@ -52,9 +50,10 @@ def pretrain(module: nn.Module, windows: Dataset, settings: Pretraining, seed: i
     adam = torch.optim.Adam(trained, lr=settings.lr)
     pace = torch.optim.lr_scheduler.LambdaLR(adam, lambda step: _pace(step, settings.steps))
     rng = stream(seed, "pretrain")
+    batch = min(settings.batch, len(windows))
     module.train()
     for _ in range(settings.steps):
-        rows = np.sort(rng.choice(len(windows), min(settings.batch, len(windows)), replace=False))
+        rows = np.sort(rng.choice(len(windows), batch, replace=False))
         hidden_ND, labels_N = counted(module, windows.take(rows))
         loss = fused_kd(hidden_ND, split.output_table(module), labels_N=labels_N)
         adam.zero_grad()
@@ -67,17 +66,20 @@ def pretrain(module: nn.Module, windows: Dataset, settings: Pretraining, seed: i
 def nats_per_token(module: nn.Module, windows: Dataset) -> tuple[float, float]:
     """Mean cross-entropy of what comes next, or of the class, and the share of positions where the model is right."""
     module.eval()
-    nats, right, count = 0.0, 0, 0
+    table_VD = split.output_table(module)
+    nats = 0.0
+    right = count = 0
     with torch.no_grad():
         for some in windows.batches(JUDGED):
             hidden_ND, labels_N = counted(module, some)
-            table_VD = split.output_table(module)
-            for at in range(0, len(labels_N), LOGITS):
-                labels, logits = labels_N[at : at + LOGITS], hidden_ND[at : at + LOGITS] @ table_VD.T
-                nats += float(torch.nn.functional.cross_entropy(logits, labels, reduction="sum"))
-                right += int((logits.argmax(dim=-1) == labels).sum())
+            parts = zip(torch.split(hidden_ND, LOGITS), torch.split(labels_N, LOGITS), strict=True)
+            for hidden_RD, labels_R in parts:
+                logits_RV = hidden_RD @ table_VD.T
+                nats += float(torch.nn.functional.cross_entropy(logits_RV, labels_R, reduction="sum"))
+                right += int((logits_RV.argmax(dim=-1) == labels_R).sum())
             count += len(labels_N)
-    return nats / max(1, count), right / max(1, count)
+    positions = max(1, count)
+    return nats / positions, right / positions
 
 
 def counted(module: nn.Module, windows: Dataset) -> tuple[Tensor, Tensor]:
@@ -85,8 +87,8 @@ def counted(module: nn.Module, windows: Dataset) -> tuple[Tensor, Tensor]:
     ids_BT = torch.from_numpy(np.maximum(windows.inputs, 0).astype(np.int64))
     lengths_B = (windows.inputs != PADDING).sum(axis=1)
     mask_BT = mask_of(lengths_B, ids_BT.shape[1])
-    back = split.Back(module, 0)
-    hidden_BTD = back(split.token_table(module)[ids_BT], mask_BT, split.positions(mask_BT))
+    rows_BTD = split.token_table(module)[ids_BT]
+    hidden_BTD = split.Back(module, 0)(rows_BTD, mask_BT, split.positions(mask_BT))
     if windows.labels is not None:
         return split.last_token(hidden_BTD, mask_BT), torch.from_numpy(windows.labels)
     real_BT = mask_BT[:, 1:] > 0
@@ -97,4 +99,5 @@ def _pace(step: int, steps: int) -> float:
     warm = max(1, steps // 20)
     if step < warm:
         return (step + 1) / warm
-    return 0.1 + 0.45 * (1 + float(np.cos(np.pi * (step - warm) / max(1, steps - warm))))
+    progress = (step - warm) / max(1, steps - warm)
+    return 0.1 + 0.45 * (1 + float(np.cos(np.pi * progress)))

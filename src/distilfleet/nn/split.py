@@ -25,6 +25,7 @@ from transformers import AutoModel
 
 from ..core.errors import ConfigError, Error
 from ..core.types import Arrays
+from .weights import to_array, to_tensor
 
 CHECKED_LAYERS = 4
 """Of a large model, what the self-check runs."""
@@ -150,13 +151,14 @@ def add_lora(full: nn.Module, *, rank: int, seed: int) -> nn.Module:
 def merged_weights(full: nn.Module) -> dict[str, np.ndarray]:
     """Copies of all weights, adapters added to what they adapt, under the names of the model without them."""
     plain = copy.deepcopy(full)
-    if any(".lora_" in name for name, _ in plain.named_parameters()):
+    names = [name for name, _ in plain.named_parameters()]
+    own_names = [name for name in names if ".lora_" not in name]
+    if own_names != names:
         from peft.tuners.tuners_utils import BaseTunerLayer
 
         for layer in [module for module in plain.modules() if isinstance(module, BaseTunerLayer)]:
             layer.merge()
-    names = [name for name, _ in plain.named_parameters() if ".lora_" not in name]
-    return {name.replace(".base_layer", ""): array for name, array in get_weights(plain, names).items()}
+    return {name.replace(".base_layer", ""): array for name, array in get_weights(plain, own_names).items()}
 
 
 # --- which weights belong where ---------------------------------------------------------------------------------
@@ -184,25 +186,24 @@ def parts(full: nn.Module, *, trainable: bool = True) -> ParameterNames:
     """Where each parameter belongs, by its name in the whole model; a tied table belongs to the embedding."""
     base = _base(full)
     names = {id(one): name for name, one in full.named_parameters() if one.requires_grad or not trainable}
-    taken: set[int] = set()
 
-    def of(weights: Iterable[nn.Parameter]) -> tuple[str, ...]:
-        mine = [one for one in weights if id(one) in names and id(one) not in taken]
-        taken.update(id(one) for one in mine)
-        return tuple(names[id(one)] for one in mine)
+    def taken(weights: Iterable[nn.Parameter]) -> tuple[str, ...]:
+        """Their names; none is given out twice."""
+        own = [names.pop(id(one), None) for one in weights]
+        return tuple(name for name in own if name is not None)
 
     return ParameterNames(
-        embedding=of(base.get_input_embeddings().parameters()),
-        layers=tuple(of(layer.parameters()) for layer in base.layers),
-        norm=of(base.norm.parameters()),
-        head=of(full.parameters()),
+        embedding=taken(base.get_input_embeddings().parameters()),
+        layers=tuple(taken(layer.parameters()) for layer in base.layers),
+        norm=taken(base.norm.parameters()),
+        head=taken(full.parameters()),
     )
 
 
 def get_weights(full: nn.Module, names: Sequence[str]) -> dict[str, np.ndarray]:
     """Copies of these parameters; bfloat16, which numpy lacks, as float32."""
     weights = dict(full.named_parameters())
-    return {name: _to_array(weights[name]) for name in names}
+    return {name: to_array(weights[name]) for name in names}
 
 
 def put_weights(full: nn.Module, arrays: Arrays) -> None:
@@ -210,14 +211,7 @@ def put_weights(full: nn.Module, arrays: Arrays) -> None:
     weights = dict(full.named_parameters())
     with torch.no_grad():
         for name, array in arrays.items():
-            weights[name].copy_(torch.from_numpy(np.array(array)))
-
-
-def _to_array(weight: Tensor) -> np.ndarray:
-    kept = weight.detach().cpu()
-    kept = kept.float() if kept.dtype is torch.bfloat16 else kept
-    copied: np.ndarray = kept.numpy().copy()
-    return copied
+            weights[name].copy_(to_tensor(array))
 
 
 # --- self-check -------------------------------------------------------------------------------------------------
@@ -231,10 +225,10 @@ def refusing(name: str) -> Iterator[None]:
     except Error:
         raise
     except Exception as error:
-        said = str(error).strip().partition("\n")[0][:200]
-        raise ConfigError(
-            _refusal(name, f"{type(error).__name__}: {said}" if said else type(error).__name__)
-        ) from error
+        kind = type(error).__name__
+        first_line = str(error).strip().partition("\n")[0][:200]
+        reason = f"{kind}: {first_line}" if first_line else kind
+        raise ConfigError(_refusal(name, reason)) from error
 
 
 def self_check(full: nn.Module, context: int | None = None) -> float:
@@ -258,15 +252,21 @@ def _checked(full: nn.Module, steps: int) -> float:
     dtype = output_table(full).dtype
     most = TOLERANCES.get(dtype, 0.0)
     layers = depth(full) if _size(full) <= LARGE else min(depth(full), CHECKED_LAYERS)
-    base, given = _first(full, layers), _texts(full, steps)
+    base = _first(full, layers)
+    given = _texts(full, steps)
     whole_BTH = _whole(base, given)
-    worst = float(np.max([_cut_gap(full, layers, cut, given, whole_BTH) for cut in {0, layers // 2}]))
+    worst = _largest(_cut_gap(full, layers, cut, given, whole_BTH) for cut in {0, layers // 2})
     if not worst <= most:
         _unsupported(full, f"cut in two it differs by {worst:.2g}, and at most {most} is allowed")
-    beside = float(np.max([_beside_gap(base, given, row, whole_BTH) for row in range(len(given.ids_BT))]))
-    if not beside <= most:
-        _unsupported(full, f"a text in a batch differs by {beside:.2g} from the same text alone")
+    worst_in_batch = _largest(_batch_gap(base, given, row, whole_BTH) for row in range(len(given.ids_BT)))
+    if not worst_in_batch <= most:
+        _unsupported(full, f"a text in a batch differs by {worst_in_batch:.2g} from the same text alone")
     return worst
+
+
+def _largest(gaps: Iterable[float]) -> float:
+    """The largest, or NaN if there is one among them."""
+    return float(np.max(list(gaps)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -280,7 +280,8 @@ class _Texts:
 def _texts(full: nn.Module, steps: int) -> _Texts:
     device = output_table(full).device
     generator = torch.Generator().manual_seed(0)
-    ids_BT = torch.randint(0, len(token_table(full)), (3, steps), generator=generator, device="cpu").to(device)
+    vocabulary = len(token_table(full))
+    ids_BT = torch.randint(0, vocabulary, (3, steps), generator=generator, device="cpu").to(device)
     mask_BT = torch.ones_like(ids_BT)
     mask_BT[0, : min(5, steps - 1)] = 0
     mask_BT[2, max(1, steps // 3) :] = 0
@@ -291,8 +292,10 @@ def _steps(full: nn.Module, context: int | None) -> int:
     """Tokens that pass the largest window which the context passes and that is affordable."""
     model: Any = full
     longest = context or getattr(model.config, "max_position_embeddings", None) or CHECKED_STEPS
-    passed = [bound + PAST for bound in _bounds(vars(model.config)) if bound < min(longest, MOST_STEPS - PAST)]
-    return max(2, min(longest, max([CHECKED_STEPS, *passed])))
+    affordable = min(longest, MOST_STEPS - PAST)
+    passed = [bound + PAST for bound in _bounds(vars(model.config)) if bound < affordable]
+    wanted = max([CHECKED_STEPS, *passed])
+    return max(2, min(longest, wanted))
 
 
 def _bounds(settings: Mapping[Any, Any]) -> Iterator[int]:
@@ -324,21 +327,35 @@ def _whole(base: Any, given: _Texts) -> Tensor:
 
 
 def _cut_gap(full: nn.Module, layers: int, cut: int, given: _Texts, whole_BTH: Tensor) -> float:
-    """Of the first layers, run whole from ids, and run as front and back from rows."""
+    """How far the first layers, run as front and back from rows, are from the same run whole from ids."""
+    mask_BT = given.mask_BT
+    positions_BT = positions(mask_BT)
+    front_BTH = token_table(full)[given.ids_BT]
+    if cut:
+        front_BTH = _run(_twin(full, 0, cut, nn.Identity()), front_BTH, mask_BT, positions_BT)
+    back = _twin(full, cut, layers, _base(full).norm)
+    split_BTH = _run(back, front_BTH, mask_BT, positions_BT)
+    gaps = [_relative(whole_BTH[mask_BT > 0], split_BTH[mask_BT > 0])]
+    if layers == depth(full) and not hasattr(full, "score"):
+        gaps.append(_logits_gap(full, given, split_BTH))
+    return _largest(gaps)
+
+
+def _logits_gap(full: nn.Module, given: _Texts, split_BTH: Tensor) -> float:
     model: Any = full
-    mask_BT, where = given.mask_BT, positions(given.mask_BT)
-    rows_BTH = token_table(full)[given.ids_BT]
-    front = _run(_twin(full, 0, cut, nn.Identity()), rows_BTH, mask_BT, where) if cut else rows_BTH
-    split_BTH = _run(_twin(full, cut, layers, _base(full).norm), front, mask_BT, where)
-    pairs = [(whole_BTH, split_BTH)]
-    if layers == depth(full) and not hasattr(model, "score"):
-        facts = {"attention_mask": mask_BT, "position_ids": where, "use_cache": False}
-        pairs.append((model(input_ids=given.ids_BT, **facts).logits, split_BTH @ output_table(full).T))
-    return float(np.max([_relative(one[mask_BT > 0], other[mask_BT > 0]) for one, other in pairs]))
+    output = model(
+        input_ids=given.ids_BT,
+        attention_mask=given.mask_BT,
+        position_ids=positions(given.mask_BT),
+        use_cache=False,
+    )
+    split_BTV = split_BTH @ output_table(full).T
+    real_BT = given.mask_BT > 0
+    return _relative(output.logits[real_BT], split_BTV[real_BT])
 
 
-def _beside_gap(base: Any, given: _Texts, row: int, whole_BTH: Tensor) -> float:
-    """Of one text, run alone without padding, and run beside the others."""
+def _batch_gap(base: Any, given: _Texts, row: int, whole_BTH: Tensor) -> float:
+    """How far one text, run alone without padding, is from itself among the others."""
     kept = given.mask_BT[row] > 0
     ids_BT = given.ids_BT[row : row + 1, kept]
     alone_BTH = _whole(base, _Texts(ids_BT=ids_BT, mask_BT=torch.ones_like(ids_BT)))
@@ -347,7 +364,8 @@ def _beside_gap(base: Any, given: _Texts, row: int, whole_BTH: Tensor) -> float:
 
 def _relative(one: Tensor, other: Tensor) -> float:
     scale = max(1.0, float(one.abs().max()))
-    return float((one.float() - other.float()).abs().max()) / scale
+    gap = (one.float() - other.float()).abs().max()
+    return float(gap) / scale
 
 
 # --- twins ------------------------------------------------------------------------------------------------------

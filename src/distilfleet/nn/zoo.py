@@ -364,16 +364,16 @@ def _separable(dims: int, inputs: int, outputs: int, stride: int) -> nn.Module:
 
 def _bypassed(dims: int, inputs: int, outputs: int, stride: int) -> nn.Module:
     body = nn.Sequential(_conv(dims, inputs, outputs, stride), _norm(outputs))
-    return _beside_shortcut(body, dims, inputs, outputs, stride)
+    return _with_shortcut(body, dims, inputs, outputs, stride)
 
 
 def _residual(dims: int, inputs: int, outputs: int, stride: int) -> nn.Module:
     first = nn.Sequential(_conv(dims, inputs, outputs, stride), _norm(outputs), nn.ReLU())
     body = nn.Sequential(first, _conv(dims, outputs, outputs, 1), _norm(outputs))
-    return _beside_shortcut(body, dims, inputs, outputs, stride)
+    return _with_shortcut(body, dims, inputs, outputs, stride)
 
 
-def _beside_shortcut(body: nn.Module, dims: int, inputs: int, outputs: int, stride: int) -> nn.Module:
+def _with_shortcut(body: nn.Module, dims: int, inputs: int, outputs: int, stride: int) -> nn.Module:
     """Normalised convolutions beside one that is not, so that amplitudes survive: on the watch data worth 5 points."""
     shortcut = _conv(dims, inputs, outputs, stride, kernel=1, bias=True)
     return nn.Sequential(classics.Residual(body, shortcut), nn.ReLU())

@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from small_split import BOARD, begun, job, settings, windows, worker
 
+from distilfleet.core.types import PADDING
 from distilfleet.methods.splitkd import codec
 from distilfleet.methods.splitkd.rows import distinct, rows_present
-from distilfleet.methods.splitkd.settings import NOTHING, PADDING
+from distilfleet.methods.splitkd.settings import NOTHING
 
 WIDTH = 32
 

@@ -20,11 +20,11 @@ import numpy as np
 
 from ...core import wire
 from ...core.chance import stream
-from ...core.types import Arrays, ArraySpec, Dataset, Device, Job, Load
+from ...core.types import PADDING, Arrays, ArraySpec, Dataset, Device, Job, Load
 from ...trust.noise import Noise, eta_for, typical_norm
 from . import codec
 from .rows import Adam, EmbeddingRows, EmbeddingTable, distinct
-from .settings import DIGEST_BYTES, NOTHING, PADDING, SplitSettings, is_frozen
+from .settings import DIGEST_BYTES, NOTHING, SplitSettings, is_frozen
 
 
 class FrontLayers(Protocol):

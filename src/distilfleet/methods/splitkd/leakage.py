@@ -17,14 +17,13 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from ...core.types import Arrays, Job, Reply
+from ...core.types import PADDING, Arrays, Job, Reply
 from ...nn import split as splitting
 from ...nn.candidates import Candidates
 from ...trust.audit import Recovery, by_left_to_right, by_nearest_row
 from . import codec
 from .device import SplitWorker
 from .modules import ServerModules
-from .settings import PADDING
 
 if TYPE_CHECKING:
     from .server import SplitKD

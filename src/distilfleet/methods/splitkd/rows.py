@@ -10,9 +10,8 @@ from typing import Protocol
 
 import numpy as np
 
-from ...core.types import Arrays
+from ...core.types import PADDING, Arrays
 from . import codec
-from .settings import PADDING
 
 BLOCK = 128
 """Rows that are worked on at a time."""

@@ -11,8 +11,6 @@ import numpy as np
 from ...core.types import LanguageProfile
 from .choices import Lengths
 
-PADDING = -1
-"""In a window, after its last token."""
 DIGEST_BYTES = 16
 NOTHING = -1
 """As a slot: no micro-batch is asked for."""
