@@ -123,7 +123,7 @@ def _with_parts(arrays: _Arrays, where: str, label: str | None, group: str | Non
 def _raw(
     arrays: _Arrays, where: str, train: Part, test: Part | None, keys: tuple[str | None, ...], used: str = ""
 ) -> Raw:
-    """With names of classes, and a note on arrays that are not used."""
+    """The dataset with names of classes, and a note on arrays that are not used."""
     names_key = _names_key(arrays, train, set(keys))
     names = arrays[names_key] if names_key else np.array([], np.str_)
     taken = {id(array) for part in (train, test) if part for array in (part.inputs, part.labels, part.groups)}

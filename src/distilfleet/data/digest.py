@@ -8,7 +8,7 @@ import numpy as np
 
 
 def of_arrays(arrays: Iterable[np.ndarray | None]) -> str:
-    """Of these arrays in this order, their types and shapes; about a gigabyte a second."""
+    """The digest of these arrays in this order, their types and shapes; about a gigabyte a second."""
     digest = hashlib.blake2b(digest_size=16)
     for array in arrays:
         digest.update(b"none" if array is None else f"{array.dtype.str}{list(array.shape)}".encode())
@@ -18,7 +18,7 @@ def of_arrays(arrays: Iterable[np.ndarray | None]) -> str:
 
 
 def of_files(path: Path) -> str:
-    """Of a file, or of all files below a folder and their names."""
+    """The digest of a file, or of all files below a folder and their names."""
     digest = hashlib.blake2b(digest_size=16)
     for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
         if file.is_file():

@@ -69,7 +69,7 @@ def _check_named(documents: Sequence[Document], names: Names, where: str) -> Non
 
 
 def _owned(documents: list[Document]) -> tuple[list[Document], tuple[str, ...]]:
-    """With one owner for all whose own is blank, and a note on them."""
+    """The documents with one owner for all whose own is blank, and a note on these."""
     blank = [document.owner is not None and is_missing(document.owner) for document in documents]
     if not any(blank):
         return documents, ()

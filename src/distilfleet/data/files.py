@@ -17,9 +17,9 @@ OTHERS = {
     b"PAR1": "a Parquet file and no text: export it as .csv",
     b"\x89HDF": "an HDF5 file and no text: export it as .csv",
 }
-"""How files begin that are no text."""
+"""First bytes of files that are no text, and what these are."""
 LARGEST_SHARE = 0.5
-"""Of memory: what is read is copied once to scale it."""
+"""The part of memory that data may fill: what is read is copied once to scale it."""
 
 
 def named(path: str) -> Path:

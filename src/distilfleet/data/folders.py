@@ -19,7 +19,7 @@ EXACT = {
     part: re.compile(rf"(?:(?:{SAID})[\W_\d]*)*(?:{names})[\W_\d]*(?:{SAID})?[\W_\d]*") for part, names in NAMES.items()
 }
 LOOSE = {part: re.compile(rf"(?:.*[\W_])?(?:{names})(?:[\W_\d].*)?") for part, names in NAMES.items()}
-"""As in seg_train beside seg_test."""
+"""Patterns for names such as seg_train and seg_test."""
 
 Patterns = Mapping[str, re.Pattern[str]]
 Wanted = Callable[[Path], bool]

@@ -21,11 +21,11 @@ OF_ARRAYS = frozenset({"missing", "sample_kind", "channels_axis"})
 OF_TABLES = frozenset(field.name for field in fields(Reading))
 
 Samples = Callable[[Path, str | None, str | None, Reading], Raw]
-"""From a path and the names of labels and groups to labelled samples as they were stored."""
+"""Reads labelled samples as they were stored, given a path and the names of labels and groups."""
 Inputs = Callable[[Path, Sequence[FeatureColumn], Reading], np.ndarray]
-"""From a path and the columns of a table to unlabelled samples as they were stored."""
+"""Reads unlabelled samples as they were stored, given a path and the columns of a table."""
 Documents = Callable[[Path, Names], Corpus]
-"""From a path to texts as they were stored."""
+"""Reads texts as they were stored, given a path."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

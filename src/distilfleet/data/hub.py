@@ -193,7 +193,7 @@ def _listed(rows: list[Any], name: str, where: str) -> np.ndarray:
 
 
 def _labels(splits: Sequence[Any], name: str, where: str) -> list[np.ndarray]:
-    """As they are stored, or by name where some have none, which are then blank."""
+    """Labels as they are stored, or by name where some have none, which are then blank."""
     columns = [values(split, name, where) for split in splits]
     named = _names(splits[0].features[name])
     if not any(class_name(value, named) == "" for column in columns for value in column):

@@ -49,11 +49,11 @@ READABLE = tuple(sorted({names[0] for names in FORMATS.values()}))
 ORIENTATION = 0x0112
 """EXIF's tag."""
 SIDEWAYS = (5, 6, 7, 8)
-"""Its values that swap width and height."""
+"""Values of EXIF's orientation that swap width and height."""
 BACKGROUNDS = (255, 0, 128)
 """Grey levels to lay transparent pictures on, the first that is far enough from what they show."""
 QUARTER = 64
-"""Of the upper bytes of 16 bits."""
+"""The least that the highest of the upper bytes of 16 bits must come to."""
 
 Opener = Callable[[], AbstractContextManager["Image"]]
 
@@ -76,7 +76,7 @@ class _Look:
     """What one picture says of itself."""
 
     size: tuple[int, int]
-    """Once it stands upright."""
+    """Width and height once the picture stands upright."""
     grey: bool
     range: tuple[float, float] | None
     """Lowest and highest value of a picture of more than 8 bits; None for bytes."""
@@ -84,7 +84,7 @@ class _Look:
     """Mean grey level of what is not transparent; None where all or nothing is."""
     animated: bool
     highest_of_upper: int | None
-    """Of a colour picture of 16 bits, of which Pillow reads the upper byte."""
+    """The highest upper byte of a colour picture of 16 bits, of which Pillow reads that byte alone."""
 
 
 def read(folder: Path) -> Raw:
@@ -109,7 +109,7 @@ def read_inputs(folder: Path) -> np.ndarray:
 
 
 def is_picture(file: Path) -> bool:
-    """By its ending; hidden files are none, which is how some systems keep notes beside each picture."""
+    """Whether a file is a picture by its ending. Hidden files are none: some systems keep notes in them."""
     return file.suffix.lower() in FORMATS and not file.name.startswith(".")
 
 
@@ -311,7 +311,7 @@ def _by_class(folder: Path) -> list[tuple[Path, str]]:
 
 
 def _class_name(place: Path) -> str:
-    """In one spelling, whichever system made the folder."""
+    """The class in one spelling, whichever system made the folder."""
     if not place.name.isprintable():
         raise ConfigError(f"{str(place)!a}: a class folder whose name cannot be printed: rename it")
     return unicodedata.normalize("NFC", place.name)

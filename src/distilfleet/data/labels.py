@@ -29,7 +29,7 @@ PERHAPS = frozenset(
 LONGEST_NAME = 60
 """Characters of a name that a message shows."""
 Place = Callable[[int], str]
-"""From a row's number to what a message calls it."""
+"""Gives what a message calls a row, by its number."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -38,7 +38,7 @@ class Classes:
 
     names: tuple[str, ...]
     stored: tuple[str, ...]
-    """As they are stored."""
+    """The labels of the classes as they are stored."""
     train: np.ndarray
     test: np.ndarray | None
     notes: tuple[str, ...] = ()

@@ -183,7 +183,7 @@ def _valid(body: str, decimal: Decimal) -> bool:
 def _united(
     filled: dict[int, str], forms: dict[int, _Form], decimal: Decimal | None, rows: int
 ) -> Numbers | Unclear | None:
-    """With one unit, or the row that has another."""
+    """The forms, which have one unit, or the row that has another."""
     units = Counter(form.unit for form in forms.values())
     unit, count = units.most_common(1)[0]
     if len(units) > 1:
@@ -198,7 +198,7 @@ def _united(
 
 
 def _decided(forms: dict[int, _Form], unit: str, decimal: Decimal | None, rows: int) -> Numbers | Unclear:
-    """By one decimal mark."""
+    """The numbers read by one decimal mark."""
     odd = {mark: [row for row, form in forms.items() if mark not in form.fits] for mark in MARKS}
     fitting = [mark for mark in MARKS if not odd[mark]]
     commas = [row for row, form in forms.items() if "," in form.body]

@@ -89,12 +89,12 @@ class Ready:
 
     @property
     def inputs(self) -> np.ndarray:
-        """As models see them."""
+        """The inputs as models see them."""
         return self.data.inputs
 
     @property
     def labels(self) -> np.ndarray | None:
-        """As numbered by the split."""
+        """The labels as numbered by the split."""
         return self.data.labels
 
     def mapped(self, spec: DataSpec | None) -> Mapped:
@@ -141,7 +141,7 @@ def _check_same(facts: prepared.PreparedFacts, spec: DataSpec, where: str) -> No
 
 
 def _rescaled(inputs: np.ndarray, mine: Scaling | None, run: Scaling) -> tuple[np.ndarray, tuple[str, ...]]:
-    """To the bit where the part was scaled as the run is; else back to stored numbers and as the run scales."""
+    """The inputs to the bit where the part was scaled as the run is; else scaled back and as the run scales."""
     assert mine is not None
     if np.array_equal(mine.offset, run.offset) and np.array_equal(mine.factor, run.factor):
         return inputs, ()

@@ -35,7 +35,7 @@ class Stored:
 
     @property
     def inputs(self) -> np.ndarray:
-        """As stored."""
+        """The inputs as stored."""
         return self.raw.train.inputs
 
     @property
@@ -62,7 +62,7 @@ class Stored:
         return Mapped(data=Dataset(inputs[kept] if skipped else inputs, numbers), notes=(*notes, *skipped, *left_out))
 
     def _channels(self, raw: np.ndarray, spec: DataSpec) -> Axis:
-        """As the owner, the format or the run has them; of pictures whichever gives the run's shape."""
+        """The layout that the owner, the format or the run says; of pictures whichever gives the run's shape."""
         layout = self.raw.layout
         usual = spec.channels if layout is None else layout.channels
         said = replace(spec, channels=self.naming.reading.channels_axis or usual)

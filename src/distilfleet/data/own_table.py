@@ -95,7 +95,7 @@ def _opened(path: Path, naming: Naming) -> Sheet:
 
 
 def _encoded(sheet: Sheet, columns: Sequence[FeatureColumn], naming: Naming) -> np.ndarray:
-    """As stored; a column that the owner converts may be in any unit."""
+    """The values as stored; a column that the owner converts may be in any unit."""
     wanted = [replace(column, unit="") if column.name in naming.units else column for column in columns]
     try:
         return tables.encode(sheet, wanted, naming.reading)

@@ -49,7 +49,7 @@ def by_group(groups: np.ndarray) -> tuple[tuple[str, ...], Rows]:
 
 
 def overlapping(n: int, devices: int, per_device: int, rng: np.random.Generator) -> np.ndarray:
-    """For fleets larger than the data: int32 [devices, per_device], samples shared between devices.
+    """Samples of fleets larger than the data: int32 [devices, per_device], samples shared between devices.
 
     No device has a sample twice, and samples are used about equally often: devices are dealt slices of one
     permutation after another.

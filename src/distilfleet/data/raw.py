@@ -40,7 +40,7 @@ class Raw:
     train: Part
     test: Part | None = None
     class_names: tuple[str, ...] = ()
-    """In the order of the sorted labels; empty where the labels name themselves."""
+    """Names in the order of the sorted labels; empty where the labels name themselves."""
     columns: tuple[FeatureColumn, ...] = ()
     layout: Layout | None = None
     """What samples are, where the format says so."""

@@ -79,7 +79,7 @@ PICTURES = Layout(kind="image")
 
 
 def layout(raw: np.ndarray, where: str, reading: Reading = GUESSED) -> Layout:
-    """By what the user says, else by the shape. Raises ConfigError where the shape can be read in several ways."""
+    """What samples are, as the user says or by their shape. Raises ConfigError where that can be read in two ways."""
     kind = reading.sample_kind or _kind_of(raw, where)
     _check_kind(raw, kind, where)
     if kind == "table" or raw.ndim < SIZES[kind][-1]:

@@ -38,7 +38,7 @@ class Sheet:
     """Columns of which some cells had spaces around them."""
 
     def rows(self, kept: Sequence[int]) -> "Sheet":
-        """Some rows, by their numbers."""
+        """The sheet of some rows, by their numbers."""
         cells = {name: [column[row] for row in kept] for name, column in self.cells.items()}
         return Sheet(where=self.where, cells=cells, lines=[self.lines[row] for row in kept], notes=self.notes)
 
@@ -184,7 +184,7 @@ def _without_comments(table: _Table) -> _Table:
 
 
 def _with_row_names(table: _Table) -> _Table:
-    """As R writes them: one field more than the header in every row, no two the same."""
+    """Rows as R writes them: one field more than the header in every row, no two the same."""
     width = len(table.header) + 1
     firsts = [row[0] for row in table.body]
     if any(len(row) != width for row in table.body) or not any(row[-1].strip() for row in table.body):
@@ -208,7 +208,7 @@ def _name_rows(firsts: Sequence[str]) -> bool:
 
 
 def _without_trailing(table: _Table) -> _Table:
-    """Without the blank fields behind separators that end rows."""
+    """The table without the blank fields behind separators that end rows."""
     width = len(table.header)
     longer = sum(len(row) > width and not any(map(str.strip, row[width:])) for row in table.body)
     body = [row if any(map(str.strip, row[width:])) else row[:width] for row in table.body]
@@ -225,7 +225,7 @@ def _without_trailing(table: _Table) -> _Table:
 
 
 def _without_unnamed(table: _Table) -> _Table:
-    """Without an index that has no name, as pandas writes it, and without blank columns that have none."""
+    """The table without an index that has no name, as pandas writes it, and without blank columns that have none."""
     _check_widths(table)
     unnamed = [place for place, name in enumerate(table.header) if not name]
     if not unnamed:

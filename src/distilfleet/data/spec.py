@@ -14,7 +14,7 @@ from .reading import Axis
 from .scaling import Scaling
 
 AXES = {"table": 1, "series": 2, "image": 3, "text": 1}
-"""Of a sample."""
+"""Axes of the largest sample."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +22,7 @@ class DataSpec:
     """Names and units of a run's inputs and labels, small enough to travel."""
 
     kind: Literal["table", "series", "image", "text"]
-    """Of the samples."""
+    """The shape of one sample."""
     shape: tuple[int, ...]
     """Shape of one sample, as models see it."""
     classes: tuple[str, ...] = ()

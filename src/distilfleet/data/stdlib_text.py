@@ -10,7 +10,7 @@ from pathlib import Path
 from ..core.errors import ConfigError
 
 LIMIT_BYTES = 2_000_000
-"""Of text in the sample: enough for a small model, and read and cut in a second or two."""
+"""Bytes of text in the sample: enough for a small model, and read and cut in a second or two."""
 LARGEST_BYTES = 150_000
 """Larger files are tables or pages of help."""
 SKIPPED = frozenset(

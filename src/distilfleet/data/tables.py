@@ -63,7 +63,7 @@ class Table:
 
 
 def is_table(path: Path, label: str | None) -> bool:
-    """By its ending; a .txt file is text unless its label column is named."""
+    """Whether a file is a table by its ending; a .txt file is text unless its label column is named."""
     ending = path.suffix.lower()
     return ending in (".csv", ".tsv") or (ending == ".txt" and bool(label))
 
@@ -158,7 +158,7 @@ def _encode(table: Table, name: str, column: FeatureColumn, reading: Reading) ->
 
 
 def _numbers(sheet: Sheet, names: Sequence[str], decimal: Decimal | None) -> dict[str, Numbers]:
-    """Of the columns that are numbers. Raises ConfigError for one that can be read in two ways."""
+    """The numbers of the columns that are numbers. Raises ConfigError for one that can be read in two ways."""
     read = {name: None if _is_time(sheet, name) else numbers.read(sheet.cells[name], decimal) for name in names}
     found = _clear(sheet, read)
     _check_points(sheet, found, decimal)

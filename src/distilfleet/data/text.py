@@ -25,7 +25,7 @@ from .tokenizer import Tokenizer
 from .windows import Windows
 
 MANY = 20
-"""From so many documents on, whole ones are held out; below, the end of each."""
+"""So many documents and more have whole ones held out; fewer have the end of each."""
 
 Rows = tuple[np.ndarray, ...]
 

@@ -29,12 +29,12 @@ SEPARATORS = ("<|begin_of_text|>", "<s>", "<bos>", "<|endoftext|>", "</s>", "[CL
 LEAST_VOCABULARY = 257
 """All bytes and a separator, so that no text is unknown."""
 FILES = ("tokenizer.json", "vocab.json")
-"""Where a folder has its tokenizer, the first that is there."""
+"""Files in which a folder has its tokenizer, the first that is there."""
 NEEDED = "text needs tokenizers: pip install 'distilfleet[train]', or --tokenizer bytes"
 MOST_ENTRIES = 1 << 22
 """An id from here on is no token of a vocabulary."""
 LONGEST_BYTES = 1 << 12
-"""Of an entry of llama2.c."""
+"""Bytes of the longest entry of llama2.c."""
 LLAMA2C_SPECIAL = ("<unk>", "<s>", "</s>")
 LLAMA2C_BYTES = 3
 """Id of byte 0 in a vocabulary of llama2.c."""
@@ -53,7 +53,7 @@ class Tokenizer:
     """Goes before each document; None if the vocabulary has no such id."""
     digest: str
     data: bytes
-    """To be stored with a run; `restore` reads it."""
+    """The tokenizer as it is stored with a run; `restore` reads it."""
     encode: Callable[[Sequence[str]], list[np.ndarray]]
     decode: Callable[[np.ndarray], str]
 

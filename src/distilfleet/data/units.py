@@ -78,7 +78,7 @@ class Measured:
     spec: DataSpec
 
     def said(self, at: int) -> str:
-        """Where the middle is, in the numbers that were stored."""
+        """A sentence on where the middle is, in the numbers that were stored."""
         mean = self.spec.offset[at]
         return (
             f"{self.names[at]} is about {self.middles[at] / self.spec.factor[at] + mean:g} here and {mean:g} in the run"

@@ -39,7 +39,7 @@ class Windows:
         return Windows(ids_NT=self.ids_NT[rows], lengths_N=self.lengths_N[rows], labels_N=kinds)
 
     def dataset(self) -> Dataset:
-        """For workers, with `PADDING` where there is no text; `from_dataset` is the way back."""
+        """The windows for workers, with `PADDING` where there is no text; `from_dataset` is the way back."""
         return Dataset(np.where(self.mask, self.ids_NT, np.int32(PADDING)), self.labels_N)
 
 

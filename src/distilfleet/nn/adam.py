@@ -15,7 +15,7 @@ EPS, EPS_HALF = 1e-8, 1e-4
 
 
 def adam_of(named: Mapping[str, nn.Parameter], lr: float, moments: Arrays) -> torch.optim.Adam:
-    """With the moments of `moments_of`, where there are some of a parameter."""
+    """An optimiser with the moments of `moments_of`, where there are some of a parameter."""
     by_type: dict[torch.dtype, list[nn.Parameter]] = {}
     for parameter in named.values():
         by_type.setdefault(parameter.dtype, []).append(parameter)
@@ -29,7 +29,7 @@ def adam_of(named: Mapping[str, nn.Parameter], lr: float, moments: Arrays) -> to
 
 
 def moments_of(named: Mapping[str, nn.Parameter], adam: torch.optim.Adam) -> dict[str, np.ndarray]:
-    """Copies, by moment and parameter."""
+    """Copies of the moments, by moment and parameter."""
     return {
         f"{part}/{name}": to_array(tensor)
         for name, parameter in named.items()
@@ -38,6 +38,6 @@ def moments_of(named: Mapping[str, nn.Parameter], adam: torch.optim.Adam) -> dic
 
 
 def _moment(moments: Arrays, part: str, name: str, dtype: torch.dtype) -> Tensor:
-    """In the type of its parameter; the count of steps stays float32."""
+    """A moment in the type of its parameter; the count of steps stays float32."""
     tensor = to_tensor(moments[f"{part}/{name}"])
     return tensor if part == "step" else tensor.to(dtype)

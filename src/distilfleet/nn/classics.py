@@ -6,6 +6,8 @@ each net also runs on 32 px. Parameter counts at 1000 classes equal those of the
 Axes: N samples, C channels, H height, W width.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 
@@ -206,7 +208,7 @@ def _bottleneck(inputs: int, block: V3Block) -> nn.Module:
     return Residual(body) if stride == 1 and inputs == outputs else body
 
 
-def _shufflenet_v2(channels: int, classes: int, widths: tuple[int, int, int]) -> nn.Module:
+def _shufflenet_v2(channels: int, classes: int, widths: Sequence[int]) -> nn.Module:
     layers: list[nn.Module] = [_conv(channels, 24, 3, 2, nn.ReLU), nn.MaxPool2d(3, 2, 1)]
     inputs = 24
     for width, depth in zip(widths, SHUFFLENET_V2_BLOCKS, strict=True):

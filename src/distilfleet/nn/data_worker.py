@@ -11,7 +11,7 @@ from .loads import exact_frames
 
 INPUTS, LABELS = "inputs", "labels"
 MOST_BYTES = 1 << 30
-"""Of one device's inputs."""
+"""Bytes of one device's inputs that are taken."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -61,7 +61,7 @@ class TeacherOutputs:
     taps: tuple[Tap, ...]
     """The layers of the large model whose features are taught; empty without."""
     outputs_of: Callable[[Tensor], Mapping[str, Tensor]]
-    """From rows of the inputs to the outputs of the large model (its logits) and of its taps, by module."""
+    """Gives the outputs of the large model (its logits) and of its taps, by module, for rows of the inputs."""
     kept: bool
     """Whether the outputs were worked out once, instead of whenever they are read."""
 
@@ -277,7 +277,7 @@ def _held_out_loss(student: nn.Module, loss: Callable[[Tensor], Tensor], kept: n
 
 
 def _of_bridges(bridges: nn.ModuleList) -> dict[str, nn.Parameter]:
-    """Under names that no weight of a net can have."""
+    """The adapters' weights, under names that no weight of a net can have."""
     return {f".adapter.{name}": weight for name, weight in bridges.named_parameters()}
 
 

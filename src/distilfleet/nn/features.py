@@ -17,14 +17,14 @@ from .forward import logits
 
 MOST_TAPS = 3
 MOST_NUMBERS = 1 << 24
-"""Of an adapter."""
+"""Weights of the largest adapter."""
 ITSELF = ""
 """Torch's name for a module among its own."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tap:
-    """Where to read, and what comes: [channels, *spatial] of one sample."""
+    """A module whose output is read, and the shape of that for one sample, [channels, *spatial]."""
 
     module: str
     shape: tuple[int, ...]

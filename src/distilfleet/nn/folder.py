@@ -19,14 +19,14 @@ CODE = ("auto_map", "custom_generate", "custom_pipelines", "kernel_config", "use
 QUANTISED = ("quantization_config", "compression_config")
 """Settings whose weights take kernels of their own."""
 IMPLEMENTATION = "implementation"
-"""In names of settings that choose between ways to compute the same."""
+"""What names of settings have in them that choose between ways to compute the same."""
 OURS = ("eager", "sdpa", "grouped_mm", "batched_mm")
 """Those ways that are part of torch and `transformers`."""
 FLOATS = ("F64", "F32", "F16", "BF16")
 """Types of weights, by their names in safetensors files."""
 LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 DEEPEST = 64
-"""Settings inside settings."""
+"""Levels of settings inside settings that are followed."""
 
 
 def check(folder: Path) -> None:

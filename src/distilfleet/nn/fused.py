@@ -20,9 +20,9 @@ from torch.autograd.function import once_differentiable
 from .losses import tail
 
 ROWS = 128
-"""Of a block. Fewer leave products slow, more cost memory and gain nothing."""
+"""Rows of a block. Fewer leave products slow, more cost memory and gain nothing."""
 TABLE_ROWS = 16_384
-"""Of the table's gradient, what is made in one product if the table is 16 bits."""
+"""Rows of the table's gradient that are made in one product if the table is 16 bits."""
 IGNORE = -100
 """The label of a row that does not count."""
 
@@ -42,7 +42,7 @@ class SampledTeacher:
 
     ids_NK: Tensor
     temperature: float = 1.0
-    """At which they were drawn."""
+    """The temperature at which the ids were drawn."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -52,7 +52,7 @@ class TopKTeacher:
     ids_NK: Tensor
     log_p_NK: Tensor
     temperature: float = 1.0
-    """At which the probabilities were taken."""
+    """The temperature at which the probabilities were taken."""
 
 
 Teacher = DenseTeacher | SampledTeacher | TopKTeacher
@@ -139,7 +139,7 @@ class _Fused(torch.autograd.Function):
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class _Sums:
-    """Over the rows that count: the loss, and its gradients as far as they are wanted."""
+    """The loss over the rows that count, and its gradients as far as they are wanted."""
 
     count: int
     loss: Tensor

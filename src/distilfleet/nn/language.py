@@ -53,12 +53,12 @@ class LanguageModel:
     """A language model that can be built any number of times."""
 
     name: str
-    """As `load` takes it."""
+    """The name that `load` takes."""
     vocabulary: int
     context: int
     """Tokens of the longest sequence."""
     classes: int | None = None
-    """Of a classifier; None: the model predicts tokens."""
+    """Classes of a classifier; None: the model predicts tokens."""
     dtype: torch.dtype = torch.float32
 
     def build(self, seed: int) -> nn.Module:
@@ -212,7 +212,7 @@ def _config(name: str, vocabulary: int | None, context: int | None) -> Any:
 
 
 def _folder(name: str) -> Path:
-    """Where a model lies; of one on the hub all but the weights is fetched first."""
+    """The folder of a model; for one on the hub all but the weights is fetched first."""
     if Path(name).is_dir():
         return Path(name)
     from huggingface_hub import snapshot_download

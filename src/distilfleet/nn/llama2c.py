@@ -40,7 +40,7 @@ class Sizes:
 
 
 def is_file(name: str) -> bool:
-    """By its ending: there is no magic number."""
+    """Whether a file is called as these are: there is no magic number."""
     return name.endswith(".bin") and Path(name).is_file()
 
 

@@ -13,19 +13,27 @@ from .zoo import Model
 
 @lru_cache(maxsize=4096)
 def training_load(
-    model: Model, samples: int, local: LocalTraining, frames: tuple[int, int] = (0, 0), extra_bytes: int = 0
+    model: Model,
+    samples: int,
+    local: LocalTraining,
+    *,
+    down_bytes: int = 0,
+    up_bytes: int = 0,
+    extra_bytes: int = 0,
 ) -> Load:
     """Work and memory of local training, and the bytes of the job's frame and of its reply's if they are given.
 
     `extra_bytes` are those of arrays that a local objective reads in each step.
     """
-    facts, batch = profile(model), min(local.batch, max(2, samples))
+    facts = profile(model)
+    batch = min(local.batch, max(2, samples))
     steps = -(-samples // batch) * local.passes
+    step_bytes = step_traffic_bytes(facts, batch) + extra_bytes
     return Load(
         flops=facts.train_flops * steps * batch,
-        moved_bytes=float(steps * (step_traffic_bytes(facts, batch) + extra_bytes)),
-        down_bytes=frames[0],
-        up_bytes=frames[1],
+        moved_bytes=float(steps * step_bytes),
+        down_bytes=down_bytes,
+        up_bytes=up_bytes,
         memory_bytes=training_memory_bytes(facts, batch) + extra_bytes,
     )
 
@@ -43,8 +51,8 @@ def proxy_load(model: Model, samples: int, passes: int, batch: int) -> Load:
 
 
 def step_traffic_bytes(facts: Profile, batch: int) -> int:
-    """Through memory in one training step: weights read twice, gradients and momentum written and read, activations
-    written and read."""
+    """Bytes through memory in one training step: weights read twice, gradients and momentum written and read,
+    activations written and read."""
     return 6 * facts.weight_bytes + 2 * batch * facts.activation_bytes
 
 

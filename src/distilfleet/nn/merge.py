@@ -21,9 +21,9 @@ from .weights import BLOCK_BYTES, average
 from .zoo import Model
 
 ROWS_BYTES = 1 << 24
-"""Of updates, what is laid side by side at once."""
+"""Bytes of updates that are laid side by side at once."""
 MANY, MOST_NUMBERS = 200, 1 << 26
-"""With more devices than this all updates are laid side by side, if they are at most so many numbers (256 MB)."""
+"""All updates of more devices than this are laid side by side, if they are at most so many numbers (256 MB)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,5 +162,5 @@ def _rows(answers: Sequence[Arrays], name: str, start: np.ndarray) -> Iterator[t
 
 
 def _is_statistic(name: str) -> bool:
-    """Of a normalisation layer: what it has seen, not what it learnt."""
+    """Whether a normalisation layer has seen it, not learnt it."""
     return name.rpartition(".")[2] in ("running_mean", "running_var")

@@ -48,13 +48,13 @@ class Added:
 
     @staticmethod
     def alone(objective: Objective, parameters: Tensors, extra: Extra) -> "Added":
-        """Of one device, whose parameters are still those that it received."""
+        """The objective of one device, whose parameters are still those that it received."""
         received = {name: weight.detach().clone() for name, weight in parameters.items()}
         own = {kind: {name: to_tensor(array) for name, array in one.items()} for kind, one in extra.items()}
         return Added(objective, received, own)
 
     def first(self, k: int) -> "Added":
-        """Of the first few devices of a cohort."""
+        """The objective of the first few devices of a cohort."""
         extra = {kind: _first(tensors, k) for kind, tensors in self.extra.items()}
         return Added(self.objective, _first(self.received, k), extra)
 

@@ -73,8 +73,11 @@ def profile(model: Model) -> Profile:
 
 
 def _of_own(model: Model) -> Profile:
-    """Of a user's net as it was built: with weights and inputs that take no memory, or, where its Python wants to see
-    numbers, by a pass of two real samples."""
+    """The profile of a user's net as it was built.
+
+    It is traced with weights and inputs that take no memory, or, where its Python wants to see numbers, by a pass of
+    two real samples.
+    """
     net = model.build(seed=0)
     inputs_N = torch.zeros(SAMPLES, *model.shape, dtype=weight_dtype(net))
     with torch.random.fork_rng(devices=[]), sdpa_kernel(SDPBackend.MATH):
@@ -86,8 +89,10 @@ def _of_own(model: Model) -> Profile:
 
 
 def _traced_or_guessed(net: nn.Module, inputs_N: torch.Tensor) -> Profile:
-    """By a pass, or, of a net that cannot be watched (one that differentiates as it runs), by its weights: each is used
-    once for each sample, and twice as often on the way back."""
+    """The profile by a pass, or, of a net that cannot be watched (one that differentiates as it runs), by its weights.
+
+    Each weight then counts as used once for each sample, and twice as often on the way back.
+    """
     try:
         return _traced(net, inputs_N)
     except Exception:  # whatever watching a user's net leads to; that it runs was seen when it was loaded
@@ -159,7 +164,7 @@ def _counter() -> FlopCounterMode:
 
 
 def _convolution_backward_flops(*facts: Any, out_shape: Sequence[Any], **_rest: Any) -> int:
-    """As many FLOPs as the forward pass for each gradient asked for, of the input and of the weights.
+    """FLOPs, as many as in the forward pass, for each gradient asked for, of the input and of the weights.
 
     Stands in for torch's own formula, which forgets groups and so takes a depthwise convolution for a dense one. The
     facts are the arguments of `aten::convolution_backward`, tensors given as shapes.
@@ -171,7 +176,7 @@ def _convolution_backward_flops(*facts: Any, out_shape: Sequence[Any], **_rest: 
 
 
 def _recurrent_flops(inputs: Any, to_gates: Any, between_gates: Any, *_rest: Any, **_more: Any) -> int:
-    """Of one layer of an LSTM on all steps, [steps, samples, features], and its two matrices."""
+    """FLOPs of one layer of an LSTM on all steps, [steps, samples, features], and its two matrices."""
     flops: int = 2 * inputs[0] * inputs[1] * (prod(to_gates) + prod(between_gates))
     return flops
 
@@ -189,7 +194,7 @@ def _as_kept(saved: torch.Tensor) -> torch.Tensor:
 
 
 def _activation_bytes(kept: Sequence[torch.Tensor], net: nn.Module) -> int:
-    """Of the memory behind saved tensors, each counted once and weights not at all, a sample's part."""
+    """A sample's part of the memory behind saved tensors, each counted once and weights not at all."""
     weights = {_memory(weight) for weight in [*net.parameters(), *net.buffers()]}
     sizes = {_memory(saved): saved.untyped_storage().nbytes() for saved in kept}
     total_bytes = sum(size for memory, size in sizes.items() if memory not in weights)
@@ -248,7 +253,7 @@ def _layer(name: str, leaf: nn.Module, flops: float, output: object, before: Lay
 
 
 def _tensors(output: object) -> Iterator[torch.Tensor]:
-    """Of an output that may have several, such as a recurrent layer's."""
+    """Tensors of an output that may have several, such as a recurrent layer's."""
     if isinstance(output, torch.Tensor):
         yield output
     elif isinstance(output, Mapping):

@@ -116,7 +116,7 @@ def _variance(soft_NPC: np.ndarray, labels_NC: np.ndarray) -> np.ndarray:
 
 
 def _weighted(soft_NPC: np.ndarray, weights_NPC: np.ndarray) -> np.ndarray:
-    """Where no device has any weight, all count the same."""
+    """The weighted mean; all devices count the same where none has any weight."""
     weight_PC = np.maximum(weights_NPC.sum(axis=0), _TINY)
     total_PC = (soft_NPC * weights_NPC).sum(axis=0) / weight_PC
     sum_P1 = total_PC.sum(axis=-1, keepdims=True)

@@ -28,20 +28,20 @@ from ..core.types import Arrays
 from .weights import to_array, to_tensor
 
 CHECKED_LAYERS = 4
-"""Of a large model, what the self-check runs."""
+"""Layers of a large model that the self-check runs."""
 CHECKED_STEPS = 16
-"""Tokens of its longest text, if no window is longer."""
+"""Tokens of the self-check's longest text, if no window is longer."""
 MOST_STEPS = 1024
-"""Of a text that is still cheap enough."""
+"""Tokens of a text that is still cheap enough."""
 PAST = 4
-"""Tokens beyond a window."""
+"""Tokens that a text of the self-check goes beyond a window."""
 BOUND = re.compile("window|chunk|original_max|attention_size|block_size|floor_scale")
-"""In names of settings that count tokens."""
+"""What names of settings have in them that count tokens."""
 LARGE = 50_000_000
 """Parameters above which the self-check runs the first layers alone."""
 TOLERANCES = {torch.float64: 1e-6, torch.float32: 1e-4, torch.bfloat16: 2e-2, torch.float16: 2e-2}
 PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "qkv_proj", "gate_up_proj")
-"""Where adapters go, in the families that are supported."""
+"""Layers that get adapters, in the families that are supported."""
 
 
 class Front(nn.Module):
@@ -104,7 +104,7 @@ def positions(mask_BT: Tensor) -> Tensor:
 
 
 def last_token(hidden_BTH: Tensor, mask_BT: Tensor) -> Tensor:
-    """Of each sequence the hidden state of its last token that is no padding, [B, H]: what a classifier reads."""
+    """The hidden state of the last token of each sequence that is no padding, [B, H]: what a classifier reads."""
     steps_T = torch.arange(mask_BT.shape[1], device=mask_BT.device)
     last_B = (steps_T * (mask_BT > 0)).argmax(-1)
     return hidden_BTH[torch.arange(len(last_B), device=last_B.device), last_B]
@@ -174,11 +174,11 @@ class ParameterNames:
     head: tuple[str, ...]
 
     def front(self, cut: int) -> tuple[str, ...]:
-        """Of layers [0, cut), without the embedding."""
+        """Names of the parameters of layers [0, cut), without the embedding."""
         return tuple(name for layer in self.layers[:cut] for name in layer)
 
     def back(self, cut: int) -> tuple[str, ...]:
-        """Of layers [cut, N), norm and head."""
+        """Names of the parameters of layers [cut, N), norm and head."""
         return (*(name for layer in self.layers[cut:] for name in layer), *self.norm, *self.head)
 
 

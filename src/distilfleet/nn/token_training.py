@@ -126,7 +126,7 @@ def draw_ids(
 
 
 def id_dtype(vocabulary: int) -> str:
-    """Of a token id on the wire."""
+    """The type of a token id on the wire."""
     return "<u2" if vocabulary <= 1 << 16 else "<u4"
 
 
@@ -159,7 +159,7 @@ def training_load(profile: LanguageProfile, settings: TokenTraining, context: in
 
 
 def forward_flops(profile: LanguageProfile) -> float:
-    """Of one token, output table and all."""
+    """FLOPs of one token, output table and all."""
     return sum(layer.forward_flops for layer in profile.layers) + profile.head_flops
 
 

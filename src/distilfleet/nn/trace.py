@@ -91,7 +91,7 @@ def _without_weights(settings: Any) -> Any:
 
 
 def _forward_flops(net: Any, steps: int) -> dict[str, Any]:
-    """Of one sequence, by the name of the module and the operation."""
+    """FLOPs of one sequence, by the name of the module and the operation."""
     ids_BT = torch.zeros(1, steps, dtype=torch.long)
     mask_B1TT = torch.zeros(1, 1, steps, steps)  # ready-made: a smaller one would be looked at
     with FlopCounterMode(display=False) as counter, torch.no_grad():
@@ -119,7 +119,7 @@ def _layer(net: Any, at: int, flops: dict[str, Any], steps: int, bytes_per_weigh
 
 
 def _attended_share(settings: Any, at: int, steps: int) -> float:
-    """Of the square of scores: a half, or the band of a sliding window."""
+    """The part of the square of scores that counts: a half, or the band of a sliding window."""
     kinds = getattr(settings, "layer_types", None)
     window = None if kinds and kinds[at] == "full_attention" else getattr(settings, "sliding_window", None)
     reach = min(window or steps, steps)

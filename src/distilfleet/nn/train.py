@@ -33,7 +33,7 @@ Batch = tuple[Tensor, Tensor, Tensor]
 """Inputs, labels, and what is added to logits, each with a leading device axis."""
 Gradients = Iterable[tuple[str, Product | Tensor]]
 COHORT_STEP_FLOPS = 50e6
-"""Above this work per step and device a cohort is slower than one device after the other: measured on two CPU cores,
+"""Work per step and device above which a cohort is slower than one device after the other: measured on two CPU cores,
 4.3x faster at 11 MFLOP, 2.3x at 44, 0.6x at 76 (grouped convolutions). See docs/design/0004-cohorts.md."""
 COHORT_BYTES = 256e6
 """Weights, gradients and momentum of devices that are trained at once, and what their objective reads and adds."""
@@ -62,7 +62,7 @@ class Task:
     rows_SB: np.ndarray
     shift_C: np.ndarray
     key: Key
-    """Of what the net itself draws at random (dropout)."""
+    """The key of what the net itself draws at random (dropout)."""
     extra: Extra = field(default_factory=dict)
     """Arrays of this device that the method's objective asks for."""
 
@@ -80,7 +80,7 @@ def tasks(
     keys: Sequence[Key],
     extras: Sequence[Extra] = (),
 ) -> list[Task]:
-    """As `task` of each device, with the arrays that its objective asks for, if any."""
+    """The task of each device, with the arrays that its objective asks for, if any."""
     extras = extras or [{}] * len(data)
     rows = _rows_of_each([len(own) for own in data], local, keys)
     return [
@@ -226,7 +226,7 @@ def _train_chunk(
 
 
 def _differentiated(module: nn.Module) -> Callable[[Mapping[str, Tensor], Mapping[str, Tensor], Batch], Gradients]:
-    """From weights, buffers and a batch of each device to the gradients; a perceptron's are written out."""
+    """What gives the gradients for weights, buffers and a batch of each device; a perceptron's are written out."""
     layers = linear_layers(module)
     if layers:
         return lambda weights, _buffers, batch: gradients(layers, weights, *batch)
@@ -258,7 +258,7 @@ def _own_names(module: nn.Module) -> dict[str, str]:
 def _by_autograd(
     loss: Callable[..., Tensor], weights: Mapping[str, Tensor], buffers: Mapping[str, Tensor], batch: Batch
 ) -> Gradients:
-    """Of every device's loss, for the weights that it depends on; buffers are updated in place."""
+    """Gradients of every device's loss for the weights that it depends on; buffers are updated in place."""
     tracked = {name: tensor.requires_grad_() for name, tensor in weights.items()}
     loss_D = loss(tracked, buffers, *batch)
     found = torch.autograd.grad(loss_D.sum(), list(tracked.values()), allow_unused=True)
@@ -283,7 +283,7 @@ def _loss(module: nn.Module) -> Callable[..., Tensor]:
 
 
 def _cross_entropy(logits_BC: Tensor, y_B: Tensor) -> Tensor:
-    """As torch's own, to the bit, but of operations that vmap batches in one call each: a sixth less per small step."""
+    """Torch's own, to the bit, of operations that vmap batches in one call each: a sixth less per small step."""
     return -F.log_softmax(logits_BC, dim=-1).gather(1, y_B[:, None]).mean()
 
 

@@ -91,16 +91,23 @@ class WeightWorker:
         return self.load_with(job, 0)
 
     def load_with(self, job: Job, extra_bytes: int) -> Load:
-        """As `load`, with arrays of so many bytes in memory that the objective asks for."""
+        """What `load` gives, with so many bytes of arrays that the objective asks for."""
         received_bytes = 0 if self.objective is None else profile(self.model).weight_bytes
-        frames = wire.frame_bytes(as_answered(job, self.device))
-        return training_load(self.model, len(self.data), self.local, frames, received_bytes + extra_bytes)
+        down_bytes, up_bytes = wire.frame_bytes(as_answered(job, self.device))
+        return training_load(
+            self.model,
+            len(self.data),
+            self.local,
+            down_bytes=down_bytes,
+            up_bytes=up_bytes,
+            extra_bytes=received_bytes + extra_bytes,
+        )
 
     def handle(self, job: Job) -> Arrays:
         return self.learn(job, {})
 
     def learn(self, job: Job, extra: Extra) -> Arrays:
-        """As `handle`, with the arrays that the objective asks for."""
+        """What `handle` gives, with the arrays that the objective asks for."""
         task = replace(self.task(job), extra=extra)
         return {**train(scratch(self.model), task, self.local, self.objective), **self.count(job)}
 
@@ -108,7 +115,7 @@ class WeightWorker:
         return task(job.arrays, self.data, self.model.classes, self.local, self.key(job))
 
     def key(self, job: Job) -> Key:
-        """Of all chance in a job."""
+        """The key of all chance in a job."""
         return self.seed, "train", job.id
 
     def count(self, job: Job) -> dict[str, np.ndarray]:

@@ -11,7 +11,7 @@ from ..core.table import column
 from ..core.types import Arrays
 
 BLOCK_BYTES = 1 << 20
-"""Of an average, what is added up in one call: about a processor's second cache."""
+"""Bytes that an average adds up in one call: about a processor's second cache."""
 
 
 def to_arrays(module: nn.Module) -> dict[str, np.ndarray]:

@@ -31,7 +31,7 @@ from .isolation import seeded, settings_kept
 from .own_nets import as_written, can_be_copied, fault_of, materialised
 
 Factory = Callable[[tuple[int, ...], int], nn.Module]
-"""From the shape of one sample and the number of classes to a net with [N, classes] logits."""
+"""Makes a net with [N, classes] logits for the shape of one sample and the number of classes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +41,7 @@ class Model:
     name: str
     """A zoo name, `module:function` or `path/to/file.py:function`."""
     shape: tuple[int, ...]
-    """Of one sample: (features,), (channels, steps) or (channels, height, width)."""
+    """The shape of one sample: (features,), (channels, steps) or (channels, height, width)."""
     classes: int
 
     def build(self, seed: int) -> nn.Module:
@@ -58,7 +58,7 @@ class Model:
 
     @property
     def is_own(self) -> bool:
-        """A user's, of which nothing is known but what it does."""
+        """Whether it is a user's net, of which nothing is known but what it does."""
         return self.name not in ZOO
 
 
@@ -274,7 +274,7 @@ def perceptron(shape: tuple[int, ...], classes: int) -> nn.Module:
 # --- parts ------------------------------------------------------------------------------------------------------
 
 Stage = Callable[[int, int, int, int], nn.Module]
-"""From dimensions (1: series, 2: image), channels in, channels out and stride to a stage."""
+"""Makes a stage of dimensions (1: series, 2: image), channels in, channels out and stride."""
 
 
 def _image(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -417,7 +417,7 @@ ZOO: dict[str, Factory] = {
     "squeezenet-1.1": classics.squeezenet1_1,
 }
 FAMILIES = {1: "mlp", 2: "wave", 3: "conv"}
-"""By the number of axes of one sample."""
+"""The family of nets by the number of axes of one sample."""
 SMALLS = {
     "mlp": ("mlp-xs", "mlp-s", "mlp-m", "mlp-l"),
     "wave": ("wave-xs", "wave-s", "wave-m", "wave-l"),
