@@ -70,12 +70,12 @@ class PredictingFleet(WrappedFleet):
     def tally(self) -> Tally:
         tally = self.inner.tally()
         timed = {one.job: one for one in (tally.times.jobs if tally.times is not None else ())}
-        told = _Priced(self.inner.roster(), self.server, self._waves, timed)
-        predicted_s = told.play(self._script)
+        priced = _Priced(self.inner.roster(), self.server, self._waves, timed)
+        predicted_s = priced.play(self._script)
         prediction = PredictedAgainstMeasured(
             round_s=(max(0.0, self._ended_s - self._began_s), predicted_s),
-            server_s=(tally.server.busy_s, told.clock.serving_s),
-            kinds=told.kinds(),
+            server_s=(tally.server.busy_s, priced.clock.serving_s),
+            kinds=priced.kinds(),
         )
         self._script, self._waves, self._began_s, self._ended_s = [], {}, 0.0, 0.0
         return replace(tally, prediction=prediction)
