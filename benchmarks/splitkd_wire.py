@@ -42,7 +42,7 @@ from distilfleet.methods.splitkd.modules import DevicePart, Loss
 from distilfleet.methods.splitkd.server import SplitKD
 from distilfleet.methods.splitkd.settings import NOTHING, SplitSettings
 from distilfleet.methods.splitkd.state import State
-from distilfleet.methods.splitkd.steps import ClusterRun, Participant, Steps
+from distilfleet.methods.splitkd.steps import ClusterRun, ClusterSettings, Participant, Steps
 from distilfleet.methods.splitkd.teacher_cache import TeacherCache
 from distilfleet.nn.trace import trace
 from distilfleet.plan.sample import Sample
@@ -92,7 +92,7 @@ class Scheme:
     name: str
     split: Mapping[str, Any]
     remembers: bool = True
-    late: bool = False
+    pipelined: bool = False
 
 
 PLAIN: dict[str, Any] = {"bits": 16, "gradient_bits": 16, "micro_batches": 1, "distinct": False}
@@ -105,7 +105,7 @@ SCHEMES = (
     Scheme(name="+ teacher remembered (sampled ids)", split=BYTE),
     Scheme(name="+ 4 micro-batches in flight", split=PARTS),
     Scheme(name="+ distinct rows", split=ROWS),
-    Scheme(name="+ gradients a step late", split=ROWS, late=True),
+    Scheme(name="+ gradients a step late", split=ROWS, pipelined=True),
     Scheme(name="on time, 4 bits up", split=ROWS | {"bits": 4}),
     Scheme(name="on time, one layer on devices", split=ROWS | {"cut": 1}),
 )
@@ -230,8 +230,8 @@ def method_of(scheme: Scheme, size: Size, setup: TextSetup, lr: float = FROM_SCR
         teacher=setup.teacher,
         student=setup.student,
         split=split,
-        loss=Loss(remember="ids" if scheme.remembers else "none"),
-        late=scheme.late,
+        loss=Loss(teacher_cache="ids" if scheme.remembers else "none"),
+        pipelined=scheme.pipelined,
         pretraining_data=setup.pretraining_data,
         pretraining=pretraining(school_steps),
     )
@@ -280,20 +280,18 @@ def price(scheme: Scheme, steps: int, devices: int = FULL.devices, batch: int = 
     )
     roster, sized = fleet_of(devices), Sized(split=split)
     fleet = SimFleet(roster, lambda device: _windows(int(device.rpartition("-")[2]), steps * batch), sized, world())
-    session = _session(scheme, split, {device: sized.seat(fleet, device) for device in roster})
+    run = _cluster_run(scheme, split, {device: sized.participant(fleet, device) for device in roster})
     began_s = fleet.tally().elapsed_s
-    drive(_all_of(session), fleet)
+    drive(_all_of(run), fleet)
     tally = fleet.tally()
     return Spent.of(tally.elapsed_s - began_s, tally.devices, split.steps, devices)
 
 
-def _all_of(session: ClusterRun) -> Steps:
+def _all_of(run: ClusterRun) -> Steps:
     """The steps, and the last one's gradient, which a round would send along with its end."""
-    yield from session.train()
-    due = {device: session.due.pop(device) for device in session.seats}
-    jobs = [
-        session.job(device, "step", "last", {"slot": np.array(NOTHING), **back}, {}) for device, back in due.items()
-    ]
+    yield from run.train()
+    due = {device: run.due.pop(device) for device in run.participants}
+    jobs = [run.job(device, "step", "last", {"slot": np.array(NOTHING), **back}, {}) for device, back in due.items()]
     yield Wave(jobs=jobs)
 
 
@@ -323,7 +321,7 @@ class Sized:
         worker.handle(self._begin(worker))
         return worker
 
-    def seat(self, fleet: SimFleet, device: str) -> Participant:
+    def participant(self, fleet: SimFleet, device: str) -> Participant:
         """What a device says when it begins; asked of a worker like the one that the fleet will make."""
         worker = SplitWorker(
             device=fleet.roster()[device],
@@ -333,8 +331,8 @@ class Sized:
             front_of=lambda *_: Through(),
         )
         told = worker.handle(self._begin(worker))
-        how = Assignment(cut=self.split.cut, bits=self.split.bits)
-        return Participant(device=device, how=how, digests_K=told["digests"], lengths_K=told["lengths"])
+        assignment = Assignment(cut=self.split.cut, bits=self.split.bits)
+        return Participant(device=device, assignment=assignment, digests_K=told["digests"], lengths_K=told["lengths"])
 
     def _begin(self, worker: SplitWorker) -> Job:
         plan = {"cut": self.split.cut, "teacher_cut": 0, "bits": self.split.bits, "first_step": 0}
@@ -376,10 +374,10 @@ class Blank:
     parts: Sequence[DevicePart] = field(default_factory=list)
 
     def forward(
-        self, parts: Sequence[DevicePart], loss: Loss, memory: TeacherCache, rng: np.random.Generator
+        self, parts: Sequence[DevicePart], loss: Loss, cache: TeacherCache, rng: np.random.Generator
     ) -> "Blank":
         for part in parts:
-            memory.add(part.digests_B[part.need_B], {})
+            cache.add(part.digests_B[part.need_B], {})
         return Blank(parts)
 
     def gradients(self) -> Iterator[np.ndarray]:
@@ -392,10 +390,9 @@ class Blank:
         pass
 
 
-def _session(scheme: Scheme, split: SplitSettings, seats: dict[str, Participant]) -> ClusterRun:
-    loss = Loss(remember="ids" if scheme.remembers else "none")
-    names: Any = LARGE  # models that nobody builds
-    method = SplitKD(teacher=names[0], student=names[1], split=split, loss=loss, late=scheme.late)
+def _cluster_run(scheme: Scheme, split: SplitSettings, participants: dict[str, Participant]) -> ClusterRun:
+    loss = Loss(teacher_cache="ids" if scheme.remembers else "none")
+    settings = ClusterSettings(split=split, loss=loss, pipelined=scheme.pipelined, has_teacher=True, adapters=False)
     state = State(
         seed=0,
         round=1,
@@ -408,9 +405,14 @@ def _session(scheme: Scheme, split: SplitSettings, seats: dict[str, Participant]
         tokens=0,
         uploads=0,
     )
-    studio: Any = Blank()
+    modules: Any = Blank()
     return ClusterRun(
-        method=method, studio=studio, state=state, number=0, seats=seats, memory=TeacherCache.of(loss.remember, {})
+        settings=settings,
+        modules=modules,
+        state=state,
+        number=0,
+        participants=participants,
+        cache=TeacherCache.of(loss.teacher_cache, {}),
     )
 
 

@@ -70,12 +70,12 @@ SPLITS = {
     "no teacher": splitkd_of(without_teacher=True),
     "half floats": splitkd_of(bits=16, gradient_bits=16),
     "four bits": splitkd_of(bits=4),
-    "largest probabilities": splitkd_of(remember="top", draws=4, temperature=2.0),
-    "hidden states": splitkd_of(remember="hidden"),
-    "nothing remembered": splitkd_of(remember="none"),
+    "largest probabilities": splitkd_of(teacher_cache="top", draws=4, temperature=2.0),
+    "hidden states": splitkd_of(teacher_cache="hidden"),
+    "nothing cached": splitkd_of(teacher_cache="none"),
     "one micro-batch": splitkd_of(micro_batches=1),
-    "reverse KL": splitkd_of(divergence="reverse", remember="hidden"),
-    "late gradients": splitkd_of(late=True, cut=1),
+    "reverse KL": splitkd_of(divergence="reverse", teacher_cache="hidden"),
+    "pipelined": splitkd_of(pipelined=True, cut=1),
     "noise": splitkd_of(noise=0.5, labels="kept"),
     "noise on frozen rows": splitkd_of(noise=0.5, train_rows=False),
     "noise behind a cut": splitkd_of(noise=0.5, cut=1),
@@ -125,7 +125,7 @@ KOALAS = {
 @pytest.mark.parametrize("check", ["check_frames", "check_worker", "check_resume", "check_metrics"])
 @pytest.mark.parametrize("case", SPLITS.values(), ids=SPLITS)
 def test_splitkd_keeps_the_contract_in_every_form(case, check, tmp_path):
-    if check == "check_worker" and case is SPLITS["late gradients"]:
+    if check == "check_worker" and case is SPLITS["pipelined"]:
         pytest.skip("a gradient that is late needs its graph, which no snapshot can hold")
     held_to(CHECKS[check], case, tmp_path)
 

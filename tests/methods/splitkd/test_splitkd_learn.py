@@ -64,7 +64,7 @@ def test_split_gradients_are_those_of_the_whole(cuts):
     teacher, student = models()
     pairs = [part_of(teacher, student, number, cut) for number, cut in enumerate(cuts)]
     parts = [part for _, part in pairs]
-    studio, loss = ServerModules(teacher, student, None), Loss(remember="none")
+    studio, loss = ServerModules(teacher, student, None), Loss(teacher_cache="none")
     studio.begin({}, {}, 1e-3)
     done = studio.forward(parts, loss, TeacherCache.of("none", {}), np.random.default_rng(0))
     studio.backward(done, loss, None)
@@ -83,7 +83,7 @@ def test_split_gradients_are_those_of_the_whole(cuts):
 def test_the_gradient_of_the_smashed_data_is_that_of_the_rows():
     teacher, student = models()
     ids_BT, part = part_of(teacher, student, 0, 0)
-    studio, loss = ServerModules(teacher, student, None), Loss(remember="none")
+    studio, loss = ServerModules(teacher, student, None), Loss(teacher_cache="none")
     studio.begin({}, {}, 1e-3)
     done = studio.forward([part], loss, TeacherCache.of("none", {}), np.random.default_rng(0))
     studio.backward(done, loss, None)
@@ -101,7 +101,7 @@ def test_the_gradient_of_the_smashed_data_is_that_of_the_rows():
 def test_other_divergences_are_those_of_the_whole_models(divergence):
     teacher, student = models()
     ids_BT, part = part_of(teacher, student, 0, 0)
-    studio, loss = ServerModules(teacher, student, None), Loss(remember="none", divergence=divergence)
+    studio, loss = ServerModules(teacher, student, None), Loss(teacher_cache="none", divergence=divergence)
     studio.begin({}, {}, 1e-3)
     done = studio.forward([part], loss, TeacherCache.of("none", {}), np.random.default_rng(0))
     studio.backward(done, loss, None)
@@ -120,7 +120,7 @@ def test_what_is_remembered_stands_in_for_the_teacher(sort):
     _, part = part_of(teacher, student, 0, 0)
     studio, loss = (
         ServerModules(teacher, student, None),
-        Loss(remember=sort, draws=VOCABULARY if sort == "top" else 4000),
+        Loss(teacher_cache=sort, draws=VOCABULARY if sort == "top" else 4000),
     )
     memory = TeacherCache.of(sort, {})
     studio.begin({}, {}, 1e-3)

@@ -18,7 +18,7 @@ import numpy as np
 from distilfleet.core.types import Dataset
 from distilfleet.methods.splitkd import codec
 from distilfleet.methods.splitkd.device import SplitWorker
-from distilfleet.methods.splitkd.settings import Split
+from distilfleet.methods.splitkd.settings import SplitSettings
 from distilfleet.methods.splitkd.rows import MappedTable
 from small_split import BOARD, begun, job, profile
 
@@ -32,7 +32,7 @@ table[ids] = rng.standard_normal((ROWS, TEACHER)).astype(np.float16)
 table.flush()
 del table
 data = Dataset(ids[np.minimum(rng.pareto(0.7, (64, 512)) * 20, ROWS - 1).astype(int)].astype(np.int32))
-split = Split(
+split = SplitSettings(
     teacher=profile(TEACHER, 32, VOCABULARY),
     student=profile(STUDENT, 16, VOCABULARY),
     batch=4,

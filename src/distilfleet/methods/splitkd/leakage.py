@@ -61,12 +61,12 @@ def findings(method: "SplitKD", state: "State", worker: SplitWorker, heard: Obse
     if heard.job.op == "loss":
         yield _from_gradient(worker.wanted(slot), known["head"], heard)
         return
-    studio, said = method.ready(state), heard.reply.arrays
+    modules, said = method.ready(state), heard.reply.arrays
     chosen = {"student": np.ones(len(truth_BT), bool), "teacher": np.asarray(heard.job.arrays["need"], bool)}
-    for source, rows in _tables(studio, worker, known).items():
+    for source, rows in _tables(modules, worker, known).items():
         sent = codec.part(said, source)
         if sent:
-            yield _from_smashed(_Wire(source, studio, known), sent, rows, (worker.ids, truth_BT[chosen[source]]))
+            yield _from_smashed(_Wire(source, modules, known), sent, rows, (worker.ids, truth_BT[chosen[source]]))
     if "labels" in said and method.split.classes is None:
         hits = int(((said["labels"] == truth_BT) & (truth_BT != PADDING)).sum())
         told = Recovery(attack="as they are sent", tokens=int((truth_BT != PADDING).sum()), recovered=hits)
@@ -88,7 +88,7 @@ class _Wire:
     """Whose smashed data, and what the server needs to make the same."""
 
     source: Source
-    studio: ServerModules
+    modules: ServerModules
     known: Arrays
 
     @property
@@ -96,17 +96,17 @@ class _Wire:
         return int(self.known["cut" if self.source == "student" else "teacher_cut"])
 
     def front(self) -> splitting.Front:
-        module = self.studio.student if self.source == "student" else self.studio.teacher
+        module = self.modules.student if self.source == "student" else self.modules.teacher
         assert module is not None, "what came of a teacher came because there is one"
         splitting.put_weights(module, codec.part(self.known, self.source))
         return splitting.Front(module.eval(), self.cut)
 
 
-def _tables(studio: ServerModules, worker: SplitWorker, known: Arrays) -> Mapping[Source, np.ndarray]:
+def _tables(modules: ServerModules, worker: SplitWorker, known: Arrays) -> Mapping[Source, np.ndarray]:
     """The rows that occur on the device, as the server has them, [R, D]."""
     tables: dict[Source, np.ndarray] = {"student": np.asarray(known["student_rows"], np.float32)}
-    if studio.teacher is not None:
-        tables["teacher"] = splitting.token_table(studio.teacher).detach().numpy()[worker.ids]
+    if modules.teacher is not None:
+        tables["teacher"] = splitting.token_table(modules.teacher).detach().numpy()[worker.ids]
     return tables
 
 

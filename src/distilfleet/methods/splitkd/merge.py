@@ -4,7 +4,6 @@ Axes: R rows of a device, V vocabulary, D width.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,14 +11,12 @@ from ...core.types import DeviceId, Reply
 from ...nn import split as splitting
 from .modules import ServerModules
 from .rows import rows_present
-
-if TYPE_CHECKING:
-    from .state import State
+from .state import State
 
 
 def merged(
-    studio: ServerModules,
-    state: "State",
+    modules: ServerModules,
+    state: State,
     replies: Sequence[Reply],
     cuts: Mapping[DeviceId, int],
     tokens: Mapping[DeviceId, int],
@@ -30,8 +27,8 @@ def merged(
         cuts: of every device that took part; the server held the layers from there on.
         tokens: that each device's samples predicted.
     """
-    new = studio.weights()
-    parts = splitting.parts(studio.student)
+    new = modules.weights()
+    parts = splitting.parts(modules.student)
     shared: list[tuple[str, str, int | None]]
     shared = [(f"student/{name}", name, depth) for depth, names in enumerate(parts.layers) for name in names]
     shared += [("head", name, None) for name in parts.head]
@@ -54,7 +51,7 @@ def _average(
     return np.asarray(before + learnt / max(1, own + sum(count for _, count in held)), np.float32)
 
 
-def _rows(state: "State", name: str, replies: Sequence[Reply]) -> np.ndarray:
+def _rows(state: State, name: str, replies: Sequence[Reply]) -> np.ndarray:
     """Rows that no device trained stay as they were."""
     table_VD = state.student[name]
     learnt_VD, seen_V = np.zeros_like(table_VD), np.zeros(len(table_VD), np.int64)

@@ -62,7 +62,7 @@ class Loss:
     kd_weight: float = 0.5
     divergence: Divergence = "forward"
     temperature: float = 1.0
-    remember: Sort = "ids"
+    teacher_cache: Sort = "ids"
     draws: int = 48
     """Ids drawn, or kept, per position."""
 
@@ -128,9 +128,9 @@ class ServerModules:
     # --- one micro-batch
 
     def forward(
-        self, parts: Sequence[DevicePart], loss: Loss, memory: TeacherCache, rng: np.random.Generator
+        self, parts: Sequence[DevicePart], loss: Loss, cache: TeacherCache, rng: np.random.Generator
     ) -> Forwarded:
-        """Both models up to their last hidden states; what is new of the teacher goes into the memory."""
+        """Both models up to their last hidden states; what is new of the teacher goes into the cache."""
         self.student.train()
         leaves = [to_tensor(part.student.values).requires_grad_() for part in parts]
         states_BTD = self._through(self.student, [part.student for part in parts], leaves)
@@ -146,7 +146,7 @@ class ServerModules:
             leaves=leaves,
             hidden_ND=hidden_ND,
             owner_N=np.repeat(owner_B, counted_BP.sum(axis=1)),
-            groups=self._teachers(parts, counted_BP, loss, memory, rng),
+            groups=self._teachers(parts, counted_BP, loss, cache, rng),
         )
 
     def backward(self, done: Forwarded, loss: Loss, from_devices: Sequence[np.ndarray] | None) -> None:
@@ -175,7 +175,7 @@ class ServerModules:
         parts: Sequence[DevicePart],
         counted_BP: np.ndarray,
         loss: Loss,
-        memory: TeacherCache,
+        cache: TeacherCache,
         rng: np.random.Generator,
     ) -> list[tuple[np.ndarray, Teacher | None]]:
         if self.teacher is None:
@@ -186,7 +186,7 @@ class ServerModules:
         table_VE = split.output_table(self.teacher).detach()
         groups: list[tuple[np.ndarray, Teacher | None]] = []
         if not need_B.all():
-            known = memory.recall(digests_B[~need_B], counted_BP[~need_B], table_VE, loss.temperature)
+            known = cache.recall(digests_B[~need_B], counted_BP[~need_B], table_VE, loss.temperature)
             groups.append((np.flatnonzero(~need_N), known))
         came = [part.teacher for part in parts if part.teacher is not None]
         if came:
@@ -200,9 +200,9 @@ class ServerModules:
                 else:
                     seen_NE = states_BTE[torch.arange(len(lengths_B)), to_tensor(lengths_B.astype(np.int64)) - 1]
                 dense = DenseTeacher(hidden_ND=seen_NE, table_VD=table_VE)
-                if loss.remember != "none":
-                    new = signals_of(loss.remember, dense, counted_BP[need_B], loss.temperature, loss.draws, rng)
-                    memory.add(digests_B[need_B], new)
+                if loss.teacher_cache != "none":
+                    new = signals_of(loss.teacher_cache, dense, counted_BP[need_B], loss.temperature, loss.draws, rng)
+                    cache.add(digests_B[need_B], new)
             groups.append((np.flatnonzero(need_N), dense))
         return groups
 

@@ -32,6 +32,8 @@ from .front import LayeredFront
 from .modules import Loss, ServerModules, trained
 from .settings import SplitSettings, disclosure, spent_nats
 from .state import State
+from .steps import ClusterRun, ClusterSettings
+from .teacher_cache import TeacherCache
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -43,7 +45,7 @@ class SplitKD:
     student: LanguageModel
     split: SplitSettings
     loss: Loss = field(default_factory=Loss)
-    late: bool = False
+    pipelined: bool = False
     """Begin a step before the gradient of the one before has come; what it costs is in docs/design/0009."""
     lora_rank: int = 0
     """Of adapters in every projection of the student, the rest of it frozen; 0: all of it is trained."""
@@ -96,20 +98,29 @@ class SplitKD:
 
     def round(self, state: State, plan: Plan, conditions: Conditions) -> Round[State]:
         state = replace(state, round=state.round + 1, tokens=0, uploads=0)
-        studio = self.ready(state)
-        for number, cluster in enumerate(plan.clusters):
-            state = yield from train_cluster(self, studio, state, plan, (number, cluster))
+        modules = self.ready(state)
+        settings = ClusterSettings(
+            split=self.split,
+            loss=self.loss,
+            pipelined=self.pipelined,
+            has_teacher=self.teacher is not None,
+            adapters=self.lora_rank > 0,
+        )
+        for number, devices in enumerate(plan.clusters):
+            cache = TeacherCache.of(self.loss.teacher_cache, state.signals)
+            run = ClusterRun(settings=settings, modules=modules, state=state, number=number, cache=cache)
+            state = yield from train_cluster(run, plan, devices)
         return state
 
     def worker(self, device: Device, data: Dataset, seed: int) -> Worker:
         return SplitWorker(device=device, data=data, split=self.split, seed=seed, front_of=self.front)
 
     def evaluate(self, state: State, kept: Mapping[DeviceId, Arrays], test: Dataset) -> Metrics:
-        studio = self.ready(state)
-        splitting.put_weights(studio.student, state.student)
+        modules = self.ready(state)
+        splitting.put_weights(modules.student, state.student)
         return {
-            **self._quality("small", nats_per_token(studio.student, test)),
-            **(self._quality("large", studio.teachers(test, state.teacher)) if studio.teacher is not None else {}),
+            **self._quality("small", nats_per_token(modules.student, test)),
+            **(self._quality("large", modules.teachers(test, state.teacher)) if modules.teacher is not None else {}),
             "tokens": float(state.tokens),
             "teacher_uploads": float(state.uploads),
             **self._spent(kept.values()),
@@ -127,34 +138,36 @@ class SplitKD:
         return {"noise_nats": max((float(account_S.max()) for account_S in accounts), default=0.0)}
 
     def models(self, state: State) -> Mapping[str, Arrays]:
-        studio = self.ready(state)
-        splitting.put_weights(studio.student, state.student)
-        models = {"student": _everything(studio.student)}
-        if state.teacher and studio.teacher is not None:
-            models["teacher"] = _everything(studio.teacher)
+        modules = self.ready(state)
+        splitting.put_weights(modules.student, state.student)
+        models = {"student": _everything(modules.student)}
+        if state.teacher and modules.teacher is not None:
+            models["teacher"] = _everything(modules.teacher)
         return models
 
     def ready(self, state: State) -> ServerModules:
         """The modules, with this run's own teacher in them if it has one."""
-        studio = self._modules()
-        _check(state.student, studio.student)
-        if state.teacher and studio.teacher is not None:
-            splitting.put_weights(studio.teacher, state.teacher)
-        return studio
+        modules = self._modules()
+        _check(state.student, modules.student)
+        if state.teacher and modules.teacher is not None:
+            splitting.put_weights(modules.teacher, state.teacher)
+        return modules
 
     def front(self, whose: str, layers: int) -> LayeredFront:
-        studio = self._modules()
-        module = studio.student if whose == "student" else studio.teacher
+        modules = self._modules()
+        module = modules.student if whose == "student" else modules.teacher
         assert module is not None, "a device has layers of a teacher only where there is one"
         return LayeredFront(deepcopy(module), layers, self.split.lr)
 
     def _modules(self) -> ServerModules:
-        return _studio(self.teacher, self.student, self.lora_rank, self.pretraining_data is not None)
+        return _scratch_modules(self.teacher, self.student, self.lora_rank, self.pretraining_data is not None)
 
 
 @lru_cache(maxsize=4)
-def _studio(teacher: LanguageModel | None, student: LanguageModel, lora_rank: int, pretrained: bool) -> ServerModules:
-    """Scratch: whoever takes it puts weights in first, those of the teacher too if the run has `pretrained` them."""
+def _scratch_modules(
+    teacher: LanguageModel | None, student: LanguageModel, lora_rank: int, pretrained: bool
+) -> ServerModules:
+    """Scratch: whoever takes it puts weights in first, and those of the teacher if the run has `pretrained` them."""
     large = None if teacher is None else teacher.build(0).requires_grad_(requires_grad=False)
     small = _built(student, lora_rank, 0)
     for module in (large, small):
