@@ -147,3 +147,17 @@ def test_lets_nothing_hostile_through():
     source = document(paint(view(at=at, run=run, entries=[entry], shown=entry, rows={}), sections(run)))
     assert "<script>alert" not in source
     assert "<img" not in source
+
+
+def test_a_live_page_says_whose_answers_counted_for_little():
+    rows = [{**row, "discounts": [["device-01", 0.1, "norm"]]} for row in RUN.rounds]
+    assert "Answers that counted for little" not in told(view())
+    assert "device-01 Its update was out of all proportion" in told(view(run=replace(RUN, rounds=rows)))
+
+
+def test_a_failed_run_stands_out():
+    entry = QueuedRun(name="demo", state="failed", error="no device can train this")
+    page = document(paint(view(entries=[entry], shown=entry), {}))
+    assert 'class="badge failed"' in page
+    assert 'class="callout failed"' in page
+    assert 'class="badge failed"' not in document(paint(view(), {}))

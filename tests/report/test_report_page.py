@@ -108,7 +108,7 @@ def test_says_the_figures(tmp_path):
         "Finished: 10 of 10 rounds",
         "modelled",
         "weights hold NaN",
-        "counterfactual: memory",
+        "Counterfactual: memory",
         "Weights and sample counts.",
         "97.0 %",
         "1 MFLOP",
@@ -210,7 +210,7 @@ def test_the_command_repeats_the_run():
 def test_a_harmless_note_stays_quiet(tmp_path):
     run = history(about={**history().about, "notes": ["no test part: 20 % held out"]})
     _, walker = page(tmp_path, run)
-    assert "Note no test part" in walker.words
+    assert "Note No test part" in walker.words
     assert "Read this first" not in walker.words
 
 

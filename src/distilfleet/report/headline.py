@@ -42,7 +42,7 @@ def standing(run: History) -> RunBadge:
 
 def notes(run: History) -> Html | None:
     """What the run itself wants to be known, where nobody can miss it."""
-    return noted([str(note) for note in figures.listed(run.about, "notes")])
+    return noted([figures.capital(str(note)) for note in figures.listed(run.about, "notes")])
 
 
 def noted(lines: Sequence[str]) -> Html | None:

@@ -56,9 +56,11 @@ _ORDER = (
     "results",
     "costs",
     "missed",
+    "discounts",
     "refused",
     "runs",
     "plan",
+    "prediction",
     "fleet",
     "disclosure",
     "record",
@@ -152,7 +154,7 @@ def _top(view: View) -> Html:
         return _top_without_run(view)
     kicker = f"distilfleet · live · {view.shown.name}"
     header = headline.header(kicker, story.title(view.run), page.facts(view.run), _standing(view.run, view.shown))
-    failed = headline.callout("This run failed", [view.shown.error]) if view.shown.error else None
+    failed = headline.callout("This run failed", [view.shown.error], "callout failed") if view.shown.error else None
     progress = _progress(view.run, view.shown, view.moment)
     return join(header, failed, progress, _buttons(view.shown, view.proof))
 
@@ -172,13 +174,14 @@ _BADGES = {
     "failed": "Failed",
 }
 """How far a run is, by its state, where that is not what the record says."""
+_BADGE_STYLES = {"under way": "going", "failed": "failed"}
 
 
 def _standing(run: History, shown: QueuedRun) -> headline.RunBadge:
     words = _BADGES.get(shown.state)
     if words is None:
         return headline.standing(run)
-    style = "going" if shown.state == "under way" else "stopped"
+    style = _BADGE_STYLES.get(shown.state, "stopped")
     rounds = f"{len(run.rounds)} of {figures.asked(run)} rounds finished"
     return headline.RunBadge(style=style, words=f"{words}: {rounds}")
 
