@@ -18,7 +18,7 @@ from distilfleet.service.agent import digest_of, own_data
 
 BADGE = Badge(address="localhost:1", enrol_address="localhost:2", device="pi", kind="rpi-4b")
 SAID = spec.DataSpec(
-    kind="table", shape=(1,), classes=("a", "b"), columns=(spec.Column(name="x"),), offset=(0.0,), factor=(1.0,)
+    kind="table", shape=(1,), classes=("a", "b"), columns=(spec.FeatureColumn(name="x"),), offset=(0.0,), factor=(1.0,)
 )
 RUN = RunSpec(method="echo", settings={}, models={}, versions={}, seed=0, data=spec.write(SAID))
 

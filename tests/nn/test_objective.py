@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 import torch
-from test_learner import job
+from test_workers import job
 
 from distilfleet.core.chance import stream
 from distilfleet.core.types import Dataset
