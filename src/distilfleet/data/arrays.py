@@ -125,16 +125,17 @@ def _raw(
 ) -> Raw:
     """The dataset with names of classes, and a note on arrays that are not used."""
     names_key = _names_key(arrays, train, set(keys))
-    names = arrays[names_key] if names_key else np.array([], np.str_)
-    taken = {id(array) for part in (train, test) if part for array in (part.inputs, part.labels, part.groups)}
-    rest = [key for key, array in arrays.items() if id(array) not in taken and key != names_key]
-    notes = (
-        used,
-        f"class names from key {names_key!r}" if names_key else "",
-        f"not used: {_list({key: arrays[key] for key in rest})}" if rest else "",
-    )
-    classes = tuple(as_text(names).tolist())
-    return Raw(where=where, train=train, test=test, class_names=classes, notes=tuple(filter(None, notes)))
+    parts = [train] if test is None else [train, test]
+    taken = {id(array) for part in parts for array in (part.inputs, part.labels, part.groups)}
+    notes = [used] if used else []
+    classes: tuple[str, ...] = ()
+    if names_key:
+        classes = tuple(as_text(arrays[names_key]).tolist())
+        notes.append(f"class names from key {names_key!r}")
+    rest = {key: array for key, array in arrays.items() if id(array) not in taken and key != names_key}
+    if rest:
+        notes.append(f"not used: {_list(rest)}")
+    return Raw(where=where, train=train, test=test, class_names=classes, notes=tuple(notes))
 
 
 def _test_part(arrays: _Arrays, label: str | None, where: str) -> Part | None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from ..core.errors import ConfigError
 from . import files
@@ -19,29 +20,42 @@ NAMES = "stdlib, hub:NAME"
 def read(spec: str, names: Names) -> Corpus:
     """Documents of `stdlib`, `hub:NAME` or a path. Raises ConfigError with file, place and expectation."""
     corpus = _read(spec, names)
-    kept = [document for document in corpus.train if document.text.strip()]
-    if not kept:
+    written = _written(corpus.train)
+    if not written:
         raise ConfigError(f"{corpus.where}: no text; expected at least one document that is not blank")
-    blank = len(corpus.train) - len(kept)
-    notes = (f"{blank} blank documents dropped",) if blank else ()
-    _check_named(kept, names, corpus.where)
-    kept, unnamed = _owned(kept)
-    train, gone = _labelled(kept, names.missing, corpus.where)
-    notes = (*corpus.notes, *notes, *unnamed, *_marks(kept), *gone)
-    if corpus.test is None:
-        return Corpus(where=corpus.where, train=train, notes=notes)
-    whole = [document for document in corpus.test if document.text.strip()]
-    test, gone = _labelled(whole, names.missing, f"{corpus.where}, test part")
-    return Corpus(where=corpus.where, train=train, test=test, notes=(*notes, *gone))
+    _check_named(written, names, corpus.where)
+    owned, of_owners = _owned(written)
+    train, of_labels = _labelled(owned, names.missing, corpus.where)
+    blank = len(corpus.train) - len(written)
+    of_blanks = [f"{blank} blank documents dropped"] if blank else []
+    notes = [*corpus.notes, *of_blanks, *of_owners, *_marks(written), *of_labels]
+    test = None
+    if corpus.test is not None:
+        test, of_test = _labelled(_written(corpus.test), names.missing, f"{corpus.where}, test part")
+        notes += of_test
+    return Corpus(where=corpus.where, train=train, test=test, notes=tuple(notes))
+
+
+def _written(documents: Sequence[Document]) -> list[Document]:
+    """The documents that are not blank."""
+    return [document for document in documents if document.text.strip()]
 
 
 def _read(spec: str, names: Names) -> Corpus:
     if spec == "stdlib":
-        texts, note = library.sample()
-        return Corpus(where=spec, train=[Document(text=text) for text in texts], notes=(note, *files.beside(spec)))
+        return _of_python()
     if spec.startswith("hub:"):
         return from_hub(spec.removeprefix("hub:"), names)
-    path = files.named(spec)
+    return _read_path(files.named(spec), spec, names)
+
+
+def _of_python() -> Corpus:
+    texts, note = library.sample()
+    documents = [Document(text=text) for text in texts]
+    return Corpus(where="stdlib", train=documents, notes=(note, *files.same_named("stdlib")))
+
+
+def _read_path(path: Path, spec: str, names: Names) -> Corpus:
     if not path.exists():
         raise ConfigError(f"{spec}: no such file or folder; expected {KINDS}, or a name: {NAMES}")
     reader = next((reader for reader in DOCUMENTS if reader.holds(path)), None)

@@ -30,7 +30,7 @@ def named(path: str) -> Path:
         raise ConfigError(f"{path}: {error} Write the path in full.") from None
 
 
-def beside(name: str) -> tuple[str, ...]:
+def same_named(name: str) -> tuple[str, ...]:
     """A note where a file or folder is called as a built-in dataset is."""
     there = Path(name).exists()
     return (f"{name} is the dataset that comes with distilfleet; for what lies here give ./{name}",) if there else ()

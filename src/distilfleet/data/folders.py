@@ -44,20 +44,28 @@ def parts(folder: Path, wanted: Wanted) -> Parts:
 
     A part holds class folders, so a folder called `train` with `wanted` files directly in it is the class of trains.
     """
-    places = [place for place in sorted(folder.iterdir()) if not place.name.startswith(".") and _holds(place, wanted)]
+    visible = [place for place in sorted(folder.iterdir()) if not place.name.startswith(".")]
+    places = [place for place in visible if _holds(place, wanted)]
     deep = [place for place in places if any(_holds(inner, wanted) for inner in place.iterdir())]
     if not deep:
         _check_flat(folder, places)
         return Parts(train=folder)
-    patterns = _patterns(deep)
-    called = {part: [place for place in deep if part_of(place.name, patterns) == part] for part in NAMES}
+    called = _by_part(deep)
+    train = called["train"]
     held_out = [*called["test"], *called["val"]]
-    if not called["train"] and not held_out:
+    if not train and not held_out:
         return Parts(train=folder)
-    aside = [place for place in places if place not in (*called["train"], *held_out)]
-    _check(folder, called["train"], held_out, [place for place in aside if part_of(place.name) is None])
+    aside = [place for place in places if place not in (*train, *held_out)]
+    others = [place for place in aside if part_of(place.name) is None]
+    _check(folder, train, held_out, others)
     test = held_out[0] if held_out else None
-    return Parts(train=called["train"][0], test=test, notes=_notes(test, [*held_out[1:], *aside]))
+    return Parts(train=train[0], test=test, notes=_notes(test, [*held_out[1:], *aside]))
+
+
+def _by_part(deep: Sequence[Path]) -> dict[str, list[Path]]:
+    """The folders that are called as each part is."""
+    patterns = _patterns(deep)
+    return {part: [place for place in deep if part_of(place.name, patterns) == part] for part in NAMES}
 
 
 def below(folder: Path) -> list[Path]:

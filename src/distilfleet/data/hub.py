@@ -24,21 +24,27 @@ def read(name: str, label: str | None, group: str | None) -> Raw:
     splits = load(name, where)
     train = splits["train"]
     label_name = _label_name(train, label, where)
-    groups = None
-    if group is not None:
-        groups = np.asarray(values(train, _column(train, (group,), f"--group {group}", where), where))
-    names, left = _input_names(train, (label_name, group), where)
+    groups = _groups(train, group, where)
+    names, unused = _input_names(train, (label_name, group), where)
     test, hidden = held_out(splits, label_name, where)
     used = [train] if test is None else [train, test]
     inputs, notes = _inputs(used, names, where)
     labels = _labels(used, label_name, where)
+    read_as = f"inputs from {', '.join(names)}, labels from {label_name}"
     return Raw(
         where=where,
         train=Part(inputs=inputs[0], labels=labels[0], groups=groups),
         test=None if test is None else Part(inputs=inputs[1], labels=labels[1]),
         class_names=_class_names(train.features[label_name], labels[0]),
-        notes=(f"inputs from {', '.join(names)}, labels from {label_name}", *left, *notes, *hidden),
+        notes=(read_as, *unused, *notes, *hidden),
     )
+
+
+def _groups(split: Any, group: str | None, where: str) -> np.ndarray | None:
+    if group is None:
+        return None
+    column = _column(split, (group,), f"--group {group}", where)
+    return np.asarray(values(split, column, where))
 
 
 def load(name: str, where: str) -> Mapping[str, Any]:

@@ -90,21 +90,24 @@ def _values(file: IO[bytes], path: Path) -> np.ndarray:
     head = file.read(4)
     if len(head) < 4 or head[:2] != b"\0\0" or head[2] not in TYPES:
         raise ConfigError(f"{path}: not an IDX file: it starts with {head.hex()!r}, expected 0000, type, axes")
-    kind, axes = np.dtype(TYPES[head[2]]), head[3]
+    kind = np.dtype(TYPES[head[2]])
+    axes = head[3]
     if axes > MOST_AXES:
         raise ConfigError(f"{path}: {axes} axes; expected at most {MOST_AXES}: it is damaged; fetch it again")
     sizes = file.read(4 * axes)
-    shape = tuple(int(size) for size in np.frombuffer(sizes[: len(sizes) // 4 * 4], dtype=">u4"))
-    announced = math.prod(shape) * kind.itemsize
-    content = _content(file, announced, path)
-    if len(shape) != axes or len(content) != announced:
-        there = 4 + len(sizes) + len(content)
-        more = " or more" if len(content) > announced else ""
+    whole_bytes = len(sizes) // 4 * 4
+    shape = tuple(np.frombuffer(sizes[:whole_bytes], dtype=">u4").tolist())
+    announced_bytes = math.prod(shape) * kind.itemsize
+    content = _content(file, announced_bytes, path)
+    if len(shape) != axes or len(content) != announced_bytes:
+        there = f"{4 + len(sizes) + len(content)} bytes"
+        more = " or more" if len(content) > announced_bytes else ""
         raise ConfigError(
-            f"{path}: {there} bytes{more}, but its header {list(shape)} announces {4 + 4 * axes + announced}: it is "
+            f"{path}: {there}{more}, but its header {list(shape)} announces {4 + 4 * axes + announced_bytes}: it is "
             f"truncated or damaged; fetch it again"
         )
-    return np.frombuffer(content, dtype=kind).reshape(shape).astype(kind.newbyteorder("="))
+    values = np.frombuffer(content, dtype=kind).reshape(shape)
+    return values.astype(kind.newbyteorder("="))
 
 
 def _content(file: IO[bytes], announced: int, path: Path) -> bytes:

@@ -181,10 +181,15 @@ def tidy(labels: np.ndarray, where: str) -> np.ndarray:
         raise ConfigError(f"{where}: labels are of type {flat.dtype}; expected whole numbers or text")
     if flat.dtype.kind == "f":
         _check_whole(flat, where)
-    beyond = np.flatnonzero(np.abs(flat.astype(np.float64)) >= 2.0**63)
-    if len(beyond):
-        raise ConfigError(f"{where}: the label of row {beyond[0]} is {flat[beyond[0]]}; expected numbers of 64 bits")
+    _check_64_bits(flat, where)
     return flat.astype(np.int64)
+
+
+def _check_64_bits(labels: np.ndarray, where: str) -> None:
+    beyond = np.flatnonzero(np.abs(labels.astype(np.float64)) >= 2.0**63)
+    if len(beyond):
+        row = beyond[0]
+        raise ConfigError(f"{where}: the label of row {row} is {labels[row]}; expected numbers of 64 bits")
 
 
 def stratified(labels: np.ndarray, share: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

@@ -201,13 +201,15 @@ def _decided(forms: dict[int, _Form], unit: str, decimal: Decimal | None, rows: 
     """The numbers read by one decimal mark."""
     odd = {mark: [row for row, form in forms.items() if mark not in form.fits] for mark in MARKS}
     fitting = [mark for mark in MARKS if not odd[mark]]
-    commas = [row for row, form in forms.items() if "," in form.body]
+    bodies = [form.body for form in forms.values()]
     if decimal is not None and odd[decimal]:
         return Unclear(row=odd[decimal][0], expected=f"a number with a decimal {decimal}, as --decimal says")
     if decimal is None and not fitting:
         fewer = min(MARKS, key=lambda mark: len(odd[mark]))
         return Unclear(row=odd[fewer][0], expected=f"a decimal {fewer}, as in most rows: one convention in a column")
-    if decimal is None and len(fitting) == 2 and commas:
+    is_open = decimal is None and len(fitting) > 1
+    commas = [row for row, form in forms.items() if "," in form.body]
+    if is_open and commas:
         return Unclear(row=commas[0], expected="a number that reads one way: settle it with --decimal comma or point")
     mark = decimal or fitting[0]
     return Numbers(
@@ -215,7 +217,7 @@ def _decided(forms: dict[int, _Form], unit: str, decimal: Decimal | None, rows: 
         unit=unit,
         form=_form_of(forms, mark, unit),
         proves=mark if len(fitting) == 1 else None,
-        either=decimal is None and len(fitting) > 1 and _either([form.body for form in forms.values()]),
+        either=is_open and _either(bodies),
     )
 
 

@@ -5,7 +5,7 @@ lack a class, name its columns in another order, or have seen one season. The ru
 cannot be matched by name is a ConfigError that names the difference and the flag that settles it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -20,6 +20,7 @@ from .labels import shorten
 from .naming import Naming, check_shape, numbered, samples_of
 from .own_arrays import Stored, listed
 from .own_table import table
+from .raw import FeatureColumn
 from .scaling import Scaling
 from .spec import DataSpec, Mapped
 
@@ -133,11 +134,17 @@ def _check_same(facts: prepared.PreparedFacts, spec: DataSpec, where: str) -> No
     if facts.tokenizer != spec.tokenizer:
         differs = "cut with another tokenizer than the run's"
         raise UnmatchedError(f"{where} was {differs}: split the text once for all", mismatch=f"windows {differs}")
-    mine, theirs = ([(column.name, column.values) for column in columns] for columns in (facts.columns, spec.columns))
-    if mine != theirs:
-        names = [shorten([name for name, _ in columns]) or "none" for columns in (mine, theirs)]
-        differs = f"the columns {names[0]}; the run has {names[1]}"
+    if _names_of(facts.columns) != _names_of(spec.columns):
+        differs = f"the columns {_listed(facts.columns)}; the run has {_listed(spec.columns)}"
         raise UnmatchedError(f"{where} has {differs}: split the same data again", mismatch=differs)
+
+
+def _names_of(columns: Sequence[FeatureColumn]) -> list[tuple[str, tuple[str, ...]]]:
+    return [(column.name, column.values) for column in columns]
+
+
+def _listed(columns: Sequence[FeatureColumn]) -> str:
+    return shorten([column.name for column in columns]) or "none"
 
 
 def _rescaled(inputs: np.ndarray, mine: Scaling | None, run: Scaling) -> tuple[np.ndarray, tuple[str, ...]]:

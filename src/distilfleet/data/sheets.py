@@ -20,6 +20,8 @@ TRIED = 50
 LONGEST_FIELD = 2**31 - 1
 """A text may be one field; the csv module stops at 131,072 characters unless told."""
 COMMENT = re.compile(r"[ \t]*(?:#([^\r\n]*))?(?:\r\n|\n|\r)")
+FIRST_QUOTED = re.compile(r"[^\r\n]*[\r\n]+[ \t]*\"")
+"""A text whose first row below the header begins with a quote."""
 EXCEL = re.compile(r"sep=(.)\r?\n?", re.I)
 ROW_NAMES = "first field of every row dropped: row names, which the header has no name for"
 
@@ -73,24 +75,30 @@ def open_sheet(path: Path, separator: Separator | None = None) -> Sheet:
 
 
 def _parted(path: Path, separator: Separator | None) -> _Table:
-    text = files.read_text(path)
-    rest, skipped, commented = _below_comments(text)
-    said = EXCEL.match(rest)
-    if said:
-        rest, skipped = rest[said.end() :], skipped + 1
-    mark = said[1] if said and separator is None else _separator(path, rest, separator)
+    rest, skipped, commented = _below_comments(files.read_text(path))
+    announced = EXCEL.match(rest)
+    if announced:
+        rest = rest[announced.end() :]
+        skipped += 1
+    mark = announced[1] if announced and separator is None else _separator(path, rest, separator)
     rows, lines = _rows(path, rest, mark, skipped)
-    notes = (f"{skipped} lines above the names of columns skipped",) if skipped else ()
+    notes = [f"{skipped} lines above the names of columns skipped"] if skipped else []
     if commented and rows and _is_header(commented, mark, rows[0]):
-        rows, lines = [*_fields(commented, mark), *rows], [skipped, *lines]
-        notes = ("names of columns from the comment above the first row",)
+        rows = [*_fields(commented, mark), *rows]
+        lines = [skipped, *lines]
+        notes = ["names of columns from the comment above the first row"]
     if len(rows) < 2:
         raise ConfigError(f"{path}: {len(rows)} rows; expected a row of column names and rows of data")
     if mark != "," and not (mark == "\t" and path.suffix.lower() == ".tsv"):
-        notes = (*notes, f"fields parted by {mark!r}")
-    header = [name.strip("\ufeff \t\xa0") for name in rows[0]]
-    quoted = re.match(r"[^\r\n]*[\r\n]+[ \t]*\"", rest) is not None
-    return _Table(where=str(path), header=header, body=rows[1:], lines=lines[1:], quoted=quoted, notes=notes)
+        notes.append(f"fields parted by {mark!r}")
+    return _Table(
+        where=str(path),
+        header=[name.strip("\ufeff \t\xa0") for name in rows[0]],
+        body=rows[1:],
+        lines=lines[1:],
+        quoted=FIRST_QUOTED.match(rest) is not None,
+        notes=tuple(notes),
+    )
 
 
 def _below_comments(text: str) -> tuple[str, int, str]:

@@ -165,7 +165,7 @@ def _digits() -> Raw:
         raise ConfigError("digits come with scikit-learn: pip install 'distilfleet[train]'") from error
     bundled = load_digits()
     train = Part(inputs=bundled.images, labels=bundled.target)
-    return Raw(where="digits", train=train, layout=PICTURES, notes=files.beside("digits"))
+    return Raw(where="digits", train=train, layout=PICTURES, notes=files.same_named("digits"))
 
 
 def _check(raw: Raw) -> None:
@@ -200,25 +200,22 @@ def _whole(part: Part, missing: Missing) -> tuple[Part, tuple[str, ...]]:
 def _finish(raw: Raw, reading: Reading, holdout: float, seed: int) -> Source:
     classes = labels.number(raw)
     layout = raw.layout or scaling.layout(raw.train.inputs, raw.where, reading)
-    train, notes = _owned(replace(raw.train, labels=classes.train), (*raw.notes, *classes.notes, *layout.notes))
+    train, of_owners = _owned(replace(raw.train, labels=classes.train))
     owners = frozenset(() if train.groups is None else train.groups.tolist())
+    notes = [*raw.notes, *classes.notes, *layout.notes, *of_owners]
     if raw.test is not None and classes.test is not None:
         test = replace(raw.test, labels=classes.test)
     else:
         train, test = _divide(train, holdout, seed)
         shared = "" if train.groups is None else "; owners of training samples own test samples too"
-        notes = (*notes, f"no test part: {100 * holdout:g} % held out, stratified, seed {seed}{shared}")
+        notes.append(f"no test part: {100 * holdout:g} % held out, stratified, seed {seed}{shared}")
     fitted = scaling.fit(train.inputs, layout)
     inputs = fitted.apply(train.inputs)
     tested = fitted.apply(test.inputs)
-    mixed = train.inputs.dtype == np.uint8 != test.inputs.dtype
-    if layout.kind == "image" and mixed and not fits(tested, fitted):
-        raise ConfigError(
-            f"{raw.where}: pixels of the test part come to {tested.min():g} to {tested.max():g} where those of the "
-            f"train part are 0 to 1: store both in one range"
-        )
+    if train.inputs.dtype == np.uint8 != test.inputs.dtype:
+        _check_range(tested, fitted, raw.where)
     if inputs.min() == inputs.max():
-        notes = (*notes, "all inputs of all training samples are one number: nothing can be learnt from them")
+        notes.append("all inputs of all training samples are one number: nothing can be learnt from them")
     return Source(
         name=raw.where,
         train=Dataset(inputs, train.labels),
@@ -228,29 +225,43 @@ def _finish(raw: Raw, reading: Reading, holdout: float, seed: int) -> Source:
         owners=owners,
         scaling=fitted,
         columns=raw.columns,
-        notes=notes,
+        notes=tuple(notes),
         digest=_digest(raw),
         stored=classes.stored if raw.class_names else (),
     )
 
 
+def _check_range(tested: np.ndarray, fitted: Scaling, where: str) -> None:
+    """Pixels to test on that are no bytes, where those to train on are, must be in the same range."""
+    if fitted.kind == "image" and not fits(tested, fitted):
+        raise ConfigError(
+            f"{where}: pixels of the test part come to {tested.min():g} to {tested.max():g} where those of the "
+            f"train part are 0 to 1: store both in one range"
+        )
+
+
 def _digest(raw: Raw) -> str:
-    parts = [raw.train, *([] if raw.test is None else [raw.test])]
-    names = np.array(raw.class_names, np.str_), np.array([column.name for column in raw.columns], np.str_)
-    return of_arrays([*names, *(array for part in parts for array in (part.inputs, part.labels, part.groups))])
+    parts = [raw.train] if raw.test is None else [raw.train, raw.test]
+    classes = np.array(raw.class_names, np.str_)
+    columns = np.array([column.name for column in raw.columns], np.str_)
+    samples = [array for part in parts for array in (part.inputs, part.labels, part.groups)]
+    return of_arrays([classes, columns, *samples])
 
 
-def _owned(part: Part, notes: tuple[str, ...]) -> tuple[Part, tuple[str, ...]]:
-    """Groups as text, blank ones under one name."""
+def _owned(part: Part) -> tuple[Part, list[str]]:
+    """Groups as text, blank ones under one name, and notes on them."""
     if part.groups is None:
-        return part, notes
+        return part, []
+    notes = []
     groups = as_text(part.groups).ravel()
     blank = np.array([labels.is_missing(group) for group in groups.tolist()])
     if blank.any():
-        notes = (*notes, f"{blank.sum()} samples have a blank group and belong to {UNNAMED!r}")
+        notes.append(f"{blank.sum()} samples have a blank group and belong to {UNNAMED!r}")
         groups = np.where(blank, UNNAMED, groups)
-    for same in labels.alike(sorted(set(groups.tolist()))):
-        notes = (*notes, f"owners {' and '.join(map(labels.shown, same))} differ only in how they are written")
+    notes += [
+        f"owners {' and '.join(map(labels.shown, same))} differ only in how they are written"
+        for same in labels.alike(sorted(set(groups.tolist())))
+    ]
     return replace(part, groups=groups), notes
 
 

@@ -166,15 +166,15 @@ def _numbers(sheet: Sheet, names: Sequence[str], decimal: Decimal | None) -> dic
 
 
 def _features(table: Table, names: Sequence[str]) -> tuple[tuple[FeatureColumn, ...], tuple[str, ...]]:
-    sheet, found = table.sheet, table.numbers
-    decided = [_decide(sheet, name, found.get(name)) for name in names]
+    sheet = table.sheet
+    decided = [_decide(sheet, name, table.numbers.get(name)) for name in names]
     columns = tuple(column for column in decided if isinstance(column, FeatureColumn))
     dropped = [column for column in decided if isinstance(column, Dropped)]
     if not columns:
         reasons = "; ".join(f"{shown(column.name)}: {column.reason}" for column in dropped) or "no other column"
         raise ConfigError(f"{sheet.where}: no column can be a feature ({reasons}); expected columns of numbers")
     facts = [(column.name, f"dropped: {column.reason}") for column in dropped]
-    facts += [(column.name, _described(sheet, column, found.get(column.name))) for column in columns]
+    facts += [(column.name, _described(sheet, column, table.numbers.get(column.name))) for column in columns]
     return columns, _notes(facts)
 
 
@@ -226,14 +226,20 @@ def _decide(sheet: Sheet, name: str, read: Numbers | None) -> FeatureColumn | Dr
         return FeatureColumn(name=name, unit=read.unit)
     if _is_time(sheet, name):
         return Dropped(name=name, reason="dates and times are no features")
-    distinct = sorted({cell for cell in cells if not is_missing(cell)})
-    if not distinct:
-        return Dropped(name=name, reason="every row is blank")
-    if len(distinct) > MOST_VALUES or 2 * len(distinct) > len(cells):
-        return Dropped(name=name, reason=f"text with {len(distinct)} values in {len(cells)} rows")
+    values = sorted({cell for cell in cells if not is_missing(cell)})
+    reason = _no_categories(values, cells)
+    return FeatureColumn(name=name, values=tuple(values)) if reason is None else Dropped(name=name, reason=reason)
+
+
+def _no_categories(values: Sequence[str], cells: Sequence[str]) -> str | None:
+    """Why the values of a column of text are no categories, or None."""
+    if not values:
+        return "every row is blank"
+    if len(values) > MOST_VALUES or 2 * len(values) > len(cells):
+        return f"text with {len(values)} values in {len(cells)} rows"
     if len(set(cells)) == 1:
-        return Dropped(name=name, reason=f"every row has {shown(distinct[0])}")
-    return FeatureColumn(name=name, values=tuple(distinct))
+        return f"every row has {shown(values[0])}"
+    return None
 
 
 def _clear(sheet: Sheet, read: dict[str, Numbers | Unclear | None], needed: bool = False) -> dict[str, Numbers]:

@@ -86,7 +86,7 @@ class TextSource:
 class _Cut:
     windows: Windows
     rows: Rows
-    how: str
+    partition: str
     owners: tuple[str, ...] | None = None
 
 
@@ -108,7 +108,7 @@ def load(spec: str, wanted: Wanted) -> TextSource:
         tokenizer=made,
         owners=cut.owners,
         rows=cut.rows,
-        partition=cut.how,
+        partition=cut.partition,
         notes=(
             *corpus.notes,
             *_absent(owners, cut.owners),
@@ -149,8 +149,8 @@ def _with_test(corpus: Corpus, wanted: Wanted) -> Corpus:
         return corpus
     if corpus.train[0].label is not None:
         return _held_by_class(corpus, wanted)
-    train, test, how = _held_documents(corpus.train, wanted) or _held_ends(corpus.train, wanted.holdout)
-    return replace(corpus, train=train, test=test, notes=(*corpus.notes, f"no test part: {how} held out"))
+    train, test, held_out = _held_documents(corpus.train, wanted) or _held_ends(corpus.train, wanted.holdout)
+    return replace(corpus, train=train, test=test, notes=(*corpus.notes, f"no test part: {held_out} held out"))
 
 
 def _held_by_class(corpus: Corpus, wanted: Wanted) -> Corpus:
@@ -169,16 +169,18 @@ def _held_documents(documents: Sequence[Document], wanted: Wanted) -> tuple[list
     """Whole documents, in random order while they fit in the share; None where too few are left on either side."""
     if len(documents) < MANY:
         return None
-    left = wanted.holdout * sum(len(document.text) for document in documents)
+    letters = [len(document.text) for document in documents]
+    left = wanted.holdout * sum(letters)
     held = set()
-    for row in stream(wanted.seed, "text", "holdout").permutation(len(documents)):
-        if len(documents[row].text) <= left:
-            held.add(int(row))
-            left -= len(documents[row].text)
+    for row in stream(wanted.seed, "text", "holdout").permutation(len(documents)).tolist():
+        if letters[row] <= left:
+            held.add(row)
+            left -= letters[row]
     if not held or len(held) == len(documents):
         return None
     train = [document for row, document in enumerate(documents) if row not in held]
-    return train, [documents[row] for row in sorted(held)], f"{len(held)} documents, seed {wanted.seed},"
+    test = [document for row, document in enumerate(documents) if row in held]
+    return train, test, f"{len(held)} documents, seed {wanted.seed},"
 
 
 def _held_ends(documents: Sequence[Document], holdout: float) -> tuple[list[Document], list[Document], str]:
@@ -243,10 +245,10 @@ def _check_length(corpus: Corpus, tokens: int, wanted: Wanted) -> None:
 def _cut_labelled(corpus: Corpus, cut: Windows, wanted: Wanted) -> _Cut:
     if corpus.train[0].owner is not None:
         owners, rows = by_group(np.array([document.owner for document in corpus.train]))
-        return _Cut(windows=cut, rows=rows, owners=owners, how=f"one device per owner, {len(owners)} owners")
+        return _Cut(windows=cut, rows=rows, owners=owners, partition=f"one device per owner, {len(owners)} owners")
     _check_enough(corpus.where, len(cut), wanted)
     rows = tuple(np.array_split(np.arange(len(cut)), wanted.devices))
-    return _Cut(windows=cut, rows=rows, how="runs of documents in the order of the file, equal in number")
+    return _Cut(windows=cut, rows=rows, partition="runs of documents in the order of the file, equal in number")
 
 
 def _cut_by_owner(corpus: Corpus, tokens: Sequence[np.ndarray], made: Tokenizer, wanted: Wanted) -> _Cut:
@@ -264,15 +266,14 @@ def _cut_by_owner(corpus: Corpus, tokens: Sequence[np.ndarray], made: Tokenizer,
 def _cut_stream(corpus: Corpus, tokens: Sequence[np.ndarray], made: Tokenizer, wanted: Wanted) -> _Cut:
     """Runs of whole documents, about equal in tokens; of windows where documents are too few or too uneven."""
     bounds = _bounds(tokens, wanted.devices)
-    sizes = np.add.reduceat([len(ids) for ids in tokens], bounds[:-1]) if (np.diff(bounds) > 0).all() else [0]
-    if min(sizes) >= wanted.context:
-        runs = [tokens[start:end] for start, end in pairwise(bounds)]
+    runs = [tokens[start:end] for start, end in pairwise(bounds)]
+    if all(sum(map(len, run)) >= wanted.context for run in runs):
         parts = [windows.packed(run, wanted.context, made.padding) for run in runs]
         return _join(parts, f"runs of whole documents, {len(tokens)} in all, about equal in tokens", None)
     cut = windows.packed(tokens, wanted.context, made.padding)
     _check_enough(corpus.where, len(cut), wanted)
     rows = tuple(np.array_split(np.arange(len(cut)), wanted.devices))
-    return _Cut(windows=cut, rows=rows, how="runs of windows in the order of the text, equal in number")
+    return _Cut(windows=cut, rows=rows, partition="runs of windows in the order of the text, equal in number")
 
 
 def _bounds(tokens: Sequence[np.ndarray], devices: int) -> np.ndarray:
@@ -291,10 +292,10 @@ def _absent(owners: set[str], kept: tuple[str, ...] | None) -> tuple[str, ...]:
     return (f"{len(lost)} owners have no device, for too little of theirs is not held out: {labels.shorten(lost)}",)
 
 
-def _join(parts: Sequence[Windows], how: str, owners: tuple[str, ...] | None) -> _Cut:
+def _join(parts: Sequence[Windows], partition: str, owners: tuple[str, ...] | None) -> _Cut:
     ends = np.cumsum([len(part) for part in parts])
     rows = tuple(np.split(np.arange(ends[-1]), ends[:-1]))
-    return _Cut(windows=windows.joined(parts), rows=rows, how=how, owners=owners)
+    return _Cut(windows=windows.joined(parts), rows=rows, partition=partition, owners=owners)
 
 
 def _check_enough(where: str, count: int, wanted: Wanted) -> None:

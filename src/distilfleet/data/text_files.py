@@ -88,6 +88,7 @@ def _decoded(path: Path) -> str:
 
 
 def table(path: Path, names: Names) -> Corpus:
+    """A document of each row: a column of text, and columns of labels and owners if there are."""
     sheet = sheets.open_sheet(path, names.separator)
     lowered = {name.lower(): name for name in sheet.cells}
     text = _column(lowered, TEXTS, None, f"{path}: line 1 names no column of text")
@@ -95,13 +96,14 @@ def table(path: Path, names: Names) -> Corpus:
     group = _column(lowered, GROUPS, names.group, f"{path}: no column {names.group!r} for the owners")
     if text is None:
         raise _no_text(str(path), sheet.cells)
-    count = len(sheet.lines)
-    others = [name for name in sheet.cells if name not in (text, label, group)]
-    columns = [sheet.cells[name] if name else [None] * count for name in (text, label, group)]
+    absent = [None] * len(sheet.lines)
+    labels = sheet.cells[label] if label else absent
+    owners = sheet.cells[group] if group else absent
     documents = [
-        Document(text=one or "", label=kind, owner=who, at=f"line {line}")
-        for one, kind, who, line in zip(*columns, sheet.lines, strict=True)
+        Document(text=content, label=kind, owner=owner, at=f"line {line}")
+        for content, kind, owner, line in zip(sheet.cells[text], labels, owners, sheet.lines, strict=True)
     ]
+    others = [name for name in sheet.cells if name not in (text, label, group)]
     return Corpus(where=str(path), train=documents, notes=(*sheet.notes, *_used(text, label, group, others)))
 
 
@@ -221,19 +223,22 @@ def json_file(path: Path, names: Names) -> Corpus:
 def _parts(parts: Mapping[str, Sequence[tuple[str, str | None]]], path: Path) -> Corpus:
     lowered = {name.lower(): name for name in parts}
     spelled = {part: [lowered[name] for name in PARTS[part] if name in lowered] for part in PARTS}
-    train, test = (
-        [
-            Document(text=text, label=label or "", at=f"part {name!r}, entry {number}")
-            for name in spelled[part]
-            for number, (text, label) in enumerate(parts[name], 1)
-        ]
-        for part in ("train", "test")
-    )
+    train = _labelled_documents(parts, spelled["train"])
+    test = _labelled_documents(parts, spelled["test"])
     if not train:
         raise ConfigError(f"{path}: no part 'train'; it has {shorten(list(parts))}")
     used = [name for names in spelled.values() for name in names]
-    notes = (f"parts {', '.join(sorted(used))}", *_unused(name for name in parts if name not in used))
+    unused = _unused(name for name in parts if name not in used)
+    notes = (f"parts {', '.join(sorted(used))}", *unused)
     return Corpus(where=str(path), train=train, test=test or None, notes=notes)
+
+
+def _labelled_documents(parts: Mapping[str, Sequence[tuple[str, str | None]]], names: Sequence[str]) -> list[Document]:
+    return [
+        Document(text=text, label=label or "", at=f"part {name!r}, entry {number}")
+        for name in names
+        for number, (text, label) in enumerate(parts[name], 1)
+    ]
 
 
 # --- hub --------------------------------------------------------------------------------------------------------
@@ -260,14 +265,14 @@ def _rows(split: Any, names: Names, where: str) -> list[Document]:
     if text is None:
         raise _no_text(where, split.features)
     label = _column(lowered, LABELS, names.label, f"{where}: no column {names.label!r} for the labels")
-    owner = _column(lowered, GROUPS, names.group, f"{where}: no column {names.group!r} for the owners")
+    group = _column(lowered, GROUPS, names.group, f"{where}: no column {names.group!r} for the owners")
     texts = hub.values(split, text, where)
-    blank = [None] * len(texts)
-    kinds = blank if label is None else _kinds(split, label, where)
-    owners = blank if owner is None else [str(value) for value in hub.values(split, owner, where)]
+    absent = [None] * len(texts)
+    labels = _kinds(split, label, where) if label else absent
+    owners = [str(value) for value in hub.values(split, group, where)] if group else absent
     return [
-        Document(text="" if value is None else str(value), label=kind, owner=who)
-        for value, kind, who in zip(texts, kinds, owners, strict=True)
+        Document(text="" if value is None else str(value), label=kind, owner=owner)
+        for value, kind, owner in zip(texts, labels, owners, strict=True)
     ]
 
 

@@ -97,27 +97,31 @@ def _measured(inputs: np.ndarray, raw: np.ndarray, spec: DataSpec) -> Measured:
 
 
 def _check_units(measured: Measured, samples: int, where: str, naming: Naming) -> tuple[str, ...]:
-    """Notes on what lies far from the run's, or hardly varies beside it. Raises ConfigError for another unit."""
+    """Notes on what lies far from the run's, or hardly varies compared to it. Raises ConfigError for another unit."""
     apart = np.abs(measured.middles)
-    far = np.flatnonzero(apart > FAR)
-    if len(far) and not naming.any_range:
-        at = int(far[0])
-        convert = (
-            f"--units {measured.names[at]}=FACTOR,OFFSET brings it to the run's; " if measured.spec.columns else ""
-        )
-        raise UnmatchedError(
-            f"{where}: {measured.said(at)}, {apart[at]:.0f} of the run's deviations apart: is it in another unit? "
-            f"{convert}--any-range takes it as it is",
-            mismatch=f"{measured.names[at]} seems to be in another unit than the run's",
-        )
+    far = np.flatnonzero(apart > FAR).tolist()
+    if far and not naming.any_range:
+        raise _another_unit(measured, far[0], where)
+    beyond = [measured.said(at) for at in np.flatnonzero(apart > NEAR).tolist()]
+    if samples < ENOUGH:
+        return tuple(beyond)
     narrow = (measured.spreads > 0) & (measured.spreads < NARROW)
-    beyond = [measured.said(int(at)) for at in np.flatnonzero(apart > NEAR)]
     varies = [
         f"{measured.names[at]} varies {measured.spreads[at]:.2g} times as much as in the run"
         for at in np.flatnonzero(narrow).tolist()
-        if samples >= ENOUGH
     ]
     return (*beyond, *varies)
+
+
+def _another_unit(measured: Measured, at: int, where: str) -> UnmatchedError:
+    name = measured.names[at]
+    deviations = abs(measured.middles[at])
+    convert = f"--units {name}=FACTOR,OFFSET brings it to the run's; " if measured.spec.columns else ""
+    return UnmatchedError(
+        f"{where}: {measured.said(at)}, {deviations:.0f} of the run's deviations apart: is it in another unit? "
+        f"{convert}--any-range takes it as it is",
+        mismatch=f"{name} seems to be in another unit than the run's",
+    )
 
 
 def _input_names(spec: DataSpec) -> list[str]:
