@@ -64,7 +64,7 @@ def test_devices_with_other_classes_and_orders_of_columns_train_as_one_simulatio
         device: own_data(written(tmp_path / f"{device}.csv", classes, header, 60, seed))
         for seed, (device, (classes, header)) in enumerate(OWNED.items())
     }
-    world, roster = World(server=contract.SERVER, cohorts=False), run.fleet.roster()
+    world, roster = World(server=contract.SERVER, cohorts=False), run.devices
     real = RealFleet(roster, owned.__getitem__, run.method, world, run.data_spec)
     means = {device: owned[device].mapped(run.data_spec).data for device in roster}
     state = trained(run, real)
@@ -90,7 +90,7 @@ def test_a_device_whose_file_is_another_thing_declines_and_says_what(text, why, 
     (tmp_path / "own.csv").write_text(text)
     other = own_data(str(tmp_path / "own.csv"))
     fine = own_data(written(tmp_path / "fine.csv", tuple(MEANS), "x,y,label", 30, 1))
-    world, roster = World(server=contract.SERVER, cohorts=False), run.fleet.roster()
+    world, roster = World(server=contract.SERVER, cohorts=False), run.devices
     real = RealFleet(roster, lambda device: other if device == "device-1" else fine, run.method, world, run.data_spec)
     (outcome,) = rounds(run.method, run.planner, real, run.method.init(0), range(1, 2))
     (missed,) = real.tally().missed
@@ -117,7 +117,7 @@ def test_a_device_with_one_sample_takes_part(name, run, tmp_path):
         return one if device == "device-1" else fine
 
     world = World(server=contract.SERVER, cohorts=False)
-    real = RealFleet(run.fleet.roster(), data, run.method, world)
+    real = RealFleet(run.devices, data, run.method, world)
     (outcome,) = rounds(run.method, run.planner, real, run.method.init(0), range(1, 2))
     assert sorted(real.tally().answered)[:3] == ["device-0", "device-1", "device-2"]
     assert outcome.round == 1
@@ -130,6 +130,6 @@ def test_the_servers_data_need_not_suffice_for_all_devices(name, tmp_path):
     devices = "\n".join(f'pi-{i} = "rpi-4b"' for i in range(40))
     file = tmp_path / "fleet.toml"
     file.write_text(f'address = "localhost:1"\nenrol_address = "localhost:2"\n[devices]\n{devices}\n')
-    built = serve.built(fleet_folder(file), {"recipe": name, "settings": {"data": server}})
-    assert len(built.fleet.roster()) == 40
+    built = experiment_of(fleet_folder(file), {"recipe": name, "settings": {"data": server}})
+    assert list(built.devices) == [f"pi-{i}" for i in range(40)]
     assert built.data_spec.classes == ("run", "sit", "walk")

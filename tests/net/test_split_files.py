@@ -63,20 +63,27 @@ def built(name: str, **settings):
     return found.build(unflatten(found.flags, {"devices": DEVICES, "cohorts": "off", **settings}))
 
 
+def test_the_servers_part_alone_is_not_simulated(tmp_path):
+    """Devices would train on what they are tested on."""
+    split(SplitFlags(data=str(table(tmp_path)), devices=DEVICES, out=tmp_path / "parts"))
+    with pytest.raises(ConfigError, match=r"the server's part of divided data.*--fleet"):
+        simulated(built("fedavg", data=str(tmp_path / "parts" / "server.npz")), SETTINGS)
+
+
 @pytest.mark.net
 @pytest.mark.parametrize("make", [table, series])
 def test_simulation_equals_deployment(make, tmp_path):
     data, parts = make(tmp_path), tmp_path / "parts"
-    simulated = built("koala", data=str(data), mixtures=16)
+    whole = built("koala", data=str(data), mixtures=16)
     split(SplitFlags(data=str(data), devices=DEVICES, out=parts))
     served = built("koala", data=str(parts / "server.npz"), proxy=str(parts / "proxy.npz"), mixtures=16)
     world = World(server=contract.SERVER, cohorts=False)
-    owned = {device: own_data(str(parts / f"{device}.npz")) for device in simulated.fleet.roster()}
-    real = RealFleet(simulated.fleet.roster(), owned.__getitem__, served.method, world, served.data_spec)
-    assert trained(served, real) == trained(simulated, simulated.fleet)
-    np.testing.assert_array_equal(served.test.inputs, simulated.test.inputs)
-    np.testing.assert_array_equal(served.test.labels, simulated.test.labels)
-    assert served.about["data"]["classes"] == simulated.about["data"]["classes"]
+    owned = {device: own_data(str(parts / f"{device}.npz")) for device in whole.devices}
+    real = RealFleet(whole.devices, owned.__getitem__, served.method, world, served.data_spec)
+    assert trained(served, real) == trained(whole, simulated(whole, SETTINGS).fleet)
+    np.testing.assert_array_equal(served.test.inputs, whole.test.inputs)
+    np.testing.assert_array_equal(served.test.labels, whole.test.labels)
+    assert served.about["data"]["classes"] == whole.about["data"]["classes"]
     assert served.about["data"]["name"] == data.name
 
 
@@ -156,14 +163,14 @@ def text(tmp_path_factory):
 @pytest.mark.net
 @pytest.mark.parametrize(("name", "changed"), TEXTS.values(), ids=TEXTS)
 def test_simulation_equals_deployment_for_text(name, changed, text):
-    simulated = built(name, data=str(text / "notes.txt"), **known(name, changed))
+    whole = built(name, data=str(text / "notes.txt"), **known(name, changed))
     served = built(name, data=str(text / "parts" / "server.npz"), **known(name, changed))
-    owned = {device: own_data(str(text / "parts" / f"{device}.npz")) for device in simulated.fleet.roster()}
+    owned = {device: own_data(str(text / "parts" / f"{device}.npz")) for device in whole.devices}
     world = World(server=contract.SERVER, cohorts=False)
-    real = RealFleet(simulated.fleet.roster(), owned.__getitem__, served.method, world, served.data_spec)
-    assert trained(served, real) == trained(simulated, simulated.fleet)
-    assert served.files == simulated.files
-    np.testing.assert_array_equal(served.test.inputs, simulated.test.inputs)
+    real = RealFleet(whole.devices, owned.__getitem__, served.method, world, served.data_spec)
+    assert trained(served, real) == trained(whole, simulated(whole, SETTINGS).fleet)
+    assert served.files == whole.files
+    np.testing.assert_array_equal(served.test.inputs, whole.test.inputs)
 
 
 def known(name: str, changed: dict) -> dict:

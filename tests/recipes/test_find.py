@@ -44,7 +44,7 @@ def test_ones_own_is_found_and_builds_a_run(own):
     found = recipe(f"{own}:study")
     run = found.build(found.flags())
     assert run.rounds == 2
-    assert len(run.fleet.roster()) == 3
+    assert len(run.devices) == 3
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from ..methods.splitkd.leakage import Finding, Observation, findings
 from ..methods.splitkd.server import SplitKD
 from ..recipes.find import recipe
 from ..recipes.flags import unflatten
+from ..recipes.simulated import about_of
 from ..record.captured import AUDIT_SCHEMA, Exchange, read_wire
 from ..record.checkpoint import read_checkpoint
 from ..record.history import History
@@ -68,13 +69,16 @@ def _travelled(kept: Mapping[str, Exchange]) -> list[str]:
 
 
 def _heard(history: History, kept: Mapping[str, Exchange]) -> Iterator[Finding]:
-    run = _again(history)
-    assert isinstance(run.method, SplitKD), "no other method sends smashed data"
-    if run.about["data"] != history.about["data"]:
+    experiment = _again(history)
+    method = experiment.method
+    assert isinstance(method, SplitKD), "no other method sends smashed data"
+    assert experiment.simulation is not None
+    simulation = experiment.simulation()
+    if about_of(experiment, simulation)["data"] != history.about["data"]:
         raise RecordError(
             f"{history.about['data']['name']} has changed since the run: restore it, for it says what is true"
         )
-    state = state_of(run, read_checkpoint(history.path / "checkpoints"))
+    state = state_of(method, read_checkpoint(history.path / "checkpoints"))
     torch.set_num_threads(1)
     for one in kept.values():
         exchange = Observation(
@@ -83,14 +87,10 @@ def _heard(history: History, kept: Mapping[str, Exchange]) -> Iterator[Finding]:
             reply=wire.decode_reply(one.reply),
             learnt=wire.decode_reply(one.after).arrays if one.after else {},
         )
-        yield from findings(run.method, state, _worker(run, exchange.job.device), exchange)
-
-
-def _worker(run: Experiment, device: str) -> SplitWorker:
-    assert run.data is not None, "a simulated run has its devices' data"
-    worker = run.method.worker(run.fleet.roster()[device], run.data(device), run.seed)
-    assert isinstance(worker, SplitWorker)
-    return worker
+        device = experiment.devices[exchange.job.device]
+        worker = method.worker(device, simulation.data(device.id), experiment.seed)
+        assert isinstance(worker, SplitWorker)
+        yield from findings(method, state, worker, exchange)
 
 
 def _added(found: Iterator[Finding]) -> dict[Row, Recovery]:

@@ -17,12 +17,17 @@ from datetime import UTC, datetime
 from itertools import chain, count
 from pathlib import Path
 from textwrap import fill
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ..core.errors import ConfigError, Error, StarvedError, did_you_mean
 from ..core.plain import plain, print_in_any_encoding
 from . import fleet as cli_fleet
 from .words import parsed
+
+if TYPE_CHECKING:
+    from ..recipes.simulated import SimulatedRun
+    from ..record.checkpoint import Checkpoint
+    from ..record.run import RunRecord
 
 USAGE = """\
 distilfleet: teach a large model with a fleet of small devices, and give every device a small model in return.
@@ -179,6 +184,7 @@ def _start(name: str, words: list[str]) -> int:
     found = recipe(name)
     flags = parsed(found.flags, f"distilfleet run {name}", words)
     from ..recipes.flags import common, flatten
+    from ..recipes.simulated import simulated
     from ..record.run import check_free, create
     from ..report.live import opening
     from ..training.loop import about
@@ -187,8 +193,8 @@ def _start(name: str, words: list[str]) -> int:
     stem = Path(name).stem if ":" in name else name
     out = common(flags).out or Path("runs") / f"{stem}-{started:%Y%m%d-%H%M%S}"
     check_free(out)
-    run = found.build(flags)
-    asked = about(run, found.name, flatten(flags), f"{started:%Y-%m-%dT%H:%M:%SZ}")
+    run = simulated(found.build(flags), common(flags))
+    asked = about(run.experiment, found.name, flatten(flags), f"{started:%Y-%m-%dT%H:%M:%SZ}")
     record = create(out, asked, run.facts)
     opening(asked, run.facts, out)
     return _train(run, record, None)
@@ -204,22 +210,22 @@ def _resume(asked: Resume) -> int:
             _pages(asked.resume)
         print(f"{asked.resume} is finished: nothing is left. Add rounds with --rounds.")
         return 0
-    after = "from its start" if resumed[2] is None else f"after round {resumed[2].round}"
+    after = "from its start" if resumed.start is None else f"after round {resumed.start.round}"
     print(f"Going on with {asked.resume} {after}.")
     for note in elsewhere(read_about(asked.resume)):
         print(note)
-    return _train(*resumed)
+    return _train(resumed.run, resumed.record, resumed.start)
 
 
-def _train(run: Any, record: Any, start: Any) -> int:
+def _train(run: "SimulatedRun", record: "RunRecord", start: "Checkpoint | None") -> int:
     from ..report.live import show
     from ..training.loop import train
 
     stop: list[signal.Signals] = []
     first = 1 if start is None else start.round + 1
     with closing(record), _asked_to_stop(stop):
-        steps = train(run, record, start, time.monotonic)
-        show(run.rounds, first, steps, lambda: bool(stop))
+        steps = train(run.experiment, run.fleet, record, start, time.monotonic)
+        show(run.experiment.rounds, first, steps, lambda: bool(stop))
         steps.close()
     finished = _pages(record.path)
     if stop and not finished:
@@ -270,11 +276,11 @@ def _plan(words: list[str]) -> int:
     name, rest = words[0], [word for word in words[1:] if word != "--json"]
     found = recipe(name)
     flags = parsed(found.flags, f"distilfleet plan {name}", rest)
-    from ..recipes.plan import planned
+    from ..recipes.plan import first_round
     from ..record.plan import plan_json
     from ..report.plan import print_plan
 
-    result = planned(found, flags, time.perf_counter)
+    result = first_round(found, flags, time.perf_counter)
     if "--json" in words:
         print(json.dumps(plan_json(result)))
     else:

@@ -1,7 +1,5 @@
-"""The server's part of a text that `distilfleet split` divided: held-out windows, those to pretrain on, the tokenizer.
-
-Devices have their windows themselves. Where a run is built from this part, its simulated devices get shares of the
-held-out windows instead, which only a simulation would look at.
+"""The server's part of a text that `distilfleet split` divided: held-out windows, those that it trains its large model
+on, and the tokenizer. Devices have their windows themselves.
 """
 
 from dataclasses import dataclass
@@ -26,26 +24,27 @@ PRETRAINING, PRETRAINING_LABELS = "school_x", "school_y"
 class ServedText:
     source: TextSource
     pretraining_data: Dataset | None
+    """The windows that the server trains its large model on, where that does not come trained."""
     rows: int
-    """Distinct tokens on the device that has most, for a planner."""
+    """How many distinct tokens the device has that has most, for a planner."""
 
 
 def write_server(file: Path, served: ServedText) -> None:
-    pretraining_data = {} if served.pretraining_data is None else {PRETRAINING: served.pretraining_data.inputs}
+    windows = {} if served.pretraining_data is None else {PRETRAINING: served.pretraining_data.inputs}
     if served.pretraining_data is not None and served.pretraining_data.labels is not None:
-        pretraining_data[PRETRAINING_LABELS] = served.pretraining_data.labels
+        windows[PRETRAINING_LABELS] = served.pretraining_data.labels
     prepared.write(
         file,
         served.source.test.dataset(),
         **prepared.text_facts(prepared.SERVER, served.source.classes, served.source.tokenizer.digest),
         **{ROWS: np.array(served.rows)},
         **{TOKENIZER: np.frombuffer(served.source.tokenizer.data, np.uint8)},
-        **pretraining_data,
+        **windows,
         **prepared.named(served.source.name),
     )
 
 
-def read_server(data: str, devices: int, context: int) -> ServedText | None:
+def read_server(data: str, context: int) -> ServedText | None:
     """None for anything but such a part. Raises ConfigError for one that is damaged, or cut for another context."""
     path = Path(data).expanduser()
     if path.suffix.lower() != ".npz" or not path.is_file():
@@ -67,7 +66,7 @@ def read_server(data: str, devices: int, context: int) -> ServedText | None:
         classes=tuple(held[prepared.CLASSES].tolist()),
         tokenizer=restore(held[TOKENIZER].tobytes(), str(path)),
         owners=None,
-        rows=tuple(np.array_split(np.arange(len(test)), devices)),
+        rows=(),
         partition="as `distilfleet split` divided it",
         notes=(),
     )

@@ -19,16 +19,16 @@ class Flags:
 
 def central_kd(flags: Flags) -> "Experiment":
     from ..methods.central_kd import CentralKD
-    from .language import lessons, pretraining, simulated, taking_part, text_setup
+    from .language import pretraining, sampled, taking_part, text_setup, token_training
 
-    scene, language = text_setup(flags.common, flags.language), flags.language
-    teacher = scene.teacher if language.kd_weight else None
+    setup, language = text_setup(flags.common, flags.language), flags.language
+    teacher = setup.teacher if language.kd_weight else None
     method = CentralKD(
         teacher=teacher,
-        student=scene.student,
-        profiles=scene.profiles,
-        lessons=lessons(language, devices=taking_part(flags.common, scene)),
-        pretraining_data=scene.pretraining_data if teacher is not None else None,
+        student=setup.student,
+        profiles=setup.profiles,
+        lessons=token_training(language, devices=taking_part(flags.common, setup)),
+        pretraining_data=setup.pretraining_data if teacher is not None else None,
         pretraining=pretraining(language),
     )
-    return simulated(flags.common, scene, method, "Upper reference: all private text lies on the server.")
+    return sampled(flags.common, setup, method, "Upper reference: all private text lies on the server.")

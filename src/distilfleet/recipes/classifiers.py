@@ -1,8 +1,7 @@
-"""From flags to what a run is made of: data on devices, a proxy dataset, a fleet, and a model for each device."""
+"""From flags to an experiment on samples with classes: data, a proxy dataset, and a model for each kind of device."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,8 @@ from ..core.protocols import Method
 from ..core.types import Dataset, Device, DeviceId
 from ..core.units import pretty_bytes
 from ..cost import catalogue
-from ..data import partition, sources
 from ..data import proxy as proxies
+from ..data import sources
 from ..data.digest import of_files
 from ..data.labels import shorten
 from ..nn import zoo
@@ -23,39 +22,43 @@ from ..nn.cohorts import why_apart
 from ..nn.profile import profile, savings, training_memory_bytes
 from ..nn.train import LocalTraining
 from ..nn.zoo import Model
-from ..plan.sample import Sample
-from ..sim.fleet import SimFleet
-from ..training.experiment import Experiment
+from ..training.experiment import Experiment, Simulation
 from ..trust.attackers import Poisoned, pick
+from .division import divide, names
 from .flags import Common, ProxyData, Smalls, Training
-from .simulated import board_memory_bytes, enrol, world
-
-MOST_LOOKED_AT = 1000
-"""Devices whose classes are counted."""
-LEAST_OWN = 15
-"""Below this many samples per device an IID fleet shares samples between devices."""
+from .machines import enrol, part_alone, sample
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ClassifierSetup:
-    """Data and fleet of a simulated run."""
+    """The server's data, and the machines of a run."""
 
     source: sources.Source
     private: Dataset
-    """All that devices own together; a device's own part is `data(device)`."""
+    """The samples that simulated devices own together."""
     proxy: Dataset | None
-    rows: Sequence[np.ndarray] | np.ndarray
+    groups: np.ndarray | None
+    """The owner of each private sample, where devices are owners."""
+    common: Common
     devices: Mapping[DeviceId, Device]
     server: Device
-    partition: str
-    index: Mapping[DeviceId, int]
     ignore_memory: bool = False
-    """A counterfactual: devices train what they could not hold."""
+    """A counterfactual: simulated devices train what they could not hold."""
     proxy_digest: str = ""
-    """Of a proxy dataset of the user's own."""
+    """The digest of a proxy dataset of the user's own."""
 
-    def data(self, device: DeviceId) -> Dataset:
-        return self.private.take(self.rows[self.index[device]])
+    def simulation(self) -> Simulation:
+        """The private samples divided among simulated devices. Raises ConfigError for the server's part of data."""
+        if self.source.train is self.source.test:
+            raise ConfigError(part_alone(self.source.name))
+        division = divide(self.private, self.groups, self.common)
+        index = {device: row for row, device in enumerate(self.devices)}
+        return Simulation(
+            data=lambda device: self.private.take(division.rows[index[device]]),
+            samples=len(self.private),
+            partition=division.how,
+            ignore_memory=self.ignore_memory,
+        )
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -75,7 +78,7 @@ class ClassifierSetup:
 
 
 def classifier_setup(common: Common, proxy: ProxyData | None) -> ClassifierSetup:
-    """Load, partition, and enrol. Raises ConfigError."""
+    """Load, set the proxy dataset aside, and enrol. Raises ConfigError."""
     _check(common)
     source = sources.load(
         common.data,
@@ -86,16 +89,15 @@ def classifier_setup(common: Common, proxy: ProxyData | None) -> ClassifierSetup
         reading=common.reading,
     )
     private, groups, held_out = _hold_out(source, proxy, common)
-    ids, rows, how = _partition(private, groups, common)
+    ids = names(groups, common)
     return ClassifierSetup(
         source=replace(source, notes=(*source.notes, *_absent(source, groups, ids))),
         private=private,
         proxy=held_out,
-        rows=rows,
+        groups=groups,
+        common=common,
         devices=enrol(common, ids),
         server=catalogue.device(common.server, "server", extra=common.catalogue),
-        partition=how + _of_one_class(private, rows),
-        index={name: i for i, name in enumerate(ids)},
         proxy_digest=of_files(Path(proxy.proxy).expanduser()) if proxy is not None and proxy.proxy else "",
     )
 
@@ -143,32 +145,6 @@ def check_fits(device: Device, model: Model, batch: int) -> None:
         )
 
 
-def fleet_facts(setup: ClassifierSetup, models: Mapping[str, Model], common: Common) -> dict[str, object]:
-    """`fleet.json`: who takes part, with the label histogram of each; the first two hundred in full."""
-    assert setup.private.labels is not None
-    shown = list(setup.devices.values())[:200]
-    histogram = partition.describe(setup.rows[: len(shown)], setup.private.labels, setup.classes)
-    kinds = [device.kind for device in setup.devices.values()]
-    facts: dict[str, object] = {
-        "total": len(kinds),
-        "server": setup.server.kind,
-        "kinds": {kind: kinds.count(kind) for kind in setup.kinds},
-        "shown": [
-            {
-                "id": device.id,
-                "kind": device.kind,
-                "model": models[device.kind].name if device.kind in models else "",
-                "samples": int(counts.sum()),
-                "labels": counts.tolist(),
-                "memory_bytes": device.memory_bytes,
-                "board_memory_bytes": board_memory_bytes(common, device),
-            }
-            for device, counts in zip(shown, histogram, strict=True)
-        ],
-    }
-    return facts if common.memory_quota_bytes is None else {**facts, "quota_bytes": common.memory_quota_bytes}
-
-
 def _check(common: Common) -> None:
     if not common.device_kinds:
         raise ConfigError("--device-kinds is empty; name at least one, see `distilfleet devices`")
@@ -193,46 +169,6 @@ def _absent(source: sources.Source, groups: np.ndarray | None, ids: Sequence[Dev
     if not lost:
         return ()
     return (f"{len(lost)} owners have no device, for all their samples are held out: {shorten(lost)}",)
-
-
-def _partition(
-    private: Dataset, groups: np.ndarray | None, common: Common
-) -> tuple[Sequence[DeviceId], Sequence[np.ndarray] | np.ndarray, str]:
-    if groups is not None and common.alpha is None and common.devices is None:
-        names, rows = partition.by_group(groups)
-        return names, rows, f"one device per owner, {len(names)} owners"
-    assert private.labels is not None
-    count, alpha = common.devices or 20, 0.5 if common.alpha is None else common.alpha
-    rng, width = stream(common.seed, "partition"), len(str(count - 1))
-    ids = [f"device-{i:0{width}d}" for i in range(count)]
-    if alpha == inf and len(private) < LEAST_OWN * count:
-        shared = partition.overlapping(len(private), count, LEAST_OWN, rng)
-        return ids, shared, f"IID, {LEAST_OWN} samples each, shared between devices, seed {common.seed}"
-    if alpha == inf:
-        return ids, partition.iid(len(private), count, rng), f"IID, seed {common.seed}"
-    if common.skew == "quantity":
-        uneven = partition.by_quantity(len(private), count, alpha, rng)
-        return ids, uneven, f"uneven quantities, Dirichlet alpha {alpha:g}, seed {common.seed}"
-    skewed = partition.dirichlet(private.labels, count, alpha, rng)
-    return (
-        ids,
-        skewed,
-        f"Dirichlet alpha {alpha:g}, seed {common.seed}"
-        + ("" if groups is None else "; owners named in the data are ignored"),
-    )
-
-
-def _of_one_class(private: Dataset, rows: Sequence[np.ndarray] | np.ndarray) -> str:
-    """What to say where most devices have samples of one class alone: nothing tells it from another there."""
-    assert private.labels is not None
-    some = rows[:MOST_LOOKED_AT]
-    alone = sum(len(np.unique(private.labels[own])) == 1 for own in some)
-    if 2 * alone <= len(some):
-        return ""
-    return (
-        f"; {alone} of {len(some)} devices have one class alone: their weights lie far apart, and a median learns "
-        "less of them than `--aggregate mean`"
-    )
 
 
 def _one_for_all(kinds: Mapping[str, Device], models: Sequence[Model], batch: int) -> Model:
@@ -278,35 +214,32 @@ class Models:
 def assemble(
     common: Common, setup: ClassifierSetup, method: Method[Any], models: Models, notes: Sequence[str] = ()
 ) -> Experiment:
-    """A simulated run."""
+    """The experiment that a simulation, or a server with its devices, carries out."""
     lying, said = _poisoned(common, setup, method)
-    surrounded = world(common, setup.devices, setup.server, ignore_memory=setup.ignore_memory)
-    planner = Sample(
-        per_round=common.per_round or len(setup.devices),
-        seed=common.seed,
-        spare=common.spare,
-        minimum=common.minimum,
-        deadline_s=common.deadline_s,
-    )
+    distinct, batch = _distinct(models), models.local.batch
+
+    def simulation() -> Simulation:
+        return replace(setup.simulation(), notes=_apart(common, method, models))
+
     return Experiment(
         method=lying,
-        fleet=SimFleet(setup.devices, setup.data, lying, surrounded),
-        planner=planner,
+        planner=sample(common, len(setup.devices)),
+        devices=setup.devices,
+        server=setup.server,
         test=setup.source.test,
         rounds=common.rounds,
         seed=common.seed,
         checkpoint_every_s=common.checkpoint_every_s,
+        models={kind: model.name for kind, model in models.smalls.items()},
         about={
             "models": _names(models),
-            "training_bytes": {
-                m.name: training_memory_bytes(profile(m), models.local.batch) for m in _distinct(models)
-            },
+            "training_bytes": {model.name: training_memory_bytes(profile(model), batch) for model in distinct},
             "data": _data(setup),
             "savings": _savings(models),
-            "notes": [*said, *notes, *_apart(common, method, models), *setup.source.notes],
+            "notes": [*said, *notes, *setup.source.notes],
         },
-        facts=fleet_facts(setup, models.smalls, common),
         data_spec=setup.source.spec(common.label),
+        simulation=simulation,
     )
 
 
@@ -319,17 +252,17 @@ def _poisoned(common: Common, setup: ClassifierSetup, method: Method[Any]) -> tu
     return lying, [f"An experiment: {len(liars)} devices lie ({common.poison}): {', '.join(sorted(liars)[:20])}."]
 
 
-def _apart(common: Common, method: Method[Any], models: Models) -> list[str]:
+def _apart(common: Common, method: Method[Any], models: Models) -> tuple[str, ...]:
     """Which of a user's own nets are not trained side by side in simulation, and why."""
     if common.cohorts == "off" or not hasattr(method, "cohort"):
-        return []
+        return ()
     own = dict.fromkeys(model for model in models.smalls.values() if model.is_own)
     reasons = {model.name: why_apart(model, models.local) for model in own}
-    return [
+    return tuple(
         f"In simulation, devices of {name} are trained one after the other: {reason}."
         for name, reason in reasons.items()
         if reason is not None
-    ]
+    )
 
 
 def _names(models: Models) -> dict[str, Any]:
@@ -351,9 +284,7 @@ def _data(setup: ClassifierSetup) -> dict[str, Any]:
         "name": setup.source.name,
         "classes": list(setup.source.classes),
         "shape": list(setup.shape),
-        "train": len(setup.private),
         "test": len(setup.source.test),
-        "partition": setup.partition,
         "digest": setup.source.digest,
         **({"proxy_digest": setup.proxy_digest} if setup.proxy_digest else {}),
     }

@@ -24,13 +24,13 @@ class Flags:
 
 def fedavg_text(flags: Flags) -> "Experiment":
     from ..methods.fedavg_text import FedAvgText
-    from .language import lessons, simulated, text_setup
+    from .language import sampled, text_setup, token_training
 
     setup = text_setup(flags.common, flags.language)
     method = FedAvgText(
         student=setup.student,
         profile=setup.profiles[setup.student.name],
-        lessons=lessons(flags.language),
+        lessons=token_training(flags.language),
         aggregate=flags.aggregate,
     )
-    return simulated(flags.common, setup, method)
+    return sampled(flags.common, setup, method)

@@ -19,20 +19,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """A function from its flags, a frozen dataclass, to a `Experiment`."""
+    """A function from its flags, a frozen dataclass, to an `Experiment`."""
 
     name: str
     flags: type[Any]
     function: Callable[[Any], "Experiment"]
 
     def build(self, flags: Any) -> "Experiment":
-        """The run, with torch set to its number of threads: equal bits need equal numbers. Raises ConfigError."""
+        """The experiment, with torch set to its threads: equal bits need equal numbers of them. Raises ConfigError."""
         check(flags)
         import torch
 
         torch.set_num_threads(common(flags).threads)
-        run = self.function(flags)
-        return replace(run, keep=replace(run.keep, most=common(flags).keep_wire))
+        experiment = self.function(flags)
+        return replace(experiment, keep=replace(experiment.keep, most=common(flags).keep_wire))
 
 
 def recipe(name: str) -> Recipe:

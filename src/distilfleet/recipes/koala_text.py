@@ -27,22 +27,22 @@ class Flags:
 
 def koala_text(flags: Flags) -> "Experiment":
     from ..methods.koala_text import KoalaText, KoalaTextSettings
-    from .language import lessons, pretraining, simulated, some_of, text_setup
+    from .language import pretraining, sampled, some_of, text_setup, token_training
 
-    scene, language = text_setup(flags.common, flags.language), flags.language
-    if scene.pretraining_data is None or scene.classes is not None:
+    setup, language = text_setup(flags.common, flags.language), flags.language
+    if setup.pretraining_data is None or setup.classes is not None:
         raise ConfigError(
             "koala_text needs text without labels and a teacher that this command trains: the public windows are the "
             "server's; name a teacher such as llama:128x4 and leave out --label"
         )
-    own = lessons(language)
+    own = token_training(language)
     method = KoalaText(
-        large=scene.teacher,
-        small=scene.student,
-        profiles=scene.profiles,
-        public=some_of(scene.pretraining_data, flags.public),
+        large=setup.teacher,
+        small=setup.student,
+        profiles=setup.profiles,
+        public=some_of(setup.pretraining_data, flags.public),
         how=KoalaTextSettings(local=own, forward=own, reverse=replace(own, lr=flags.reverse_lr), draws=flags.draws),
-        pretraining_data=scene.pretraining_data,
+        pretraining_data=setup.pretraining_data,
         pretraining=pretraining(language),
     )
-    return simulated(flags.common, scene, method)
+    return sampled(flags.common, setup, method)

@@ -1,6 +1,6 @@
-"""From flags to what a run on text is made of: windows on devices, a teacher and a student, a fleet."""
+"""From flags to an experiment on text: windows, a teacher and a student."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..core.chance import stream
-from ..core.errors import ConfigError, InfeasibleError, ScarceError
+from ..core.errors import ConfigError, ScarceError
 from ..core.protocols import Method, Planner
 from ..core.types import Dataset, Device, DeviceId, LanguageProfile
 from ..cost import catalogue
@@ -21,12 +21,10 @@ from ..nn.language import PUBLISHED, ZOO, LanguageModel, check_tokenizers, confi
 from ..nn.pretrain import Pretraining
 from ..nn.token_training import TokenTraining
 from ..nn.trace import trace
-from ..plan.sample import Sample
-from ..sim.fleet import SimFleet
-from ..training.experiment import Experiment
+from ..training.experiment import Experiment, Simulation
 from .flags import DEVICES, TEXT, Common, Language, option
 from .hub_names import check_to_be_had
-from .simulated import board_memory_bytes, enrol, numbered, world
+from .machines import enrol, numbered, part_alone, sample
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -35,38 +33,41 @@ class TextSetup:
 
     source: text.TextSource
     private: tuple[Dataset, ...]
-    """Windows by device."""
+    """The windows of each simulated device; none where the data are the server's part alone."""
     pretraining_data: Dataset | None
-    """Windows of the server."""
+    """The windows that the server trains its large model on, where that does not come trained."""
     devices: Mapping[DeviceId, Device]
     server: Device
     teacher: LanguageModel
     student: LanguageModel
     profiles: Mapping[str, LanguageProfile]
-    index: Mapping[DeviceId, int]
     test: Dataset
-    """Windows that quality is measured on."""
+    """The windows that quality is measured on."""
     rows: int
-    """Distinct tokens on the device that has most."""
+    """How many distinct tokens the device has that has most."""
 
     @property
     def classes(self) -> int | None:
         return len(self.source.classes) or None
 
-    def data(self, device: DeviceId) -> Dataset:
-        return self.private[self.index[device]]
+    def simulation(self) -> Simulation:
+        """The windows of the text as they are divided among devices. Raises ConfigError for the server's part."""
+        if not self.private:
+            raise ConfigError(part_alone(self.source.name))
+        owned = dict(zip(self.devices, self.private, strict=True))
+        return Simulation(data=owned.__getitem__, samples=sum(map(len, self.private)), partition=self.source.partition)
 
 
 def text_setup(common: Common, language: Language) -> TextSetup:
     """Load, cut, divide and enrol. Raises ConfigError."""
     _check_names(language)
-    served = read_server(common.data, common.devices or DEVICES, language.context)
+    served = read_server(common.data, language.context)
     source = text.load(common.data, _wanted(common, language)) if served is None else served.source
     source = replace(source, notes=(*source.notes, *_unused(language)))
     for model in (language.teacher, language.student):
         _check_tokenizer(model, source.tokenizer)
-    own, pretraining_data = _apart(source, language) if served is None else (_own(source), served.pretraining_data)
-    ids = source.owners or numbered(len(own))
+    own, pretraining_data = _divided(source, language) if served is None else ((), served.pretraining_data)
+    ids = source.owners or numbered(len(own) or common.devices or DEVICES)
     facts: dict[str, Any] = {
         "vocabulary": source.tokenizer.vocabulary,
         "context": language.context,
@@ -82,7 +83,6 @@ def text_setup(common: Common, language: Language) -> TextSetup:
         teacher=models[language.teacher],
         student=models[language.student],
         profiles={name: _profile(name, language.context, source.tokenizer.vocabulary) for name in models},
-        index={name: i for i, name in enumerate(ids)},
         test=some_of(source.test.dataset(), language.test_windows),
         rows=max(len(np.unique(data.inputs)) for data in own) if served is None else served.rows,
     )
@@ -126,35 +126,29 @@ def comes_trained(name: str) -> bool:
 
 
 def assemble(
-    common: Common, setup: TextSetup, method: Method[Any], planner: Planner, about: Mapping[str, Any] | None = None
+    common: Common, setup: TextSetup, method: Method[Any], planner: Planner, notes: Sequence[str] = ()
 ) -> Experiment:
-    """A simulated run."""
+    """The experiment that a simulation, or a server with its devices, carries out. Raises ConfigError."""
     if common.poison is not None:
         raise ConfigError("--poison makes liars of devices that send weights or soft labels of classes, not of text")
-    fleet = SimFleet(setup.devices, setup.data, method, world(common, setup.devices, setup.server))
-    if not planner.plan(fleet.conditions(1)).devices:  # what cannot be is said before anything is written or trained
-        raise InfeasibleError(
-            f"no device can be reached in the first round with --channels {common.channels}: choose better ones, more "
-            "--bandwidth-hz, more --devices, or another --seed"
-        )
     return Experiment(
         method=method,
-        fleet=fleet,
         planner=planner,
+        devices=setup.devices,
+        server=setup.server,
         test=setup.test,
         rounds=common.rounds,
         seed=common.seed,
         checkpoint_every_s=common.checkpoint_every_s,
+        models={device.kind: setup.student.name for device in setup.devices.values()},
         about={
             "models": _names(setup),
             "data": _data(setup),
-            "notes": list(setup.source.notes),
-            **(about or {}),
+            "notes": [*notes, *setup.source.notes],
         },
-        facts=_fleet(setup, common),
-        data=setup.data,
         files={"tokenizer.json": setup.source.tokenizer.data},
         data_spec=_spec(setup),
+        simulation=setup.simulation,
     )
 
 
@@ -220,7 +214,7 @@ def some_of(data: Dataset, windows: int) -> Dataset:
     return data.take(np.unique(np.linspace(0, len(data) - 1, min(windows, len(data))).round().astype(np.int64)))
 
 
-def _apart(source: text.TextSource, language: Language) -> tuple[tuple[Dataset, ...], Dataset | None]:
+def _divided(source: text.TextSource, language: Language) -> tuple[tuple[Dataset, ...], Dataset | None]:
     """What devices own, and what the server does: the first part of every device's text, or, of labelled texts, which
     may be sorted by class, any."""
     datasets = _own(source)
@@ -249,43 +243,14 @@ def _data(setup: TextSetup) -> dict[str, Any]:
         "name": setup.source.name,
         "classes": list(setup.source.classes),
         "shape": [setup.source.train.ids_NT.shape[1]],
-        "train": sum(map(len, setup.private)),
         "test": len(setup.test),
-        "partition": setup.source.partition,
         "tokenizer": setup.source.tokenizer.digest,
         "digest": setup.source.digest,
     }
     return facts if setup.pretraining_data is None else {**facts, "school": len(setup.pretraining_data)}
 
 
-def _fleet(setup: TextSetup, common: Common) -> dict[str, object]:
-    kinds = [device.kind for device in setup.devices.values()]
-    shown = list(setup.devices.values())[:200]
-    return {
-        "total": len(kinds),
-        "server": setup.server.kind,
-        "kinds": {kind: kinds.count(kind) for kind in dict.fromkeys(kinds)},
-        "shown": [
-            {
-                "id": device.id,
-                "kind": device.kind,
-                "model": setup.student.name,
-                "samples": len(setup.data(device.id)),
-                "labels": _histogram(setup, device.id),
-                "memory_bytes": device.memory_bytes,
-                "board_memory_bytes": board_memory_bytes(common, device),
-            }
-            for device in shown
-        ],
-    }
-
-
-def _histogram(setup: TextSetup, device: DeviceId) -> list[int]:
-    labels = setup.data(device).labels
-    return [] if labels is None else np.bincount(labels, minlength=len(setup.source.classes)).tolist()
-
-
-def lessons(language: Language, *, devices: int = 1) -> TokenTraining:
+def token_training(language: Language, *, devices: int = 1) -> TokenTraining:
     """Of one device, or of a server that has what so many devices would bring to a step."""
     return TokenTraining(
         steps=language.steps,
@@ -301,12 +266,6 @@ def taking_part(common: Common, setup: TextSetup) -> int:
     return min(common.per_round or len(setup.devices), len(setup.devices))
 
 
-def simulated(common: Common, setup: TextSetup, method: Method[Any], *notes: str) -> Experiment:
-    planner = Sample(
-        per_round=taking_part(common, setup),
-        seed=common.seed,
-        spare=common.spare,
-        minimum=common.minimum,
-        deadline_s=common.deadline_s,
-    )
-    return assemble(common, setup, method, planner, {"notes": [*notes, *setup.source.notes]})
+def sampled(common: Common, setup: TextSetup, method: Method[Any], *notes: str) -> Experiment:
+    """An experiment whose rounds draw their devices, and cut nothing."""
+    return assemble(common, setup, method, sample(common, len(setup.devices)), notes)

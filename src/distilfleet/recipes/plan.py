@@ -5,14 +5,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import ConfigError, ScarceError
-from ..core.types import Conditions, Dataset, DeviceId
-from ..cost import catalogue
+from ..plan.limits import reached
 from ..plan.split import SplitPlanner
 from ..record.plan import Planned
-from ..sim.fleet import SimFleet
-from ..training.first_plan import _planned
+from ..training.first_plan import planned
 from .flags import Common, common, with_common
-from .simulated import enrol, numbered, world
+from .machines import enrol, numbered
+from .simulated import conditions_of, unreachable
 
 if TYPE_CHECKING:
     from ..training.experiment import Experiment
@@ -23,24 +22,30 @@ MOST_BUILT, FEWER = 256, (32, 4, 1)
 """Devices that are given data to plan for: rates, boards and models make a plan, everybody's data do not."""
 
 
-def planned(found: "Recipe", flags: Any, now_s: Callable[[], float]) -> Planned:
+def first_round(found: "Recipe", flags: Any, now_s: Callable[[], float]) -> Planned:
     """Raises ConfigError for a recipe without cuts to choose, InfeasibleError if there is no plan."""
     shared = common(flags)
-    run, few = _built(found, flags)
-    if not isinstance(run.planner, SplitPlanner):
+    experiment, few = _built(found, flags)
+    planner = experiment.planner
+    if not isinstance(planner, SplitPlanner):
         raise ConfigError(
             f"{found.name} has no cut to choose: planning is for recipes that split a model, such as splitkd without "
             f"--cut"
         )
-    if few is None or shared.devices is None:
-        return _planned(run.planner, run.fleet.conditions(1), now_s)
-    result = _planned(_for(run.planner, shared), _conditions(run, shared), now_s)
-    line = f"data       each device is taken to have as many distinct tokens as one of {few} would have"
-    return replace(result, lines=[*result.lines, line])
+    lines: list[str] = []
+    if few is not None and shared.devices is not None:
+        experiment = replace(experiment, devices=enrol(shared, numbered(shared.devices)))
+        planner = _for(planner, shared.per_round or shared.devices)
+        lines.append(f"data       each device is taken to have as many distinct tokens as one of {few} would have")
+    conditions = conditions_of(experiment, shared)
+    if not reached(conditions):
+        raise unreachable(shared)
+    result = planned(planner, conditions, now_s)
+    return replace(result, lines=[*result.lines, *lines])
 
 
 def _built(found: "Recipe", flags: Any) -> tuple["Experiment", int | None]:
-    """The run, for all devices or for as many as there are data for and a plan needs; how many, if not for all."""
+    """The experiment, for all devices or for as many as there are data for and a plan needs; how many, if not all."""
     shared = common(flags)
     if shared.devices is None or shared.group is not None:
         return found.build(flags), None
@@ -56,20 +61,7 @@ def _built(found: "Recipe", flags: Any) -> tuple["Experiment", int | None]:
     raise AssertionError("there is a least number of devices")
 
 
-def _for(planner: SplitPlanner, shared: Common) -> SplitPlanner:
+def _for(planner: SplitPlanner, per_round: int) -> SplitPlanner:
     """The planner for as many devices as are asked for."""
     assert planner.sample is not None
-    assert shared.devices is not None
-    per_round = shared.per_round or shared.devices
     return replace(planner, sample=replace(planner.sample, per_round=per_round))
-
-
-def _conditions(run: "Experiment", shared: Common) -> Conditions:
-    assert shared.devices is not None
-    devices = enrol(shared, numbered(shared.devices))
-    server = catalogue.device(shared.server, "server", extra=shared.catalogue)
-    return SimFleet(devices, no_data, run.method, world(shared, devices, server)).conditions(1)
-
-
-def no_data(device: DeviceId) -> Dataset:
-    raise AssertionError(f"{device} is planned for, and trains nothing")

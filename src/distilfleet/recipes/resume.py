@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,18 +10,29 @@ from ..core.errors import RecordError
 from ..record.checkpoint import Checkpoint
 from ..record.history import read_about
 from ..record.run import RunRecord, reopen, rewrite_about
-from ..training.experiment import Experiment
 from ..training.loop import PROCESSOR, versions
 from .find import recipe
-from .flags import unflatten
+from .flags import common, unflatten
+from .simulated import SimulatedRun, simulated
 
 MUST_EQUAL = ("distilfleet",)
 DIGESTS = {"digest": "data", "proxy_digest": "proxy"}
 """What `run.toml` says of the data, and the flag that names them."""
 
 
-def again(path: Path, rounds: int | None) -> tuple[Experiment, RunRecord, Checkpoint | None] | None:
-    """An interrupted run, rebuilt and open for writing, and where it goes on; None if nothing is left to do.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resumed:
+    """A run that goes on."""
+
+    run: SimulatedRun
+    record: RunRecord
+    """Open for writing."""
+    start: Checkpoint | None
+    """Where it goes on; None: it begins anew."""
+
+
+def again(path: Path, rounds: int | None) -> Resumed | None:
+    """An interrupted run, rebuilt and open for writing; None if nothing is left to do.
 
     Raises RecordError if the directory is damaged, in use, or of another version.
     """
@@ -34,13 +46,14 @@ def again(path: Path, rounds: int | None) -> tuple[Experiment, RunRecord, Checkp
         if checkpoint is not None and checkpoint.round >= wanted:
             return None
         found = recipe(about["recipe"])
-        run = found.build(unflatten(found.flags, {**about["settings"], "rounds": wanted}))
-        check_data(path, about, run.about)
+        flags = unflatten(found.flags, {**about["settings"], "rounds": wanted})
+        run = simulated(found.build(flags), common(flags))
+        check_data(path, about, run.experiment.about)
         notes = [*about.get("notes", ()), *elsewhere(about)]
         if wanted != about["rounds"] or elsewhere(about):
             rewrite_about(record, {**about, "rounds": wanted, "notes": list(dict.fromkeys(notes))})
         opened.pop_all()
-    return run, record, checkpoint
+    return Resumed(run=run, record=record, start=checkpoint)
 
 
 def check_data(path: Path, begun: Mapping[str, Any], now: Mapping[str, Any]) -> None:

@@ -10,7 +10,8 @@ from ..record.run import check_free, create
 from ..report.page import write_page
 from ..training.loop import about, train
 from .find import recipe
-from .flags import flatten
+from .flags import common, flatten
+from .simulated import simulated
 
 
 def simulate(name: str, flags: Any, path: Path) -> History:
@@ -23,10 +24,10 @@ def simulate(name: str, flags: Any, path: Path) -> History:
     """
     check_free(path)
     found = recipe(name)
-    run = found.build(flags)
+    run = simulated(found.build(flags), common(flags))
     started = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
-    record = create(path, about(run, found.name, flatten(flags), started), run.facts)
-    for _ in train(run, record, None, time.monotonic):
+    record = create(path, about(run.experiment, found.name, flatten(flags), started), run.facts)
+    for _ in train(run.experiment, run.fleet, record, None, time.monotonic):
         pass
     record.close()
     history = read(path)

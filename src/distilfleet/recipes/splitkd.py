@@ -106,24 +106,17 @@ def splitkd(flags: Flags) -> "Experiment":
         pretraining_data=setup.pretraining_data if teacher is not None else None,
         pretraining=pretraining(language),
     )
-    run = assemble(flags.common, setup, method, _planner(flags, setup, method))
-    return replace(run, keep=Keep(ops=("step", "loss"), before="begin", after="end"))
+    experiment = assemble(flags.common, setup, method, _planner(flags, setup, method))
+    return replace(experiment, keep=Keep(ops=("step", "loss"), before="begin", after="end"))
 
 
 def _planner(flags: Flags, setup: "TextSetup", method: "SplitKD") -> "Planner":
     from ..core.types import Budget
     from ..plan.options import Workload, decoder_options
-    from ..plan.sample import Sample
     from ..plan.split import SplitPlanner
+    from .machines import sample
 
-    common, language, split = flags.common, flags.language, method.split
-    sample = Sample(
-        per_round=common.per_round or len(setup.devices),
-        seed=common.seed,
-        spare=common.spare,
-        minimum=common.minimum,
-        deadline_s=common.deadline_s,
-    )
+    language, split = flags.language, method.split
     work = Workload(
         batch_tokens=language.batch * language.context,
         steps=language.steps,
@@ -143,5 +136,5 @@ def _planner(flags: Flags, setup: "TextSetup", method: "SplitKD") -> "Planner":
         steps=language.steps,
         outage="leave out",
         cluster=flags.cluster,
-        sample=sample,
+        sample=sample(flags.common, len(setup.devices)),
     )

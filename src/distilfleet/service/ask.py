@@ -1,14 +1,14 @@
-"""The experiment that a server is asked for, as its recipe has it for the devices of the fleet file."""
+"""The experiment that a server is asked for, with the devices of the fleet file."""
 
 from collections.abc import Mapping
 from dataclasses import replace
-from math import inf, nan
+from math import nan
 from typing import Any
 
 from ..core.types import Device
 from ..cost import catalogue
 from ..recipes.find import recipe
-from ..recipes.flags import Common, flatten, unflatten
+from ..recipes.flags import Common, unflatten
 from ..training.experiment import Experiment
 from .fleet_file import FleetFolder
 
@@ -19,22 +19,17 @@ SIMULATED = (
 """Flags that say what devices there are, what they own and what surrounds them."""
 
 
-def built(here: FleetFolder, asked: Mapping[str, Any]) -> Experiment:
-    """The run as its recipe has it for devices of these kinds; its simulated fleet is left aside."""
+def experiment_of(here: FleetFolder, asked: Mapping[str, Any]) -> Experiment:
+    """Built by its recipe for as many devices, of the same kinds; none of them is given data. Raises ConfigError."""
     found = recipe(asked["recipe"])
     kinds = tuple(here.file.devices.values())
-    settings = {**asked["settings"], "devices": len(kinds), "device_kinds": kinds, **_shares(found.flags())}
+    settings = {**asked["settings"], "devices": len(kinds), "device_kinds": kinds}
     if here.file.server:
         settings["server"] = here.file.server
     if here.catalogue is not None:
         settings["catalogue"] = str(here.catalogue)
-    return found.build(unflatten(found.flags, settings))
-
-
-def _shares(flags: Any) -> dict[str, float]:
-    """The server's data, of which a real fleet gets nothing, need not suffice for as many devices as there are."""
-    of_text = {"school_share", "context"} & flatten(flags).keys()
-    return {} if of_text else {"alpha": inf}
+    experiment = found.build(unflatten(found.flags, settings))
+    return replace(experiment, devices=here.devices, server=server_of(here))
 
 
 def server_of(here: FleetFolder) -> Device:

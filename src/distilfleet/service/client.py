@@ -12,7 +12,7 @@ from ..core.failpoint import reached
 from ..recipes.flags import changed, flatten, option
 from ..record.history import read_about, read_rounds
 from ..record.queue import Queue, QueuedRun
-from .ask import SIMULATED, built
+from .ask import SIMULATED, experiment_of
 from .fleet_file import fleet_folder
 from .from_here import from_here, placed
 
@@ -28,7 +28,7 @@ def submit(path: Path, name: str, flags: Any) -> str:
     """Ask the server for a run; its name."""
     here, started = fleet_folder(path), datetime.now(UTC)
     asked = {"recipe": placed(name), "settings": from_here(flatten(flags)), "started": f"{started:%Y-%m-%dT%H:%M:%SZ}"}
-    built(here, asked)  # a mistake is told here, not in the server's log
+    experiment_of(here, asked)  # a mistake is told here, not in the server's log
     run = f"{Path(name.partition(':')[0]).stem}-{started:%Y%m%d-%H%M%S-%f}"
     here.queue.ask(run, asked)
     reached("run.submitted")

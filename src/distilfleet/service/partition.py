@@ -72,18 +72,18 @@ def split(asked: SplitFlags) -> str:
     from ..data import prepared
     from ..recipes.classifiers import classifier_setup
 
-    staged = classifier_setup(common, ProxyData(proxy_share=asked.proxy_share))
-    source = staged.source
+    setup = classifier_setup(common, ProxyData(proxy_share=asked.proxy_share))
+    source, simulation = setup.source, setup.simulation()
 
     def facts(whose: str) -> "dict[str, np.ndarray]":
         return prepared.facts(whose, source.classes, source.scaling, source.columns)
 
-    for device in staged.devices:
-        prepared.write(asked.out / _file(device), staged.data(device), **facts(prepared.DEVICE))
+    for device in setup.devices:
+        prepared.write(asked.out / _file(device), simulation.data(device), **facts(prepared.DEVICE))
     prepared.write(asked.out / SERVER, source.test, **facts(prepared.SERVER), **prepared.named(source.name))
-    assert staged.proxy is not None
-    prepared.write(asked.out / PROXY, staged.proxy, **facts(prepared.PROXY))
-    return f"{len(staged.devices)} devices, {staged.partition}; {SERVER} and {PROXY} for the server"
+    assert setup.proxy is not None
+    prepared.write(asked.out / PROXY, setup.proxy, **facts(prepared.PROXY))
+    return f"{len(setup.devices)} devices, {simulation.partition}; {SERVER} and {PROXY} for the server"
 
 
 def _check_apply(asked: SplitFlags) -> None:
@@ -113,8 +113,9 @@ def _split_text(asked: SplitFlags, common: Common) -> str:
 
     setup = text_setup(common, replace(Language(), **{name: getattr(asked, name) for name in OF_TEXTS}))
     facts = prepared.text_facts(prepared.DEVICE, setup.source.classes, setup.source.tokenizer.digest)
+    simulation = setup.simulation()
     for device in setup.devices:
-        prepared.write(asked.out / _file(device), setup.data(device), **facts)
+        prepared.write(asked.out / _file(device), simulation.data(device), **facts)
     write_server(
         asked.out / SERVER,
         ServedText(source=setup.source, pretraining_data=setup.pretraining_data, rows=setup.rows),

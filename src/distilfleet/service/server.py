@@ -46,7 +46,7 @@ from ..record.run import RunRecord, create
 from ..report.page import page, write_page
 from ..training.experiment import Experiment
 from ..training.loop import Steps, about, train
-from .ask import built, server_of
+from .ask import experiment_of
 from .client import LOOK_S
 from .deaths import begin_attempt, give_way
 from .facts import about_of, facts_of, taken_for
@@ -245,39 +245,40 @@ def _train(doing: _Doing) -> bool:
     here, name = doing.here, doing.name
     waiting, journal = Waiting(here.queue, name), doing.session_server.coordinator.journal
     waiting(Standing())
-    fleet = NetFleet(here.devices, server_of(here), doing.session_server, doing.loop, waiting)
     assert isinstance(journal, SqliteJournal)
-    watched = PredictingFleet(inner=fleet, server=server_of(here))
-    asked, folder = here.queue.asked(name), here.queue.record(name)
-    run, branch = replace(built(here, asked), fleet=watched, checkpoint_every_s=0.0), name
+    asked, folder, branch = here.queue.asked(name), here.queue.record(name), name
+    experiment = replace(experiment_of(here, asked), checkpoint_every_s=0.0)
+    fleet = NetFleet(experiment.devices, experiment.server, doing.session_server, doing.loop, waiting)
+    watched = PredictingFleet(inner=fleet, server=experiment.server)
     found = take_up(folder, name, journal)
     if found is not None:
         record, start, branch = found
-        _tell_roster(doing, record, run, start.round)
+        _tell_roster(doing, record, experiment, start.round)
     else:
         _clear(folder)
-        asked_for = about(run, asked["recipe"], asked["settings"], asked["started"])
-        known = about_of(asked_for, here.name, taken_for(run, here.file.server))
-        record, start = create(folder, known, facts_of(run, here.file.devices, here.file.server)), None
+        asked_for = about(experiment, asked["recipe"], asked["settings"], asked["started"])
+        known = about_of(asked_for, here.name, taken_for(experiment, here.file.server))
+        record, start = create(folder, known, facts_of(experiment, here.file)), None
     log.info("%s: %s", name, "begins" if start is None else f"goes on after round {start.round}")
     with closing(record):
         if start is not None:
-            check_data(folder, read_about(folder), run.about)
-        fleet.open(branch, write_spec(spec_of(run.method, run.seed, run.data_spec)))
-        done = _rounds_of(doing, run, fleet, train(run, record, start, time.monotonic), start)
+            check_data(folder, read_about(folder), experiment.about)
+        fleet.open(branch, write_spec(spec_of(experiment.method, experiment.seed, experiment.data_spec)))
+        steps = train(experiment, watched, record, start, time.monotonic)
+        done = _rounds_of(doing, experiment.rounds, fleet, steps, start)
     write_page([read(folder)], folder / "report.html")
-    return done >= run.rounds
+    return done >= experiment.rounds
 
 
-def _rounds_of(doing: _Doing, run: Experiment, fleet: NetFleet, steps: Steps, start: Checkpoint | None) -> int:
+def _rounds_of(doing: _Doing, last: int, fleet: NetFleet, steps: Steps, start: Checkpoint | None) -> int:
     """The last round that is on disk when the run is over, is to be stopped or gives way."""
     name, done, began_s = doing.name, 0 if start is None else start.round, time.monotonic()
     try:
         with closing(steps) as rounds:
-            while done < run.rounds and not doing.here.queue.to_stop(name):
+            while done < last and not doing.here.queue.to_stop(name):
                 line = next(rounds)
                 done, took_s, began_s = line["round"], time.monotonic() - began_s, time.monotonic()
-                log.info("%s: round %s of %s", name, done, run.rounds)
+                log.info("%s: round %s of %s", name, done, last)
                 doing.totals.add(line, took_s)
                 _set_aside(doing.here, under_way=name)
                 if doing.stopped.is_set():
@@ -293,11 +294,11 @@ def _rounds_of(doing: _Doing, run: Experiment, fleet: NetFleet, steps: Steps, st
     return done
 
 
-def _tell_roster(doing: _Doing, record: RunRecord, run: Experiment, last: int) -> None:
+def _tell_roster(doing: _Doing, record: RunRecord, experiment: Experiment, last: int) -> None:
     """A run that goes on is that of the fleet file as it is now."""
     try:
-        facts = facts_of(run, doing.here.file.devices, doing.here.file.server)
-        note = follow_fleet_file(record, facts, run.about.get("models", {}), last)
+        facts = facts_of(experiment, doing.here.file)
+        note = follow_fleet_file(record, facts, experiment.about.get("models", {}), last)
     except BaseException:
         record.close()
         raise

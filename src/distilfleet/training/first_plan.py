@@ -1,30 +1,27 @@
 """The plan of the first round, and what it expects of each round after."""
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from ..core.protocols import Fleet, Planner
 from ..core.types import Conditions, Plan
 from ..plan.limits import reached
 from ..plan.split import SplitPlanner
 from ..plan.stages import remarks, rows
 from ..record.history import read_plan
 from ..record.plan import Planned, plan_json
-
-if TYPE_CHECKING:
-    from ..record.run import RunRecord
-if TYPE_CHECKING:
-    from .experiment import Experiment
-if TYPE_CHECKING:
-    pass
+from ..record.run import RunRecord
 
 
-def first_plan(run: "Experiment", record: "RunRecord", *, new: bool, now_s: Callable[[], float]) -> Mapping[str, Any]:
+def first_plan(
+    planner: Planner, fleet: Fleet, record: RunRecord, *, new: bool, now_s: Callable[[], float]
+) -> Mapping[str, Any]:
     """The plan of the first round, as the record has it from then on; empty where no cuts are planned."""
-    if not isinstance(run.planner, SplitPlanner):
+    if not isinstance(planner, SplitPlanner):
         return {}
     if new:
-        told = plan_json(_planned(run.planner, run.fleet.conditions(1), now_s))
-        record.plan({name: value for name, value in told.items() if name != "plan_s"}, told["plan_s"])
+        found = plan_json(planned(planner, fleet.conditions(1), now_s))
+        record.plan({name: value for name, value in found.items() if name != "plan_s"}, found["plan_s"])
     return read_plan(record.path)
 
 
@@ -38,11 +35,12 @@ def expected(plan: Plan, first: Mapping[str, Any]) -> dict[str, Any]:
         "planned_s": plan.forecast.delay_s,
         "planned_device_energy_j": plan.forecast.device_energy_j,
         "planned_server_energy_j": plan.forecast.server_energy_j,
-        "cuts_changed": sum(how != before.get(device, how) for device, how in now.items()),
+        "cuts_changed": sum(cuts != before.get(device, cuts) for device, cuts in now.items()),
     }
 
 
-def _planned(planner: SplitPlanner, conditions: Conditions, now_s: Callable[[], float]) -> Planned:
+def planned(planner: SplitPlanner, conditions: Conditions, now_s: Callable[[], float]) -> Planned:
+    """A plan for people and programs. Raises InfeasibleError if there is none."""
     began_s = now_s()
     plan = planner.plan(conditions)
     took_s = now_s() - began_s

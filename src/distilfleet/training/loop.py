@@ -4,7 +4,7 @@ import gc
 import os
 import platform
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from importlib.metadata import version
 from math import isnan
 from typing import Any, get_type_hints
@@ -14,6 +14,7 @@ import numpy as np
 from ..core.engine import rounds
 from ..core.errors import RecordError, StarvedError
 from ..core.pack import pack, unpack
+from ..core.protocols import Fleet, Method
 from ..core.tally import Tally
 from ..core.types import Discount, Plan
 from ..core.unanswered import reasons
@@ -37,18 +38,18 @@ Steps = Generator[dict[str, Any], None, None]
 """Metrics of each round as it is finished."""
 
 
-def about(run: Experiment, recipe: str, settings: Mapping[str, Any], started: str) -> dict[str, Any]:
+def about(experiment: Experiment, recipe: str, settings: Mapping[str, Any], started: str) -> dict[str, Any]:
     """`run.toml` of a run that is about to start."""
-    facts = run.method.facts
+    facts = experiment.method.facts
     return {
         "schema": SCHEMA,
         "recipe": recipe,
         "started": started,
-        "rounds": run.rounds,
-        "seed": run.seed,
+        "rounds": experiment.rounds,
+        "seed": experiment.seed,
         "disclosure": facts.disclosure,
         "method": {name: value for name, value in asdict(facts).items() if name != "disclosure"},
-        **run.about,
+        **experiment.about,
         "settings": dict(settings),
         "versions": versions(),
     }
@@ -69,7 +70,9 @@ def processor() -> str:
     return f"{platform.machine()}, torch {torch.backends.cpu.get_cpu_capability()}, numpy {numpy}{limits}"
 
 
-def train(run: Experiment, record: RunRecord, start: Checkpoint | None, now_s: Callable[[], float]) -> Steps:
+def train(
+    experiment: Experiment, fleet: Fleet, record: RunRecord, start: Checkpoint | None, now_s: Callable[[], float]
+) -> Steps:
     """Rounds from the checkpoint to the end, each recorded before its metrics are yielded; close to stop early.
 
     The models are written before the last checkpoint, so that a run with all its checkpoints has them.
@@ -77,28 +80,30 @@ def train(run: Experiment, record: RunRecord, start: Checkpoint | None, now_s: C
     Raises StarvedError if no device has answered in any round, before the last one is recorded.
 
     Args:
+        fleet: a simulated or a real one, of the experiment's devices.
         start: None for a new run.
         now_s: a monotonic clock, for wall time and the checkpoint interval.
     """
+    method, last = experiment.method, experiment.rounds
     state: Any
-    planned = first_plan(run, record, new=start is None, now_s=now_s)
-    if run.keep.most:
-        heard = CapturingFleet(inner=run.fleet, keep=run.keep, seed=run.seed, kept_wire=read_wire(record.path))
-        run = replace(run, fleet=heard)
+    planned = first_plan(experiment.planner, fleet, record, new=start is None, now_s=now_s)
+    if experiment.keep.most:
+        kept_wire = read_wire(record.path)
+        fleet = CapturingFleet(inner=fleet, keep=experiment.keep, seed=experiment.seed, kept_wire=kept_wire)
     if start is None:
-        state, before_s, first = run.method.init(run.seed), 0.0, 1
-        _save(run, record, state, 0)
+        state, before_s, first = method.init(experiment.seed), 0.0, 1
+        _save(fleet, record, state, 0)
     else:
-        state, before_s, first = _restore(run, start), _wall_s(record), start.round + 1
+        state, before_s, first = _restore(method, fleet, start), _wall_s(record), start.round + 1
     began_s = kept_s = now_s()
     number = kept = first - 1
     gc.freeze()  # the fleet stays to the end: without this the collector looks through all of it again and again
     try:
-        for done in rounds(run.method, run.planner, run.fleet, state, range(first, run.rounds + 1)):
+        for done in rounds(method, experiment.planner, fleet, state, range(first, last + 1)):
             number, state, wall_s = done.round, done.state, before_s + now_s() - began_s
-            metrics = run.method.evaluate(state, run.fleet.kept(), run.test)
-            tally = run.fleet.tally()
-            if number == run.rounds:
+            metrics = method.evaluate(state, fleet.kept(), experiment.test)
+            tally = fleet.tally()
+            if number == last:
                 _check_heard(record, tally)
             if tally.times is not None:
                 record.append_times(number, tally.times)
@@ -106,45 +111,49 @@ def train(run: Experiment, record: RunRecord, start: Checkpoint | None, now_s: C
             line = {"round": number, **metrics, **spent, **_discounted(done.discounts)}
             record.append_wall(number, wall_s)
             record.append(line)
-            if number == run.rounds:
-                record.models(run.method.models(state), run.files)
-            if number == run.rounds or now_s() - kept_s >= run.checkpoint_every_s:
-                _save(run, record, state, number)
+            if number == last:
+                record.models(method.models(state), experiment.files)
+            if number == last or now_s() - kept_s >= experiment.checkpoint_every_s:
+                _save(fleet, record, state, number)
                 kept, kept_s = number, now_s()
             yield {**line, "wall_s": wall_s}
     except GeneratorExit:
         if number > kept:
-            _save(run, record, state, number)
+            _save(fleet, record, state, number)
         raise
     finally:
         gc.unfreeze()
 
 
-def _save(run: Experiment, record: RunRecord, state: object, number: int) -> None:
-    if isinstance(run.fleet, CapturingFleet):
-        write_wire(record.path, run.fleet.kept_wire)
+def _save(fleet: Fleet, record: RunRecord, state: object, number: int) -> None:
+    if isinstance(fleet, CapturingFleet):
+        write_wire(record.path, fleet.kept_wire)
     arrays, plain = pack(state)
-    fleet = {f"fleet/{name}": array for name, array in run.fleet.snapshot().items()}
-    record.checkpoint(Checkpoint(round=number, arrays={**arrays, **fleet}, plain={"state": plain}))
+    of_fleet = {f"fleet/{name}": array for name, array in fleet.snapshot().items()}
+    record.checkpoint(Checkpoint(round=number, arrays={**arrays, **of_fleet}, plain={"state": plain}))
 
 
-def state_of(run: Experiment, start: Checkpoint) -> Any:
+def state_of(method: Method[Any], start: Checkpoint) -> Any:
     """The server's, as a checkpoint has it. Raises RecordError if that is of another method or version."""
-    kind = get_type_hints(run.method.init)["return"]
+    kind = get_type_hints(method.init)["return"]
     try:
         return unpack(start.plain["state"], start.arrays, kind)
     except (KeyError, ValueError) as fault:
-        raise RecordError(f"the checkpoint of round {start.round} is of another method or version: {fault}") from None
+        raise _of_another(start, fault) from None
 
 
-def _restore(run: Experiment, start: Checkpoint) -> Any:
-    state = state_of(run, start)
-    fleet = {name.removeprefix("fleet/"): a for name, a in start.arrays.items() if name.startswith("fleet/")}
+def _restore(method: Method[Any], fleet: Fleet, start: Checkpoint) -> Any:
+    state = state_of(method, start)
+    of_fleet = {name.removeprefix("fleet/"): a for name, a in start.arrays.items() if name.startswith("fleet/")}
     try:
-        run.fleet.restore(fleet)
+        fleet.restore(of_fleet)
     except (KeyError, ValueError) as fault:
-        raise RecordError(f"the checkpoint of round {start.round} is of another method or version: {fault}") from None
+        raise _of_another(start, fault) from None
     return state
+
+
+def _of_another(start: Checkpoint, fault: Exception) -> RecordError:
+    return RecordError(f"the checkpoint of round {start.round} is of another method or version: {fault}")
 
 
 def _wall_s(record: RunRecord) -> float:
