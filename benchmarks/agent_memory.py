@@ -82,7 +82,7 @@ def measure(python: str, folder: Path) -> dict[str, float]:
     )
     here, figures = fleet_folder(file), dict[str, float]()
     with serve._sessions(here) as (session_server, loop):
-        token = enrol.create_token(file, "pi", 3600.0)
+        token = enrol.create_token(here, "pi", 3600.0)
         words = ["-m", "distilfleet.cli", "agent", "--token", token, "--data", str(folder / "data.npz")]
         with running([python, *words, "--state", str(folder / "pi")]) as process:
             wait(lambda: "pi" in session_server.live)

@@ -42,6 +42,7 @@ from distilfleet.recipes.simulate import simulate
 from distilfleet.service.client import page_of, submit
 from distilfleet.service.demo import write_fleet
 from distilfleet.service.enrol import create_token
+from distilfleet.service.fleet_file import fleet_folder
 from distilfleet.service.partition import SplitFlags, split
 
 KINDS = ("rpi-4b", "jetson-nano", "rpi-5")
@@ -141,7 +142,7 @@ class Drill:
         self.all = [self.server, *(self.agent(f"device-{number}") for number in range(len(KINDS)))]
 
     def agent(self, name: str) -> Kept:
-        token = create_token(self.file, name, 86_400.0)
+        token = create_token(fleet_folder(self.file), name, 86_400.0)
         own = ["--data", str(self.folder / "data" / f"{name}.npz"), "--state", str(self.folder / name)]
         words = ["agent", "--token", token, *own]
         return Kept(words, self.folder / f"{name}.log", self.points(True), self.rng, self.warm)
@@ -174,7 +175,7 @@ class Drill:
 
     def wait_for_round(self, name: str) -> None:
         """Until one more is finished."""
-        metrics = page_of(self.file, name).parent / "metrics.jsonl"
+        metrics = page_of(fleet_folder(self.file), name).parent / "metrics.jsonl"
         before = lines_of(metrics)
         while lines_of(metrics) <= before:
             time.sleep(0.05)
@@ -187,7 +188,7 @@ class Drill:
                 if one.look() and one is self.server:
                     self.lost += self.missing(name)
             time.sleep(0.01)
-        return page_of(self.file, name).parent
+        return page_of(fleet_folder(self.file), name).parent
 
     def error(self, name: str) -> str:
         """Of a run that ended."""
@@ -213,7 +214,7 @@ class Drill:
         """Committed rounds of which there is no checkpoint."""
         with closing(SqliteJournal(self.folder / "fleet-state" / "journal.sqlite")) as journal:
             committed = journal.committed(name)
-        files = page_of(self.file, name).parent.glob("checkpoints/round-*.safetensors")
+        files = page_of(fleet_folder(self.file), name).parent.glob("checkpoints/round-*.safetensors")
         return max(0, committed - max((int(file.stem[-8:]) for file in files), default=0))
 
 
@@ -274,13 +275,13 @@ def main() -> None:
         for one in drill.all:
             one.start()
         while drill.killed < asked.kills:
-            name = submit(drill.file, "koala", flags)
+            name = submit(fleet_folder(drill.file), "koala", flags)
             folder = drill.carry_out(name)
             errors |= {drill.error(name)} - {""}
             same.append(weights(folder) == wanted)
             complete.append(rounds_of(folder) == list(range(1, ROUNDS + 1)))
             print(f"{drill.killed} kills, {len(same)} runs, same weights: {all(same)}", file=sys.stderr, flush=True)
-        name = submit(drill.file, "koala", replace(flags, common=replace(common, minimum=len(KINDS))))
+        name = submit(fleet_folder(drill.file), "koala", replace(flags, common=replace(common, minimum=len(KINDS))))
         drill.outages(name)
         folder = drill.carry_out(name)
         errors |= {drill.error(name)} - {""}

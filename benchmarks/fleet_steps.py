@@ -30,12 +30,14 @@ import numpy as np
 from distilfleet.core.engine import rounds
 from distilfleet.core.tally import Times
 from distilfleet.net.fleet import NetFleet
+from distilfleet.recipes.simulated import simulated
 from distilfleet.recipes.splitkd import Flags, splitkd
 from distilfleet.service import enrol
 from distilfleet.service import server as serve
 from distilfleet.service.ask import server_of
 from distilfleet.service.fleet_file import fleet_folder
 from distilfleet.service.spec import spec_of, write_spec
+from distilfleet.training.experiment import Experiment
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "net"))
 from ports import free_ports
@@ -65,11 +67,11 @@ class Timing:
     state: Any
 
 
-def timed(run: Any, fleet: Any, count: int) -> Timing:
-    state, wall_s, process_s, times = run.method.init(run.seed), [], [], []
+def timed(experiment: Experiment, fleet: Any, count: int) -> Timing:
+    state, wall_s, process_s, times = experiment.method.init(experiment.seed), [], [], []
     gc.freeze()  # as a run does
     began_s, process_began_s = time.perf_counter(), time.process_time()
-    for done in rounds(run.method, run.planner, fleet, state, range(1, count + 1)):
+    for done in rounds(experiment.method, experiment.planner, fleet, state, range(1, count + 1)):
         wall_s.append(time.perf_counter() - began_s)
         process_s.append(time.process_time() - process_began_s)
         state = done.state
@@ -80,19 +82,20 @@ def timed(run: Any, fleet: Any, count: int) -> Timing:
 
 
 @contextmanager
-def agents(folder: Path, run: Any, python: str) -> Iterator[NetFleet]:
+def agents(folder: Path, experiment: Experiment, python: str) -> Iterator[NetFleet]:
     """A server in this process and an agent process for each device."""
     sessions, enrolment = free_ports(2)
-    devices, file = list(run.fleet.roster()), folder / "fleet.toml"
+    assert experiment.simulation is not None
+    devices, file = list(experiment.devices), folder / "fleet.toml"
+    owned = experiment.simulation().data
     lines = [f'address = "localhost:{sessions}"', f'enrol_address = "localhost:{enrolment}"', "[devices]"]
     file.write_text("\n".join([*lines, *(f'{name} = "rpi-4b"' for name in devices)]))
     here, started = fleet_folder(file), []
     with serve._sessions(here) as (session_server, loop):
         try:
             for name in devices:
-                data = run.data(name)
-                np.savez(folder / f"{name}.npz", prepared_x=data.inputs)
-                token = enrol.create_token(file, name, 3600.0)
+                np.savez(folder / f"{name}.npz", prepared_x=owned(name).inputs)
+                token = enrol.create_token(here, name, 3600.0)
                 own = ["--data", str(folder / f"{name}.npz"), "--state", str(folder / name)]
                 command = [python, "-m", "distilfleet.cli", "agent", "--token", token, *own]
                 with (folder / f"{name}.log").open("wb") as log:
@@ -101,7 +104,7 @@ def agents(folder: Path, run: Any, python: str) -> Iterator[NetFleet]:
             while len(session_server.live) < len(devices):
                 time.sleep(0.05)
             fleet = NetFleet(here.devices, server_of(here), session_server, loop)
-            fleet.open("bench", write_spec(spec_of(run.method, run.seed)))
+            fleet.open("bench", write_spec(spec_of(experiment.method, experiment.seed)))
             yield fleet
         finally:
             for process in started:
@@ -141,18 +144,18 @@ def covered(spans: Spans, grid_s: np.ndarray) -> np.ndarray:
 
 def measure(size: str, devices: int, count: int, python: str) -> dict[str, Any]:
     chosen = flags(size, devices)
-    run, again = splitkd(chosen), splitkd(chosen)
-    simulated = timed(run, run.fleet, count)
+    run, again = simulated(splitkd(chosen), chosen.common), splitkd(chosen)
+    priced = timed(run.experiment, run.fleet, count)
     with TemporaryDirectory() as folder, agents(Path(folder), again, python) as fleet:
         real = timed(again, fleet, count)
-    for name, array in simulated.state.student.items():
+    for name, array in priced.state.student.items():
         assert np.array_equal(array, real.state.student[name]), f"other weights: {name}"
     figures = {
-        "simulated_steps_per_s": rate(chosen, simulated.wall_s),
+        "simulated_steps_per_s": rate(chosen, priced.wall_s),
         "real_steps_per_s": rate(chosen, real.wall_s),
         "real_slowest": rate(chosen, [max(real.wall_s)]),
         "real_fastest": rate(chosen, [min(real.wall_s)]),
-        "simulated_steps_per_processor_s": rate(chosen, simulated.process_s),
+        "simulated_steps_per_processor_s": rate(chosen, priced.process_s),
         "real_steps_per_server_processor_s": rate(chosen, real.process_s),
         **busy(real.times),
     }

@@ -19,7 +19,8 @@ from pathlib import Path
 import numpy as np
 
 from distilfleet.recipes.find import recipe
-from distilfleet.recipes.flags import unflatten
+from distilfleet.recipes.flags import common, unflatten
+from distilfleet.recipes.simulated import simulated
 from distilfleet.record.run import create
 from distilfleet.training.loop import about, train
 
@@ -50,9 +51,10 @@ def rounds_s(method: str, small: str, count: int, folder: Path) -> Generator[tup
     """Wall and processor seconds of each round of a run, its test and its record included, its start not."""
     found = recipe(method)
     flat = {"devices": DEVICES, "rounds": count + 1, "small": small, "aggregate": "mean", "threads": 1}
-    run = found.build(unflatten(found.flags, flat))
-    record = create(folder, about(run, method, flat, ""), run.facts)
-    with closing(train(run, record, None, time.perf_counter)) as steps:
+    flags = unflatten(found.flags, flat)
+    run = simulated(found.build(flags), common(flags))
+    record = create(folder, about(run.experiment, method, flat, ""), run.facts)
+    with closing(train(run.experiment, run.fleet, record, None, time.perf_counter)) as steps:
         for _ in range(count):
             wall_s, processor_s = time.perf_counter(), time.process_time()
             next(steps)

@@ -260,20 +260,20 @@ def check_resume(case: Case, folder: Path) -> None:
 
 def begin(case: Case, path: Path, stop_after: int) -> None:
     fresh = recorded(case)
-    _take(fresh, create(path, about(fresh, "none", {}, "now"), {}), None, stop_after)
+    _take(case, fresh, create(path, about(fresh, "none", {}, "now"), {}), None, stop_after)
 
 
 def go_on(case: Case, path: Path, stop_after: int) -> None:
     record, _, checkpoint = reopen(path)
-    _take(recorded(case), record, checkpoint, stop_after)
+    _take(case, recorded(case), record, checkpoint, stop_after)
 
 
 def recorded(case: Case) -> Experiment:
-    """A run in which devices are sampled and some are offline, so that every random stream counts."""
-    method = case.make()
+    """An experiment in which devices are sampled."""
     return Experiment(
-        method=method,
-        fleet=fleet_of(case, method, offline_share=0.25),
+        method=case.make(),
+        devices=DEVICES,
+        server=SERVER,
         planner=Sample(per_round=3, seed=0),
         test=case.samples(12, "test"),
         rounds=9,
@@ -282,9 +282,14 @@ def recorded(case: Case) -> Experiment:
     )
 
 
-def _take(fresh: Experiment, record: Any, start: Any, count: int) -> None:
+def unreliable(case: Case, experiment: Experiment) -> Any:
+    """A fleet of which some devices are offline, so that every random stream counts."""
+    return fleet_of(case, experiment.method, offline_share=0.25)
+
+
+def _take(case: Case, fresh: Experiment, record: Any, start: Any, count: int) -> None:
     try:
-        steps = train(fresh, record, start, lambda: 0.0)
+        steps = train(fresh, unreliable(case, fresh), record, start, lambda: 0.0)
         for _ in range(count):
             next(steps)
         steps.close()

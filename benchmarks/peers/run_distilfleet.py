@@ -11,6 +11,7 @@ import job
 
 from distilfleet.recipes.fedavg import Flags, fedavg
 from distilfleet.recipes.flags import Common, Training, flatten
+from distilfleet.recipes.simulated import simulated
 from distilfleet.record.run import create
 from distilfleet.training.loop import about, train
 
@@ -29,11 +30,11 @@ flags = Flags(
     small="perceptron",
     aggregate="mean",
 )
-run = fedavg(flags)
+run = simulated(fedavg(flags), flags.common)
 laps, accuracy = job.Laps(), 0.0
 with tempfile.TemporaryDirectory() as folder:
-    record = create(Path(folder) / "run", about(run, "fedavg", flatten(flags), started=""), run.facts)
-    for line in train(run, record, None, time.monotonic):
+    record = create(Path(folder) / "run", about(run.experiment, "fedavg", flatten(flags), started=""), run.facts)
+    for line in train(run.experiment, run.fleet, record, None, time.monotonic):
         laps.lap()
         accuracy = line["small_accuracy"]
     record.close()

@@ -13,6 +13,7 @@ from ports import NO_PAGE, free_ports
 
 from cli_runs import Forked
 from distilfleet.service.enrol import create_token
+from distilfleet.service.fleet_file import FleetFolder, fleet_folder
 from distilfleet.service.partition import SplitFlags, split
 
 KINDS = ("rpi-4b", "jetson-nano")
@@ -41,12 +42,16 @@ class Processes:
     def file(self) -> Path:
         return self.folder / "fleet.toml"
 
+    @property
+    def here(self) -> FleetFolder:
+        return fleet_folder(self.file)
+
     def start_server(self) -> None:
         self.server = self._start("serve", str(self.file))
 
     def start_agent(self, number: int, new: bool = False) -> None:
         name = f"device-{number}"
-        token = ["--token", create_token(self.file, name, 3600.0)] if new else []
+        token = ["--token", create_token(self.here, name, 3600.0)] if new else []
         own = ["--data", str(self.folder / "data" / f"{name}.npz"), "--state", str(self.folder / name)]
         self.agents[name] = self._start("agent", *token, *own)
 

@@ -26,6 +26,7 @@ from distilfleet.net.store import SqliteStore
 from distilfleet.recipes.flags import Common, Smalls, Training
 from distilfleet.recipes.koala import Flags
 from distilfleet.service import client, enrol
+from distilfleet.service.fleet_file import fleet_folder
 from distilfleet.service.partition import SplitFlags, split
 
 KINDS = ("rpi-4b", "jetson-nano", "rpi-5")
@@ -122,8 +123,9 @@ class Fleet:
         lines += [*(f"{name} = {value}" for name, value in {**NO_PAGE, **(settings or {})}.items()), "[devices]"]
         self.file.write_text("\n".join([*lines, *(f'device-{i} = "{kind}"' for i, kind in enumerate(KINDS))]))
         split(SplitFlags(data=str(data), devices=len(KINDS), alpha=flags.common.alpha, out=folder / "data"))
-        self.run = client.submit(self.file, "koala", flags)
-        self.path, self.state = client.page_of(self.file, self.run).parent, folder / "fleet-state"
+        self.here = fleet_folder(self.file)
+        self.run = client.submit(self.here, "koala", flags)
+        self.path, self.state = client.page_of(self.here, self.run).parent, folder / "fleet-state"
 
     def server(self, points: Sequence[str] = ()) -> Kept:
         words = ["serve", str(self.file)]
@@ -131,7 +133,7 @@ class Fleet:
 
     def agent(self, number: int, points: Sequence[str] = ()) -> Kept:
         name = f"device-{number}"
-        token = enrol.create_token(self.file, name, 3600.0)
+        token = enrol.create_token(self.here, name, 3600.0)
         own = ["--data", str(self.folder / "data" / f"{name}.npz"), "--state", str(self.folder / name)]
         return Kept(name, ["agent", "--token", token, *own], self.folder / f"{name}.log", iter(points), self.rng)
 

@@ -393,7 +393,7 @@ def test_the_record_says_where_answers_were_too_few(tmp_path):
     case = Case(make=soft_koala)
     fresh = replace(contract.recorded(case), planner=Sample(per_round=4, minimum=3, seed=0))
     record = create(tmp_path / "run", about(fresh, "none", {}, "now"), {})
-    for _ in train(fresh, record, None, lambda: 0.0):
+    for _ in train(fresh, contract.unreliable(case, fresh), record, None, lambda: 0.0):
         pass
     record.close()
     lines = read_rounds(tmp_path / "run")

@@ -65,13 +65,13 @@ def fleet(tmp_path_factory):
 
 def ask(fleet: Processes, how: str) -> str:
     flags = Flags(common=Common(rounds=3, devices=len(KINDS), device_kinds=KINDS, cohorts="off"), small="mlp-xs")
-    return client.submit(fleet.file, f"{raising.__file__}:{how}", flags)
+    return client.submit(fleet.here, f"{raising.__file__}:{how}", flags)
 
 
 @pytest.mark.net
 @pytest.mark.slow
 def test_whatever_a_run_raises_and_whatever_is_in_the_queue_the_next_run_finishes(fleet, capsys):
-    queue = fleet_folder(fleet.file).queue
+    queue = fleet.here.queue
     names = {ask(fleet, how): words for how, words in RAISING.items()}
     for name, content in DAMAGED.items():
         (queue.folder("queue") / f"{name}.json").write_bytes(content)
@@ -79,7 +79,7 @@ def test_whatever_a_run_raises_and_whatever_is_in_the_queue_the_next_run_finishe
     (queue.folder("queue") / "dangling.json").symlink_to("nowhere")
     (queue.folder("queue") / "._of-another-system.json").write_bytes(b"\0")
     sound = ask(fleet, "sound")
-    assert [line["round"] for line in client.follow(fleet.file, sound)] == [1, 2, 3]
+    assert [line["round"] for line in client.follow(fleet.here, sound)] == [1, 2, 3]
 
     found = {entry.name: entry for entry in queue.entries()}
     for name, words in names.items():
@@ -113,34 +113,34 @@ def test_who_follows_a_run_that_fails_hears_why_and_it_can_be_resumed(fleet, cap
     (line,) = said.err.splitlines()
     assert re.match(r"distilfleet: (raising-\S+) failed after round 1: RuntimeError: the third", line)
 
-    run, queue = line.split()[1], fleet_folder(fleet.file).queue
+    run, queue = line.split()[1], fleet.here.queue
     kill(fleet.server)
     fleet.start_server()
     other = ask(fleet, "sound")
-    list(client.follow(fleet.file, other))
+    list(client.follow(fleet.here, other))
     assert queue.entry(run).state == "failed", "a server that starts does not try it again by itself"
 
     with pytest.raises(SystemExit):
         main(["runs", "resume", run, "--fleet", str(fleet.file)])
     assert "after round 1" in capsys.readouterr().out
     with pytest.raises(client.FailedError, match="failed after round 1: RuntimeError"):
-        list(client.follow(fleet.file, run))
+        list(client.follow(fleet.here, run))
     done = json.loads((queue.state / "done" / f"{run}.json").read_text())
     (queue.state / "done" / f"{run}.json").write_text(json.dumps({**done, "recipe": f"{raising.__file__}:sound"}))
     queue.resume(run)
-    assert [line["round"] for line in client.follow(fleet.file, run)] == [1, 2, 3]
+    assert [line["round"] for line in client.follow(fleet.here, run)] == [1, 2, 3]
 
 
 @pytest.mark.net
 @pytest.mark.slow
 def test_a_run_that_is_taken_out_of_the_queue_is_not_followed_for_ever(fleet):
     long = ask(fleet, "sound")
-    queue = fleet_folder(fleet.file).queue
+    queue = fleet.here.queue
     gone = ask(fleet, "sound")
     (queue.state / "queue" / f"{gone}.json").unlink(missing_ok=True)
     with pytest.raises(client.FailedError, match="is not with the server any more"):
-        list(client.follow(fleet.file, gone))
-    assert len(list(client.follow(fleet.file, long))) == 3
+        list(client.follow(fleet.here, gone))
+    assert len(list(client.follow(fleet.here, long))) == 3
 
 
 OWN_MODEL = """
@@ -186,7 +186,7 @@ def test_who_stops_following_is_told_that_the_run_goes_on_and_how_to_stop_it(tmp
 @pytest.mark.net
 @pytest.mark.slow
 def test_a_run_that_takes_the_process_with_it_gives_way_to_others_and_fails_at_last(fleet):
-    queue, bad = fleet_folder(fleet.file).queue, ask(fleet, "exits")
+    queue, bad = fleet.here.queue, ask(fleet, "exits")
     sound = ask(fleet, "sound")
     for died in (DEATHS_IN_FRONT - 1, DEATHS_IN_FRONT):
         fleet.server.wait()
@@ -194,7 +194,7 @@ def test_a_run_that_takes_the_process_with_it_gives_way_to_others_and_fails_at_l
         while queue.attempts(bad).died(ROUND) < died:
             queue.attempts(bad).begin(ROUND)
         fleet.start_server()
-    assert [line["round"] for line in client.follow(fleet.file, sound)] == [1, 2, 3]
+    assert [line["round"] for line in client.follow(fleet.here, sound)] == [1, 2, 3]
     fleet.server.wait()
     for _ in range(DEATHS_IN_FRONT + 1, MOST_DEATHS):
         queue.attempts(bad).begin(ROUND)
@@ -202,7 +202,7 @@ def test_a_run_that_takes_the_process_with_it_gives_way_to_others_and_fails_at_l
     with pytest.raises(
         client.FailedError, match=r"process died 20 times in a row in this run, and no round .* round 1"
     ):
-        list(client.follow(fleet.file, bad))
+        list(client.follow(fleet.here, bad))
     assert fleet.server.returncode is None
     queue.resume(bad)
     fleet.server.wait()

@@ -119,7 +119,7 @@ def test_who_stops_and_comes_back_changes_no_bit_and_keeps_a_second_one_out(data
                 until_s = time.monotonic() + 4 * BEATS["beat_s"]
                 keep_running(kept, lambda until_s=until_s: time.monotonic() > until_s)
                 with pytest.raises(RecordError, match="is in use by another"):
-                    serve.serve(fleet.file)
+                    serve.serve(fleet.here)
                 with pytest.raises(RecordError, match="is in use by another"):
                     join(AgentFlags(data="digits", state=tmp_path / "device-0"))
         keep_running(kept, fleet.finished)

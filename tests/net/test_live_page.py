@@ -30,7 +30,7 @@ from distilfleet.net.metrics import Totals
 from distilfleet.service import client
 from distilfleet.service import server as serve
 from distilfleet.service.enrol import create_token
-from distilfleet.service.fleet_file import fleet_folder
+from distilfleet.service.fleet_file import FleetFolder, fleet_folder
 from distilfleet.service.web import http_server
 from distilfleet.service.web import page_cache as board
 from distilfleet.service.web import site as console
@@ -64,6 +64,10 @@ class Site:
     session_server: Any
     loop: Any
     totals: Totals
+
+    @property
+    def here(self) -> FleetFolder:
+        return fleet_folder(self.file)
 
     @property
     def port(self) -> int:
@@ -113,7 +117,7 @@ def site(tmp_path):
 
 def recorded(site: Site, rounds: int, queued: bool = True) -> Path:
     """A run as the server would have it, by its files."""
-    queue = fleet_folder(site.file).queue
+    queue = site.here.queue
     folder = queue.record(RUN)
     folder.mkdir(parents=True, exist_ok=True)
     about = 'schema = 1\nrecipe = "koala"\nrounds = 4\nseed = 7\ndisclosure = "weights: of small models"\n'
@@ -138,8 +142,8 @@ def until(ready, seconds: float = 30.0) -> None:
 @contextmanager
 def joined(site: Site, name: str, folder: Path):
     """A real agent, over TLS, in the server's loop."""
-    token = Token.read(create_token(site.file, name, 600.0))
-    device = fleet_folder(site.file).devices[name]
+    token = Token.read(create_token(site.here, name, 600.0))
+    device = site.here.devices[name]
 
     async def join() -> "asyncio.Task[None]":
         badge = await enrol(token, folder)
@@ -189,7 +193,7 @@ WAITS = "round 3 waits for devices: 0 of 3 have answered, and the round needs 1 
 
 def test_the_page_says_what_a_run_waits_for_and_that_it_goes_on(site):
     recorded(site, rounds=2)
-    queue = fleet_folder(site.file).queue
+    queue = site.here.queue
     queue.tell_waits(RUN, WAITS)
     body = site.get("/").body
     assert f"waiting for devices: {html.escape(WAITS)}" in body
@@ -203,7 +207,7 @@ def test_the_page_says_what_a_run_waits_for_and_that_it_goes_on(site):
 
 
 def test_who_follows_a_run_hears_what_it_waits_for_and_that_it_goes_on(site, capsys):
-    queue, heard = fleet_folder(site.file).queue, []
+    queue, heard = site.here.queue, []
     recorded(site, rounds=2)
     queue.tell_waits(RUN, WAITS)
 
@@ -215,7 +219,7 @@ def test_who_follows_a_run_hears_what_it_waits_for_and_that_it_goes_on(site, cap
         else:
             queue.close(RUN, "")
 
-    assert [line["round"] for line in client.follow(site.file, RUN, hear)] == [1, 2]
+    assert [line["round"] for line in client.follow(site.here, RUN, hear)] == [1, 2]
     assert heard == [WAITS, ""]
     assert capsys.readouterr().out == f"Waiting: {WAITS}\nThe wait is over: the run goes on.\n"
 
@@ -312,7 +316,7 @@ def test_a_name_that_is_not_ours_is_refused(site):
 def test_a_button_counts_only_on_the_servers_own_page(site):
     recorded(site, rounds=1)
     stop, proof = f"/runs/{RUN}/stop", site.proof
-    queue = fleet_folder(site.file).queue
+    queue = site.here.queue
     for refused in (
         site.press(stop, proof, Origin="http://evil.example"),
         site.press(stop, proof, Origin="null"),

@@ -11,7 +11,6 @@ from test_real_fleet import until
 from distilfleet.recipes.flags import Common, Smalls, Training
 from distilfleet.recipes.koala import Flags
 from distilfleet.service import client
-from distilfleet.service.fleet_file import fleet_folder
 
 pytestmark = [pytest.mark.net, pytest.mark.slow]
 ROUNDS = 10_000
@@ -38,8 +37,8 @@ def fleet(tmp_path):
 
 @pytest.mark.skipif(PROGRAM is None, reason="there is no Chromium here")
 def test_an_open_page_goes_on_by_itself(fleet, tmp_path):
-    run = client.submit(fleet.file, "koala", flags())
-    queue = fleet_folder(fleet.file).queue
+    run = client.submit(fleet.here, "koala", flags())
+    queue = fleet.here.queue
     with closing(Browser(tmp_path / "browser")) as browser:
         browser.open(f"http://{fleet.settings['page']}/".replace('"', ""))
         until(lambda: f"{len(KINDS)} of {len(KINDS)} devices are here" in browser.tell(WORDS))

@@ -46,7 +46,7 @@ def test_a_service_manager_stops_server_and_agent_with_sigterm(tmp_path):
         until((tmp_path / "fleet-state" / "authority" / "identity.sqlite").exists)
         fleet.start_agent(0, new=True)
         until(lambda: "of the server at" in (tmp_path / "agent.log").read_text())
-        run = client.submit(fleet.file, "koala", Flags(common=Common(rounds=3)))  # the other device never comes
+        run = client.submit(fleet.here, "koala", Flags(common=Common(rounds=3)))  # the other device never comes
         until(lambda: f"{run}: begins" in (tmp_path / "serve.log").read_text())
         until(lambda: "a run begins" in (tmp_path / "agent.log").read_text())
         for process in (fleet.agents["device-0"], fleet.server):
@@ -63,7 +63,7 @@ def test_a_service_manager_stops_server_and_agent_with_sigterm(tmp_path):
 
 
 def test_a_token_that_was_not_copied_whole_is_told_before_anybody_is_asked(file):
-    text = enrol.create_token(file, "pi-07", 60.0)
+    text = enrol.create_token(fleet_folder(file), "pi-07", 60.0)
     assert Token.read(text).device == "pi-07"
     for broken in (text[:-1], text[1:], text[:300] + ("A" if text[300] != "A" else "B") + text[301:], "hello", ""):
         with pytest.raises(ConfigError, match="not all of it"):
@@ -72,14 +72,17 @@ def test_a_token_that_was_not_copied_whole_is_told_before_anybody_is_asked(file)
 
 def test_a_token_is_not_used_up_for_a_device_without_data(tmp_path, file):
     with pytest.raises(ConfigError, match="--data"):
-        join(AgentFlags(token=enrol.create_token(file, "pi-07", 60.0), state=tmp_path / "state"))
+        join(AgentFlags(token=enrol.create_token(fleet_folder(file), "pi-07", 60.0), state=tmp_path / "state"))
     assert not (tmp_path / "state").exists()
 
 
 def test_a_name_that_the_fleet_file_has_not_is_no_device(file):
     with pytest.raises(ConfigError, match="--device"):
-        enrol.create_token(file, "", 60.0)
-    for verb in (lambda: enrol.deny(file, "pi-70"), lambda: enrol.create_token(file, "pi-70", 60.0)):
+        enrol.create_token(fleet_folder(file), "", 60.0)
+    for verb in (
+        lambda: enrol.deny(fleet_folder(file), "pi-70"),
+        lambda: enrol.create_token(fleet_folder(file), "pi-70", 60.0),
+    ):
         with pytest.raises(ConfigError, match="does not name pi-70"):
             verb()
 
@@ -89,13 +92,13 @@ def test_only_who_owns_the_servers_folder_writes_there(file, monkeypatch):
     stranger = os.geteuid() + 1
     monkeypatch.setattr(os, "geteuid", lambda: stranger)
     with pytest.raises(ConfigError, match=r"belongs to .*sudo -u"):
-        enrol.create_token(file, "pi-07", 60.0)
+        enrol.create_token(fleet_folder(file), "pi-07", 60.0)
 
 
 def test_whoever_asks_for_a_run_is_told_that_no_server_is_there(file):
-    assert not client.served_now(file)
+    assert not client.served_now(fleet_folder(file))
     with closing(lock(fleet_folder(file).folder("."), "")):
-        assert client.served_now(file)
+        assert client.served_now(fleet_folder(file))
 
 
 def test_who_gave_no_answer_is_named_with_the_reason():
@@ -132,9 +135,9 @@ def test_a_fleet_file_that_could_not_work_is_refused_at_once(file, line, said):
 @pytest.mark.parametrize(("mode", "warned"), [(0o644, True), (0o640, True), (0o600, False)])
 def test_a_token_of_the_page_that_others_can_read_is_worth_a_warning(file, mode, warned):
     file.chmod(mode)
-    assert shows_secret(file, fleet_folder(file).file) == ""
+    assert shows_secret(fleet_folder(file)) == ""
     file.write_text('page_token = "a secret of the ward"\n' + file.read_text())
-    assert ("chmod 600" in shows_secret(file, fleet_folder(file).file)) is warned
+    assert ("chmod 600" in shows_secret(fleet_folder(file))) is warned
 
 
 def test_a_device_of_an_unknown_kind_is_told_before_the_server_is_ready(file):

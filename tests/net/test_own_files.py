@@ -10,8 +10,8 @@ from distilfleet.core.engine import rounds
 from distilfleet.core.types import Dataset
 from distilfleet.recipes.find import recipe
 from distilfleet.recipes.flags import unflatten
-from distilfleet.service import server as serve
 from distilfleet.service.agent import own_data
+from distilfleet.service.ask import experiment_of
 from distilfleet.service.fleet_file import fleet_folder
 from distilfleet.sim.fleet import SimFleet, World
 

@@ -69,12 +69,12 @@ def fleet(tmp_path_factory):
 @pytest.mark.net
 @pytest.mark.slow
 def test_simulation_equals_deployment(fleet, simulated):
-    run = client.submit(fleet.file, "koala", flags())
-    lines = list(client.follow(fleet.file, run))
+    run = client.submit(fleet.here, "koala", flags())
+    lines = list(client.follow(fleet.here, run))
     assert [line["round"] for line in lines] == [1, 2, 3]
     assert all(line["devices"] == len(KINDS) and line["missed"] == 0 for line in lines)
     assert all(line["device_energy_j"] > 0 and line["up_bytes"] > 80_000 for line in lines)
-    folder = client.page_of(fleet.file, run).parent
+    folder = client.page_of(fleet.here, run).parent
     assert weights(folder) == weights(simulated)
     check_times(list(read_times(folder)))
     recorded = json.loads((folder / "fleet.json").read_text())
@@ -114,14 +114,14 @@ def test_a_run_is_handed_over_and_followed_from_the_command_line(fleet, capsys):
 @pytest.mark.net
 @pytest.mark.slow
 def test_kills_of_server_and_agent_change_no_bit(fleet, simulated):
-    run = client.submit(fleet.file, "koala", flags())
+    run = client.submit(fleet.here, "koala", flags())
     metrics = fleet.folder / "fleet-state" / "runs" / run / "metrics.jsonl"
     until(lambda: metrics.exists() and metrics.read_text().count("\n") >= 1)
     kill(fleet.server)
     kill(fleet.agents["device-1"])
     fleet.start_server()
     fleet.start_agent(1)
-    assert [line["round"] for line in client.follow(fleet.file, run)][-1] == ROUNDS
+    assert [line["round"] for line in client.follow(fleet.here, run)][-1] == ROUNDS
     assert weights(metrics.parent) == weights(simulated)
 
 
@@ -130,8 +130,8 @@ def test_kills_of_server_and_agent_change_no_bit(fleet, simulated):
 def test_who_is_denied_is_cut_off_and_the_round_goes_on(fleet):
     with pytest.raises(SystemExit):
         main(["enrol", "deny", "--device", "device-1", "--fleet", str(fleet.file)])
-    run = client.submit(fleet.file, "koala", replace(flags(), common=replace(flags().common, rounds=1, deadline_s=8.0)))
-    (line,) = client.follow(fleet.file, run)
+    run = client.submit(fleet.here, "koala", replace(flags(), common=replace(flags().common, rounds=1, deadline_s=8.0)))
+    (line,) = client.follow(fleet.here, run)
     assert line["missed_jobs"] == [["device-1", "deadline"]]
 
 
@@ -174,8 +174,10 @@ def test_split_writes_what_a_simulation_uses(tmp_path):
     out = tmp_path / "parts"
     split(SplitFlags(data="digits", devices=4, alpha=0.3, seed=2, out=out))
     setup = classifier_setup(Common(devices=4, alpha=0.3, seed=2), ProxyData())
+    simulation = setup.simulation()
     for device in setup.devices:
-        mine, theirs = own_data(str(out / f"{device}.npz")).mapped(setup.source.spec(None)).data, setup.data(device)
+        mine = own_data(str(out / f"{device}.npz")).mapped(setup.source.spec(None)).data
+        theirs = simulation.data(device)
         np.testing.assert_array_equal(mine.inputs, theirs.inputs)
         np.testing.assert_array_equal(mine.labels, theirs.labels)
     server = classifier_setup(

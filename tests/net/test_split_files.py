@@ -12,12 +12,14 @@ from distilfleet.core.engine import rounds
 from distilfleet.core.errors import ConfigError
 from distilfleet.data import proxy, sources
 from distilfleet.recipes.find import recipe
-from distilfleet.recipes.flags import flatten, unflatten
+from distilfleet.recipes.flags import Common, flatten, unflatten
+from distilfleet.recipes.simulated import simulated
 from distilfleet.service.agent import own_data
 from distilfleet.service.partition import SplitFlags, split
 from distilfleet.sim.fleet import World
 
 DEVICES = 3
+SETTINGS = Common(cohorts="off")
 
 
 @pytest.fixture(autouse=True)

@@ -25,7 +25,6 @@ from distilfleet.record.checkpoint import read_checkpoint
 from distilfleet.record.history import read_about, read_fleet
 from distilfleet.record.queue import Queue
 from distilfleet.service import client
-from distilfleet.service.fleet_file import fleet_folder
 
 pytestmark = [pytest.mark.net, pytest.mark.slow]
 ROUNDS = 4
@@ -74,7 +73,7 @@ def in_its_first_round(fleet: Processes, recipe: str, asked: Any):
     late = fleet.agents["device-1"]
     late.send_signal(signal.SIGSTOP)
     try:
-        run = client.submit(fleet.file, recipe, asked)
+        run = client.submit(fleet.here, recipe, asked)
         until(lambda: "Round 1: 1 of 2 answers are in" in ask(fleet, "GET", "/")[1])
         yield run
     finally:
@@ -94,7 +93,7 @@ def state_of(folder: Path) -> dict[str, bytes]:
 
 
 def state(fleet: Processes, run: str) -> str:
-    return fleet_folder(fleet.file).queue.entry(run).state
+    return fleet.here.queue.entry(run).state
 
 
 def test_stopped_on_the_page_and_resumed_on_the_command_line_gives_the_same_weights(fleet, tmp_path, capsys):
@@ -102,21 +101,21 @@ def test_stopped_on_the_page_and_resumed_on_the_command_line_gives_the_same_weig
     with in_its_first_round(fleet, "fedmd", flags()) as run:
         assert press(fleet, f"/runs/{run}/stop") == 303
     with pytest.raises(client.StoppedError, match=r"was stopped after round 1;"):
-        list(client.follow(fleet.file, run))
+        list(client.follow(fleet.here, run))
     assert "Stopped: " in ask(fleet, "GET", "/")[1]
 
     kill(fleet.server)
     fleet.start_server()
-    other = client.submit(fleet.file, "fedmd", flags(rounds=1))
-    list(client.follow(fleet.file, other))
+    other = client.submit(fleet.here, "fedmd", flags(rounds=1))
+    list(client.follow(fleet.here, other))
     assert (state(fleet, run), state(fleet, other)) == ("stopped", "finished")
     assert rounds(fleet, run) == 1
 
     with pytest.raises(SystemExit) as done:
         main(["runs", "resume", run, "--fleet", str(fleet.file)])
     assert done.value.code == 0
-    assert [line["round"] for line in client.follow(fleet.file, run)] == [1, 2, 3, 4]
-    assert state_of(client.page_of(fleet.file, run).parent) == state_of(tmp_path / "simulated")
+    assert [line["round"] for line in client.follow(fleet.here, run)] == [1, 2, 3, 4]
+    assert state_of(client.page_of(fleet.here, run).parent) == state_of(tmp_path / "simulated")
     capsys.readouterr()
     with pytest.raises(SystemExit):
         main(["runs", "--fleet", str(fleet.file)])
@@ -124,7 +123,7 @@ def test_stopped_on_the_page_and_resumed_on_the_command_line_gives_the_same_weig
 
 
 def test_who_follows_a_run_is_told_that_it_was_stopped(fleet, capsys):
-    first, queue = client.submit(fleet.file, "fedmd", flags(rounds=100_000)), fleet_folder(fleet.file).queue
+    first, queue = client.submit(fleet.here, "fedmd", flags(rounds=100_000)), fleet.here.queue
     until(lambda: state(fleet, first) == "under way")
     stopper = threading.Thread(target=stop_what_waits, args=[queue])
     stopper.start()
@@ -147,15 +146,15 @@ def stop_what_waits(queue: Queue) -> None:
 def test_a_run_that_goes_on_by_another_fleet_file_says_so_and_shows_the_new_roster(fleet):
     before = fleet.file.read_text()
     with in_its_first_round(fleet, "fedmd", flags()) as run:
-        fleet_folder(fleet.file).queue.stop(run)
+        fleet.here.queue.stop(run)
     until(lambda: state(fleet, run) == "stopped")
     kill(fleet.server)
     without = before.replace('device-1 = "jetson-nano"', "")
     fleet.file.write_text(without)
     fleet.start_server()
-    fleet_folder(fleet.file).queue.resume(run)
-    assert [line["round"] for line in client.follow(fleet.file, run)] == [1, 2, 3, 4]
-    folder = client.page_of(fleet.file, run).parent
+    fleet.here.queue.resume(run)
+    assert [line["round"] for line in client.follow(fleet.here, run)] == [1, 2, 3, 4]
+    folder = client.page_of(fleet.here, run).parent
     assert read_about(folder)["notes"][-1] == "From round 2 on by another fleet file: gone: device-1."
     assert (read_fleet(folder)["total"], list(read_fleet(folder)["devices"])) == (1, ["device-0"])
     shown = ask(fleet, "GET", "/")[1]
@@ -176,21 +175,21 @@ def test_a_run_that_waits_too_long_for_a_device_lets_the_next_go_and_goes_on_whe
         until((fleet.folder / "fleet-state" / "authority" / "identity.sqlite").exists)
         fleet.start_agent(0, new=True)
         needs_all = replace(asked, common=replace(asked.common, minimum=len(KINDS)))
-        first = client.submit(fleet.file, "fedmd", needs_all)
+        first = client.submit(fleet.here, "fedmd", needs_all)
         until(lambda: state(fleet, first) == "waiting for devices")
-        second = client.submit(fleet.file, "fedmd", asked)
+        second = client.submit(fleet.here, "fedmd", asked)
         until(lambda: state(fleet, second) == "finished")
         assert rounds(fleet, first) == 0
         until(lambda: state(fleet, first) == "waiting for devices")
         fleet.start_agent(1, new=True)
         until(lambda: state(fleet, first) == "finished")
-        assert [line["devices"] for line in client.follow(fleet.file, first)] == [2, 2]
+        assert [line["devices"] for line in client.follow(fleet.here, first)] == [2, 2]
     finally:
         fleet.stop()
 
 
 def test_a_run_whose_data_changed_fails_in_words_and_goes_on_when_they_are_back(fleet):
-    data, queue = fleet.folder / "own.npz", fleet_folder(fleet.file).queue
+    data, queue = fleet.folder / "own.npz", fleet.here.queue
     whole = (fleet.folder / "data" / "server.npz").read_bytes()
     data.write_bytes(whole)
     common = replace(flags(6).common, data=str(data))

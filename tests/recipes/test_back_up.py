@@ -14,8 +14,8 @@ from distilfleet.record.checkpoint import Checkpoint
 from distilfleet.record.history import SCHEMA, read_about
 from distilfleet.record.run import create
 from distilfleet.service.backup import NOTE, back_up
+from distilfleet.service.fleet_file import fleet_folder
 from distilfleet.service.resume import take_up
-from distilfleet.service.server_flags import BackUp
 
 ABOUT = {"schema": SCHEMA, "recipe": "koala", "rounds": 9, "seed": 0, "settings": {}, "versions": {}}
 FLEET = 'address = "localhost:1"\nenrol_address = "localhost:2"\n[devices]\npi = "rpi-5"\n'
@@ -65,12 +65,12 @@ def test_a_copy_goes_on_as_a_branch_that_its_record_tells(server, tmp_path, caps
 def test_a_folder_that_is_taken_or_no_server_s_is_refused(server, tmp_path):
     file, _ = server
     with pytest.raises(RecordError, match="there already"):
-        back_up(BackUp(to=tmp_path, fleet=file))
+        back_up(fleet_folder(file), tmp_path)
     (tmp_path / "broken" / "authority").mkdir(parents=True)
     (tmp_path / "broken" / "journal.sqlite").write_text("no database")
     (tmp_path / "broken.toml").write_text('state = "broken"\n' + FLEET)
     with pytest.raises(StorageError, match="cannot be copied"):
-        back_up(BackUp(to=tmp_path / "copy-of-broken", fleet=tmp_path / "broken.toml"))
+        back_up(fleet_folder(tmp_path / "broken.toml"), tmp_path / "copy-of-broken")
     (tmp_path / "other.toml").write_text('state = "nothing"\n' + FLEET)
     with pytest.raises(RecordError, match="no server has run here"):
-        back_up(BackUp(to=tmp_path / "copy", fleet=tmp_path / "other.toml"))
+        back_up(fleet_folder(tmp_path / "other.toml"), tmp_path / "copy")

@@ -7,6 +7,7 @@ from distilfleet.core.tally import Tally
 from distilfleet.core.types import Missed, Usage
 from distilfleet.recipes.fedavg import Flags, fedavg
 from distilfleet.recipes.flags import Common
+from distilfleet.recipes.simulated import simulated
 from distilfleet.record.run import create
 from distilfleet.service.ask import server_of
 from distilfleet.service.fleet_file import fleet_folder
@@ -22,9 +23,10 @@ def test_devices_are_counted_once_and_missed_jobs_as_jobs():
 
 
 def test_the_collector_leaves_a_fleet_alone_for_as_long_as_it_trains(tmp_path):
-    run = fedavg(Flags(common=Common(devices=3, rounds=2), small="perceptron"))
-    record = create(tmp_path / "run", about(run, "fedavg", {}, ""), run.facts)
-    steps = train(run, record, None, lambda: 0.0)
+    common = Common(devices=3, rounds=2)
+    run = simulated(fedavg(Flags(common=common, small="perceptron")), common)
+    record = create(tmp_path / "run", about(run.experiment, "fedavg", {}, ""), run.facts)
+    steps = train(run.experiment, run.fleet, record, None, lambda: 0.0)
     assert gc.get_freeze_count() == 0
     next(steps)
     assert gc.get_freeze_count() > 0

@@ -6,9 +6,12 @@ import signal
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from .words import parsed
+
+if TYPE_CHECKING:
+    from ..service.fleet_file import FleetFolder
 
 ATTEND = "--attend"
 """Not for people: goes on as an agent whose flags are read."""
@@ -24,12 +27,13 @@ def serve(words: list[str]) -> int:
     from ..service.server_flags import ServeFlags
 
     asked = parsed(ServeFlags, "distilfleet serve", words)
+    from ..service.fleet_file import fleet_folder
     from ..service.server import serve as served
 
     _log_to_terminal()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C, and as process 1 of a container too
     try:
-        served(asked.fleet)
+        served(fleet_folder(asked.fleet))
     except KeyboardInterrupt:
         print("Stopped. Runs go on when the server is started again.", file=sys.stderr)
     return 0
@@ -40,12 +44,14 @@ def enrol(words: list[str]) -> int:
 
     asked = parsed(EnrolFlags, "distilfleet enrol", words)
     from ..service.enrol import create_token, deny
+    from ..service.fleet_file import fleet_folder
 
+    here = fleet_folder(asked.fleet)
     if asked.what == "deny":
-        deny(asked.fleet, asked.device)
+        deny(here, asked.device)
         print(f"{asked.device} is shut out; `enrol create` lets it in again.")
     else:
-        print(create_token(asked.fleet, asked.device, 3600.0 * asked.hours))
+        print(create_token(here, asked.device, 3600.0 * asked.hours))
     return 0
 
 
@@ -108,8 +114,9 @@ def backup(words: list[str]) -> int:
 
     asked = parsed(BackUp, "distilfleet backup", words)
     from ..service.backup import back_up
+    from ..service.fleet_file import fleet_folder
 
-    print(f"{asked.to}: {back_up(asked)}")
+    print(f"{asked.to}: {back_up(fleet_folder(asked.fleet), asked.to)}")
     return 0
 
 
@@ -126,36 +133,37 @@ def run(fleet: Path, name: str, words: list[str]) -> int:
     from ..recipes.find import recipe
     from ..recipes.flags import common
     from ..service.client import check_real, submit
+    from ..service.fleet_file import fleet_folder
 
     found = recipe(name)
     flags = parsed(found.flags, f"distilfleet run {name}", words)
     check_real(flags)
-    asked = submit(fleet, found.name, flags)
+    here = fleet_folder(fleet)
+    asked = submit(here, found.name, flags)
     try:
-        return _followed(fleet, asked, common(flags).rounds)
+        return _followed(here, asked, common(flags).rounds)
     except KeyboardInterrupt:
         stop = f"distilfleet runs stop {asked} --fleet {fleet}"
         print(f"distilfleet: {asked} goes on with the server; this stops it: {stop}", file=sys.stderr)
         return STOPPED
 
 
-def _followed(fleet: Path, asked: str, rounds: int) -> int:
+def _followed(here: "FleetFolder", asked: str, rounds: int) -> int:
     """Print what comes of a run that the server has."""
     from ..report.live import show
     from ..service.client import FailedError, StoppedError, follow, page_of, served_now
-    from ..service.fleet_file import fleet_folder
 
     print(f"{asked} is with the server; Ctrl-C stops following, not the run.", flush=True)
-    page = fleet_folder(fleet).page
+    page = here.page
     if page:
         elsewhere = ", or this machine's name from elsewhere" if page.is_anywhere else ""
         print(f"Live page: http://{page.nearby}/{elsewhere}", flush=True)
-    if not served_now(fleet):
-        print(f"No server is running here. The run begins when one is: distilfleet serve {fleet}", flush=True)
+    if not served_now(here):
+        print(f"No server is running here. The run begins when one is: distilfleet serve {here.path}", flush=True)
     last: dict[str, Any] = {}
 
     def steps() -> Iterator[dict[str, Any]]:
-        for line in follow(fleet, asked, _tell_waits):
+        for line in follow(here, asked, _tell_waits):
             last.update(line)
             yield line
 
@@ -168,7 +176,7 @@ def _followed(fleet: Path, asked: str, rounds: int) -> int:
         print(f"distilfleet: {failed}", file=sys.stderr)
         return FAILED
     print("".join(f"{line}\n" for line in missing(last)), end="")
-    print(f"Page: {page_of(fleet, asked)}")
+    print(f"Page: {page_of(here, asked)}")
     return 0
 
 

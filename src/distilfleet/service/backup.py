@@ -16,8 +16,7 @@ from ..net.journal import SqliteJournal
 from ..net.mark import go_back, read_mark
 from ..record.checkpoint import newest
 from ..record.run import add_note, reopen
-from .fleet_file import fleet_folder
-from .server_flags import BackUp
+from .fleet_file import FleetFolder
 
 DATABASES = ("journal.sqlite", "authority/identity.sqlite")
 UNFINISHED = ("queue", "stopped")
@@ -26,9 +25,9 @@ MOVES = ("done", "queue", "stopped", "queue", "done")
 NOTE = "Goes on from a copy of the server's folder, as a new branch: devices had gone on meanwhile."
 
 
-def back_up(asked: BackUp) -> str:
-    """What was copied. Raises RecordError and StorageError."""
-    state, to = fleet_folder(asked.fleet).state, asked.to
+def back_up(here: FleetFolder, to: Path) -> str:
+    """Copy a server's folder, and say what was copied. Raises RecordError and StorageError."""
+    state = here.state
     if not (state / "journal.sqlite").exists():
         raise RecordError(f"{state} holds no journal: no server has run here")
     if to.exists() and (not to.is_dir() or any(to.iterdir())):

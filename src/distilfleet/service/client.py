@@ -13,7 +13,7 @@ from ..recipes.flags import changed, flatten, option
 from ..record.history import read_about, read_rounds
 from ..record.queue import Queue, QueuedRun
 from .ask import SIMULATED, experiment_of
-from .fleet_file import fleet_folder
+from .fleet_file import FleetFolder
 from .from_here import from_here, placed
 
 LOOK_S = 0.3
@@ -24,9 +24,9 @@ MOST_MISSING = 5
 """Looks at a run that is nowhere: it may be on its way from one folder to another."""
 
 
-def submit(path: Path, name: str, flags: Any) -> str:
+def submit(here: FleetFolder, name: str, flags: Any) -> str:
     """Ask the server for a run; its name."""
-    here, started = fleet_folder(path), datetime.now(UTC)
+    started = datetime.now(UTC)
     asked = {"recipe": placed(name), "settings": from_here(flatten(flags)), "started": f"{started:%Y-%m-%dT%H:%M:%SZ}"}
     experiment_of(here, asked)  # a mistake is told here, not in the server's log
     run = f"{Path(name.partition(':')[0]).stem}-{started:%Y%m%d-%H%M%S-%f}"
@@ -88,13 +88,13 @@ def unheard(_words: str) -> None:
     """Nobody asks."""
 
 
-def follow(path: Path, run: str, hear: Callable[[str], None] = unheard) -> Iterator[dict[str, Any]]:
+def follow(here: FleetFolder, run: str, hear: Callable[[str], None] = unheard) -> Iterator[dict[str, Any]]:
     """Metrics of each round as it is finished; what devices it waits for is heard, and "" when they are back.
 
     Raises FailedError if the server could not do the run, StoppedError if somebody stopped it.
     """
-    queue, seen, missing, waits = fleet_folder(path).queue, 0, 0, ""
-    again = f"distilfleet runs resume {run} --fleet {path}"
+    queue, seen, missing, waits = here.queue, 0, 0, ""
+    again = f"distilfleet runs resume {run} --fleet {here.path}"
     while missing < MOST_MISSING:
         entry = queue.entry(run)
         lines = _whole_lines(queue.record(run) / "metrics.jsonl")
@@ -122,9 +122,8 @@ def _whole_lines(metrics: Path) -> list[dict[str, Any]]:
         return []
 
 
-def served_now(path: Path) -> bool:
+def served_now(here: FleetFolder) -> bool:
     """Whether a server holds the folder."""
-    here = fleet_folder(path)
     try:
         lock(here.folder("."), "").close()
     except RecordError:
@@ -132,5 +131,6 @@ def served_now(path: Path) -> bool:
     return False
 
 
-def page_of(path: Path, run: str) -> Path:
-    return fleet_folder(path).queue.record(run) / "report.html"
+def page_of(here: FleetFolder, run: str) -> Path:
+    """The page of a run, which is in the folder of its record."""
+    return here.queue.record(run) / "report.html"

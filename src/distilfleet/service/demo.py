@@ -21,7 +21,7 @@ from ..record.run import check_free
 from ..report.live import show
 from .client import follow, page_of, submit
 from .enrol import create_token
-from .fleet_file import fleet_folder
+from .fleet_file import FleetFolder, fleet_folder
 from .partition import PROXY, SERVER, SplitFlags, split
 
 log = logging.getLogger(__name__)
@@ -61,12 +61,13 @@ def _one(folder: Path, one: Demo, rounds: int) -> Path:
     own = {"data": str(one.split.out / SERVER), "rounds": rounds}  # no part of a device's
     flags = unflatten(found.flags, {**flatten(found.flags()), **one.settings, **own})
     write_fleet(file, KINDS)
-    with _processes(folder, file):
-        say(f"Live page, until the run is over: http://{fleet_folder(file).page}/")
-        run = submit(file, one.recipe, flags)
-        show(rounds, 1, follow(file, run), lambda: False)
-    say(f"Page: {page_of(file, run)}")
-    return page_of(file, run)
+    here = fleet_folder(file)
+    with _processes(folder, here):
+        say(f"Live page, until the run is over: http://{here.page}/")
+        run = submit(here, one.recipe, flags)
+        show(rounds, 1, follow(here, run), lambda: False)
+    say(f"Page: {page_of(here, run)}")
+    return page_of(here, run)
 
 
 def write_fleet(file: Path, kinds: Sequence[str]) -> None:
@@ -82,15 +83,15 @@ def write_fleet(file: Path, kinds: Sequence[str]) -> None:
 
 
 @contextmanager
-def _processes(folder: Path, file: Path) -> Iterator[None]:
+def _processes(folder: Path, here: FleetFolder) -> Iterator[None]:
     """A server and its agents, stopped at the end."""
-    started = [start(folder / "serve.log", "serve", str(file))]
+    started = [start(folder / "serve.log", "serve", str(here.path))]
     try:
         wait_for(folder / "fleet-state" / "authority" / "identity.sqlite", started[0])
         for i in range(len(KINDS)):
             name = f"device-{i}"
             own = ["--data", str(folder / "data" / f"{name}.npz"), "--state", str(folder / name)]
-            token = create_token(file, name, 3600.0)
+            token = create_token(here, name, 3600.0)
             started.append(start(folder / f"{name}.log", "agent", "--token", token, *own))
         yield
     finally:

@@ -2,35 +2,32 @@
 
 import time
 from contextlib import closing
-from pathlib import Path
 
 from ..core.errors import ConfigError
 from ..core.types import DeviceId
 from ..net.identity import Authority
-from .fleet_file import FleetFolder, fleet_folder
+from .fleet_file import FleetFolder
 
 
-def create_token(path: Path, device: DeviceId, lasting_s: float) -> str:
+def create_token(here: FleetFolder, device: DeviceId, lasting_s: float) -> str:
     """Raises ConfigError if the fleet file does not name the device."""
-    here = fleet_folder(path)
-    _check_named(here, path, device)
+    _check_named(here, device)
     with closing(Authority(here.folder("authority"))) as authority:
         kind, address = here.file.devices[device], str(here.enrol_address)
         return authority.token(device, kind, address, lasting_s, time.time()).text()
 
 
-def deny(path: Path, device: DeviceId) -> None:
+def deny(here: FleetFolder, device: DeviceId) -> None:
     """Raises ConfigError if the fleet file does not name the device, which may be a slip of the pen."""
-    here = fleet_folder(path)
-    _check_named(here, path, device)
+    _check_named(here, device)
     with closing(Authority(here.folder("authority"))) as authority:
         authority.deny(device)
 
 
-def _check_named(here: FleetFolder, path: Path, device: DeviceId) -> None:
+def _check_named(here: FleetFolder, device: DeviceId) -> None:
     if not device:
-        raise ConfigError(f"say with --device which one of {path}")
+        raise ConfigError(f"say with --device which one of {here.path}")
     if device not in here.file.devices:
         raise ConfigError(
-            f"{path} does not name {device}; add it under [devices] with its kind, and restart the server"
+            f"{here.path} does not name {device}; add it under [devices] with its kind, and restart the server"
         )

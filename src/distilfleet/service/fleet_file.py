@@ -55,11 +55,14 @@ class FleetFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 class FleetFolder:
     """A fleet file and its folders."""
 
+    path: Path
+    """The fleet file."""
     file: FleetFile
+    """What the fleet file says."""
     state: Path
-    name: str
+    """The folder that its server keeps."""
     catalogue: Path | None
-    """Of the fleet's own boards."""
+    """The rows of the fleet's own boards."""
 
     def folder(self, name: str) -> Path:
         made = self.state / name
@@ -91,7 +94,7 @@ class FleetFolder:
 
 
 def fleet_folder(path: Path) -> FleetFolder:
-    """Raises ConfigError."""
+    """Read the fleet file, once for each verb. Raises ConfigError."""
     try:
         file = msgspec.toml.decode(path.read_bytes(), type=FleetFile)
     except OSError as fault:
@@ -103,7 +106,7 @@ def fleet_folder(path: Path) -> FleetFolder:
         raise ConfigError(f"{path} names no devices; under [devices], write: pi-07 = 'rpi-4b'")
     own = path.parent / file.catalogue if file.catalogue else None
     _check(path, file, own)
-    return FleetFolder(file=file, state=_own(path.parent / file.state), name=path.name, catalogue=own)
+    return FleetFolder(path=path, file=file, state=_own(path.parent / file.state), catalogue=own)
 
 
 def _check(path: Path, file: FleetFile, own: Path | None) -> None:
@@ -128,11 +131,11 @@ def _check(path: Path, file: FleetFile, own: Path | None) -> None:
             raise ConfigError(f"{path}: {fault}{mend}") from None
 
 
-def shows_secret(path: Path, file: FleetFile) -> str:
+def shows_secret(here: FleetFolder) -> str:
     """A warning if other users of this machine can read the page's token; else empty."""
-    if not file.page_token or not path.stat().st_mode & 0o077:
+    if not here.file.page_token or not here.path.stat().st_mode & 0o077:
         return ""
-    return f"{path} has page_token, and other users of this machine can read it: chmod 600 {path}"
+    return f"{here.path} has page_token, and other users of this machine can read it: chmod 600 {here.path}"
 
 
 def _reachable(path: Path, name: str, text: str) -> Address:

@@ -1,4 +1,4 @@
-"""The server's verbs of a real fleet: serve, enrol, and run on a fleet. A device's are in `join`.
+"""The server of a real fleet: it takes runs one after the other and carries them out on the devices that enrolled.
 
 A run is handed to the server as a file in its folder, so that a crash loses none: it stays in `queue` until it is
 finished, and a server that starts goes on with the oldest.
@@ -51,7 +51,7 @@ from .client import LOOK_S
 from .deaths import begin_attempt, give_way
 from .facts import about_of, facts_of, taken_for
 from .faults import ends_the_server, reason_of, stoppable
-from .fleet_file import FleetFolder, fleet_folder, shows_secret
+from .fleet_file import FleetFolder, shows_secret
 from .resume import take_up, tell_behind
 from .roster import follow_fleet_file
 from .waiting import LetGoError, Waiting
@@ -68,12 +68,12 @@ STOPPING_S = 2.0
 STOPPING = "this server stops; its runs go on when it is started again"
 
 
-def serve(path: Path, once: bool = False) -> None:
+def serve(here: FleetFolder, once: bool = False) -> None:
     """The server: for ever, or with `once` until the queue is empty."""
     settle_heap(SERVER_ARENAS)
-    here, totals = fleet_folder(path), Totals()
+    totals = Totals()
     here.state.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if warning := shows_secret(path, here.file):
+    if warning := shows_secret(here):
         log.warning("%s", warning)
     held = lock(here.state, "is in use by another server. Stop that one first.")
     with closing(held), stoppable() as stopped, online(here, totals) as (session_server, loop, _):
@@ -257,7 +257,7 @@ def _train(doing: _Doing) -> bool:
     else:
         _clear(folder)
         asked_for = about(experiment, asked["recipe"], asked["settings"], asked["started"])
-        known = about_of(asked_for, here.name, taken_for(experiment, here.file.server))
+        known = about_of(asked_for, here.path.name, taken_for(experiment, here.file.server))
         record, start = create(folder, known, facts_of(experiment, here.file)), None
     log.info("%s: %s", name, "begins" if start is None else f"goes on after round {start.round}")
     with closing(record):
