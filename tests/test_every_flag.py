@@ -21,7 +21,7 @@ from distilfleet.recipes import koala
 from distilfleet.recipes.find import SHIPPED, recipe
 from distilfleet.recipes.flags import common, flatten, option, unflatten
 from distilfleet.service.agent_flags import AgentFlags
-from distilfleet.service.ask import built, server_of
+from distilfleet.service.ask import experiment_of, server_of
 from distilfleet.service.fleet_file import fleet_folder
 from distilfleet.service.partition import OF_TEXTS, SplitFlags
 from distilfleet.service.server_flags import BackUp, EnrolFlags, RunsFlags, ServeFlags
@@ -357,8 +357,8 @@ def test_kinds_of_own_boards_on_a_real_fleet_are_in_its_fleet_file(folder, tmp_p
     assert told(capfd, "runs", "--fleet", file).code == 0
     here = fleet_folder(file)
     assert here.devices["pi"] == device("my-board", "pi", extra=folder / "boards.csv")
-    run = built(here, {"recipe": "koala", "settings": flatten(koala.Flags())})
-    assert [one["kind"] for one in run.facts["shown"]] == ["my-board"]
+    run = experiment_of(here, {"recipe": "koala", "settings": flatten(koala.Flags())})
+    assert [one.kind for one in run.devices.values()] == ["my-board"]
     assert server_of(here).kind == "my-board"
 
 
