@@ -8,7 +8,7 @@ from distilfleet.core.types import Dataset
 from distilfleet.nn import split
 from distilfleet.nn.fused import SampledTeacher
 from distilfleet.nn.language import LanguageModel
-from distilfleet.nn.pretrain import Pretraining, counted, nats_per_token
+from distilfleet.nn.pretrain import Pretraining, nats_per_token, reader
 from distilfleet.nn.token_training import (
     TokenTraining,
     dense,
@@ -39,7 +39,7 @@ def windows():
 
 
 def plain_step(module, adam, windows):
-    hidden_ND, labels_N = counted(module, windows)
+    hidden_ND, labels_N = reader(module)(windows)
     adam.zero_grad()
     torch.nn.functional.cross_entropy(hidden_ND @ split.output_table(module).T, labels_N).backward()
     adam.step()

@@ -3,7 +3,9 @@
 Axes: B windows, T tokens of a window, N positions that count, D width.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -52,9 +54,10 @@ def pretrain(module: nn.Module, windows: Dataset, settings: Pretraining, seed: i
     rng = stream(seed, "pretrain")
     batch = min(settings.batch, len(windows))
     module.train()
+    read = reader(module)
     for _ in range(settings.steps):
         rows = np.sort(rng.choice(len(windows), batch, replace=False))
-        hidden_ND, labels_N = counted(module, windows.take(rows))
+        hidden_ND, labels_N = read(windows.take(rows))
         loss = fused_kd(hidden_ND, split.output_table(module), labels_N=labels_N)
         adam.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -66,12 +69,12 @@ def pretrain(module: nn.Module, windows: Dataset, settings: Pretraining, seed: i
 def nats_per_token(module: nn.Module, windows: Dataset) -> tuple[float, float]:
     """Mean cross-entropy of what comes next, or of the class, and the share of positions where the model is right."""
     module.eval()
-    table_VD = split.output_table(module)
+    read, table_VD = reader(module), split.output_table(module)
     nats = 0.0
     right = count = 0
     with torch.no_grad():
         for some in windows.batches(JUDGED):
-            hidden_ND, labels_N = counted(module, some)
+            hidden_ND, labels_N = read(some)
             parts = zip(torch.split(hidden_ND, LOGITS), torch.split(labels_N, LOGITS), strict=True)
             for hidden_RD, labels_R in parts:
                 logits_RV = hidden_RD @ table_VD.T
@@ -82,13 +85,20 @@ def nats_per_token(module: nn.Module, windows: Dataset) -> tuple[float, float]:
     return nats / positions, right / positions
 
 
-def counted(module: nn.Module, windows: Dataset) -> tuple[Tensor, Tensor]:
-    """Last hidden states of the positions that count, [N, D], and what is to be predicted there, [N]."""
+def reader(module: nn.Module) -> Callable[[Dataset], tuple[Tensor, Tensor]]:
+    """Reads windows with the model, in the mode that it is in now, again and again.
+
+    Gives last hidden states of the positions that count, [N, D], and what is to be predicted there, [N].
+    """
+    return partial(_read, module, split.Back(module, 0))  # which takes as long to make as a small model's step
+
+
+def _read(module: nn.Module, back: split.Back, windows: Dataset) -> tuple[Tensor, Tensor]:
     ids_BT = torch.from_numpy(np.maximum(windows.inputs, 0).astype(np.int64))
     lengths_B = (windows.inputs != PADDING).sum(axis=1)
     mask_BT = mask_of(lengths_B, ids_BT.shape[1])
     rows_BTD = split.token_table(module)[ids_BT]
-    hidden_BTD = split.Back(module, 0)(rows_BTD, mask_BT, split.positions(mask_BT))
+    hidden_BTD = back(rows_BTD, mask_BT, split.positions(mask_BT))
     if windows.labels is not None:
         return split.last_token(hidden_BTD, mask_BT), torch.from_numpy(windows.labels)
     real_BT = mask_BT[:, 1:] > 0

@@ -20,7 +20,7 @@ from . import split
 from .adam import adam_of, moments_of
 from .fused import DenseTeacher, Teacher, fused_kd
 from .language import LanguageModel
-from .pretrain import Pretraining, counted, nats_per_token, pretrain
+from .pretrain import Pretraining, nats_per_token, pretrain, reader
 from .weights import to_arrays
 
 TeacherOf = Callable[[Dataset, np.ndarray], Teacher]
@@ -80,9 +80,10 @@ def train_steps(
     named = {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}
     adam = adam_of(named, settings.lr, moments)
     module.train()
+    read = reader(module)
     for rows_B in rows_SB:
         some = windows.take(rows_B)
-        hidden_ND, labels_N = counted(module, some)
+        hidden_ND, labels_N = read(some)
         loss = fused_kd(
             hidden_ND,
             split.output_table(module),
@@ -101,10 +102,11 @@ def train_steps(
 def dense(teacher: nn.Module) -> TeacherOf:
     """A teacher at hand."""
     teacher.eval()
+    read = reader(teacher)
 
     def of(windows: Dataset, rows_B: np.ndarray) -> Teacher:
         with torch.no_grad():
-            hidden_NE, _ = counted(teacher, windows)
+            hidden_NE, _ = read(windows)
         return DenseTeacher(hidden_ND=hidden_NE, table_VD=split.output_table(teacher).detach())
 
     return of
@@ -164,6 +166,7 @@ def forward_flops(profile: LanguageProfile) -> float:
 
 
 def _hidden(module: nn.Module, windows: Dataset) -> Iterator[torch.Tensor]:
+    read = reader(module)
     for some in windows.batches(64):
-        hidden_ND, _ = counted(module, some)
+        hidden_ND, _ = read(some)
         yield from torch.split(hidden_ND, DRAWN)
