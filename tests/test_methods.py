@@ -4,6 +4,7 @@ import importlib
 import inspect
 import pkgutil
 from dataclasses import fields, replace
+from functools import cache, partial
 
 import numpy as np
 import pytest
@@ -31,9 +32,15 @@ def one_thread():
     torch.set_num_threads(1)
 
 
+@cache
+def made(make):
+    """Methods are frozen, so all checks can have the same one: to trace a language model takes longer than a round."""
+    return make()
+
+
 def tiny(name):
     module = importlib.import_module(f"distilfleet.methods.{name}")
-    make = module.tiny if hasattr(module, "tiny") else server.tiny
+    make = partial(made, module.tiny if hasattr(module, "tiny") else server.tiny)
     return Case(make=make, shape=(8,), draw=windows) if of_text(make()) else Case(make=make)
 
 
@@ -46,7 +53,7 @@ def splitkd_of(draw=windows, *, without_teacher=False, **changed):
     """Split KD with settings changed: those of its loss and of the split, or of the method itself."""
 
     def make():
-        method = server.tiny()
+        method = made(server.tiny)
         parts = {name: getattr(method, name) for name in ("split", "loss")}
         for name, part in parts.items():
             own = {key: value for key, value in changed.items() if key in type(part).__slots__}
