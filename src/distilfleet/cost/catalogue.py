@@ -136,20 +136,23 @@ def read(path: Path) -> dict[str, Entry]:
     Raises ConfigError with file, line and column for a missing column, a value of the wrong kind, a number that is not
     positive, a number without a source, and a kind that comes twice.
     """
-    try:
-        lines = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8")))
-        _check_columns(lines.fieldnames or (), path)
-        rows = [_checked(row, f"{path}, line {lines.line_num}") for row in lines]
-    except OSError as fault:
-        raise ConfigError(f"the catalogue {path} cannot be read: {fault.strerror}; give its path") from None
-    except (UnicodeDecodeError, csv.Error) as fault:
-        raise ConfigError(f"{path} is not a CSV file: {fault}") from None
     found: dict[str, Entry] = {}
-    for row in rows:
+    for row in _rows(path):
         if row.kind in found:
             raise ConfigError(f"{path}: {row.kind!r} comes twice")
         found[row.kind] = row
     return found
+
+
+def _rows(path: Path) -> list[Entry]:
+    try:
+        lines = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8")))
+        _check_columns(lines.fieldnames or (), path)
+        return [_checked(row, f"{path}, line {lines.line_num}") for row in lines]
+    except OSError as fault:
+        raise ConfigError(f"the catalogue {path} cannot be read: {fault.strerror}; give its path") from None
+    except (UnicodeDecodeError, csv.Error) as fault:
+        raise ConfigError(f"{path} is not a CSV file: {fault}") from None
 
 
 def _check_columns(names: Iterable[str], path: Path) -> None:
@@ -204,18 +207,23 @@ def _read(row: Mapping[str, str]) -> Entry:
 def _checked(row: Mapping[str, str | None], where: str) -> Entry:
     """A row of a user's; the shipped ones are checked by tests."""
     values = {field.name: _value(field.type, field.name, row[field.name], where) for field in fields(Entry)}
-    for name, source in SOURCE_OF.items():
-        value = values[name]
-        if value is None:
-            continue
-        positive = 0 < value < inf
-        if not positive and not (value == 0 and name in MAY_BE_ZERO):
-            raise ConfigError(f"{where}: {name} is {value:g}; it must be above 0 and finite")
-        if not values[source].strip():
-            raise ConfigError(f"{where}: {name} is given, but not where it is from: fill {source}, or write estimate")
+    for name in SOURCE_OF:
+        if values[name] is not None:
+            _check_number(name, values, where)
     if not values["kind"]:
         raise ConfigError(f"{where}: kind is empty; give the device a name")
     return Entry(**values)
+
+
+def _check_number(name: str, values: Mapping[str, Any], where: str) -> None:
+    """A number is positive, and says where it is from."""
+    value = values[name]
+    positive = 0 < value < inf
+    if not positive and not (value == 0 and name in MAY_BE_ZERO):
+        raise ConfigError(f"{where}: {name} is {value:g}; it must be above 0 and finite")
+    source = SOURCE_OF[name]
+    if not values[source].strip():
+        raise ConfigError(f"{where}: {name} is given, but not where it is from: fill {source}, or write estimate")
 
 
 def _value(wanted: Any, name: str, text: str | None, where: str) -> Any:

@@ -158,17 +158,19 @@ class Surroundings:
     def durations(self, load: Load) -> tuple[np.ndarray, np.ndarray]:
         """Seconds that each device computes and sends, [N] each, if all that are reachable do this in equal shares."""
         shares = self.shares()
-        up_bits = BITS_PER_BYTE * load.up_bytes
         computing_s, sending_s = np.empty((2, len(shares)), np.float32)
         for rows in _blocks(len(shares)):
-            speed_B = self._speed_flops_per_s_N[rows]
-            memory_B = self._memory_bytes_per_s_N[rows]
             active_B = shares[rows] > 0
-            alone_B = compute_s(load.flops, load.moved_bytes, speed_B, memory_B)
-            computing_s[rows] = alone_B * self.slowdown[rows] * active_B
+            computing_s[rows] = self._computing_s(rows, load) * active_B
             rate_bps_B = self.up_bps[rows] * shares[rows]
-            sending_s[rows] = up_bits / np.where(active_B, rate_bps_B, np.float32(np.inf))
+            sending_s[rows] = BITS_PER_BYTE * load.up_bytes / np.where(active_B, rate_bps_B, np.float32(np.inf))
         return computing_s, sending_s
+
+    def _computing_s(self, rows: slice, load: Load) -> np.ndarray:
+        speed_B = self._speed_flops_per_s_N[rows]
+        memory_B = self._memory_bytes_per_s_N[rows]
+        alone_B = compute_s(load.flops, load.moved_bytes, speed_B, memory_B)
+        return np.asarray(alone_B * self.slowdown[rows])
 
     def step(self, duration_s: float, busy_s: ArrayLike = 0.0, transmit_s: ArrayLike = 0.0) -> EnergySpent:
         """A round of `duration_s` passes, in which devices computed and sent so long; then what the next one finds.
@@ -190,9 +192,13 @@ class Surroundings:
             did = _Did(busy_s_B=busy_N[rows], transmit_s_B=transmit_N[rows], charging_B=charging_B)
             self._spend(rows, energy, duration_s, did)
             self._warm(rows, busy_N[rows], duration_s)
-            self.present_N[rows] = self.setting.churn.after(self.present_N[rows], leaving_B, began_s, duration_s)
+            self._come_and_go(rows, leaving_B, began_s, duration_s)
             self._renew(rows, rng, duration_s)
         return energy
+
+    def _come_and_go(self, rows: slice, leaving_B: np.ndarray, began_s: float, duration_s: float) -> None:
+        present_B = self.present_N[rows]
+        self.present_N[rows] = self.setting.churn.after(present_B, leaving_B, began_s, duration_s)
 
     def _warm(self, rows: slice, busy_s_B: np.ndarray, duration_s: float) -> None:
         per_second = np.float32(1 / max(duration_s, 1e-9))
@@ -287,14 +293,20 @@ class Surroundings:
         computing_j = self._busy_w_N[rows] * did.busy_s_B
         sending_j = self._transmit_w_N[rows] * did.transmit_s_B
         asked_j = idle_j + computing_j + sending_j
-        offered_j = (did.charging_B < self.setting.charging_share) * (self.setting.charge_w * duration_s)
-        flow = battery.flow(self.stored_j_N[rows], self._capacity_j_N[rows], asked_j, offered_j)
-        self.stored_j_N[rows] = flow.left_j
+        flow = self._flow(rows, asked_j, did.charging_B, duration_s)
         energy.taken_j[rows] = flow.taken_j
         given = _given_share(flow, asked_j)
         np.multiply(idle_j, given, out=energy.idle_j[rows])
         np.multiply(computing_j, given, out=energy.computing_j[rows])
         np.multiply(sending_j, given, out=energy.sending_j[rows])
+
+    def _flow(self, rows: slice, asked_j: np.ndarray, charging_B: np.ndarray, duration_s: float) -> battery.Flow:
+        """Through a block's batteries, which hold what is left."""
+        charges = charging_B < self.setting.charging_share
+        offered_j = charges * (self.setting.charge_w * duration_s)
+        flow = battery.flow(self.stored_j_N[rows], self._capacity_j_N[rows], asked_j, offered_j)
+        self.stored_j_N[rows] = flow.left_j
+        return flow
 
     def _renew(self, rows: slice, rng: np.random.Generator, duration_s: float) -> None:
         """What a block's devices find in the next round."""

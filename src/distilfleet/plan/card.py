@@ -30,19 +30,25 @@ class Card:
 
 def card(facts: PlanFacts, server: Device, *, weight: float = 0.5, lowest_share: float = 0.3) -> Card:
     """`weight` is that of delay against energy, strictly between 0 and 1; clocks go down to `lowest_share`."""
-    allowed_NK = facts.allowed_GK[facts.kind]
+    above_w = server.busy_w - server.idle_w
     own_NK = _own_s(facts)
     server_s_K = facts.options.server_flops / server.speed_flops_per_s
-    above_w = server.busy_w - server.idle_w
-    full_j_NK = np.broadcast_to(above_w * server_s_K, own_NK.shape)
-    range_s = _range(own_NK + server_s_K, own_NK + server_s_K / lowest_share, allowed_NK)
-    range_j = _range(above_w * lowest_share**2 * server_s_K + 0 * own_NK, full_j_NK, allowed_NK)
+    range_s = _range(facts, own_NK + server_s_K, own_NK + server_s_K / lowest_share)
+    range_j = _range(facts, above_w * lowest_share**2 * server_s_K, above_w * server_s_K)
     best = np.cbrt(weight * range_j / (2 * (1 - weight) * above_w * range_s))
     clock = np.clip(best, lowest_share, 1.0)
     delay_NK = own_NK + server_s_K / clock[:, None]
     energy_NK = above_w * clock[:, None] ** 2 * server_s_K
-    value_NK = weight * delay_NK / range_s[:, None] + (1 - weight) * energy_NK / range_j[:, None]
-    chosen = np.where(allowed_NK, value_NK, np.inf).argmin(axis=1)
+    value_NK = weight * delay_NK / range_s[:, None]
+    value_NK = value_NK + (1 - weight) * energy_NK / range_j[:, None]
+    return _least(facts, value_NK, clock, delay_NK, energy_NK)
+
+
+def _least(
+    facts: PlanFacts, value_NK: np.ndarray, clock: np.ndarray, delay_NK: np.ndarray, energy_NK: np.ndarray
+) -> Card:
+    """The allowed option of the least value, device by device."""
+    chosen = np.where(facts.allowed_GK[facts.kind], value_NK, np.inf).argmin(axis=1)
     each = np.arange(len(facts))
     return Card(chosen=chosen, clock=clock, delay_s=delay_NK[each, chosen], server_j=energy_NK[each, chosen])
 
@@ -55,8 +61,9 @@ def _own_s(facts: PlanFacts) -> np.ndarray:
     return np.asarray(own_NK + facts.down_s_per_byte[:, None] * options.down_bytes)
 
 
-def _range(lowest_NK: np.ndarray, highest_NK: np.ndarray, allowed_NK: np.ndarray) -> np.ndarray:
+def _range(facts: PlanFacts, lowest_NK: np.ndarray, highest_NK: np.ndarray) -> np.ndarray:
     """How far a device's allowed options reach from the least of the low values to the most of the high ones, [N]."""
+    allowed_NK = facts.allowed_GK[facts.kind]
     least = np.where(allowed_NK, lowest_NK, np.inf).min(axis=1)
     most = np.where(allowed_NK, highest_NK, -np.inf).max(axis=1)
     return np.asarray(np.maximum(most - least, 1e-12))

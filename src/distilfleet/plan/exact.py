@@ -24,11 +24,16 @@ def best_left(terms: Terms, open_rows: Sequence[np.ndarray]) -> np.ndarray | Non
     chosen = np.array([rows[0] for rows in open_rows])
     if not len(free):
         return chosen
-    axes = np.meshgrid(*(open_rows[n] for n in free), indexing="ij")
-    grid_MP = np.stack([axis.ravel() for axis in axes])
+    grid_MP = _every([open_rows[n] for n in free])
     cheapest = _costs(terms, chosen, free, grid_MP).argmin()
     chosen[free] = grid_MP[:, cheapest]
     return chosen
+
+
+def _every(open_rows: Sequence[np.ndarray]) -> np.ndarray:
+    """Every choice of one option each, [M, P]."""
+    axes = np.meshgrid(*open_rows, indexing="ij")
+    return np.stack([axis.ravel() for axis in axes])
 
 
 def _costs(terms: Terms, chosen: np.ndarray, free: np.ndarray, grid_MP: np.ndarray) -> np.ndarray:
@@ -41,9 +46,9 @@ def _costs(terms: Terms, chosen: np.ndarray, free: np.ndarray, grid_MP: np.ndarr
     cost_P = cost_P + (terms.server_K[grid_MP].sum(axis=0) + server_held) ** 2
     for factor, roots in ((terms.up, terms.up_K), (terms.down, terms.down_K)):
         rest = facts.per_cell(factor * roots[chosen] * held)
+        each_MP = factor[free, None] * roots[grid_MP]
         for cell in np.unique(facts.cell[free]):
-            there = facts.cell[free] == cell
-            free_P = (factor[free[there], None] * roots[grid_MP[there]]).sum(axis=0)
+            free_P = each_MP[facts.cell[free] == cell].sum(axis=0)
             cost_P += (rest[cell] + free_P) ** 2
     return np.asarray(cost_P)
 

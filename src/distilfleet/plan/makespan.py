@@ -57,7 +57,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .facts import PlanFacts, ServerFacts
-from .prune import Shortlist, extreme, undominated
+from .prune import Shortlist, all_on_the_server, extreme, undominated
 from .slices import Roots, Slices, Triple, held, slices
 
 LEAST_PRICE = 1e-10
@@ -112,12 +112,7 @@ class Search:
 
     def _start(self) -> tuple[Triple, float]:
         """All on the server: each cell and the server at the price of its queue."""
-        facts = self.roots.facts
-        chosen = np.empty(len(facts), int)
-        for devices, g in facts.groups:
-            rows = self.shortlist[g]
-            chosen[devices] = rows[facts.seconds_GK[g, rows].argmin()]
-        queues = self.roots.sums(chosen)
+        queues = self.roots.sums(all_on_the_server(self.roots.facts, self.shortlist))
         longest_s = max(float((queue**2).max(initial=0.0)) for queue in queues)
         return _normalised(queues), self.alone_s + longest_s
 

@@ -4,7 +4,7 @@ Costs of a plan grow with each of an option's four figures (seconds of computing
 server). Where they are concave in the bytes and the work, a mix of two options that is no worse in any figure proves
 a third one useless, since the better of the two costs no more than the mix: see docs/design/0008.
 
-Axes: K options, G kinds of hardware, F figures.
+Axes: N devices, K options, G kinds of hardware, F figures.
 """
 
 from collections.abc import Callable
@@ -29,6 +29,15 @@ def undominated(facts: PlanFacts) -> Shortlist:
 def extreme(facts: PlanFacts) -> Shortlist:
     """Allowed options that no mix of two others beats: enough for the total and for the bound on the makespan."""
     return _each(facts, _hull)
+
+
+def all_on_the_server(facts: PlanFacts, shortlist: Shortlist) -> np.ndarray:
+    """For each device, the option by which it computes least, [N]."""
+    chosen = np.empty(len(facts), int)
+    for devices, g in facts.groups:
+        rows = shortlist[g]
+        chosen[devices] = rows[facts.seconds_GK[g, rows].argmin()]
+    return chosen
 
 
 def _each(facts: PlanFacts, prune: Callable[[bytes, bytes, bytes, int], tuple[int, ...]]) -> Shortlist:

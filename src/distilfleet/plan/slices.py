@@ -150,26 +150,32 @@ def slices(
     roots: Roots, shortlist: Shortlist, deadline_s: float, prices: Triple, energy: "Energy | None" = None
 ) -> Slices:
     """Every device takes the option that uses least of what is priced, energy included if it is."""
-    facts = roots.facts
     priced = _Priced.at(roots, prices)
-    chosen = np.empty(len(facts), int)
-    used = np.empty(len(facts))
-    left_s = np.empty(len(facts))
-    for devices, g in facts.groups:
+    count = len(roots.facts)
+    answer = Slices(
+        roots=roots, chosen=np.empty(count, int), priced=np.empty(count), left_s=np.empty(count), prices=prices
+    )
+    for devices, g in roots.facts.groups:
         rows = shortlist[g]
         used_HN = priced.of(devices, rows)
         left_HN = roots.left_s(deadline_s, devices, g, rows)
         value_HN = used_HN**2
         value_HN /= np.maximum(left_HN, LEAST_S)
         if energy is not None:
-            value_HN += energy.of(facts, devices, g, rows)
+            value_HN += energy.of(roots.facts, devices, g, rows)
         value_HN[left_HN <= LEAST_S] = np.inf
-        best = value_HN.argmin(axis=0)
-        place = np.arange(len(best))
-        chosen[devices] = rows[best]
-        used[devices] = used_HN[best, place]
-        left_s[devices] = left_HN[best, place]
-    return Slices(roots=roots, chosen=chosen, priced=used, left_s=left_s, prices=prices)
+        _fill_in(answer, devices, rows, value_HN.argmin(axis=0), used_HN, left_HN)
+    return answer
+
+
+def _fill_in(
+    answer: Slices, devices: slice, rows: np.ndarray, best: np.ndarray, used_HN: np.ndarray, left_HN: np.ndarray
+) -> None:
+    """What these devices do under the options that are best for them."""
+    each = np.arange(len(best))
+    answer.chosen[devices] = rows[best]
+    answer.priced[devices] = used_HN[best, each]
+    answer.left_s[devices] = left_HN[best, each]
 
 
 @dataclass(frozen=True, slots=True)

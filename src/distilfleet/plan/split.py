@@ -11,7 +11,7 @@ import numpy as np
 
 from ..core.errors import ConfigError, InfeasibleError
 from ..core.types import Assignment, Budget, Conditions, Device, DeviceId, Forecast, Plan
-from .card import card
+from .card import Card, card
 from .clusters import capacity, runs
 from .decide import Aim, Decision, Objective, decide, equal
 from .facts import Roster, ServerFacts, part, roster_of
@@ -193,12 +193,18 @@ class SplitPlanner:
     def _card(self, roster: Roster) -> Plan:
         """Turns of one device each. A plan has one clock: the mean of the published ones, weighted by work."""
         found = card(roster.facts, self.server, lowest_share=min(self.clocks))
-        work = roster.facts.options.server_flops[found.chosen]
-        clock = float((found.clock * work).sum() / max(work.sum(), 1e-300)) if work.any() else 1.0
+        clock = _mean_clock(found, roster.facts.options.server_flops[found.chosen])
         turns = [part(roster, np.array([n])) for n in range(len(roster.ids))]
         decisions = [equal(one.facts, found.chosen[[n]]) for n, one in enumerate(turns)]
         value = _Value("card", float(found.delay_s.mean()), 0.0)
         return _plan(turns, ServerFacts.of(self.server, clock), decisions, value)
+
+
+def _mean_clock(found: Card, work: np.ndarray) -> float:
+    """Weighted by the server's work for each device; the highest where there is none."""
+    if not work.any():
+        return 1.0
+    return float((found.clock * work).sum() / max(work.sum(), 1e-300))
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,12 +7,13 @@ bound for every plan. Rounding walks from one pure choice to another and stops w
 Axes: N devices, H options of a shortlist, C cells.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from .exact import best_left
-from .prune import Shortlist, extreme
+from .prune import Shortlist, all_on_the_server, extreme
 from .rounding import change_minds, walk
 from .terms import Sums, Terms, squared
 
@@ -49,12 +50,8 @@ class _Search:
     def __init__(self, terms: Terms, shortlist: Shortlist) -> None:
         self.terms = terms
         self.shortlist = shortlist
-        self.chosen = np.empty(len(terms.facts), int)
+        self.chosen = all_on_the_server(terms.facts, shortlist)
         self.value = np.empty(len(terms.facts))
-        for devices, g in terms.facts.groups:
-            # as the server does it all: the choice that computes least
-            computing_s = terms.facts.seconds_GK[g, shortlist[g]]
-            self.chosen[devices] = shortlist[g][computing_s.argmin()]
         self.best = self.chosen.copy()
         self.cost = terms.cost(self.chosen)
         self.bound = -np.inf
@@ -76,13 +73,19 @@ class _Search:
     def _mix_in(self, sums: Sums, own_cost: float) -> None:
         """Move the mixed choice towards this one, as far as the cost on the line between them falls."""
         steps = [new - old for new, old in zip(sums, self.sums, strict=True)]
-        curve = sum(float(step @ step) for step in steps)
-        along = sum(float(old @ step) for old, step in zip(self.sums, steps, strict=True))
-        slope = own_cost - self.own + 2 * along
-        share = min(max(-slope / (2 * curve), 0.0), 1.0) if curve > 0 else 1.0
+        share = self._best_share(steps, own_cost)
         up, down, server = (old + share * step for old, step in zip(self.sums, steps, strict=True))
         self.sums = (up, down, server)
         self.own += share * (own_cost - self.own)
+
+    def _best_share(self, steps: Sequence[np.ndarray], own_cost: float) -> float:
+        """Of the step; the cost along it is a parabola."""
+        curve = sum(float(step @ step) for step in steps)
+        if curve <= 0:
+            return 1.0
+        along = sum(float(old @ step) for old, step in zip(self.sums, steps, strict=True))
+        slope = own_cost - self.own + 2 * along
+        return min(max(-slope / (2 * curve), 0.0), 1.0)
 
     def _respond(self) -> None:
         """Every device takes what is cheapest at the prices of the mixed sums."""
@@ -100,11 +103,8 @@ class _Search:
         """Cost of each option of the shortlist at current prices, [H, N]."""
         terms = self.terms
         rows = self.shortlist[g]
-        cell = terms.facts.cell[devices]
-        up_sum, down_sum, server_sum = self.sums
-        up = 2 * up_sum[cell] * terms.up[devices]
-        down = 2 * down_sum[cell] * terms.down[devices]
-        server = 2 * server_sum * terms.server_K[rows] + terms.server_own_K[rows]
+        up, down = self._prices(devices)
+        server = 2 * self.sums[2] * terms.server_K[rows] + terms.server_own_K[rows]
         values = np.multiply.outer(terms.facts.seconds_GK[g, rows], terms.own[devices])
         values += np.multiply.outer(terms.up_K[rows], up)
         values += np.multiply.outer(terms.down_K[rows], down)
@@ -112,6 +112,12 @@ class _Search:
         values += server[:, None]
         values += terms.fixed[devices]
         return np.asarray(values)
+
+    def _prices(self, devices: slice) -> tuple[np.ndarray, np.ndarray]:
+        """What the root of a byte up and down costs these devices: twice the sum of their cell."""
+        cell = self.terms.facts.cell[devices]
+        up_sum, down_sum, _ = self.sums
+        return 2 * up_sum[cell] * self.terms.up[devices], 2 * down_sum[cell] * self.terms.down[devices]
 
     def round(self) -> None:
         """The best of the choices on a walk from the best one to the latest one."""

@@ -262,8 +262,7 @@ class _Called:
         index_J = _numbers(wave.jobs, fleet._profiles.index)
         received, down_bytes_J = _deliver(wave.jobs)
         loads = [fleet._worker(job.device).load(job) for job in received]
-        memory_J = np.array([load.memory_bytes for load in loads])
-        fits_J = (memory_J <= fleet._profiles.memory_bytes[index_J]) | fleet._world.ignore_memory
+        fits_J = _fits(index_J, loads, fleet)
         accepts_J = fits_J & _reached(index_J, fleet)
         taken_J = np.flatnonzero(accepts_J)
         turned_away = np.flatnonzero(~accepts_J).tolist()
@@ -280,6 +279,12 @@ def _numbers(jobs: Sequence[Job], index: Mapping[DeviceId, int]) -> np.ndarray:
     if len(np.unique(index_J)) != len(index_J):
         raise ValueError("a wave has at most one job per device")
     return index_J
+
+
+def _fits(index_J: np.ndarray, loads: Sequence[Load], fleet: SimFleet) -> np.ndarray:
+    """Which of these devices can hold what their jobs take."""
+    memory_J = np.array([load.memory_bytes for load in loads])
+    return np.asarray((memory_J <= fleet._profiles.memory_bytes[index_J]) | fleet._world.ignore_memory)
 
 
 def _reached(index_J: np.ndarray, fleet: SimFleet) -> np.ndarray:
