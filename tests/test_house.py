@@ -430,6 +430,10 @@ def test_functions_are_not_packed():
     assert measured["paired"] <= MOST_PAIRED_ASSIGNMENTS
 
 
+def test_no_parameter_bundles_things_in_a_tuple():
+    assert everywhere(bundles) == []
+
+
 def test_packed_lines_are_counted_by_what_is_in_them():
     plain = 'def f(x):\n    """Doc."""\n    y = x + 1\n    return y\n'
     assert density([plain])["median"] == 7
@@ -515,6 +519,13 @@ def circle(imports: Mapping[str, set[str]]) -> list[str]:
     except CycleError as found:
         return list(found.args[1])
     return []
+
+
+def test_no_files_import_each_other_in_a_circle():
+    modules = {".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts): path for path in SOURCES}
+    assert len(modules) > 200
+    imports = {name: imports_of(path.read_text(encoding="utf-8"), name, modules) for name, path in modules.items()}
+    assert circle(imports) == []
 
 
 @pytest.mark.parametrize(

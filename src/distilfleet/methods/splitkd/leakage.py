@@ -66,7 +66,8 @@ def findings(method: "SplitKD", state: "State", worker: SplitWorker, heard: Obse
     for source, rows in _tables(modules, worker, known).items():
         sent = codec.part(said, source)
         if sent:
-            yield _from_smashed(_Wire(source, modules, known), sent, rows, (worker.ids, truth_BT[chosen[source]]))
+            wire = _Wire(source, modules, known)
+            yield _from_smashed(wire, sent, rows, ids_R=worker.ids, ids_BT=truth_BT[chosen[source]])
     if "labels" in said and method.split.classes is None:
         hits = int(((said["labels"] == truth_BT) & (truth_BT != PADDING)).sum())
         told = Recovery(attack="as they are sent", tokens=int((truth_BT != PADDING).sum()), recovered=hits)
@@ -110,9 +111,11 @@ def _tables(modules: ServerModules, worker: SplitWorker, known: Arrays) -> Mappi
     return tables
 
 
-def _from_smashed(wire: _Wire, sent: Arrays, rows_RD: np.ndarray, truth: tuple[np.ndarray, np.ndarray]) -> Finding:
-    """By the nearest row at the embedding cut, else from left to right; candidates are the rows of the device."""
-    ids_R, ids_BT = truth
+def _from_smashed(wire: _Wire, sent: Arrays, rows_RD: np.ndarray, *, ids_R: np.ndarray, ids_BT: np.ndarray) -> Finding:
+    """By the nearest row at the embedding cut, else from left to right; candidates are the rows of the device.
+
+    `ids_R` are the tokens of those rows, `ids_BT` what the device really had.
+    """
     values, index_BT = codec.decode(sent), sent.get("index")
     smashed_BTD = values.reshape(*ids_BT.shape, -1) if index_BT is None else values[index_BT]
     real_BT = ids_BT != PADDING

@@ -119,15 +119,14 @@ class SplitKD:
         modules = self.ready(state)
         splitting.put_weights(modules.student, state.student)
         return {
-            **self._quality("small", nats_per_token(modules.student, test)),
-            **(self._quality("large", modules.teachers(test, state.teacher)) if modules.teacher is not None else {}),
+            **self._quality("small", *nats_per_token(modules.student, test)),
+            **(self._quality("large", *modules.teachers(test, state.teacher)) if modules.teacher is not None else {}),
             "tokens": float(state.tokens),
             "teacher_uploads": float(state.uploads),
             **self._spent(kept.values()),
         }
 
-    def _quality(self, size: str, judged: tuple[float, float]) -> Metrics:
-        nats, correct_share = judged
+    def _quality(self, size: str, nats: float, correct_share: float) -> Metrics:
         return {f"{size}_loss": nats} if self.split.classes is None else {f"{size}_accuracy": correct_share}
 
     def _spent(self, kept: Iterable[Arrays]) -> Metrics:
