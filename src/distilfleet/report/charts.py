@@ -7,15 +7,16 @@ or the arrow keys; without JavaScript the charts stay complete.
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from .figures import Value
-from .html import Html, join, tag
+from .html import Html, join, paragraph, tag
 from .scale import SPAN, Axis
 
 _FEW = 12
-"""Up to so many points get a dot each; beyond, only the last."""
+"""The number of points up to which each gets a dot; beyond, only the last."""
 _MANY = 60
-"""From so many bars on they touch, since gaps would flicker."""
+"""The number of bars from which on they touch, since gaps would flicker."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,14 +25,25 @@ class Series:
 
     name: str
     tone: int
-    """Which of the style sheet's colours."""
+    """The number of its colour in the style sheet."""
     xs: Sequence[float]
     ys: Sequence[Value]
     dashed: bool = False
 
     @property
     def points(self) -> list[tuple[float, float]]:
+        """The places and values that there are, without gaps."""
         return [(x, y) for x, y in zip(self.xs, self.ys, strict=True) if y is not None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Guide:
+    """A level worth comparing with."""
+
+    value: float
+    name: str
+    side: Literal["left", "right"]
+    """Where its name stands: where the lines are elsewhere."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,15 +56,15 @@ class Chart:
     x: Axis
     y: Axis
     say_x: Callable[[float], str]
-    """Read-out of a place along the bottom."""
+    """The read-out of a place along the bottom."""
     say_y: Callable[[float], str]
-    guides: Sequence[tuple[float, str, str]] = ()
-    """Levels worth comparing with, their names, and at which side those stand: where the lines are elsewhere."""
+    guides: Sequence[Guide] = ()
 
 
 def line_chart(chart: Chart) -> Html:
     """Lines over a common bottom axis."""
-    return _figure(chart, join(*(_line(chart, series) for series in chart.series)), "lines")
+    lines = [_line(chart, series) for series in chart.series]
+    return _figure(chart, join(*lines), "lines")
 
 
 def bar_chart(chart: Chart) -> Html:
@@ -68,15 +80,19 @@ def bar_chart(chart: Chart) -> Html:
 
 def key(tone: int, dashed: bool = False) -> Html:
     """The sample of a line or bar that stands before its name."""
-    return tag("i", class_=f"key t{tone}{' dash' if dashed else ''}")
+    style = f"key t{tone} dash" if dashed else f"key t{tone}"
+    return tag("i", class_=style)
 
 
 def _figure(chart: Chart, marks: Html, kind: str) -> Html:
-    # hidden from screen readers: the picture's text alternative says the same in one sentence
-    words = tag(
-        "div", *_y_ticks(chart.y), *_x_ticks(chart.x), *_guide_labels(chart), class_="ticks", aria_hidden="true"
-    )
-    picture = tag(
+    caption = tag("figcaption", tag("h3", chart.title), paragraph(chart.sub, "sub"))
+    plot = tag("div", _picture(chart, marks), _words(chart), class_="plot")
+    below = tag("p", chart.x.label, class_="below", aria_hidden="true")
+    return tag("figure", caption, _legend(chart), plot, below, class_=f"chart {kind}")
+
+
+def _picture(chart: Chart, marks: Html) -> Html:
+    return tag(
         "svg",
         _grid(chart),
         marks,
@@ -85,53 +101,51 @@ def _figure(chart: Chart, marks: Html, kind: str) -> Html:
         role="img",
         aria_label=_alternative(chart),
     )
-    return tag(
-        "figure",
-        tag("figcaption", tag("h3", chart.title), tag("p", chart.sub, class_="sub")),
-        _legend(chart),
-        tag("div", picture, words, class_="plot"),
-        tag("p", chart.x.label, class_="below", aria_hidden="true"),
-        class_=f"chart {kind}",
-    )
+
+
+def _words(chart: Chart) -> Html:
+    """Ticks and names; hidden from screen readers, since the picture's text alternative says the same."""
+    words = [*_y_ticks(chart.y), *_x_ticks(chart.x), *_guide_labels(chart)]
+    return tag("div", *words, class_="ticks", aria_hidden="true")
 
 
 def _legend(chart: Chart) -> Html:
-    return tag("ul", *(_entry(chart, series) for series in chart.series), class_="legend")
-
-
-def _entry(chart: Chart, series: Series) -> Html:
-    return tag("li", key(series.tone, series.dashed), series.name)
+    entries = [tag("li", key(series.tone, series.dashed), series.name) for series in chart.series]
+    return tag("ul", *entries, class_="legend")
 
 
 def _alternative(chart: Chart) -> str:
-    told = " ".join(_told(chart, series) for series in chart.series)
-    beside = "".join(f" Beside it: {name}." for _, name, _ in chart.guides)
-    return f"{chart.title}. {chart.sub} {told}{beside}"
+    """The picture in words, for those who do not see it."""
+    sentences = [chart.title + ".", chart.sub]
+    sentences += [_course(chart, series) for series in chart.series]
+    sentences += [f"Beside it: {guide.name}." for guide in chart.guides]
+    return " ".join(sentences)
 
 
-def _told(chart: Chart, series: Series) -> str:
+def _course(chart: Chart, series: Series) -> str:
+    """From where to where a line goes."""
     points = series.points
     if not points:
         return f"{series.name}: no values."
-    (x0, y0), (x1, y1) = points[0], points[-1]
-    low, high = min(y for _, y in points), max(y for _, y in points)
+    first_x, first_y = points[0]
+    begin = f"{chart.say_y(first_y)} at {chart.say_x(first_x)}"
     if len(points) == 1:
-        return f"{series.name}: {chart.say_y(y0)} at {chart.say_x(x0)}."
-    return (
-        f"{series.name}: from {chart.say_y(y0)} at {chart.say_x(x0)} to {chart.say_y(y1)} at {chart.say_x(x1)}, "
-        f"lowest {chart.say_y(low)}, highest {chart.say_y(high)}."
-    )
+        return f"{series.name}: {begin}."
+    last_x, last_y = points[-1]
+    end = f"{chart.say_y(last_y)} at {chart.say_x(last_x)}"
+    values = [y for _, y in points]
+    reach = f"lowest {chart.say_y(min(values))}, highest {chart.say_y(max(values))}"
+    return f"{series.name}: from {begin} to {end}, {reach}."
 
 
 # --- marks ------------------------------------------------------------------------------------------------------
 
 
 def _line(chart: Chart, series: Series) -> Html:
-    style = f"line t{series.tone}{' dash' if series.dashed else ''}"
-    return join(
-        tag("path", class_=style, d=" ".join(_strokes(chart, series)), **_read_out(chart, series)),
-        tag("path", class_=f"dots t{series.tone}", d="".join(_dots(chart, series))),
-    )
+    style = f"line t{series.tone} dash" if series.dashed else f"line t{series.tone}"
+    strokes = tag("path", class_=style, d=" ".join(_strokes(chart, series)), **_read_out(chart, series))
+    dots = tag("path", class_=f"dots t{series.tone}", d="".join(_dots(chart, series)))
+    return join(strokes, dots)
 
 
 def _strokes(chart: Chart, series: Series) -> Iterator[str]:
@@ -147,18 +161,21 @@ def _strokes(chart: Chart, series: Series) -> Iterator[str]:
 def _dots(chart: Chart, series: Series) -> Iterator[str]:
     """Lines of no length: with round caps they stay circles however the picture is stretched."""
     points = series.points
-    for x, y in points if len(points) <= _FEW else points[-1:]:
+    shown = points if len(points) <= _FEW else points[-1:]
+    for x, y in shown:
         yield f"M{chart.x.place(x)} {SPAN - chart.y.place(y)}h0"
 
 
 def _bars(chart: Chart, series: Series, base: Sequence[float], tops: Sequence[float]) -> Html:
     width = _bar_width(chart)
-    path = "".join(
-        f"M{chart.x.place(x) - width // 2} {SPAN - chart.y.place(low)}h{width}V{SPAN - chart.y.place(high)}h-{width}z"
-        for x, low, high in zip(series.xs, base, tops, strict=True)
-        if high > low
-    )
-    return tag("path", class_=f"bar t{series.tone}", d=path, **_read_out(chart, series))
+    bars = []
+    for x, low, high in zip(series.xs, base, tops, strict=True):
+        if high > low:
+            left = chart.x.place(x) - width // 2
+            bottom = SPAN - chart.y.place(low)
+            top = SPAN - chart.y.place(high)
+            bars.append(f"M{left} {bottom}h{width}V{top}h-{width}z")
+    return tag("path", class_=f"bar t{series.tone}", d="".join(bars), **_read_out(chart, series))
 
 
 def _bar_width(chart: Chart) -> int:
@@ -168,13 +185,15 @@ def _bar_width(chart: Chart) -> int:
 
 
 def _read_out(chart: Chart, series: Series) -> dict[str, str]:
-    points = series.points
+    """What page.js shows under the pointer: places in the picture, and their words."""
+    xs = [x for x, _ in series.points]
+    ys = [y for _, y in series.points]
     return {
         "data_name": series.name,
-        "data_at": " ".join(str(chart.x.place(x)) for x, _ in points),
-        "data_up": " ".join(str(chart.y.place(y)) for _, y in points),
-        "data_x": "|".join(chart.say_x(x) for x, _ in points),
-        "data_y": "|".join(chart.say_y(y) for _, y in points),
+        "data_at": " ".join(str(chart.x.place(x)) for x in xs),
+        "data_up": " ".join(str(chart.y.place(y)) for y in ys),
+        "data_x": "|".join(map(chart.say_x, xs)),
+        "data_y": "|".join(map(chart.say_y, ys)),
     }
 
 
@@ -182,16 +201,22 @@ def _read_out(chart: Chart, series: Series) -> dict[str, str]:
 
 
 def _grid(chart: Chart) -> Html:
-    lines = "".join(f"M0 {SPAN - chart.y.place(y)}H{SPAN}" for y in chart.y.ticks)
-    guides = (tag("path", class_="guide", d=f"M0 {SPAN - chart.y.place(level)}H{SPAN}") for level, _, _ in chart.guides)
-    return join(tag("path", class_="grid", d=lines), *guides)
+    lines = [_level(chart, y) for y in chart.y.ticks]
+    guides = [tag("path", class_="guide", d=_level(chart, guide.value)) for guide in chart.guides]
+    return join(tag("path", class_="grid", d="".join(lines)), *guides)
+
+
+def _level(chart: Chart, value: float) -> str:
+    """A line all across the picture."""
+    return f"M0 {SPAN - chart.y.place(value)}H{SPAN}"
 
 
 def _guide_labels(chart: Chart) -> list[Html]:
-    return [
-        tag("span", name, class_=f"gl {side}", style=f"bottom:{chart.y.share(level)}")
-        for level, name, side in chart.guides
-    ]
+    labels = []
+    for guide in chart.guides:
+        place = f"bottom:{chart.y.share(guide.value)}"
+        labels.append(tag("span", guide.name, class_=f"gl {guide.side}", style=place))
+    return labels
 
 
 def _y_ticks(axis: Axis) -> list[Html]:

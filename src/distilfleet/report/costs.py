@@ -73,6 +73,17 @@ class Cost:
     fields: dict[str, str]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stack:
+    """Bars of several parts, one for each round."""
+
+    title: str
+    sub: str
+    values: Mapping[str, Sequence[Value]]
+    """The parts by name, the lowest first."""
+    show: Callable[[float], str]
+
+
 _BYTES = Cost(
     title="Data sent in each round",
     sub="Bytes of the encoded messages, whole fleet.",
@@ -95,14 +106,26 @@ def cost_charts(run: History) -> list[Html]:
 
 def _answers(run: History) -> list[Html]:
     """Devices that answered or did not; and missed jobs, where that is another matter."""
-    answered, missed, silent = figures.series(run, "devices"), figures.series(run, "missed"), figures.silent(run)
+    answered = figures.series(run, "devices")
+    missed = figures.series(run, "missed")
+    silent = figures.silent(run)
     charts = []
     if any(answered) or any(silent):
-        stack = {"did not answer": silent, "answered": answered}
-        charts.append(_stacked(run, "Answers in each round", "Devices that were asked for work.", stack, figures.plain))
+        stack = Stack(
+            title="Answers in each round",
+            sub="Devices that were asked for work.",
+            values={"did not answer": silent, "answered": answered},
+            show=figures.plain,
+        )
+        charts.append(_stacked(run, stack))
     if any(missed) and missed != silent:
-        sub = "A device has many jobs in a round; after one that it misses it is left out until the next round."
-        charts.append(_stacked(run, "Missed jobs in each round", sub, {"missed jobs": missed}, figures.plain))
+        stack = Stack(
+            title="Missed jobs in each round",
+            sub="A device has many jobs in a round; after one that it misses it is left out until the next round.",
+            values={"missed jobs": missed},
+            show=figures.plain,
+        )
+        charts.append(_stacked(run, stack))
     return charts
 
 
@@ -113,34 +136,39 @@ def cost_lines(runs: Sequence[History]) -> list[Html]:
 
 def extra_charts(runs: Sequence[History]) -> list[Html]:
     """Whatever else a method wrote down, one chart for each field."""
-    fields = sorted({f for run in runs for row in run.rounds for f in row if f not in _SHOWN and figures.has(run, f)})
-    return [_extra(runs, field) for field in fields[:_MOST_EXTRAS]]
+    fields = {field for run in runs for field in _extra_fields(run)}
+    return [_extra(runs, field) for field in sorted(fields)[:_MOST_EXTRAS]]
+
+
+def _extra_fields(run: History) -> set[str]:
+    """Fields with numbers that have no place of their own."""
+    written = {field for row in run.rounds for field in row}
+    return {field for field in written - _SHOWN if figures.has(run, field)}
 
 
 def _stack(run: History, cost: Cost) -> Html:
     values = {name: figures.series(run, field) for field, name in cost.fields.items()}
-    return _stacked(run, cost.title, cost.sub, values, cost.show)
+    return _stacked(run, Stack(title=cost.title, sub=cost.sub, values=values, show=cost.show))
 
 
-def _stacked(
-    run: History, title: str, sub: str, values: Mapping[str, Sequence[Value]], show: Callable[[float], str]
-) -> Html:
+def _stacked(run: History, stack: Stack) -> Html:
     rounds = figures.round_numbers(run)
-    series = [
-        Series(name=name, tone=_TONE + place, xs=rounds, ys=ys)
-        for place, (name, ys) in enumerate(values.items())
-        if any(ys)
-    ]
-    most = max(sum(value or 0.0 for value in column) for column in zip(*values.values(), strict=True))
+    series = []
+    for place, (name, ys) in enumerate(stack.values.items()):
+        if any(ys):
+            series.append(Series(name=name, tone=_TONE + place, xs=rounds, ys=ys))
+    sums = [sum(value or 0.0 for value in column) for column in zip(*stack.values.values(), strict=True)]
     x = slot_axis(rounds[0], rounds[-1])
-    return bar_chart(_chart(title, sub, series, x, amount_axis("", most, show), show))
+    y = amount_axis("", max(sums), stack.show)
+    return bar_chart(_chart(stack.title, stack.sub, series, x, y))
 
 
 def _lines(runs: Sequence[History], cost: Cost) -> Html:
     spent = [[value or None for value in figures.per_round(run, *cost.fields)] for run in runs]
     series = _by_run(runs, figures.names(runs), spent)
     y = _amounts(series, cost.show)
-    return line_chart(_chart(cost.title, f"{cost.sub} {y.label}".strip(), series, _rounds(series), y, cost.show))
+    sub = f"{cost.sub} {y.label}".strip()
+    return line_chart(_chart(cost.title, sub, series, _rounds(series), y))
 
 
 def _amounts(series: Sequence[Series], show: Callable[[float], str]) -> Axis:
@@ -154,10 +182,12 @@ def _extra(runs: Sequence[History], field: str) -> Html:
     names = figures.names(runs) if len(runs) > 1 else [field.replace("_", " ")]
     series = _by_run(runs, names, [figures.series(run, field) for run in runs])
     values = [y for one in series for _, y in one.points]
-    counts = field in _FROM_NOTHING
-    y = amount_axis(field, max(values), figures.plain) if counts else free_axis(field, values, figures.plain)
+    if field in _FROM_NOTHING:
+        y = amount_axis(field, max(values), figures.plain)
+    else:
+        y = free_axis(field, values, figures.plain)
     sub = _SUBS.get(field, "As the method wrote it down.")
-    return line_chart(_chart(_TITLES.get(field, field), sub, series, _rounds(series), y, figures.plain))
+    return line_chart(_chart(_TITLES.get(field, field), sub, series, _rounds(series), y))
 
 
 def _by_run(runs: Sequence[History], names: Sequence[str], values: Sequence[Sequence[Value]]) -> list[Series]:
@@ -174,5 +204,5 @@ def _rounds(series: Sequence[Series]) -> Axis:
     return round_axis(int(min(ends)), int(max(ends)))
 
 
-def _chart(title: str, sub: str, series: Sequence[Series], x: Axis, y: Axis, show: Callable[[float], str]) -> Chart:
-    return Chart(title=title, sub=sub, series=series, x=x, y=y, say_x=say_round, say_y=show)
+def _chart(title: str, sub: str, series: Sequence[Series], x: Axis, y: Axis) -> Chart:
+    return Chart(title=title, sub=sub, series=series, x=x, y=y, say_x=say_round, say_y=y.show)

@@ -7,7 +7,7 @@ from itertools import accumulate
 from ..core.units import pretty_bytes, pretty_s
 from ..record.history import History
 from . import figures
-from .charts import Chart, Series, line_chart
+from .charts import Chart, Guide, Series, line_chart
 from .figures import Value
 from .html import Html
 from .scale import Axis, accuracy_axis, decade_axis, free_axis, reach_axis, round_axis
@@ -21,10 +21,13 @@ class Bottom:
     sub: str
     label: str
     places: Callable[[History], Sequence[float]]
+    """Where a run's rounds stand along the bottom."""
     show: Callable[[float], str]
+    """A place along the bottom in words."""
 
 
 def say_round(value: float) -> str:
+    """The read-out of a round."""
     return f"round {value:.0f}"
 
 
@@ -52,7 +55,7 @@ _TIME = Bottom(
     show=pretty_s,
 )
 _FAR_APART = 20
-"""From this ratio between runs on, amounts are drawn on a logarithmic axis."""
+"""The ratio between runs from which on amounts are drawn on a logarithmic axis."""
 
 
 def quality_charts(runs: Sequence[History]) -> list[Html]:
@@ -74,49 +77,71 @@ def _quality_fields(runs: Sequence[History]) -> list[str]:
 
 
 def _quality_chart(runs: Sequence[History], fields: Sequence[str], bottom: Bottom) -> Html:
-    series = [one for place, run in enumerate(runs) for one in _quality_series(runs, run, place, fields, bottom)]
+    series = [line for place, run in enumerate(runs) for line in _quality_series(runs, run, place, fields, bottom)]
     teacher = common_teacher(runs)
-    values = [y for one in series for _, y in one.points] + ([] if teacher is None else [teacher])
-    accuracy = fields[0].endswith("accuracy")
-    y = accuracy_axis(values) if accuracy else free_axis("nats per token", values, figures.plain)
-    kind = "Accuracy" if accuracy else "Loss"
-    sub = (
-        "Share of held-out samples classified right."
-        if accuracy
-        else "Nats per token on held-out text; lower is better."
-    )
+    values = [y for line in series for _, y in line.points]
+    if teacher is not None:
+        values.append(teacher)
+    kind = _ACCURACY if fields[0].endswith("accuracy") else _LOSS
+    y = kind.axis(values)
+    chance = _chance(runs, y) if kind is _ACCURACY else []
     chart = Chart(
-        title=f"{kind} {bottom.title}",
-        sub=bottom.sub or sub,
+        title=f"{kind.title} {bottom.title}",
+        sub=bottom.sub or kind.sub,
         series=series,
         x=_bottom_axis(runs, bottom),
         y=y,
         say_x=bottom.show,
-        say_y=figures.percent if accuracy else figures.nats,
-        guides=[*_chance(runs, y, accuracy), *_teacher(teacher, fields[0])],
+        say_y=kind.show,
+        guides=[*chance, *_teacher(teacher, fields[0])],
     )
     return line_chart(chart)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Quality:
+    """How a kind of quality is drawn."""
+
+    title: str
+    sub: str
+    axis: Callable[[Sequence[float]], Axis]
+    show: Callable[[float], str]
+
+
+_ACCURACY = _Quality(
+    title="Accuracy", sub="Share of held-out samples classified right.", axis=accuracy_axis, show=figures.percent
+)
+_LOSS = _Quality(
+    title="Loss",
+    sub="Nats per token on held-out text; lower is better.",
+    axis=lambda values: free_axis("nats per token", values, figures.plain),
+    show=figures.nats,
+)
 
 
 def _quality_series(
     runs: Sequence[History], run: History, place: int, fields: Sequence[str], bottom: Bottom
 ) -> list[Series]:
-    several, name = len(runs) > 1, figures.names(runs)[place]
+    """The lines of one run: one colour for each where there are several runs, else one for each size of model."""
     xs = bottom.places(run)
     if bottom is not _ROUNDS and not any(xs):
         return []
-    both = len(fields) > 1
-    return [
-        Series(
-            name=f"{name}, {_who(run, field)}" if several else _who(run, field).capitalize(),
-            tone=tone(place) if several else int(field.startswith("small")),
-            dashed=both and field.startswith("small"),
+    name = figures.names(runs)[place]
+    lines = []
+    for field in fields:
+        if not _draws(runs, run, field):
+            continue
+        is_small = field.startswith("small")
+        who = _who(run, field)
+        line = Series(
+            name=f"{name}, {who}" if len(runs) > 1 else who.capitalize(),
+            tone=tone(place) if len(runs) > 1 else int(is_small),
+            dashed=is_small and len(fields) > 1,
             xs=xs,
             ys=_drawn(xs, figures.series(run, field), bottom),
         )
-        for field in fields
-        if _draws(runs, run, field)
-    ]
+        lines.append(line)
+    return lines
 
 
 def draws_large(runs: Sequence[History]) -> bool:
@@ -149,16 +174,19 @@ def tone(place: int) -> int:
 
 def _who(run: History, field: str) -> str:
     size = "large" if field.startswith("large") else "small"
-    return figures.who(run, size) + (", mean" if size == "small" and not figures.frozen_teacher(run) else "")
+    who = figures.who(run, size)
+    return f"{who}, mean" if size == "small" and not figures.frozen_teacher(run) else who
 
 
 def _bottom_axis(runs: Sequence[History], bottom: Bottom) -> Axis:
-    ends = [place for run in runs for place in bottom.places(run)]
+    places = [place for run in runs for place in bottom.places(run)]
     if bottom is _ROUNDS:
-        return round_axis(int(min(ends)), int(max(ends)))
-    if bottom is _BYTES and far_apart([max(bottom.places(run), default=0.0) for run in runs]):
-        return decade_axis(f"{bottom.label}, logarithmic", min(filter(None, ends)), max(ends), bottom.show)
-    return reach_axis(bottom.label, max(ends), bottom.show)
+        return round_axis(int(min(places)), int(max(places)))
+    ends = [max(bottom.places(run), default=0.0) for run in runs]
+    if bottom is _BYTES and far_apart(ends):
+        least = min(filter(None, places))
+        return decade_axis(f"{bottom.label}, logarithmic", least, max(places), bottom.show)
+    return reach_axis(bottom.label, max(places), bottom.show)
 
 
 def far_apart(amounts: Sequence[float]) -> bool:
@@ -167,15 +195,17 @@ def far_apart(amounts: Sequence[float]) -> bool:
     return bool(some) and max(some) > _FAR_APART * min(some)
 
 
-def _teacher(level: Value, field: str) -> list[tuple[float, str, str]]:
+def _teacher(level: Value, field: str) -> list[Guide]:
     """At the left, since a student comes near it at the right."""
-    return [] if level is None else [(level, f"teacher, {figures.pretty(field, level)}", "left")]
+    if level is None:
+        return []
+    return [Guide(value=level, name=f"teacher, {figures.pretty(field, level)}", side="left")]
 
 
-def _chance(runs: Sequence[History], y: Axis, accuracy: bool) -> list[tuple[float, str, str]]:
-    """The accuracy of guessing, where it is known and on the chart."""
+def _chance(runs: Sequence[History], y: Axis) -> list[Guide]:
+    """The accuracy of guessing, where it is the same for all runs and on the chart."""
     counts = {len(figures.listed(figures.part(run.about, "data"), "classes")) for run in runs}
     classes = counts.pop()
-    if not accuracy or counts or classes < 2 or not y.low < 1 / classes < y.high:
+    if counts or classes < 2 or not y.low < 1 / classes < y.high:
         return []
-    return [(1 / classes, f"guessing, {figures.percent(1 / classes)}", "right")]
+    return [Guide(value=1 / classes, name=f"guessing, {figures.percent(1 / classes)}", side="right")]

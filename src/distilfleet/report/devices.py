@@ -11,7 +11,7 @@ from ..core.units import pretty_bytes
 
 Row = Mapping[str, Any]
 PIPED_WIDTH = 160
-"""Columns for programs that read the table: wide enough for every row."""
+"""The width for programs that read the table, in columns: wide enough for every row."""
 
 
 def print_catalogue(rows: Sequence[Row]) -> None:
@@ -32,6 +32,7 @@ def print_catalogue(rows: Sequence[Row]) -> None:
 
 
 def catalogue_json(rows: Sequence[Row]) -> dict[str, Any]:
+    """The catalogue for programs, with the source of every figure."""
     return {"schema": 1, "devices": [dict(row) for row in rows]}
 
 

@@ -12,7 +12,7 @@ _PLUMBING = frozenset({"out", "resume", "threads", "cohorts", "checkpoint-every-
 """Settings that change no result."""
 _ABSENT = "–"
 Places = Sequence[int]
-"""Of runs that repeat one another."""
+"""The places of runs that repeat one another."""
 
 
 def differing_settings(runs: Sequence[History]) -> dict[str, dict[str, Any]]:
@@ -20,19 +20,20 @@ def differing_settings(runs: Sequence[History]) -> dict[str, dict[str, Any]]:
     labels = figures.names(runs)
     all_settings = [own_settings(run) for run in runs]
     fields = dict.fromkeys(field for settings in all_settings for field in settings)
-    table = {field: [settings.get(field) for settings in all_settings] for field in fields}
-    return {
-        field: dict(zip(labels, values, strict=True))
-        for field, values in table.items()
-        if any(value != values[0] for value in values)
-    }
+    found = {}
+    for field in fields:
+        values = [settings.get(field) for settings in all_settings]
+        if any(value != values[0] for value in values):
+            found[field] = dict(zip(labels, values, strict=True))
+    return found
 
 
 def cautions(runs: Sequence[History]) -> list[str]:
     """Sentences on what keeps these runs from being compared like with like; empty if nothing does."""
     labels = figures.names(runs)
-    found = [_caution(what, labels, [tell(run) for run in runs]) for what, tell in _CONDITIONS]
-    if len({tuple(sorted(seeds(runs, places))) for places in groups(runs)}) > 1:
+    found = [_caution(what, labels, [condition(run) for run in runs]) for what, condition in _CONDITIONS]
+    own_seeds = {tuple(sorted(seeds(runs, places))) for places in groups(runs)}
+    if len(own_seeds) > 1:
         found.append(_caution("The seed", labels, [_seed(run) for run in runs]))
     return [words for words in found if words is not None]
 
@@ -40,8 +41,8 @@ def cautions(runs: Sequence[History]) -> list[str]:
 def _caution(what: str, labels: Sequence[str], values: Sequence[str]) -> str | None:
     if len(set(values)) < 2:
         return None
-    told = "; ".join(f"{', '.join(_of(labels, values, value))}: {value}" for value in dict.fromkeys(values))
-    return f"{what} differs ({told})."
+    parts = [f"{', '.join(_of(labels, values, value))}: {value}" for value in dict.fromkeys(values)]
+    return f"{what} differs ({'; '.join(parts)})."
 
 
 def _of(labels: Sequence[str], values: Sequence[str], wanted: str) -> list[str]:
@@ -52,12 +53,14 @@ def groups(runs: Sequence[History]) -> list[list[int]]:
     """Places of runs that differ in nothing but their seed, in the order of the first of each."""
     found: dict[str, list[int]] = {}
     for place, run in enumerate(runs):
-        key = repr(sorted((name, repr(value)) for name, value in own_settings(run).items() if name != "seed"))
+        settings = {name: repr(value) for name, value in own_settings(run).items() if name != "seed"}
+        key = repr(sorted(settings.items()))
         found.setdefault(key, []).append(place)
     return list(found.values())
 
 
 def seeds(runs: Sequence[History], places: Places) -> list[str]:
+    """The seeds of these runs, each once, in their order."""
     return list(dict.fromkeys(_seed(runs[place]) for place in places))
 
 
@@ -91,8 +94,8 @@ def _seed(run: History) -> str:
 
 def _devices(run: History) -> str:
     kinds: Mapping[str, Any] = figures.part(run.fleet, "kinds")
-    told = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
-    return told or f"{figures.fleet_size(run)} devices"
+    counts = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
+    return counts or f"{figures.fleet_size(run)} devices"
 
 
 def _quota(run: History) -> str:

@@ -17,17 +17,17 @@ from ..record.history import History
 from .table import text_table
 
 LAST = 12
-"""Rounds in the live table."""
+"""How many rounds the live table has."""
 COLUMNS = ("round", "large", "small", "up", "down", "energy", "clock", "answered", "tokens/s")
 
 
 def opening(about: Mapping[str, Any], facts: Mapping[str, Any], path: Path) -> None:
     """What is about to run, and what it discloses."""
-    data, console = about["data"], _console()
+    console = _console()
     kinds = ", ".join(f"{count} {kind}" for kind, count in facts["kinds"].items())
-    on = plain(f" on {data['name']}: {facts['total']} devices ({kinds})")
-    console.print(Text.assemble((plain(about["recipe"]), "bold"), on))
-    for line in _told(about, facts, path):
+    where = plain(f" on {about['data']['name']}: {facts['total']} devices ({kinds})")
+    console.print(Text.assemble((plain(about["recipe"]), "bold"), where))
+    for line in _setup(about, facts, path):
         console.print(plain(f"  {line}"))
 
 
@@ -36,18 +36,25 @@ def _console() -> Console:
     return Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 
-def _told(about: Mapping[str, Any], facts: Mapping[str, Any], path: Path) -> Iterator[str]:
-    data, models = about["data"], about["models"]
-    proxy = f", {data['proxy']} unlabelled proxy samples" if "proxy" in data else ""
-    private = f"{data['train']} private {_samples(data)}"
-    school = f"; {data['school']} of the server, to train the teacher" if "school" in data else ""
-    yield f"data       {private}, {data['partition']}; {data['test']} for testing{proxy}{school}"
+def _setup(about: Mapping[str, Any], facts: Mapping[str, Any], path: Path) -> Iterator[str]:
+    models = about["models"]
     large = f"large {models['large']}; " if "large" in models else ""
+    yield f"data       {_data(about['data'])}"
     yield f"models     {large}small {', '.join(models['small']) or 'none'}"
     yield from (f"memory     {line}" for line in _memory(about, facts))
     yield f"disclosure {about['disclosure']}"
     yield from (f"note       {note}" for note in about.get("notes", ()))
     yield f"record     {path}"
+
+
+def _data(data: Mapping[str, Any]) -> str:
+    """Who has what: the devices, the test, the server."""
+    parts = f"{data['train']} private {_samples(data)}, {data['partition']}; {data['test']} for testing"
+    if "proxy" in data:
+        parts += f", {data['proxy']} unlabelled proxy samples"
+    if "school" in data:
+        parts += f"; {data['school']} of the server, to train the teacher"
+    return parts
 
 
 def _samples(data: Mapping[str, Any]) -> str:
@@ -75,9 +82,11 @@ def _paced(steps: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
     for metrics in steps:
         wall_s = metrics.get("wall_s")
         took_s = 0.0 if wall_s is None or before_s is None else wall_s - before_s
-        rate = {"tokens_per_s": metrics["tokens"] / took_s} if took_s > 0 and "tokens" in metrics else {}
         before_s = wall_s
-        yield {**metrics, **rate}
+        if took_s > 0 and "tokens" in metrics:
+            yield {**metrics, "tokens_per_s": metrics["tokens"] / took_s}
+        else:
+            yield metrics
 
 
 def closing(history: History, page: Path) -> None:
@@ -85,13 +94,18 @@ def closing(history: History, page: Path) -> None:
     console = _console()
     rows = history.about.get("savings", ())
     if rows:
-        names = ", ".join(row["small"] for row in rows)
-        storage, flops = _saving(rows, "storage_saved", "storage"), _saving(rows, "flops_saved", "FLOPs")
-        both = f"{storage} and {flops}".replace(" and saves ", " and ")
-        console.print(plain(f"On a device, {names} instead of {rows[0]['large']} {both}."))
+        console.print(plain(_savings(rows)))
     console.print(text_table([history]))
     console.print("Seconds and joules are modelled from the catalogue, bytes are those of the real frames.")
     console.print(plain(f"Page: {page}"))
+
+
+def _savings(rows: Sequence[Mapping[str, Any]]) -> str:
+    names = ", ".join(row["small"] for row in rows)
+    storage = _saving(rows, "storage_saved", "storage")
+    flops = _saving(rows, "flops_saved", "FLOPs")
+    both = f"{storage} and {flops}".replace(" and saves ", " and ")
+    return f"On a device, {names} instead of {rows[0]['large']} {both}."
 
 
 def _memory(about: Mapping[str, Any], facts: Mapping[str, Any]) -> Iterator[str]:
@@ -106,7 +120,9 @@ def _memory(about: Mapping[str, Any], facts: Mapping[str, Any]) -> Iterator[str]
 
 def _saving(rows: Sequence[Mapping[str, Any]], field: str, what: str) -> str:
     """A share that is saved, or in words that a small model takes more than the large one."""
-    low, high = min(row[field] for row in rows), max(row[field] for row in rows)
+    shares = [row[field] for row in rows]
+    low = min(shares)
+    high = max(shares)
     if low < 0:
         times = f"{1 - low:.3g}" if low == high else f"{1 - high:.3g} to {1 - low:.3g}"
         return f"takes {times} times the {what.removeprefix('of ')}"
@@ -140,6 +156,7 @@ def _table(rounds: Iterable[Mapping[str, Any]]) -> Table:
 
 def _cells(metrics: Mapping[str, Any]) -> list[str]:
     energy_j = metrics["device_energy_j"] + metrics.get("server_energy_j", 0.0)
+    rate = f"{metrics['tokens_per_s']:,.0f}" if "tokens_per_s" in metrics else "-"
     return [
         str(metrics["round"]),
         _quality(metrics, "large"),
@@ -149,13 +166,14 @@ def _cells(metrics: Mapping[str, Any]) -> list[str]:
         pretty_j(energy_j),
         pretty_s(metrics["elapsed_s"]),
         _answered(metrics),
-        f"{metrics['tokens_per_s']:,.0f}" if "tokens_per_s" in metrics else "-",
+        rate,
     ]
 
 
 def _answered(metrics: Mapping[str, Any]) -> str:
     """Devices, of those that were asked, if any were; missed jobs where a device has several."""
-    devices, missed = metrics["devices"], metrics["missed"]
+    devices = metrics["devices"]
+    missed = metrics["missed"]
     asked = metrics.get("asked", devices + missed)
     if not asked:
         return "-"
@@ -172,5 +190,5 @@ def _quality(metrics: Mapping[str, Any], who: str) -> str:
 
 def _line(metrics: Mapping[str, Any], total: int) -> str:
     number, *cells = _cells(metrics)
-    told = " ".join(f"{name} {cell}" for name, cell in zip(COLUMNS[1:], cells, strict=True) if cell != "-")
-    return f"round {number}/{total} {told}"
+    named = [f"{name} {cell}" for name, cell in zip(COLUMNS[1:], cells, strict=True) if cell != "-"]
+    return f"round {number}/{total} {' '.join(named)}"

@@ -114,9 +114,10 @@ def best_rows(rows: Sequence[Row], column: Column, sets: Sequence[Places]) -> se
 
 def heading(column: Column, runs: Sequence[History]) -> str:
     """A column's name; seconds of a clock and those of a simulation are told apart."""
-    if column.field != "elapsed_s" or all(figures.measured(run) for run in runs):
+    measured = [figures.measured(run) for run in runs]
+    if column.field != "elapsed_s" or all(measured):
         return column.name
-    return "time, some simulated" if any(figures.measured(run) for run in runs) else f"simulated {column.name}"
+    return "time, some simulated" if any(measured) else f"simulated {column.name}"
 
 
 def rounds_done(row: Row) -> str:
@@ -124,12 +125,19 @@ def rounds_done(row: Row) -> str:
     return str(row.rounds) if row.rounds >= row.rounds_asked else f"{row.rounds} of {row.rounds_asked}"
 
 
+_LAST = ("large_accuracy", "small_accuracy", "large_loss", "small_loss", "elapsed_s", "wall_s")
+"""Fields of which a run's last value counts."""
+_TOTAL = ("up_bytes", "down_bytes", "device_energy_j", "server_energy_j", "missed")
+"""Fields that add up over a run."""
+_LEAST = ("storage_saved", "flops_saved")
+"""Fields of which the least of the small models counts."""
+
+
 def _row(name: str, run: History) -> Row:
-    storage, flops = figures.savings(run, "storage_saved"), figures.savings(run, "flops_saved")
-    last = {f: figures.last(run, f) for f in ("large_accuracy", "small_accuracy", "large_loss", "small_loss")}
-    sums = {
-        f: figures.total(run, f) for f in ("up_bytes", "down_bytes", "device_energy_j", "server_energy_j", "missed")
-    }
+    last = {field: figures.last(run, field) for field in _LAST}
+    totals = {field: figures.total(run, field) for field in _TOTAL}
+    savings = {field: figures.savings(run, field) for field in _LEAST}
+    least = {field: found[0] if found else None for field, found in savings.items()}
     return Row(
         run=name,
         recipe=figures.recipe(run),
@@ -137,14 +145,11 @@ def _row(name: str, run: History) -> Row:
         rounds_asked=figures.asked(run),
         devices=figures.fleet_size(run),
         bytes_per_device=figures.per_device(run, "up_bytes", "down_bytes"),
-        elapsed_s=figures.last(run, "elapsed_s"),
-        wall_s=figures.last(run, "wall_s"),
-        storage_saved=storage[0] if storage else None,
-        flops_saved=flops[0] if flops else None,
         recovered_share=figures.number(run.audit, "recovered_share"),
         frozen_teacher=figures.frozen_teacher(run),
         **last,
-        **sums,
+        **totals,
+        **least,
     )
 
 
@@ -160,18 +165,26 @@ def _whole(value: Any) -> Any:
 
 
 def _list(row: Row, columns: Sequence[Column], names: Sequence[str]) -> str:
-    named = zip(names, _cells(row, columns), strict=True)
-    what = [("run", plain(row.run)), ("recipe", plain(row.recipe))]
-    pairs = [*what, ("rounds", rounds_done(row)), ("devices", str(row.devices)), *named]
-    width = max(len(name) for name, _ in pairs)
-    return "\n".join(f"{name:<{width}}  {value}" for name, value in pairs)
+    values = {
+        "run": plain(row.run),
+        "recipe": plain(row.recipe),
+        "rounds": rounds_done(row),
+        "devices": str(row.devices),
+        **dict(zip(names, _cells(row, columns), strict=True)),
+    }
+    width = max(map(len, values))
+    return "\n".join(f"{name:<{width}}  {value}" for name, value in values.items())
 
 
 def _table(rows: Sequence[Row], columns: Sequence[Column], names: Sequence[str]) -> str:
     lines = [["run", "recipe", "rounds", *names]]
-    lines += [[plain(row.run), plain(row.recipe), rounds_done(row), *_cells(row, columns)] for row in rows]
+    lines += [[*_who(row), *_cells(row, columns)] for row in rows]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(_aligned(line, widths) for line in lines)
+
+
+def _who(row: Row) -> list[str]:
+    return [plain(row.run), plain(row.recipe), rounds_done(row)]
 
 
 def _cells(row: Row, columns: Sequence[Column]) -> list[str]:
@@ -180,5 +193,6 @@ def _cells(row: Row, columns: Sequence[Column]) -> list[str]:
 
 def _aligned(line: Sequence[str], widths: Sequence[int]) -> str:
     """Words to the left, figures to the right."""
-    cells = [f"{c:<{w}}" if place < 2 else f"{c:>{w}}" for place, (c, w) in enumerate(zip(line, widths, strict=True))]
-    return "  ".join(cells).rstrip()
+    padded = [cell.ljust(width) for cell, width in zip(line[:2], widths[:2], strict=True)]
+    padded += [cell.rjust(width) for cell, width in zip(line[2:], widths[2:], strict=True)]
+    return "  ".join(padded).rstrip()
