@@ -37,5 +37,5 @@ def flow(stored_j: np.ndarray, capacity_j: np.ndarray, asked_j: np.ndarray, offe
 
 
 def capacity_j(family: str) -> float:
-    """Of one device; infinity on mains."""
+    """Joules that a device of this family holds when full; infinity on mains."""
     return CAPACITY_J.get(family, inf)

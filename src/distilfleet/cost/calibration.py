@@ -54,6 +54,7 @@ class Fit:
     """Root mean square of the relative errors that remain."""
 
     def predicted_s(self, trial: Trial) -> float:
+        """Seconds that the model gives a trial."""
         calls_s = trial.calls * self.call_s
         if trial.training:
             return trial.flops / (self.training_flops_per_s or self.peak_flops_per_s) + calls_s

@@ -30,7 +30,7 @@ class ClockRate:
 
     @staticmethod
     def of(entry: Entry) -> "ClockRate":
-        """From a row's idle and busy watts: estimate, as leakage grows with heat and idle states go below P_s."""
+        """A processor by a row's watts: an estimate, as leakage grows with heat and idle states go below P_s."""
         return ClockRate(static_w=entry.idle_w, dynamic_w=entry.busy_w - entry.idle_w, top_hz=entry.clock_hz)
 
     @property
@@ -44,6 +44,7 @@ class ClockRate:
         return np.linspace(self.best_share, 1.0, count)
 
     def power_w(self, clock_share: ArrayLike) -> np.ndarray:
+        """Watts at these clocks, shares of the highest."""
         return np.asarray(self.static_w + self.dynamic_w * np.asarray(clock_share, float) ** 3)
 
     def busy_s(self, full_speed_s: ArrayLike, clock_share: ArrayLike) -> np.ndarray:

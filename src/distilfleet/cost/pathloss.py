@@ -26,6 +26,7 @@ class LineOfSight:
     carrier_db: float
 
     def at(self, log_distance: np.ndarray, carrier_hz: float) -> np.ndarray:
+        """Loss in dB at distances given as their decimal logarithm."""
         fixed_db = self.constant_db + self.carrier_db * float(np.log10(carrier_hz / HZ_PER_GHZ))
         return fixed_db + self.slope_db * log_distance
 

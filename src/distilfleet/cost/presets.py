@@ -43,7 +43,7 @@ class Preset:
         return np.asarray(np.clip(0.5 * (low_db + high_db) + 0.5 * (high_db - low_db) * normal, low_db, high_db))
 
     def mean_bps_per_hz(self, law: Cqi) -> float:
-        """Of the band's indices, each as likely."""
+        """Mean over the band's indices, each as likely."""
         return float(np.mean(law.efficiencies[self.lowest_cqi - 1 : self.highest_cqi]))
 
 

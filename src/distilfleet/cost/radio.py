@@ -38,7 +38,9 @@ NODES = np.linspace(-32.0, 4.0, 721)
 class RateLaw(Protocol):
     """Bits per second and hertz, as a function of the signal-to-noise ratio."""
 
-    def bps_per_hz(self, snr_db: np.ndarray) -> np.ndarray: ...
+    def bps_per_hz(self, snr_db: np.ndarray) -> np.ndarray:
+        """Rate of one transmission at this ratio in dB."""
+        ...
 
     def expected_bps_per_hz(self, mean_snr_db: np.ndarray) -> np.ndarray:
         """Mean over Rayleigh fading around a mean ratio."""
@@ -87,6 +89,7 @@ class Cqi:
 
     @property
     def thresholds_db(self) -> np.ndarray:
+        """Least signal-to-noise ratio of each index."""
         return np.array(self.awgn_db) + self.margin_db
 
     def index(self, snr_db: np.ndarray) -> np.ndarray:

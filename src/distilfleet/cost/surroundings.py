@@ -139,6 +139,7 @@ class Surroundings:
 
     @property
     def cells(self) -> int:
+        """How many cells the fleet fills."""
         return -(-len(self._index) // self.setting.devices_per_cell)
 
     @property
@@ -152,7 +153,7 @@ class Surroundings:
         return np.asarray(self.present_N & (self.stored_j_N >= self._stop_j_N) & (self.up_bps > 0))
 
     def shares(self) -> np.ndarray:
-        """Of its cell's band, if all that are reachable take equal parts, [N]."""
+        """Share of its cell's band that each device has if all that are reachable take equal parts, [N]."""
         return equal_shares(self.cell, self.reachable, self.cells)
 
     def durations(self, load: Load) -> tuple[np.ndarray, np.ndarray]:
@@ -227,6 +228,7 @@ class Surroundings:
         return kept
 
     def restore(self, kept: Arrays) -> None:
+        """Go on from a snapshot; the next draws are those that would have come."""
         for name in KEPT:
             setattr(self, name, np.array(kept[name]))
         self.steps = int(kept["steps"])
@@ -278,7 +280,7 @@ class Surroundings:
         self.stored_j_N = np.where(self._mains_N, 0.0, full_N * capacity_j_N)
 
     def _rng(self) -> np.random.Generator:
-        """Of this step; SFC64 is the fastest for float32."""
+        """The generator of this step; SFC64 is the fastest for float32."""
         key = stream(self._seed, "surroundings", self.steps).integers(0, 2**32, 4)
         return np.random.Generator(np.random.SFC64(key.tolist()))
 
@@ -322,7 +324,7 @@ class Surroundings:
     def _snr_db(
         self, rows: slice, duration_s: float, quantile_B: np.ndarray, normal_B: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Of a block after it moved, at the station and at the devices."""
+        """Signal-to-noise ratios of a block after it moved, at the station and at the devices."""
         setting = self.setting
         distance_m = self._moved_m(rows, duration_s)
         clear = self.sight_N[rows] < clear_share(setting.scene, distance_m)

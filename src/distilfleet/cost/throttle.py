@@ -32,4 +32,5 @@ class Throttle:
 
 
 def sustained_share(family: str) -> float:
+    """Share of its speed that a hot device of this family keeps."""
     return SUSTAINED_SHARE.get(family, 1.0)

@@ -37,7 +37,7 @@ def _every(open_rows: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def _costs(terms: Terms, chosen: np.ndarray, free: np.ndarray, grid_MP: np.ndarray) -> np.ndarray:
-    """Of each plan, up to a constant: of the cells, only those count whose devices are free to choose."""
+    """Cost of each plan, [P], up to a constant: of the cells, only those count whose devices are free to choose."""
     facts = terms.facts
     held = np.ones(len(chosen))
     held[free] = 0.0
@@ -54,7 +54,7 @@ def _costs(terms: Terms, chosen: np.ndarray, free: np.ndarray, grid_MP: np.ndarr
 
 
 def _own_costs(terms: Terms, free: np.ndarray, grid_MP: np.ndarray) -> np.ndarray:
-    """Of each device that is free to choose in each plan, [M, P], up to what no choice changes."""
+    """Own cost of each device that is free to choose, in each plan, [M, P], up to what no choice changes."""
     facts = terms.facts
     seconds_MP = facts.seconds_GK[facts.kind[free][:, None], grid_MP]
     own_MP = seconds_MP * terms.own[free, None] + terms.server_own_K[grid_MP]

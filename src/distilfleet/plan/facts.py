@@ -30,6 +30,7 @@ class ServerFacts:
 
     @property
     def energy_per_flop_j(self) -> float:
+        """What a floating-point operation of the server takes while it computes."""
         return self.busy_w / self.speed_flops_per_s
 
     @staticmethod
@@ -94,13 +95,15 @@ class PlanFacts:
         return np.repeat(np.arange(len(self.starts) - 1), np.diff(self.starts))
 
     def computing_s(self, chosen_N: np.ndarray) -> np.ndarray:
-        """Of each device under its option, with what every step takes."""
+        """Seconds of each device under its option, with what every step takes, [N]."""
         return np.asarray(self.seconds_GK[self.kind, chosen_N] * self.slowdown + self.base_s)
 
     def per_cell(self, values_N: np.ndarray) -> np.ndarray:
+        """Sums over the devices of each cell, [C]."""
         return np.bincount(self.cell, values_N, minlength=self.cells)
 
     def allowing(self, allowed_GK: np.ndarray) -> "PlanFacts":
+        """The same devices with these options allowed, and no others."""
         return replace(self, allowed_GK=allowed_GK)
 
 

@@ -117,6 +117,7 @@ class Search:
         return _normalised(queues), self.alone_s + longest_s
 
     def good(self, gap: float) -> bool:
+        """Whether plan and bound are within this relative gap."""
         return self.bound_s >= (1 - gap) * self.delay_s
 
     def advance(self, exponent: float) -> None:
@@ -180,6 +181,7 @@ class Search:
             self.prices = moved(self.prices, usage, 1.2 / (1 + step / 25))
 
     def result(self) -> Makespan:
+        """The best plan, with the slices of devices that have a cell to themselves."""
         bound_s = min(self.bound_s, self.delay_s)
         slices_s = self.roots.with_alone(self.best, self.slices_s)
         return Makespan(chosen=self.best, slices_s=slices_s, delay_s=self.delay_s, lower_bound_s=bound_s)

@@ -111,11 +111,12 @@ class Workload:
 
     @property
     def kept_bytes(self) -> int:
+        """Bytes of activations that are kept per token, number of width and layer."""
         return RECOMPUTED_BYTES if self.recompute else KEPT_BYTES
 
 
 def wire_bits(bits: int, width: int) -> float:
-    """Of one smashed number, scales counted."""
+    """Bits of one smashed number, scales counted. Raises ConfigError."""
     if bits == 16:
         return 16.0
     if bits == 8:

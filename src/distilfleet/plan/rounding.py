@@ -23,7 +23,7 @@ def walk(terms: Terms, start: np.ndarray, end: np.ndarray) -> np.ndarray:
 
 
 def _gains(terms: Terms, start: np.ndarray, end: np.ndarray, order: np.ndarray) -> np.ndarray:
-    """By how much the cost grows as each device of `order` moves, those before it having moved."""
+    """Growth of the cost as each device of `order` moves, those before it having moved."""
     up_sum, down_sum, server_sum = terms.sums(start)
     cell = terms.facts.cell[order]
     before = start[order]
@@ -87,7 +87,7 @@ def _best_moves(terms: Terms, chosen: np.ndarray, shortlist: Shortlist) -> list[
 
 
 def _own_cost(terms: Terms, devices: slice, g: int, row: int) -> np.ndarray:
-    """Of devices of one hardware if all took this option."""
+    """Own cost of devices of one hardware if all took this option."""
     computing = terms.facts.seconds_GK[g, row] * terms.own[devices]
     own = computing + terms.fixed[devices] + terms.server_own_K[row]
     return np.asarray(own + terms.sent[devices] * terms.facts.options.up_bytes[row])

@@ -20,6 +20,7 @@ class Sample:
     deadline_s: float | None = None
 
     def plan(self, conditions: Conditions) -> Plan:
+        """One cluster of the devices drawn for this round."""
         ids = conditions.ids
         called = min(self.per_round + self.spare, len(ids))
         if called == len(ids):

@@ -44,6 +44,7 @@ class Roots:
 
     @staticmethod
     def of(facts: PlanFacts, server: ServerFacts) -> "Roots":
+        """Roots for a cluster and a server at one clock."""
         options = facts.options
         alone = np.bincount(facts.cell, minlength=facts.cells)[facts.cell] == 1
         return Roots(
@@ -107,10 +108,12 @@ class Slices:
 
     @property
     def possible(self) -> bool:
+        """Whether every device has time left for what is shared."""
         return bool(self.left_s.min(initial=np.inf) > LEAST_S)
 
     @property
     def pressure(self) -> np.ndarray:
+        """What a device uses of what is priced, as a root, over its time left, [N]."""
         return np.asarray(self.priced / self.left_s)
 
     @property
@@ -120,7 +123,7 @@ class Slices:
 
     @property
     def slope(self) -> float:
-        """By which the excess falls per second of a later deadline."""
+        """How much the excess falls for each second of a later deadline."""
         return float((self.pressure**2).sum())
 
     def usage(self) -> Triple:
@@ -231,15 +234,17 @@ class Energy:
         )
 
     def of(self, facts: PlanFacts, devices: slice, g: int, rows: np.ndarray) -> np.ndarray:
-        """Of these devices of one hardware under these options, [H, N]."""
+        """Joules of these devices of one hardware under these options, [H, N]."""
         joules_HN = np.multiply.outer(facts.seconds_GK[g, rows], self.computing_w[devices])
         joules_HN += np.multiply.outer(facts.options.up_bytes[rows], self.sending[devices])
         return np.asarray(joules_HN + self.server_K[rows][:, None])
 
     def each_j(self, facts: PlanFacts, chosen: np.ndarray) -> np.ndarray:
+        """Joules of each device and of the server for it under these options, [N]."""
         computing = facts.seconds_GK[facts.kind, chosen] * self.computing_w
         sending = facts.options.up_bytes[chosen] * self.sending
         return np.asarray(computing + sending + self.server_K[chosen])
 
     def chosen_j(self, facts: PlanFacts, chosen: np.ndarray) -> float:
+        """Joules of all devices and the server under these options."""
         return float(self.each_j(facts, chosen).sum())

@@ -47,7 +47,7 @@ class SplitPlanner:
     delay_weight: float = 100.0
     """V of `open`, in joules of debt times joules per second: higher waits less and owes more."""
     steps: int = 1
-    """Of a round; budgets are per step."""
+    """Steps of a round; budgets are per step."""
     clocks: Sequence[float] = CLOCKS
     cluster: int | None = None
     """Devices side by side at most; None: as many as the server's memory holds."""
@@ -180,7 +180,7 @@ class SplitPlanner:
         return Aim(objective=self.objective, price=price, server_price_s_per_j=server_price, deadline_s=deadline_s)
 
     def _deadlines_s(self, rosters: Sequence[Roster], server: ServerFacts) -> list[float | None]:
-        """Of clusters one after the other, in proportion to what each needs."""
+        """Deadlines of clusters one after the other, in proportion to what each needs."""
         if self.objective != "deadline":
             return [None] * len(rosters)
         if self.budget.delay_s is None:

@@ -33,10 +33,12 @@ class Stages:
 
     @property
     def delay_s(self) -> np.ndarray:
+        """Seconds of each device from the beginning of its step to the end, [N]."""
         return np.asarray(self.compute_s + self.uplink_s + self.server_s + self.downlink_s)
 
     @property
     def device_j(self) -> np.ndarray:
+        """Joules of each device, without the server's, [N]."""
         return np.asarray(self.compute_j + self.uplink_j + self.downlink_j)
 
     @property
@@ -48,7 +50,7 @@ class Stages:
 
 
 def stages(facts: PlanFacts, server: ServerFacts, decision: Decision) -> Stages:
-    """Of a cluster's devices under their options and shares."""
+    """Seconds and joules of a cluster's devices under their options and shares."""
     options = facts.options
     hardware = facts.hardware
     kind = facts.kind
@@ -73,7 +75,7 @@ def stages(facts: PlanFacts, server: ServerFacts, decision: Decision) -> Stages:
 
 
 def joined(parts: Sequence[Stages]) -> Stages:
-    """Of several clusters, one after the other."""
+    """The stages of several clusters as one, in their order."""
     return Stages(**{name: np.concatenate([getattr(p, name) for p in parts]) for name in Stages.__slots__})
 
 

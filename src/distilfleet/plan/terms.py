@@ -42,6 +42,7 @@ class Terms:
 
     @staticmethod
     def of(facts: PlanFacts, server: ServerFacts, price: np.ndarray, server_price_s_per_j: float) -> "Terms":
+        """Terms at these prices; `price` is in seconds per joule, [N]."""
         hardware, kind = facts.hardware, facts.kind
         waiting = 1 + price * hardware.idle_w[kind]
         options = facts.options
@@ -59,18 +60,22 @@ class Terms:
         )
 
     def own_cost(self, chosen_N: np.ndarray) -> np.ndarray:
+        """Cost of each device under its option that no share changes, [N]."""
         facts = self.facts
         computing = facts.seconds_GK[facts.kind, chosen_N] * self.own
         sending = self.sent * facts.options.up_bytes[chosen_N]
         return np.asarray(computing + sending + self.fixed + self.server_own_K[chosen_N])
 
     def sums(self, chosen_N: np.ndarray) -> Sums:
+        """Sums of roots under these options, whose squares are the rest of the cost."""
         up, down = self.up * self.up_K[chosen_N], self.down * self.down_K[chosen_N]
         return self.facts.per_cell(up), self.facts.per_cell(down), self.server_K[chosen_N].sum(keepdims=True)
 
     def cost(self, chosen_N: np.ndarray) -> float:
+        """Cost of the whole cluster under these options and the best shares."""
         return float(self.own_cost(chosen_N).sum()) + squared(self.sums(chosen_N))
 
 
 def squared(sums: Sums) -> float:
+    """The sum of the squares of all sums."""
     return sum(float(part @ part) for part in sums)

@@ -79,7 +79,7 @@ class _Search:
         self.own += share * (own_cost - self.own)
 
     def _best_share(self, steps: Sequence[np.ndarray], own_cost: float) -> float:
-        """Of the step; the cost along it is a parabola."""
+        """How far along the step the cost is least: it is a parabola there."""
         curve = sum(float(step @ step) for step in steps)
         if curve <= 0:
             return 1.0
@@ -135,7 +135,7 @@ class _Search:
             self.bound = self.cost
 
     def left_open(self, room_cost: float) -> list[np.ndarray]:
-        """Of each device, the options of a plan that may be better than the best: those not dearer than this."""
+        """The options that each device may have in a better plan than the best: those not dearer than this."""
         rows: list[np.ndarray] = []
         for devices, g in self.terms.facts.groups:
             spare_HN = self.values(devices, g) - self.value[devices]

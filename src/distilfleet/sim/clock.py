@@ -19,6 +19,7 @@ class Passage:
 
     @property
     def finish_s(self) -> np.ndarray:
+        """When each job's reply has arrived, [J]."""
         return np.asarray(self.start_3J[UP] + self.duration_3J[UP])
 
     def spent_s(self, until_s: float) -> np.ndarray:
@@ -50,6 +51,7 @@ class Clock:
         self.free_3N[:, index_J] = np.maximum(self.free_3N[:, index_J], ends_3J)
 
     def wait(self, until_s: float) -> None:
+        """Let time pass until then; the past stays the past."""
         self.now_s = max(self.now_s, until_s)
 
     def serve(self, duration_s: float) -> None:

@@ -344,7 +344,7 @@ def _next_up(queue: np.ndarray, finish_J: np.ndarray, limit_s: float, wave: Wave
 
 
 def _in_job_order(called: _Called, results: Mapping[int, Result], reason: str) -> list[Result]:
-    """Of each job of the wave: its result, why it never started, or that it came too late for this reason."""
+    """For each job of the wave, its result, why it never started, or that it came too late for this reason."""
     settled: dict[int, Result] = dict(called.refused)
     positions = called.positions_J.tolist()
     for j, job in enumerate(called.jobs):

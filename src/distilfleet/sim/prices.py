@@ -32,6 +32,7 @@ class Profiles:
 
     @staticmethod
     def of(devices: Mapping[DeviceId, Device]) -> "Profiles":
+        """Columns of these devices, in their order."""
         each = list(devices.values())
         links = [device.link for device in each]
         return Profiles(

@@ -56,6 +56,7 @@ def about(experiment: Experiment, recipe: str, settings: Mapping[str, Any], star
 
 
 def versions() -> dict[str, str]:
+    """Versions of the interpreter and the libraries that numbers depend on."""
     packages = {name: version(name) for name in ("distilfleet", "numpy", "torch")}
     return {**packages, "python": platform.python_version(), PROCESSOR: processor()}
 
