@@ -56,19 +56,21 @@ class Stored:
         inputs, notes = scaled(raw, spec, self.where, self.naming)
         named = _names(self.raw, self.listed, spec)
         numbers, kept, skipped = numbered(named, spec, self.naming, self.where)
-        left_out = (
-            () if self.raw.test is None else (f"its test part of {len(self.raw.test.labels)} samples is left out",)
-        )
-        return Mapped(data=Dataset(inputs[kept] if skipped else inputs, numbers), notes=(*notes, *skipped, *left_out))
+        notes = (*notes, *skipped, *self._unused())
+        return Mapped(data=Dataset(inputs[kept] if skipped else inputs, numbers), notes=notes)
+
+    def _unused(self) -> list[str]:
+        test = self.raw.test
+        return [] if test is None else [f"its test part of {len(test.labels)} samples is left out"]
 
     def _channels(self, raw: np.ndarray, spec: DataSpec) -> Axis:
         """The layout that the owner, the format or the run says; of pictures whichever gives the run's shape."""
         layout = self.raw.layout
         usual = spec.channels if layout is None else layout.channels
-        said = replace(spec, channels=self.naming.reading.channels_axis or usual)
-        if self.naming.reading.channels_axis or raw.ndim != len(spec.shape) + 1:
-            return said.channels
-        return said.scaling.stored_as(raw, spec.shape).channels
+        settled = self.naming.reading.channels_axis
+        if settled or raw.ndim != len(spec.shape) + 1:
+            return settled or usual
+        return replace(spec, channels=usual).scaling.stored_as(raw, spec.shape).channels
 
     def _by_name(self, raw: np.ndarray, spec: DataSpec) -> np.ndarray:
         """Columns of numbers in the order of the run's, by the names that the owner gives them."""
@@ -83,7 +85,8 @@ class Stored:
             raise UnmatchedError(
                 f"{self.where} holds {differs}: say with --columns what each of yours is, in order", mismatch=differs
             )
-        return converted(raw[:, [order.index(name) for name in names]].astype(np.float64), spec.columns, self.naming)
+        places = [order.index(name) for name in names]
+        return converted(raw[:, places].astype(np.float64), spec.columns, self.naming)
 
 
 def _check_stored(raw: np.ndarray, spec: DataSpec, where: str) -> None:
@@ -114,17 +117,24 @@ def _names(raw: Raw, listed: tuple[str, ...], spec: DataSpec) -> np.ndarray:
     stored = labels.tidy(raw.train.labels, raw.where)
     if stored.dtype.kind == "U":
         return stored
-    mine, theirs = _by_file(stored, raw, listed), _by_run(stored, spec)
-    guessed = listed and not raw.class_names
-    if guessed and mine is not None and theirs is not None and not np.array_equal(mine, theirs):
-        first = int(np.argmax(mine != theirs))
+    mine = _by_file(stored, raw, listed)
+    theirs = _by_run(stored, spec)
+    is_guessed = listed and not raw.class_names
+    if is_guessed and mine is not None and theirs is not None:
+        _check_agreed(stored, mine, theirs, raw.where)
+    found = theirs if mine is None else mine
+    return stored.astype(str) if found is None else found
+
+
+def _check_agreed(stored: np.ndarray, mine: np.ndarray, theirs: np.ndarray, where: str) -> None:
+    differ = np.flatnonzero(mine != theirs)
+    if len(differ):
+        first = differ[0]
         raise UnmatchedError(
-            f"{raw.where}: label {stored[first]} is {str(mine[first])!r} here and {str(theirs[first])!r} in the run: "
+            f"{where}: label {stored[first]} is {str(mine[first])!r} here and {str(theirs[first])!r} in the run: "
             f"store the names of the classes as labels",
             mismatch="its numbers of classes have other names than the run's",
         )
-    found = theirs if mine is None else mine
-    return stored.astype(str) if found is None else found
 
 
 def _by_file(stored: np.ndarray, raw: Raw, listed: tuple[str, ...]) -> np.ndarray | None:
@@ -145,8 +155,8 @@ def _by_file(stored: np.ndarray, raw: Raw, listed: tuple[str, ...]) -> np.ndarra
 
 def _by_run(stored: np.ndarray, spec: DataSpec) -> np.ndarray | None:
     named = dict(zip(spec.stored, spec.classes, strict=False))
-    known = set(stored.astype(str).tolist()) <= named.keys()
-    return np.array([named[label] for label in stored.astype(str).tolist()]) if known else None
+    labels = stored.astype(str).tolist()
+    return np.array([named[label] for label in labels]) if set(labels) <= named.keys() else None
 
 
 def listed(held: Mapping[str, np.ndarray], raw: Raw) -> tuple[str, ...]:

@@ -46,21 +46,26 @@ class OwnTable:
         _check_columns(sheet, columns)
         label = _label_column(sheet, self.naming, spec.label, {column.name for column in columns})
         notes = [*sheet.notes, *_ignored(sheet, columns, label)]
-        sheet, skipped = _known_categories(sheet, columns, self.naming)
-        notes += _blank_categories(sheet, columns)
-        classes = None
+        sheet, of_categories = _known_categories(sheet, columns, self.naming)
+        notes += [*_blank_categories(sheet, columns), *of_categories]
+        labels = None
         if label is not None:
-            sheet, without = _labelled(sheet, label, self.naming)
-            classes, kept, strange = numbered(np.array(sheet.cells[label]), spec, self.naming, self.where)
-            sheet, skipped = sheet.rows(kept.tolist()), (*skipped, *without, *strange)
+            sheet, labels, of_labels = self._numbered(sheet, label, spec)
+            notes += of_labels
         check_some(len(sheet.lines), self.where)
         raw = converted(_encoded(sheet, columns, self.naming), columns, self.naming)
         whole = present(raw)
         if not whole.all():
-            skipped = (*skipped, f"{(~whole).sum()} rows left out: no number")
-        inputs, said = scaled(raw[whole], spec, self.where, self.naming)
-        data = Dataset(inputs, None if classes is None else classes[whole])
-        return Mapped(data=data, notes=(*notes, *skipped, *said))
+            notes.append(f"{(~whole).sum()} rows left out: no number")
+        inputs, of_units = scaled(raw[whole], spec, self.where, self.naming)
+        data = Dataset(inputs, None if labels is None else labels[whole])
+        return Mapped(data=data, notes=(*notes, *of_units))
+
+    def _numbered(self, sheet: Sheet, label: str, spec: DataSpec) -> tuple[Sheet, np.ndarray, tuple[str, ...]]:
+        """The rows whose label the run knows, its numbers of their classes, and notes on rows that are left out."""
+        sheet, without = _labelled(sheet, label, self.naming)
+        classes, kept, strange = numbered(np.array(sheet.cells[label]), spec, self.naming, self.where)
+        return sheet.rows(kept.tolist()), classes, (*without, *strange)
 
     @property
     def inputs(self) -> np.ndarray:

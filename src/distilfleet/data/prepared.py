@@ -4,7 +4,7 @@
 holds its part against what a run means, and the server treats further samples, such as a proxy dataset, alike.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
@@ -122,8 +122,12 @@ def treatment(
     except msgspec.DecodeError as fault:
         raise ConfigError(f"{where}: {COLUMNS} cannot be read: {fault}") from None
     channels = str(arrays.get(CHANNELS, "last"))
-    for key, value, known in ((KIND, kind, get_args(Kind)), (CHANNELS, channels, get_args(Axis))):
-        if value not in known:
-            raise ConfigError(f"{where}: {key} is {value!r}; expected one of {', '.join(known)}")
+    _check_word(kind, KIND, get_args(Kind), where)
+    _check_word(channels, CHANNELS, get_args(Axis), where)
     scaling = Scaling(kind=kind, offset=arrays[OFFSET], factor=arrays[FACTOR], channels=channels)  # type: ignore[arg-type]
     return tuple(arrays[CLASSES].tolist()), scaling, columns
+
+
+def _check_word(value: str, key: str, known: Sequence[str], where: str) -> None:
+    if value not in known:
+        raise ConfigError(f"{where}: {key} is {value!r}; expected one of {', '.join(known)}")

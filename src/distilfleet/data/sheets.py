@@ -218,18 +218,22 @@ def _name_rows(firsts: Sequence[str]) -> bool:
 def _without_trailing(table: _Table) -> _Table:
     """The table without the blank fields behind separators that end rows."""
     width = len(table.header)
-    longer = sum(len(row) > width and not any(map(str.strip, row[width:])) for row in table.body)
-    body = [row if any(map(str.strip, row[width:])) else row[:width] for row in table.body]
-    notes = (f"{longer} rows end in a separator: the blank field after it is none",) if longer else ()
+    longer = sum(len(row) > width and _is_blank(row[width:]) for row in table.body)
+    body = [row[:width] if _is_blank(row[width:]) else row for row in table.body]
+    notes = list(table.notes)
+    if longer:
+        notes.append(f"{longer} rows end in a separator: the blank field after it is none")
     header = list(table.header)
-    while (
-        len(header) > 1 and not header[-1] and not any(cell.strip() for row in body for cell in row[len(header) - 1 :])
-    ):
+    while len(header) > 1 and not header[-1] and all(_is_blank(row[len(header) - 1 :]) for row in body):
         header.pop()
     if len(header) < width:
         body = [row[: len(header)] if len(row) <= width else row for row in body]
-        notes = (*notes, "line 1 ends in a separator: the blank name after it is none")
-    return replace(table, header=header, body=body, notes=(*table.notes, *notes))
+        notes.append("line 1 ends in a separator: the blank name after it is none")
+    return replace(table, header=header, body=body, notes=tuple(notes))
+
+
+def _is_blank(cells: Sequence[str]) -> bool:
+    return not any(map(str.strip, cells))
 
 
 def _without_unnamed(table: _Table) -> _Table:
@@ -238,28 +242,37 @@ def _without_unnamed(table: _Table) -> _Table:
     unnamed = [place for place, name in enumerate(table.header) if not name]
     if not unnamed:
         return table
-    index = unnamed[0] == 0 and any(row[0].strip() for row in table.body)
-    if index and not _is_index([row[0].strip() for row in table.body]):
+    has_index = unnamed[0] == 0 and not _is_blank([row[0] for row in table.body])
+    if has_index:
+        _check_index(table)
+    blank = unnamed[1:] if has_index else unnamed
+    for place in blank:
+        _check_blank(table, place)
+    notes = list(table.notes)
+    if has_index:
+        notes.append("first column dropped: it has no name, and numbers the rows")
+    if blank:
+        notes.append(f"{len(blank)} blank columns without a name dropped")
+    kept = [place for place, name in enumerate(table.header) if name]
+    header = [table.header[place] for place in kept]
+    body = [[row[place] for place in kept] for row in table.body]
+    return replace(table, header=header, body=body, notes=tuple(notes))
+
+
+def _check_index(table: _Table) -> None:
+    if not _is_index([row[0].strip() for row in table.body]):
         raise ConfigError(
             f"{table.where}: line 1 has no name for column 1, which is no index of rows: line {table.lines[0]} has "
             f"{shown(table.body[0][0])}; name it"
         )
-    for place in unnamed[1:] if index else unnamed:
-        line = next((line for row, line in zip(table.body, table.lines, strict=True) if row[place].strip()), None)
-        if line is not None:
+
+
+def _check_blank(table: _Table, place: int) -> None:
+    for row, line in zip(table.body, table.lines, strict=True):
+        if row[place].strip():
             raise ConfigError(
                 f"{table.where}: line 1 has no name for column {place + 1}, which line {line} fills: name it"
             )
-    kept = [place for place, name in enumerate(table.header) if name]
-    notes = ("first column dropped: it has no name, and numbers the rows",) if index else ()
-    blank = len(unnamed) - len(notes)
-    notes = (*notes, f"{blank} blank columns without a name dropped") if blank else notes
-    return replace(
-        table,
-        header=[table.header[place] for place in kept],
-        body=[[row[place] for place in kept] for row in table.body],
-        notes=(*table.notes, *notes),
-    )
 
 
 def _is_index(cells: Sequence[str]) -> bool:

@@ -83,22 +83,27 @@ def read(
     label_name = _need(sheet, label or "label", "label", "--label")
     group_name = _need(sheet, group, "group", "--group") if group else _find(sheet, "group")
     _check_below(sheet, label_name)
-    sheet, notes = _labelled(sheet, label_name, reading)
-    if group_name is not None and group is None:
-        notes = (*notes, f"owners from column {shown(group_name)}")
-    left_out = [_need(sheet, name, "left-out", "--leave-out") for name in reading.leave_out]
-    if label_name in left_out:
-        raise ConfigError(f"{sheet.where}: --leave-out {label_name} names the label column: name another with --label")
+    sheet, of_labels = _labelled(sheet, label_name, reading)
+    of_groups = [f"owners from column {shown(group_name)}"] if group_name is not None and group is None else []
+    left_out = _left_out(sheet, reading, label_name)
     names = [name for name in sheet.cells if name not in (label_name, group_name, *left_out)]
-    columns, inputs, more = _inputs(sheet, names, reading, columns)
-    if group_name is None:
-        more = (*more, *_perhaps_owners(columns))
+    columns, inputs, of_columns = _inputs(sheet, names, reading, columns)
+    perhaps_owners = _perhaps_owners(columns) if group_name is None else ()
     train = Part(
         inputs=inputs,
         labels=np.array(sheet.cells[label_name]),
         groups=None if group_name is None else np.array(sheet.cells[group_name]),
     )
-    return Raw(where=sheet.where, train=train, columns=columns, notes=(*sheet.notes, *notes, *more))
+    notes = (*sheet.notes, *of_labels, *of_groups, *of_columns, *perhaps_owners)
+    return Raw(where=sheet.where, train=train, columns=columns, notes=notes)
+
+
+def _left_out(sheet: Sheet, reading: Reading, label_name: str) -> list[str]:
+    """The columns that are to be no inputs."""
+    names = [_need(sheet, name, "left-out", "--leave-out") for name in reading.leave_out]
+    if label_name in names:
+        raise ConfigError(f"{sheet.where}: --leave-out {label_name} names the label column: name another with --label")
+    return names
 
 
 def _inputs(

@@ -96,25 +96,28 @@ def load(spec: str, wanted: Wanted) -> TextSource:
     corpus = read(spec, _names(wanted))
     owners = {document.owner for document in corpus.train if document.owner is not None}
     corpus = _with_test(corpus, wanted)
-    made = tokenizer.choose(wanted.tokenizer, [document.text for document in corpus.train], wanted.vocabulary)
+    texts = [document.text for document in corpus.train]
+    made = tokenizer.choose(wanted.tokenizer, texts, wanted.vocabulary)
     cut = _cut(corpus, made, wanted)
     test = _test(corpus, made, wanted)
+    notes = [*corpus.notes, *_absent(owners, cut.owners)]
+    train = cut.windows
     classes = _classes(corpus)
+    if classes is not None:
+        train = replace(train, labels_N=classes.train)
+        test = replace(test, labels_N=classes.test)
+        notes += classes.notes
+    notes.append(f"tokenizer {made.name}, {made.vocabulary} entries: {_density(cut.windows, corpus)}")
     return TextSource(
         name=corpus.where,
-        train=replace(cut.windows, labels_N=classes.train if classes else None),
-        test=replace(test, labels_N=classes.test if classes else None),
-        classes=classes.names if classes else (),
+        train=train,
+        test=test,
+        classes=() if classes is None else classes.names,
         tokenizer=made,
         owners=cut.owners,
         rows=cut.rows,
         partition=cut.partition,
-        notes=(
-            *corpus.notes,
-            *_absent(owners, cut.owners),
-            *(classes.notes if classes else ()),
-            f"tokenizer {made.name}, {made.vocabulary} entries: {_density(cut.windows, corpus)}",
-        ),
+        notes=tuple(notes),
     )
 
 

@@ -344,7 +344,8 @@ def _llama2c(path: Path) -> "tokenizers.Tokenizer":
 
 def _llama2c_entries(path: Path) -> tuple[list[str], list[float]]:
     """Entries and scores; a file is an int32, then for each entry float32 score, int32 length, and its bytes."""
-    data, at = path.read_bytes(), 4
+    data = path.read_bytes()
+    at = 4
     tokens: list[str] = []
     scores: list[float] = []
     try:
@@ -357,7 +358,8 @@ def _llama2c_entries(path: Path) -> tuple[list[str], list[float]]:
             scores.append(score)
     except (struct.error, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not a vocabulary of llama2.c: entry {len(tokens)} is unreadable") from error
-    if len(tokens) <= LLAMA2C_BYTES + 256 or tokens[LLAMA2C_BYTES] != "<0x00>" or at != len(data):
+    has_bytes = len(tokens) > LLAMA2C_BYTES + 256 and tokens[LLAMA2C_BYTES] == "<0x00>"
+    if not has_bytes or at != len(data):
         raise ConfigError(f"{path}: not a vocabulary of llama2.c; expected <unk>, <s>, </s>, 256 bytes, and entries")
     return [*LLAMA2C_SPECIAL, *tokens[LLAMA2C_BYTES:]], scores
 
