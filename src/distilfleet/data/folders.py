@@ -98,8 +98,8 @@ def _check(folder: Path, train: Sequence[Path], held_out: Sequence[Path], others
             f"parts in folders called train and test, or classes in a folder of their own"
         )
     if len(train) != 1:
-        said = f"{_names(train)} are all called so" if train else f"there is {_names(held_out)} alone"
-        raise ConfigError(f"{folder}: expected one folder for training, such as 'train'; {said}: rename them")
+        fault = f"{_names(train)} are all called so" if train else f"there is {_names(held_out)} alone"
+        raise ConfigError(f"{folder}: expected one folder for training, such as 'train'; {fault}: rename them")
 
 
 def _notes(test: Path | None, aside: Sequence[Path]) -> tuple[str, ...]:

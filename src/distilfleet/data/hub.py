@@ -190,8 +190,8 @@ def _listed(rows: list[Any], name: str, where: str) -> np.ndarray:
         column = np.asarray(rows)
     except ValueError as error:
         lengths = sorted({len(row) for row in rows if row is not None})
-        said = f"of {lengths[0]} to {lengths[-1]} numbers" if len(lengths) > 1 else "unlike inside"
-        raise ConfigError(f"{where}: lists in {name} are {said}; expected one length: cut or pad them") from error
+        unlike = f"of {lengths[0]} to {lengths[-1]} numbers" if len(lengths) > 1 else "unlike inside"
+        raise ConfigError(f"{where}: lists in {name} are {unlike}; expected one length: cut or pad them") from error
     if column.dtype.kind not in "biuf":
         row = next((row for row, one in enumerate(rows) if np.asarray(one).dtype.kind not in "biuf"), 0)
         raise ConfigError(f"{where}: row {row} (counted from 0) has no numbers in {name}: fill it or remove the row")

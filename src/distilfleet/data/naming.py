@@ -41,16 +41,19 @@ class Naming:
 
 
 def need(spec: DataSpec | None, where: str) -> DataSpec:
+    """What the run means. Raises ConfigError where a run does not say it."""
     if spec is None:
         raise ConfigError(f"the run does not say which classes and inputs it means, so {where} cannot be matched")
     return spec
 
 
 def samples_of(kind: str) -> str:
+    """What messages call samples of this kind."""
     return {"table": "rows of a table", "series": "series", "image": "images", "text": "windows of tokens"}[kind]
 
 
 def check_shape(shape: tuple[int, ...], spec: DataSpec, where: str) -> None:
+    """Raises UnmatchedError for samples that have not the shape of the run's."""
     if shape != spec.shape:
         fit = ": --fit-pictures brings pictures to the run's size and colours" if spec.kind == "image" else ""
         differs = f"samples of shape {list(shape)}; the run's have {list(spec.shape)}"
@@ -58,6 +61,7 @@ def check_shape(shape: tuple[int, ...], spec: DataSpec, where: str) -> None:
 
 
 def check_some(count: int, where: str) -> None:
+    """Raises UnmatchedError where no sample is left."""
     if not count:
         mismatch = "no sample is left that the run knows"
         raise UnmatchedError(f"{where}: {mismatch}; a device needs at least one", mismatch=mismatch)
@@ -121,15 +125,15 @@ def nearest(name: str, names: Sequence[str]) -> str:
 def unknown(strange: Sequence[str], known: Sequence[str], naming: Naming, where: str, column: str = "") -> list[str]:
     """A note for samples that are left out. Raises ConfigError unless the owner lets them go."""
     counts = Counter(strange)
-    said = ", ".join(f"{shown(name)} ({count} samples)" for name, count in counts.most_common(5))
+    counted = ", ".join(f"{shown(name)} ({count} samples)" for name, count in counts.most_common(5))
     what = f"column {shown(column)} has the value" if column else "labels have the class"
     if naming.skip_unknown:
-        return [f"{what} {said}, which the run does not know: left out"]
+        return [f"{what} {counted}, which the run does not know: left out"]
     pair = f"{strange[0]}={nearest(strange[0], known)}"
     remedy = f"--rename-value {column}:{pair}" if column else f"--rename-class {pair}"
     names = shorten([shown(name) for name in counts])
     raise UnmatchedError(
-        f"{where}: {what} {said}, which is unknown to the run; it has {shorten(list(known))}. Map it with {remedy}, or "
-        f"leave such samples out with --skip-unknown",
+        f"{where}: {what} {counted}, which is unknown to the run; it has {shorten(list(known))}. Map it with "
+        f"{remedy}, or leave such samples out with --skip-unknown",
         mismatch=f"{what} {names}, which is unknown to the run",
     )

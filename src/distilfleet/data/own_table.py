@@ -148,10 +148,10 @@ def _renamed(sheet: Sheet, naming: Naming) -> Sheet:
     return replace(sheet, cells=dict(zip(names, sheet.cells.values(), strict=True)))
 
 
-def _label_column(sheet: Sheet, naming: Naming, said: str, inputs: Collection[str] = ()) -> str | None:
+def _label_column(sheet: Sheet, naming: Naming, of_run: str, inputs: Collection[str] = ()) -> str | None:
     """The owner's, the run's, or the usual one unless it is an input; None if the file has no such column."""
     if naming.label is None:
-        return find(sheet, said or LABEL) or (None if LABEL in inputs else find(sheet, LABEL))
+        return find(sheet, of_run or LABEL) or (None if LABEL in inputs else find(sheet, LABEL))
     found = find(sheet, naming.columns.get(naming.label, naming.label))
     if found is None:
         columns = shorten(list(sheet.cells))

@@ -46,6 +46,7 @@ def holds(arrays: Mapping[str, np.ndarray]) -> bool:
 
 
 def write(file: Path, data: Dataset, **more: np.ndarray) -> None:
+    """Write a part as one .npz file, which `dataset` and `facts_of` read."""
     labels = {} if data.labels is None else {LABELS: data.labels}
     np.savez(file, allow_pickle=False, **{INPUTS: data.inputs}, **labels, **more)
 
@@ -67,8 +68,8 @@ def facts(
 
 def text_facts(whose: str, classes: tuple[str, ...], tokenizer: str) -> dict[str, np.ndarray]:
     """What a part of windows has besides them."""
-    said = {WHOSE: np.array(whose), TOKENIZER_DIGEST: np.array(tokenizer)}
-    return {**said, CLASSES: np.array(classes, np.str_)}
+    origin = {WHOSE: np.array(whose), TOKENIZER_DIGEST: np.array(tokenizer)}
+    return {**origin, CLASSES: np.array(classes, np.str_)}
 
 
 def facts_of(arrays: Mapping[str, np.ndarray], where: str) -> PreparedFacts | None:
@@ -89,6 +90,7 @@ def named(name: str) -> dict[str, np.ndarray]:
 
 
 def name_of(arrays: Mapping[str, np.ndarray], where: str) -> str:
+    """What the whole was called; the place of the part where it does not say."""
     return str(arrays[NAME]) if NAME in arrays else where
 
 

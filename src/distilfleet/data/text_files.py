@@ -26,6 +26,8 @@ PARTS = {"train": ("train", "oos_train"), "test": ("test", "oos_test")}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
+    """One text as it was stored."""
+
     text: str
     label: str | None = None
     """Blank where the place for it is; None where there is none."""
@@ -147,6 +149,7 @@ _name = msgspec.json.Decoder(str | int | float | bool | None).decode
 
 
 def json_lines(path: Path, names: Names) -> Corpus:
+    """A document of each line that holds an object."""
     text = _decoded(path)
     lines = text.split("\n" if "\n" in text else "\r")
     return _entries(
@@ -205,6 +208,7 @@ def _instruction(entry: Entry) -> str:
 
 
 def json_file(path: Path, names: Names) -> Corpus:
+    """A document of each entry of a list, or of each part of a file in the form of CLINC150."""
     data = _decoded(path).encode()
     try:
         return _parts(msgspec.json.decode(data, type=dict[str, list[tuple[str, str | None]]]), path)

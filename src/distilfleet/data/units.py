@@ -58,8 +58,8 @@ def _check_pixels(inputs: np.ndarray, spec: DataSpec, where: str, naming: Naming
     lowest, highest = float(inputs.min()), float(inputs.max())
     if naming.any_range or fits(inputs, spec.scaling):
         usual = lowest >= -FARTHEST_OF_BYTES and highest <= 1 + FARTHEST_OF_BYTES and highest - lowest >= USUAL_SPAN
-        said = f"pixels come to {lowest:g} to {highest:g} in the run's units, where its own are 0 to 1"
-        return () if usual else (said,)
+        note = f"pixels come to {lowest:g} to {highest:g} in the run's units, where its own are 0 to 1"
+        return () if usual else (note,)
     begin, end = spec.offset[0], spec.offset[0] + 1 / spec.factor[0]
     raise UnmatchedError(
         f"{where}: pixels come to {lowest:g} to {highest:g} in the run's units, where its own are 0 to 1: store them "
@@ -77,7 +77,7 @@ class Measured:
     spreads: np.ndarray
     spec: DataSpec
 
-    def said(self, at: int) -> str:
+    def sentence(self, at: int) -> str:
         """A sentence on where the middle is, in the numbers that were stored."""
         mean = self.spec.offset[at]
         return (
@@ -102,7 +102,7 @@ def _check_units(measured: Measured, samples: int, where: str, naming: Naming) -
     far = np.flatnonzero(apart > FAR).tolist()
     if far and not naming.any_range:
         raise _another_unit(measured, far[0], where)
-    beyond = [measured.said(at) for at in np.flatnonzero(apart > NEAR).tolist()]
+    beyond = [measured.sentence(at) for at in np.flatnonzero(apart > NEAR).tolist()]
     if samples < ENOUGH:
         return tuple(beyond)
     narrow = (measured.spreads > 0) & (measured.spreads < NARROW)
@@ -118,7 +118,7 @@ def _another_unit(measured: Measured, at: int, where: str) -> UnmatchedError:
     deviations = abs(measured.middles[at])
     convert = f"--units {name}=FACTOR,OFFSET brings it to the run's; " if measured.spec.columns else ""
     return UnmatchedError(
-        f"{where}: {measured.said(at)}, {deviations:.0f} of the run's deviations apart: is it in another unit? "
+        f"{where}: {measured.sentence(at)}, {deviations:.0f} of the run's deviations apart: is it in another unit? "
         f"{convert}--any-range takes it as it is",
         mismatch=f"{name} seems to be in another unit than the run's",
     )

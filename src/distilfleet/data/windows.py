@@ -27,6 +27,7 @@ class Windows:
 
     @property
     def tokens(self) -> int:
+        """Tokens of all windows that are no padding."""
         return int(self.lengths_N.sum())
 
     @property
@@ -35,6 +36,7 @@ class Windows:
         return np.arange(self.ids_NT.shape[1]) < self.lengths_N[:, np.newaxis]
 
     def take(self, rows: np.ndarray) -> "Windows":
+        """These windows, in the order named; copies."""
         kinds = None if self.labels_N is None else self.labels_N[rows]
         return Windows(ids_NT=self.ids_NT[rows], lengths_N=self.lengths_N[rows], labels_N=kinds)
 

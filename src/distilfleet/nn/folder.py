@@ -89,8 +89,8 @@ def _is_ours(value: Any) -> bool:
 
 
 def _short(value: Any) -> str:
-    said = json.dumps(value)
-    return said if len(said) < 60 else f"{said[:57]}..."
+    written = json.dumps(value)
+    return written if len(written) < 60 else f"{written[:57]}..."
 
 
 def _weights(folder: Path) -> Sequence[Path]:

@@ -1,6 +1,6 @@
 """The one door through which a net is asked: inputs in the type of its weights, an answer that is looked at.
 
-A user's net is any code; what it raises here is told as a fault of that net, not as one of ours.
+A user's net is any code; what it raises here becomes a fault of that net, not one of ours.
 """
 
 import torch
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from ..core.errors import ConfigError, Error
 
 MOST_WORDS = 160
-"""Letters of an exception that are told."""
+"""Letters of an exception that a message shows."""
 
 
 def logits(module: nn.Module, x_B: Tensor) -> Tensor:

@@ -62,6 +62,7 @@ class LanguageModel:
     dtype: torch.dtype = torch.float32
 
     def build(self, seed: int) -> nn.Module:
+        """The decoder in training mode, as of `load`; the same seed gives the same new weights."""
         return load(
             self.name,
             vocabulary=self.vocabulary,

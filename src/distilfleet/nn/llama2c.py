@@ -25,6 +25,8 @@ EPSILON = 1e-5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sizes:
+    """The sizes of a model, as a header states them."""
+
     width: int
     hidden: int
     layers: int
@@ -59,6 +61,7 @@ def read(path: Path) -> tuple[Sizes, dict[str, np.ndarray]]:
 
 
 def config(sizes: Sizes) -> Any:
+    """The `transformers` configuration of a model of these sizes."""
     return LlamaConfig(
         vocab_size=sizes.vocabulary,
         hidden_size=sizes.width,

@@ -134,6 +134,7 @@ def read_soft(sent: np.ndarray) -> np.ndarray:
 
 
 def write_soft(soft_PC: np.ndarray, dtype: str) -> np.ndarray:
+    """Soft labels for the link, packed into bytes where that is the type, else float32."""
     return soft.pack(soft_PC) if np.dtype(dtype) == np.uint8 else np.asarray(soft_PC, np.float32)
 
 
@@ -143,4 +144,5 @@ def to_link(inputs: np.ndarray) -> np.ndarray:
 
 
 def from_link(sent: np.ndarray) -> np.ndarray:
+    """Proxy inputs as they came over the link, float32 again."""
     return sent.astype(np.float32)

@@ -64,17 +64,17 @@ def _traced(model: str | Any, settings: Any, steps: int, bytes_per_weight: int) 
     )
 
 
-def weighs(model: str, said: LanguageProfile, vocabulary: int | None) -> bool:
+def weighs(model: str, profile: LanguageProfile, vocabulary: int | None) -> bool:
     """Whether a profile has as many weights in the same places as the model of this name.
 
     Unlike `trace` it may be asked while another thread computes: FLOPs are counted by hooks on all modules there are.
     """
     with FakeTensorMode():
-        net = _without_weights(_settings(model, said.steps, vocabulary))
+        net = _without_weights(_settings(model, profile.steps, vocabulary))
     layers = [_count(layer) for layer in net.base_model.layers]
-    stated = [layer.weight_bytes // said.bytes_per_weight for layer in said.layers]
+    stated = [layer.weight_bytes // profile.bytes_per_weight for layer in profile.layers]
     sizes = _count(net.get_input_embeddings()), _others(net), layers, net.config.hidden_size
-    return sizes == (said.embedding_parameters, said.other_parameters, stated, said.width)
+    return sizes == (profile.embedding_parameters, profile.other_parameters, stated, profile.width)
 
 
 def _settings(model: str | Any, steps: int, vocabulary: int | None) -> Any:

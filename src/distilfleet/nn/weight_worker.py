@@ -112,6 +112,7 @@ class WeightWorker:
         return {**train(scratch(self.model), task, self.local, self.objective), **self.count(job)}
 
     def task(self, job: Job) -> Task:
+        """The training that a job asks for, with all its chance drawn from the job's key."""
         return task(job.arrays, self.data, self.model.classes, self.local, self.key(job))
 
     def key(self, job: Job) -> Key:

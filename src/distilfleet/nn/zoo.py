@@ -190,10 +190,12 @@ def _module_at(path: Path) -> ModuleType:
 
 
 def conv_xs(shape: tuple[int, ...], classes: int) -> nn.Module:
+    """Two stages of 8 and 16 channels."""
     return _stages(_image(shape), classes, (8, 16), _plain)
 
 
 def conv_s(shape: tuple[int, ...], classes: int) -> nn.Module:
+    """Three stages of 12, 24 and 32 channels."""
     return _stages(_image(shape), classes, (12, 24, 32), _plain)
 
 
@@ -203,14 +205,17 @@ def dsconv_s(shape: tuple[int, ...], classes: int) -> nn.Module:
 
 
 def conv_m(shape: tuple[int, ...], classes: int) -> nn.Module:
+    """Three stages of 16, 32 and 64 channels."""
     return _stages(_image(shape), classes, (16, 32, 64), _plain)
 
 
 def conv_l(shape: tuple[int, ...], classes: int) -> nn.Module:
+    """Three stages of 20, 40 and 80 channels."""
     return _stages(_image(shape), classes, (20, 40, 80), _plain)
 
 
 def conv_xl(shape: tuple[int, ...], classes: int) -> nn.Module:
+    """Three stages of 48, 96 and 192 channels, to be taught by many small nets."""
     return _stages(_image(shape), classes, (48, 96, 192), _plain)
 
 
@@ -223,18 +228,22 @@ def conv_bn(shape: tuple[int, ...], classes: int) -> nn.Module:
 
 
 def wave_xs(shape: tuple[int, ...], classes: int) -> nn.Module:
+    """Two stages of 8 and 16 channels."""
     return _stages(_series(shape), classes, (8, 16), _bypassed)
 
 
 def wave_s(shape: tuple[int, ...], classes: int) -> nn.Module:
+    """Three stages of 16, 32 and 32 channels."""
     return _stages(_series(shape), classes, (16, 32, 32), _bypassed)
 
 
 def wave_m(shape: tuple[int, ...], classes: int) -> nn.Module:
+    """Three stages of 24, 48 and 64 channels."""
     return _stages(_series(shape), classes, (24, 48, 64), _bypassed)
 
 
 def wave_l(shape: tuple[int, ...], classes: int) -> nn.Module:
+    """Three stages of 32, 64 and 96 channels."""
     return _stages(_series(shape), classes, (32, 64, 96), _bypassed)
 
 
@@ -247,22 +256,27 @@ def wave_xl(shape: tuple[int, ...], classes: int) -> nn.Module:
 
 
 def mlp_xs(shape: tuple[int, ...], classes: int) -> nn.Module:
+    """One hidden layer of 16."""
     return _mlp(shape, classes, (16,))
 
 
 def mlp_s(shape: tuple[int, ...], classes: int) -> nn.Module:
+    """One hidden layer of 48."""
     return _mlp(shape, classes, (48,))
 
 
 def mlp_m(shape: tuple[int, ...], classes: int) -> nn.Module:
+    """Two hidden layers of 64."""
     return _mlp(shape, classes, (64, 64))
 
 
 def mlp_l(shape: tuple[int, ...], classes: int) -> nn.Module:
+    """Two hidden layers of 128."""
     return _mlp(shape, classes, (128, 128))
 
 
 def mlp_xl(shape: tuple[int, ...], classes: int) -> nn.Module:
+    """Three hidden layers of 512, 512 and 256."""
     return _mlp(shape, classes, (512, 512, 256))
 
 
