@@ -34,9 +34,10 @@ class Exchange:
 
 def write_wire(path: Path, kept: Mapping[str, Exchange]) -> None:
     """Replace what the run in this directory has kept, by job id."""
-    arrays = {
-        f"{job}/{part}": np.frombuffer(getattr(one, part), np.uint8) for job, one in kept.items() for part in PARTS
-    }
+    arrays = {}
+    for job, exchange in kept.items():
+        for part in PARTS:
+            arrays[f"{job}/{part}"] = np.frombuffer(getattr(exchange, part), np.uint8)
     write_atomically(path / WIRE, save(arrays))
 
 
@@ -48,9 +49,14 @@ def read_wire(path: Path) -> dict[str, Exchange]:
     try:
         arrays = load(file.read_bytes())
         jobs = sorted({name.rpartition("/")[0] for name in arrays})
-        return {job: Exchange(**{part: arrays[f"{job}/{part}"].tobytes() for part in PARTS}) for job in jobs}
+        return {job: _exchange(arrays, job) for job in jobs}
     except (SafetensorError, KeyError) as fault:
         raise RecordError(f"{file} is truncated or damaged: {fault}. Start the run anew.") from None
+
+
+def _exchange(arrays: Mapping[str, np.ndarray], job: str) -> Exchange:
+    """Raises KeyError if a part is missing."""
+    return Exchange(**{part: arrays[f"{job}/{part}"].tobytes() for part in PARTS})
 
 
 def write_audit(path: Path, result: Mapping[str, Any]) -> None:

@@ -37,7 +37,9 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
     """Write one and drop all but the newest generations."""
     folder.mkdir(exist_ok=True)
     note = json.dumps({"round": checkpoint.round, "plain": checkpoint.plain}, separators=(",", ":"))
-    arrays = {name: np.ascontiguousarray(array).reshape(array.shape) for name, array in checkpoint.arrays.items()}
+    arrays = {}
+    for name, array in checkpoint.arrays.items():
+        arrays[name] = np.ascontiguousarray(array).reshape(array.shape)  # a lone number became a row
     file = folder / f"round-{checkpoint.round:08d}.safetensors"
     write_atomically(file, save(arrays, {SEALED: f"{_digest(note, arrays)} {note}"}))
     reached("checkpoint.written")

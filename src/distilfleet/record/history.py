@@ -64,16 +64,20 @@ def read_about(path: Path) -> Mapping[str, Any]:
             f"{path} was written in record schema {about.get('schema')}, this version reads {SCHEMA}. "
             f"Use the distilfleet that wrote it ({about.get('versions', {}).get('distilfleet', 'unknown')})."
         )
-    wrong = [name for name, kind in ASKED.items() if not isinstance(about.get(name), kind)]
-    if wrong:
-        raise RecordError(f"{file} is damaged: {wrong[0]} is missing or no {ASKED[wrong[0]].__name__}. Restore a copy.")
+    for name, kind in ASKED.items():
+        if not isinstance(about.get(name), kind):
+            raise RecordError(f"{file} is damaged: {name} is missing or no {kind.__name__}. Restore a copy.")
     return about
 
 
 def read_rounds(path: Path) -> list[Mapping[str, Any]]:
     """Finished rounds, each with its `wall_s` where that is known; a last line that a crash cut short is left out."""
     wall_s = {line["round"]: line["wall_s"] for line in _whole_lines(path / WALL) if "wall_s" in line}
-    return [{**line, "wall_s": wall_s[line["round"]]} if line["round"] in wall_s else line for line in _metrics(path)]
+    rounds: list[Mapping[str, Any]] = []
+    for metrics in _metrics(path):
+        number = metrics["round"]
+        rounds.append({**metrics, "wall_s": wall_s[number]} if number in wall_s else metrics)
+    return rounds
 
 
 def _metrics(path: Path) -> list[Mapping[str, Any]]:
@@ -105,7 +109,7 @@ def _whole_lines(file: Path) -> Iterator[Mapping[str, Any]]:
 
 
 def of_a_round(line: bytes) -> Mapping[str, Any]:
-    """Raises ValueError."""
+    """One line of a file that has one for each round. Raises ValueError."""
     found = read_object(line)
     if not isinstance(found.get("round"), int):
         raise ValueError("it has no round")  # noqa: TRY004 (of what is read, not of an argument)
@@ -113,7 +117,7 @@ def of_a_round(line: bytes) -> Mapping[str, Any]:
 
 
 def read_object(text: bytes) -> Mapping[str, Any]:
-    """Raises ValueError; never anything else, whatever the bytes."""
+    """One JSON object. Raises ValueError; never anything else, whatever the bytes."""
     try:
         found = json.loads(text)
     except RecursionError:

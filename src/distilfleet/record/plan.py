@@ -7,7 +7,7 @@ from typing import Any
 from ..core.types import Conditions, Plan
 
 Row = Mapping[str, Any]
-"""Of a device: its `id`, and seconds and joules by stage, named `compute_s`, `uplink_j` and so on."""
+"""One device: its `id`, and seconds and joules by stage, named `compute_s`, `uplink_j` and so on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,7 +18,7 @@ class Planned:
     conditions: Conditions
     rows: Sequence[Row]
     plan_s: float
-    """That planning took."""
+    """How long planning took."""
     unreachable: Sequence[str] = ()
     """Devices that cannot send or cannot receive in this round, which the plan leaves out."""
     lines: Sequence[str] = ()

@@ -32,7 +32,7 @@ MOST_ERROR = 600
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueuedRun:
-    """One run."""
+    """One run of the queue, and how far it is."""
 
     name: str
     state: State
@@ -70,14 +70,17 @@ class Queue:
     state: Path
 
     def folder(self, name: str) -> Path:
+        """The folder of a state, made if it is not there."""
         made = self.state / name
         made.mkdir(mode=0o700, parents=True, exist_ok=True)
         return made
 
     def record(self, name: str) -> Path:
+        """Where the record of a run is."""
         return self.folder("runs") / name
 
     def ask(self, name: str, asked: Mapping[str, Any]) -> None:
+        """Put a run into the queue."""
         write_atomically(self._file("queue", name), json.dumps(asked).encode())
 
     def asked(self, name: str) -> dict[str, Any]:
@@ -123,6 +126,7 @@ class Queue:
         self._move(name, "done", "queue")
 
     def to_stop(self, name: str) -> bool:
+        """Whether somebody asked for the run to stop."""
         return self._wish(name).exists()
 
     def tell_waits(self, name: str, words: str) -> None:
@@ -191,18 +195,20 @@ class Queue:
 
     def entries(self, most_done: int | None = None) -> list[QueuedRun]:
         """All runs: those in the queue, then stopped ones, then finished ones, of which the newest come first."""
-        done = _by_age(self.folder("done"))[::-1][:most_done]
-        over = {file.stem for file in done}
-        queue = [name for name in self.waiting() if name not in over]
-        stopped = [file.stem for file in _by_age(self.folder("stopped")) if file.stem not in over]
-        first = next(iter(queue), None)
+        newest_first = _by_age(self.folder("done"))[::-1]
+        done = newest_first[:most_done]
+        known = {file.stem for file in done}
+        queue = [name for name in self.waiting() if name not in known]
+        known.update(queue)
+        stopped = [file.stem for file in _by_age(self.folder("stopped")) if file.stem not in known]
         return [
-            *(self._queued(name, name == first) for name in queue),
-            *(QueuedRun(name=name, state="stopped") for name in stopped if name not in queue),
-            *(_over(file) for file in done),
+            *(self._queued(name, name == queue[0]) for name in queue),
+            *(QueuedRun(name=name, state="stopped") for name in stopped),
+            *map(_over, done),
         ]
 
     def entry(self, name: str) -> QueuedRun | None:
+        """The run of that name; None if there is none."""
         return next((entry for entry in self.entries() if entry.name == name), None)
 
     def _known(self, name: str) -> QueuedRun:
@@ -276,10 +282,10 @@ def _read(file: Path, kind: type[T]) -> T:
     try:
         return msgspec.convert(json.loads(file.read_bytes()), kind)
     except OSError as fault:
-        told = fault.strerror
+        reason = fault.strerror
     except (ValueError, RecursionError) as fault:
-        told = plain(str(fault))
-    raise RecordError(f"{file} cannot be read: {told}. Ask for the run anew.")
+        reason = plain(str(fault))
+    raise RecordError(f"{file} cannot be read: {reason}. Ask for the run anew.")
 
 
 def _by_age(folder: Path) -> Sequence[Path]:

@@ -23,7 +23,7 @@ from safetensors.numpy import save
 from ..core.disk import lock, storing, write_atomically
 from ..core.errors import RecordError
 from ..core.failpoint import reached
-from ..core.tally import Times
+from ..core.tally import Timed, Times
 from ..core.types import Arrays
 from .checkpoint import Checkpoint, newest, set_aside, write_checkpoint
 from .history import WALL, of_a_round, read_about
@@ -55,8 +55,8 @@ class RunRecord:
         self._add(WALL, {"round": number, "wall_s": round(wall_s, 6)})
 
     def append_times(self, number: int, times: Times) -> None:
-        """Of a round of a real fleet, before its metrics."""
-        jobs = [{name: value for name, value in asdict(job).items() if value is not None} for job in times.jobs]
+        """When each job of a real fleet's round was where, before its metrics."""
+        jobs = [_known(job) for job in times.jobs]
         self._add(TIMES, {"round": number, "jobs": jobs, "server_s": times.server_s})
 
     def _add(self, name: str, said: Mapping[str, Any]) -> None:
@@ -85,8 +85,14 @@ class RunRecord:
         self._add(WALL, {"round": 0, "plan_s": round(plan_s, 6)})
 
     def close(self) -> None:
+        """Give the directory free; nothing can be written any more."""
         self.metrics.close()
         self.lock.close()
+
+
+def _known(job: Timed) -> dict[str, Any]:
+    """What is known of when a job was where."""
+    return {name: value for name, value in asdict(job).items() if value is not None}
 
 
 def check_free(path: Path) -> None:
@@ -125,9 +131,10 @@ def reopen(path: Path) -> tuple[RunRecord, Mapping[str, Any], Checkpoint | None]
         held = opened.enter_context(lock(path, IN_USE))
         metrics = opened.enter_context(_opened(path / METRICS))
         checkpoint, faults = (None, {}) if _is_untouched(path) else newest(path / "checkpoints")
-        _cut(metrics, 0 if checkpoint is None else checkpoint.round)
-        for beside in (WALL, TIMES):
-            _cut_lines(path / beside, 0 if checkpoint is None else checkpoint.round)
+        last = 0 if checkpoint is None else checkpoint.round
+        _cut(metrics, last)
+        for name in (WALL, TIMES):
+            _cut_lines(path / name, last)
         run = RunRecord(path=path, lock=held, metrics=metrics)
         for file, fault in faults.items():
             about = add_note(run, about, f"{fault} The run goes on from the checkpoint before it.")
@@ -173,8 +180,8 @@ def _opened(file: Path) -> IO[bytes]:
     try:
         return file.open("r+b")
     except OSError as fault:
-        told = f"{fault.strerror}. Restore it from a copy, or start the run anew."
-        raise RecordError(f"{file} cannot be opened: {told}") from None
+        remedy = "Restore it from a copy, or start the run anew."
+        raise RecordError(f"{file} cannot be opened: {fault.strerror}. {remedy}") from None
 
 
 def _cut_lines(file: Path, last: int) -> None:

@@ -18,6 +18,7 @@ _ONE = "One colour for each run: its small models, their mean, or its one studen
 
 
 def body(runs: Sequence[History]) -> Html:
+    """The page of several runs, without head and scripts."""
     line = ", ".join(dict.fromkeys(story.title(run) for run in runs))
     return join(
         headline.header("distilfleet · comparison", f"{len(runs)} runs compared", line, None),

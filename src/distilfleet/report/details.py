@@ -9,7 +9,7 @@ from ..core.units import pretty_flops
 from ..record.history import History
 from . import figures
 from .audit import recovery_rows
-from .html import Html, tag
+from .html import Html, paragraph, section, tag
 from .html_table import scrolled
 
 MEANING: Mapping[DisclosureClass, str] = {
@@ -43,27 +43,30 @@ def disclosure_section(run: History) -> Html | None:
     if not said:
         return None
     name, _, rest = said.partition(":")
-    meaning = next((words for kind, words in MEANING.items() if kind == figures.discloses(run)), "")
-    if figures.method(run).get("label_counts"):
-        meaning += " The label counts tell how often each class occurs on each device."
-    return tag(
-        "section",
-        tag("h2", "What the server learns"),
-        tag("p", tag("strong", f"{name[:1].upper()}{name[1:]}."), f" {_sentence(rest)}" if rest.strip() else None),
-        tag("p", meaning) if meaning else None,
+    kind = tag("strong", f"{figures.capital(name)}.")
+    words = tag("p", kind, f" {_sentence(rest)}" if rest.strip() else None)
+    meaning = _meaning(run)
+    return section(
+        "disclosure",
+        "What the server learns",
+        words,
+        paragraph(meaning) if meaning else None,
         recovery_rows(run),
-        tag(
-            "p",
-            "This states what travels; it is no proof of privacy.",
-            class_="fine",
-        ),
-        id="disclosure",
+        paragraph("This states what travels; it is no proof of privacy.", "fine"),
     )
 
 
+def _meaning(run: History) -> str:
+    """What the class of disclosure means for those whose data they are."""
+    meanings: Mapping[str, str] = {str(kind): words for kind, words in MEANING.items()}
+    meaning = meanings.get(figures.discloses(run), "")
+    if figures.method(run).get("label_counts"):
+        meaning += " The label counts tell how often each class occurs on each device."
+    return meaning
+
+
 def _sentence(words: str) -> str:
-    trimmed = words.strip()
-    return f"{trimmed[:1].upper()}{trimmed[1:].rstrip('.')}."
+    return f"{figures.capital(words.strip()).rstrip('.')}."
 
 
 def savings_section(run: History) -> Html | None:
@@ -71,12 +74,13 @@ def savings_section(run: History) -> Html | None:
     rows = figures.tables(run.about, "savings")
     if not rows or figures.runs_large(run):
         return None
-    heads = ("Small model", "Parameters", "FLOPs, one sample forward", "Storage saved", "FLOPs saved")
-    cells = [*(_saving(row, "small") for row in rows), _saving(_large(rows[0]), "large")]
+    cells = [_saving(row, "small") for row in rows]
+    cells.append(_saving(_large(rows[0]), "large"))
     lead = "A small model on the device, against the large model in its place."
-    return tag(
-        "section", tag("h2", "What a device saves"), tag("p", lead, class_="lead"), scrolled(heads, cells), id="savings"
-    )
+    return section("savings", "What a device saves", paragraph(lead, "lead"), scrolled(_SAVINGS, cells))
+
+
+_SAVINGS = ("Small model", "Parameters", "FLOPs, one sample forward", "Storage saved", "FLOPs saved")
 
 
 def _large(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -98,34 +102,39 @@ def _saving(row: Mapping[str, Any], size: str) -> list[str]:
 
 def rounds_details(run: History) -> Html | None:
     """Every number of every round, folded."""
-    fields = [f for f in dict.fromkeys(field for row in run.rounds for field in row) if figures.has(run, f)]
+    written = dict.fromkeys(field for row in run.rounds for field in row)
+    fields = [field for field in written if figures.has(run, field)]
     if not fields:
         return None
-    rows = [[figures.pretty(f, figures.number(row, f)) for f in fields] for row in run.rounds]
+    rows = [[figures.pretty(field, figures.number(row, field)) for field in fields] for row in run.rounds]
     heads = [field.replace("_", " ") for field in fields]
     return fold(f"Every round in numbers ({len(rows)})", scrolled(heads, rows, "numbers"))
 
 
 def fold(name: str, *content: Html | None) -> Html:
+    """Content that is folded away until somebody opens it."""
     return tag("details", tag("summary", name), *content)
 
 
 def settings_details(run: History) -> Html | None:
+    """All settings, folded."""
     return _pairs("All settings", figures.part(run.about, "settings"))
 
 
 def versions_details(run: History) -> Html | None:
+    """The versions that ran, folded."""
     return _pairs("Versions", figures.part(run.about, "versions"))
 
 
 def data_details(run: History) -> Html | None:
+    """What is known of data and models, folded."""
     return _pairs("Data and models", {**figures.part(run.about, "data"), **figures.part(run.about, "models")})
 
 
 def _pairs(name: str, facts: Mapping[str, Any]) -> Html | None:
     if not facts:
         return None
-    cells = (tag("div", tag("dt", str(key)), tag("dd", written(value))) for key, value in facts.items())
+    cells = [tag("div", tag("dt", str(key)), tag("dd", written(value))) for key, value in facts.items()]
     return fold(f"{name} ({len(facts)})", tag("dl", *cells, class_="pairs"))
 
 
@@ -141,19 +150,12 @@ def written(value: Any) -> str:
 # --- again ------------------------------------------------------------------------------------------------------
 
 
+_AGAIN = "Same seed, same versions and same thread count give the same numbers; seconds of wall time differ."
+
+
 def again_section(run: History) -> Html:
     """The command that repeats the run, ready to copy."""
-    return tag(
-        "section",
-        tag("h2", "Run it again"),
-        command_box(run),
-        tag(
-            "p",
-            "Same seed, same versions and same thread count give the same numbers; seconds of wall time differ.",
-            class_="fine",
-        ),
-        id="again",
-    )
+    return section("again", "Run it again", command_box(run), paragraph(_AGAIN, "fine"))
 
 
 def command_box(run: History) -> Html:
@@ -163,12 +165,15 @@ def command_box(run: History) -> Html:
 
 def command(run: History) -> str:
     """The command line that repeats the run, for a POSIX shell."""
-    settings = {str(key).lstrip("-").replace("_", "-"): v for key, v in figures.part(run.about, "settings").items()}
+    settings = figures.settings(run)
     # what the run really had: more rounds may have been asked for later, threads may have been torch's choice
     settings |= {name: run.about[name] for name in ("rounds", "seed", "threads") if name in run.about}
-    kept = {name: value for name, value in settings.items() if name not in _NOT_REPEATED and value not in _UNSET}
-    flags = [_flag(name, value) for name, value in kept.items()]
-    return " \\\n  ".join(_filled([shlex.join(["distilfleet", "run", figures.recipe(run)]), *flags]))
+    flags = []
+    for name, value in settings.items():
+        if name not in _NOT_REPEATED and value not in _UNSET:
+            flags.append(_flag(name, value))
+    verb = shlex.join(["distilfleet", "run", figures.recipe(run)])
+    return " \\\n  ".join(_filled([verb, *flags]))
 
 
 def _filled(pieces: Sequence[str]) -> list[str]:

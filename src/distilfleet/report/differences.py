@@ -66,12 +66,8 @@ def seeds(runs: Sequence[History], places: Places) -> list[str]:
 
 def own_settings(run: History) -> dict[str, Any]:
     """Settings that may change a result."""
-    return {field: value for field, value in _settings(run).items() if field not in _PLUMBING}
-
-
-def _settings(run: History) -> dict[str, Any]:
-    settings = {str(key).lstrip("-").replace("_", "-"): v for key, v in figures.part(run.about, "settings").items()}
-    return {"recipe": figures.recipe(run), **settings}
+    settings = {"recipe": figures.recipe(run), **figures.settings(run)}
+    return {field: value for field, value in settings.items() if field not in _PLUMBING}
 
 
 def _data(run: History) -> str:
@@ -104,7 +100,7 @@ def _quota(run: History) -> str:
 
 
 def _channels(run: History) -> str:
-    return str(_settings(run).get("channels", "own"))
+    return str(figures.settings(run).get("channels", "own"))
 
 
 def _clock(run: History) -> str:

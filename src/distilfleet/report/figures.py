@@ -1,7 +1,7 @@
 """What a history says in numbers: final, best and total values, and series over rounds."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..core.protocols import SMASHED
@@ -9,7 +9,7 @@ from ..core.units import pretty_bytes, pretty_j, pretty_s
 from ..record.history import History
 
 Value = float | None
-"""None: the record does not have it."""
+"""A number, or None where the record does not have it."""
 
 
 def number(facts: Mapping[str, Any], field: str) -> Value:
@@ -33,14 +33,17 @@ def listed(facts: Mapping[str, Any], field: str) -> Sequence[Any]:
 
 
 def series(run: History, field: str) -> list[Value]:
+    """The field in each round."""
     return [number(row, field) for row in run.rounds]
 
 
 def round_numbers(run: History) -> list[int]:
+    """The number of each round; its place where the record does not say."""
     return [int(number(row, "round") or place) for place, row in enumerate(run.rounds, 1)]
 
 
 def has(run: History, field: str) -> bool:
+    """Whether any round has the field."""
     return any(value is not None for value in series(run, field))
 
 
@@ -83,6 +86,7 @@ def asked(run: History) -> int:
 
 
 def fleet_size(run: History) -> int:
+    """How many devices the fleet has."""
     return int(number(run.fleet, "total") or len(listed(run.fleet, "shown")))
 
 
@@ -159,12 +163,22 @@ def measured(run: History) -> bool:
 
 def names(runs: Sequence[History]) -> list[str]:
     """A short, distinct name for each run: its folder, with parents or a number where two are alike."""
-    short = [run.path.name or str(run.path) for run in runs]
-    long = [s if short.count(s) == 1 else str(run.path) for s, run in zip(short, runs, strict=True)]
-    return [n if long.count(n) == 1 else f"{n} ({long[:i].count(n) + 1})" for i, n in enumerate(long)]
+    folders = [run.path.name or str(run.path) for run in runs]
+    paths = [folder if folders.count(folder) == 1 else str(run.path) for folder, run in zip(folders, runs, strict=True)]
+    distinct = []
+    for place, path in enumerate(paths):
+        count = paths[:place].count(path) + 1
+        distinct.append(path if paths.count(path) == 1 else f"{path} ({count})")
+    return distinct
+
+
+def settings(run: History) -> dict[str, Any]:
+    """The settings of the run, named as their flags are."""
+    return {str(name).lstrip("-").replace("_", "-"): value for name, value in part(run.about, "settings").items()}
 
 
 def recipe(run: History) -> str:
+    """The name of the recipe that was run."""
     return str(run.about.get("recipe", "unknown"))
 
 
@@ -207,6 +221,7 @@ def saved_span(low: float, high: float) -> str:
 
 
 def nats(loss: float) -> str:
+    """A loss for people, in nats."""
     return f"{loss:.3f}"
 
 
@@ -215,20 +230,24 @@ def plain(value: float) -> str:
     return f"{value:,.0f}" if float(value).is_integer() and abs(value) < 1e15 else f"{value:.4g}"
 
 
+_ENDINGS: Mapping[str, Callable[[float], str]] = {
+    "accuracy": percent,
+    "saved": saved,
+    "share": percent,
+    "loss": nats,
+    "bytes": pretty_bytes,
+    "bytes_per_device": pretty_bytes,
+    "_s": pretty_s,
+    "_j": pretty_j,
+}
+"""How fields are shown whose names end so."""
+
+
 def pretty(field: str, value: Value) -> str:
     """A value as its field's name says; a dash if there is none."""
     if value is None:
         return "–"
-    for ending, show in (
-        ("accuracy", percent),
-        ("saved", saved),
-        ("share", percent),
-        ("loss", nats),
-        ("bytes", pretty_bytes),
-        ("bytes_per_device", pretty_bytes),
-        ("_s", pretty_s),
-        ("_j", pretty_j),
-    ):
+    for ending, show in _ENDINGS.items():
         if field.endswith(ending):
             return show(value)
     return plain(value)

@@ -70,6 +70,7 @@ class _Spread:
     high: float
 
     def words(self) -> str:
+        """The field with its mean and spread, for people."""
         name = self.field.replace("_", " ")
         mean, low, high = (figures.pretty(self.field, value) for value in (self.mean, self.low, self.high))
         return f"{name} {mean} ({low} to {high})"

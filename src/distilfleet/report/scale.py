@@ -22,10 +22,11 @@ class Axis:
     logarithmic: bool = False
 
     def place(self, value: float) -> int:
+        """The place of a value, from 0 to SPAN."""
         return round(SPAN * self._along(value))
 
     def share(self, value: float) -> str:
-        """Place in percent of the axis, for style sheets."""
+        """The place of a value in percent of the axis, for style sheets."""
         return f"{100 * self._along(value):.4g}%"
 
     def _along(self, value: float) -> float:

@@ -5,7 +5,7 @@ from typing import Any
 
 from ..core.units import pretty_count
 from ..record.history import History
-from .figures import discloses, fleet_size, listed, measured, method, number, part, recipe, sample
+from .figures import capital, discloses, fleet_size, listed, measured, method, number, part, recipe, sample
 
 OF_AN_OLDER_RECORD = (
     "In each round $devices did the work that the method gave them, and the server combined the answers.",
@@ -30,14 +30,14 @@ def _who(run: History) -> str:
     pooled = discloses(run) == "everything"
     if measured(run):
         what = "sent them to the server, once" if pooled else "kept them"
-        return f"{_capital(devices)} of a real fleet had data of their own and {what}."
+        return f"{capital(devices)} of a real fleet had data of their own and {what}."
     data = part(run.about, "data")
     samples = _samples(number(data, "train"), f"training {sample(run)}") + _long(run)
     split = f", split by {data['partition']}" if data.get("partition") else ""
     if pooled:
-        return f"{_capital(devices)} held {samples}{split}, and sent all of it to the server, once."
+        return f"{capital(devices)} held {samples}{split}, and sent all of it to the server, once."
     name = data.get("name", "the data set")
-    return f"{_capital(samples)} of {name} were spread over {devices}{split}; each device kept its part."
+    return f"{capital(samples)} of {name} were spread over {devices}{split}; each device kept its part."
 
 
 def _long(run: History) -> str:
@@ -65,10 +65,6 @@ def _some(asked: Any, devices: int) -> str:
     if isinstance(asked, int) and 0 < asked < devices:
         return f"{asked} of them"
     return "every device"
-
-
-def _capital(words: str) -> str:
-    return words[:1].upper() + words[1:]
 
 
 def _samples(count: float | None, noun: str) -> str:

@@ -35,10 +35,10 @@ class Row:
     server_energy_j: Value
     missed: Value
     storage_saved: Value
-    """Least over the small models, as are the FLOPs."""
+    """The least over the small models, as are the FLOPs."""
     flops_saved: Value
     recovered_share: Value
-    """Of the tokens that an audit tried."""
+    """The share of tokens that an audit recovered, of those that it tried."""
     frozen_teacher: bool = False
     """Whether the large model is a teacher that stays as it was given."""
 
