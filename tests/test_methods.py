@@ -109,7 +109,7 @@ def koala_of(mode, wire, refine="mean", names=("mlp-xs", "mlp-s"), shape=(8,), *
             forward=Distillation(passes=1, batch=8, feature_weight=0.1),
         )
         large = zoo.model("mlp-l" if len(shape) == 1 else "conv-s", shape, 3)
-        return koala.Koala(large=large, smalls=smalls, proxy=proxy, how=replace(settings, **how))
+        return koala.Koala(large=large, smalls=smalls, proxy=proxy, settings=replace(settings, **how))
 
     return Case(make=make, shape=shape)
 

@@ -11,6 +11,7 @@ from hypothesis.extra import numpy as hnp
 
 from distilfleet.core import wire
 from distilfleet.core.errors import WireError
+from distilfleet.core.prefix import prefixed, under
 from distilfleet.methods.splitkd import codec
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
@@ -183,10 +184,10 @@ def test_the_index_is_as_wide_as_it_must_be():
 
 
 def test_tensors_of_a_message_are_kept_apart():
-    message = codec.named("student", sent(8)) | codec.named("teacher", sent(16))
-    assert sorted(codec.part(message, "teacher")) == ["exponent", "halves"]
-    assert np.array_equal(codec.decode(codec.part(message, "student")), codec.decode(sent(8)))
-    assert codec.part(message, "stud") == {}
+    message = prefixed("student", sent(8)) | prefixed("teacher", sent(16))
+    assert sorted(under("teacher", message)) == ["exponent", "halves"]
+    assert np.array_equal(codec.decode(under("student", message)), codec.decode(sent(8)))
+    assert under("stud", message) == {}
 
 
 def test_a_device_that_smashes_needs_numpy_alone():

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from distilfleet.core.prefix import prefixed, under
 from distilfleet.core.types import PADDING, Dataset, Device, Expected, Job, Link
 from distilfleet.methods.splitkd import codec
 from distilfleet.methods.splitkd.device import SplitWorker
@@ -50,8 +51,7 @@ def smashed(worker, slot):
     )
     order = np.lexsort(worker.tokens(slot).T[:1])
     return {
-        whose: codec.decode(codec.part(came, whose)).reshape(2, IDS.shape[1], -1)[order]
-        for whose in ("student", "teacher")
+        whose: codec.decode(under(whose, came)).reshape(2, IDS.shape[1], -1)[order] for whose in ("student", "teacher")
     }
 
 
@@ -109,7 +109,7 @@ def test_a_gradient_of_every_position_reaches_its_row():
     width = NOISY.student.width
     smashed(worker, 0)
     before = worker.snapshot()["student/gradient"].copy()
-    back = codec.named("back", codec.encode(np.ones((IDS.size, width), np.float32), 16))
+    back = prefixed("back", codec.encode(np.ones((IDS.size, width), np.float32), 16))
     arrays = {"slot": np.array(-1), "apply": np.array(False), "back_slot": np.array(0), "share": np.float32(1.0)}
     worker.handle(job("step", {**arrays, **back}))
     added = worker.snapshot()["student/gradient"] - before
@@ -120,6 +120,6 @@ def test_a_gradient_of_every_position_reaches_its_row():
 
 def test_what_noise_promises_is_disclosed():
     method = tiny()
-    said = replace(method, split=replace(method.split, noise=2.0)).disclosure
+    said = replace(method, split=replace(method.split, noise=2.0)).facts.disclosure
     assert said.startswith("noisy") and "48 nats" in said and "16 more" in said
-    assert isinstance(method.split, SplitSettings) and method.disclosure.startswith("recoverable")
+    assert isinstance(method.split, SplitSettings) and method.facts.disclosure.startswith("recoverable")

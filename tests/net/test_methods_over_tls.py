@@ -44,7 +44,7 @@ def case(name: str) -> Case:
 
 def soft_koala() -> koala.Koala:
     method = koala.tiny()
-    return replace(method, how=replace(method.how, wire="soft-labels"))
+    return replace(method, settings=replace(method.settings, wire="soft-labels"))
 
 
 def some(wave: int, device: str) -> bool:

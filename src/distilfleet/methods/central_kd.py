@@ -162,11 +162,14 @@ class CentralKD:
         return Dataset(state.windows, None if self.student.classes is None else state.labels)
 
     def _load(self) -> Load:
-        context, how = self.student.context, self.lessons
-        own = training_load(self.profiles[self.student.name], how, context)
+        context = self.student.context
+        training = self.lessons
+        own = training_load(self.profiles[self.student.name], training, context)
         if self.teacher is None:
             return own
-        return own + Load(flops=forward_flops(self.profiles[self.teacher.name]) * how.batch * context * how.steps)
+        return own + Load(
+            flops=forward_flops(self.profiles[self.teacher.name]) * training.batch * context * training.steps
+        )
 
 
 def tiny() -> CentralKD:

@@ -122,7 +122,7 @@ class Koala:
     smalls: Mapping[str, Model]
     """By kind of device."""
     proxy: Dataset
-    how: KoalaSettings
+    settings: KoalaSettings
 
     @property
     def facts(self) -> MethodFacts:
@@ -130,7 +130,9 @@ class Koala:
             f"The server distilled that knowledge into its large model ({self.large.name}) on "
             f"{pretty_count(len(self.proxy), 'unlabelled proxy sample')} (reverse distillation), then "
         )
-        return self._facts_of_labels(reverse) if self.how.wire == "soft-labels" else self._facts_of_weights(reverse)
+        return (
+            self._facts_of_labels(reverse) if self.settings.wire == "soft-labels" else self._facts_of_weights(reverse)
+        )
 
     def _facts_of_weights(self, reverse: str) -> MethodFacts:
         counts = "; label counts too, of devices whose owners agree" if self._counts_labels else ""
@@ -168,7 +170,7 @@ class Koala:
     def _mixture(self, refined: str) -> str:
         """The sentence on how the knowledge of several devices becomes one."""
         names = sorted(self._by_name)
-        if self.how.mode == "heterogeneous" or len(names) > 1:
+        if self.settings.mode == "heterogeneous" or len(names) > 1:
             models = ", ".join(names)
             return f"Each device had the architecture that it could afford ({models}), so the outputs were {refined}."
         return f"All small models share one architecture ({names[0]}) and were merged into one."
@@ -181,8 +183,8 @@ class Koala:
             round=0,
             large=large,
             moments={},
-            teacher=large if self.how.ema else {},
-            small={} if self.how.wire == "soft-labels" else small,
+            teacher=large if self.settings.ema else {},
+            small={} if self.settings.wire == "soft-labels" else small,
             adapters={},
             holders=(),
             soft_PC=NO_LABELS,
@@ -191,7 +193,7 @@ class Koala:
         )
 
     def round(self, state: State, plan: Plan, conditions: Conditions) -> Round[State]:
-        soft_wire = self.how.wire == "soft-labels"
+        soft_wire = self.settings.wire == "soft-labels"
         model_of = {device: self.smalls[conditions.devices[device].kind].name for device in plan.devices}
         jobs = self._label_jobs(state, plan.devices) if soft_wire else self._weight_jobs(state, model_of)
         results = yield Wave(jobs=jobs, goal=plan.goal, minimum=plan.minimum, deadline_s=plan.deadline_s)
@@ -204,12 +206,13 @@ class Koala:
         return (yield from self._exchange_weights(state, by_model(replies, model_of)))
 
     def worker(self, device: Device, data: Dataset, seed: int) -> Worker:
-        model, how = self.smalls[device.kind], self.how
-        if how.wire == "soft-labels":
+        model = self.smalls[device.kind]
+        settings = self.settings
+        if settings.wire == "soft-labels":
             return SoftLabelWorker(
-                device=device, data=data, model=model, local=how.local, digest=how.forward, seed=seed
+                device=device, data=data, model=model, local=settings.local, digest=settings.forward, seed=seed
             )
-        return WeightWorker(device=device, data=data, model=model, local=how.local, seed=seed)
+        return WeightWorker(device=device, data=data, model=model, local=settings.local, seed=seed)
 
     def cohort(self, workers: Sequence[WeightWorker | SoftLabelWorker], jobs: Sequence[Job]) -> Sequence[Arrays]:
         learners = [worker for worker in workers if isinstance(worker, WeightWorker)]
@@ -224,7 +227,7 @@ class Koala:
             metrics["proxy_kl_nats"] = state.proxy_kl_nats
         if self._counts_labels:
             metrics["told_labels"] = float(state.told_labels)
-        if self.how.wire == "soft-labels":
+        if self.settings.wire == "soft-labels":
             return {**metrics, **kept_accuracy(kept, self._by_name, test)}
         by_name = {name: held_out_accuracy(model, state.small[name], test) for name, model in self._by_name.items()}
         scores = [by_name[model.name] for model in self.smalls.values()]
@@ -258,15 +261,16 @@ class Koala:
 
     def _exchange_weights(self, state: State, groups: Mapping[str, Sequence[Reply]]) -> Round[State]:
         merges = {
-            name: merge(self._by_name[name], state.small[name], own, self.how.aggregate) for name, own in groups.items()
+            name: merge(self._by_name[name], state.small[name], own, self.settings.aggregate)
+            for name, own in groups.items()
         }
         merged = {name: one.weights for name, one in merges.items()}
         rng = stream(state.seed, "koala", state.round)
-        inputs = augment(self.proxy.inputs, self.how.mixtures, rng).inputs
+        inputs = augment(self.proxy.inputs, self.settings.mixtures, rng).inputs
         gone = away(merges.values())
         speakers = [(name, reply) for name, own in groups.items() for reply in own if reply.device not in gone]
         discounts = [one for group in merges.values() for one in group.discounts]
-        if self.how.mode == "homogeneous":
+        if self.settings.mode == "homogeneous":
             ((name, weights),) = merged.items()
             soft_PC = self._soft(name, weights, inputs)
         else:
@@ -283,48 +287,50 @@ class Koala:
         soft_PC, discounts = self._consensus(soft_NPC, replies)
         yield from discounts
         rng = stream(state.seed, "koala", state.round)
-        augmented = augment(self.proxy.inputs, self.how.mixtures, rng)
+        augmented = augment(self.proxy.inputs, self.settings.mixtures, rng)
         state = yield from self._reverse(state, augmented.inputs, augmented.mix(soft_PC), rng)
         yield Work(server_load([(self.large, len(self.proxy), 0)]))
         holders = tuple(dict.fromkeys((*state.holders, *(reply.device for reply in replies))))
         teacher = put(scratch(self.large), state.teacher or state.large)
-        taught_PC = soft.soften(predict(teacher, self.proxy.inputs), self.how.temperature)
+        taught_PC = soft.soften(predict(teacher, self.proxy.inputs), self.settings.temperature)
         return replace(state, holders=holders, soft_PC=taught_PC)
 
     def _reverse(self, state: State, inputs: np.ndarray, soft_PC: np.ndarray, rng: np.random.Generator) -> Round[State]:
         """Small teaches large."""
         module = put(scratch(self.large), state.large)
-        done = distil(module, inputs, soft_PC, self.how.reverse, rng, state.moments)
-        yield Work(server_load([(self.large, len(inputs), self.how.reverse.passes)]))
-        teacher = blend(state.teacher, done.weights, self.how.ema) if self.how.ema else {}
+        done = distil(module, inputs, soft_PC, self.settings.reverse, rng, state.moments)
+        yield Work(server_load([(self.large, len(inputs), self.settings.reverse.passes)]))
+        teacher = blend(state.teacher, done.weights, self.settings.ema) if self.settings.ema else {}
         return replace(state, large=done.weights, moments=done.moments, teacher=teacher, proxy_kl_nats=done.loss_nats)
 
     def _forward(
         self, state: State, merged: Mapping[str, Arrays], inputs: np.ndarray, rng: np.random.Generator
     ) -> Round[State]:
         """Large teaches small: the architectures that took part, one at a time, the same lesson for all."""
-        small, adapters, how = {**state.small, **merged}, dict(state.adapters), self.how.forward
-        if how.passes == 0:
+        small = {**state.small, **merged}
+        adapters = dict(state.adapters)
+        distillation = self.settings.forward
+        if distillation.passes == 0:
             return replace(state, small=small)
-        given = teacher_outputs(put(scratch(self.large), state.teacher or state.large), inputs, how)
-        readings = 1 if given.kept else how.passes * len(merged)
+        given = teacher_outputs(put(scratch(self.large), state.teacher or state.large), inputs, distillation)
+        readings = 1 if given.kept else distillation.passes * len(merged)
         yield Work(server_load([(self.large, len(inputs) * readings, 0)]))
         for name, weights in merged.items():
             model = self._by_name[name]
             module = put(scratch(model), weights)
-            done, adapters[name] = teach(module, given, how, rng, adapters.get(name, {}))
+            done, adapters[name] = teach(module, given, distillation, rng, adapters.get(name, {}))
             small[name] = done.weights
-            yield Work(server_load([(model, len(inputs), how.passes)]))
+            yield Work(server_load([(model, len(inputs), distillation.passes)]))
         return replace(state, small=small, adapters=adapters)
 
     # --- outputs ------------------------------------------------------------------------------------------------
 
     def _soft(self, name: str, weights: Arrays, inputs: np.ndarray) -> np.ndarray:
-        return soft.soften(predict(put(scratch(self._by_name[name]), weights), inputs), self.how.temperature)
+        return soft.soften(predict(put(scratch(self._by_name[name]), weights), inputs), self.settings.temperature)
 
     def _consensus(self, soft_NPC: np.ndarray, replies: Sequence[Reply]) -> tuple[np.ndarray, list[Discount]]:
-        rule = self.how.agree
-        soft_PC, counted_N = consensus(soft_NPC, self._labels(replies), self.how.refine, rule)
+        rule = self.settings.agree
+        soft_PC, counted_N = consensus(soft_NPC, self._labels(replies), self.settings.refine, rule)
         return soft_PC, doubted([reply.device for reply in replies], counted_N, rule)
 
     def _labels(self, replies: Sequence[Reply]) -> np.ndarray:
@@ -344,8 +350,8 @@ class Koala:
 
     @property
     def _counts_labels(self) -> bool:
-        return self.how.refine.startswith("prior") and (
-            self.how.mode == "heterogeneous" or self.how.wire == "soft-labels"
+        return self.settings.refine.startswith("prior") and (
+            self.settings.mode == "heterogeneous" or self.settings.wire == "soft-labels"
         )
 
     @property
@@ -357,10 +363,10 @@ def tiny() -> Koala:
     """The smallest useful instance: two kinds of device, eight features, three classes."""
     proxy = Dataset(np.random.default_rng(0).normal(size=(12, 8)).astype(np.float32))
     smalls = {"rpi-4b": zoo.model("mlp-xs", (8,), 3), "rpi-5": zoo.model("mlp-s", (8,), 3)}
-    how = KoalaSettings(
+    settings = KoalaSettings(
         mode="heterogeneous",
         local=LocalTraining(passes=1, batch=8),
         reverse=Distillation(passes=1),
         forward=Distillation(passes=1),
     )
-    return Koala(large=zoo.model("mlp-l", (8,), 3), smalls=smalls, proxy=proxy, how=how)
+    return Koala(large=zoo.model("mlp-l", (8,), 3), smalls=smalls, proxy=proxy, settings=settings)

@@ -21,6 +21,7 @@ import numpy as np
 from torch import nn
 
 from ..core.chance import stream
+from ..core.prefix import prefixed, under
 from ..core.protocols import MethodFacts, Worker
 from ..core.types import (
     Arrays,
@@ -101,7 +102,7 @@ class LanguageWorker:
     data: Dataset
     model: LanguageModel
     profile: LanguageProfile
-    how: KoalaTextSettings
+    settings: KoalaTextSettings
     seed: int
     weights: Arrays = field(default_factory=dict)
     moments: Arrays = field(default_factory=dict)
@@ -110,9 +111,9 @@ class LanguageWorker:
     def load(self, job: Job) -> Load:
         context, public = self.model.context, job.arrays.get("public", self.public)
         assert public is not None, "public windows come with the first job"
-        total = training_load(self.profile, self.how.local, context) + frames(job)
+        total = training_load(self.profile, self.settings.local, context) + frames(job)
         if "taught" in job.arrays:
-            total += training_load(self.profile, self.how.forward, context)
+            total += training_load(self.profile, self.settings.forward, context)
         return total + Load(flops=forward_flops(self.profile) * public.size)
 
     def handle(self, job: Job) -> Arrays:
@@ -123,22 +124,21 @@ class LanguageWorker:
         assert self.public is not None, "public windows come with the first job"
         public, where = Dataset(self.public), (self.seed, self.device.id)
         if "taught" in job.arrays:
-            rows_SB = rows_of(len(public), self.how.forward, number, (*where, "public"))
-            teacher = drawn(public, job.arrays["taught"], self.how.forward.temperature)
-            self.moments = train_steps(module, public, rows_SB, self.how.forward, self.moments, teacher)
-        rows_SB = rows_of(len(self.data), self.how.local, number, (*where, "windows"))
-        self.moments = train_steps(module, self.data, rows_SB, self.how.local, self.moments)
+            rows_SB = rows_of(len(public), self.settings.forward, number, (*where, "public"))
+            teacher = drawn(public, job.arrays["taught"], self.settings.forward.temperature)
+            self.moments = train_steps(module, public, rows_SB, self.settings.forward, self.moments, teacher)
+        rows_SB = rows_of(len(self.data), self.settings.local, number, (*where, "windows"))
+        self.moments = train_steps(module, self.data, rows_SB, self.settings.local, self.moments)
         self.weights = to_arrays(module)
         rng = stream(self.seed, "draws", job.id)
-        return {"ids": draw_ids(module, public, self.how.draws, self.how.reverse.temperature, rng)}
+        return {"ids": draw_ids(module, public, self.settings.draws, self.settings.reverse.temperature, rng)}
 
     def snapshot(self) -> Arrays:
-        kept = {f"weights/{name}": array for name, array in self.weights.items()}
-        kept |= {f"moments/{name}": array for name, array in self.moments.items()}
+        kept = prefixed("weights", self.weights) | prefixed("moments", self.moments)
         return kept if self.public is None else {**kept, "public": self.public}
 
     def restore(self, kept: Arrays) -> None:
-        self.weights, self.moments = _under("weights/", kept), _under("moments/", kept)
+        self.weights, self.moments = under("weights", kept), under("moments", kept)
         self.public = kept.get("public")
 
 
@@ -152,7 +152,7 @@ class KoalaText:
     """By model name."""
     public: Dataset
     """Windows that the server owns and everybody may see."""
-    how: KoalaTextSettings
+    settings: KoalaTextSettings
     pretraining_data: Dataset | None = None
     """Windows that the server trains the large model on first; None: it comes trained."""
     pretraining: Pretraining = field(default_factory=Pretraining)
@@ -185,12 +185,13 @@ class KoalaText:
         replies = [result for result in results if isinstance(result, Reply)]
         if not replies:
             return state
-        module, how = put(scratch(self.large), state.large), self.how.reverse
-        mixture = drawn(self.public, np.concatenate([r.arrays["ids"] for r in replies], axis=1), how.temperature)
-        rows_SB = rows_of(len(self.public), how, state.round, (state.seed, "reverse"))
-        moments = train_steps(module, self.public, rows_SB, how, state.moments, mixture)
+        module = put(scratch(self.large), state.large)
+        training = self.settings.reverse
+        mixture = drawn(self.public, np.concatenate([r.arrays["ids"] for r in replies], axis=1), training.temperature)
+        rows_SB = rows_of(len(self.public), training, state.round, (state.seed, "reverse"))
+        moments = train_steps(module, self.public, rows_SB, training, state.moments, mixture)
         rng = stream(state.seed, "taught", state.round)
-        taught_NK = draw_ids(module, self.public, self.how.draws, self.how.forward.temperature, rng)
+        taught_NK = draw_ids(module, self.public, self.settings.draws, self.settings.forward.temperature, rng)
         yield Work(self._load())
         return replace(
             state,
@@ -202,12 +203,14 @@ class KoalaText:
 
     def worker(self, device: Device, data: Dataset, seed: int) -> Worker:
         profile = self.profiles[self.small.name]
-        return LanguageWorker(device=device, data=data, model=self.small, profile=profile, how=self.how, seed=seed)
+        return LanguageWorker(
+            device=device, data=data, model=self.small, profile=profile, settings=self.settings, seed=seed
+        )
 
     def evaluate(self, state: State, kept: Mapping[DeviceId, Arrays], test: Dataset) -> Metrics:
         """Of small models the mean over devices that have one."""
         large = quality("large", put(scratch(self.large), state.large), test)
-        own = [_under("weights/", one) for one in list(kept.values())[:MOST_JUDGED]]
+        own = [under("weights", one) for one in list(kept.values())[:MOST_JUDGED]]
         small = [quality("small", self._small(weights), test) for weights in own if weights]
         return {**large, **{name: float(np.mean([one[name] for one in small])) for one in small[:1] for name in one}}
 
@@ -223,13 +226,13 @@ class KoalaText:
             arrays["public"] = self.public.inputs.astype("<i2" if self.small.vocabulary < 1 << 15 else "<i4")
         if len(state.taught_NK):
             arrays["taught"] = state.taught_NK
-        answer = ArraySpec(id_dtype(self.small.vocabulary), (int(predicted(self.public).sum()), self.how.draws))
+        answer = ArraySpec(id_dtype(self.small.vocabulary), (int(predicted(self.public).sum()), self.settings.draws))
         expected = Expected(arrays={"ids": answer})
         return Job(id=f"{state.round}:learn:{device}", device=device, op="learn", arrays=arrays, expected=expected)
 
     def _load(self) -> Load:
         profile = self.profiles[self.large.name]
-        own = training_load(profile, self.how.reverse, self.large.context)
+        own = training_load(profile, self.settings.reverse, self.large.context)
         return own + Load(flops=forward_flops(profile) * self.public.inputs.size)
 
 
@@ -245,10 +248,6 @@ def drawn(windows: Dataset, ids_NK: np.ndarray, temperature: float) -> TeacherOf
     return of
 
 
-def _under(prefix: str, arrays: Arrays) -> dict[str, np.ndarray]:
-    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
-
-
 def tiny() -> KoalaText:
     """The smallest useful instance: forty tokens, six public windows."""
     large, small = (LanguageModel(name=name, vocabulary=40, context=8) for name in ("llama:64x2", "llama:32x2"))
@@ -259,5 +258,5 @@ def tiny() -> KoalaText:
         small=small,
         profiles={one.name: trace(one.name, steps=8, vocabulary=40) for one in (large, small)},
         public=Dataset(((np.array(start_P1) + np.arange(8)) % 40).astype(np.int32)),
-        how=KoalaTextSettings(local=few, forward=few, reverse=few, draws=4),
+        settings=KoalaTextSettings(local=few, forward=few, reverse=few, draws=4),
     )

@@ -25,6 +25,7 @@ import numpy as np
 from torch import Tensor
 
 from ..core import wire
+from ..core.prefix import prefixed, under
 from ..core.protocols import MethodFacts, Worker
 from ..core.table import DeviceRow, column
 from ..core.types import (
@@ -51,7 +52,7 @@ from ..nn.weights import norm, to_arrays
 from ..nn.zoo import Model, model
 from ..trust.choices import Rule
 
-CONTROL = "control/"
+CONTROL = "control"
 """Before a parameter's name: its control variate, in jobs and answers."""
 DRIFT = "drift"
 
@@ -123,7 +124,7 @@ class Scaffold:
         return State(round=0, weights=to_arrays(net), control=control)
 
     def round(self, state: State, plan: Plan, conditions: Conditions) -> Round[State]:
-        number, sent = state.round + 1, {**state.weights, **_prefixed(state.control)}
+        number, sent = state.round + 1, {**state.weights, **prefixed(CONTROL, state.control)}
         expected = self._expected(sent)
         jobs = [
             Job(id=f"{number}:train:{device}", device=device, op="train", arrays=sent, expected=expected)
@@ -136,7 +137,7 @@ class Scaffold:
         answers, devices = [reply.arrays for reply in replies], [reply.device for reply in replies]
         merged = combine(answers, sent, sizes(replies), devices, self.aggregate)
         yield from merged.discounts
-        took_part, mean = np.float32(len(replies) / len(conditions.devices)), _controls(merged.weights)
+        took_part, mean = np.float32(len(replies) / len(conditions.devices)), under(CONTROL, merged.weights)
         return State(
             round=number,
             weights={name: merged.weights[name] for name in state.weights},
@@ -145,7 +146,7 @@ class Scaffold:
 
     def _expected(self, sent: Arrays) -> Expected:
         answer = trained_reply(self.model, norm(sent), None)
-        controls = wire.specs(_prefixed(_controls(sent)))
+        controls = wire.specs(prefixed(CONTROL, under(CONTROL, sent)))
         return replace(answer, arrays={**answer.arrays, **controls})
 
     def worker(self, device: Device, data: Dataset, seed: int) -> Worker:
@@ -166,16 +167,16 @@ class Scaffold:
 
 def control_together(workers: Sequence[Controller], jobs: Sequence[Job]) -> list[Arrays]:
     """Each controller's `handle`, side by side where its learners can be."""
-    server, names = _server(jobs), _controls(jobs[0].arrays)
+    server, names = _server(jobs), under(CONTROL, jobs[0].arrays)
     zero = {name: np.zeros_like(array) for name, array in names.items()}
     own = [worker.control or zero for worker in workers]
-    drift = {name: server[CONTROL + name] - column(own, name) for name in names}
+    drift = {name: server[f"{CONTROL}/{name}"] - column(own, name) for name in names}
     learners = [worker.learner for worker in workers]
     answers = train_together(learners, jobs, [{DRIFT: DeviceRow(drift, d)} for d in range(len(jobs))])
     lengths_D = np.array([_length(learner) for learner in learners], np.float32)
     trained = {name: column(answers, name) for name in answers[0]}
     mean = {name: _over(server[name] - trained[name], lengths_D) for name in names}
-    after, answer = {name: mean[name] - drift[name] for name in names}, {**trained, **_prefixed(mean)}
+    after, answer = {name: mean[name] - drift[name] for name in names}, {**trained, **prefixed(CONTROL, mean)}
     for d, worker in enumerate(workers):
         worker.control = DeviceRow(after, d)
     return [DeviceRow(answer, d) for d in range(len(jobs))]
@@ -203,15 +204,6 @@ def _over(table: np.ndarray, lengths_D: np.ndarray) -> np.ndarray:
     """Each row by its length, in place."""
     table /= lengths_D.reshape(-1, *[1] * (table.ndim - 1))
     return table
-
-
-def _prefixed(control: Arrays) -> dict[str, np.ndarray]:
-    return {CONTROL + name: array for name, array in control.items()}
-
-
-def _controls(arrays: Arrays) -> dict[str, np.ndarray]:
-    """The control variates among these arrays, by parameter."""
-    return {name.removeprefix(CONTROL): array for name, array in arrays.items() if name.startswith(CONTROL)}
 
 
 def tiny() -> Scaffold:

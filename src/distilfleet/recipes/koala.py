@@ -62,7 +62,7 @@ def koala(flags: Flags) -> "Experiment":
     large = large_model(flags.large, setup)
     smalls = assign(setup, flags.smalls, flags.training.local_batch)
     passes, lr = FORWARD[flags.smalls.mode]
-    how = KoalaSettings(
+    settings = KoalaSettings(
         mode=flags.smalls.mode,
         wire=flags.wire,
         refine=flags.refine,
@@ -86,6 +86,6 @@ def koala(flags: Flags) -> "Experiment":
         ema=flags.ema,
         mixtures=flags.mixtures,
     )
-    method = Koala(large=large, smalls=smalls, proxy=setup.proxy, how=how)
-    models = Models(smalls=smalls, large=large, local=how.local)
+    method = Koala(large=large, smalls=smalls, proxy=setup.proxy, settings=settings)
+    models = Models(smalls=smalls, large=large, local=settings.local)
     return assemble(flags.common, setup, method, models)

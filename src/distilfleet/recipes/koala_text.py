@@ -41,7 +41,9 @@ def koala_text(flags: Flags) -> "Experiment":
         small=setup.student,
         profiles=setup.profiles,
         public=some_of(setup.pretraining_data, flags.public),
-        how=KoalaTextSettings(local=own, forward=own, reverse=replace(own, lr=flags.reverse_lr), draws=flags.draws),
+        settings=KoalaTextSettings(
+            local=own, forward=own, reverse=replace(own, lr=flags.reverse_lr), draws=flags.draws
+        ),
         pretraining_data=setup.pretraining_data,
         pretraining=pretraining(language),
     )

@@ -21,6 +21,7 @@ from ..core import wire
 from ..core.bundle import all_over_the_wire
 from ..core.chance import stream
 from ..core.errors import StarvedError
+from ..core.prefix import prefixed, under
 from ..core.protocols import DataOf, Method, Worker
 from ..core.tally import Tally
 from ..core.types import Arrays, Conditions, Device, DeviceId, Job, Load, Missed, Plan, Reply, Result, Usage, Wave
@@ -167,11 +168,11 @@ class SimFleet:
         }
         around = self._world.surroundings
         if around is not None:
-            state |= _put_under("around", around.snapshot())
+            state |= prefixed("around", around.snapshot())
         state |= {"spent": self._spending.energy_j, "until": self._spending.until_s}
         for device, kept in self.kept().items():
             number = self._profiles.index[device]
-            state |= _put_under(f"worker/{number}", kept)
+            state |= prefixed(f"worker/{number}", kept)
         return state
 
     def restore(self, kept: Arrays) -> None:
@@ -180,8 +181,8 @@ class SimFleet:
         self._spending.energy_j = np.array(kept["spent"])
         self._spending.until_s = np.array(kept["until"])
         if self._world.surroundings is not None:
-            self._world.surroundings.restore(_found_under("around", kept))
-        self._restore_workers(_found_under("worker", kept))
+            self._world.surroundings.restore(under("around", kept))
+        self._restore_workers(under("worker", kept))
         self._begin_tally()
 
     def _restore_workers(self, kept: Arrays) -> None:
@@ -359,15 +360,6 @@ def _end(finish_J: np.ndarray, came: Sequence[int], enough: bool, limit_s: float
     if complete or not np.isfinite(limit_s):
         return last_s
     return max(last_s, limit_s)
-
-
-def _put_under(folder: str, arrays: Arrays) -> dict[str, np.ndarray]:
-    return {f"{folder}/{name}": array for name, array in arrays.items()}
-
-
-def _found_under(folder: str, arrays: Arrays) -> dict[str, np.ndarray]:
-    inside = f"{folder}/"
-    return {name.removeprefix(inside): array for name, array in arrays.items() if name.startswith(inside)}
 
 
 def _deliver(jobs: Sequence[Job]) -> tuple[list[Job], np.ndarray]:

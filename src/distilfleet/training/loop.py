@@ -14,6 +14,7 @@ import numpy as np
 from ..core.engine import rounds
 from ..core.errors import RecordError, StarvedError
 from ..core.pack import pack, unpack
+from ..core.prefix import prefixed, under
 from ..core.protocols import Fleet, Method
 from ..core.tally import Tally
 from ..core.types import Discount, Plan
@@ -130,7 +131,7 @@ def _save(fleet: Fleet, record: RunRecord, state: object, number: int) -> None:
     if isinstance(fleet, CapturingFleet):
         write_wire(record.path, fleet.kept_wire)
     arrays, plain = pack(state)
-    of_fleet = {f"fleet/{name}": array for name, array in fleet.snapshot().items()}
+    of_fleet = prefixed("fleet", fleet.snapshot())
     record.checkpoint(Checkpoint(round=number, arrays={**arrays, **of_fleet}, plain={"state": plain}))
 
 
@@ -145,7 +146,7 @@ def state_of(method: Method[Any], start: Checkpoint) -> Any:
 
 def _restore(method: Method[Any], fleet: Fleet, start: Checkpoint) -> Any:
     state = state_of(method, start)
-    of_fleet = {name.removeprefix("fleet/"): a for name, a in start.arrays.items() if name.startswith("fleet/")}
+    of_fleet = under("fleet", start.arrays)
     try:
         fleet.restore(of_fleet)
     except (KeyError, ValueError) as fault:

@@ -53,10 +53,10 @@ class Noise:
     def disclosure(self, visits_S: np.ndarray, tensors: int = 1) -> str:
         """One line for the run's record, about the sample that spent most."""
         most_nats = self.spent_nats(visits_S, tensors).max(initial=0.0)
-        how = "memoised" if self.memoised else "fresh each time"
+        times = "memoised" if self.memoised else "fresh each time"
         return (
-            f"embeddings with metric-DP noise, {how}: eta {self.eta_nats:.4g} nats per unit of distance and tensor, at "
-            f"most {most_nats:.4g} for any sample so far"
+            f"embeddings with metric-DP noise, {times}: eta {self.eta_nats:.4g} nats per unit of distance and tensor, "
+            f"at most {most_nats:.4g} for any sample so far"
         )
 
 

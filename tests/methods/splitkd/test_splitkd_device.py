@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from small_split import BOARD, begun, job, settings, windows, worker
 
+from distilfleet.core.prefix import prefixed, under
 from distilfleet.core.types import PADDING
 from distilfleet.methods.splitkd import codec
 from distilfleet.methods.splitkd.rows import distinct, rows_present
@@ -50,7 +51,7 @@ def test_rows_travel_once_however_often_they_occur():
     rows = rows_of(one)
     begun(one, rows)
     sent = one.handle(job("step", slot=0, need=np.zeros(2, bool), apply=False))
-    np.testing.assert_allclose(codec.decode(codec.part(sent, "student")), rows, atol=1e-3)
+    np.testing.assert_allclose(codec.decode(under("student", sent)), rows, atol=1e-3)
     assert sent["student/index"].tolist() == [[0] * 8] * 2
     assert sent["labels"].tolist() == [[7] * 8] * 2
 
@@ -69,7 +70,7 @@ def test_a_gradient_reaches_the_rows_of_its_micro_batch_alone():
     begun(one, rows, head=np.zeros((40, WIDTH), np.float16))
     sent = one.handle(job("step", slot=0, need=np.zeros(1, bool), apply=False))
     touched, _ = distinct(one.tokens(0))
-    back = codec.named("back", codec.encode(np.ones((len(touched), WIDTH), np.float32), 16))
+    back = prefixed("back", codec.encode(np.ones((len(touched), WIDTH), np.float32), 16))
     assert "labels" not in sent
     one.handle(job("step", slot=NOTHING, need=np.zeros(1, bool), apply=True, back_slot=0, share=0.5, **back))
     moved = np.abs(one._student.values - one._student.began).max(axis=1) > 0
@@ -104,12 +105,12 @@ def test_cross_entropy_on_the_device_is_that_of_its_labels():
     head = rng.normal(size=(40, WIDTH)).astype(np.float16)
     begun(one, rows_of(one), head=head)
     hidden = rng.normal(size=(7, WIDTH)).astype(np.float16).astype(np.float32)
-    answer = one.handle(job("loss", slot=0, share=1.0, **codec.named("hidden", codec.encode(hidden, 16))))
+    answer = one.handle(job("loss", slot=0, share=1.0, **prefixed("hidden", codec.encode(hidden, 16))))
     logits = hidden @ head.astype(np.float32).T
     shares = np.exp(logits - logits.max(axis=1, keepdims=True))
     shares /= shares.sum(axis=1, keepdims=True)
     wanted = one.tokens(0)[0, 1:]
     assert np.isclose(answer["nats"], -np.log(shares[range(7), wanted]).sum(), rtol=1e-3)
     shares[range(7), wanted] -= 1
-    got = codec.decode(codec.part(answer, "gradient"))
+    got = codec.decode(under("gradient", answer))
     np.testing.assert_allclose(got, shares @ head.astype(np.float32), atol=5e-3)

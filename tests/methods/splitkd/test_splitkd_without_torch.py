@@ -15,6 +15,7 @@ class NoTraining:
 sys.meta_path.insert(0, NoTraining())
 from pathlib import Path
 import numpy as np
+from distilfleet.core.prefix import prefixed, under
 from distilfleet.core.types import Dataset
 from distilfleet.methods.splitkd import codec
 from distilfleet.methods.splitkd.device import SplitWorker
@@ -47,8 +48,8 @@ begun(worker, np.zeros((len(worker.ids), STUDENT)))
 back = {}
 for slot in range(STEPS * 4):
     sent = worker.handle(job("step", slot=slot, need=[True], apply=slot % 4 == 0, **back))
-    gradient = rng.standard_normal(codec.decode(codec.part(sent, "student")).shape, dtype=np.float32)
-    back = {"back_slot": slot, "share": 1e-3, **codec.named("back", codec.encode(gradient, 8))}
+    gradient = rng.standard_normal(codec.decode(under("student", sent)).shape, dtype=np.float32)
+    back = {"back_slot": slot, "share": 1e-3, **prefixed("back", codec.encode(gradient, 8))}
 worker.handle(job("end", **back))
 assert not {"torch", "transformers", "peft"} & set(sys.modules)
 resident, own, name = 0, 0, ""

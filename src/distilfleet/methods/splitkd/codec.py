@@ -15,9 +15,7 @@ tokens nor large activations leave it. Symmetric absolute-maximum quantisation b
 "QLoRA", 2023, https://arxiv.org/abs/2305.14314, section 2, with integers.
 """
 
-from collections.abc import Mapping
 from math import frexp
-from typing import TypeVar
 
 import numpy as np
 
@@ -36,8 +34,6 @@ SAFE_EXPONENT = 96
 NARROW_INDEX = 1 << 16
 """Up to so many distinct rows, two bytes say which."""
 _FLOAT32_MAX = np.finfo(np.float32).max
-
-T = TypeVar("T")
 
 
 def encode(x_ND: np.ndarray, bits: int) -> dict[str, np.ndarray]:
@@ -87,20 +83,6 @@ def spec(shape: tuple[int, int], bits: int) -> dict[str, ArraySpec]:
 def index_dtype(count: int) -> str:
     """Of an index into so many rows."""
     return "<u2" if count <= NARROW_INDEX else "<u4"
-
-
-# --- several messages in one ------------------------------------------------------------------------------------
-
-
-def named(name: str, arrays: Mapping[str, T]) -> dict[str, T]:
-    """The arrays, or their specs, of one tensor as part of a message: `name/codes` and so on."""
-    return {f"{name}/{key}": array for key, array in arrays.items()}
-
-
-def part(arrays: Mapping[str, T], name: str) -> dict[str, T]:
-    """What `named` put under this name; empty if nothing is."""
-    front = f"{name}/"
-    return {key.removeprefix(front): array for key, array in arrays.items() if key.startswith(front)}
 
 
 # --- quantisation -----------------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ import numpy as np
 
 from ...core import wire
 from ...core.chance import stream
+from ...core.prefix import prefixed, under
 from ...core.types import PADDING, Arrays, ArraySpec, Dataset, Device, Job, Load
 from ...trust.noise import Noise, eta_for, typical_norm
 from . import codec
@@ -134,7 +135,7 @@ class SplitWorker:
             self._head = EmbeddingRows.begin(every, head, self._head) if trained else EmbeddingRows.frozen(every, head)
         self._fronts = self._new_fronts(before)
         for whose, front in self._fronts.items():
-            front.begin(_under(f"{whose}/", arrays))
+            front.begin(under(f"{whose}", arrays))
         coming = np.concatenate([self._samples(step) for step in range(split.steps)])
         digests = [self._digest(self.data.inputs[sample]) for sample in coming]
         return {
@@ -153,7 +154,7 @@ class SplitWorker:
     def _loss(self, arrays: Arrays) -> Arrays:
         """Cross-entropy and its gradient, from the last hidden states of a micro-batch's counted positions."""
         assert self._head is not None, "labels are kept, so the head came with `begin`"
-        hidden_ND = codec.decode(codec.part(arrays, "hidden"))
+        hidden_ND = codec.decode(under("hidden", arrays))
         wanted_N = self.wanted(int(arrays["slot"]))
         logits_NV = hidden_ND @ self._head.values.T
         logits_NV -= logits_NV.max(axis=1, keepdims=True)
@@ -165,7 +166,7 @@ class SplitWorker:
         if self._head.is_trained:
             self._head.add(surplus_NV.T @ hidden_ND * np.float32(arrays["share"]), len(wanted_N))
         gradient = codec.encode(np.asarray(surplus_NV @ self._head.values, np.float32), self.split.gradient_bits)
-        return {"nats": np.array(nats, np.float32), **codec.named("gradient", gradient)}
+        return {"nats": np.array(nats, np.float32), **prefixed("gradient", gradient)}
 
     def _end(self, arrays: Arrays) -> Arrays:
         if "back_slot" in arrays:
@@ -188,9 +189,9 @@ class SplitWorker:
         if self.split.noise:
             self._visits = self._visits if len(self._visits) else np.zeros(len(self.data), np.int32)
             np.add.at(self._visits, self._slot_samples(slot), 1)
-        answer = codec.named("student", self._smashed("student", slot, ids_BT, bits))
+        answer = prefixed("student", self._smashed("student", slot, ids_BT, bits))
         if need_B.any():
-            answer |= codec.named("teacher", self._smashed("teacher", slot, ids_BT[need_B], bits))
+            answer |= prefixed("teacher", self._smashed("teacher", slot, ids_BT[need_B], bits))
         if self.split.labels == "shared":
             labels = self.data.labels
             answer["labels"] = (
@@ -231,7 +232,7 @@ class SplitWorker:
     def _backward(self, slot: int, arrays: Arrays) -> None:
         """The gradient of what was smashed; it comes as a sum over positions, `share` makes it the step's mean."""
         assert self._student is not None
-        gradient = codec.decode(codec.part(arrays, "back")) * np.float32(arrays["share"])
+        gradient = codec.decode(under("back", arrays)) * np.float32(arrays["share"])
         ids_BT = self.tokens(slot)
         front = self._fronts.get("student")
         tokens = int((ids_BT != PADDING).sum())
@@ -250,10 +251,10 @@ class SplitWorker:
             self._student.add(gradient, tokens, at=np.searchsorted(self.ids, distinct_U), seen=seen_U)
 
     def _apply(self) -> None:
-        how = Adam(lr=self.split.lr)
+        adam = Adam(lr=self.split.lr)
         for rows in (self._student, self._head):
             if rows is not None and rows.is_trained:
-                rows.step(how)
+                rows.step(adam)
         if "student" in self._fronts:
             self._fronts["student"].step()
 
@@ -317,7 +318,7 @@ class SplitWorker:
         for whose, ids in (("student", ids_BT), ("teacher", ids_BT[need_B])):
             if whose not in self._fronts and f"{whose}/index" in exact:
                 shape = len(distinct(ids)[0]), self._width(whose)
-                exact |= codec.named(whose, codec.spec(shape, self._plan["bits"]))
+                exact |= prefixed(whose, codec.spec(shape, self._plan["bits"]))
         return exact
 
     def _width(self, whose: str) -> int:
@@ -356,16 +357,16 @@ class SplitWorker:
         return kept
 
     def restore(self, kept: Arrays) -> None:
-        self._plan = {name: int(value) for name, value in _under("plan/", kept).items()}
+        self._plan = {name: int(value) for name, value in under("plan", kept).items()}
         self._visits = np.array(kept.get("visits", self._visits[:0]))
-        self._norms = {name: float(value) for name, value in _under("norm/", kept).items()}
+        self._norms = {name: float(value) for name, value in under("norm", kept).items()}
         self._teacher, self._student, self._head = (
-            EmbeddingRows.restored(_under(f"{name}/", kept)) if f"{name}/ids" in kept else None
+            EmbeddingRows.restored(under(f"{name}", kept)) if f"{name}/ids" in kept else None
             for name in ("teacher", "student", "head")
         )
         self._fronts = self._new_fronts({})
         for whose, front in self._fronts.items():
-            front.restore(_under(f"front/{whose}/", kept))
+            front.restore(under(f"front/{whose}", kept))
 
     def _new_fronts(self, before: Mapping[str, int]) -> dict[str, FrontLayers]:
         """A front for each model that has layers here; one of the same layers goes on, with its moments."""
@@ -377,7 +378,3 @@ class SplitWorker:
             elif layers:
                 fronts[whose] = self.front_of(whose, layers)
         return fronts
-
-
-def _under(prefix: str, arrays: Arrays) -> dict[str, np.ndarray]:
-    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}

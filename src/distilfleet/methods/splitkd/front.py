@@ -6,8 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ...core.prefix import prefixed, under
 from ...core.types import Arrays
 from ...nn import split
+from ...nn.adam import adam_of, moments_of
 from ...nn.pretrain import mask_of
 from ...nn.weights import to_tensor
 
@@ -22,8 +24,9 @@ class LayeredFront:
         self._front = split.Front(module, cut)
         named = dict(module.named_parameters())
         self._weights = {name: named[name] for name in split.parts(module, trainable=False).front(cut)}
-        trained = [parameter for parameter in self._weights.values() if parameter.requires_grad]
-        self._adam = torch.optim.Adam(trained, lr=lr) if trained else None
+        trained = self._trained()
+        self._lr = lr
+        self._adam = adam_of(trained, lr, {}) if trained else None
         self._began: dict[str, np.ndarray] = {}
         self._graphs: dict[int, tuple[Tensor, Tensor]] = {}
 
@@ -56,30 +59,21 @@ class LayeredFront:
         return {name: np.asarray(array - self._began[name], np.float16) for name, array in self._now().items()}
 
     def snapshot(self) -> Arrays:
-        kept = {f"weight/{name}": array for name, array in self._all().items()}
-        kept |= {f"began/{name}": array for name, array in self._began.items()}
-        for name, parameter in self._trained().items():
-            if parameter.grad is not None:
-                kept[f"gradient/{name}"] = parameter.grad.numpy().copy()
-            for part, tensor in self._state(parameter).items():
-                kept[f"{part}/{name}"] = tensor.numpy().copy()
-        return kept
+        trained = self._trained()
+        gradients = {name: one.grad.numpy().copy() for name, one in trained.items() if one.grad is not None}
+        kept = prefixed("weight", self._all()) | prefixed("began", self._began) | prefixed("gradient", gradients)
+        return kept if self._adam is None else kept | moments_of(trained, self._adam)
 
     def restore(self, kept: Arrays) -> None:
-        def part(prefix: str) -> dict[str, np.ndarray]:
-            return {name.removeprefix(prefix): a for name, a in kept.items() if name.startswith(prefix)}
-
         with torch.no_grad():
-            for name, array in part("weight/").items():
+            for name, array in under("weight", kept).items():
                 self._weights[name].copy_(to_tensor(array))
-        self._began = part("began/")
-        gradients, steps = part("gradient/"), part("step/")
-        for name, parameter in self._trained().items():
-            parameter.grad = to_tensor(gradients[name]) if name in gradients else None
-            if name in steps and self._adam is not None:
-                self._adam.state[parameter] = {
-                    moment: to_tensor(kept[f"{moment}/{name}"]) for moment in ("step", "exp_avg", "exp_avg_sq")
-                }
+        self._began = under("began", kept)
+        trained = self._trained()
+        if self._adam is not None:
+            self._adam = adam_of(trained, self._lr, kept)
+        for name, gradient in under("gradient", kept).items():
+            trained[name].grad = to_tensor(gradient)
 
     def _run(self, x_BTD: np.ndarray, lengths_B: np.ndarray) -> tuple[Tensor, Tensor]:
         x = to_tensor(x_BTD).requires_grad_(self._adam is not None)
@@ -95,9 +89,6 @@ class LayeredFront:
 
     def _now(self) -> dict[str, np.ndarray]:
         return {name: parameter.detach().numpy().copy() for name, parameter in self._trained().items()}
-
-    def _state(self, parameter: nn.Parameter) -> Mapping[str, Tensor]:
-        return {} if self._adam is None else self._adam.state.get(parameter, {})
 
     def _zero(self) -> None:
         if self._adam is not None:

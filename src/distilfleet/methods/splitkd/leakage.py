@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from ...core.prefix import under
 from ...core.types import PADDING, Arrays, Job, Reply
 from ...nn import split as splitting
 from ...nn.candidates import Candidates
@@ -64,7 +65,7 @@ def findings(method: "SplitKD", state: "State", worker: SplitWorker, heard: Obse
     modules, said = method.ready(state), heard.reply.arrays
     chosen = {"student": np.ones(len(truth_BT), bool), "teacher": np.asarray(heard.job.arrays["need"], bool)}
     for source, rows in _tables(modules, worker, known).items():
-        sent = codec.part(said, source)
+        sent = under(source, said)
         if sent:
             wire = _Wire(source, modules, known)
             yield _from_smashed(wire, sent, rows, ids_R=worker.ids, ids_BT=truth_BT[chosen[source]])
@@ -99,7 +100,7 @@ class _Wire:
     def front(self) -> splitting.Front:
         module = self.modules.student if self.source == "student" else self.modules.teacher
         assert module is not None, "what came of a teacher came because there is one"
-        splitting.put_weights(module, codec.part(self.known, self.source))
+        splitting.put_weights(module, under(self.source, self.known))
         return splitting.Front(module.eval(), self.cut)
 
 
@@ -131,11 +132,11 @@ def _from_smashed(wire: _Wire, sent: Arrays, rows_RD: np.ndarray, *, ids_R: np.n
 
 def _from_gradient(wanted_N: np.ndarray, head_VD: np.ndarray, heard: Observation) -> Finding:
     head_VD = np.asarray(head_VD, np.float32)
-    hidden_ND = codec.decode(codec.part(heard.job.arrays, "hidden"))
+    hidden_ND = codec.decode(under("hidden", heard.job.arrays))
     logits_NV = hidden_ND @ head_VD.T
     odds_NV = np.exp(logits_NV - logits_NV.max(axis=1, keepdims=True))
     expected_ND = (odds_NV / odds_NV.sum(axis=1, keepdims=True)) @ head_VD
-    rows_ND = expected_ND - codec.decode(codec.part(heard.reply.arrays, "gradient"))
+    rows_ND = expected_ND - codec.decode(under("gradient", heard.reply.arrays))
     found = by_nearest_row(rows_ND, head_VD, wanted_N)
     recovery = Recovery(attack="returned gradient", tokens=found.tokens, recovered=found.recovered)
     return Finding(source="labels", cut=0, recovery=recovery)

@@ -243,9 +243,9 @@ class ServerModules:
 
 def _loss(hidden_ND: Tensor, table_VD: Tensor, labels_N: Tensor | None, teacher: Teacher | None, loss: Loss) -> Tensor:
     """Mean over these positions; without labels the divergence alone, at full weight."""
-    how = {"kd_weight": loss.kd_weight, "temperature": loss.temperature}
+    weights = {"kd_weight": loss.kd_weight, "temperature": loss.temperature}
     if teacher is None or loss.divergence == "forward":
-        return fused_kd(hidden_ND, table_VD, labels_N=labels_N, teacher=teacher, **how)
+        return fused_kd(hidden_ND, table_VD, labels_N=labels_N, teacher=teacher, **weights)
     assert isinstance(teacher, DenseTeacher), "other divergences are of whole distributions"
     student_NV, teacher_NV = hidden_ND @ table_VD.T, teacher.hidden_ND @ teacher.table_VD.T
     apart = DIVERGENCES[loss.divergence](student_NV, teacher_NV, temperature=loss.temperature)

@@ -112,10 +112,10 @@ class EmbeddingRows:
         self.gradient[at] += gradient
         self.seen[at] += tokens if seen is None else seen
 
-    def step(self, how: Adam) -> None:
+    def step(self, adam: Adam) -> None:
         """One step of Adam with the gradient so far, in place."""
         self.steps = self.steps + 1
-        one, two = how.decay
+        one, two = adam.decay
         debias = 1 - one ** int(self.steps), 1 - two ** int(self.steps)
         for at in range(0, len(self.ids), BLOCK):  # so that nothing as large as the rows is made on the way
             rows = slice(at, at + BLOCK)
@@ -124,7 +124,7 @@ class EmbeddingRows:
             first += (1 - one) * gradient
             second *= two
             second += (1 - two) * np.square(gradient)
-            self.values[rows] -= how.lr * (first / debias[0]) / (np.sqrt(second / debias[1]) + how.epsilon)
+            self.values[rows] -= adam.lr * (first / debias[0]) / (np.sqrt(second / debias[1]) + adam.epsilon)
         self.gradient[:] = 0
 
     def learnt(self) -> np.ndarray:

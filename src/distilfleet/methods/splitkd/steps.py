@@ -32,6 +32,7 @@ import numpy as np
 
 from ...core.chance import stream
 from ...core.errors import WireError
+from ...core.prefix import prefixed, under
 from ...core.types import (
     Arrays,
     ArraySpec,
@@ -227,7 +228,7 @@ class ClusterRun:
         gradients = []
         for i, device in enumerate(parts):
             if device in replies:
-                gradients.append(codec.decode(codec.part(replies[device].arrays, "gradient")))
+                gradients.append(codec.decode(under("gradient", replies[device].arrays)))
             else:
                 gradients.append(np.zeros_like(done.hidden_of(i)))
         return gradients
@@ -235,10 +236,10 @@ class ClusterRun:
     def loss_job(self, device: DeviceId, hidden_ND: np.ndarray, slot: int, weight: float) -> Job:
         """A device's last hidden states, to be held against its labels."""
         arrays = {"slot": np.array(slot), "share": np.array(weight, np.float32)}
-        arrays |= codec.named("hidden", codec.encode(hidden_ND, 16))
+        arrays |= prefixed("hidden", codec.encode(hidden_ND, 16))
         shape = (hidden_ND.shape[0], hidden_ND.shape[1])
         gradient = codec.spec(shape, self.settings.split.gradient_bits)
-        answer = {"nats": ArraySpec("<f4", ()), **codec.named("gradient", gradient)}
+        answer = {"nats": ArraySpec("<f4", ()), **prefixed("gradient", gradient)}
         return self.job(device, "loss", f"loss{slot}", arrays, answer)
 
     def send_back(
@@ -269,7 +270,7 @@ class ClusterRun:
         return {
             "back_slot": np.array(slot),
             "share": np.array(share, np.float32),
-            **codec.named("back", encoded),
+            **prefixed("back", encoded),
         }
 
     def keep_present(self, results: Sequence[Result]) -> list[Reply]:
@@ -344,7 +345,7 @@ def _model_spec(split: SplitSettings, whose: str, samples: int, assignment: Assi
     if cut == 0 and split.sends_distinct:
         spec = {name: replace(one, at_most=bool(one.shape)) for name, one in spec.items()}
         spec["index"] = ArraySpec(codec.index_dtype(samples * split.context), (samples, split.context))
-    return codec.named(whose, spec)
+    return prefixed(whose, spec)
 
 
 def _read(run: ClusterRun, reply: Reply, slot: int) -> DevicePart | None:
@@ -353,10 +354,10 @@ def _read(run: ClusterRun, reply: Reply, slot: int) -> DevicePart | None:
     assignment = participant.assignment
     chosen = run.samples(slot)
     lengths_B = participant.lengths_K[chosen]
-    teacher_arrays = codec.part(reply.arrays, "teacher")
+    teacher_arrays = under("teacher", reply.arrays)
     teacher = None
     try:
-        student = _smashed(codec.part(reply.arrays, "student"), assignment.cut, lengths_B)
+        student = _smashed(under("student", reply.arrays), assignment.cut, lengths_B)
         need_B = run.asked.pop((reply.device, slot))
         if teacher_arrays:
             teacher = _smashed(teacher_arrays, assignment.teacher_cut, lengths_B[need_B])
