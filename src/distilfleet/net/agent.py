@@ -43,7 +43,7 @@ DIED = (
     "the agent and start it again to have it tried anew"
 )
 TRIES, MOST_DEATHS = "tries.json", 10
-"""After so many ends of the process in a row in jobs of one run it does no more of them."""
+"""A process that ended so often in a row in jobs of one run does no more of them."""
 Build = Callable[[RunSpec], Worker]
 """Makes a worker on this device's own data. Raises ConfigError for what is not installed or not allowed here."""
 
