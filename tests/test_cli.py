@@ -7,7 +7,6 @@ import resource
 import signal
 import subprocess
 import sys
-import time
 import tomllib
 from contextlib import contextmanager
 
@@ -99,18 +98,21 @@ def test_the_version_is_a_number(capfd):
     assert re.fullmatch(r"\d+\.\d+\.\d+\n", told(capfd, "--version").out)
 
 
+def processor_s():
+    """Of all processes that this one has begun and waited for."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def test_help_loads_nothing_heavy_and_is_quick():
     script = (
         "import sys\nfrom distilfleet.cli.main import main\n"
         "try: main(['--help'])\nexcept SystemExit: print(*({'torch', 'tyro', 'numpy', 'rich'} & set(sys.modules)))"
     )
-    quickest_s = float("inf")
-    for _ in range(3):
-        began_s = time.perf_counter()
-        said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-        quickest_s = min(quickest_s, time.perf_counter() - began_s)
-        assert said.stdout.splitlines()[-1] == ""
-    assert quickest_s < 1.0  # 0.1 s on an idle core; the suite shares its cores
+    before_s = processor_s()
+    said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert said.stdout.splitlines()[-1] == ""
+    assert processor_s() - before_s < 1.0  # of its own, whoever else has the cores; 0.1 s where nobody has
 
 
 def test_help_on_any_recipe_or_verb_loads_nothing_that_trains_or_talks():

@@ -16,6 +16,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from patience import HANGS_S
 from ports import NO_PAGE, free_ports
 
 from cli_runs import FORKS
@@ -33,7 +34,6 @@ KINDS = ("rpi-4b", "jetson-nano", "rpi-5")
 AT_RANDOM = "at random"
 SOON_S = 0.6
 """After its start a process that is to be killed at random is killed within this time."""
-WAIT_S = 240.0
 
 
 @dataclass
@@ -90,7 +90,7 @@ def _command(words: list[str], log: Path, point: str, program: Callable[[list[st
 
 def keep_running(kept: Sequence[Kept], done: Callable[[], bool]) -> None:
     """Until `done`."""
-    end_s = time.monotonic() + WAIT_S
+    end_s = time.monotonic() + HANGS_S
     while not done():
         assert time.monotonic() < end_s, f"waited too long; armed: {[(one.name, one.armed) for one in kept]}"
         for one in kept:
@@ -165,7 +165,7 @@ class Fleet:
         return [line["round"] for line in self.lines()]
 
 
-def check(fleet: Fleet, kept: Sequence[Kept], simulated: Path, let_go_s: float = WAIT_S) -> None:
+def check(fleet: Fleet, kept: Sequence[Kept], simulated: Path, let_go_s: float = HANGS_S) -> None:
     """A drill: all kills, to the end of a run with the weights of the simulation; devices let go of all answers."""
     keep_running(kept, lambda: fleet.finished() and not any(one.armed for one in kept))
     done = json.loads((fleet.state / "done" / f"{fleet.run}.json").read_text())

@@ -7,6 +7,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
+from patience import HANGS_S
 
 from distilfleet.core.errors import ConfigError
 from distilfleet.net.address import Address, all_of, host_of, why_not
@@ -181,7 +182,7 @@ def test_a_device_enrols_and_has_a_session_at_any_kind_of_address(tmp_path, list
             connection = await connect(f"{written}:{sessions.port}", mine)
             try:
                 await connection.write(b"!")
-                return await asyncio.wait_for(connection.read(), 10)
+                return await asyncio.wait_for(connection.read(), HANGS_S)
             finally:
                 await connection.shut()
                 await sessions.close()
@@ -206,7 +207,7 @@ def test_a_name_is_listened_on_at_all_its_addresses_and_none_may_be_another_serv
             keys = authority.server_keys(["localhost"], time.time())
             here = await listen("localhost:0", keys, {})
             for host in both[:2]:
-                socket.create_connection((host, here.port), timeout=5).close()
+                socket.create_connection((host, here.port), timeout=HANGS_S).close()
             with pytest.raises(ConfigError, match=rf"127.0.0.1:{here.port} is in use by another program"):
                 await listen(f"localhost:{here.port}", keys, {})
             await here.close()
@@ -316,7 +317,7 @@ def test_a_proxy_that_opens_connections_carries_a_session(tmp_path, monkeypatch)
             connection = await connect("far.example:7443", mine)
             try:
                 await connection.write(b"!")
-                return await asyncio.wait_for(connection.read(), 10), asked
+                return await asyncio.wait_for(connection.read(), HANGS_S), asked
             finally:
                 await connection.shut()
                 await here.close()

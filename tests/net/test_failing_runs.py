@@ -9,6 +9,7 @@ from urllib.request import urlopen
 import pytest
 import raising
 from fleets import KINDS, Processes, kill
+from patience import HANGS_S
 from ports import free_ports
 from test_real_fleet import until
 
@@ -92,7 +93,7 @@ def test_whatever_a_run_raises_and_whatever_is_in_the_queue_the_next_run_finishe
         assert "\n" not in found[name].error
     assert queue.waiting() == []
 
-    source = urlopen(f"http://{fleet.settings['page'].strip(chr(34))}/", timeout=20).read().decode()
+    source = urlopen(f"http://{fleet.settings['page'].strip(chr(34))}/", timeout=HANGS_S).read().decode()
     assert source.count("failed: ") >= 10
     capsys.readouterr()
     with pytest.raises(SystemExit) as done:

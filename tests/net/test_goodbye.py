@@ -8,13 +8,14 @@ import time
 from contextlib import closing, suppress
 
 import pytest
+from patience import HANGS_S
 from test_one_identity import fleet, until
 
 from distilfleet.net.identity import Authority, new_request
 from distilfleet.net.keys import Keys
 from distilfleet.net.observe import observe
 from distilfleet.net.protocol import VERSIONS, Beat, Hello, Refuse
-from distilfleet.net.server_side import STOPPED, Drop, ServerSide
+from distilfleet.net.server_side import BEAT_S, LEASE_BEATS, STOPPED, Drop, ServerSide
 from distilfleet.net.transfer import FlowControl
 from distilfleet.net.transport import connect, listen
 from distilfleet.service import agent as join
@@ -54,7 +55,7 @@ def test_the_server_knows_at_once_that_an_agent_is_gone(tmp_path, caplog, polite
             return gone_s, observe(session_server, KINDS, time.monotonic()).devices[0], session_server.refused
 
     gone_s, seen, refused = asyncio.run(lived())
-    assert gone_s < 5.0, "a lease is 45 s"
+    assert gone_s < LEASE_BEATS * BEAT_S / 2, "long before its lease is over"
     assert seen.doing == "away" and seen.stopped is politely
     assert refused == ({STOPPED: 1} if politely else {})
     assert ("pi leaves: 'stopped'" in caplog.text) is politely
@@ -72,7 +73,7 @@ def test_an_agent_that_leaves_before_it_is_welcomed_says_goodbye_too(tmp_path):
             leaving = asyncio.create_task(agent.leave())
             await asyncio.sleep(0)
             admitted.set()
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(HANGS_S):
                 await asyncio.gather(leaving, task)
             await until(lambda: not session_server.live)
             return observe(session_server, KINDS, time.monotonic()).devices[0], session_server.refused
@@ -96,7 +97,7 @@ def test_a_session_that_ends_while_its_first_words_are_on_the_way_ends_at_the_de
             here = await listen("127.0.0.1:0", authority.server_keys(["localhost"], time.time()), {}, hangs_up)
             connection = await connect(f"localhost:{here.port}", mine)
             try:
-                async with asyncio.timeout(20):
+                async with asyncio.timeout(HANGS_S):
                     while await connection.read() is not None:
                         pass
             finally:

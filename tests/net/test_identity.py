@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager, closing
 from dataclasses import asdict, replace
 
 import pytest
+from patience import HANGS_S
 
 from distilfleet.core.errors import ConfigError, RecordError, WireError
 from distilfleet.cost import catalogue
@@ -134,7 +135,7 @@ async def said(address: str, keys: Keys) -> bytes | None:
     connection = await connect(address, keys)
     try:
         await connection.write(b"!")
-        return await asyncio.wait_for(connection.read(), 5)
+        return await asyncio.wait_for(connection.read(), HANGS_S)
     except ConnectionError:
         return None
     finally:
@@ -211,7 +212,7 @@ def test_single_calls_tell_why_they_are_refused(authority):
         listening = await listen("127.0.0.1:0", authority.server_keys(["localhost"], time.time()), {"Enrol": refuse})
         keys = Keys(key=b"", certificate=b"", authority=authority.pem)
         try:
-            await call(f"localhost:{listening.port}", keys, "Enrol", b"", 5.0)
+            await call(f"localhost:{listening.port}", keys, "Enrol", b"", HANGS_S)
         finally:
             await listening.close()
 

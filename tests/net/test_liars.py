@@ -6,6 +6,7 @@ from functools import partial
 
 import pytest
 import rogue
+from patience import HANGS_S
 from ports import free_ports
 from supervised import Fleet, flags, keep_running, running, weights
 
@@ -74,7 +75,7 @@ def test_what_is_no_number_is_rejected_and_counted(data, tmp_path, attack, reaso
     fleet, processes = lied_to(data, tmp_path, attack, {"page": f'"localhost:{port}"'})
     with running(processes) as kept:
         keep_running(kept, fleet.finished)
-        with urllib.request.urlopen(f"http://localhost:{port}/metrics", timeout=20) as answer:
+        with urllib.request.urlopen(f"http://localhost:{port}/metrics", timeout=HANGS_S) as answer:
             told = answer.read().decode()
     assert f'distilfleet_jobs_missed_total{{reason="rejected"}} {ROUNDS}.0' in told
     for line in fleet.lines():

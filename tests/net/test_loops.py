@@ -7,6 +7,7 @@ from concurrent.futures import CancelledError
 from contextlib import contextmanager
 
 import pytest
+from patience import HANGS_S
 
 from distilfleet.net.loops import begin
 
@@ -31,9 +32,9 @@ async def halved(count):
 
 def test_results_and_faults_come_back():
     with running() as loop:
-        assert begin(loop, lambda: halved(2)).result(10) == 5
+        assert begin(loop, lambda: halved(2)).result(HANGS_S) == 5
         with pytest.raises(ZeroDivisionError):
-            begin(loop, lambda: halved(0)).result(10)
+            begin(loop, lambda: halved(0)).result(HANGS_S)
 
 
 def test_who_is_cancelled_is_not_waited_for_any_more():
@@ -41,7 +42,7 @@ def test_who_is_cancelled_is_not_waited_for_any_more():
         raise asyncio.CancelledError
 
     with running() as loop, pytest.raises(CancelledError):
-        begin(loop, cancelled).result(10)
+        begin(loop, cancelled).result(HANGS_S)
 
 
 def test_nothing_is_left_behind_for_a_loop_that_is_over():

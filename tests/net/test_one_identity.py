@@ -9,6 +9,7 @@ from dataclasses import asdict, replace
 from random import Random
 
 import pytest
+from patience import HANGS_S
 
 from distilfleet.cost import catalogue
 from distilfleet.net.agent import Agent
@@ -128,7 +129,7 @@ async def fleet(folder, admitted=None):
 
 
 async def until(ready):
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(HANGS_S):
         while not ready():
             await asyncio.sleep(0.02)
 

@@ -4,10 +4,10 @@ import logging
 import re
 import socket
 import threading
-import time
 from contextlib import ExitStack, closing, suppress
 
 import pytest
+from patience import HANGS_S
 from prometheus_client.parser import text_string_to_metric_families
 from test_live_page import served, until
 
@@ -81,7 +81,7 @@ PRESSED = {
 
 
 def answer(port: int, words: bytes) -> bytes:
-    with closing(socket.create_connection(("127.0.0.1", port), timeout=20)) as one:
+    with closing(socket.create_connection(("127.0.0.1", port), timeout=HANGS_S)) as one:
         said = b""
         with suppress(OSError):  # refused before all of it was read
             one.sendall(words)
@@ -132,11 +132,11 @@ def test_who_says_nothing_is_no_fault(site, caplog):
 
 def test_who_drips_is_cut_off_in_time_and_keeps_nobody_out(site, monkeypatch):
     monkeypatch.setattr(http_server, "REQUEST_S", 1.0)
-    began_s, ended = time.monotonic(), threading.Event()
+    ended = threading.Event()
     heads = (b"GET / HTTP/1.1\r\nX: ", BUTTON + b"Content-Length: 4000\r\n\r\n")
     with ExitStack() as opened:
         drips = [
-            opened.enter_context(closing(socket.create_connection(("127.0.0.1", site.port), timeout=10)))
+            opened.enter_context(closing(socket.create_connection(("127.0.0.1", site.port), timeout=HANGS_S)))
             for _ in range(3 * http_server.MOST_WAITING)
         ]
         for at, one in enumerate(drips):
@@ -151,22 +151,18 @@ def test_who_drips_is_cut_off_in_time_and_keeps_nobody_out(site, monkeypatch):
         dripping = threading.Thread(target=drip)
         dripping.start()
         try:
-            asked_s = time.monotonic()
             assert [site.get("/", Authorization=f"Bearer {TOKEN}").status for _ in range(5)] == [200] * 5
-            assert time.monotonic() - asked_s < 10.0
             until(
                 lambda: (
                     not any(
                         thread.name.startswith("Thread") and "process_request" in thread.name
                         for thread in threading.enumerate()
                     )
-                ),
-                20.0,
+                )
             )
         finally:
             ended.set()
             dripping.join()
-    assert time.monotonic() - began_s < 30.0
 
 
 def test_the_page_is_at_all_addresses_of_its_name(tmp_path, monkeypatch):
@@ -180,7 +176,7 @@ def test_the_page_is_at_all_addresses_of_its_name(tmp_path, monkeypatch):
     monkeypatch.setattr(socket, "getaddrinfo", both)
     with served(tmp_path, 'page = "localhost:0"') as site:
         for host in ("127.0.0.1", "::1"):
-            with closing(socket.create_connection((host, site.port), timeout=10)) as one:
+            with closing(socket.create_connection((host, site.port), timeout=HANGS_S)) as one:
                 one.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
                 assert one.recv(20).startswith(b"HTTP/1.1 200")
 
@@ -189,6 +185,6 @@ def test_the_page_is_at_all_addresses_of_its_name(tmp_path, monkeypatch):
 def test_a_page_at_an_address_in_any_spelling(tmp_path, page):
     with served(tmp_path, f'page = "{page}"') as site, closing(socket.socket()):
         host = site.address.removeprefix("http://").rpartition(":")[0].strip("[]")
-        with closing(socket.create_connection((host, site.port), timeout=10)) as one:
+        with closing(socket.create_connection((host, site.port), timeout=HANGS_S)) as one:
             one.sendall(f"GET / HTTP/1.1\r\nHost: {site.address.removeprefix('http://').strip('/')}\r\n\r\n".encode())
             assert one.recv(20).startswith(b"HTTP/1.1 200")

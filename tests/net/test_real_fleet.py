@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fleets import KINDS, Processes, kill
+from patience import HANGS_S
 
 from distilfleet.cli.main import main
 from distilfleet.core.errors import ConfigError
@@ -29,7 +30,6 @@ from distilfleet.service.partition import SplitFlags, split
 from distilfleet.service.spec import method_of, spec_of, write_spec
 
 ROUNDS = 3
-WAIT_S = 240.0
 
 
 def flags() -> Flags:
@@ -42,7 +42,7 @@ def weights(folder: Path) -> dict[str, bytes]:
 
 def until(ready: Callable[[], bool]) -> None:
     """Other processes are waited for."""
-    end_s = time.monotonic() + WAIT_S
+    end_s = time.monotonic() + HANGS_S
     while not ready():
         assert time.monotonic() < end_s, "waited too long"
         time.sleep(0.05)

