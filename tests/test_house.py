@@ -8,8 +8,10 @@ import sys
 import tokenize
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
+from symtable import symtable
 
 import numpy as np
 import pytest
@@ -574,6 +576,54 @@ def test_a_planted_namesake_is_found():
     planted = {"a.py": public_classes("class Session: ...\nclass State: ...\nclass _Own: ..."), "b.py": ["State"]}
     assert shared(planted) == {}
     assert shared(planted | {"c.py": ["Session", "_Own"]}) == {"Session": ["a.py", "c.py"]}
+
+
+# --- what tests, benchmarks and examples take from the package is there ---------------------------------------------
+
+TAKERS = sorted(file for folder in ("tests", "benchmarks", "examples") for file in (ROOT / folder).rglob("*.py"))
+
+
+def file_of(module: str) -> Path | None:
+    """Of a dotted name, if it is a module of the package."""
+    path = PACKAGE.parent.joinpath(*module.split("."))
+    return next((file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()), None)
+
+
+@cache
+def defined(file: Path) -> frozenset[str]:
+    """At the top level of a module."""
+    symbols = symtable(file.read_text(encoding="utf-8"), str(file), "exec").get_symbols()
+    return frozenset(one.get_name() for one in symbols if one.is_assigned() or one.is_imported())
+
+
+def gone(source: str) -> Iterator[str]:
+    """Names of the package that are imported, or taken from a module that is, and that it has not."""
+    tree, modules = ast.parse(source), {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == PACKAGE.name:
+            file = file_of(node.module)
+            for alias in node.names:
+                if file is None or alias.name not in defined(file):
+                    module = file_of(f"{node.module}.{alias.name}")
+                    yield from [f"{node.module}.{alias.name}"] if module is None else []
+                    modules[alias.asname or alias.name] = module
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            file = None if node.attr.startswith("__") else modules.get(node.value.id)
+            yield from [f"{node.value.id}.{node.attr}"] if file is not None and node.attr not in defined(file) else []
+
+
+def test_what_others_take_from_the_package_is_there():
+    found = {str(file.relative_to(ROOT)): [*gone(file.read_text(encoding="utf-8"))] for file in TAKERS}
+    assert {file: names for file, names in found.items() if names} == {}
+
+
+def test_planted_names_that_are_gone_are_found():
+    assert [*gone("from distilfleet.net import nothing, wave\nwave.Collecting, wave.Nothing")] == [
+        "distilfleet.net.nothing",
+        "wave.Nothing",
+    ]
+    assert [*gone("from distilfleet.nowhere import x\nimport os\nos.nothing")] == ["distilfleet.nowhere.x"]
 
 
 # --- what a stranger should not read ----------------------------------------------------------------------------

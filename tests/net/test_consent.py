@@ -20,7 +20,7 @@ from distilfleet.nn import zoo
 from distilfleet.nn.weight_worker import LABELS
 from distilfleet.plan.sample import Sample
 from distilfleet.recipes.flags import Common
-from distilfleet.recipes.simulated import enrol
+from distilfleet.recipes.machines import enrol
 from distilfleet.service.agent import Consent, builder, owned
 from distilfleet.service.spec import spec_of
 from test_methods import KOALAS, SPLITS

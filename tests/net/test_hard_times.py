@@ -179,6 +179,6 @@ def test_a_clock_that_jumps_moves_no_lease_and_no_deadline():
     assert {name: names for name, names in found.items() if names} == {
         "agent.py": {"_renew_if_due", "_check", "today"},
         "session_server.py": {"_tick"},  # certificates that have run out
-        "identity.py": {"_found"},
+        "identity.py": {"_self_signed"},
     }
     assert wall_clocks("def f():\n    return time.time() + 1") == {"f"}
