@@ -75,16 +75,21 @@ def read_text(path: Path) -> str:
     for begin, what in OTHERS.items():
         if data.startswith(begin):
             raise ConfigError(f"{path}: {what}")
-    coding = "utf-16" if data.startswith(UTF_16) else "utf-8-sig"
-    try:
-        text = data.decode(coding)
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise ConfigError(
-            f"{path}: line {line} is not {coding.removesuffix('-sig').upper()} text (byte {data[error.start]:#x}): "
-            f"save the file as UTF-8, for example with iconv -f latin1 -t utf-8"
-        ) from error
+    text = _decoded(data, path)
     if "\0" in text:
         line = text.count("\n", 0, text.index("\0")) + 1
         raise ConfigError(f"{path}: line {line} holds a NUL character; expected text: save the file as UTF-8")
     return text
+
+
+def _decoded(data: bytes, path: Path) -> str:
+    coding = "utf-16" if data.startswith(UTF_16) else "utf-8-sig"
+    try:
+        return data.decode(coding)
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        name = coding.removesuffix("-sig").upper()
+        raise ConfigError(
+            f"{path}: line {line} is not {name} text (byte {data[error.start]:#x}): "
+            f"save the file as UTF-8, for example with iconv -f latin1 -t utf-8"
+        ) from error

@@ -218,16 +218,18 @@ def _check_upper(looks: Sequence[_Look]) -> None:
 
 def _notes(looks: Sequence[_Look], form: Format) -> Iterator[str]:
     count = len(looks)
-    odd = sum(look.size != (form.width, form.height) for look in looks)
-    if odd:
-        yield f"{odd} of {count} pictures resized to {form.width} x {form.height}, the most common size"
+    resized = sum(look.size != (form.width, form.height) for look in looks)
+    if resized:
+        yield f"{resized} of {count} pictures resized to {form.width} x {form.height}, the most common size"
     ranges = [look.range for look in looks if look.range is not None]
     if ranges:
-        lowest, highest = min(low for low, _ in ranges), max(high for _, high in ranges)
+        lowest = min(low for low, _ in ranges)
+        highest = max(high for _, high in ranges)
         yield f"pictures of more than 8 bits: {lowest:g} to {highest:g} seen, which becomes 0 to 1 (0 to 1 stays)"
     if any(look.ink is not None for look in looks):
         yield f"transparent pictures laid on grey level {form.background} of 255"
-    if animated := sum(look.animated for look in looks):
+    animated = sum(look.animated for look in looks)
+    if animated:
         yield f"of {animated} of {count} pictures, which have several frames, the first is used"
     if any(look.highest_of_upper is not None for look in looks):
         yield "of colour pictures of 16 bits the upper 8 are read"

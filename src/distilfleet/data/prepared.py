@@ -96,19 +96,25 @@ def name_of(arrays: Mapping[str, np.ndarray], where: str) -> str:
 
 def dataset(arrays: Mapping[str, np.ndarray], where: str) -> Dataset:
     """Raises ConfigError for what `write` does not write."""
-    inputs, labels = arrays[INPUTS], arrays.get(LABELS)
+    inputs = arrays[INPUTS]
     check_numbers(inputs, where)
     if inputs.ndim < 2 or inputs.dtype.str not in ("<f4", "<i4"):
         raise ConfigError(f"{where}: {INPUTS} is {inputs.dtype}{list(inputs.shape)}; expected float32 or int32 samples")
-    if labels is not None and (labels.dtype.str != "<i8" or labels.shape != (len(inputs),)):
-        raise ConfigError(
-            f"{where}: {LABELS} is {labels.dtype}{list(labels.shape)}; expected int64, one per sample: {len(inputs)}"
-        )
-    if labels is not None and labels.min(initial=0) < 0:
-        raise ConfigError(f"{where}: {LABELS} has {labels.min()}; expected classes from 0 on")
+    labels = arrays.get(LABELS)
+    if labels is not None:
+        _check_labels(labels, len(inputs), where)
     if not len(inputs):
         raise ConfigError(f"{where}: {INPUTS} has no samples; expected one at least")
     return Dataset(inputs, labels)
+
+
+def _check_labels(labels: np.ndarray, samples: int, where: str) -> None:
+    if labels.dtype.str != "<i8" or labels.shape != (samples,):
+        raise ConfigError(
+            f"{where}: {LABELS} is {labels.dtype}{list(labels.shape)}; expected int64, one per sample: {samples}"
+        )
+    if labels.min(initial=0) < 0:
+        raise ConfigError(f"{where}: {LABELS} has {labels.min()}; expected classes from 0 on")
 
 
 def treatment(

@@ -94,19 +94,24 @@ def _short(value: Any) -> str:
 
 
 def _weights(folder: Path) -> Sequence[Path]:
-    """The files that hold weights, of which an index names those beside it alone."""
+    """The files that hold weights, of which an index names those in the same folder alone."""
     index = folder / INDEX
     if not index.exists():
         return sorted(folder.glob("*.safetensors"))
     parts = _object(index).get("weight_map")
     if not isinstance(parts, dict) or not all(isinstance(name, str) for name in parts.values()):
         raise ConfigError(f"{index}: no weight_map from arrays to files: fetch it again")
-    for name in sorted(set(parts.values())):
-        if Path(name).name != name or not name.endswith(".safetensors"):
-            raise ConfigError(f"{index}: {name!r} is no .safetensors file in this folder: fetch the model again")
-        if not (folder / name).is_file():
-            raise ConfigError(f"{index}: {name} is not there: fetch the model again")
-    return [folder / name for name in sorted(set(parts.values()))]
+    names = sorted(set(parts.values()))
+    for name in names:
+        _check_named(name, folder, index)
+    return [folder / name for name in names]
+
+
+def _check_named(name: str, folder: Path, index: Path) -> None:
+    if Path(name).name != name or not name.endswith(".safetensors"):
+        raise ConfigError(f"{index}: {name!r} is no .safetensors file in this folder: fetch the model again")
+    if not (folder / name).is_file():
+        raise ConfigError(f"{index}: {name} is not there: fetch the model again")
 
 
 def _check_weights(file: Path) -> int:

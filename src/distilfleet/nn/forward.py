@@ -19,18 +19,21 @@ def logits(module: nn.Module, x_B: Tensor) -> Tensor:
     except Error:
         raise
     except (Exception, SystemExit) as fault:
-        raise ConfigError(
-            f"the model fails on {len(x_B)} samples of shape {list(x_B.shape[1:])}: {words(fault)}"
-        ) from fault
+        shape = list(x_B.shape[1:])
+        raise ConfigError(f"the model fails on {len(x_B)} samples of shape {shape}: {words(fault)}") from fault
+    return _checked(out, len(x_B)).float()
+
+
+def _checked(out: object, samples: int) -> Tensor:
     if not isinstance(out, Tensor):
         raise ConfigError(f"the model's output is {type(out).__name__}, not a tensor; let it return the logits alone")
-    if out.dim() != 2 or len(out) != len(x_B):
+    if out.dim() != 2 or len(out) != samples:
         raise ConfigError(
-            f"the model's output for {len(x_B)} samples has shape {list(out.shape)}; expected [samples, classes]"
+            f"the model's output for {samples} samples has shape {list(out.shape)}; expected [samples, classes]"
         )
     if not out.is_floating_point():
         raise ConfigError(f"the model's output is {out.dtype}; expected logits, which are floating-point numbers")
-    return out.float()
+    return out
 
 
 def weight_dtype(module: nn.Module) -> torch.dtype:

@@ -240,22 +240,32 @@ def is_folder(name: str) -> bool:
 def _new_config(name: str, vocabulary: int | None, context: int | None) -> Any:
     if name in PUBLISHED:
         return LlamaConfig(**PUBLISHED[name])
-    explicit = EXPLICIT.fullmatch(name)
-    width, layers = ZOO[name] if name in ZOO else (int(explicit[1]), int(explicit[2])) if explicit else (0, 0)
-    if width < 1 or width % HEAD_WIDTH or layers < 1:
-        raise ConfigError(f"{name}: write llama:WIDTHxLAYERS with a width that {HEAD_WIDTH} divides, as in llama:96x3")
+    width, layers = _new_size(name)
     if vocabulary is None or context is None:
         raise ConfigError(f"{name} has no vocabulary and context of its own: say which")
+    heads = width // HEAD_WIDTH
     return LlamaConfig(
         vocab_size=vocabulary,
         hidden_size=width,
         intermediate_size=-(-width * 8 // 3 // 8) * 8,
         num_hidden_layers=layers,
-        num_attention_heads=width // HEAD_WIDTH,
-        num_key_value_heads=width // HEAD_WIDTH,
+        num_attention_heads=heads,
+        num_key_value_heads=heads,
         max_position_embeddings=context,
         tie_word_embeddings=False,
     )
+
+
+def _new_size(name: str) -> tuple[int, int]:
+    """Width and layers of a new model of this name."""
+    explicit = EXPLICIT.fullmatch(name)
+    width, layers = ZOO.get(name, (0, 0))
+    if name not in ZOO and explicit:
+        width = int(explicit[1])
+        layers = int(explicit[2])
+    if width < 1 or width % HEAD_WIDTH or layers < 1:
+        raise ConfigError(f"{name}: write llama:WIDTHxLAYERS with a width that {HEAD_WIDTH} divides, as in llama:96x3")
+    return width, layers
 
 
 # --- checks and repairs -----------------------------------------------------------------------------------------

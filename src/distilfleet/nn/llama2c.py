@@ -50,13 +50,16 @@ def read(path: Path) -> tuple[Sizes, dict[str, np.ndarray]]:
     """Sizes, and arrays named and laid out as those of a LLaMA of `transformers`. Raises ConfigError."""
     raw = path.read_bytes()
     sizes = _sizes(path, raw)
-    parts = _parts(sizes)
-    expected = HEADER.size + 4 * sum(prod(shape) for _, shape in parts)
-    if len(raw) != expected:
-        raise ConfigError(f"{path} is no llama2.c checkpoint: its header asks for {expected} bytes, it has {len(raw)}")
+    shapes = dict(_parts(sizes))
+    counts = [prod(shape) for shape in shapes.values()]
+    expected_bytes = HEADER.size + 4 * sum(counts)
+    if len(raw) != expected_bytes:
+        raise ConfigError(
+            f"{path} is no llama2.c checkpoint: its header asks for {expected_bytes} bytes, it has {len(raw)}"
+        )
     values = np.frombuffer(raw, "<f4", offset=HEADER.size)
-    ends = np.cumsum([prod(shape) for _, shape in parts])[:-1]
-    arrays = {name: part.reshape(shape) for (name, shape), part in zip(parts, np.split(values, ends), strict=True)}
+    parts = np.split(values, np.cumsum(counts)[:-1])
+    arrays = {name: part.reshape(shapes[name]) for name, part in zip(shapes, parts, strict=True)}
     return sizes, _renamed(sizes, arrays)
 
 

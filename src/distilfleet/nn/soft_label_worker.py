@@ -52,8 +52,9 @@ class SoftLabelWorker:
         if "proxy" in job.arrays:
             self.proxy = from_link(job.arrays["proxy"])
         if "soft" in job.arrays and self.proxy is not None:
-            learnt = read_soft(job.arrays["soft"])
-            distil(module, self.proxy, learnt, self.digest, stream(self.seed, "digest", job.id))
+            soft_PC = read_soft(job.arrays["soft"])
+            rng = stream(self.seed, "digest", job.id)
+            distil(module, self.proxy, soft_PC, self.digest, rng)
         key = (self.seed, "train", job.id)
         start = to_arrays(module)
         self.weights = train(module, task(start, self.data, self.model.classes, self.local, key), self.local)
@@ -120,11 +121,11 @@ def kept_model(kept: Arrays) -> str:
 
 def kept_accuracy(kept: Mapping[DeviceId, Arrays], models: Mapping[str, Model], test: Dataset) -> dict[str, float]:
     """`small_accuracy`, the mean over devices that have a model, a hundred at most; empty if none has."""
-    scores = [
-        held_out_accuracy(models[kept_model(one)], kept_weights(one), test)
-        for one in list(kept.values())[:MOST_JUDGED]
-        if kept_weights(one)
-    ]
+    scores = []
+    for snapshot in list(kept.values())[:MOST_JUDGED]:
+        weights = kept_weights(snapshot)
+        if weights:
+            scores.append(held_out_accuracy(models[kept_model(snapshot)], weights, test))
     return {"small_accuracy": float(np.mean(scores))} if scores else {}
 
 

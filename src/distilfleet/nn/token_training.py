@@ -62,9 +62,10 @@ def rows_of(windows: int, settings: TokenTraining, round_number: int, key: Seque
     """Which windows the steps of a round take, [S, B]: endless seeded passes; `key` is seed and words of a stream."""
     seed, *words = key
     wanted = settings.steps * settings.batch
-    passed, at = np.divmod(np.arange((round_number - 1) * wanted, round_number * wanted), windows)
-    orders = {one: stream(int(seed), *words, int(one)).permutation(windows) for one in np.unique(passed)}
-    rows = [orders[one][place] for one, place in zip(passed, at, strict=True)]
+    drawn = np.arange((round_number - 1) * wanted, round_number * wanted)
+    pass_number, place = np.divmod(drawn, windows)
+    orders = {one: stream(int(seed), *words, int(one)).permutation(windows) for one in np.unique(pass_number)}
+    rows = [orders[one][at] for one, at in zip(pass_number, place, strict=True)]
     return np.array(rows, np.int64).reshape(settings.steps, settings.batch)
 
 
@@ -153,10 +154,12 @@ def training_load(profile: LanguageProfile, settings: TokenTraining, context: in
     activations as in https://arxiv.org/abs/2205.05198, and for blocks of logits."""
     tokens = settings.batch * context
     activations_bytes = 34 * tokens * profile.width * len(profile.layers)
+    logits_bytes = 16 * min(tokens, 128) * profile.vocabulary
+    step_bytes = 28 * profile.parameters + 2 * activations_bytes
     return Load(
         flops=3.0 * forward_flops(profile) * tokens * settings.steps,
-        moved_bytes=float(settings.steps * (28 * profile.parameters + 2 * activations_bytes)),
-        memory_bytes=16 * profile.parameters + activations_bytes + 16 * min(tokens, 128) * profile.vocabulary,
+        moved_bytes=float(settings.steps * step_bytes),
+        memory_bytes=16 * profile.parameters + activations_bytes + logits_bytes,
     )
 
 
