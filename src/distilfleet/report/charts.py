@@ -188,10 +188,12 @@ def _read_out(chart: Chart, series: Series) -> dict[str, str]:
     """What page.js shows under the pointer: places in the picture, and their words."""
     xs = [x for x, _ in series.points]
     ys = [y for _, y in series.points]
+    across = [str(chart.x.place(x)) for x in xs]
+    upward = [str(chart.y.place(y)) for y in ys]
     return {
         "data_name": series.name,
-        "data_at": " ".join(str(chart.x.place(x)) for x in xs),
-        "data_up": " ".join(str(chart.y.place(y)) for y in ys),
+        "data_at": " ".join(across),
+        "data_up": " ".join(upward),
         "data_x": "|".join(map(chart.say_x, xs)),
         "data_y": "|".join(map(chart.say_y, ys)),
     }

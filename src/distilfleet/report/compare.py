@@ -20,23 +20,20 @@ _ONE = "One colour for each run: its small models, their mean, or its one studen
 def body(runs: Sequence[History]) -> Html:
     """The page of several runs, without head and scripts."""
     line = ", ".join(dict.fromkeys(story.title(run) for run in runs))
-    return join(
-        headline.header("distilfleet · comparison", f"{len(runs)} runs compared", line, None),
-        tag(
-            "main",
-            _cautions(runs),
-            _protection(runs),
-            _notes(runs),
-            _final(runs),
-            headline.modelled(runs[0]),
-            _target(runs),
-            _charts("Results", curves.quality_charts(runs), _BOTH if curves.draws_large(runs) else _ONE),
-            _charts("What each round took", [*costs.cost_lines(runs), *costs.extra_charts(runs)]),
-            _differing(runs),
-            _each(runs),
-        ),
-        headline.footer(),
-    )
+    header = headline.header("distilfleet · comparison", f"{len(runs)} runs compared", line, None)
+    sections = [
+        _cautions(runs),
+        _protection(runs),
+        _notes(runs),
+        _final(runs),
+        headline.modelled(runs[0]),
+        _target(runs),
+        _results(runs),
+        _costs(runs),
+        _differing(runs),
+        _each(runs),
+    ]
+    return join(header, tag("main", *sections), headline.footer())
 
 
 def _cautions(runs: Sequence[History]) -> Html | None:
@@ -68,11 +65,19 @@ def _protection(runs: Sequence[History]) -> Html | None:
     return headline.callout("Who can read the data", [*disclosures, PROTECTS])
 
 
-def _charts(name: str, charts: Sequence[Html], lead: str | None = None) -> Html | None:
+def _results(runs: Sequence[History]) -> Html | None:
+    charts = curves.quality_charts(runs)
     if not charts:
         return None
-    grid = tag("div", *charts, class_="grid wide-first" if lead else "grid")
-    return tag("section", tag("h2", name), tag("p", lead, class_="lead") if lead else None, grid)
+    lead = paragraph(_BOTH if curves.draws_large(runs) else _ONE, "lead")
+    return tag("section", tag("h2", "Results"), lead, tag("div", *charts, class_="grid wide-first"))
+
+
+def _costs(runs: Sequence[History]) -> Html | None:
+    charts = [*costs.cost_lines(runs), *costs.extra_charts(runs)]
+    if not charts:
+        return None
+    return tag("section", tag("h2", "What each round took"), tag("div", *charts, class_="grid"))
 
 
 # --- final figures ----------------------------------------------------------------------------------------------

@@ -192,11 +192,12 @@ def _extra(runs: Sequence[History], field: str) -> Html:
 
 def _by_run(runs: Sequence[History], names: Sequence[str], values: Sequence[Sequence[Value]]) -> list[Series]:
     """One line for each run that has values."""
-    return [
-        Series(name=names[place], tone=tone(place), xs=figures.round_numbers(run), ys=ys)
-        for place, (run, ys) in enumerate(zip(runs, values, strict=True))
-        if any(y is not None for y in ys)
-    ]
+    lines = []
+    for place, (run, ys) in enumerate(zip(runs, values, strict=True)):
+        if any(y is not None for y in ys):
+            xs = figures.round_numbers(run)
+            lines.append(Series(name=names[place], tone=tone(place), xs=xs, ys=ys))
+    return lines
 
 
 def _rounds(series: Sequence[Series]) -> Axis:

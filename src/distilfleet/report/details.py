@@ -91,13 +91,13 @@ def _large(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def _saving(row: Mapping[str, Any], size: str) -> list[str]:
     flops = figures.number(row, f"{size}_forward_flops")
-    return [
-        str(row.get(size, "–")),
-        figures.pretty("", figures.number(row, f"{size}_parameters")),
-        pretty_flops(flops) if flops is not None else "–",
-        figures.pretty("saved", figures.number(row, "storage_saved")),
-        figures.pretty("saved", figures.number(row, "flops_saved")),
-    ]
+    parameters = figures.number(row, f"{size}_parameters")
+    shown_flops = "–" if flops is None else pretty_flops(flops)
+    cells = [str(row.get(size, "–")), figures.pretty("", parameters), shown_flops]
+    for field in ("storage_saved", "flops_saved"):
+        share = figures.number(row, field)
+        cells.append(figures.pretty("saved", share))
+    return cells
 
 
 def rounds_details(run: History) -> Html | None:

@@ -38,14 +38,8 @@ def catalogue_json(rows: Sequence[Row]) -> dict[str, Any]:
 
 def _cells(row: Row) -> list[str]:
     speed = row["peak_fp32_flops_per_s"] * row["train_efficiency"]
-    return [
-        plain(row["kind"]),
-        plain(row["processor"]),
-        f"{speed / 1e9:,.1f} GFLOP/s",
-        pretty_bytes(row["usable_memory_bytes"]),
-        f"{row['idle_w']:g} W",
-        f"{row['busy_w']:g} W",
-        f"{row['up_bps'] / 1e6:g} Mbit/s",
-        f"{row['down_bps'] / 1e6:g} Mbit/s",
-        "yes" if row["can_train"] else "no",
-    ]
+    cells = [plain(row["kind"]), plain(row["processor"]), f"{speed / 1e9:,.1f} GFLOP/s"]
+    cells.append(pretty_bytes(row["usable_memory_bytes"]))
+    cells += [f"{row[power]:g} W" for power in ("idle_w", "busy_w")]
+    cells += [f"{row[rate] / 1e6:g} Mbit/s" for rate in ("up_bps", "down_bps")]
+    return [*cells, "yes" if row["can_train"] else "no"]

@@ -158,15 +158,9 @@ class _Table:
         levels = [_level(count / whole) for count in counts]
         shades = sorted(set(levels) - {0})
         cells = [tag("path", class_=f"l{level}", d="".join(_runs(levels, level))) for level in shades]
-        return tag(
-            "svg",
-            tag("title", self._mostly(counts, whole)),
-            *cells,
-            class_="strip",
-            viewBox=f"0 0 {len(counts) or 1} 1",
-            preserveAspectRatio="none",
-            role="img",
-        )
+        title = tag("title", self._mostly(counts, whole))
+        box = f"0 0 {len(counts) or 1} 1"
+        return tag("svg", title, *cells, class_="strip", viewBox=box, preserveAspectRatio="none", role="img")
 
     def _mostly(self, counts: Sequence[int], whole: int) -> str:
         """The three largest classes in words."""
@@ -195,9 +189,12 @@ def _runs(levels: Sequence[int], level: int) -> list[str]:
 
 
 def _shades() -> Html:
-    edges = ["0", *(f"{edge:.0%}" for edge in _LEVELS[1:])]
-    words = [f"up to {edges[1]}", *(f"over {edge}" for edge in edges[1:])]
-    keys = [tag("span", tag("i", class_=f"shade l{level}"), word) for level, word in enumerate(words, 1)]
+    edges = [f"{edge:.0%}" for edge in _LEVELS[1:]]
+    words = [f"up to {edges[0]}", *(f"over {edge}" for edge in edges)]
+    keys = []
+    for level, word in enumerate(words, 1):
+        sample = tag("i", class_=f"shade l{level}")
+        keys.append(tag("span", sample, word))
     return tag("span", "Shade: share of the device’s own samples in a class. ", *keys, class_="shades")
 
 

@@ -276,8 +276,12 @@ def _summary(moment: FleetStatus) -> str:
     counts = Counter(device.doing for device in moment.devices)
     here = len(moment.devices) - counts.pop("away", 0)
     parts = ", ".join(f"{counts[doing]:,} {word}" for doing, word in _WORDS.items() if counts[doing])
-    line = f" {moment.uploads_waiting:,} uploads wait for room." if moment.uploads_waiting else ""
-    return f"{here:,} of {len(moment.devices):,} devices are here{': ' if parts else ''}{parts}.{line}"
+    words = f"{here:,} of {len(moment.devices):,} devices are here"
+    if parts:
+        words += f": {parts}"
+    if moment.uploads_waiting:
+        return f"{words}. {moment.uploads_waiting:,} uploads wait for room."
+    return f"{words}."
 
 
 def _clashes(moment: FleetStatus) -> list[str]:

@@ -50,10 +50,12 @@ def overlap_block(run: History) -> Html | None:
     if busy.last_s <= 0:
         return None
     names = sorted(worked)
-    layers = {name: {LINK_TONE: linked[name], DEVICE_TONE: worked[name]} for name in names[:MOST_LANES]}
-    lanes = [_lane(name, busy.last_s, own) for name, own in layers.items()]
+    lanes = [_lane("server", busy.last_s, {SERVER_TONE: busy.server})]
+    for name in names[:MOST_LANES]:
+        layers = {LINK_TONE: linked[name], DEVICE_TONE: worked[name]}
+        lanes.append(_lane(name, busy.last_s, layers))
     legend = tag("p", *_keys(), class_="bars lane-keys")
-    table = tag("table", _lane("server", busy.last_s, {SERVER_TONE: busy.server}), *lanes, class_="lanes")
+    table = tag("table", *lanes, class_="lanes")
     heading = f"Round {run.times.get('round', '')} in time"
     return block(heading, _summary(busy), legend, table, paragraph(_more(len(names)), "fine"))
 

@@ -56,17 +56,15 @@ def document(title: str, body: Html, extra: Extra) -> str:
     names = ("style.css", "page.js", *extra.assets)
     styles = [_asset(name) for name in names if name.endswith(".css")]
     scripts = [_asset(name) for name in names if name.endswith(".js")]
-    head = tag(
-        "head",
-        tag("meta", charset="utf-8"),
-        tag("meta", http_equiv="Content-Security-Policy", content=_policy(scripts) + extra.policy),
-        *(tag("meta", name=name, content=content) for name, content in _META.items()),
-        tag("meta", name="referrer", content=extra.referrer),
-        tag("title", f"{title} · distilfleet"),
-        *(tag("style", style) for style in styles),
-    )
-    whole_body = tag("body", body, *(tag("script", script) for script in scripts))
-    return f"<!DOCTYPE html>\n{tag('html', head, whole_body, lang='en')}\n"
+    policy = tag("meta", http_equiv="Content-Security-Policy", content=_policy(scripts) + extra.policy)
+    named = {**_META, "referrer": extra.referrer}
+    metas = [tag("meta", name=name, content=content) for name, content in named.items()]
+    sheets = [tag("style", style) for style in styles]
+    window = tag("title", f"{title} · distilfleet")
+    head = tag("head", tag("meta", charset="utf-8"), policy, *metas, window, *sheets)
+    whole_body = tag("body", body, *[tag("script", script) for script in scripts])
+    whole = tag("html", head, whole_body, lang="en")
+    return f"<!DOCTYPE html>\n{whole}\n"
 
 
 _META = {"viewport": "width=device-width, initial-scale=1", "color-scheme": "light dark"}

@@ -37,32 +37,39 @@ class Axis:
 
 def amount_axis(label: str, most: float, show: Callable[[float], str]) -> Axis:
     """From nothing to at least `most`, ending on a tick."""
-    step = nice_step(most or 1.0)
-    steps = max(1, math.ceil((most or 1.0) / step - 1e-9))
+    reach = most or 1.0
+    step = nice_step(reach)
+    steps = max(1, math.ceil(reach / step - 1e-9))
     return Axis(label=label, low=0.0, high=steps * step, ticks=_multiples(step, 0, steps), show=show)
 
 
 def reach_axis(label: str, most: float, show: Callable[[float], str]) -> Axis:
     """From nothing to exactly `most`: for what accumulates along the bottom of a chart."""
-    most = most or 1.0
-    step = _time_step(most) if show is pretty_s else nice_step(most)
-    ticks = _multiples(step, 0, math.floor(most / step + 1e-9))
-    return Axis(label=label, low=0.0, high=most, ticks=ticks, show=_tick_s if show is pretty_s else show)
+    high = most or 1.0
+    is_time = show is pretty_s
+    step = _time_step(high) if is_time else nice_step(high)
+    ticks = _multiples(step, 0, math.floor(high / step + 1e-9))
+    return Axis(label=label, low=0.0, high=high, ticks=ticks, show=_tick_s if is_time else show)
 
 
 def decade_axis(label: str, low: float, most: float, show: Callable[[float], str]) -> Axis:
     """Powers of ten, for amounts above nothing that lie far apart; a little room at both sides."""
-    low, high = low / 1.5, most * 1.5
-    powers = range(math.ceil(math.log10(low)), math.floor(math.log10(high)) + 1)
-    ticks = [10.0**power for power in powers[:: 1 + len(powers) // 6]]
-    return Axis(label=label, low=low, high=high, ticks=ticks, show=show, logarithmic=True)
+    bottom = low / 1.5
+    top = most * 1.5
+    first = math.ceil(math.log10(bottom))
+    final = math.floor(math.log10(top))
+    powers = range(first, final + 1)
+    every = 1 + len(powers) // 6
+    ticks = [10.0**power for power in powers[::every]]
+    return Axis(label=label, low=bottom, high=top, ticks=ticks, show=show, logarithmic=True)
 
 
 def accuracy_axis(values: Sequence[float]) -> Axis:
     """In tenths; starts at nothing unless all is well above it."""
-    low = math.floor(10 * min(values)) if min(values) >= 0.5 else 0
-    high = min(10, math.ceil(10 * max(values) + 1e-9))
-    high = max(high, low + 1)
+    least = min(values)
+    low = math.floor(10 * least) if least >= 0.5 else 0
+    top = math.ceil(10 * max(values) + 1e-9)
+    high = max(min(10, top), low + 1)
     step = 2 if high - low > 5 else 1
     ticks = [tenth / 10 for tenth in range(low, high + 1, step)]
     return Axis(label="accuracy", low=low / 10, high=high / 10, ticks=ticks, show=_whole_percent)
@@ -70,19 +77,22 @@ def accuracy_axis(values: Sequence[float]) -> Axis:
 
 def free_axis(label: str, values: Sequence[float], show: Callable[[float], str]) -> Axis:
     """Around the values, ending on ticks at both sides."""
-    low, high = min(values), max(values)
+    low = min(values)
+    high = max(values)
     step = nice_step((high - low) or abs(high) or 1.0)
-    first, final = math.floor(low / step), math.ceil(high / step)
-    final = max(final, first + 1)
-    return Axis(label=label, low=first * step, high=final * step, ticks=_multiples(step, first, final), show=show)
+    first = math.floor(low / step)
+    final = max(math.ceil(high / step), first + 1)
+    ticks = _multiples(step, first, final)
+    return Axis(label=label, low=first * step, high=final * step, ticks=ticks, show=show)
 
 
 def round_axis(first: int, final: int) -> Axis:
     """Whole rounds, the first and the last at the edges; one round alone stands in the middle."""
     margin = 0 if final > first else 1
     step = max(1, round(nice_step(final - first or 1)))
-    ticks = sorted({first, *(r for r in range(step, final + 1, step) if r > first)})
-    return Axis(label="round", low=first - margin, high=final + margin, ticks=ticks, show=lambda r: f"{r:.0f}")
+    later = [number for number in range(step, final + 1, step) if number > first]
+    ticks = [first, *later]
+    return Axis(label="round", low=first - margin, high=final + margin, ticks=ticks, show=_whole)
 
 
 def slot_axis(first: int, final: int) -> Axis:
@@ -106,6 +116,10 @@ def _time_step(most_s: float) -> float:
 
 def _multiples(step: float, first: int, final: int) -> list[float]:
     return [step * count for count in range(first, final + 1)]
+
+
+def _whole(value: float) -> str:
+    return f"{value:.0f}"
 
 
 def _whole_percent(share: float) -> str:

@@ -104,12 +104,16 @@ def best_rows(rows: Sequence[Row], column: Column, sets: Sequence[Places]) -> se
 
     None where they cannot be told apart, a teacher stays as it was given, or what seeds change has one seed.
     """
-    found = {place: v for place, row in enumerate(rows) if (v := getattr(row, column.field)) is not None}
-    given = column.field.startswith("large") and any(row.frozen_teacher for row in rows)
-    alone = column.field in CHANGED_BY_SEEDS and any(len(places) < 2 for places in sets)
-    if column.best == 0 or given or alone:
+    is_given = column.field.startswith("large") and any(row.frozen_teacher for row in rows)
+    is_chance = column.field in CHANGED_BY_SEEDS and any(len(places) < 2 for places in sets)
+    if column.best == 0 or is_given or is_chance:
         return set()
-    return repeats.ahead({place: column.best * value for place, value in found.items()}, sets)
+    known: dict[int, float] = {}
+    for place, row in enumerate(rows):
+        value = getattr(row, column.field)
+        if value is not None:
+            known[place] = column.best * value
+    return repeats.ahead(known, sets)
 
 
 def heading(column: Column, runs: Sequence[History]) -> str:
