@@ -23,13 +23,14 @@ from distilfleet.recipes import fedavg, koala
 from distilfleet.recipes.flags import Common, Smalls, Training
 from distilfleet.recipes.simulate import simulate
 from distilfleet.record.history import read
+from distilfleet.trust.choices import ROBUST
 from distilfleet.trust.robust import CHOICES
 
 ROOT = Path(__file__).resolve().parent.parent
 MNIST = ROOT.parent / "shared" / "data" / "mnist" / "mnist_subset.npz"
 RUNS = ROOT / "runs" / "poison"
 ALPHAS = {"near-IID": 100.0, "Dirichlet 0.5": 0.5}
-DEFAULT = "geometric-median"
+DEFAULT = ROBUST
 GROSS = ("sign-flip", "random", "huge", "nan", "wrong-labels")
 STEALTH = {"updates": ("a-little", "inner-product"), "soft labels": ("a-little", "runner-up")}
 KINDS = ("no liar", "gross", "stealth")

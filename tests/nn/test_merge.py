@@ -66,7 +66,9 @@ def test_an_update_out_of_all_proportion_is_left_out_under_every_rule(rule):
         assert merged.weights[name].tobytes() == array.tobytes()
 
 
-@pytest.mark.parametrize("rule", ["trimmed-mean", "geometric-median", "multi-krum", "neighbour-mixing"])
+@pytest.mark.parametrize(
+    "rule", ["trimmed-mean", "geometric-median", "centred-clipping", "guarded-median", "multi-krum", "neighbour-mixing"]
+)
 def test_statistics_cannot_be_poisoned_behind_honest_weights(rule):
     told = answers()
     for i in range(4):
@@ -80,7 +82,9 @@ def test_statistics_cannot_be_poisoned_behind_honest_weights(rule):
     assert merged["norm.num_batches_tracked"] <= 9
 
 
-@pytest.mark.parametrize("rule", ["geometric-median", "multi-krum", "clipped-mean"])
+@pytest.mark.parametrize(
+    "rule", ["geometric-median", "centred-clipping", "guarded-median", "multi-krum", "clipped-mean"]
+)
 def test_devices_that_counted_little_are_named(rule):
     told = answers()
     for i in (2, 5):
@@ -114,7 +118,7 @@ def test_a_device_is_named_once_with_the_least_that_it_counted():
     assert away([Merged(weights={}, discounts=[mild])]) == set()
 
 
-@pytest.mark.parametrize("rule", ["clipped-mean", "geometric-median"])
+@pytest.mark.parametrize("rule", ["clipped-mean", "geometric-median", "centred-clipping", "guarded-median"])
 def test_many_devices_are_merged_as_few_are(rule, monkeypatch):
     few = combine(answers(), SENT, SHARES, DEVICES, rule)
     monkeypatch.setattr(merge, "MANY", 10)

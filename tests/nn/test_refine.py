@@ -183,7 +183,9 @@ def test_a_consensus_is_a_distribution_under_every_rule(choice, rule):
     np.testing.assert_allclose(agreed_PC.sum(axis=-1), 1, rtol=1e-4)
 
 
-@pytest.mark.parametrize("rule", ["trimmed-mean", "geometric-median", "multi-krum", "neighbour-mixing"])
+@pytest.mark.parametrize(
+    "rule", ["trimmed-mean", "geometric-median", "centred-clipping", "guarded-median", "multi-krum", "neighbour-mixing"]
+)
 @pytest.mark.parametrize("choice", ["mean", "prior", "entropy", "variance"])
 def test_certain_liars_do_not_win_the_consensus(choice, rule):
     soft_NPC, truth_PC = told(4)
@@ -205,6 +207,6 @@ def test_an_ensemble_is_the_mean_to_the_bit_or_what_a_rule_leaves_of_it():
     for rule in ROBUST:
         agreed_PC, counted_N = ensemble(scores_NPC, rule)
         assert (agreed_PC.dtype, agreed_PC.shape) == (np.float32, (5, 4))
-        if rule != "clipped-mean":  # whose centre the liars move
+        if rule not in ("clipped-mean", "centred-clipping"):  # of which liars so far move the centre, or the radius
             assert np.abs(agreed_PC).max() < 3
             assert counted_N[:4].max() < 0.5

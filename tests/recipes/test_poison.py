@@ -1,5 +1,6 @@
 """A fifth of the devices lie: the default rule learns all the same, and record and page say who counted for little."""
 
+import numpy as np
 import pytest
 
 from cli_runs import mistaken
@@ -56,6 +57,19 @@ def test_certain_liars_do_not_teach_the_large_model(tmp_path):
     assert len(named(robust)) == 2
     plain = train(tmp_path / "plain", "koala", koala, "wrong-labels", **wire, aggregate="mean")
     assert robust.rounds[-1]["large_accuracy"] > plain.rounds[-1]["large_accuracy"] + 0.2
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_owners_of_one_class_each_teach_both_classes_by_default(seed, tmp_path):
+    rng, label = np.random.default_rng(seed), np.arange(200) % 2
+    inputs = rng.normal(size=(200, 2)) + label[:, None] * [3.0, -2.0]
+    owners = np.char.add("home-", (np.arange(200) % 8).astype(str))
+    np.savez(tmp_path / "camps.npz", x=inputs.astype(np.float32), y=label, owner=owners)
+    common = Common(data=str(tmp_path / "camps.npz"), label="y", group="owner", rounds=4, seed=seed)
+    run = simulate("koala", koala.Flags(common=common), tmp_path / "run")
+    assert run.rounds[-1]["small_accuracy"] > 0.85
+    assert run.rounds[-1]["large_accuracy"] > 0.85
+    assert not any("discounts" in line for line in run.rounds), "nobody is taken for a liar"
 
 
 def test_many_architectures_are_judged_by_what_they_say(tmp_path):

@@ -100,6 +100,50 @@ def test_the_geometric_median_of_points_on_a_line_is_their_median():
     assert aggregate("geometric-median", rows)[0] == pytest.approx([2.0], abs=1e-3)
 
 
+@given(devices=st.integers(3, 23), numbers=st.integers(1, 9), seed=st.integers(0, 99))
+@settings(deadline=None, max_examples=40)
+def test_centred_clipping_is_the_mean_of_rows_of_which_a_fifth_are_drawn_in(devices, numbers, seed):
+    """As its paper has it: no row pulls, once those beyond the radius are cut to its length."""
+    rows, shares_D = spread(devices, numbers, seed), capped(np.random.default_rng(seed).uniform(1, 9, devices))
+    value_W, _ = aggregate("centred-clipping", rows, shares_D)
+    away_D = np.linalg.norm(rows - value_W, axis=1)
+    radius = np.sort(away_D)[devices - bad(devices) - 1]
+    pulls_DW = (rows - value_W) * np.minimum(1.0, radius / np.maximum(away_D, 1e-300))[:, None]
+    assert np.linalg.norm(shares_D @ pulls_DW) < 1e-4 * radius + 1e-12
+
+
+@pytest.mark.parametrize(("one", "other"), [(4, 4), (5, 3), (10, 10), (15, 5)])
+def test_camps_of_the_honest_that_are_more_than_may_lie_count_in_full(one, other):
+    """As devices with one class each are: a geometric median takes the side of the larger camp, or of any."""
+    rng = np.random.default_rng(one)
+    rows = np.concatenate([rng.normal(3.0, 0.3, (one, 30)), rng.normal(-3.0, 0.3, (other, 30))])
+    value_W, counted_D = aggregate("centred-clipping", rows)
+    np.testing.assert_allclose(value_W, rows.mean(axis=0), atol=0.05)
+    assert counted_D.min() > 0.9
+    if one > other:
+        assert aggregate("geometric-median", rows)[0].mean() > 2.5 > value_W.mean()
+        np.testing.assert_array_equal(aggregate("guarded-median", rows)[0], value_W)
+
+
+@pytest.mark.parametrize("rule", ["centred-clipping", "guarded-median"])
+def test_a_camp_that_is_as_large_as_may_lie_is_drawn_in(rule):
+    rng = np.random.default_rng(0)
+    rows = np.concatenate([rng.normal(3.0, 0.3, (16, 30)), rng.normal(-3.0, 0.3, (FEW, 30))])
+    value_W, counted_D = aggregate(rule, rows)
+    assert value_W.mean() > 2.8
+    assert counted_D[16:].max() < 0.2 < 0.7 < counted_D[:16].min()
+
+
+@pytest.mark.parametrize("far", [0.0, 4.0, 1e3])
+def test_the_guarded_median_is_the_geometric_one_while_no_more_are_discounted_than_may_lie(far):
+    rows = spread(20, 30)
+    rows[:FEW] -= far
+    value_W, counted_D = aggregate("guarded-median", rows)
+    median_W, same_D = aggregate("geometric-median", rows)
+    np.testing.assert_array_equal(value_W, median_W)
+    np.testing.assert_array_equal(counted_D, same_D)
+
+
 # --- what every rule must keep ----------------------------------------------------------------------------------
 
 

@@ -86,6 +86,6 @@ def _of_one_class(private: Dataset, rows: Rows) -> str:
     if 2 * alone <= len(some):
         return ""
     return (
-        f"; {alone} of {len(some)} devices have one class alone: their weights lie far apart, and a median learns "
-        "less of them than `--aggregate mean`"
+        f"; {alone} of {len(some)} devices have one class alone: their weights lie far apart, and "
+        "`--aggregate geometric-median` may learn one camp's classes alone"
     )

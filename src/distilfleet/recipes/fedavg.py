@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from ..core.units import pretty_bytes
-from ..trust.choices import Rule
+from ..trust.choices import ROBUST, Rule
 from .flags import Common, CommonFlags, ProxyData, ProxyFlags, Smalls, Training, TrainingFlags
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class Flags:
     """The large model. Default: the zoo's for the data."""
     small: str | None = None
     """The small model. Default: the zoo's middle one that fits."""
-    aggregate: Rule = "geometric-median"
+    aggregate: Rule = ROBUST
     """How devices' weights become one model's; `mean` is the published method."""
     calibrate: bool = False
     """Logit calibration on devices, for classes that they lack."""

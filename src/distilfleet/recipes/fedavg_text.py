@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..trust.choices import Rule
+from ..trust.choices import ROBUST, Rule
 from .flags import TEXT, CommonFlags, Language, LanguageFlags
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ class Flags:
     language: LanguageFlags = Language()
     """The teacher is not used; the server's share of the text is left out all the same, so that devices own as much
     as under split KD."""
-    aggregate: Rule = "geometric-median"
+    aggregate: Rule = ROBUST
     """How devices' weights become one model's; `mean` is the published method."""
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..trust.choices import Rule
+from ..trust.choices import ROBUST, Rule
 from .flags import Common, CommonFlags, ProxyData, ProxyFlags, SmallFlags, Smalls, Training, TrainingFlags
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ class Flags:
     """Passes over the proxy set per round, on the device."""
     digest_lr: float = 1e-3
     """Adam's step size there."""
-    aggregate: Rule = "geometric-median"
+    aggregate: Rule = ROBUST
     """How devices' class scores become one; `mean` is the published method."""
     calibrate: bool = False
     """Logit calibration on devices, for classes that they lack."""

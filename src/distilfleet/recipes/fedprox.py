@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..trust.choices import Rule
+from ..trust.choices import ROBUST, Rule
 from .flags import Common, CommonFlags, ProxyData, ProxyFlags, Smalls, Training, TrainingFlags
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ class Flags:
     """The small model. Default: the zoo's middle one that fits."""
     mu: float = 0.01
     """Weight of the proximal term; 0 is federated averaging."""
-    aggregate: Rule = "geometric-median"
+    aggregate: Rule = ROBUST
     """How devices' weights become one model's; `mean` is the published method."""
     calibrate: bool = False
     """Logit calibration on devices, for classes that they lack."""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from ..trust.choices import Refine, Rule
+from ..trust.choices import ROBUST, Refine, Rule
 from .flags import Common, CommonFlags, ProxyData, ProxyFlags, SmallFlags, Smalls, Training, TrainingFlags
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class Flags:
     """What devices send: their weights, or one byte per class and proxy sample."""
     refine: Refine = "entropy"
     """How many devices' soft labels become one consensus."""
-    aggregate: Rule = "geometric-median"
+    aggregate: Rule = ROBUST
     """How devices' weights, or their soft labels, become one; `mean` is the published method."""
     temperature: float = 3.0
     """Of soft labels."""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..trust.choices import Rule
+from ..trust.choices import ROBUST, Rule
 from .flags import Common, CommonFlags, ProxyData, ProxyFlags, Smalls, Training, TrainingFlags
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ class Flags:
     training: TrainingFlags = Training()
     small: str | None = None
     """The small model. Default: the zoo's middle one that fits."""
-    aggregate: Rule = "geometric-median"
+    aggregate: Rule = ROBUST
     """How devices' weights and control variates become one; `mean` is the published method."""
     calibrate: bool = False
     """Logit calibration on devices, for classes that they lack."""

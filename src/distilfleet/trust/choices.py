@@ -4,8 +4,17 @@ from typing import Literal
 
 Attack = Literal["sign-flip", "random", "huge", "nan", "wrong-labels", "a-little", "inner-product", "runner-up"]
 Rule = Literal[
-    "mean", "clipped-mean", "trimmed-mean", "geometric-median", "centred-clipping", "multi-krum", "neighbour-mixing"
+    "mean",
+    "clipped-mean",
+    "trimmed-mean",
+    "geometric-median",
+    "centred-clipping",
+    "guarded-median",
+    "multi-krum",
+    "neighbour-mixing",
 ]
+ROBUST: Rule = "guarded-median"
+"""What recipes take unless they are told otherwise."""
 Refine = Literal[
     "mean", "prior", "entropy", "variance", "mean+era", "mean+sharp", "prior+era", "prior+sharp", "entropy+sharp"
 ]

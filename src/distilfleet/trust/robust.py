@@ -34,7 +34,7 @@ FEWEST_NORMS = 5
 DOUBTED = 0.5
 """A device that counts for less than this, beside the median device, is named in the record."""
 ROUNDS, TOLERANCE = 300, 1e-8
-"""Of the geometric median."""
+"""Of the geometric median and of centred clipping."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,10 +174,9 @@ def _geometric_median(gram_DD: np.ndarray | Rows, shares_D: np.ndarray) -> Verdi
     Source: Pillutla et al., "Robust aggregation for federated learning", IEEE TSP 2022,
     https://arxiv.org/abs/1912.13445.
     """
-    squares_D, weights_D, least = gram_DD.diagonal(), shares_D / shares_D.sum(), 0.0
+    weights_D, least = shares_D / shares_D.sum(), 0.0
     for _ in range(ROUNDS):
-        toward_D = gram_DD @ weights_D
-        away_D = np.sqrt(np.maximum(squares_D - 2 * toward_D + weights_D @ toward_D, 0.0))
+        away_D = _away(gram_DD, weights_D)
         least = least or 1e-6 * float(np.median(away_D)) + np.finfo(float).tiny
         before_D, weights_D = weights_D, shares_D / np.maximum(away_D, least)
         weights_D = weights_D / weights_D.sum()
@@ -188,15 +187,36 @@ def _geometric_median(gram_DD: np.ndarray | Rows, shares_D: np.ndarray) -> Verdi
 
 
 def _centred_clipping(gram_DD: np.ndarray | Rows, shares_D: np.ndarray) -> Verdict:
+    """The point that is the mean of all rows, once those furthest from it are drawn in to as far as the others reach.
+
+    As many as may lie are drawn in, and no more: a camp of the honest that is larger than that counts in full, as
+    where each device has one class, and where a geometric median takes the side of one camp. The radius is the distance
+    of the furthest row that stays, found anew with each centre.
+
+    Source: Karimireddy, He, Jaggi, "Learning from history for Byzantine robust optimization", ICML 2021,
+    https://arxiv.org/abs/2012.10333; how many are clipped: Allouah et al., "Adaptive gradient clipping for robust
+    federated learning", ICLR 2025, https://arxiv.org/abs/2405.14432.
+    """
     inside, weights_D = len(shares_D) - bad(len(shares_D)), shares_D / shares_D.sum()
     for _ in range(ROUNDS):
         away_D = _away(gram_DD, weights_D)
-        radius = np.partition(away_D, inside - 1)[inside - 1]
-        keep_D = np.minimum(1.0, (radius + np.finfo(float).tiny) / np.maximum(away_D, np.finfo(float).tiny))
+        radius = max(float(np.partition(away_D, inside - 1)[inside - 1]), np.finfo(float).tiny)
+        keep_D = radius / np.maximum(away_D, radius)
         before_D, weights_D = weights_D, shares_D * keep_D / (shares_D @ keep_D)
-        if np.abs(weights_D - before_D).max() < TOLERANCE:
+        if (np.abs(weights_D - before_D) <= TOLERANCE * weights_D).all():
             break
     return Verdict(keep_D=keep_D, shrink_D=_as_they_are(shares_D))
+
+
+def _guarded_median(gram_DD: np.ndarray | Rows, shares_D: np.ndarray) -> Verdict:
+    """The geometric median, unless it discounts more devices than may lie: then centred clipping.
+
+    A median of two camps takes a side. Where the other one is larger than liars can be, it is honest, as devices that
+    have one class each are, and its classes would never be learnt.
+    """
+    median = _geometric_median(gram_DD, shares_D)
+    rest_D = np.sort(median.keep_D)[bad(len(shares_D)) :]
+    return _centred_clipping(gram_DD, shares_D) if rest_D[0] < DOUBTED * np.median(rest_D) else median
 
 
 def _away(gram_DD: np.ndarray | Rows, weights_D: np.ndarray) -> np.ndarray:
@@ -233,7 +253,7 @@ def _neighbour_mixing(gram_DD: np.ndarray, shares_D: np.ndarray) -> Verdict:
     return Verdict(mix_DD=mix_DD, keep_D=_as_they_are(shares_D), shrink_D=_as_they_are(shares_D), trim=lying)
 
 
-LINEAR = frozenset({"clipped-mean", "geometric-median", "centred-clipping"})
+LINEAR = frozenset({"clipped-mean", "geometric-median", "centred-clipping", "guarded-median"})
 """Rules whose cost grows with the number of devices, not with its square."""
 RULES: dict[str, Callable[[Any, np.ndarray], Verdict]] = {
     "mean": _mean,
@@ -241,6 +261,7 @@ RULES: dict[str, Callable[[Any, np.ndarray], Verdict]] = {
     "trimmed-mean": _trimmed_mean,
     "geometric-median": _geometric_median,
     "centred-clipping": _centred_clipping,
+    "guarded-median": _guarded_median,
     "multi-krum": _multi_krum,
     "neighbour-mixing": _neighbour_mixing,
 }
