@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from distilfleet.core.errors import ConfigError
-from distilfleet.data import sources
+from distilfleet.data import images, sources
 from distilfleet.data.reading import Reading
 
 X = np.random.default_rng(0).normal(size=(20, 3))
@@ -354,3 +354,28 @@ def test_reading_a_table_takes_time_in_proportion_to_its_size(tmp_path):
     assert time.process_time() - before_s < 2
     assert took(10_000, 4) < 20 * took(1000, 4) + 0.2
     assert took(20, 3000) < 20 * took(20, 300) + 0.2
+
+
+def test_a_folder_above_the_parts_names_the_one_to_take(tmp_path):
+    for part in ("train", "test"):
+        for name in ("cat", "dog"):
+            (tmp_path / "images" / part / name).mkdir(parents=True)
+            Image.new("RGB", (8, 8)).save(tmp_path / "images" / part / name / "0.png")
+    with pytest.raises(ConfigError, match=r"its one folder, images, has .*test.*train.*: name .*images instead"):
+        images.read(tmp_path)
+    assert set(images.read(tmp_path / "images").train.labels) == {"cat", "dog"}
+
+
+@pytest.mark.parametrize("mark", [-999, -9999])
+def test_numbers_that_stand_in_for_missing_ones_are_said(mark, tmp_path):
+    rng = np.random.default_rng(0)
+    values = rng.normal(20, 5, 60)
+    values[:7] = mark
+    lines = [f"{value:.2f},{rng.normal():.3f},{'ab'[row % 2]}" for row, value in enumerate(values)]
+    (tmp_path / "a.csv").write_text("\n".join(["temperature,other,label", *lines]))
+    notes = sources.load(str(tmp_path / "a.csv")).notes
+    (said,) = [note for note in notes if "stand for a missing one" in note]
+    assert f"7 are {mark}" in said
+    assert "temperature" in said
+    assert "--leave-out" in said
+    assert "other" not in said

@@ -3,6 +3,7 @@
 import json
 import struct
 import sys
+import time
 import types
 
 import numpy as np
@@ -293,3 +294,17 @@ def test_only_a_newline_ends_a_merge(tmp_path, mark):
     file(tmp_path, "vocab.json", json.dumps({entry: number for number, entry in enumerate(entries)}).encode())
     file(tmp_path, "merges.txt", f"#version: 0.2\na {mark}\n".encode())
     assert tokenizer.from_path(tmp_path).vocabulary == 3
+
+
+def test_training_on_unbroken_words_takes_time_in_proportion_and_changes_nothing_else():
+    rng = np.random.default_rng(0)
+    long = "".join(rng.choice(list("abcdefgh"), 40 * tokenizer.LONGEST_WORD))
+    assert all(len(piece) <= tokenizer.LONGEST_WORD for piece in tokenizer._pieces(long))
+    mixed = f"a word and {long} and\n{long[:5000]} end"
+    assert "".join(tokenizer._pieces(mixed)) == mixed
+    assert list(tokenizer._pieces("words of a text, as they come")) == ["words of a text, as they come"]
+    began_s = time.process_time()
+    tokenizer.train([long], 300)
+    short_s = time.process_time() - began_s
+    tokenizer.train([long * 4], 300)
+    assert time.process_time() - began_s - short_s < 10 * short_s + 1.0

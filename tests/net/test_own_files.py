@@ -80,7 +80,7 @@ def test_devices_with_other_classes_and_orders_of_columns_train_as_one_simulatio
     ("text", "why"),
     [
         ("a,y,label\n1,2,walk\n1.5,2,sit\n", "missing column 'x' of the run"),
-        ("x,y,label\n1,2,jog\n1.5,2,sit\n", "labels have the class 'jog', which is unknown to the run"),
+        ("x,y,label\n1,2,jog\n1.5,2,sit\n", "labels have a class that is unknown to the run, which the device's"),
         ("x,y,label\nwarm,2,walk\ncold,2,sit\n", "column 'x' cannot be read as the numbers that the run means"),
         ("x,y\n1,2\n1.5,2\n", "have no labels"),
         ("x,y,label\n1,2000,walk\n1.5,2100,sit\n", "y seems to be in another unit than the run's"),
@@ -99,6 +99,7 @@ def test_a_device_whose_file_is_another_thing_declines_and_says_what(text, why, 
     assert why in missed.reason
     assert str(tmp_path) not in missed.reason
     assert "2100" not in missed.reason, "values stay on the device"
+    assert "jog" not in missed.reason, "so do names that the run cannot use"
     assert outcome.round == 1
 
 

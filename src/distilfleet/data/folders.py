@@ -54,12 +54,21 @@ def parts(folder: Path, wanted: Wanted) -> Parts:
     train = called["train"]
     held_out = [*called["test"], *called["val"]]
     if not train and not held_out:
+        _check_alone(folder, places)
         return Parts(train=folder)
     aside = [place for place in places if place not in (*train, *held_out)]
     others = [place for place in aside if part_of(place.name) is None]
     _check(folder, train, held_out, others)
     test = held_out[0] if held_out else None
     return Parts(train=train[0], test=test, notes=_notes(test, [*held_out[1:], *aside]))
+
+
+def _check_alone(folder: Path, places: Sequence[Path]) -> None:
+    """Raises ConfigError where the only folder is no class, but has the parts."""
+    inner = [one for one in sorted(places[0].iterdir()) if one.is_dir() and part_of(one.name)]
+    if len(places) == 1 and inner:
+        parts = _names(inner)
+        raise ConfigError(f"{folder}: its one folder, {places[0].name}, has {parts}: name {places[0]} instead")
 
 
 def _by_part(deep: Sequence[Path]) -> dict[str, list[Path]]:

@@ -131,9 +131,8 @@ def unknown(strange: Sequence[str], known: Sequence[str], naming: Naming, where:
         return [f"{what} {counted}, which the run does not know: left out"]
     pair = f"{strange[0]}={nearest(strange[0], known)}"
     remedy = f"--rename-value {column}:{pair}" if column else f"--rename-class {pair}"
-    names = shorten([shown(name) for name in counts])
     raise UnmatchedError(
         f"{where}: {what} {counted}, which is unknown to the run; it has {shorten(list(known))}. Map it with "
         f"{remedy}, or leave such samples out with --skip-unknown",
-        mismatch=f"{what} {names}, which is unknown to the run",
+        mismatch=f"{what.replace(' the ', ' a ')} that is unknown to the run, which the device's log names",
     )

@@ -30,6 +30,8 @@ DATE = re.compile(
 )
 MOST_NAMES = 200
 """Columns that one note names."""
+STAND_INS = (-999.0, -9999.0, -99999.0)
+"""Numbers by which sensors and their software say that there is none, where all others are far above."""
 LONG = 10
 """Rows from which on rising numbers are no chance."""
 GLANCE = 50
@@ -210,6 +212,13 @@ def _course(name: str, values: np.ndarray) -> str:
     known = values[np.isfinite(values)]
     if len(np.unique(known)) == 1:
         return "every row has the same number"
+    standing = [mark for mark in STAND_INS if mark in known and (known[known != mark] > 0.1 * mark).all()]
+    if standing:
+        count = np.count_nonzero(known == standing[0])
+        return (
+            f"{count} are {standing[0]:g}, which may stand for a missing one and is taken as it is (leave such cells "
+            "blank and give --missing drop, or --leave-out does without)"
+        )
     if len(known) >= LONG and (known[1:] > known[:-1]).all():
         return "they rise from row to row, as times and row numbers do (--leave-out does without)"
     return "its name is one of row numbers (--leave-out does without)" if ROW_NUMBERS.fullmatch(name) else ""

@@ -6,6 +6,7 @@ the separator. Everything but plain bytes is kept in the format of the `tokenize
 
 import hashlib
 import json
+import re
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -35,6 +36,9 @@ MOST_ENTRIES = 1 << 22
 """An id from here on is no token of a vocabulary."""
 LONGEST_BYTES = 1 << 12
 """Bytes of the longest entry of llama2.c."""
+LONGEST_WORD = 1 << 10
+"""Characters without a blank between them, in training."""
+UNBROKEN = re.compile(rf"\S{{{LONGEST_WORD}}}")
 LLAMA2C_SPECIAL = ("<unk>", "<s>", "</s>")
 LLAMA2C_BYTES = 3
 """Id of byte 0 in a vocabulary of llama2.c."""
@@ -100,7 +104,7 @@ def train(texts: Iterable[str], vocabulary: int) -> Tokenizer:
     trained = _byte_level(lib.models.BPE())
     alphabet = lib.pre_tokenizers.ByteLevel.alphabet()
     trained.train_from_iterator(
-        texts,
+        (piece for text in texts for piece in _pieces(text)),
         lib.trainers.BpeTrainer(
             vocab_size=vocabulary,
             special_tokens=["<|endoftext|>"],
@@ -109,6 +113,16 @@ def train(texts: Iterable[str], vocabulary: int) -> Tokenizer:
         ),
     )
     return _wrap(trained, "trained on the text")
+
+
+def _pieces(text: str) -> Iterator[str]:
+    """The text, parted in unbroken words of more than `LONGEST_WORD`, which training would take the square of."""
+    start = 0
+    for word in UNBROKEN.finditer(text):
+        yield text[start : word.end()]
+        start = word.end()
+    if start < len(text):
+        yield text[start:]
 
 
 def restore(data: bytes, name: str = "stored") -> Tokenizer:
