@@ -52,7 +52,7 @@ FIRST = 2
 
 def flags(size: str, devices: int) -> Flags:
     given = Flags(cut=0)
-    language = replace(given.language, school_steps=20, **SIZES[size])
+    language = replace(given.language, pretrain_steps=20, **SIZES[size])
     common = replace(given.common, devices=devices, device_kinds=("rpi-4b",) * devices, keep_wire=0)
     return replace(given, common=common, language=language)
 

@@ -17,7 +17,7 @@ SHORT = [
     "2",
     "--steps",
     "5",
-    "--school-steps",
+    "--pretrain-steps",
     "60",
     "--devices",
     "2",

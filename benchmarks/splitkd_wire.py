@@ -71,7 +71,7 @@ class Size:
     steps: int = 16
     """Of a round, which is a pass."""
     vocabulary: int = 1024
-    school_steps: int = 300
+    pretrain_steps: int = 300
     tested: int = 256
     seeds: tuple[int, ...] = (1, 2, 3)
     priced_steps: int = 2
@@ -81,7 +81,7 @@ class Size:
 
 
 FULL = Size()
-TINY = Size(batch=4, context=16, steps=2, vocabulary=300, school_steps=2, tested=4, seeds=(1,))
+TINY = Size(batch=4, context=16, steps=2, vocabulary=300, pretrain_steps=2, tested=4, seeds=(1,))
 QUICK = replace(TINY, priced_steps=1, priced_batch=4)
 OWN = Language(teacher="llama:128x4", student="llama:64x2")
 LARGE = ("llama-3.1-8b", "llama-3.2-1b")
@@ -171,7 +171,7 @@ class Task:
         common = replace(TEXT, devices=size.devices, device_kinds=(BOARD,), seed=seed)
         setup = text_setup(
             common,
-            replace(OWN, context=size.context, vocabulary=size.vocabulary, school_steps=size.school_steps),
+            replace(OWN, context=size.context, vocabulary=size.vocabulary, pretrain_steps=size.pretrain_steps),
         )
         return Task(size=size, seed=seed, setup=setup, state=method_of(PLAIN_SCHEME, size, setup).init(seed))
 
@@ -225,7 +225,7 @@ def method_of(scheme: Scheme, size: Size, setup: TextSetup, lr: float = FROM_SCR
         lr=lr,
         **scheme.split,
     )
-    school_steps = replace(OWN, school_steps=size.school_steps)
+    pretrain_steps = replace(OWN, pretrain_steps=size.pretrain_steps)
     return SplitKD(
         teacher=setup.teacher,
         student=setup.student,
@@ -233,7 +233,7 @@ def method_of(scheme: Scheme, size: Size, setup: TextSetup, lr: float = FROM_SCR
         loss=Loss(teacher_cache="ids" if scheme.remembers else "none"),
         pipelined=scheme.pipelined,
         pretraining_data=setup.pretraining_data,
-        pretraining=pretraining(school_steps),
+        pretraining=pretraining(pretrain_steps),
     )
 
 

@@ -9,7 +9,7 @@ from distilfleet.record.captured import read_wire
 from distilfleet.record.history import read
 
 SMALL = [
-    *("--rounds", 1, "--school-steps", 5, "--steps", 2, "--devices", 2, "--vocabulary", 300, "--context", 16),
+    *("--rounds", 1, "--pretrain-steps", 5, "--steps", 2, "--devices", 2, "--vocabulary", 300, "--context", 16),
     *("--teacher", "llama:64x2", "--student", "llama:32x2", "--keep-wire", 4),
 ]
 

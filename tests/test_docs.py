@@ -104,9 +104,9 @@ def test_the_python_of_the_readme_runs(tmp_path, monkeypatch, capsys):
 
 TUTORIAL = ROOT / "docs" / "distil-your-assistant.md"
 SMALLER = {
-    "splitkd": ["--rounds", "2", "--steps", "2", "--school-steps", "5"],
+    "splitkd": ["--rounds", "2", "--steps", "2", "--pretrain-steps", "5"],
     "koala": ["--rounds", "2", "--local-passes", "1", "--mixtures", "8"],
-    "koala_text": ["--rounds", "1", "--steps", "2", "--school-steps", "5", "--public", "8"],
+    "koala_text": ["--rounds", "1", "--steps", "2", "--pretrain-steps", "5", "--public", "8"],
 }
 SHORT_TEXT = ["--data", str(ROOT / "docs"), "--devices", "2", "--context", "32"]
 """Instead of two megabytes of Python."""

@@ -27,7 +27,7 @@ from distilfleet.service.partition import OF_TEXTS, SplitFlags
 from distilfleet.service.server_flags import BackUp, EnrolFlags, RunsFlags, ServeFlags
 
 TEXTS = ("splitkd", "central_kd", "fedavg_text", "koala_text")
-TOGGLED = {"calibrate", "early_stop", "late", "json", "own_models", "share_label_counts", "share_data"}
+TOGGLED = {"calibrate", "early_stop", "pipelined", "json", "own_models", "share_label_counts", "share_data"}
 TOGGLED |= {"any_range", "skip_unknown", "fit_pictures"}
 VALUES = {
     "data": "{}/table.npz",
@@ -95,9 +95,9 @@ VALUES = {
     "tokenizer": "bytes",
     "context": "16",
     "vocabulary": "300",
-    "school_share": "0.5",
-    "school_steps": "2",
-    "school_lr": "0.01",
+    "pretrain_share": "0.5",
+    "pretrain_steps": "2",
+    "pretrain_lr": "0.01",
     "batch": "2",
     "steps": "2",
     "lr": "0.01",
@@ -114,7 +114,7 @@ VALUES = {
     "noise": "0.1",
     "lora": "2",
     "micro_batches": "1",
-    "remember": "hidden",
+    "teacher_cache": "hidden",
     "divergence": "reverse",
     "cluster": "2",
     "public": "16",
@@ -272,7 +272,7 @@ def first_run(name, every):
 def second_run(name, every):
     """The others, on data that name their owners, and what keeps that run short."""
     rest = (every.keys() & (OWNED | APART.get(name, set()))) - refused_by(name)
-    short = every.keys() & {"rounds", "out", "local_passes", "mixtures", "school_steps", "steps", "batch", "context"}
+    short = every.keys() & {"rounds", "out", "local_passes", "mixtures", "pretrain_steps", "steps", "batch", "context"}
     return rest | short | {"data"}
 
 

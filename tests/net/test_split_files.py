@@ -137,12 +137,12 @@ def test_damaged_parts_are_refused_by_name(changed, why, tmp_path):
 
 # --- text -------------------------------------------------------------------------------------------------------
 
-SMALL = {"teacher": "llama:64x2", "student": "llama:32x2", "context": 16, "vocabulary": 300, "school_steps": 2}
+SMALL = {"teacher": "llama:64x2", "student": "llama:32x2", "context": 16, "vocabulary": 300, "pretrain_steps": 2}
 SHORT = {"steps": 2, "batch": 2, "test_windows": 8, "holdout": 0.2}
 TEXTS = {
     "splitkd, a cut": ("splitkd", {"cut": 1}),
-    "splitkd, as planned": ("splitkd", {"smashed": ("int8", "int4"), "remember": "hidden", "privacy_floor": 1}),
-    "splitkd, two clusters": ("splitkd", {"cut": 1, "cluster": 2, "remember": "none", "labels": "kept"}),
+    "splitkd, as planned": ("splitkd", {"smashed": ("int8", "int4"), "teacher_cache": "hidden", "privacy_floor": 1}),
+    "splitkd, two clusters": ("splitkd", {"cut": 1, "cluster": 2, "teacher_cache": "none", "labels": "kept"}),
     "koala_text": ("koala_text", {"public": 6}),
     "fedavg_text": ("fedavg_text", {}),
     "central_kd": ("central_kd", {}),

@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 import tomli_w
 
+from distilfleet.cli.words import parsed
 from distilfleet.core.errors import ConfigError
 from distilfleet.recipes import find
-from distilfleet.recipes.flags import Common, CommonFlags, Smalls, check, common, flatten, unflatten
+from distilfleet.recipes.flags import RENAMED, Common, CommonFlags, Smalls, check, common, flatten, option, unflatten
 
 SHIPPED = {name: find.recipe(name).flags for name in find.SHIPPED}
 
@@ -96,3 +97,33 @@ def test_flags_of_ones_own_are_checked_where_they_have_the_same_name():
 
     with pytest.raises(ConfigError, match=r"--warm-up-lr is 0.0; it must be above 0"):
         check(Own())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Own:
+    """A recipe of somebody's own may call its flags as it likes."""
+
+    late: int = 0
+
+
+@pytest.mark.parametrize(("old", "new"), RENAMED.items())
+@pytest.mark.parametrize("written", ["{}", "{}=1", "{}_"], ids=["apart", "joined", "underscores"])
+def test_a_flag_by_the_name_that_it_had_is_refused_with_its_new_one(written, old, new):
+    word = f"--{old}" if written.endswith("_") else written.format(option(old))
+    with pytest.raises(ConfigError, match=f"{word.partition('=')[0]} is called {option(new)} now"):
+        parsed(SHIPPED["splitkd"], "splitkd", [word, "1"])
+
+
+def test_the_other_side_of_a_renamed_switch_is_refused_too():
+    with pytest.raises(ConfigError, match="--no-late is called --pipelined now"):
+        parsed(SHIPPED["splitkd"], "splitkd", ["--no-late"])
+
+
+@pytest.mark.parametrize(("old", "new"), RENAMED.items())
+def test_a_record_with_a_name_of_before_is_refused_with_its_new_one(old, new):
+    with pytest.raises(ConfigError, match=f"name {old}, which is called {new} now: rename it in its run.toml"):
+        unflatten(SHIPPED["splitkd"], {old: 1})
+
+
+def test_ones_own_flag_may_have_a_name_that_was_given_up():
+    assert parsed(Own, "own", ["--late", "3"]) == unflatten(Own, {"late": 3}) == Own(late=3)

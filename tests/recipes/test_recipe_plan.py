@@ -14,7 +14,7 @@ from distilfleet.service.facts import about_of, taken_for
 from distilfleet.training.first_plan import expected
 
 SMALL = [
-    *("--context", 16, "--vocabulary", 300, "--devices", 2, "--school-steps", 3, "--steps", 2, "--batch", 2),
+    *("--context", 16, "--vocabulary", 300, "--devices", 2, "--pretrain-steps", 3, "--steps", 2, "--batch", 2),
     *("--teacher", "llama:64x2", "--student", "llama:32x2", "--channels", "good"),
 ]
 HOW = {"cut": 0, "teacher_cut": 0, "bits": 8}

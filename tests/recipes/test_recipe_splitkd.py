@@ -12,7 +12,7 @@ from distilfleet.data.tokenizer import restore
 from distilfleet.nn.language import LanguageModel
 from test_resume import interrupted, same
 
-SMALL = ["--context", 16, "--vocabulary", 300, "--devices", 3, "--school-steps", 4, "--steps", 3, "--batch", 2]
+SMALL = ["--context", 16, "--vocabulary", 300, "--devices", 3, "--pretrain-steps", 4, "--steps", 3, "--batch", 2]
 MODELS = ["--teacher", "llama:64x2", "--student", "llama:32x2"]
 KINDS = ["--device-kinds", "rpi-4b", "rpi-5"]
 
@@ -99,7 +99,7 @@ def test_a_fixed_cut_is_planned_too(text, capfd):
         (["--objective", "deadline"], ["deadline", "delay"]),
         (["--objective", "deadline", "--delay-budget-s", 1e-6], ["1e-06 s", "quickest"]),
         (["--channels", "poor", "--bandwidth-hz", 1e-30], ["reached", "--channels"]),
-        (["--divergence", "jsd"], ["--divergence jsd", "--remember hidden"]),
+        (["--divergence", "jsd"], ["--divergence jsd", "--teacher-cache hidden"]),
         (["--kd-weight", 2], ["--kd-weight", "between 0 and 1"]),
         (["--lr", 0], ["--lr", "above 0"]),
     ],

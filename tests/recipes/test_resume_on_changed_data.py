@@ -106,7 +106,7 @@ def test_a_folder_is_another_when_a_file_changes_moves_or_comes(tmp_path):
 def test_a_run_of_text_knows_its_text_too(tmp_path, capfd):
     text = tmp_path / "notes.txt"
     text.write_text("The lamp is on. The door is shut. " * 300)
-    few = ["--devices", "2", "--rounds", "1", "--steps", "1", "--school-steps", "1", "--context", "16"]
+    few = ["--devices", "2", "--rounds", "1", "--steps", "1", "--pretrain-steps", "1", "--context", "16"]
     models = ["--teacher", "llama:32x1", "--student", "llama:32x1", "--vocabulary", "300"]
     assert told(capfd, "run", "splitkd", "--data", text, *few, *models, "--out", tmp_path / "run").code == 0
     text.write_text(text.read_text().replace("shut", "open"))

@@ -72,6 +72,6 @@ def test_new_models_are_trained_first(here):
 
 def test_settings_of_a_training_that_does_not_take_place_are_named(here):
     saved(here / "llama-mine")
-    asked = Language(teacher="llama-mine", student="llama:32x1", context=16, school_steps=5)
+    asked = Language(teacher="llama-mine", student="llama:32x1", context=16, pretrain_steps=5)
     one = text_setup(replace(TEXT, data="notes.txt", devices=2), asked)
-    assert "--school-steps not used: llama-mine comes trained" in one.source.notes
+    assert "--pretrain-steps not used: llama-mine comes trained" in one.source.notes

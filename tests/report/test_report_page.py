@@ -253,7 +253,7 @@ def test_a_record_from_before_methods_spoke_for_themselves_still_shows(tmp_path)
 
 def text_run(name="text", recipe="splitkd", classes=(), **changes):
     run = history(name, recipe=recipe, quality="accuracy" if classes else "loss", **changes)
-    facts = {"tokenizer": "24ec1d04", "classes": list(classes), "shape": [64], "school": 900}
+    facts = {"tokenizer": "24ec1d04", "classes": list(classes), "shape": [64], "pretraining": 900}
     taught = replace(server.tiny(), pretraining_data=Dataset(np.zeros((900, 8), np.int32))).facts
     method = taught if recipe == "splitkd" else facts_of(recipe)
     own = {"disclosure": "recoverable: smashed data", "method": asdict(method)}

@@ -4,17 +4,34 @@ from dataclasses import is_dataclass
 from typing import Any, get_origin, get_type_hints
 
 from ..core.errors import ConfigError
+from ..recipes.flags import option, renamed
 
 
 def parsed(kind: Any, program: str, words: list[str]) -> Any:
-    """Exits with the help or the mistake, as the words ask for. Raises ConfigError for a list that comes twice: of the
-    two the first would be lost unsaid."""
+    """Exits with the help or the mistake, as the words ask for.
+
+    Raises ConfigError for a flag by the name that it had, and for a list that comes twice: of the two the first would
+    be lost unsaid.
+    """
+    _check_names(kind, words)
     for flag in _lists(kind):
         if sum(word == flag or word.startswith(f"{flag}=") for word in words) > 1:
             raise ConfigError(f"{flag} is given twice: give it once, with all its values behind it")
     import tyro
 
     return tyro.cli(kind, prog=program, args=words, config=(tyro.conf.PositionalRequiredArgs,))
+
+
+def _check_names(kind: Any, words: list[str]) -> None:
+    """Raises ConfigError for a flag that is called otherwise now."""
+    flags = {_name(word): word.partition("=")[0] for word in words if word.startswith("--")}
+    for old, new in renamed(kind, flags).items():
+        raise ConfigError(f"{flags[old]} is called {option(new)} now: write that instead")
+
+
+def _name(word: str) -> str:
+    """The field that a flag stands for."""
+    return word.partition("=")[0].removeprefix("--").removeprefix("no-").replace("-", "_")
 
 
 def _lists(kind: Any) -> list[str]:

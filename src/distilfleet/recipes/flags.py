@@ -5,7 +5,7 @@ Reading flags, or help on them, must not take seconds: neither this module nor a
 builds from is imported by the function that builds it.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_type_hints
@@ -23,7 +23,7 @@ ReadingFlags = Annotated[Reading, Flat]
 ONE_OR_MORE = frozenset(
     [
         *("devices", "per_round", "minimum", "rounds", "threads", "local_passes", "local_batch", "memory_quota_bytes"),
-        *("context", "batch", "steps", "school_steps", "micro_batches", "cluster", "test_windows"),
+        *("context", "batch", "steps", "pretrain_steps", "micro_batches", "cluster", "test_windows"),
     ]
 )
 NOT_NEGATIVE = frozenset(
@@ -34,7 +34,7 @@ ABOVE_ZERO = frozenset(
     {"bandwidth_hz", "deadline_s", "delay_budget_s", "energy_budget_j", "temperature", "alpha", "lr"}
 )
 SHARES = frozenset(
-    {"offline_share", "ema", "local_momentum", "kd_weight", "school_share", "label_counts_share", "poison_share"}
+    {"offline_share", "ema", "local_momentum", "kd_weight", "pretrain_share", "label_counts_share", "poison_share"}
 )
 
 
@@ -200,11 +200,11 @@ class Language:
     """Tokens of a window."""
     vocabulary: int = 512
     """Entries of a tokenizer that is trained."""
-    school_share: float = 0.75
+    pretrain_share: float = 0.75
     """Share of the training text that the server owns; it trains the teacher where that does not come trained."""
-    school_steps: int = 1000
+    pretrain_steps: int = 1000
     """Steps of that training."""
-    school_lr: float = 2e-3
+    pretrain_lr: float = 2e-3
     """Its largest step size."""
     batch: int = 4
     """Windows of a device in a step."""
@@ -296,10 +296,35 @@ def _unmet(name: str, value: Any) -> str | None:
     return None
 
 
+RENAMED = {
+    "school_share": "pretrain_share",
+    "school_steps": "pretrain_steps",
+    "school_lr": "pretrain_lr",
+    "remember": "teacher_cache",
+    "late": "pipelined",
+}
+"""Flags by the names that they had, and the names that they have."""
+
+
+def renamed(kind: Any, names: Iterable[str]) -> dict[str, str]:
+    """Those of the names that these flags do not have any more, and what they are called now."""
+    known = names_of(kind)
+    return {name: RENAMED[name] for name in names if name not in known and RENAMED.get(name) in known}
+
+
+def names_of(kind: Any) -> set[str]:
+    """The flags of a dataclass, all levels in one."""
+    hints = get_type_hints(kind)
+    nested = [names_of(hint) for hint in hints.values() if is_dataclass(hint)]
+    return {name for name, hint in hints.items() if not is_dataclass(hint)}.union(*nested)
+
+
 def unflatten(kind: type[T], flat: Mapping[str, Any]) -> T:
-    """The flags again. Raises ConfigError if a value is of the wrong type or unknown."""
+    """The flags again. Raises ConfigError if a value is of the wrong type, or has a name of before."""
     import msgspec
 
+    for old, new in renamed(kind, flat).items():
+        raise ConfigError(f"the settings of this run name {old}, which is called {new} now: rename it in its run.toml")
     try:
         return msgspec.convert(_nest(kind, flat), kind, strict=False, dec_hook=lambda other, value: other(value))
     except msgspec.ValidationError as fault:

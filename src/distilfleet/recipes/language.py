@@ -100,7 +100,7 @@ def _check_names(language: Language) -> None:
 
 def _unused(language: Language) -> tuple[str, ...]:
     """Notes on settings of a training that does not take place."""
-    names = ("school_share", "school_steps", "school_lr")
+    names = ("pretrain_share", "pretrain_steps", "pretrain_lr")
     set_ones = [option(name) for name in names if getattr(language, name) != getattr(Language(), name)]
     if not set_ones or not comes_trained(language.teacher):
         return ()
@@ -117,7 +117,7 @@ def _profile(name: str, context: int, vocabulary: int) -> LanguageProfile:
 
 
 def pretraining(language: Language) -> Pretraining:
-    return Pretraining(steps=language.school_steps, lr=language.school_lr)
+    return Pretraining(steps=language.pretrain_steps, lr=language.pretrain_lr)
 
 
 def comes_trained(name: str) -> bool:
@@ -220,9 +220,9 @@ def _divided(source: text.TextSource, language: Language) -> tuple[tuple[Dataset
     datasets = _own(source)
     if comes_trained(language.teacher):
         return datasets, None
-    cuts = [round(language.school_share * len(data)) for data in datasets]
+    cuts = [round(language.pretrain_share * len(data)) for data in datasets]
     if any(cut == len(data) for cut, data in zip(cuts, datasets, strict=True)):
-        raise ScarceError("--school-share leaves a device without text; lower it, or give more text")
+        raise ScarceError("--pretrain-share leaves a device without text; lower it, or give more text")
     orders = [_order(data, device) for device, data in enumerate(datasets)]
     own = [data.take(np.sort(order[cut:])) for cut, order, data in zip(cuts, orders, datasets, strict=True)]
     parts = [data.take(np.sort(order[:cut])) for cut, order, data in zip(cuts, orders, datasets, strict=True)]
@@ -231,6 +231,7 @@ def _divided(source: text.TextSource, language: Language) -> tuple[tuple[Dataset
 
 
 def _order(data: Dataset, device: int) -> np.ndarray:
+    """Drawn from the stream of the same name in every version, so that weights stay the same."""
     return np.arange(len(data)) if data.labels is None else stream(0, "school", device).permutation(len(data))
 
 
@@ -247,7 +248,7 @@ def _data(setup: TextSetup) -> dict[str, Any]:
         "tokenizer": setup.source.tokenizer.digest,
         "digest": setup.source.digest,
     }
-    return facts if setup.pretraining_data is None else {**facts, "school": len(setup.pretraining_data)}
+    return facts if setup.pretraining_data is None else {**facts, "pretraining": len(setup.pretraining_data)}
 
 
 def token_training(language: Language, *, devices: int = 1) -> TokenTraining:

@@ -47,12 +47,12 @@ class Flags:
     """Rank of adapters, all else of the student frozen; 0: all of it is trained."""
     micro_batches: int = 2
     """Parts of a step that are under way at the same time."""
-    remember: Sort = "ids"
+    teacher_cache: Sort = "ids"
     """What the server keeps of the teacher's answer to a window it has seen, so that it is asked once."""
     divergence: Divergence = "forward"
     """Between teacher and student: forward or reverse KL, Jensen-Shannon, or KL against a mixture of both. All but the
-    first need the teacher's whole distribution: --remember hidden or none."""
-    late: bool = False
+    first need the teacher's whole distribution: --teacher-cache hidden or none."""
+    pipelined: bool = False
     """Start a step before the gradient of the one before has come: shorter steps, worse ones at large step sizes."""
     cluster: int | None = None
     """Devices that train in parallel, clusters one after another. Default: all."""
@@ -68,10 +68,10 @@ def splitkd(flags: Flags) -> "Experiment":
     setup = text_setup(flags.common, flags.language)
     if flags.noise and flags.labels == "shared" and setup.classes is None:
         raise ConfigError("--noise hides nothing where labels, which are the tokens, travel: add --labels kept")
-    if flags.divergence != "forward" and flags.remember in ("ids", "top"):
+    if flags.divergence != "forward" and flags.teacher_cache in ("ids", "top"):
         raise ConfigError(
-            f"--divergence {flags.divergence} needs the teacher's whole distribution, and --remember {flags.remember} "
-            "keeps a part of it: add --remember hidden, or none"
+            f"--divergence {flags.divergence} needs the teacher's whole distribution, and --teacher-cache "
+            f"{flags.teacher_cache} keeps a part of it: add --teacher-cache hidden, or none"
         )
     language = flags.language
     teacher = setup.teacher if language.kd_weight else None
@@ -99,9 +99,9 @@ def splitkd(flags: Flags) -> "Experiment":
             kd_weight=language.kd_weight,
             temperature=language.temperature,
             divergence=flags.divergence,
-            teacher_cache=flags.remember,
+            teacher_cache=flags.teacher_cache,
         ),
-        pipelined=flags.late,
+        pipelined=flags.pipelined,
         lora_rank=flags.lora,
         pretraining_data=setup.pretraining_data if teacher is not None else None,
         pretraining=pretraining(language),

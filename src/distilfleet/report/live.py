@@ -52,8 +52,8 @@ def _data(data: Mapping[str, Any]) -> str:
     parts = f"{data['train']} private {_samples(data)}, {data['partition']}; {data['test']} for testing"
     if "proxy" in data:
         parts += f", {data['proxy']} unlabelled proxy samples"
-    if "school" in data:
-        parts += f"; {data['school']} of the server, to train the teacher"
+    if "pretraining" in data:
+        parts += f"; {data['pretraining']} of the server, to train the teacher"
     return parts
 
 

@@ -16,7 +16,7 @@ SERVER, PROXY = "server.npz", "proxy.npz"
 UNFIT = '/\\:*?"<>|%'
 """Signs that some system does not have in names of files; they are written as in addresses."""
 OF_TABLES = ("proxy_share",)
-OF_TEXTS = ("context", "vocabulary", "tokenizer", "teacher", "school_share")
+OF_TEXTS = ("context", "vocabulary", "tokenizer", "teacher", "pretrain_share")
 OF_TEXTS_ALONE = "is for text, whose recipe has to be named: add --recipe splitkd, say, or leave it out"
 
 
@@ -51,8 +51,8 @@ class SplitFlags:
     tokenizer: str | None = None
     """For text: a folder, file or hub name, or `bytes`. Default: the teacher's own, or one trained on the text."""
     teacher: str = Language().teacher
-    """For text: the large model, whose school is the server's part."""
-    school_share: float = Language().school_share
+    """For text: the large model, which is trained on the server's part of the text where it does not come trained."""
+    pretrain_share: float = Language().pretrain_share
     """For text: share of the training text that the server owns, where the teacher does not come trained."""
     out: Path = Path("parts")
     """Folder to write to; must not hold anything yet."""
@@ -105,7 +105,7 @@ def _file(device: str) -> str:
 
 
 def _split_text(asked: SplitFlags, common: Common) -> str:
-    if "school_share" not in flatten(recipe(asked.recipe).flags()):
+    if "pretrain_share" not in flatten(recipe(asked.recipe).flags()):
         raise ConfigError(f"--recipe {asked.recipe}: not a recipe of text; leave it out")
     from ..data import prepared
     from ..data.prepared_text import ServedText, write_server
