@@ -72,9 +72,9 @@ class CentralKD:
     """None: cross-entropy alone."""
     student: LanguageModel
     profiles: Mapping[str, LanguageProfile]
-    """By model name."""
-    lessons: TokenTraining
-    """Of the server; its `batch` is that of all devices together."""
+    """What each model takes, by its name."""
+    training: TokenTraining
+    """How the server trains the student; its `batch` is that of all devices together."""
     pretraining_data: Dataset | None = None
     """Windows that the server owns and trains the teacher on; None: the teacher comes trained."""
     pretraining: Pretraining = field(default_factory=Pretraining)
@@ -122,8 +122,8 @@ class CentralKD:
         moments = train_steps(
             module,
             self._pool(state),
-            rows_of(len(state.windows), self.lessons, number, (state.seed, "central")),
-            self.lessons,
+            rows_of(len(state.windows), self.training, number, (state.seed, "central")),
+            self.training,
             state.moments,
             None if teacher is None else dense(teacher),
         )
@@ -163,12 +163,11 @@ class CentralKD:
 
     def _load(self) -> Load:
         context = self.student.context
-        training = self.lessons
-        own = training_load(self.profiles[self.student.name], training, context)
+        own = training_load(self.profiles[self.student.name], self.training, context)
         if self.teacher is None:
             return own
         return own + Load(
-            flops=forward_flops(self.profiles[self.teacher.name]) * training.batch * context * training.steps
+            flops=forward_flops(self.profiles[self.teacher.name]) * self.training.batch * context * self.training.steps
         )
 
 
@@ -179,5 +178,5 @@ def tiny() -> CentralKD:
         teacher=teacher,
         student=student,
         profiles={one.name: trace(one.name, steps=8, vocabulary=40) for one in (teacher, student)},
-        lessons=TokenTraining(steps=2, batch=8),
+        training=TokenTraining(steps=2, batch=8),
     )

@@ -55,20 +55,20 @@ class Trainer:
     data: Dataset
     model: LanguageModel
     profile: LanguageProfile
-    lessons: TokenTraining
+    training: TokenTraining
     seed: int
     moments: Arrays = field(default_factory=dict)
 
     def load(self, job: Job) -> Load:
-        return training_load(self.profile, self.lessons, self.model.context) + frames(job)
+        return training_load(self.profile, self.training, self.model.context) + frames(job)
 
     def handle(self, job: Job) -> Arrays:
         number = int(job.arrays["round"])
         before = {name: array.astype(np.float32) for name, array in job.arrays.items() if name != "round"}
         module = put(scratch(self.model), before)
         key = (self.seed, "windows", self.device.id)
-        rows_SB = rows_of(len(self.data), self.lessons, number, key)
-        self.moments = train_steps(module, self.data, rows_SB, self.lessons, self.moments)
+        rows_SB = rows_of(len(self.data), self.training, number, key)
+        self.moments = train_steps(module, self.data, rows_SB, self.training, self.moments)
         learnt = {name: (after - before[name]).astype(np.float16) for name, after in to_arrays(module).items()}
         return {**learnt, TOKENS: np.array(int(predicted(self.data)[rows_SB].sum()))}
 
@@ -85,7 +85,7 @@ class FedAvgText:
 
     student: LanguageModel
     profile: LanguageProfile
-    lessons: TokenTraining
+    training: TokenTraining
     aggregate: Rule = "mean"
 
     @property
@@ -123,7 +123,7 @@ class FedAvgText:
 
     def worker(self, device: Device, data: Dataset, seed: int) -> Worker:
         return Trainer(
-            device=device, data=data, model=self.student, profile=self.profile, lessons=self.lessons, seed=seed
+            device=device, data=data, model=self.student, profile=self.profile, training=self.training, seed=seed
         )
 
     def evaluate(self, state: State, kept: Mapping[DeviceId, Arrays], test: Dataset) -> Metrics:
@@ -138,7 +138,7 @@ class FedAvgText:
 
     def _merged(self, sent: Arrays, replies: list[Reply]) -> Merged:
         """Of what the round changed; a device counts for no more tokens than its steps can have."""
-        most = self.lessons.steps * self.lessons.batch * self.student.context
+        most = self.training.steps * self.training.batch * self.student.context
         shares = [float(np.clip(reply.arrays[TOKENS], 1, most)) for reply in replies]
         learnt = [{name: np.asarray(reply.arrays[name], np.float32) for name in sent} for reply in replies]
         nothing = {name: np.zeros(array.shape, np.float32) for name, array in sent.items()}
@@ -150,5 +150,5 @@ def tiny() -> FedAvgText:
     return FedAvgText(
         student=LanguageModel(name="llama:32x2", vocabulary=40, context=8),
         profile=trace("llama:32x2", steps=8, vocabulary=40),
-        lessons=TokenTraining(steps=2, batch=2),
+        training=TokenTraining(steps=2, batch=2),
     )

@@ -6,14 +6,28 @@ Source: Lin et al., "Ensemble distillation for robust model fusion in federated 
 and 3. https://arxiv.org/abs/2006.07242
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from ..core.chance import stream
 from ..core.protocols import MethodFacts, Worker
-from ..core.types import Arrays, Conditions, Dataset, Device, DeviceId, Job, Metrics, Plan, Reply, Round, Wave, Work
+from ..core.types import (
+    Arrays,
+    Conditions,
+    Dataset,
+    Device,
+    DeviceId,
+    Discount,
+    Job,
+    Metrics,
+    Plan,
+    Reply,
+    Round,
+    Wave,
+    Work,
+)
 from ..core.units import pretty_count
 from ..nn import soft_labels as soft
 from ..nn.distil import Distillation, distil, predict
@@ -32,7 +46,7 @@ class State:
     seed: int
     round: int
     small: Mapping[str, Arrays]
-    """By the model's name."""
+    """Weights of each architecture, by the model's name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,12 +54,12 @@ class FedDF:
     """See the module docstring."""
 
     smalls: Mapping[str, Model]
-    """By kind of device."""
+    """The model of each kind of device."""
     proxy: Dataset
     local: LocalTraining = field(default_factory=LocalTraining)
     fusion: Distillation = field(default_factory=lambda: Distillation(temperature=1.0))
     aggregate: Rule = "mean"
-    """Of weights, per architecture, and of the ensemble's logits."""
+    """The rule for weights, per architecture, and for the ensemble's logits."""
 
     @property
     def facts(self) -> MethodFacts:
@@ -67,29 +81,46 @@ class FedDF:
 
     def round(self, state: State, plan: Plan, conditions: Conditions) -> Round[State]:
         number = state.round + 1
-        of = {device: self.smalls[conditions.devices[device].kind].name for device in plan.devices}
-        expected = {name: trained_reply(one, norm(state.small[name]), None) for name, one in self._by_name.items()}
-        jobs = [
-            Job(id=f"{number}:train:{d}", device=d, op="train", arrays=state.small[name], expected=expected[name])
-            for d, name in of.items()
-        ]
+        model_of = {device: self.smalls[conditions.devices[device].kind].name for device in plan.devices}
+        jobs = self._jobs(state, number, model_of)
         results = yield Wave(jobs=jobs, goal=plan.goal, minimum=plan.minimum, deadline_s=plan.deadline_s)
-        groups = by_model((result for result in results if isinstance(result, Reply)), of)
+        groups = by_model((result for result in results if isinstance(result, Reply)), model_of)
         if not groups:
             return replace(state, round=number)
-        merged = {n: merge(self._by_name[n], state.small[n], own, self.aggregate) for n, own in groups.items()}
-        gone = away(merged.values())
-        heard = [(name, reply) for name, own in groups.items() for reply in own if reply.device not in gone]
-        logits_NPC = np.stack([self._logits(name, reply.arrays) for name, reply in heard])
-        ensemble_PC, counted_N = ensemble(logits_NPC, self.aggregate)
-        ours = doubted([reply.device for _, reply in heard], counted_N, self.aggregate)
-        yield from lowest([*(one for group in merged.values() for one in group.discounts), *ours])
+        merged = {
+            name: merge(self._by_name[name], state.small[name], own, self.aggregate) for name, own in groups.items()
+        }
+        ensemble_PC, doubts = self._ensemble(groups, away(merged.values()))
+        discounts = [one for group in merged.values() for one in group.discounts]
+        yield from lowest([*discounts, *doubts])
         small = dict(state.small)
         for name, own in groups.items():
             yield Work(server_load([(self._by_name[name], len(self.proxy), 0)] * len(own)))
             small[name] = self._fuse(name, merged[name].weights, ensemble_PC, state.seed, number)
             yield Work(server_load([(self._by_name[name], len(self.proxy), self.fusion.passes)]))
         return State(seed=state.seed, round=number, small=small)
+
+    def _jobs(self, state: State, number: int, model_of: Mapping[DeviceId, str]) -> list[Job]:
+        expected = {name: trained_reply(one, norm(state.small[name]), None) for name, one in self._by_name.items()}
+        return [
+            Job(
+                id=f"{number}:train:{device}",
+                device=device,
+                op="train",
+                arrays=state.small[name],
+                expected=expected[name],
+            )
+            for device, name in model_of.items()
+        ]
+
+    def _ensemble(
+        self, groups: Mapping[str, Sequence[Reply]], gone: Collection[DeviceId]
+    ) -> tuple[np.ndarray, list[Discount]]:
+        """Mean output of all models that count, and whose outputs counted for less."""
+        kept = [(name, reply) for name, own in groups.items() for reply in own if reply.device not in gone]
+        logits_NPC = np.stack([self._logits(name, reply.arrays) for name, reply in kept])
+        ensemble_PC, counted_N = ensemble(logits_NPC, self.aggregate)
+        return ensemble_PC, doubted([reply.device for _, reply in kept], counted_N, self.aggregate)
 
     def worker(self, device: Device, data: Dataset, seed: int) -> Worker:
         return WeightWorker(device=device, data=data, model=self.smalls[device.kind], local=self.local, seed=seed)

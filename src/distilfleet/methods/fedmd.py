@@ -39,7 +39,7 @@ class FedMD:
     """See the module docstring."""
 
     smalls: Mapping[str, Model]
-    """By kind of device."""
+    """The model of each kind of device."""
     proxy: Dataset
     classes: int
     local: LocalTraining = field(default_factory=LocalTraining)

@@ -76,9 +76,9 @@ class KoalaSettings:
     wire: Literal["weights", "soft-labels"] = "weights"
     refine: Refine = "mean"
     aggregate: Rule = "mean"
-    """Of weights, per architecture."""
+    """The rule for weights, per architecture."""
     agree: Rule = "mean"
-    """Of soft labels; `refine` is applied to what it leaves."""
+    """The rule for soft labels; `refine` is applied to what it leaves."""
     local: LocalTraining = field(default_factory=LocalTraining)
     reverse: Distillation = field(default_factory=lambda: Distillation(passes=2, batch=32, lr=2e-3))
     forward: Distillation = field(default_factory=lambda: Distillation(passes=1, feature_weight=0.1))
@@ -100,7 +100,7 @@ class State:
     round: int
     large: Arrays
     moments: Arrays
-    """Of the large model's optimiser."""
+    """What the large model's optimiser keeps."""
     teacher: Arrays
     """Moving average of the large model; empty without it."""
     small: Mapping[str, Arrays]
@@ -120,7 +120,7 @@ class Koala:
 
     large: Model
     smalls: Mapping[str, Model]
-    """By kind of device."""
+    """The model of each kind of device."""
     proxy: Dataset
     settings: KoalaSettings
 
@@ -198,7 +198,7 @@ class Koala:
         jobs = self._label_jobs(state, plan.devices) if soft_wire else self._weight_jobs(state, model_of)
         results = yield Wave(jobs=jobs, goal=plan.goal, minimum=plan.minimum, deadline_s=plan.deadline_s)
         replies = [result for result in results if isinstance(result, Reply)]
-        state = replace(state, round=state.round + 1, told_labels=self._told_labels(replies))
+        state = replace(state, round=state.round + 1, told_labels=self._with_label_counts(replies))
         if not replies:
             return state
         if soft_wire:
@@ -341,11 +341,11 @@ class Koala:
         size_N1, classes = np.array(sizes(replies))[:, None], self.large.classes
         if not self._counts_labels:
             return size_N1
-        told = [np.maximum(reply.arrays[LABELS], 0) for reply in replies]
-        counts_NC = np.stack([one if len(one) == classes else np.ones(classes) for one in told]).astype(np.float64)
+        counts = [np.maximum(reply.arrays[LABELS], 0) for reply in replies]
+        counts_NC = np.stack([one if len(one) == classes else np.ones(classes) for one in counts]).astype(np.float64)
         return np.asarray(size_N1 * counts_NC / np.maximum(counts_NC.sum(axis=1, keepdims=True), 1))
 
-    def _told_labels(self, replies: Sequence[Reply]) -> int:
+    def _with_label_counts(self, replies: Sequence[Reply]) -> int:
         return sum(len(r.arrays[LABELS]) == self.large.classes for r in replies if LABELS in r.arrays)
 
     @property

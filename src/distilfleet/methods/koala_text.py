@@ -72,11 +72,11 @@ class KoalaTextSettings:
     """The method's settings."""
 
     local: TokenTraining
-    """Of a device on its own windows: cross-entropy."""
+    """How a device trains on its own windows: with cross-entropy."""
     forward: TokenTraining
-    """Of a device on the public windows."""
+    """How a device trains on the public windows."""
     reverse: TokenTraining
-    """Of the server on the public windows."""
+    """How the server trains on the public windows."""
     draws: int = 8
     """Ids for a position, from each device and to each."""
 
@@ -87,7 +87,7 @@ class State:
     round: int
     large: Arrays
     moments: Arrays
-    """Of the large model's optimiser."""
+    """What the large model's optimiser keeps."""
     holders: tuple[DeviceId, ...]
     """Devices that have the public windows."""
     taught_NK: np.ndarray
@@ -149,7 +149,7 @@ class KoalaText:
     large: LanguageModel
     small: LanguageModel
     profiles: Mapping[str, LanguageProfile]
-    """By model name."""
+    """What each model takes, by its name."""
     public: Dataset
     """Windows that the server owns and everybody may see."""
     settings: KoalaTextSettings

@@ -35,7 +35,7 @@ class Alone:
     """See the module docstring."""
 
     smalls: Mapping[str, Model]
-    """By kind of device."""
+    """The model of each kind of device."""
     local: LocalTraining = field(default_factory=LocalTraining)
 
     @property

@@ -79,7 +79,7 @@ class Controller:
 
     learner: WeightWorker
     control: Arrays = field(default_factory=dict)
-    """By parameter; empty before the first round, which is zero."""
+    """The device's own, by parameter; empty before the first round, which is zero."""
 
     def load(self, job: Job) -> Load:
         control_bytes = 4 * profile(self.learner.model).parameters

@@ -27,7 +27,7 @@ def central_kd(flags: Flags) -> "Experiment":
         teacher=teacher,
         student=setup.student,
         profiles=setup.profiles,
-        lessons=token_training(language, devices=taking_part(flags.common, setup)),
+        training=token_training(language, devices=taking_part(flags.common, setup)),
         pretraining_data=setup.pretraining_data if teacher is not None else None,
         pretraining=pretraining(language),
     )

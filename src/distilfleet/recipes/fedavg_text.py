@@ -30,7 +30,7 @@ def fedavg_text(flags: Flags) -> "Experiment":
     method = FedAvgText(
         student=setup.student,
         profile=setup.profiles[setup.student.name],
-        lessons=token_training(flags.language),
+        training=token_training(flags.language),
         aggregate=flags.aggregate,
     )
     return sampled(flags.common, setup, method)

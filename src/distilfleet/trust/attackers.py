@@ -25,7 +25,7 @@ ATTACKS: tuple[str, ...] = get_args(Attack)
 FLIP = 4.0
 """Times the honest update, backwards."""
 LARGE = 10.0
-"""Of random updates: standard deviations of the honest one."""
+"""Standard deviations of the honest update that a random one has."""
 LITTLE = 1.5
 """Standard deviations of the honest devices."""
 HUGE = 1e30

@@ -30,7 +30,7 @@ class Noise:
     """A device's noise. Two tensors of one sample (the teacher's and the student's) need a `tensor` of their own."""
 
     eta_nats: float
-    """Per unit of distance between vectors; small is more noise."""
+    """What may be told per unit of distance between vectors; small is more noise."""
     secret: bytes
     memoised: bool = True
 

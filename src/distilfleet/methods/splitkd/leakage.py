@@ -38,7 +38,7 @@ class Observation:
     """One exchange, decoded."""
 
     begin: Job
-    """With which the device's round began."""
+    """The job with which the device's round began."""
     job: Job
     reply: Reply
     learnt: Arrays
@@ -54,16 +54,16 @@ class Finding:
     recovery: Recovery
 
 
-def findings(method: "SplitKD", state: "State", worker: SplitWorker, heard: Observation) -> Iterator[Finding]:
+def findings(method: "SplitKD", state: "State", worker: SplitWorker, observation: Observation) -> Iterator[Finding]:
     """Every attack that the exchange allows; `worker` has the device's own data, to say what is true."""
-    worker.handle(heard.begin)
-    slot = int(heard.job.arrays["slot"])
-    truth_BT, known = worker.tokens(slot), _known(heard, slot // method.split.micro_batches / method.split.steps)
-    if heard.job.op == "loss":
-        yield _from_gradient(worker.wanted(slot), known["head"], heard)
+    worker.handle(observation.begin)
+    slot = int(observation.job.arrays["slot"])
+    truth_BT, known = worker.tokens(slot), _known(observation, slot // method.split.micro_batches / method.split.steps)
+    if observation.job.op == "loss":
+        yield _from_gradient(worker.wanted(slot), known["head"], observation)
         return
-    modules, said = method.ready(state), heard.reply.arrays
-    chosen = {"student": np.ones(len(truth_BT), bool), "teacher": np.asarray(heard.job.arrays["need"], bool)}
+    modules, said = method.ready(state), observation.reply.arrays
+    chosen = {"student": np.ones(len(truth_BT), bool), "teacher": np.asarray(observation.job.arrays["need"], bool)}
     for source, rows in _tables(modules, worker, known).items():
         sent = under(source, said)
         if sent:
@@ -71,14 +71,14 @@ def findings(method: "SplitKD", state: "State", worker: SplitWorker, heard: Obse
             yield _from_smashed(wire, sent, rows, ids_R=worker.ids, ids_BT=truth_BT[chosen[source]])
     if "labels" in said and method.split.classes is None:
         hits = int(((said["labels"] == truth_BT) & (truth_BT != PADDING)).sum())
-        told = Recovery(attack="as they are sent", tokens=int((truth_BT != PADDING).sum()), recovered=hits)
-        yield Finding(source="labels", cut=0, recovery=told)
+        recovery = Recovery(attack="as they are sent", tokens=int((truth_BT != PADDING).sum()), recovered=hits)
+        yield Finding(source="labels", cut=0, recovery=recovery)
 
 
-def _known(heard: Observation, share: float) -> dict[str, np.ndarray]:
+def _known(observation: Observation, share: float) -> dict[str, np.ndarray]:
     """What the server takes the device to have had after this share of the round."""
-    known = dict(heard.begin.arrays)
-    for name, learnt in heard.learnt.items():
+    known = dict(observation.begin.arrays)
+    for name, learnt in observation.learnt.items():
         sent = "student_rows" if name == "rows" else name
         if sent in known:
             known[sent] = np.asarray(known[sent], np.float32) + np.float32(share) * np.asarray(learnt, np.float32)
@@ -130,13 +130,13 @@ def _from_smashed(wire: _Wire, sent: Arrays, rows_RD: np.ndarray, *, ids_R: np.n
     return Finding(source=wire.source, cut=wire.cut, recovery=recovery)
 
 
-def _from_gradient(wanted_N: np.ndarray, head_VD: np.ndarray, heard: Observation) -> Finding:
+def _from_gradient(wanted_N: np.ndarray, head_VD: np.ndarray, observation: Observation) -> Finding:
     head_VD = np.asarray(head_VD, np.float32)
-    hidden_ND = codec.decode(under("hidden", heard.job.arrays))
+    hidden_ND = codec.decode(under("hidden", observation.job.arrays))
     logits_NV = hidden_ND @ head_VD.T
     odds_NV = np.exp(logits_NV - logits_NV.max(axis=1, keepdims=True))
     expected_ND = (odds_NV / odds_NV.sum(axis=1, keepdims=True)) @ head_VD
-    rows_ND = expected_ND - codec.decode(under("gradient", heard.reply.arrays))
+    rows_ND = expected_ND - codec.decode(under("gradient", observation.reply.arrays))
     found = by_nearest_row(rows_ND, head_VD, wanted_N)
     recovery = Recovery(attack="returned gradient", tokens=found.tokens, recovered=found.recovered)
     return Finding(source="labels", cut=0, recovery=recovery)

@@ -39,7 +39,7 @@ class DevicePart:
 
     student: Smashed
     teacher: Smashed | None
-    """Of the samples where `need_B` is; None if there are none."""
+    """The teacher's part of the samples where `need_B` is; None if there are none."""
     need_B: np.ndarray
     digests_B: np.ndarray
     labels: np.ndarray | None

@@ -48,7 +48,7 @@ class SplitKD:
     pipelined: bool = False
     """Begin a step before the gradient of the one before has come; what it costs is in docs/design/0009."""
     lora_rank: int = 0
-    """Of adapters in every projection of the student, the rest of it frozen; 0: all of it is trained."""
+    """Rank of adapters in every projection of the student, the rest of it frozen; 0: all of it is trained."""
     pretraining_data: Dataset | None = None
     """Windows that the server owns and trains the teacher on; None: the teacher comes trained."""
     pretraining: Pretraining = field(default_factory=Pretraining)

@@ -25,18 +25,18 @@ class SplitSettings:
     batch: int = 4
     """Samples of a device in a step."""
     steps: int = 10
-    """Of a round."""
+    """Steps of a round."""
     micro_batches: int = 2
-    """In flight at a time; a step's gradient is the sum of theirs."""
+    """Parts of a step that are in flight at a time; a step's gradient is the sum of theirs."""
     context: int = 64
     cut: int = 0
     """Layers of the student on a device, where no plan says otherwise."""
     bits: Literal[4, 8, 16] = 8
-    """Of a smashed number on the way up, where no plan says otherwise."""
+    """Size of a smashed number on the way up, where no plan says otherwise."""
     gradient_bits: Literal[8, 16] = 8
     labels: Literal["shared", "kept"] = "shared"
     classes: int | None = None
-    """Of a classifier; None for a language model, whose labels are its own tokens."""
+    """How many classes a classifier has; None for a language model, whose labels are its own tokens."""
     lr: float = 2e-3
     train_rows: bool = True
     """Whether the student's embedding rows are trained."""

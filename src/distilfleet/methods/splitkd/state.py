@@ -14,11 +14,11 @@ class State:
     student: Arrays
     """Weights that training changes, by their name in the model."""
     moments: Arrays
-    """Of the server's optimiser."""
+    """What the server's optimiser keeps."""
     teacher: Arrays
     """Where the run trains its own teacher; else empty, and the teacher is the one that it was given."""
     present: Arrays
-    """By device: which rows occur there, packed bits."""
+    """Which rows occur on each device, packed bits."""
     holders: tuple[DeviceId, ...]
     """Devices that have their teacher rows."""
     signals: Arrays

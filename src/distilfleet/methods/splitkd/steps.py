@@ -111,7 +111,7 @@ class ClusterRun:
     cuts: dict[DeviceId, int] = field(default_factory=dict)
     """The cut of everybody who began, whether they are still there or not."""
     asked: dict[tuple[DeviceId, int], np.ndarray] = field(default_factory=dict)
-    """By device and slot: of which samples the teacher's part was asked for."""
+    """The samples, by device and slot, of which the teacher's part was asked for."""
 
     # --- jobs
 
