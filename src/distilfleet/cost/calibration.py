@@ -188,11 +188,11 @@ def _solved(trials: Sequence[Trial], before: Fit) -> Fit:
     solved_U = _least_squares(relative, used)
     if solved_U[CALL] < 0:
         solved_U = _least_squares(relative, used[used != CALL])
-    found = np.where(solved_U > 0, solved_U, np.inf)
+    rates = (1 / np.where(solved_U > 0, solved_U, np.inf)).tolist()
     return Fit(
-        peak_flops_per_s=float(1 / found[PRODUCT]) or before.peak_flops_per_s,
-        training_flops_per_s=float(1 / found[TRAINING]) or None,
-        memory_bytes_per_s=float(1 / found[MEMORY]) or before.memory_bytes_per_s,
+        peak_flops_per_s=rates[PRODUCT] or before.peak_flops_per_s,
+        training_flops_per_s=rates[TRAINING] or None,
+        memory_bytes_per_s=rates[MEMORY] or before.memory_bytes_per_s,
         call_s=float(solved_U[CALL]),
     )
 

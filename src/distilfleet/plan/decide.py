@@ -81,10 +81,9 @@ def equal(facts: PlanFacts, chosen: np.ndarray) -> Decision:
 
 def _shares(facts: PlanFacts, server: ServerFacts, chosen: np.ndarray, slices_s: Triple) -> dict[str, np.ndarray]:
     """Shares of cells and server under which what the options take lasts as long as their slices."""
-    options = facts.options
     up_s, down_s, server_s = slices_s
     return {
-        "uplink_share": facts.up_s_per_byte * options.up_bytes[chosen] / up_s,
-        "downlink_share": facts.down_s_per_byte * options.down_bytes[chosen] / down_s,
-        "server_share": options.server_flops[chosen] / server.speed_flops_per_s / server_s,
+        "uplink_share": facts.sending_s(chosen) / up_s,
+        "downlink_share": facts.receiving_s(chosen) / down_s,
+        "server_share": server.work_s(facts.options.server_flops[chosen]) / server_s,
     }

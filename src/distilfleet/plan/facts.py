@@ -33,6 +33,10 @@ class ServerFacts:
         """What a floating-point operation of the server takes while it computes."""
         return self.busy_w / self.speed_flops_per_s
 
+    def work_s(self, flops: np.ndarray) -> np.ndarray:
+        """Seconds of the whole server for so much work."""
+        return np.asarray(flops / self.speed_flops_per_s)
+
     @staticmethod
     def of(server: Device, clock_share: float = 1.0) -> "ServerFacts":
         """Speed goes with the clock, power above idling with its cube."""
@@ -96,7 +100,19 @@ class PlanFacts:
 
     def computing_s(self, chosen_N: np.ndarray) -> np.ndarray:
         """Seconds of each device under its option, with what every step takes, [N]."""
-        return np.asarray(self.seconds_GK[self.kind, chosen_N] * self.slowdown + self.base_s)
+        return np.asarray(self.work_s(chosen_N) + self.base_s)
+
+    def work_s(self, chosen_N: np.ndarray) -> np.ndarray:
+        """Seconds that each device computes under its option, [N]."""
+        return np.asarray(self.seconds_GK[self.kind, chosen_N] * self.slowdown)
+
+    def sending_s(self, chosen_N: np.ndarray) -> np.ndarray:
+        """Seconds that each device sends with the whole cell, [N]."""
+        return np.asarray(self.up_s_per_byte * self.options.up_bytes[chosen_N])
+
+    def receiving_s(self, chosen_N: np.ndarray) -> np.ndarray:
+        """Seconds that each device receives with the whole cell, [N]."""
+        return np.asarray(self.down_s_per_byte * self.options.down_bytes[chosen_N])
 
     def per_cell(self, values_N: np.ndarray) -> np.ndarray:
         """Sums over the devices of each cell, [C]."""
@@ -132,20 +148,26 @@ def part(roster: Roster, rows: np.ndarray) -> Roster:
 def sorted_by(roster: Roster, allowed_NK: np.ndarray) -> Roster:
     """Devices of one hardware with other options allowed become another hardware."""
     facts = roster.facts
-    keys = np.column_stack([facts.kind, np.packbits(allowed_NK, axis=1)])
-    _, first, kind = np.unique(keys, axis=0, return_index=True, return_inverse=True)
-    kind_N = kind.ravel()
+    first, kind_N = _kinds(facts, allowed_NK)
     order = np.argsort(kind_N, kind="stable")
     old = facts.kind[first]
+    columns = {name: getattr(facts, name)[order] for name in (*_PER_DEVICE, "cell")}
     moved = replace(
         facts,
-        **{name: getattr(facts, name)[order] for name in (*_PER_DEVICE, "cell")},
+        **columns,
         hardware=facts.hardware.rows(old),
         starts=np.searchsorted(kind_N[order], np.arange(len(first) + 1)),
         seconds_GK=facts.seconds_GK[old],
         allowed_GK=allowed_NK[first],
     )
     return Roster(ids=[roster.ids[row] for row in order], facts=moved)
+
+
+def _kinds(facts: PlanFacts, allowed_NK: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Devices alike in hardware and in what is allowed: the first of each kind, and the kind of each device, [N]."""
+    keys = np.column_stack([facts.kind, np.packbits(allowed_NK, axis=1)])
+    _, first, kind = np.unique(keys, axis=0, return_index=True, return_inverse=True)
+    return first, kind.ravel()
 
 
 def facts_of(hardware: Hardware, kind_N: np.ndarray, radio: "Radio", options: Options) -> PlanFacts:

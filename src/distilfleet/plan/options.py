@@ -193,12 +193,14 @@ class _Student:
 
     @staticmethod
     def of(student: LanguageProfile, work: Workload) -> "_Student":
-        weight_bytes = _below([layer.weight_bytes for layer in student.layers])
-        adapters = _below([ADAPTED_WIDTHS * student.width * (work.rank or 0)] * len(student.layers))
         rows = student.vocabulary if work.rows is None else work.rows
-        table = student.width * rows
-        trained = adapters if work.rank else weight_bytes / student.bytes_per_weight + table
-        every = adapters[-1] if work.rank else student.parameters
+        weight_bytes = _below([layer.weight_bytes for layer in student.layers])
+        if work.rank:
+            trained = _below([ADAPTED_WIDTHS * student.width * work.rank] * len(student.layers))
+            every = trained[-1]
+        else:
+            trained = weight_bytes / student.bytes_per_weight + student.width * rows
+            every = student.parameters
         return _Student(
             width=student.width,
             rows=rows,

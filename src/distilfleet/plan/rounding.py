@@ -25,16 +25,19 @@ def walk(terms: Terms, start: np.ndarray, end: np.ndarray) -> np.ndarray:
 def _gains(terms: Terms, start: np.ndarray, end: np.ndarray, order: np.ndarray) -> np.ndarray:
     """Growth of the cost as each device of `order` moves, those before it having moved."""
     up_sum, down_sum, server_sum = terms.sums(start)
+    up, down, server = _steps(terms, start[order], end[order], order)
     cell = terms.facts.cell[order]
-    before = start[order]
-    after = end[order]
-    up = terms.up[order] * (terms.up_K[after] - terms.up_K[before])
-    down = terms.down[order] * (terms.down_K[after] - terms.down_K[before])
-    server = terms.server_K[after] - terms.server_K[before]
     gain = terms.own_cost(end)[order] - terms.own_cost(start)[order]
     gain = gain + _squares(cell, up, up_sum)
     gain = gain + _squares(cell, down, down_sum)
     return np.asarray(gain + _squares(np.zeros(len(order), int), server, server_sum))
+
+
+def _steps(terms: Terms, before: np.ndarray, after: np.ndarray, order: np.ndarray) -> Sums:
+    """How far each device of `order` moves its sums by changing its option."""
+    up = terms.up[order] * (terms.up_K[after] - terms.up_K[before])
+    down = terms.down[order] * (terms.down_K[after] - terms.down_K[before])
+    return up, down, terms.server_K[after] - terms.server_K[before]
 
 
 def _turn(cell: np.ndarray) -> np.ndarray:
@@ -50,13 +53,14 @@ def _turn(cell: np.ndarray) -> np.ndarray:
 def _squares(cell: np.ndarray, step: np.ndarray, total: np.ndarray) -> np.ndarray:
     """How much the sum of squares grows with each step, taken one after the other."""
     order = np.argsort(cell, kind="stable")
-    inside = np.cumsum(step[order])
+    steps = step[order]
+    inside = np.cumsum(steps)
     counts = np.bincount(cell, minlength=len(total))
     first = np.cumsum(counts) - counts
-    offset = np.where(first > 0, inside[np.maximum(first - 1, 0)], 0.0)
-    after = total[cell[order]] + inside - offset[cell[order]]
+    before = np.where(first > 0, inside[np.maximum(first - 1, 0)], 0.0)
+    after = total[cell[order]] + inside - before[cell[order]]
     growth = np.empty(len(step))
-    growth[order] = step[order] * (2 * after - step[order])
+    growth[order] = steps * (2 * after - steps)
     return growth
 
 
@@ -79,8 +83,7 @@ def _best_moves(terms: Terms, chosen: np.ndarray, shortlist: Shortlist) -> list[
     for devices, g in terms.facts.groups:
         current = _marginal(terms, rest, devices, chosen[devices]) + now[devices]
         for row in shortlist[g].tolist():
-            rows = np.full(devices.stop - devices.start, row)
-            gains = current - _own_cost(terms, devices, g, row) - _marginal(terms, rest, devices, rows)
+            gains = current - _own_cost(terms, devices, g, row) - _marginal(terms, rest, devices, row)
             place = int(gains.argmax())
             found.append((float(gains[place]), devices.start + place, row))
     return found
@@ -102,8 +105,8 @@ def _without(terms: Terms, chosen: np.ndarray, sums: Sums) -> Sums:
     return up, down, server_sum - terms.server_K[chosen]
 
 
-def _marginal(terms: Terms, rest: Sums, devices: slice, rows: np.ndarray) -> np.ndarray:
-    """What a device adds to the squared sums."""
+def _marginal(terms: Terms, rest: Sums, devices: slice, rows: np.ndarray | int) -> np.ndarray:
+    """What a device adds to the squared sums, under an option of its own or one for all."""
     own = (terms.up[devices] * terms.up_K[rows], terms.down[devices] * terms.down_K[rows], terms.server_K[rows])
     added = [part * (2 * others[devices] + part) for others, part in zip(rest, own, strict=True)]
     return np.asarray(sum(added))

@@ -55,7 +55,7 @@ class Roots:
             alone_down_s_per_byte=facts.down_s_per_byte * alone,
             up_K=np.sqrt(options.up_bytes),
             down_K=np.sqrt(options.down_bytes),
-            server_K=np.sqrt(options.server_flops / server.speed_flops_per_s),
+            server_K=np.sqrt(server.work_s(options.server_flops)),
         )
 
     def sums(self, chosen: np.ndarray) -> Triple:

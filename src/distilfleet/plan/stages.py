@@ -51,26 +51,23 @@ class Stages:
 
 def stages(facts: PlanFacts, server: ServerFacts, decision: Decision) -> Stages:
     """Seconds and joules of a cluster's devices under their options and shares."""
-    options = facts.options
-    hardware = facts.hardware
-    kind = facts.kind
     chosen = decision.chosen
-    compute_s = facts.seconds_GK[kind, chosen] * facts.slowdown
+    hardware = facts.hardware.rows(facts.kind)
+    server_flops = facts.options.server_flops[chosen]
     latency_s = facts.base_s / 2
-    sending_s = facts.up_s_per_byte * options.up_bytes[chosen]
+    compute_s = facts.work_s(chosen)
+    sending_s = facts.sending_s(chosen)
     uplink_s = sending_s / decision.uplink_share + latency_s
-    receiving_s = facts.down_s_per_byte * options.down_bytes[chosen]
-    downlink_s = receiving_s / decision.downlink_share + latency_s
-    idle_w = hardware.idle_w[kind]
+    downlink_s = facts.receiving_s(chosen) / decision.downlink_share + latency_s
     return Stages(
         compute_s=compute_s,
         uplink_s=uplink_s,
-        server_s=options.server_flops[chosen] / server.speed_flops_per_s / decision.server_share,
+        server_s=server.work_s(server_flops) / decision.server_share,
         downlink_s=downlink_s,
-        compute_j=hardware.busy_w[kind] * compute_s,
-        uplink_j=hardware.transmit_w[kind] * sending_s + idle_w * uplink_s,
-        downlink_j=idle_w * downlink_s,
-        server_j=server.energy_per_flop_j * options.server_flops[chosen],
+        compute_j=hardware.busy_w * compute_s,
+        uplink_j=hardware.transmit_w * sending_s + hardware.idle_w * uplink_s,
+        downlink_j=hardware.idle_w * downlink_s,
+        server_j=server.energy_per_flop_j * server_flops,
     )
 
 

@@ -43,19 +43,19 @@ class Terms:
     @staticmethod
     def of(facts: PlanFacts, server: ServerFacts, price: np.ndarray, server_price_s_per_j: float) -> "Terms":
         """Terms at these prices; `price` is in seconds per joule, [N]."""
-        hardware, kind = facts.hardware, facts.kind
-        waiting = 1 + price * hardware.idle_w[kind]
+        hardware = facts.hardware.rows(facts.kind)
         options = facts.options
+        waiting = 1 + price * hardware.idle_w
         return Terms(
             facts=facts,
-            own=facts.slowdown * (1 + price * hardware.busy_w[kind]),
-            sent=price * hardware.transmit_w[kind] * facts.up_s_per_byte,
+            own=facts.slowdown * (1 + price * hardware.busy_w),
+            sent=price * hardware.transmit_w * facts.up_s_per_byte,
             fixed=facts.base_s * waiting,
             up=np.sqrt(facts.up_s_per_byte * waiting),
             down=np.sqrt(facts.down_s_per_byte * waiting),
             up_K=np.sqrt(options.up_bytes),
             down_K=np.sqrt(options.down_bytes),
-            server_K=np.sqrt(options.server_flops / server.speed_flops_per_s),
+            server_K=np.sqrt(server.work_s(options.server_flops)),
             server_own_K=server_price_s_per_j * server.energy_per_flop_j * options.server_flops,
         )
 

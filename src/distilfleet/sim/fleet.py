@@ -11,7 +11,7 @@ rate to itself. The server's own link is never the bottleneck here.
 Axes: J jobs of a wave.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -364,18 +364,21 @@ def _end(finish_J: np.ndarray, came: Sequence[int], enough: bool, limit_s: float
 
 def _deliver(jobs: Sequence[Job]) -> tuple[list[Job], np.ndarray]:
     """The jobs as their devices decode them, and the bytes of each frame. Shared arrays are encoded once."""
-    encoded: dict[int, tuple[wire.Body, Arrays]] = {}
+    bodies = {id(job.arrays): wire.encode_body(job.arrays) for job in _first_of_each(jobs)}
+    arrays = {shared: wire.decode_body(body) for shared, body in bodies.items()}
     received = []
     sizes = []
     for job in jobs:
-        if id(job.arrays) not in encoded:
-            body = wire.encode_body(job.arrays)
-            encoded[id(job.arrays)] = body, wire.decode_body(body)
-        body, arrays = encoded[id(job.arrays)]
+        body = bodies[id(job.arrays)]
         head = wire.job_head(job, body)
-        received.append(wire.receive_job(head, arrays, job.expected))
+        received.append(wire.receive_job(head, arrays[id(job.arrays)], job.expected))
         sizes.append(len(head) + len(body))
     return received, np.array(sizes)
+
+
+def _first_of_each(jobs: Sequence[Job]) -> Iterable[Job]:
+    """One job for each mapping of arrays, which several may share."""
+    return {id(job.arrays): job for job in reversed(jobs)}.values()
 
 
 def _shared(around: Surroundings, index: Mapping[DeviceId, int], plan: Plan) -> Air:
