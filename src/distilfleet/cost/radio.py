@@ -182,17 +182,12 @@ def outage_share(threshold_db: np.ndarray, mean_snr_db: np.ndarray, rician_db: f
     weight = float(np.exp(-direct))
     below = -np.expm1(-reach)
     chance = weight * below
-    for order in range(1, _terms(direct)):
+    for order in range(1, 8 + int(direct + 12 * np.sqrt(direct + 1))):
         term = term * reach / order
         weight = weight * direct / order
         below = below - term
         chance = chance + weight * below
     return np.asarray(np.clip(chance, 0.0, 1.0))
-
-
-def _terms(direct: float) -> int:
-    """After so many terms of the mixture, what is left is below rounding."""
-    return 8 + int(direct + 12 * np.sqrt(direct + 1))
 
 
 def direct_factor(rician_db: float | None) -> float:
