@@ -1,8 +1,9 @@
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from distilfleet.nn import zoo
-from distilfleet.nn.profile import profile, savings, training_memory_bytes
+from distilfleet.nn.profile import _recurrent_bytes, profile, savings, training_memory_bytes
 from distilfleet.nn.zoo import Model, model
 
 FEATURES, HIDDEN, CLASSES = 30, 64, 5
@@ -49,6 +50,42 @@ def test_depthwise_backward_is_not_taken_for_dense():
     convolution = facts.layers[1].forward_flops
     assert convolution == 2 * 9 * 64 * 8 * 8
     assert facts.train_flops == 3 * facts.forward_flops - facts.layers[0].forward_flops
+
+
+@pytest.mark.parametrize(("steps", "inputs", "hidden"), [(20, 8, 32), (20, 64, 32), (50, 6, 128), (100, 3, 64)])
+def test_an_lstm_keeps_its_gates_for_the_way_back(steps, inputs, hidden):
+    """As much as torch itself lays aside, which a trace without numbers does not see."""
+    spaces = []
+
+    class Watching(TorchDispatchMode):
+        def __torch_dispatch__(self, operation, types, facts=(), rest=None):
+            given = operation(*facts, **(rest or {}))
+            if operation is torch.ops.aten.mkldnn_rnn_layer.default:
+                spaces.append(given[3].nbytes)
+            return given
+
+    batch = 8
+    with Watching():
+        torch.nn.LSTM(inputs, hidden, batch_first=True)(torch.zeros(batch, steps, inputs))
+    if not spaces:
+        pytest.skip("this build of torch has no oneDNN, whose LSTM this is about")
+    counted = _recurrent_bytes((steps, batch, inputs), (4 * hidden, inputs))
+    assert sum(spaces) <= 1.02 * counted
+    assert counted <= 1.25 * sum(spaces)
+    facts = profile(Model(name=f"{__file__}:recurrent", shape=(steps, inputs), classes=hidden))
+    assert facts.activation_bytes >= counted // batch
+
+
+def recurrent(shape, classes):
+    class Last(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = torch.nn.LSTM(shape[1], classes, batch_first=True)
+
+        def forward(self, samples):
+            return self.inner(samples)[0][:, -1]
+
+    return Last()
 
 
 def depthwise(shape, classes):
