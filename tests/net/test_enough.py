@@ -316,7 +316,7 @@ def test_a_paused_run_gives_the_next_one_its_turn_and_goes_on_after_it(gate, tmp
         Waiting(queue, "first"),
         Sample(per_round=4, minimum=4, seed=0),
     )
-    coordinator.patience_s, coordinator.longest_s = 0.2, 0.5
+    coordinator.patience_s, coordinator.longest_s = 0.2, 4.0
     hold(fleet, fleet.agents[1:2], gate)
     queue.ask("first", {"recipe": "koala"})
     paused, turns = [], []
