@@ -29,10 +29,10 @@ class Reading:
     channels_axis: Axis | None = None
     """Which axis of a sample has the channels. Default: by its shape."""
 
-    def settled(self, besides: Collection[str] = ()) -> str | None:
-        """The first flag that is set, beside those; None if all is left open."""
+    def settled(self, allowed: Collection[str] = ()) -> str | None:
+        """The first flag that is set and not allowed; None if there is none."""
         names = (field.name for field in fields(self) if getattr(self, field.name) != field.default)
-        return next((f"--{name.replace('_', '-')}" for name in names if name not in besides), None)
+        return next((f"--{name.replace('_', '-')}" for name in names if name not in allowed), None)
 
 
 GUESSED = Reading()

@@ -41,7 +41,7 @@ class Source:
     digest: str
     """Equal for equal data, as they are stored."""
     stored: tuple[str, ...] = ()
-    """The labels of the classes as they are stored, where those are numbers that have a name besides."""
+    """The labels of the classes as they are stored, where those are numbers that have a name allowed."""
 
     def spec(self, label: str | None) -> DataSpec:
         """What devices are told, so that they map their own files onto it."""
@@ -151,9 +151,9 @@ def _refuse_names(data: str, label: str | None, group: str | None) -> None:
             )
 
 
-def _refuse_settled(data: str, reading: Reading, besides: Collection[str] = ()) -> None:
+def _refuse_settled(data: str, reading: Reading, allowed: Collection[str] = ()) -> None:
     """Refuse flags that settle what this data leaves no doubt about."""
-    flag = reading.settled(besides)
+    flag = reading.settled(allowed)
     if flag is not None:
         raise ConfigError(f"{data}: {flag} settles how another kind of file is read: leave it out here")
 

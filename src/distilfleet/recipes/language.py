@@ -166,7 +166,7 @@ def _wanted(common: Common, language: Language) -> text.Wanted:
         raise ConfigError("--group makes one device per owner: leave out --devices")
     if common.skew != "label":
         raise ConfigError(f"--skew {common.skew} changes nothing here: text is not skewed by quantity; leave it out")
-    settled = common.reading.settled(besides=("missing", "separator"))
+    settled = common.reading.settled(allowed=("missing", "separator"))
     if settled is not None:
         raise ConfigError(f"{settled} is for tables and arrays of numbers: leave it out")
     return text.Wanted(
