@@ -309,3 +309,10 @@ def test_text_runs_side_by_side_have_one_teacher_and_a_loss_to_reach(tmp_path):
     assert 'data-name="b, large model"' in source and 'data-name="b, small models, mean"' in source
     strange = replace(other, about={**other.about, "data": {**other.about["data"], "tokenizer": "another one"}})
     assert "The tokenizer, so that a nat per token is not the same" in page(tmp_path, text_run("a"), strange)[1].words
+
+
+def test_an_older_record_of_a_split_run_still_says_who_can_read_the_data(tmp_path):
+    run = history(recipe="splitkd")
+    older = replace(run, about={name: value for name, value in run.about.items() if name != "method"})
+    assert "Who can read the data" not in page(tmp_path, older)[1].words
+    assert "Who can read the data" in page(tmp_path, replace(older, plan={"devices": []}))[1].words

@@ -193,8 +193,8 @@ def discloses(run: History) -> str:
 
 
 def is_split(run: History) -> bool:
-    """Whether devices ran the first part of a model and sent what came out of it."""
-    return discloses(run) in SMASHED
+    """Whether devices ran the first part of a model and sent what came out of it; an older record tells by its cuts."""
+    return discloses(run) in SMASHED if method(run) else bool(run.plan)
 
 
 # --- for people -------------------------------------------------------------------------------------------------
