@@ -1,5 +1,6 @@
 """Nets as users write them, by name: `tests/nn/own_nets.py:NAME`, from four numbers to three classes."""
 
+import math
 import random
 import warnings
 
@@ -624,3 +625,27 @@ class TrainsInSilence(nn.Module):
 
 def trains_in_silence(shape, classes):
     return TrainsInSilence(shape, classes)
+
+
+class Singular(nn.Module):
+    """Reads the singular values of what it makes of a sample, or solves for them."""
+
+    def __init__(self, inputs, classes, way):
+        super().__init__()
+        self.made, self.head, self.way = nn.Linear(inputs, 16), nn.Linear(4, classes), way
+
+    def forward(self, samples):
+        square = self.made(samples.flatten(1)).reshape(-1, 4, 4)
+        return self.head(self.way(square))
+
+
+def svd(shape, classes):
+    return Singular(math.prod(shape), classes, lambda square: torch.linalg.svd(square)[1])
+
+
+def eigh(shape, classes):
+    return Singular(math.prod(shape), classes, lambda square: torch.linalg.eigh(square + square.mT)[0])
+
+
+def qr(shape, classes):
+    return Singular(math.prod(shape), classes, lambda square: torch.linalg.qr(square)[1].diagonal(dim1=-2, dim2=-1))

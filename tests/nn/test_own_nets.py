@@ -35,6 +35,9 @@ TOGETHER = (
 )
 APART = {
     "lstm": "recurrent",
+    "svd": "linalg_svd carries the rounding",
+    "eigh": "linalg_eigh carries the rounding",
+    "qr": "linalg_qr carries the rounding",
     "gru": "recurrent",
     "dropout": "dropout",
     "functional_dropout": "batch",

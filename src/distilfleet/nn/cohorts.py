@@ -5,25 +5,30 @@ on data, weights that it freezes as it goes. So a user's net is tried both ways,
 devices are trained one after the other. Nets of the zoo are known; tests compare them.
 """
 
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..core.chance import stream
 from ..core.types import Arrays, Dataset
-from .forward import words
+from .forward import weight_dtype, words
 from .train import LocalTraining, Task, can_cohort, tasks, train, train_cohort
-from .weights import put, to_arrays
+from .weights import put, to_arrays, to_tensor
 from .zoo import Model
 
 CLOSE = 1e-5
 """Most that a weight may differ by, absolutely or relative to its size."""
 SAMPLES, BATCH = (24, 12), 8
 """Two devices with three steps and two, so that one leaves the cohort first."""
+DECOMPOSING = re.compile(r"(?:linalg_)?(?:svd|eigh?|eigvalsh?|eigvals|qr|lstsq|pinv)")
+"""Operations of torch."""
 TORCHS_OWN = frozenset({"_parameters", "_buffers", "_modules"})
 """Attributes of every module, which hold weights, buffers and parts."""
 
@@ -45,6 +50,9 @@ def why_apart(model: Model, local: LocalTraining) -> str | None:
         if changed is not None:
             return f"it changes its own {changed} as it runs, which side by side would be changed for all at once"
         again.append(train(model.build(seed=0), task, local))
+    decomposition = _decomposition(model, trial[0].data)
+    if decomposition is not None:
+        return f"its {decomposition} carries the rounding of other kernels on to more than the last digits"
     endless = _endless(alone)
     if endless is not None:
         return f"its {endless} becomes NaN or infinity on ordinary samples, where nothing can be compared"
@@ -55,6 +63,28 @@ def why_apart(model: Model, local: LocalTraining) -> str | None:
     except Exception as fault:  # whatever torch cannot batch, and whatever a user's net makes of being batched
         return f"torch cannot batch it over models ({words(fault)})"
     return _difference(alone, together)
+
+
+class _Seen(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """The names of the operations that run inside."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.names: list[str] = []
+
+    def __torch_dispatch__(self, operation: Any, types: Any, facts: Any = (), rest: Any = None) -> Any:
+        self.names.append(operation.overloadpacket.__name__)
+        return operation(*facts, **(rest or {}))
+
+
+def _decomposition(model: Model, data: Dataset) -> str | None:
+    """The first decomposition of matrices in the net. Its gradient divides by differences of eigenvalues, so that two
+    ways to compute the same part by far more than they round, in some rounds and not in others: one try shows nothing.
+    """
+    net = model.build(seed=0).eval()
+    with _Seen() as seen:
+        net(to_tensor(data.inputs).to(weight_dtype(net)))
+    return next((name.strip("_") for name in seen.names if DECOMPOSING.fullmatch(name.strip("_"))), None)
 
 
 def _changed(before: Mapping[str, str], after: Mapping[str, str]) -> str | None:
