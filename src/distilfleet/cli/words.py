@@ -4,7 +4,6 @@ from dataclasses import is_dataclass
 from typing import Any, get_origin, get_type_hints
 
 from ..core.errors import ConfigError
-from ..recipes.flags import option, renamed
 
 
 def parsed(kind: Any, program: str, words: list[str]) -> Any:
@@ -24,6 +23,8 @@ def parsed(kind: Any, program: str, words: list[str]) -> Any:
 
 def _check_names(kind: Any, words: list[str]) -> None:
     """Raises ConfigError for a flag that is called otherwise now."""
+    from ..recipes.flags import option, renamed
+
     flags = {_name(word): word.partition("=")[0] for word in words if word.startswith("--")}
     for old, new in renamed(kind, flags).items():
         raise ConfigError(f"{flags[old]} is called {option(new)} now: write that instead")
