@@ -33,6 +33,8 @@ FEWEST_NORMS = 5
 """With fewer devices the median says too little: of three with very different data, an honest one may stand out."""
 DOUBTED = 0.5
 """A device that counts for less than this, beside the median device, is named in the record."""
+SIDE = 0.2
+"""A median took a side if it lets an honest device count for less than this, beside the middle one of them."""
 ROUNDS, TOLERANCE = 300, 1e-8
 """Of the geometric median and of centred clipping."""
 
@@ -216,7 +218,7 @@ def _guarded_median(gram_DD: np.ndarray | Rows, shares_D: np.ndarray) -> Verdict
     """
     median = _geometric_median(gram_DD, shares_D)
     rest_D = np.sort(median.keep_D)[bad(len(shares_D)) :]
-    return _centred_clipping(gram_DD, shares_D) if rest_D[0] < DOUBTED * np.median(rest_D) else median
+    return _centred_clipping(gram_DD, shares_D) if rest_D[0] < SIDE * np.median(rest_D) else median
 
 
 def _away(gram_DD: np.ndarray | Rows, weights_D: np.ndarray) -> np.ndarray:
