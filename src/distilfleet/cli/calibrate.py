@@ -15,7 +15,10 @@ from ..cost.catalogue import Entry, as_csv, entries, entry, read
 from .calibrate_flags import Calibrate
 
 SYSTEM = Path("/sys")
-WIDTH, HEADS, STEPS, BATCH = 256, 4, 128, 8
+WIDTH = 256
+HEADS = 4
+STEPS = 128
+BATCH = 8
 """Of the layer: a small transformer's, 1,024 tokens."""
 LAYER_CALLS = 41
 """Kernels of its forward and backward, views left out: counted with torch's dispatch mode, torch 2.13.0."""
@@ -53,7 +56,8 @@ def layer_trials(clock: Now, lasting_s: float) -> list[Trial]:
     def step() -> None:
         layer(inputs).sum().backward()
 
-    weights, tokens = 12 * WIDTH**2, BATCH * STEPS
+    weights = 12 * WIDTH**2
+    tokens = BATCH * STEPS
     forward_flops = tokens * (2.0 * weights + 4.0 * STEPS * WIDTH)
     return [
         Trial(
@@ -101,7 +105,9 @@ def _check(asked: Calibrate) -> None:
 
 
 def _board(asked: Calibrate, clock: Now, pause: Callable[[float], None], lasting_s: float) -> Board:
-    idle_w, busy_w, source = asked.idle_w, asked.busy_w, "as asked for"
+    idle_w = asked.idle_w
+    busy_w = asked.busy_w
+    source = "as asked for"
     meter = meters.find(SYSTEM) if idle_w is None and busy_w is None else None
     if meter is not None:
         idle_w = meters.mean_w(meter, lambda: pause(0.1), clock, lasting_s)

@@ -273,7 +273,8 @@ def _plan(words: list[str]) -> int:
         return 0
     from ..recipes.find import recipe
 
-    name, rest = words[0], [word for word in words[1:] if word != "--json"]
+    name = words[0]
+    rest = [word for word in words[1:] if word != "--json"]
     found = recipe(name)
     flags = parsed(found.flags, f"distilfleet plan {name}", rest)
     from ..recipes.plan import first_round

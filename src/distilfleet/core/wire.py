@@ -29,7 +29,8 @@ REMEMBERED_BYTES = 1 << 14
 """A manifest up to this size is read once for all the frames that carry it: those of a wave are alike."""
 DTYPES = frozenset({"<f2", "<f4", "<f8", "|i1", "<i2", "<i4", "<i8", "|u1", "<u2", "<u4", "<u8", "|b1"})
 _PREFIX = struct.Struct("<2sBBII")
-_JOB, _REPLY = 0, 1
+_JOB = 0
+_REPLY = 1
 
 
 class JobHead(msgspec.Struct, frozen=True, array_like=True):

@@ -39,7 +39,8 @@ def same_named(name: str) -> tuple[str, ...]:
 def check_file(path: Path) -> None:
     """Refuse what opening would wait for, or what is no file: folders, pipes, devices, links in a circle."""
     try:
-        regular, there = path.is_file(), path.exists()
+        regular = path.is_file()
+        there = path.exists()
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}; expected a file that can be read") from None
     if not there:

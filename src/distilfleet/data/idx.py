@@ -60,7 +60,8 @@ def _family(path: Path) -> dict[tuple[str, str], Path]:
 
 
 def _pair(family: dict[tuple[str, str], Path], part: str, path: Path) -> Part | None:
-    images, labels = family.get((part, "images")), family.get((part, "labels"))
+    images = family.get((part, "images"))
+    labels = family.get((part, "labels"))
     if images is None and labels is None:
         return None
     if images is None or labels is None:

@@ -160,9 +160,11 @@ def _held(picture: np.ndarray) -> Opener:
 
 
 def _look(picture: "Image") -> _Look:
-    size, deep = picture.size, _is_deep(picture)
+    size = picture.size
+    deep = _is_deep(picture)
     if deep:
-        lowest, highest = np.asarray(picture).min(), np.asarray(picture).max()
+        lowest = np.asarray(picture).min()
+        highest = np.asarray(picture).max()
     return _Look(
         size=(size[1], size[0]) if _lies(picture) else size,
         grey=picture.mode in ("1", "L", "LA") or deep,

@@ -18,12 +18,21 @@ from .raw import FeatureColumn, check_numbers
 from .reading import Axis, Kind
 from .scaling import Scaling
 
-INPUTS, LABELS, CLASSES, NAME = "prepared_x", "prepared_y", "classes", "name"
-KIND, OFFSET, FACTOR, COLUMNS = "scaling_kind", "scaling_offset", "scaling_factor", "columns"
+INPUTS = "prepared_x"
+LABELS = "prepared_y"
+CLASSES = "classes"
+NAME = "name"
+KIND = "scaling_kind"
+OFFSET = "scaling_offset"
+FACTOR = "scaling_factor"
+COLUMNS = "columns"
 CHANNELS = "scaling_channels"
 """Absent from files of versions that knew the last axis alone."""
-WHOSE, TOKENIZER_DIGEST = "whose", "tokenizer_digest"
-DEVICE, SERVER, PROXY = "device", "server", "proxy"
+WHOSE = "whose"
+TOKENIZER_DIGEST = "tokenizer_digest"
+DEVICE = "device"
+SERVER = "server"
+PROXY = "proxy"
 """Whose a part is."""
 
 
@@ -76,7 +85,8 @@ def facts_of(arrays: Mapping[str, np.ndarray], where: str) -> PreparedFacts | No
     """None for a part that says nothing. Raises ConfigError for one that is damaged."""
     if WHOSE not in arrays:
         return None
-    whose, tokenizer = str(arrays[WHOSE]), str(arrays.get(TOKENIZER_DIGEST, ""))
+    whose = str(arrays[WHOSE])
+    tokenizer = str(arrays.get(TOKENIZER_DIGEST, ""))
     if KIND in arrays:
         classes, scaling, columns = treatment(arrays, where)
         return PreparedFacts(whose=whose, classes=classes, scaling=scaling, columns=columns)

@@ -15,8 +15,10 @@ from .text import TextSource
 from .tokenizer import restore
 from .windows import from_dataset
 
-TOKENIZER, ROWS = "tokenizer", "rows"
-PRETRAINING, PRETRAINING_LABELS = "school_x", "school_y"
+TOKENIZER = "tokenizer"
+ROWS = "rows"
+PRETRAINING = "school_x"
+PRETRAINING_LABELS = "school_y"
 """Keys of the windows to pretrain on, as every version has spelled them in files."""
 
 

@@ -31,7 +31,8 @@ def hold_out(
             f"on both sides, such as 0.1"
         )
     order = rng.permutation(len(train))
-    proxy, private = np.sort(order[:count]), np.sort(order[count:])
+    proxy = np.sort(order[:count])
+    private = np.sort(order[count:])
     return train.take(private), None if groups is None else groups[private], Dataset(train.inputs[proxy])
 
 
@@ -94,7 +95,8 @@ def _check_shape(raw: np.ndarray, file: Path, source: Source) -> None:
 
 
 def _check_range(inputs: np.ndarray, file: Path) -> None:
-    lowest, highest = float(inputs.min()), float(inputs.max())
+    lowest = float(inputs.min())
+    highest = float(inputs.max())
     if lowest < -FARTHEST or highest > 1 + FARTHEST:
         raise ConfigError(
             f"{file}: pixels span {lowest:g} to {highest:g} where training pixels span 0 to 1; expected the range that "

@@ -47,9 +47,11 @@ class Scaling:
     def apply(self, raw: np.ndarray) -> np.ndarray:
         """Samples as float32, C-contiguous, ready for a `Dataset`."""
         arranged = _arrange(raw, self.kind, self.channels)
-        offset, factor = self.offset, self.factor
+        offset = self.offset
+        factor = self.factor
         if self.kind == "image" and raw.dtype == np.uint8:
-            offset, factor = np.zeros(1), np.full(1, 1 / 255)
+            offset = np.zeros(1)
+            factor = np.full(1, 1 / 255)
         scaled = np.empty(arranged.shape, dtype=np.float32)
         for start in range(0, len(arranged), CHUNK):
             rows = slice(start, start + CHUNK)
@@ -150,7 +152,8 @@ def _arrange(raw: np.ndarray, kind: Kind, channels: Axis) -> np.ndarray:
 
 
 def _fit_range(images: np.ndarray) -> Scaling:
-    lowest, highest = float(images.min()), float(images.max())
+    lowest = float(images.min())
+    highest = float(images.max())
     ready = images.dtype == np.uint8 or (lowest >= 0 and highest <= 1) or lowest == highest
     offset, factor = (0.0, 1.0) if ready else (lowest, 1 / (highest - lowest))
     return Scaling(kind="image", offset=np.full(1, offset), factor=np.full(1, factor))

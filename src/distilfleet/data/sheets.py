@@ -103,9 +103,13 @@ def _parted(path: Path, separator: Separator | None) -> _Table:
 
 def _below_comments(text: str) -> tuple[str, int, str]:
     """What is below leading lines that begin with #, how many those are, and the last of them without its #."""
-    at, count, last = 0, 0, ""
+    at = 0
+    count = 0
+    last = ""
     while found := COMMENT.match(text, at):
-        at, count, last = found.end(), count + 1, found[1] or last
+        at = found.end()
+        count = count + 1
+        last = found[1] or last
     return text[at:], count, last.strip()
 
 
@@ -150,7 +154,8 @@ def _alike(widths: Sequence[int]) -> bool:
 
 
 def _rows(path: Path, text: str, mark: str, skipped: int) -> tuple[Rows, list[int]]:
-    rows, lines = [], []
+    rows = []
+    lines = []
     csv.field_size_limit(LONGEST_FIELD)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=mark, strict=True)
     try:

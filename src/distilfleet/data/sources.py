@@ -97,7 +97,8 @@ def _prepared(path: Path) -> Source | None:
     held = arrays.open_npz(path)
     if not prepared.holds(held):
         return None
-    part, where = prepared.dataset(held, str(path)), str(path)
+    part = prepared.dataset(held, str(path))
+    where = str(path)
     if str(held.get(prepared.WHOSE, prepared.SERVER)) == prepared.DEVICE:
         raise ConfigError(f"{where}: the part of a device; the server's is server.npz")
     classes, fitted, columns = prepared.treatment(held, where)
@@ -173,7 +174,8 @@ def _check(raw: Raw) -> None:
     if raw.test is None:
         return
     check_part(raw.test, f"{raw.where}, test part")
-    train_shape, test_shape = raw.train.inputs.shape[1:], raw.test.inputs.shape[1:]
+    train_shape = raw.train.inputs.shape[1:]
+    test_shape = raw.test.inputs.shape[1:]
     if train_shape != test_shape:
         raise ConfigError(
             f"{raw.where}: samples have shape {train_shape} in the train part but {test_shape} in the test part; "

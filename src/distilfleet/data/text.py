@@ -188,7 +188,8 @@ def _held_documents(documents: Sequence[Document], wanted: Wanted) -> tuple[list
 
 def _held_ends(documents: Sequence[Document], holdout: float) -> tuple[list[Document], list[Document], str]:
     """The end of each document, from the start of a line if there is one near."""
-    train, test = [], []
+    train = []
+    test = []
     for document in documents:
         at = _line_start(document.text, round((1 - holdout) * len(document.text)))
         train.append(replace(document, text=document.text[:at]))

@@ -11,12 +11,17 @@ from .raw import FeatureColumn
 from .scaling import Scaling
 from .spec import DataSpec
 
-FAR, NEAR = 10.0, 3.0
+FAR = 10.0
+NEAR = 3.0
 """Deviations of the run's own data. Half of a column beyond the first is in another unit, or must be said to be meant;
 half of it beyond the second is worth a word."""
-NARROW, ENOUGH = 0.01, 10
+NARROW = 0.01
+ENOUGH = 10
 """A column that varies less than this beside the run's, over so many samples, is worth a word."""
-FARTHEST, FARTHEST_OF_BYTES, LEAST_SPAN, USUAL_SPAN = 1.0, 0.1, 0.02, 0.6
+FARTHEST = 1.0
+FARTHEST_OF_BYTES = 0.1
+LEAST_SPAN = 0.02
+USUAL_SPAN = 0.6
 """How far pixels may leave the range of the run's, which is that of the format where they are bytes or 0 to 1; how
 much of it they must fill, and of how much less it is worth a word."""
 
@@ -49,18 +54,21 @@ def is_natural(scaling: Scaling) -> bool:
 
 def fits(inputs: np.ndarray, scaling: Scaling) -> bool:
     """Whether pixels can be stored as those that the scaling was fitted to."""
-    lowest, highest = float(inputs.min()), float(inputs.max())
+    lowest = float(inputs.min())
+    highest = float(inputs.max())
     farthest = FARTHEST_OF_BYTES if is_natural(scaling) else FARTHEST
     return lowest >= -farthest and highest <= 1 + farthest and highest - lowest >= LEAST_SPAN
 
 
 def _check_pixels(inputs: np.ndarray, spec: DataSpec, where: str, naming: Naming) -> tuple[str, ...]:
-    lowest, highest = float(inputs.min()), float(inputs.max())
+    lowest = float(inputs.min())
+    highest = float(inputs.max())
     if naming.any_range or fits(inputs, spec.scaling):
         usual = lowest >= -FARTHEST_OF_BYTES and highest <= 1 + FARTHEST_OF_BYTES and highest - lowest >= USUAL_SPAN
         note = f"pixels come to {lowest:g} to {highest:g} in the run's units, where its own are 0 to 1"
         return () if usual else (note,)
-    begin, end = spec.offset[0], spec.offset[0] + 1 / spec.factor[0]
+    begin = spec.offset[0]
+    end = spec.offset[0] + 1 / spec.factor[0]
     raise UnmatchedError(
         f"{where}: pixels come to {lowest:g} to {highest:g} in the run's units, where its own are 0 to 1: store them "
         f"from {begin:g} to {end:g}, as the run does, or as bytes; --any-range takes them as they are",

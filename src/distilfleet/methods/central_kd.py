@@ -110,7 +110,8 @@ class CentralKD:
         )
 
     def round(self, state: State, plan: Plan, conditions: Conditions) -> Round[State]:
-        number, known = state.round + 1, frozenset(state.givers)
+        number = state.round + 1
+        known = frozenset(state.givers)
         jobs = [self._ask(number, device) for device in plan.devices if device not in known]
         results = (yield Wave(jobs=jobs, minimum=plan.minimum, deadline_s=plan.deadline_s)) if jobs else []
         replies = paired([result for result in results if isinstance(result, Reply)])

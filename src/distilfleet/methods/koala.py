@@ -338,7 +338,8 @@ class Koala:
 
         A device that keeps its label counts is taken to have as many samples of each class.
         """
-        size_N1, classes = np.array(sizes(replies))[:, None], self.large.classes
+        size_N1 = np.array(sizes(replies))[:, None]
+        classes = self.large.classes
         if not self._counts_labels:
             return size_N1
         counts = [np.maximum(reply.arrays[LABELS], 0) for reply in replies]

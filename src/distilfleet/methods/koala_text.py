@@ -109,7 +109,8 @@ class LanguageWorker:
     public: np.ndarray | None = None
 
     def load(self, job: Job) -> Load:
-        context, public = self.model.context, job.arrays.get("public", self.public)
+        context = self.model.context
+        public = job.arrays.get("public", self.public)
         assert public is not None, "public windows come with the first job"
         total = training_load(self.profile, self.settings.local, context) + frames(job)
         if "taught" in job.arrays:
@@ -122,7 +123,8 @@ class LanguageWorker:
         if "public" in job.arrays:
             self.public = job.arrays["public"].astype(np.int32)
         assert self.public is not None, "public windows come with the first job"
-        public, where = Dataset(self.public), (self.seed, self.device.id)
+        public = Dataset(self.public)
+        where = (self.seed, self.device.id)
         if "taught" in job.arrays:
             rows_SB = rows_of(len(public), self.settings.forward, number, (*where, "public"))
             teacher = drawn(public, job.arrays["taught"], self.settings.forward.temperature)

@@ -124,7 +124,8 @@ class Scaffold:
         return State(round=0, weights=to_arrays(net), control=control)
 
     def round(self, state: State, plan: Plan, conditions: Conditions) -> Round[State]:
-        number, sent = state.round + 1, {**state.weights, **prefixed(CONTROL, state.control)}
+        number = state.round + 1
+        sent = {**state.weights, **prefixed(CONTROL, state.control)}
         expected = self._expected(sent)
         jobs = [
             Job(id=f"{number}:train:{device}", device=device, op="train", arrays=sent, expected=expected)
@@ -134,10 +135,12 @@ class Scaffold:
         replies = [result for result in results if isinstance(result, Reply)]
         if not replies:
             return replace(state, round=number)
-        answers, devices = [reply.arrays for reply in replies], [reply.device for reply in replies]
+        answers = [reply.arrays for reply in replies]
+        devices = [reply.device for reply in replies]
         merged = combine(answers, sent, sizes(replies), devices, self.aggregate)
         yield from merged.discounts
-        took_part, mean = np.float32(len(replies) / len(conditions.devices)), under(CONTROL, merged.weights)
+        took_part = np.float32(len(replies) / len(conditions.devices))
+        mean = under(CONTROL, merged.weights)
         return State(
             round=number,
             weights={name: merged.weights[name] for name in state.weights},
@@ -167,7 +170,8 @@ class Scaffold:
 
 def control_together(workers: Sequence[Controller], jobs: Sequence[Job]) -> list[Arrays]:
     """Each controller's `handle`, side by side where its learners can be."""
-    server, names = _server(jobs), under(CONTROL, jobs[0].arrays)
+    server = _server(jobs)
+    names = under(CONTROL, jobs[0].arrays)
     zero = {name: np.zeros_like(array) for name, array in names.items()}
     own = [worker.control or zero for worker in workers]
     drift = {name: server[f"{CONTROL}/{name}"] - column(own, name) for name in names}
@@ -176,7 +180,8 @@ def control_together(workers: Sequence[Controller], jobs: Sequence[Job]) -> list
     lengths_D = np.array([_length(learner) for learner in learners], np.float32)
     trained = {name: column(answers, name) for name in answers[0]}
     mean = {name: _over(server[name] - trained[name], lengths_D) for name in names}
-    after, answer = {name: mean[name] - drift[name] for name in names}, {**trained, **prefixed(CONTROL, mean)}
+    after = {name: mean[name] - drift[name] for name in names}
+    answer = {**trained, **prefixed(CONTROL, mean)}
     for d, worker in enumerate(workers):
         worker.control = DeviceRow(after, d)
     return [DeviceRow(answer, d) for d in range(len(jobs))]

@@ -9,7 +9,8 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from ..core.errors import ConfigError
 
 MOST_PORT = 65535
-MOST_NAME, MOST_SHOWN = 253, 80
+MOST_NAME = 253
+MOST_SHOWN = 80
 """A host's name and what a message shows of it have at most so many characters."""
 _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")

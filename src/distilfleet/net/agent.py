@@ -34,15 +34,19 @@ from .transport import Connection, connect
 from .wave import LATER
 
 log = logging.getLogger(__name__)
-FIRST_BACKOFF_S, MOST_BACKOFF_S, BACKOFF_GROWTH = 0.2, 15.0, 1.5
+FIRST_BACKOFF_S = 0.2
+MOST_BACKOFF_S = 15.0
+BACKOFF_GROWTH = 1.5
 """Pauses before another try are drawn between nothing and a bound that grows: a fleet is back soon after its server,
 and not in one moment."""
-ACCOUNT, ACCOUNT_S = "account.json", 1.0
+ACCOUNT = "account.json"
+ACCOUNT_S = 1.0
 DIED = (
     "declined: the agent's process died {} times in a row in a job of this run, as where memory does not suffice; stop "
     "the agent and start it again to have it tried anew"
 )
-TRIES, MOST_DEATHS = "tries.json", 10
+TRIES = "tries.json"
+MOST_DEATHS = 10
 """A process that ended so often in a row in jobs of one run does no more of them."""
 Build = Callable[[RunSpec], Worker]
 """Makes a worker on this device's own data. Raises ConfigError for what is not installed or not allowed here."""
@@ -232,7 +236,8 @@ class Agent:
         """Have the worker of a run built, once, while words go on: a model may take minutes to load."""
         if wanted.run == self.run and (self.runner is not None or self.building):
             return
-        self.run, self.runner = wanted.run, None
+        self.run = wanted.run
+        self.runner = None
         self.store.open_run(wanted.run)
         for key in self.side.held.keys() - set(self.store.keys()):
             del self.side.held[key]
@@ -290,7 +295,8 @@ class Agent:
         """Jobs and what became of them, one after the other."""
         after: Begin | Settle | Prepare | None = None
         while True:
-            task, after = after or await self.todo.get(), None
+            task = after or await self.todo.get()
+            after = None
             if isinstance(task, Prepare):
                 await self._build(task)
             elif isinstance(task, Settle) and task.counted:

@@ -62,12 +62,15 @@ class Account(msgspec.Struct, kw_only=True):
     def moved(self, size_bytes: int, day: str) -> None:
         """So many bytes have travelled, in either direction, on this day."""
         if day != self.day:
-            self.day, self.day_bytes = day, 0
-        self.total_bytes, self.day_bytes = self.total_bytes + size_bytes, self.day_bytes + size_bytes
+            self.day = day
+            self.day_bytes = 0
+        self.total_bytes = self.total_bytes + size_bytes
+        self.day_bytes = self.day_bytes + size_bytes
 
     def did(self, busy_s: float) -> None:
         """One more job is done, which took so long."""
-        self.jobs, self.busy_s = self.jobs + 1, self.busy_s + busy_s
+        self.jobs = self.jobs + 1
+        self.busy_s = self.busy_s + busy_s
 
     def left_bytes(self, caps: Caps, day: str) -> float:
         """That may yet travel today."""

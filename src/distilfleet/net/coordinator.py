@@ -340,7 +340,8 @@ class Coordinator:
 
     def _wake(self, now_s: float) -> None:
         """A process that stood still heard nobody: its devices have their time anew."""
-        slept_s, self.called_s = now_s - self.called_s, now_s
+        slept_s = now_s - self.called_s
+        self.called_s = now_s
         if slept_s <= self.asleep_s:
             return
         self.stood_still_s += slept_s

@@ -100,7 +100,8 @@ class DeviceSide:
 
     def hello(self, now_s: float) -> Hello:
         """A new connection: these are the first words on it."""
-        self.open, self.last_seen_s = False, now_s
+        self.open = False
+        self.last_seen_s = now_s
         return Hello(VERSIONS, self.device, listed((*self.held, *self.running)))
 
     def receive(self, message: AnyMessage, now_s: float) -> list[DeviceOutput]:

@@ -75,7 +75,9 @@ class NetFleet:
 
     def conditions(self, number: int) -> Conditions:
         ids = self._call(lambda: self._begin_round(number))
-        self._answered, self._missed, self._started = [], [], {}
+        self._answered = []
+        self._missed = []
+        self._started = {}
         self._round_s = now_s = time.monotonic()
         if self._began_s == inf:  # what came before, as to train a teacher, is not the fleet's
             self._began_s = self._tally_s = self._mark_s = now_s
@@ -144,7 +146,8 @@ class NetFleet:
         return {"elapsed": np.array(self._elapsed_s(time.monotonic())), **marked(run, counted)}
 
     def restore(self, kept: Arrays) -> None:
-        self._before_s, self._began_s = float(kept["elapsed"]), inf
+        self._before_s = float(kept["elapsed"])
+        self._began_s = inf
 
     def finish(self, number: int) -> None:
         """The last round's checkpoint is on disk."""
@@ -196,8 +199,10 @@ class NetFleet:
 
     async def _take_usage(self) -> tuple[Usage, list[Timed]]:
         reported = self._session_server.coordinator.reported
-        used, reported.usage = reported.usage, Usage(measured=True)
-        times, reported.times = reported.times, []
+        used = reported.usage
+        reported.usage = Usage(measured=True)
+        times = reported.times
+        reported.times = []
         return used, times
 
     def _elapsed_s(self, now_s: float) -> float:

@@ -47,7 +47,8 @@ def take_failed() -> Counter[str]:
     """Handshakes that failed since the last call, by reason."""
     global _failed
     with _lock:
-        failed, _failed = _failed, Counter()
+        failed = _failed
+        _failed = Counter()
     return failed
 
 
@@ -97,7 +98,8 @@ def _make_stderr(libc: ctypes.CDLL, writing: int) -> None:
 def _begin_anew(caught: bool) -> None:
     """A process that was forked has no thread that listens, and a lock that may be held by none that is left."""
     global _lock, _failed
-    _lock, _failed = threading.Lock(), Counter()
+    _lock = threading.Lock()
+    _failed = Counter()
     if caught:
         _catch()
 
@@ -111,7 +113,8 @@ def _listen(reading: int) -> None:
 
 def _import_grpc() -> None:
     """Raises ImportError if that is too late."""
-    quiet, ciphers = "GRPC_VERBOSITY" not in os.environ, os.environ.get("GRPC_SSL_CIPHER_SUITES")
+    quiet = "GRPC_VERBOSITY" not in os.environ
+    ciphers = os.environ.get("GRPC_SSL_CIPHER_SUITES")
     if "grpc" in sys.modules and ciphers != CIPHERS:
         raise ImportError(
             f"gRPC would allow TLS 1.2: import distilfleet.net before grpc, or set GRPC_SSL_CIPHER_SUITES={CIPHERS}"

@@ -6,9 +6,11 @@ Messages of a mebibyte come and go; without this, a server that once had many at
 import ctypes
 from dataclasses import dataclass
 
-M_MMAP_THRESHOLD, M_ARENA_MAX = -3, -8
+M_MMAP_THRESHOLD = -3
+M_ARENA_MAX = -8
 """The numbers of two settings in malloc.h."""
-SERVER_ARENAS, AGENT_ARENAS = 2, 1
+SERVER_ARENAS = 2
+AGENT_ARENAS = 1
 LARGE_BYTES = 256 << 10
 """A block of this size or more has pages of its own, which go back to the system when it is freed."""
 EVERY_BYTES = 32 << 20

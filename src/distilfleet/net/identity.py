@@ -55,7 +55,8 @@ class Authority:
         """Certificates of devices are good for `life_s`. Raises RecordError if the folder is damaged."""
         self._life_s = life_s
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        base, founded = folder / "identity.sqlite", folder / "identity.sqlite.new"
+        base = folder / "identity.sqlite"
+        founded = folder / "identity.sqlite.new"
         if not (folder / "authority.pem").exists():
             _found(folder, founded)
         if founded.exists():
@@ -76,7 +77,8 @@ class Authority:
 
     def token(self, device: DeviceId, kind: str, address: str, lasting_s: float, now_s: float) -> Token:
         """A new one; an older one of this device is void. Whoever holds it becomes the device."""
-        secret, expires_s = os.urandom(16), now_s + lasting_s
+        secret = os.urandom(16)
+        expires_s = now_s + lasting_s
         with storing_whole(self._base):
             self._base.execute("insert or replace into tokens values (?, ?, ?)", (device, secret, expires_s))
             self._base.execute("delete from used where device = ?", (device,))
@@ -239,7 +241,8 @@ def belongs(key: bytes, certificate: bytes) -> bool:
 def renewal_s(certificate: bytes) -> float:
     """When two thirds of its life are over."""
     read = x509.load_pem_x509_certificate(certificate)
-    began_s, ends_s = read.not_valid_before_utc.timestamp(), read.not_valid_after_utc.timestamp()
+    began_s = read.not_valid_before_utc.timestamp()
+    ends_s = read.not_valid_after_utc.timestamp()
     return began_s + RENEW_AT_SHARE * (ends_s - began_s)
 
 

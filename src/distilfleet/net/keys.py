@@ -45,7 +45,8 @@ class Token(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         """Raises ConfigError."""
         try:
             whole = urlsafe_b64decode(text + "=" * (-len(text) % 4))
-            data, check = whole[:-CHECK_BYTES], whole[-CHECK_BYTES:]
+            data = whole[:-CHECK_BYTES]
+            check = whole[-CHECK_BYTES:]
             token = msgspec.msgpack.decode(data, type=Token)
         except (ValueError, msgspec.DecodeError):
             raise ConfigError(NO_TOKEN) from None

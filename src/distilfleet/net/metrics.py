@@ -35,7 +35,8 @@ class Totals:
         """A round, as the record has it in a line."""
         classes = Counter(_class(reason) for _, reason in line["missed_jobs"])
         classes["other"] += line["missed"] - classes.total()
-        self.rounds, self.lasting_s = self.rounds + 1, self.lasting_s + took_s
+        self.rounds = self.rounds + 1
+        self.lasting_s = self.lasting_s + took_s
         self.answered += line["jobs"] - line["missed"]
         self.missed += classes
         self.device_j += line["device_energy_j"]

@@ -34,7 +34,8 @@ def observe(session_server: SessionServer, kinds: Mapping[DeviceId, str], now_s:
 
 
 def _device_status(session_server: SessionServer, device: DeviceId, kind: str, now_s: float) -> DeviceStatus:
-    server, traffic = session_server.coordinator.server, session_server.traffic.get(device, Traffic())
+    server = session_server.coordinator.server
+    traffic = session_server.traffic.get(device, Traffic())
     state = server.devices.get(device)
     for flow in (traffic.up, traffic.down):
         flow.close(now_s)

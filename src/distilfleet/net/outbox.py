@@ -55,7 +55,8 @@ class Outbox:
     async def take(self) -> tuple[bytes, list[AnyMessage]]:
         """The next payload, and what is in it."""
         await self.due.wait()
-        messages, size_bytes = [self._next()], 0
+        messages = [self._next()]
+        size_bytes = 0
         most = MOST_JOINED if self.version >= JOINED_SINCE else 1
         while self.waiting and len(messages) < most:
             size_bytes += _bulk_bytes(messages[-1])

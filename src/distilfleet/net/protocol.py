@@ -32,13 +32,15 @@ VERSION = 3
 VERSIONS = tuple(range(VERSION, max(0, VERSION - 2), -1))
 """This one and the one before, best first."""
 JOINED_SINCE = 3
-MOST_JOINED, JOINED_BYTES = 64, 128 << 10
+MOST_JOINED = 64
+JOINED_BYTES = 128 << 10
 """Messages of one payload, and bytes of frames in it; a larger chunk goes alone."""
 CHUNK_BYTES = 1 << 20
 MOST_MESSAGE_BYTES = CHUNK_BYTES + (64 << 10)
 MOST_HELLO_BYTES = 4096
 """Whoever has not said hello is not listened to any longer."""
-MOST_KEYS, MOST_KEYS_BYTES = 64, 3072
+MOST_KEYS = 64
+MOST_KEYS_BYTES = 3072
 """A message lists at most so many keys."""
 MOST_REASON = 1000
 """A reason has at most so many characters."""
@@ -218,7 +220,8 @@ def parted(data: bytes) -> list[bytes]:
     """The messages of a payload. Raises WireError; never anything else, whatever the bytes."""
     if data[: _NUMBER.size] != _NUMBER.pack(0):
         return [data]
-    messages, at = list[bytes](), _NUMBER.size
+    messages = list[bytes]()
+    at = _NUMBER.size
     while at < len(data):
         start = at + _NUMBER.size
         at = start + (_NUMBER.unpack_from(data, at)[0] if start <= len(data) else len(data))
@@ -247,8 +250,10 @@ class Pieces:
 
     def __getitem__(self, where: slice) -> bytes:
         """Some of them, from a start to an end."""
-        at, end = where.start, where.stop
-        cuts, start = [], 0
+        at = where.start
+        end = where.stop
+        cuts = []
+        start = 0
         for part in self.parts:
             if at < start + len(part) and start < end:
                 cuts.append(memoryview(part)[max(at - start, 0) : end - start])

@@ -93,9 +93,11 @@ DOWN_BYTES = 64 << 20
 """The most bytes of jobs that are on their way at once."""
 STALL_S = 30.0
 """An upload that does not get on for so long gives its room back."""
-MOST_SESSIONS, SESSIONS_S = 60, 60.0
+MOST_SESSIONS = 60
+SESSIONS_S = 60.0
 """Sessions that one identity may begin in so long; who wants more is told when to come back."""
-CLASH_S, MOST_CLASH_S = 5.0, 300.0
+CLASH_S = 5.0
+MOST_CLASH_S = 300.0
 """The first and the longest pause of an agent whose identity another agent uses: it doubles with each try."""
 MOST_DISPLACED = 16
 """Agents of one identity that are remembered after a newer one took their place."""

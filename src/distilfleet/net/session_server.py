@@ -283,7 +283,8 @@ class SessionServer:
 
     def _log_refusal(self, device: DeviceId, reason: str) -> None:
         """By name, and not each time: who is refused comes again."""
-        now_s, refusal_logged_s = time.monotonic(), self.refusal_logged_s.get(device)
+        now_s = time.monotonic()
+        refusal_logged_s = self.refusal_logged_s.get(device)
         if refusal_logged_s is None or now_s >= refusal_logged_s + LOG_PAUSE_S:
             self.refusal_logged_s[device] = now_s
             log.warning("%s gets no session: %s", device, reason)

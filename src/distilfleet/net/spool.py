@@ -71,7 +71,8 @@ class Spooled(Mapping[str, np.ndarray]):
     __slots__ = ("__weakref__", "_entries", "_file")
 
     def __init__(self, sealed_file: "SealedFile", entries: Mapping[str, _Entry]) -> None:
-        self._file, self._entries = sealed_file, entries
+        self._file = sealed_file
+        self._entries = entries
 
     def __getitem__(self, name: str) -> np.ndarray:
         return self._file.read(self._entries[name])
@@ -105,7 +106,8 @@ class SealedFile:
     def put(self, arrays: Arrays) -> Spooled:
         """Raises OSError if the disk is full."""
         sizes = [_sealed_bytes(array.nbytes) for array in arrays.values()]
-        size_bytes, entries = sum(sizes), dict[str, _Entry]()
+        size_bytes = sum(sizes)
+        entries = dict[str, _Entry]()
         with self._lock:
             self._live += 1
             at = place = self._allocate(size_bytes)
@@ -124,7 +126,8 @@ class SealedFile:
         """Raises StorageError if the disk does not give back what was written."""
         if not entry.size_bytes:
             return np.empty(entry.shape, entry.dtype)
-        pieces, at = [], entry.at
+        pieces = []
+        at = entry.at
         for number, start in enumerate(range(0, entry.size_bytes, PIECE_BYTES), entry.first):
             sealed_bytes = min(PIECE_BYTES, entry.size_bytes - start) + TAG_BYTES
             pieces.append(self._open(number, os.pread(self._file, sealed_bytes, at)))
@@ -152,7 +155,8 @@ class SealedFile:
         """Answers of a wave are of one size, so that an exact fit is the usual one."""
         if self._free.get(size_bytes):
             return self._free[size_bytes].pop()
-        at, self._end = self._end, self._end + size_bytes
+        at = self._end
+        self._end = self._end + size_bytes
         return at
 
     def _release(self, at: int, size_bytes: int) -> None:
@@ -160,7 +164,8 @@ class SealedFile:
             self._live -= 1
             self._free.setdefault(size_bytes, []).append(at)
             if not self._live:
-                self._free, self._end = {}, 0
+                self._free = {}
+                self._end = 0
                 os.ftruncate(self._file, 0)
 
 

@@ -93,7 +93,8 @@ class Collecting:
     def renew(self, now_s: float) -> None:
         """The first device is back after the wave had waited for all: what kept it away often kept the others too."""
         if not self.renewed:
-            self.began_s, self.renewed = now_s, True
+            self.began_s = now_s
+            self.renewed = True
 
     def take(self, result: Result) -> bool:
         """Whether it counts."""
@@ -130,7 +131,8 @@ class Collecting:
 
     def lacks(self, now_s: float, away_s: AwayS) -> list[DeviceId]:
         """The devices without which the wave cannot be over now; empty while it can be, or has just begun."""
-        late, waited_s = now_s >= self.due_s, now_s - self.began_s
+        late = now_s >= self.due_s
+        waited_s = now_s - self.began_s
         if waited_s < min(SOON_S, self.patience_s) or self.answers >= self._goal:
             return []
         lacking = [job for job in self._open() if late or job.id in self.put_off or away_s(job.device) > 0.0]
@@ -155,7 +157,8 @@ class Collecting:
     def _expects(self, job: Job, now_s: float, away_s: AwayS) -> bool:
         if job.id in self.results or job.id in self.put_off:
             return False
-        since_begin_s, silent_s = now_s - self.began_s, away_s(job.device)
+        since_begin_s = now_s - self.began_s
+        silent_s = away_s(job.device)
         if job.device in self.given_up and silent_s >= since_begin_s:
             return False
         return min(silent_s, since_begin_s) <= max(self.patience_s, self.wave.deadline_s or 0.0)

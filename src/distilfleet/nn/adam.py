@@ -10,7 +10,8 @@ from ..core.types import Arrays
 from .weights import to_array, to_tensor
 
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")
-EPS, EPS_HALF = 1e-8, 1e-4
+EPS = 1e-8
+EPS_HALF = 1e-4
 """Added to the root of the second moment. Adam's own is nothing in half precision, where small squares are, too."""
 
 

@@ -46,7 +46,8 @@ class Candidates:
         self._prefix = np.array(prefix_t)
 
     def _side_by_side(self, candidates_K: np.ndarray) -> np.ndarray:
-        before, count = len(self._prefix), len(candidates_K)
+        before = len(self._prefix)
+        count = len(candidates_K)
         seen_QK = torch.cat([torch.ones(count, before, dtype=torch.bool), torch.eye(count, dtype=torch.bool)], dim=1)
         out_KD = self._run(candidates_K, torch.full((count,), before), seen_QK)
         if before:

@@ -106,7 +106,8 @@ class ShuffleUnit(nn.Module):
         if self.left is None:
             kept_NCHW, worked_NCHW = x_NCHW.chunk(2, dim=1)
         else:
-            kept_NCHW, worked_NCHW = self.left(x_NCHW), x_NCHW
+            kept_NCHW = self.left(x_NCHW)
+            worked_NCHW = x_NCHW
         return nn.functional.channel_shuffle(torch.cat([kept_NCHW, self.right(worked_NCHW)], dim=1), 2)
 
 

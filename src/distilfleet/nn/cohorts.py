@@ -25,7 +25,8 @@ from .zoo import Model
 
 CLOSE = 1e-5
 """Most that a weight may differ by, absolutely or relative to its size."""
-SAMPLES, BATCH = (24, 12), 8
+SAMPLES = (24, 12)
+BATCH = 8
 """Two devices with three steps and two, so that one leaves the cohort first."""
 DECOMPOSING = re.compile(r"(?:linalg_)?(?:svd|eigh?|eigvalsh?|eigvals|qr|lstsq|pinv)")
 """Operations of torch."""
@@ -41,7 +42,8 @@ def why_apart(model: Model, local: LocalTraining) -> str | None:
         return known
     local = replace(local, passes=1, batch=BATCH)
     trial = _trial(model, local)
-    alone, again = [], []
+    alone = []
+    again = []
     for task in trial:
         net = model.build(seed=0)
         before = _own_state(net)

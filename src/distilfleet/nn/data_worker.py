@@ -9,7 +9,8 @@ import numpy as np
 from ..core.types import Arrays, ArraySpec, Dataset, DeviceId, Expected, Job, Load, Reply
 from .loads import exact_frames
 
-INPUTS, LABELS = "inputs", "labels"
+INPUTS = "inputs"
+LABELS = "labels"
 MOST_BYTES = 1 << 30
 """Bytes of one device's inputs that are taken."""
 

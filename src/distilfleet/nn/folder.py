@@ -13,7 +13,9 @@ from safetensors import SafetensorError, safe_open
 
 from ..core.errors import ConfigError
 
-CONFIG, INDEX, ADAPTER = "config.json", "model.safetensors.index.json", "adapter_config.json"
+CONFIG = "config.json"
+INDEX = "model.safetensors.index.json"
+ADAPTER = "adapter_config.json"
 CODE = ("auto_map", "custom_generate", "custom_pipelines", "kernel_config", "use_kernels", "trust_remote_code")
 """Settings that name code, or allow it."""
 QUANTISED = ("quantization_config", "compression_config")

@@ -11,7 +11,8 @@ import torch
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """Torch, numpy's old generator and Python's own start at this seed, and go on where they were afterwards."""
-    of_python, of_numpy = random.getstate(), np.random.get_state()
+    of_python = random.getstate()
+    of_numpy = np.random.get_state()
     try:
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
@@ -26,7 +27,8 @@ def seeded(seed: int) -> Iterator[None]:
 @contextmanager
 def settings_kept() -> Iterator[None]:
     """Torch's default type and gradient mode afterwards are what they were before."""
-    dtype, gradients = torch.get_default_dtype(), torch.is_grad_enabled()
+    dtype = torch.get_default_dtype()
+    gradients = torch.is_grad_enabled()
     try:
         yield
     finally:

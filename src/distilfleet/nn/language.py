@@ -319,7 +319,8 @@ def _untie(model: Any) -> None:
     A tied table would be trained in two places, on devices as rows and on the server as output, and would need their
     gradients summed at every step; two independent tables need nothing, at the price of memory.
     """
-    table, output = model.get_input_embeddings(), model.get_output_embeddings()
+    table = model.get_input_embeddings()
+    output = model.get_output_embeddings()
     model.config.tie_word_embeddings = False
     if output is not None and output.weight is table.weight:
         output.weight = nn.Parameter(table.weight.detach().clone())

@@ -99,7 +99,9 @@ def _sizes(path: Path, raw: bytes) -> Sizes:
 
 def _parts(sizes: Sizes) -> list[tuple[str, tuple[int, ...]]]:
     """The arrays of a file, in order."""
-    width, layers, kv_width = sizes.width, sizes.layers, sizes.head_width * sizes.kv_heads
+    width = sizes.width
+    layers = sizes.layers
+    kv_width = sizes.head_width * sizes.kv_heads
     parts: list[tuple[str, tuple[int, ...]]] = [
         ("table", (sizes.vocabulary, width)),
         ("input_layernorm", (layers, width)),

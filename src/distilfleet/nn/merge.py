@@ -22,7 +22,8 @@ from .zoo import Model
 
 ROWS_BYTES = 1 << 24
 """Bytes of updates that are laid side by side at once."""
-MANY, MOST_NUMBERS = 200, 1 << 26
+MANY = 200
+MOST_NUMBERS = 1 << 26
 """All updates of more devices than this are laid side by side, if they are at most so many numbers (256 MB)."""
 
 
@@ -36,7 +37,8 @@ class Merged:
 
 def merge(model: Model, sent: Arrays, replies: Sequence[Reply], rule: Rule) -> Merged:
     """One model of the replies' weights, each counted by its samples."""
-    answers, devices = [reply.arrays for reply in replies], [reply.device for reply in replies]
+    answers = [reply.arrays for reply in replies]
+    devices = [reply.device for reply in replies]
     return combine(answers, {name: sent[name] for name in layout(model)}, sizes(replies), devices, rule)
 
 

@@ -69,7 +69,8 @@ def pretrain(module: nn.Module, windows: Dataset, settings: Pretraining, seed: i
 def nats_per_token(module: nn.Module, windows: Dataset) -> tuple[float, float]:
     """Mean cross-entropy of what comes next, or of the class, and the share of positions where the model is right."""
     module.eval()
-    read, table_VD = reader(module), split.output_table(module)
+    read = reader(module)
+    table_VD = split.output_table(module)
     nats = 0.0
     right = count = 0
     with torch.no_grad():

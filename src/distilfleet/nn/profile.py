@@ -116,7 +116,8 @@ def _without_memory(net: nn.Module, mode: FakeTensorMode) -> nn.Module:
 def _traced(net: nn.Module, inputs_N: torch.Tensor) -> Profile:
     kept: list[torch.Tensor] = []
     hidden_bytes: list[int] = []
-    forward, backward = _counter(hidden_bytes), _counter([])
+    forward = _counter(hidden_bytes)
+    backward = _counter([])
     with forward, saved_tensors_hooks(_keep_in(kept), _as_kept), _watched(net, forward) as layers:
         logits_NK = net(inputs_N)
     with backward:
@@ -139,7 +140,8 @@ def training_memory_bytes(profile: Profile, batch: int) -> int:
 
 def savings(large: Model, small: Model) -> Savings:
     """Storage and compute that the small model saves, computed from both models."""
-    most, least = profile(large), profile(small)
+    most = profile(large)
+    least = profile(small)
     return Savings(
         small=small.name,
         large=large.name,

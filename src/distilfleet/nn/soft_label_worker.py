@@ -96,7 +96,8 @@ def learn_jobs(
     dtype = answer["soft"].dtype
     labels = {"soft": write_soft(soft_PC, dtype)} if len(soft_PC) else {}
     first = {**labels, "proxy": to_link(proxy.inputs)}
-    expected, known = Expected(arrays=answer), frozenset(holders)
+    expected = Expected(arrays=answer)
+    known = frozenset(holders)
     return [
         Job(
             id=f"{number}:learn:{device}",

@@ -374,7 +374,8 @@ def _relative(one: Tensor, other: Tensor) -> float:
 def _twin(full: nn.Module, low: int, high: int, norm: nn.Module) -> Any:
     """A base model of layers [low, high) made of the full model's own modules, without a token table."""
     model: Any = full
-    base, make = _base(full), cast(Any, AutoModel).from_config
+    base = _base(full)
+    make = cast(Any, AutoModel).from_config
     config = slice_config(model.config, low, high)
     with torch.device("meta"):  # no memory for what is replaced at once
         twin: Any = make(config, attn_implementation=model.config._attn_implementation)

@@ -319,7 +319,8 @@ def _add(tensor: Tensor, gradient: Product | Tensor, *, beta: float, alpha: floa
 
 def _stack(module: nn.Module, weights: Sequence[Arrays]) -> dict[str, Tensor]:
     """[D, ...] of each array, in the module's types; one array for all where they start from the very same ones."""
-    first, devices = weights[0], len(weights)
+    first = weights[0]
+    devices = len(weights)
     shared = all(one is first for one in weights)
     stacked: dict[str, Tensor] = {}
     for name, tensor in module.state_dict().items():

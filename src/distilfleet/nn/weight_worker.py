@@ -20,7 +20,8 @@ from .train import COHORT_STEP_FLOPS, LocalTraining, Task, batch_size, task, tas
 from .weights import put, to_arrays
 from .zoo import Model
 
-SAMPLES, LABELS = "samples", "labels"
+SAMPLES = "samples"
+LABELS = "labels"
 NORM_SLACK = 10.0
 """A reply's norm may be this many times the norm of what was sent, plus its root-mean-square size; more is refused."""
 

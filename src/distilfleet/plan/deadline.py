@@ -147,7 +147,8 @@ class _Search:
 
 
 def _too_early(deadline_s: float, quickest: Makespan) -> str:
-    possible_s, refuted_s = quickest.delay_s, quickest.lower_bound_s
+    possible_s = quickest.delay_s
+    refuted_s = quickest.lower_bound_s
     return (
         f"no plan is done within {deadline_s:.4g} s: the quickest one takes {possible_s:.4g} s, and none takes less"
         f" than {refuted_s:.4g} s. Allow {possible_s:.4g} s, or ask for less: fewer bits, a smaller batch, a cached"

@@ -282,7 +282,8 @@ class _SplitDecoder:
         return np.asarray(self.work.batch_tokens * (kept_K + passing_K))
 
     def server_flops(self) -> np.ndarray:
-        teacher, student = self.teacher, self.student
+        teacher = self.teacher
+        student = self.student
         teacher_K = teacher.flops[-1] - teacher.flops[self.teacher_cut_K] + teacher.head_flops
         student_K = self.passes * (student.flops[-1] - student.flops[self.cut_K])
         head_flops = 0 if self.work.labels_kept else self.work.head * student.head_flops

@@ -68,7 +68,8 @@ class Terms:
 
     def sums(self, chosen_N: np.ndarray) -> Sums:
         """Sums of roots under these options, whose squares are the rest of the cost."""
-        up, down = self.up * self.up_K[chosen_N], self.down * self.down_K[chosen_N]
+        up = self.up * self.up_K[chosen_N]
+        down = self.down * self.down_K[chosen_N]
         return self.facts.per_cell(up), self.facts.per_cell(down), self.server_K[chosen_N].sum(keepdims=True)
 
     def cost(self, chosen_N: np.ndarray) -> float:

@@ -21,7 +21,8 @@ def central_kd(flags: Flags) -> "Experiment":
     from ..methods.central_kd import CentralKD
     from .language import pretraining, sampled, taking_part, text_setup, token_training
 
-    setup, language = text_setup(flags.common, flags.language), flags.language
+    setup = text_setup(flags.common, flags.language)
+    language = flags.language
     teacher = setup.teacher if language.kd_weight else None
     method = CentralKD(
         teacher=teacher,

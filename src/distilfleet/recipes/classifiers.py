@@ -216,7 +216,8 @@ def assemble(
 ) -> Experiment:
     """The experiment that a simulation, or a server with its devices, carries out."""
     lying, said = _poisoned(common, setup, method)
-    distinct, batch = _distinct(models), models.local.batch
+    distinct = _distinct(models)
+    batch = models.local.batch
 
     def simulation() -> Simulation:
         return replace(setup.simulation(), notes=_apart(common, method, models))

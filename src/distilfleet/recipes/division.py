@@ -47,7 +47,8 @@ def divide(private: Dataset, groups: np.ndarray | None, common: Common) -> Divis
         ignored = "; owners named in the data are ignored" if groups is not None and _is_dirichlet(common) else ""
     else:
         owners, rows = partition.by_group(groups)
-        division, ignored = Division(rows=rows, how=f"one device per owner, {len(owners)} owners"), ""
+        division = Division(rows=rows, how=f"one device per owner, {len(owners)} owners")
+        ignored = ""
     return Division(rows=division.rows, how=division.how + ignored + _of_one_class(private, division.rows))
 
 
@@ -62,7 +63,8 @@ def _is_dirichlet(common: Common) -> bool:
 
 def _drawn(private: Dataset, common: Common) -> Division:
     """Divided at random, by the seed of the run."""
-    count, alpha = common.devices or DEVICES, ALPHA if common.alpha is None else common.alpha
+    count = common.devices or DEVICES
+    alpha = ALPHA if common.alpha is None else common.alpha
     rng = stream(common.seed, "partition")
     if alpha == inf and len(private) < LEAST_OWN * count:
         shared = partition.overlapping(len(private), count, LEAST_OWN, rng)

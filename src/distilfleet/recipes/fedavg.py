@@ -40,10 +40,12 @@ def fedavg(flags: Flags) -> "Experiment":
     large = large_model(flags.large, setup)
     if flags.who == "large":
         setup = replace(setup, ignore_memory=True)
-        smalls, notes = dict.fromkeys(setup.kinds, large), [_counterfactual(setup, large, flags.training.local_batch)]
+        smalls = dict.fromkeys(setup.kinds, large)
+        notes = [_counterfactual(setup, large, flags.training.local_batch)]
     else:
         names = () if flags.small is None else (flags.small,)
-        smalls, notes = assign(setup, Smalls(small=names), flags.training.local_batch), []
+        smalls = assign(setup, Smalls(small=names), flags.training.local_batch)
+        notes = []
     model = next(iter(smalls.values()))
     method = FedAvg(model=model, who=flags.who, local=local(flags.training, flags.calibrate), aggregate=flags.aggregate)
     models = Models(smalls=smalls, large=large if flags.who == "large" else None, spared=large, local=method.local)

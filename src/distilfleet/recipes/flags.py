@@ -274,7 +274,8 @@ def check(flags: Any) -> None:
 
 def changed(flags: Any) -> set[str]:
     """Flags whose values are not their recipe's own."""
-    usual, flat = flatten(type(flags)()), flatten(flags)
+    usual = flatten(type(flags)())
+    flat = flatten(flags)
     return {name for name in usual.keys() | flat.keys() if usual.get(name) != flat.get(name)}
 
 

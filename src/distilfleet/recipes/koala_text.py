@@ -29,7 +29,8 @@ def koala_text(flags: Flags) -> "Experiment":
     from ..methods.koala_text import KoalaText, KoalaTextSettings
     from .language import pretraining, sampled, some_of, text_setup, token_training
 
-    setup, language = text_setup(flags.common, flags.language), flags.language
+    setup = text_setup(flags.common, flags.language)
+    language = flags.language
     if setup.pretraining_data is None or setup.classes is not None:
         raise ConfigError(
             "koala_text needs text without labels and a teacher that this command trains: the public windows are the "

@@ -18,7 +18,8 @@ def numbered(count: int) -> tuple[DeviceId, ...]:
 
 def enrol(common: Common, ids: Sequence[DeviceId]) -> dict[DeviceId, Device]:
     """A fleet of `--device-kinds` in turn. Raises ConfigError for a kind that no catalogue has."""
-    quota_bytes, extra = common.memory_quota_bytes, common.catalogue
+    quota_bytes = common.memory_quota_bytes
+    extra = common.catalogue
     boards = [catalogue.device(kind, "", quota_bytes=quota_bytes, extra=extra) for kind in common.device_kinds]
     agree_N = stream(common.seed, "label counts").random(len(ids)) < common.label_counts_share
     return {

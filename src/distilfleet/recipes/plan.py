@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from .find import Recipe
 
 
-MOST_BUILT, FEWER = 256, (32, 4, 1)
+MOST_BUILT = 256
+FEWER = (32, 4, 1)
 """Devices that are given data to plan for: rates, boards and models make a plan, everybody's data do not."""
 
 

@@ -58,7 +58,8 @@ def again(path: Path, rounds: int | None) -> Resumed | None:
 
 def check_data(path: Path, begun: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """Raises RecordError if a run is to go on with other data than it began with."""
-    before, here = begun.get("data", {}), now.get("data", {})
+    before = begun.get("data", {})
+    here = now.get("data", {})
     for what, name in DIGESTS.items():
         if what in before and before[what] != here.get(what):
             file = begun["settings"].get(name, before["name"])
@@ -70,14 +71,16 @@ def check_data(path: Path, begun: Mapping[str, Any], now: Mapping[str, Any]) -> 
 
 def elsewhere(about: Mapping[str, Any]) -> list[str]:
     """What to say of a run that began on a processor that computes otherwise."""
-    there, here = about["versions"].get(PROCESSOR), versions()[PROCESSOR]
+    there = about["versions"].get(PROCESSOR)
+    here = versions()[PROCESSOR]
     if there in (None, here):
         return []
     return [f"Begun on {there}, gone on with on {here}: weights are not equal to the bit to those of one machine."]
 
 
 def _check_versions(path: Path, about: Mapping[str, Any]) -> None:
-    there, here = about["versions"], versions()
+    there = about["versions"]
+    here = versions()
     for name in MUST_EQUAL:
         if there.get(name) != here[name]:
             raise RecordError(

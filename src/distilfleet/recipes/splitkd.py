@@ -116,7 +116,8 @@ def _planner(flags: Flags, setup: "TextSetup", method: "SplitKD") -> "Planner":
     from ..plan.split import SplitPlanner
     from .machines import sample
 
-    language, split = flags.language, method.split
+    language = flags.language
+    split = method.split
     work = Workload(
         batch_tokens=language.batch * language.context,
         steps=language.steps,

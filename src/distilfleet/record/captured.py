@@ -15,7 +15,8 @@ from safetensors.numpy import load, save
 from ..core.disk import write_atomically
 from ..core.errors import RecordError
 
-WIRE, AUDIT = "wire.safetensors", "audit.json"
+WIRE = "wire.safetensors"
+AUDIT = "audit.json"
 AUDIT_SCHEMA = 1
 PARTS = ("job", "reply", "before", "after")
 

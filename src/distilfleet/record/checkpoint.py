@@ -56,7 +56,8 @@ def read_checkpoint(folder: Path) -> Checkpoint:
 
 def newest(folder: Path) -> tuple[Checkpoint, Mapping[Path, str]]:
     """The newest one that is sound, and what is wrong with those after it. Raises RecordError if there is none."""
-    files, faults = _files(folder), dict[Path, str]()
+    files = _files(folder)
+    faults = dict[Path, str]()
     if not files:
         raise RecordError(f"{folder} holds no checkpoint, so there is nothing to resume. Start the run anew.")
     for file in reversed(files):
@@ -85,7 +86,8 @@ def _read(file: Path) -> Checkpoint:
         raise RecordError(f"{file} is truncated or damaged: {fault}.") from None
     digest, _, note = metadata.get(SEALED, "").partition(" ")
     if SEALED not in metadata:  # written before 0.2.0
-        digest, note = metadata.get("digest", ""), metadata.get("note", "")
+        digest = metadata.get("digest", "")
+        note = metadata.get("note", "")
     if digest != _digest(note, arrays):
         raise RecordError(f"{file} is damaged: its content does not match its digest.")
     parsed = json.loads(note)

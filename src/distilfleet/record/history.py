@@ -128,7 +128,8 @@ def read_object(text: bytes) -> Mapping[str, Any]:
 
 
 def _last_times(path: Path) -> Mapping[str, Any]:
-    file, last = path / "times.jsonl", b""
+    file = path / "times.jsonl"
+    last = b""
     if file.is_file():
         with file.open("rb") as lines:
             last = next(iter(deque((line for line in lines if line.endswith(b"\n")), maxlen=1)), b"")

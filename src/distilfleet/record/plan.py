@@ -32,7 +32,8 @@ class Planned:
 
 def plan_json(planned: Planned) -> dict[str, Any]:
     """One object: cost, proven bound, relative gap, and an entry for each device. Raises ValueError without them."""
-    plan, forecast = planned.plan, planned.plan.forecast
+    plan = planned.plan
+    forecast = planned.plan.forecast
     if forecast is None:
         raise ValueError("this plan has no forecast: it was not made by a planner of cuts")
     return {

@@ -29,7 +29,8 @@ from .checkpoint import Checkpoint, newest, set_aside, write_checkpoint
 from .history import WALL, of_a_round, read_about
 
 log = logging.getLogger(__name__)
-METRICS, TIMES = "metrics.jsonl", "times.jsonl"
+METRICS = "metrics.jsonl"
+TIMES = "times.jsonl"
 UNBEGUN = frozenset({".lock", "fleet.json", "fleet.json.unfinished", "run.toml.unfinished"})
 """What a run leaves that ended before it had a `run.toml`: there is nothing in it to go on with."""
 IN_USE = "is in use by another run. Wait for it, or name another --out."

@@ -92,7 +92,8 @@ def fleet_size(run: History) -> int:
 
 def per_device(run: History, *fields: str) -> Value:
     """A total over the run, as a mean over the fleet."""
-    amount, devices = total(run, *fields), fleet_size(run)
+    amount = total(run, *fields)
+    devices = fleet_size(run)
     return amount / devices if amount is not None and devices else None
 
 

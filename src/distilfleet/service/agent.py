@@ -40,7 +40,9 @@ from .agent_flags import AgentFlags, Consent
 from .checks import SPLITKD, Half, check_version, check_windows
 
 log = logging.getLogger(__name__)
-FIRST_AGAIN_S, MOST_AGAIN_S, GROWTH = 0.1, 2.0, 1.5
+FIRST_AGAIN_S = 0.1
+MOST_AGAIN_S = 2.0
+GROWTH = 1.5
 """Between tries to enrol: a device that starts with its server is soon in."""
 LEAVE_S = 1.0
 """To say that it stops, an agent has so long."""
@@ -120,8 +122,10 @@ def attend(said: str, end: Callable[[], NoReturn]) -> None:
         device = owned(_board(badge, asked.catalogue), asked.consent)
         data = own.Cached(own=own_data(asked.data, naming_of(asked)))
         log.info("%s: a %s with %d samples, of the server at %s", device.id, badge.kind, len(data), badge.address)
-        build, meter = builder(device, data, asked.consent), meters.find(Path("/sys"))
-        caps, folder = asked.caps, asked.state
+        build = builder(device, data, asked.consent)
+        meter = meters.find(Path("/sys"))
+        caps = asked.caps
+        folder = asked.state
         battery = partial(meters.battery_share, Path("/sys"))
         agent = Agent(
             badge=badge,
@@ -146,7 +150,8 @@ def _board(badge: Badge, own: Path | None) -> Device:
 
 async def _until_stopped(agent: Agent, end: Callable[[], NoReturn]) -> None:
     """There is a moment to tell the server of it, unless this loop is busy with something else."""
-    loop, leaving = asyncio.get_running_loop(), set[asyncio.Task[None]]()
+    loop = asyncio.get_running_loop()
+    leaving = set[asyncio.Task[None]]()
 
     async def leave() -> None:
         await agent.leave()

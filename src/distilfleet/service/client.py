@@ -93,13 +93,17 @@ def follow(here: FleetFolder, run: str, hear: Callable[[str], None] = unheard) -
 
     Raises FailedError if the server could not do the run, StoppedError if somebody stopped it.
     """
-    queue, seen, missing, waits = here.queue, 0, 0, ""
+    queue = here.queue
+    seen = 0
+    missing = 0
+    waits = ""
     again = f"distilfleet runs resume {run} --fleet {here.path}"
     while missing < MOST_MISSING:
         entry = queue.entry(run)
         lines = _whole_lines(queue.record(run) / "metrics.jsonl")
         yield from lines[seen:]
-        seen, missing = max(seen, len(lines)), 0 if entry is not None else missing + 1
+        seen = max(seen, len(lines))
+        missing = 0 if entry is not None else missing + 1
         if entry is not None and entry.waits != waits:
             waits = entry.waits
             hear(waits)

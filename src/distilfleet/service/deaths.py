@@ -26,7 +26,8 @@ def give_way(queue: Queue) -> None:
 
 def begin_attempt(queue: Queue, name: str) -> str:
     """Why the run fails instead, if it was tried too often."""
-    attempts, since = queue.attempts(name), _since(queue, name)
+    attempts = queue.attempts(name)
+    since = _since(queue, name)
     died = attempts.died(since)
     if died >= MOST_DEATHS:
         return (

@@ -57,7 +57,8 @@ def demo(folder: Path, rounds: int = 3) -> list[Path]:
 def _one(folder: Path, one: Demo, rounds: int) -> Path:
     folder.mkdir(parents=True)
     say(f"{one.recipe}: {split(one.split)}")
-    found, file = recipe(one.recipe), folder / "fleet.toml"
+    found = recipe(one.recipe)
+    file = folder / "fleet.toml"
     own = {"data": str(one.split.out / SERVER), "rounds": rounds}  # no part of a device's
     flags = unflatten(found.flags, {**flatten(found.flags()), **one.settings, **own})
     write_fleet(file, KINDS)

@@ -13,7 +13,8 @@ def create_token(here: FleetFolder, device: DeviceId, lasting_s: float) -> str:
     """Raises ConfigError if the fleet file does not name the device."""
     _check_named(here, device)
     with closing(Authority(here.folder("authority"))) as authority:
-        kind, address = here.file.devices[device], str(here.enrol_address)
+        kind = here.file.devices[device]
+        address = str(here.enrol_address)
         return authority.token(device, kind, address, lasting_s, time.time()).text()
 
 

@@ -18,7 +18,8 @@ from ..net.wave import LONGEST_S, PATIENCE_S
 from ..record.queue import Queue
 
 T = TypeVar("T")
-LEAST_BEAT_S, MOST_BEAT_S = 0.1, 120.0
+LEAST_BEAT_S = 0.1
+MOST_BEAT_S = 120.0
 Seconds = Annotated[float, msgspec.Meta(gt=0.0)]
 
 

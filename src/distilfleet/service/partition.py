@@ -12,7 +12,8 @@ from ..recipes.flags import Common, Language, ProxyData, ReadingFlags, check, fl
 if TYPE_CHECKING:
     import numpy as np
 
-SERVER, PROXY = "server.npz", "proxy.npz"
+SERVER = "server.npz"
+PROXY = "proxy.npz"
 UNFIT = '/\\:*?"<>|%'
 """Signs that some system does not have in names of files; they are written as in addresses."""
 OF_TABLES = ("proxy_share",)
@@ -73,7 +74,8 @@ def split(asked: SplitFlags) -> str:
     from ..recipes.classifiers import classifier_setup
 
     setup = classifier_setup(common, ProxyData(proxy_share=asked.proxy_share))
-    source, simulation = setup.source, setup.simulation()
+    source = setup.source
+    simulation = setup.simulation()
 
     def facts(whose: str) -> "dict[str, np.ndarray]":
         return prepared.facts(whose, source.classes, source.scaling, source.columns)

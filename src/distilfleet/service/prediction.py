@@ -77,11 +77,15 @@ class PredictingFleet(WrappedFleet):
             server_s=(tally.server.busy_s, priced.clock.serving_s),
             kinds=priced.kinds(),
         )
-        self._script, self._waves, self._began_s, self._ended_s = [], {}, 0.0, 0.0
+        self._script = []
+        self._waves = {}
+        self._began_s = 0.0
+        self._ended_s = 0.0
         return replace(tally, prediction=prediction)
 
     def conditions(self, number: int) -> Conditions:
-        self._script, self._waves = [], {}  # of a round that is done again
+        self._script = []  # of a round that is done again
+        self._waves = {}
         return self.inner.conditions(number)
 
 
@@ -95,7 +99,10 @@ class _Priced:
         waves: Mapping[int, Called],
         timed: Mapping[str, Timed],
     ) -> None:
-        self.devices, self.server, self.waves, self.timed = devices, server, waves, timed
+        self.devices = devices
+        self.server = server
+        self.waves = waves
+        self.timed = timed
         self.profiles = Profiles.of(devices)
         self.clock = Clock(np.zeros((3, len(devices))))
         self.until_s: dict[int, float] = {}

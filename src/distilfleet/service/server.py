@@ -214,17 +214,20 @@ class _Doing:
 
 def _carry_out(doing: _Doing) -> None:
     """One run, from where it is to its end or until it is stopped. Whatever it raises, it alone fails."""
-    queue, name = doing.here.queue, doing.name
+    queue = doing.here.queue
+    name = doing.name
     reason = begin_attempt(queue, name)
     if reason:
         queue.close(name, reason)
         return
     try:
-        finished, error = _train(doing), ""
+        finished = _train(doing)
+        error = ""
     except BaseException as fault:
         if ends_the_server(fault, doing.stopped.is_set()):
             raise
-        finished, error = True, reason_of(fault, queue.folder("faults") / f"{name}.log")
+        finished = True
+        error = reason_of(fault, queue.folder("faults") / f"{name}.log")
         log.warning("%s failed: %s", name, error)
     finally:  # this process has lived to see it
         queue.attempts(name).over()
@@ -242,11 +245,15 @@ def _train(doing: _Doing) -> bool:
     from .prediction import PredictingFleet
     from .spec import spec_of, write_spec
 
-    here, name = doing.here, doing.name
-    waiting, journal = Waiting(here.queue, name), doing.session_server.coordinator.journal
+    here = doing.here
+    name = doing.name
+    waiting = Waiting(here.queue, name)
+    journal = doing.session_server.coordinator.journal
     waiting(Standing())
     assert isinstance(journal, SqliteJournal)
-    asked, folder, branch = here.queue.asked(name), here.queue.record(name), name
+    asked = here.queue.asked(name)
+    folder = here.queue.record(name)
+    branch = name
     experiment = replace(experiment_of(here, asked), checkpoint_every_s=0.0)
     fleet = NetFleet(experiment.devices, experiment.server, doing.session_server, doing.loop, waiting)
     watched = PredictingFleet(inner=fleet, server=experiment.server)
@@ -258,7 +265,8 @@ def _train(doing: _Doing) -> bool:
         _clear(folder)
         asked_for = about(experiment, asked["recipe"], asked["settings"], asked["started"])
         known = about_of(asked_for, here.path.name, taken_for(experiment, here.file.server))
-        record, start = create(folder, known, facts_of(experiment, here.file)), None
+        record = create(folder, known, facts_of(experiment, here.file))
+        start = None
     log.info("%s: %s", name, "begins" if start is None else f"goes on after round {start.round}")
     with closing(record):
         if start is not None:
@@ -272,12 +280,16 @@ def _train(doing: _Doing) -> bool:
 
 def _rounds_of(doing: _Doing, last: int, fleet: NetFleet, steps: Steps, start: Checkpoint | None) -> int:
     """The last round that is on disk when the run is over, is to be stopped or gives way."""
-    name, done, began_s = doing.name, 0 if start is None else start.round, time.monotonic()
+    name = doing.name
+    done = 0 if start is None else start.round
+    began_s = time.monotonic()
     try:
         with closing(steps) as rounds:
             while done < last and not doing.here.queue.to_stop(name):
                 line = next(rounds)
-                done, took_s, began_s = line["round"], time.monotonic() - began_s, time.monotonic()
+                done = line["round"]
+                took_s = time.monotonic() - began_s
+                began_s = time.monotonic()
                 log.info("%s: round %s of %s", name, done, last)
                 doing.totals.add(line, took_s)
                 _set_aside(doing.here, under_way=name)

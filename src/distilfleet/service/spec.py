@@ -34,7 +34,8 @@ if TYPE_CHECKING:  # imports of seconds, made where a run is of text
 log = logging.getLogger(__name__)
 METHODS = tuple(module.name for module in pkgutil.iter_modules(methods.__path__) if not module.ispkg)
 """Modules of the room `methods`; whether agents may be asked for one's workers is among its facts."""
-SPLITKD_SERVER, LANGUAGE = "distilfleet.methods.splitkd.server", "distilfleet.nn.language"
+SPLITKD_SERVER = "distilfleet.methods.splitkd.server"
+LANGUAGE = "distilfleet.nn.language"
 MUST_EQUAL = ("distilfleet", "numpy", "torch")
 MOST_SPEC_BYTES = 1 << 20
 """What one message holds: a table of some 25,000 columns."""
@@ -78,7 +79,8 @@ def write_spec(spec: RunSpec) -> bytes:
 
 def build_worker(spec: RunSpec, device: Device, data: Dataset, consent: Consent) -> Worker:
     """Raises ConfigError for what is not installed or not allowed here, or does not fit this device's data."""
-    method, own_models = method_of(spec), consent.own_models
+    method = method_of(spec)
+    own_models = consent.own_models
     if method.facts.discloses == "everything" and not consent.data:
         raise ConfigError(f"{spec.method} sends a device's data to the server; this one's owner has not agreed")
     _check_versions(spec)

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-DOWN, COMPUTE, UP = 0, 1, 2
+DOWN = 0
+COMPUTE = 1
+UP = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -143,7 +143,8 @@ def _certain(true_PC: np.ndarray) -> np.ndarray:
 
 def _runner_up(true_PC: np.ndarray) -> np.ndarray:
     """The two likeliest classes change places."""
-    claimed_PC, order_PC = true_PC.copy(), np.argsort(-true_PC, axis=-1)
+    claimed_PC = true_PC.copy()
+    order_PC = np.argsort(-true_PC, axis=-1)
     np.put_along_axis(claimed_PC, order_PC[:, 1::-1], np.take_along_axis(true_PC, order_PC[:, :2], axis=-1), axis=-1)
     return claimed_PC
 

@@ -71,7 +71,8 @@ def nearest_rows(smashed_ND: np.ndarray, table_VD: np.ndarray) -> np.ndarray:
     first is taken. Raises ValueError for widths that differ and for vectors that are not finite.
     """
     _check(smashed_ND, table_VD.shape[1])
-    best_N, found_N = np.full(len(smashed_ND), np.inf, np.float32), np.zeros(len(smashed_ND), np.int64)
+    best_N = np.full(len(smashed_ND), np.inf, np.float32)
+    found_N = np.zeros(len(smashed_ND), np.int64)
     for rows in _spans(len(table_VD), ROWS):
         part_KD = np.asarray(table_VD[rows], np.float32)
         squares_K = np.einsum("kd,kd->k", part_KD, part_KD)
@@ -97,12 +98,14 @@ def left_to_right(smashed_TD: np.ndarray, step: Step, vocabulary: int) -> np.nda
 
 
 def _best_candidate(wanted_D: np.ndarray, prefix_t: np.ndarray, step: Step, vocabulary: int) -> int:
-    best, best_square = 0, np.inf
+    best = 0
+    best_square = np.inf
     for some in _spans(vocabulary, CANDIDATES):
         away_KD = np.asarray(step(prefix_t, np.arange(some.start, some.stop)), np.float32) - wanted_D
         squares_K = np.einsum("kd,kd->k", away_KD, away_KD)
         if squares_K.min() < best_square:
-            best, best_square = some.start + int(squares_K.argmin()), squares_K.min()
+            best = some.start + int(squares_K.argmin())
+            best_square = squares_K.min()
     return best
 
 

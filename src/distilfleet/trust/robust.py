@@ -35,7 +35,8 @@ DOUBTED = 0.5
 """A device that counts for less than this, beside the median device, is named in the record."""
 SIDE = 0.2
 """A median took a side if it lets an honest device count for less than this, beside the middle one of them."""
-ROUNDS, TOLERANCE = 300, 1e-8
+ROUNDS = 300
+TOLERANCE = 1e-8
 """Of the geometric median and of centred clipping."""
 
 
@@ -108,7 +109,8 @@ def changed(verdict: Verdict, rows_DB: np.ndarray) -> np.ndarray:
 
 def combine(verdict: Verdict, rows_DB: np.ndarray, shares_D: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The aggregate of a block [B], float64, and in how many of its numbers each row counted, [D]."""
-    rows_DB, weights_D = changed(verdict, rows_DB), shares_D * verdict.keep_D
+    rows_DB = changed(verdict, rows_DB)
+    weights_D = shares_D * verdict.keep_D
     if not verdict.trim:
         return weights_D @ rows_DB / weights_D.sum(), np.full(len(rows_DB), rows_DB.shape[1])
     inside_DB = within(rows_DB, verdict.trim)
@@ -119,7 +121,8 @@ def combine(verdict: Verdict, rows_DB: np.ndarray, shares_D: np.ndarray) -> tupl
 def within(rows_DB: np.ndarray, trim: int) -> np.ndarray:
     """How much of each value stays when `trim` at either end of its number go: 1, 0, or a part among equals."""
     ordered_DB = np.partition(rows_DB, (trim, len(rows_DB) - 1 - trim), axis=0)
-    low_B, high_B = ordered_DB[trim], ordered_DB[-1 - trim]
+    low_B = ordered_DB[trim]
+    high_B = ordered_DB[-1 - trim]
     inside_DB = ((rows_DB >= low_B) & (rows_DB <= high_B)).astype(np.float64)
     for edge_B, beyond_DB in ((low_B, rows_DB < low_B), (high_B, rows_DB > high_B)):
         at_DB = rows_DB == edge_B
@@ -176,11 +179,13 @@ def _geometric_median(gram_DD: np.ndarray | Rows, shares_D: np.ndarray) -> Verdi
     Source: Pillutla et al., "Robust aggregation for federated learning", IEEE TSP 2022,
     https://arxiv.org/abs/1912.13445.
     """
-    weights_D, least = shares_D / shares_D.sum(), 0.0
+    weights_D = shares_D / shares_D.sum()
+    least = 0.0
     for _ in range(ROUNDS):
         away_D = _away(gram_DD, weights_D)
         least = least or 1e-6 * float(np.median(away_D)) + np.finfo(float).tiny
-        before_D, weights_D = weights_D, shares_D / np.maximum(away_D, least)
+        before_D = weights_D
+        weights_D = shares_D / np.maximum(away_D, least)
         weights_D = weights_D / weights_D.sum()
         if np.abs(weights_D - before_D).max() < TOLERANCE:
             break
@@ -199,12 +204,14 @@ def _centred_clipping(gram_DD: np.ndarray | Rows, shares_D: np.ndarray) -> Verdi
     https://arxiv.org/abs/2012.10333; how many are clipped: Allouah et al., "Adaptive gradient clipping for robust
     federated learning", ICLR 2025, https://arxiv.org/abs/2405.14432.
     """
-    inside, weights_D = len(shares_D) - bad(len(shares_D)), shares_D / shares_D.sum()
+    inside = len(shares_D) - bad(len(shares_D))
+    weights_D = shares_D / shares_D.sum()
     for _ in range(ROUNDS):
         away_D = _away(gram_DD, weights_D)
         radius = max(float(np.partition(away_D, inside - 1)[inside - 1]), np.finfo(float).tiny)
         keep_D = radius / np.maximum(away_D, radius)
-        before_D, weights_D = weights_D, shares_D * keep_D / (shares_D @ keep_D)
+        before_D = weights_D
+        weights_D = shares_D * keep_D / (shares_D @ keep_D)
         if (np.abs(weights_D - before_D) <= TOLERANCE * weights_D).all():
             break
     return Verdict(keep_D=keep_D, shrink_D=_as_they_are(shares_D))
@@ -233,7 +240,8 @@ def _multi_krum(gram_DD: np.ndarray, shares_D: np.ndarray) -> Verdict:
     Source: Blanchard et al., "Machine learning with adversaries: Byzantine tolerant gradient descent", NeurIPS 2017,
     https://arxiv.org/abs/1703.02757.
     """
-    devices, lying = len(shares_D), bad(len(shares_D))
+    devices = len(shares_D)
+    lying = bad(len(shares_D))
     near_DD = np.sort(distances(gram_DD), axis=1)[:, 1 : max(2, devices - lying - 1)]  # without itself
     chosen = np.argsort(near_DD.sum(axis=1), kind="stable")[: devices - lying]
     keep_D = np.zeros(devices)
@@ -247,7 +255,8 @@ def _neighbour_mixing(gram_DD: np.ndarray, shares_D: np.ndarray) -> Verdict:
     Source: Allouah et al., "Fixing by mixing: a recipe for optimal Byzantine ML under heterogeneity", AISTATS 2023,
     https://arxiv.org/abs/2302.01772.
     """
-    devices, lying = len(shares_D), bad(len(shares_D))
+    devices = len(shares_D)
+    lying = bad(len(shares_D))
     nearest_DN = np.argsort(distances(gram_DD), axis=1, kind="stable")[:, : devices - lying]
     mix_DD = np.zeros((devices, devices))
     np.put_along_axis(mix_DD, nearest_DN, shares_D[nearest_DN], axis=1)

@@ -73,7 +73,9 @@ def _begin(run: ClusterRun, plan: Plan, devices: Sequence[DeviceId]) -> Steps:
 
 def _sent(run: ClusterRun, device: DeviceId, assignment: Assignment) -> dict[str, np.ndarray]:
     """Of the student: rows and layers before the cut; of the teacher the same, if the device has no rows yet."""
-    split, state, modules = run.settings.split, run.state, run.modules
+    split = run.settings.split
+    state = run.state
+    modules = run.modules
     ids_R = rows_present(state.present[device], split.student.vocabulary)
     first_step = (state.round - 1) * split.steps
     arrays = {

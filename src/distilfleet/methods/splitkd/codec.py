@@ -59,7 +59,8 @@ def decode(arrays: Arrays) -> np.ndarray:
     if arrays.keys() >= {"halves"}:
         return _bounded(_finite(arrays, "halves", 2), exponent)
     if arrays.keys() >= {"codes", "scales"}:
-        codes_ND, scales_N = _whole(arrays, "codes", np.int8), _finite(arrays, "scales", 1)
+        codes_ND = _whole(arrays, "codes", np.int8)
+        scales_N = _finite(arrays, "scales", 1)
         _check_rows(len(scales_N) == len(codes_ND), codes_ND, scales_N)
         return _bounded(codes_ND * scales_N[:, np.newaxis], exponent)
     if arrays.keys() >= {"nibbles", "scales"}:
@@ -76,7 +77,8 @@ def spec(shape: tuple[int, int], bits: int) -> dict[str, ArraySpec]:
         return {"halves": ArraySpec("<f2", shape)} | exponent
     if bits == 8:
         return {"codes": ArraySpec("|i1", shape), "scales": ArraySpec("<f2", (count,))} | exponent
-    nibbles, groups = ArraySpec("|u1", (count, width // 2)), ArraySpec("<f2", (count, -(-width // GROUP)))
+    nibbles = ArraySpec("|u1", (count, width // 2))
+    groups = ArraySpec("<f2", (count, -(-width // GROUP)))
     return {"nibbles": nibbles, "scales": groups} | exponent
 
 
@@ -106,7 +108,8 @@ def _encode_4(x_ND: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _decode_4(nibbles_NB: np.ndarray, scales_NG: np.ndarray, exponent: int) -> np.ndarray:
-    count, width = nibbles_NB.shape[0], 2 * nibbles_NB.shape[1]
+    count = nibbles_NB.shape[0]
+    width = 2 * nibbles_NB.shape[1]
     _check_rows(scales_NG.shape == (count, -(-width // GROUP)), nibbles_NB, scales_NG)
     codes_ND = np.empty((count, width), np.float32)
     codes_ND[:, ::2], codes_ND[:, 1::2] = nibbles_NB & 15, nibbles_NB >> 4

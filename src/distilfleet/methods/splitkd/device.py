@@ -120,7 +120,8 @@ class SplitWorker:
         return {"present": np.packbits(present)}
 
     def _begin(self, arrays: Arrays) -> Arrays:
-        split, before = self.split, self._plan
+        split = self.split
+        before = self._plan
         self._plan = {name: int(arrays[name]) for name in ("cut", "teacher_cut", "bits", "first_step")}
         if "teacher_rows" in arrays:
             self._teacher = EmbeddingRows.frozen(self.ids, arrays["teacher_rows"])
@@ -185,7 +186,8 @@ class SplitWorker:
     # --- a micro-batch, there and back
 
     def _forward(self, slot: int, need_B: np.ndarray) -> Arrays:
-        ids_BT, bits = self.tokens(slot), self._plan["bits"]
+        ids_BT = self.tokens(slot)
+        bits = self._plan["bits"]
         if self.split.noise:
             self._visits = self._visits if len(self._visits) else np.zeros(len(self.data), np.int32)
             np.add.at(self._visits, self._slot_samples(slot), 1)
@@ -313,7 +315,8 @@ class SplitWorker:
         """What will be answered, exactly: where rows travel, the number of distinct ones is known here alone."""
         if job.op != "step" or int(job.arrays["slot"]) == NOTHING:
             return job.expected.arrays
-        ids_BT, need_B = self.tokens(int(job.arrays["slot"])), np.asarray(job.arrays["need"])
+        ids_BT = self.tokens(int(job.arrays["slot"]))
+        need_B = np.asarray(job.arrays["need"])
         exact = dict(job.expected.arrays)
         for whose, ids in (("student", ids_BT), ("teacher", ids_BT[need_B])):
             if whose not in self._fronts and f"{whose}/index" in exact:
@@ -325,7 +328,8 @@ class SplitWorker:
         return (self.split.teacher if whose == "teacher" else self.split.student).width
 
     def _step_load(self, job: Job) -> Load:
-        split, tokens = self.split, self.split.batch * self.split.context / self.split.micro_batches
+        split = self.split
+        tokens = self.split.batch * self.split.context / self.split.micro_batches
         forward = sum(layer.forward_flops for layer in split.student.layers[: self._plan["cut"]]) * tokens
         teacher = sum(layer.forward_flops for layer in split.teacher.layers[: self._plan["teacher_cut"]])
         flops = 2 * forward if "back_slot" in job.arrays else 0.0

@@ -58,11 +58,13 @@ def findings(method: "SplitKD", state: "State", worker: SplitWorker, observation
     """Every attack that the exchange allows; `worker` has the device's own data, to say what is true."""
     worker.handle(observation.begin)
     slot = int(observation.job.arrays["slot"])
-    truth_BT, known = worker.tokens(slot), _known(observation, slot // method.split.micro_batches / method.split.steps)
+    truth_BT = worker.tokens(slot)
+    known = _known(observation, slot // method.split.micro_batches / method.split.steps)
     if observation.job.op == "loss":
         yield _from_gradient(worker.wanted(slot), known["head"], observation)
         return
-    modules, said = method.ready(state), observation.reply.arrays
+    modules = method.ready(state)
+    said = observation.reply.arrays
     chosen = {"student": np.ones(len(truth_BT), bool), "teacher": np.asarray(observation.job.arrays["need"], bool)}
     for source, rows in _tables(modules, worker, known).items():
         sent = under(source, said)
@@ -117,7 +119,8 @@ def _from_smashed(wire: _Wire, sent: Arrays, rows_RD: np.ndarray, *, ids_R: np.n
 
     `ids_R` are the tokens of those rows, `ids_BT` what the device really had.
     """
-    values, index_BT = codec.decode(sent), sent.get("index")
+    values = codec.decode(sent)
+    index_BT = sent.get("index")
     smashed_BTD = values.reshape(*ids_BT.shape, -1) if index_BT is None else values[index_BT]
     real_BT = ids_BT != PADDING
     if wire.cut == 0:

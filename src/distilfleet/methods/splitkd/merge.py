@@ -54,7 +54,8 @@ def _average(
 def _rows(state: State, name: str, replies: Sequence[Reply]) -> np.ndarray:
     """Rows that no device trained stay as they were."""
     table_VD = state.student[name]
-    learnt_VD, seen_V = np.zeros_like(table_VD), np.zeros(len(table_VD), np.int64)
+    learnt_VD = np.zeros_like(table_VD)
+    seen_V = np.zeros(len(table_VD), np.int64)
     for reply in replies:
         if "rows" not in reply.arrays:
             continue

@@ -92,7 +92,9 @@ class ServerModules:
     """Modules to work on. `begin` puts weights in; nothing else is kept from round to round."""
 
     def __init__(self, teacher: nn.Module | None, student: nn.Module, classes: int | None) -> None:
-        self.teacher, self.student, self._classes = teacher, student, classes
+        self.teacher = teacher
+        self.student = student
+        self._classes = classes
         self._backs: dict[tuple[int, int], split.Back] = {}
         self._named = {name: p for name, p in student.named_parameters() if p.requires_grad}
         self._adam = torch.optim.Adam(list(self._named.values()))
@@ -155,7 +157,8 @@ class ServerModules:
         Args:
             from_devices: where labels stay there, each part's gradient of its cross-entropy, [N, D].
         """
-        table_VD, labels_N = split.output_table(self.student), self._labels(done.parts)
+        table_VD = split.output_table(self.student)
+        labels_N = self._labels(done.parts)
         total = done.hidden_ND.new_zeros(())
         for rows_N, teacher in done.groups:
             rows = torch.from_numpy(rows_N)
@@ -247,7 +250,8 @@ def _loss(hidden_ND: Tensor, table_VD: Tensor, labels_N: Tensor | None, teacher:
     if teacher is None or loss.divergence == "forward":
         return fused_kd(hidden_ND, table_VD, labels_N=labels_N, teacher=teacher, **weights)
     assert isinstance(teacher, DenseTeacher), "other divergences are of whole distributions"
-    student_NV, teacher_NV = hidden_ND @ table_VD.T, teacher.hidden_ND @ teacher.table_VD.T
+    student_NV = hidden_ND @ table_VD.T
+    teacher_NV = teacher.hidden_ND @ teacher.table_VD.T
     apart = DIVERGENCES[loss.divergence](student_NV, teacher_NV, temperature=loss.temperature)
     if labels_N is None:
         return apart

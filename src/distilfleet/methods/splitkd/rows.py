@@ -119,7 +119,9 @@ class EmbeddingRows:
         debias = 1 - one ** int(self.steps), 1 - two ** int(self.steps)
         for at in range(0, len(self.ids), BLOCK):  # so that nothing as large as the rows is made on the way
             rows = slice(at, at + BLOCK)
-            gradient, first, second = self.gradient[rows], self.first[rows], self.second[rows]
+            gradient = self.gradient[rows]
+            first = self.first[rows]
+            second = self.second[rows]
             first *= one
             first += (1 - one) * gradient
             second *= two

@@ -176,7 +176,8 @@ class ClusterRun:
 
     def train(self) -> Steps:
         """All steps of the round."""
-        split, pipelined = self.settings.split, self.settings.pipelined
+        split = self.settings.split
+        pipelined = self.settings.pipelined
         yield from self.launch(0)
         for step in range(split.steps):
             goes_on = step + 1 < split.steps

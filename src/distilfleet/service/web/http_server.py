@@ -24,14 +24,17 @@ from ...net.address import Address, all_of, why_not
 log = logging.getLogger(__name__)
 REQUEST_S = 5.0
 """A request that takes longer to come is refused."""
-MOST_CONNECTIONS, MOST_WAITING = 64, 24
+MOST_CONNECTIONS = 64
+MOST_WAITING = 24
 """All connections; those of them that have not said a whole request."""
-MOST_HEAD_BYTES, MOST_BODY_BYTES = 16 << 10, 4096
+MOST_HEAD_BYTES = 16 << 10
+MOST_BODY_BYTES = 4096
 PLACE_S = 0.5
 """That a new connection waits for who was cut off to be gone."""
 TOLD_S = 60.0
 """Between lines of the log about requests that are refused, and between tracebacks."""
-LINGER_S, MOST_PASSED = 0.05, 16
+LINGER_S = 0.05
+MOST_PASSED = 16
 """Of a refused request, so many pieces are passed over, if they come so soon."""
 BACKLOG = 128
 _LENGTH = re.compile(r"[0-9]{1,6}")
@@ -176,7 +179,10 @@ class Request(BaseHTTPRequestHandler):
         raise DeniedError(405, "nothing is done here")
 
     def handle(self) -> None:
-        self.close_connection, self.requestline, self.request_version, self.command = True, "", "", ""
+        self.close_connection = True
+        self.requestline = ""
+        self.request_version = ""
+        self.command = ""
         self.ends_s = time.monotonic() + REQUEST_S
         try:
             head, self.rest = self._head()
@@ -286,7 +292,8 @@ class Request(BaseHTTPRequestHandler):
 
     def begin(self, status: int, headers: Mapping[str, str]) -> None:
         """Status and headers. Raises OSError."""
-        self.close_connection, self.request_version = True, self.protocol_version
+        self.close_connection = True
+        self.request_version = self.protocol_version
         self.send_response(status)
         for name, value in {**self.own_headers(), "Connection": "close", **headers}.items():
             self.send_header(name, value)
@@ -324,7 +331,8 @@ def listening(address: Address, make: Callable[[Address], HttpServer]) -> Iterat
 
 
 def _servers(address: Address, make: Callable[[Address], HttpServer]) -> list[HttpServer]:
-    servers, lacking = list[HttpServer](), list[str]()
+    servers = list[HttpServer]()
+    lacking = list[str]()
     for one in all_of(address):
         where = replace(one, port=servers[0].server_port) if servers else one
         try:

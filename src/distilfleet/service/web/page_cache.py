@@ -62,7 +62,8 @@ class PageCache:
         painted = paint(view, self.of_run)
         old = {name: markup for name, (_, markup) in self.slots.items()}
         if painted.title != self.title or painted.slots != old:
-            self.version, self.title = self.version + 1, painted.title
+            self.version = self.version + 1
+            self.title = painted.title
         for name, markup in painted.slots.items():
             if old.get(name) != markup:
                 self.slots[name] = self.version, markup

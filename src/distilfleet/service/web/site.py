@@ -214,7 +214,8 @@ class Handler(Request):
         self.connection.settimeout(WRITE_S)
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
         self.begin(200, {"Content-Type": EVENTS, "X-Accel-Buffering": "no"})
-        seen, said_s = 0, time.monotonic()
+        seen = 0
+        said_s = time.monotonic()
         while not site.closing.is_set() and not _gone(self.connection):
             seen, event = board.news(seen)
             if event or time.monotonic() - said_s > ALIVE_S:

@@ -71,7 +71,8 @@ class PageSource:
 
     def _read(self, name: str) -> tuple[int, History, Row] | None:
         folder = self.queue.record(name)
-        changed_ns, known = _changed_ns(folder), self.known.get(name)
+        changed_ns = _changed_ns(folder)
+        known = self.known.get(name)
         if known is not None and known[0] == changed_ns:
             return known
         try:
