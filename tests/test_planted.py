@@ -9,6 +9,7 @@ import torch
 
 import contract
 from contract import Case
+from distilfleet.core.errors import StarvedError
 from distilfleet.core.types import Missed, Reply
 from distilfleet.methods import fedavg, fedmd, local
 from distilfleet.methods.fedavg import FedAvg
@@ -249,7 +250,7 @@ def dividing():
 @pytest.mark.parametrize(("check", "case"), PLANTED.values(), ids=PLANTED)
 def test_a_planted_fault_is_caught(check, case, tmp_path):
     words = (case, tmp_path) if check is contract.check_resume else (case,)
-    with pytest.raises((AssertionError, AttributeError, KeyError)):
+    with pytest.raises((AssertionError, AttributeError, KeyError, StarvedError)):
         check(*words)
 
 
