@@ -33,21 +33,21 @@ def audited(history: History) -> dict[str, Any]:
     Raises ConfigError if the run sent smashed data and kept none of them, RecordError if its data are other ones now.
     """
     kept = read_wire(history.path)
-    told: dict[str, Any] = {
+    facts: dict[str, Any] = {
         "schema": AUDIT_SCHEMA,
         "disclosure": str(history.about["disclosure"]),
         "rounds": len(history.rounds),
         "exchanges": len(kept),
     }
     if _discloses(history) not in SMASHED:
-        return {**told, "applies": False, "travelled": _travelled(kept)}
+        return {**facts, "applies": False, "travelled": _travelled(kept)}
     if not kept:
         raise ConfigError(
             f"{history.path} kept nothing of what travelled, so there is nothing to attack. Run it with --keep-wire 8."
         )
     rows = [_row(*entry) for entry in _added(_heard(history, kept)).items()]
     best = max(rows, key=lambda row: row["share"])
-    return {**told, "applies": True, "recovered_share": best["share"], "tokens": best["tokens"], "attacks": rows}
+    return {**facts, "applies": True, "recovered_share": best["share"], "tokens": best["tokens"], "attacks": rows}
 
 
 def _discloses(history: History) -> str:

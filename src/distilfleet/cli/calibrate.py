@@ -41,7 +41,7 @@ def calibrate(asked: Calibrate, clock: Now, pause: Callable[[float], None], day:
     like = like or nearest(fitted, list(entries().values()))
     made = row(_board(asked, clock, pause, 2 * part_s), fitted, trials, like, day)
     asked.out.write_text(as_csv({**others, made.kind: made}.values()), encoding="utf-8")
-    return told(made, fitted, trials, like, asked.out)
+    return summary(made, fitted, trials, like, asked.out)
 
 
 def layer_trials(clock: Now, lasting_s: float) -> list[Trial]:
@@ -71,7 +71,7 @@ def layer_trials(clock: Now, lasting_s: float) -> list[Trial]:
     ]
 
 
-def told(made: Entry, fitted: Fit, trials: list[Trial], like: Entry, out: Path) -> str:
+def summary(made: Entry, fitted: Fit, trials: list[Trial], like: Entry, out: Path) -> str:
     """For people: trials beside the fit, the row's main numbers, and what to do with it."""
     lines = [
         f"  {trial.name:<28} {1e3 * trial.took_s:>9.4f} ms   fitted {1e3 * fitted.predicted_s(trial):>9.4f} ms"

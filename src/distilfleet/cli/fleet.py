@@ -187,8 +187,8 @@ def _tell_waits(words: str) -> None:
 def missing(line: Mapping[str, Any]) -> list[str]:
     """Who gave no answer in a round, and why; of many, the first."""
     why = dict(line.get("missed_jobs", ()))
-    told = [f"No answer from {device} in the last round: {reason}" for device, reason in why.items()]
-    return told if len(told) <= MOST_MISSING else [*told[:MOST_MISSING], f"... and {len(told) - MOST_MISSING} more"]
+    lines = [f"No answer from {device} in the last round: {reason}" for device, reason in why.items()]
+    return lines if len(lines) <= MOST_MISSING else [*lines[:MOST_MISSING], f"... and {len(lines) - MOST_MISSING} more"]
 
 
 def _log_to_terminal() -> None:

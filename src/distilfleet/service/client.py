@@ -38,8 +38,8 @@ def submit(here: FleetFolder, name: str, flags: Any) -> str:
 def check_real(flags: Any) -> None:
     """Raises ConfigError for flags that only a simulated fleet obeys, and for what the fleet file says."""
     if "catalogue" in changed(flags):
-        told = "the kinds of a real fleet are in its fleet file: write catalogue = 'FILE' there, and leave this out"
-        raise ConfigError(f"--catalogue: {told}")
+        remedy = "the kinds of a real fleet are in its fleet file: write catalogue = 'FILE' there, and leave this out"
+        raise ConfigError(f"--catalogue: {remedy}")
     moot = [option(name) for name in SIMULATED if name in changed(flags)]
     if moot:
         raise ConfigError(

@@ -99,8 +99,8 @@ def fleet_folder(path: Path) -> FleetFolder:
     try:
         file = msgspec.toml.decode(path.read_bytes(), type=FleetFile)
     except OSError as fault:
-        told = f"{fault.strerror}. Go to its folder, or give its path"
-        raise ConfigError(f"the fleet file {path} cannot be read: {told}") from None
+        remedy = f"{fault.strerror}. Go to its folder, or give its path"
+        raise ConfigError(f"the fleet file {path} cannot be read: {remedy}") from None
     except msgspec.DecodeError as fault:
         raise ConfigError(f"{path} is no fleet file: {fault}") from None
     if not file.devices:
@@ -143,8 +143,8 @@ def _reachable(path: Path, name: str, text: str) -> Address:
     """Where devices find the server. Raises ConfigError."""
     address = _read(path, name, text, Address.read)
     if address.is_anywhere:
-        told = "is where a server listens, and no place where devices find it; write its name, and this in `listen`"
-        raise ConfigError(f"{path}: {name} = {text!r}: {address.host} {told}")
+        remedy = "is where a server listens, and no place where devices find it; write its name, and this in `listen`"
+        raise ConfigError(f"{path}: {name} = {text!r}: {address.host} {remedy}")
     return address
 
 

@@ -54,8 +54,8 @@ def tell_behind(queue: Queue, journal: SqliteJournal) -> None:
         last = max((int(file.stem[-8:]) for file in queue.record(name).glob(CHECKPOINTS)), default=0)
         committed = _branch(name, journal)[1]
         if committed < last - 1:
-            told = "%s: the journal knows of %d rounds and there is a checkpoint of round %d, so it has lost some."
-            log.warning(told, name, committed, last)
+            warning = "%s: the journal knows of %d rounds and there is a checkpoint of round %d, so it has lost some."
+            log.warning(warning, name, committed, last)
 
 
 def _lost_by_record(last: int, committed: int) -> str:

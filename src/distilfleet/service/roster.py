@@ -40,10 +40,10 @@ def changed(before: Kinds, now: Kinds) -> str:
     new = [f"{name} ({kind})" for name, kind in now.items() if name not in before]
     other = [f"{name} (a {now[name]}, was a {kind})" for name, kind in before.items() if now.get(name, kind) != kind]
     sorts = {"gone": gone, "new": new, "of another kind": other}
-    told = [_listed(words, names) for words, names in sorts.items() if names]
-    if not told and list(before) != list(now):
-        told = ["the devices are in another order"]
-    return f"{'; '.join(told)}." if told else ""
+    changes = [_listed(words, names) for words, names in sorts.items() if names]
+    if not changes and list(before) != list(now):
+        changes = ["the devices are in another order"]
+    return f"{'; '.join(changes)}." if changes else ""
 
 
 def _kinds(facts: Mapping[str, Any]) -> Kinds:

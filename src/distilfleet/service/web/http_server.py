@@ -65,8 +65,8 @@ class Refusals:
             if time.monotonic() < self.due_s:
                 return
             self.due_s = time.monotonic() + TOLD_S
-            told = ", ".join(f"{times} with {code}" for code, times in sorted(self.counts.items()))
-        log.warning("page: requests refused so far: %s; the last from %s", told, who)
+            by_code = ", ".join(f"{times} with {code}" for code, times in sorted(self.counts.items()))
+        log.warning("page: requests refused so far: %s; the last from %s", by_code, who)
 
 
 # --- connections --------------------------------------------------------------------------------------------------

@@ -94,8 +94,8 @@ def access(page: Address, token: str) -> Access:
     try:
         found = {entry[4][0] for entry in socket.getaddrinfo(page.host, page.port, type=socket.SOCK_STREAM)}
     except OSError as fault:
-        told = f"is no address here ({fault.strerror}); write HOST:PORT, or nothing for no page"
-        raise ConfigError(f"page = '{page}' {told}") from None
+        problem = f"is no address here ({fault.strerror}); write HOST:PORT, or nothing for no page"
+        raise ConfigError(f"page = '{page}' {problem}") from None
     if token and len(token) < LEAST_TOKEN:
         raise ConfigError(f"page_token has {len(token)} characters; at least {LEAST_TOKEN} are needed")
     if not token and not all(ip_address(str(address)).is_loopback for address in found):
@@ -232,8 +232,8 @@ def shown(site: Site) -> Iterator[str]:
         try:
             port = opened.enter_context(listening(where, partial(PageServer, site)))
         except ConfigError as fault:
-            told = "no live page: %s. The fleet goes on without page and metrics; another `page` moves them."
-            log.warning(told, fault)
+            problem = "no live page: %s. The fleet goes on without page and metrics; another `page` moves them."
+            log.warning(problem, fault)
             yield ""
             return
         opened.callback(site.closing.set)
