@@ -4,6 +4,7 @@ import logging
 import re
 import socket
 import threading
+import time
 from contextlib import ExitStack, closing, suppress
 
 import pytest
@@ -132,6 +133,7 @@ def test_who_says_nothing_is_no_fault(site, caplog):
 
 def test_who_drips_is_cut_off_in_time_and_keeps_nobody_out(site, monkeypatch):
     monkeypatch.setattr(http_server, "REQUEST_S", 1.0)
+    began_s = time.monotonic()
     ended = threading.Event()
     heads = (b"GET / HTTP/1.1\r\nX: ", BUTTON + b"Content-Length: 4000\r\n\r\n")
     with ExitStack() as opened:
@@ -151,7 +153,9 @@ def test_who_drips_is_cut_off_in_time_and_keeps_nobody_out(site, monkeypatch):
         dripping = threading.Thread(target=drip)
         dripping.start()
         try:
+            asked_s = time.monotonic()
             assert [site.get("/", Authorization=f"Bearer {TOKEN}").status for _ in range(5)] == [200] * 5
+            assert time.monotonic() - asked_s < 10.0
             until(
                 lambda: (
                     not any(
@@ -163,6 +167,7 @@ def test_who_drips_is_cut_off_in_time_and_keeps_nobody_out(site, monkeypatch):
         finally:
             ended.set()
             dripping.join()
+    assert time.monotonic() - began_s < 30.0
 
 
 def test_the_page_is_at_all_addresses_of_its_name(tmp_path, monkeypatch):

@@ -5,7 +5,7 @@ fleet.json      who takes part                            checkpoints/    safete
 models/         the trained models, safetensors           report.html     written by `report`
 wall.jsonl      seconds that this machine took, one object per finished round; all else is equal where runs are
 times.jsonl     of a real fleet: when each job was where, one object per finished round
-plan.json       of the first round, where cuts are planned; wire.safetensors and audit.json: see `overheard`
+plan.json       of the first round, where cuts are planned; wire.safetensors and audit.json: see `captured`
 """
 
 import json
