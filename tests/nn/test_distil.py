@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from distilfleet.core.chance import stream
 from distilfleet.core.errors import RecordError
+from distilfleet.core.types import Dataset
 from distilfleet.nn import soft_labels as soft
 from distilfleet.nn import zoo
 from distilfleet.nn.distil import (
@@ -118,7 +119,7 @@ def test_early_stopping_takes_few_samples_too():
 
 def taught(small, large, x, feature_weight, adapters, passes=3):
     how = Distillation(passes=passes, batch=8, lr=1e-2, feature_weight=feature_weight)
-    return teach(small, teacher_outputs(large, x, how), how, stream(0, "t"), adapters)
+    return teach(small, teacher_outputs(large, Dataset(x), how), how, stream(0, "t"), adapters)
 
 
 @pytest.mark.parametrize(
@@ -170,7 +171,7 @@ def test_a_lesson_too_large_to_keep_teaches_the_same(small, monkeypatch):
 def test_a_lesson_is_read_from_the_large_model_once():
     x, teacher, seen = inputs(), LARGE.build(1), []
     how = Distillation(passes=3, batch=8, feature_weight=0.1)
-    given = teacher_outputs(teacher, x, how)
+    given = teacher_outputs(teacher, Dataset(x), how)
     handle = teacher.register_forward_hook(lambda *_: seen.append(1))
     for name in ("mlp-xs", "mlp-s"):
         teach(zoo.model(name, (8,), 3).build(0), given, how, stream(0, "t"), {})
@@ -185,34 +186,34 @@ def test_a_lesson_is_read_from_the_large_model_once():
 @pytest.mark.parametrize("shape", [(8,), (2, 40), (1, 8, 8)])
 def test_mixtures_follow_the_proxy_inputs(shape):
     x = inputs(10, shape)
-    more = augment(x, 25, stream(0, "a"))
-    assert more.inputs.shape == (35, *shape)
-    assert more.inputs.dtype == np.float32
-    assert (more.inputs[:10] == x).all()
+    more = augment(Dataset(x), 25, stream(0, "a"))
+    assert more.data.inputs.shape == (35, *shape)
+    assert more.data.inputs.dtype == np.float32
+    assert (more.data.inputs[:10] == x).all()
     assert (more.share[:10] == 1).all()
     assert ((more.share >= 0.5) & (more.share <= 1)).all()
 
 
 def test_mixtures_are_near_what_they_are_mixed_from():
     x = inputs(10)
-    more = augment(x, 200, stream(0, "a"))
+    more = augment(Dataset(x), 200, stream(0, "a"))
     pure = more.share[:, None] * x[more.own] + (1 - more.share[:, None]) * x[more.partner]
-    assert 0.03 < (more.inputs - pure)[10:].std() / x.std() < 0.07
+    assert 0.03 < (more.data.inputs - pure)[10:].std() / x.std() < 0.07
 
 
 def test_the_same_seed_mixes_the_same():
     x = inputs(10)
-    one, same, other = (augment(x, 5, stream(seed, "a")).inputs for seed in (0, 0, 1))
+    one, same, other = (augment(Dataset(x), 5, stream(seed, "a")).data.inputs for seed in (0, 0, 1))
     assert one.tobytes() == same.tobytes() != other.tobytes()
 
 
 def test_no_mixtures_leave_the_inputs_as_they_are():
     x = inputs(10)
-    assert (augment(x, 0, stream(0, "a")).inputs == x).all()
+    assert (augment(Dataset(x), 0, stream(0, "a")).data.inputs == x).all()
 
 
 def test_soft_labels_are_mixed_as_the_inputs_are():
-    more = augment(inputs(6), 30, stream(0, "a"))
+    more = augment(Dataset(inputs(6)), 30, stream(0, "a"))
     soft_PC = soft.soften(stream(0, "s").normal(size=(6, 4)), 1.0)
     mixed = more.mix(soft_PC)
     assert mixed.dtype == np.float32

@@ -186,9 +186,7 @@ def test_any_net_is_sent_averaged_kept_and_taught(name):
         put(scratch(model), once.weights), data(12).inputs, soft_PC, how, stream(0, "b"), load(save(dict(once.moments)))
     )
     assert same_bits(twice.weights, again.weights)
-    taught, _ = teach(
-        put(scratch(model), merged), teacher_outputs(large, data(12).inputs, how), how, stream(0, "c"), {}
-    )
+    taught, _ = teach(put(scratch(model), merged), teacher_outputs(large, data(12), how), how, stream(0, "c"), {})
     assert np.isfinite(predict(put(scratch(model), taught.weights), data(7).inputs)).all()
 
 

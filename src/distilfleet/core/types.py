@@ -5,8 +5,9 @@ receiving their results. Where it happens - in virtual time or on real boards - 
 same method cannot behave differently in the two worlds.
 """
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Any, TypeVar
 
 import numpy as np
@@ -214,12 +215,15 @@ PADDING = -1
 class Dataset:
     """Inputs with optional labels, in memory or memory-mapped.
 
-    `inputs` is float32, [n, features] for tables, [n, channels, steps] for series and [n, channels, height, width]
-    for images; `labels` is int64 [n], or None for a proxy dataset.
+    `inputs` is what devices' models take: float32, [n, features] for tables, [n, channels, steps] for series and
+    [n, channels, height, width] for images, or int32 [n, tokens] for text. `labels` is int64 [n], or None for a proxy
+    dataset.
     """
 
     inputs: np.ndarray
     labels: np.ndarray | None = None
+    large_inputs: np.ndarray | None = None
+    """The same samples in the form that the server's large model takes; None: that is `inputs`."""
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -229,15 +233,25 @@ class Dataset:
         """Shape of one sample."""
         return tuple(self.inputs.shape[1:])
 
+    @property
+    def for_large(self) -> "Dataset":
+        """The samples as the server's large model takes them."""
+        return self if self.large_inputs is None else Dataset(self.large_inputs, self.labels)
+
     def take(self, rows: np.ndarray) -> "Dataset":
         """These rows, in the order named; copies."""
-        return Dataset(self.inputs.take(rows, axis=0), None if self.labels is None else self.labels.take(rows))
+        return self._each(lambda array: array.take(rows, axis=0))
 
     def batches(self, size: int) -> Iterator["Dataset"]:
         """All samples in order, the last batch possibly short; views, not copies."""
         for start in range(0, len(self), size):
             rows = slice(start, start + size)
-            yield Dataset(self.inputs[rows], None if self.labels is None else self.labels[rows])
+            yield self._each(itemgetter(rows))
+
+    def _each(self, select: Callable[[np.ndarray], np.ndarray]) -> "Dataset":
+        labels = None if self.labels is None else select(self.labels)
+        large_inputs = None if self.large_inputs is None else select(self.large_inputs)
+        return Dataset(select(self.inputs), labels, large_inputs)
 
 
 # --- work -------------------------------------------------------------------------------------------------------

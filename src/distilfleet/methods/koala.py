@@ -221,7 +221,7 @@ class Koala:
         return [worker.handle(job) for worker, job in zip(workers, jobs, strict=True)]
 
     def evaluate(self, state: State, kept: Mapping[DeviceId, Arrays], test: Dataset) -> Metrics:
-        large = held_out_accuracy(self.large, state.large, test)
+        large = held_out_accuracy(self.large, state.large, test.for_large)
         metrics = {"large_accuracy": large}
         if np.isfinite(state.proxy_kl_nats):
             metrics["proxy_kl_nats"] = state.proxy_kl_nats
@@ -266,45 +266,45 @@ class Koala:
         }
         merged = {name: one.weights for name, one in merges.items()}
         rng = stream(state.seed, "koala", state.round)
-        inputs = augment(self.proxy.inputs, self.settings.mixtures, rng).inputs
+        proxy = augment(self.proxy, self.settings.mixtures, rng).data
         gone = away(merges.values())
         speakers = [(name, reply) for name, own in groups.items() for reply in own if reply.device not in gone]
         discounts = [one for group in merges.values() for one in group.discounts]
         if self.settings.mode == "homogeneous":
             ((name, weights),) = merged.items()
-            soft_PC = self._soft(name, weights, inputs)
+            soft_PC = self._soft(name, weights, proxy.inputs)
         else:
-            soft_NPC = np.stack([self._soft(name, reply.arrays, inputs) for name, reply in speakers])
+            soft_NPC = np.stack([self._soft(name, reply.arrays, proxy.inputs) for name, reply in speakers])
             soft_PC, ours = self._consensus(soft_NPC, [reply for _, reply in speakers])
             discounts = lowest([*discounts, *ours])
         yield from discounts
-        yield Work(server_load([(self._by_name[name], len(inputs), 0) for name, _ in speakers]))
-        state = yield from self._reverse(state, inputs, soft_PC, rng)
-        return (yield from self._forward(state, merged, inputs, rng))
+        yield Work(server_load([(self._by_name[name], len(proxy), 0) for name, _ in speakers]))
+        state = yield from self._reverse(state, proxy, soft_PC, rng)
+        return (yield from self._forward(state, merged, proxy, rng))
 
     def _exchange_labels(self, state: State, replies: Sequence[Reply]) -> Round[State]:
         soft_NPC = np.stack([read_soft(reply.arrays["soft"]) for reply in replies])
         soft_PC, discounts = self._consensus(soft_NPC, replies)
         yield from discounts
         rng = stream(state.seed, "koala", state.round)
-        augmented = augment(self.proxy.inputs, self.settings.mixtures, rng)
-        state = yield from self._reverse(state, augmented.inputs, augmented.mix(soft_PC), rng)
+        augmented = augment(self.proxy, self.settings.mixtures, rng)
+        state = yield from self._reverse(state, augmented.data, augmented.mix(soft_PC), rng)
         yield Work(server_load([(self.large, len(self.proxy), 0)]))
         holders = tuple(dict.fromkeys((*state.holders, *(reply.device for reply in replies))))
         teacher = put(scratch(self.large), state.teacher or state.large)
-        taught_PC = soft.soften(predict(teacher, self.proxy.inputs), self.settings.temperature)
+        taught_PC = soft.soften(predict(teacher, self.proxy.for_large.inputs), self.settings.temperature)
         return replace(state, holders=holders, soft_PC=taught_PC)
 
-    def _reverse(self, state: State, inputs: np.ndarray, soft_PC: np.ndarray, rng: np.random.Generator) -> Round[State]:
+    def _reverse(self, state: State, proxy: Dataset, soft_PC: np.ndarray, rng: np.random.Generator) -> Round[State]:
         """Small teaches large."""
         module = put(scratch(self.large), state.large)
-        done = distil(module, inputs, soft_PC, self.settings.reverse, rng, state.moments)
-        yield Work(server_load([(self.large, len(inputs), self.settings.reverse.passes)]))
+        done = distil(module, proxy.for_large.inputs, soft_PC, self.settings.reverse, rng, state.moments)
+        yield Work(server_load([(self.large, len(proxy), self.settings.reverse.passes)]))
         teacher = blend(state.teacher, done.weights, self.settings.ema) if self.settings.ema else {}
         return replace(state, large=done.weights, moments=done.moments, teacher=teacher, proxy_kl_nats=done.loss_nats)
 
     def _forward(
-        self, state: State, merged: Mapping[str, Arrays], inputs: np.ndarray, rng: np.random.Generator
+        self, state: State, merged: Mapping[str, Arrays], proxy: Dataset, rng: np.random.Generator
     ) -> Round[State]:
         """Large teaches small: the architectures that took part, one at a time, the same lesson for all."""
         small = {**state.small, **merged}
@@ -312,15 +312,15 @@ class Koala:
         distillation = self.settings.forward
         if distillation.passes == 0:
             return replace(state, small=small)
-        given = teacher_outputs(put(scratch(self.large), state.teacher or state.large), inputs, distillation)
+        given = teacher_outputs(put(scratch(self.large), state.teacher or state.large), proxy, distillation)
         readings = 1 if given.kept else distillation.passes * len(merged)
-        yield Work(server_load([(self.large, len(inputs) * readings, 0)]))
+        yield Work(server_load([(self.large, len(proxy) * readings, 0)]))
         for name, weights in merged.items():
             model = self._by_name[name]
             module = put(scratch(model), weights)
             done, adapters[name] = teach(module, given, distillation, rng, adapters.get(name, {}))
             small[name] = done.weights
-            yield Work(server_load([(model, len(inputs), distillation.passes)]))
+            yield Work(server_load([(model, len(proxy), distillation.passes)]))
         return replace(state, small=small, adapters=adapters)
 
     # --- outputs ------------------------------------------------------------------------------------------------

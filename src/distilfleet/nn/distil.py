@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..core.chance import stream
 from ..core.errors import RecordError
-from ..core.types import Arrays
+from ..core.types import Arrays, Dataset
 from .adam import adam_of, moments_of
 from .features import ITSELF, Adapter, Tap, of_all, pairs, taps, watching
 from .forward import logits
@@ -58,19 +58,20 @@ class TeacherOutputs:
     """What a large model gives for proxy inputs, for any number of small models and passes."""
 
     inputs: Tensor
+    """The proxy samples as small models take them."""
     taps: tuple[Tap, ...]
     """The layers of the large model whose features are taught; empty without."""
     outputs_of: Callable[[Tensor], Mapping[str, Tensor]]
-    """Gives the outputs of the large model (its logits) and of its taps, by module, for rows of the inputs."""
+    """Gives the outputs of the large model (its logits) and of its taps, by module, for rows of the samples."""
     kept: bool
     """Whether the outputs were worked out once, instead of whenever they are read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Augmented:
-    """Proxy inputs and mixtures of them: row r is `share[r]` of sample `own[r]`, the rest of `partner[r]`."""
+    """Proxy samples and mixtures of them: row r is `share[r]` of sample `own[r]`, the rest of `partner[r]`."""
 
-    inputs: np.ndarray
+    data: Dataset
     own: np.ndarray
     partner: np.ndarray
     share: np.ndarray
@@ -137,10 +138,11 @@ def _check_moments(moments: Arrays, named: Iterable[str]) -> None:
         )
 
 
-def teacher_outputs(large: nn.Module, inputs: np.ndarray, settings: Distillation) -> TeacherOutputs:
-    """What the large model, frozen, gives for these inputs: worked out once if it fits into memory, else when read."""
-    x = to_tensor(inputs)
-    stages = taps(large, inputs.shape[1:]) if settings.feature_weight else ()
+def teacher_outputs(large: nn.Module, proxy: Dataset, settings: Distillation) -> TeacherOutputs:
+    """What the large model, frozen, gives for these samples: worked out once if it fits into memory, else when read."""
+    x = to_tensor(proxy.for_large.inputs)
+    small_x = x if proxy.large_inputs is None else to_tensor(proxy.inputs)
+    stages = taps(large, proxy.for_large.shape) if settings.feature_weight else ()
 
     def compute(rows_B: Tensor) -> dict[str, Tensor]:
         with torch.no_grad(), watching(large.eval(), [tap.module for tap in stages]) as features:
@@ -150,13 +152,13 @@ def teacher_outputs(large: nn.Module, inputs: np.ndarray, settings: Distillation
 
     sample_bytes = sum(output.nbytes for output in compute(torch.arange(1)).values())
     if len(x) * sample_bytes > KEPT_BYTES:
-        return TeacherOutputs(inputs=x, taps=stages, outputs_of=compute, kept=False)
+        return TeacherOutputs(inputs=small_x, taps=stages, outputs_of=compute, kept=False)
     whole = _worked_out(compute, len(x))
 
     def read(rows_B: Tensor) -> dict[str, Tensor]:
         return {name: output[rows_B] for name, output in whole.items()}
 
-    return TeacherOutputs(inputs=x, taps=stages, outputs_of=read, kept=True)
+    return TeacherOutputs(inputs=small_x, taps=stages, outputs_of=read, kept=True)
 
 
 def _worked_out(compute: Callable[[Tensor], Mapping[str, Tensor]], samples: int) -> dict[str, Tensor]:
@@ -216,12 +218,18 @@ def _distances(
             yield feature_distance(bridge(learnt[small.module].float()), taught[large.module])
 
 
-def augment(inputs: np.ndarray, mixtures: int, rng: np.random.Generator) -> "Augmented":
-    """The proxy inputs, followed by `mixtures` of one with another, with a little noise on top.
+def augment(proxy: Dataset, mixtures: int, rng: np.random.Generator) -> "Augmented":
+    """The proxy samples, followed by `mixtures` of one with another, with a little noise on top.
+
+    Tokens are not mixed, and neither are samples that have a form for each side.
 
     Source: mixup, https://arxiv.org/abs/1710.09412.
     """
+    inputs = proxy.inputs
     samples = len(inputs)
+    if inputs.dtype.kind != "f" or proxy.large_inputs is not None:
+        rows = np.arange(samples)
+        return Augmented(data=proxy, own=rows, partner=rows, share=np.ones(samples, np.float32))
     itself = np.arange(samples)
     own = np.concatenate([itself, rng.integers(0, samples, mixtures)])
     partner = np.concatenate([itself, rng.integers(0, samples, mixtures)])
@@ -231,7 +239,7 @@ def augment(inputs: np.ndarray, mixtures: int, rng: np.random.Generator) -> "Aug
     deviation = NOISE * inputs.std()
     noise = rng.standard_normal((mixtures, *inputs.shape[1:]), np.float32) * deviation
     mixed[samples:] += noise
-    return Augmented(inputs=np.asarray(mixed, np.float32), own=own, partner=partner, share=share)
+    return Augmented(data=Dataset(np.asarray(mixed, np.float32)), own=own, partner=partner, share=share)
 
 
 def _descend(

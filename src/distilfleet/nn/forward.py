@@ -1,4 +1,4 @@
-"""The one door through which a net is asked: inputs in the type of its weights, an answer that is looked at.
+"""The one door through which a net is asked: measurements in the type of its weights, an answer that is looked at.
 
 A user's net is any code; what it raises here becomes a fault of that net, not one of ours.
 """
@@ -15,7 +15,7 @@ MOST_WORDS = 160
 def logits(module: nn.Module, x_B: Tensor) -> Tensor:
     """What the net says of these samples, [B, C] float32. Raises ConfigError if it fails or says something else."""
     try:
-        out: object = module(x_B.to(weight_dtype(module)))
+        out: object = module(x_B.to(weight_dtype(module)) if x_B.is_floating_point() else x_B)
     except Error:
         raise
     except (Exception, SystemExit) as fault:
