@@ -56,6 +56,29 @@ def test_every_kind_of_data_has_small_nets_in_order_and_a_large_one(shape):
     assert sizes == sorted(set(sizes))
 
 
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ("conv-xs", (1, 28, 28)),
+        ("conv-xs", (3, 32, 32)),
+        ("conv-s", (3, 16, 16)),
+        ("dsconv-s", (1, 12, 40)),
+    ],
+)
+def test_image_heads_average_windows_of_one_size_that_reach_every_position(name, shape):
+    net = model(name, shape, 10).build(0)
+    assert not [layer for layer in net.modules() if isinstance(layer, torch.nn.AdaptiveAvgPool2d)]
+    features = net[:-1](torch.zeros(2, *shape)).detach().requires_grad_()
+    net.head[0](features).sum().backward()
+    assert (features.grad > 0).all()
+
+
+def test_the_smallest_head_on_mnist_averages_the_windows_of_adaptive_pooling():
+    features = torch.randn(4, 16, 7, 7, generator=torch.Generator().manual_seed(0))
+    pool = model("conv-xs", (1, 28, 28), 10).build(0).head[0]
+    torch.testing.assert_close(pool(features), torch.nn.functional.adaptive_avg_pool2d(features, 3))
+
+
 @pytest.mark.parametrize("shape", [(3, 17), (1, 5), (1, 4, 4), (2, 9, 31), (1, 28, 28)])
 def test_odd_sizes_fit(shape):
     for name in all_names(shape):

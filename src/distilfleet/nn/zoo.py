@@ -23,6 +23,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.func import functional_call
 
 from ..core.errors import ConfigError, Error, did_you_mean
 from . import classics
@@ -309,8 +310,17 @@ def _stages(shape: tuple[int, ...], classes: int, widths: tuple[int, ...], stage
     parts: dict[str, nn.Module] = {"stem": _stem(shape, widths[0], nn.BatchNorm2d if stage is _normalised else _norm)}
     for number, (inputs, outputs) in enumerate(pairwise(widths), 1):
         parts[f"stage{number}"] = stage(dims, inputs, outputs, 2)
-    parts["head"] = _head(dims, widths[-1], classes, 2 if max(shape[1:]) < 16 else 3)
+    left = _left(nn.Sequential(OrderedDict(parts)), shape)
+    parts["head"] = _head(left, widths[-1], classes, 2 if max(shape[1:]) < 16 else 3)
     return _initialised(nn.Sequential(OrderedDict(parts)))
+
+
+def _left(body: nn.Module, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The size that the stages leave of a sample of this shape: (steps,) or (height, width)."""
+    tensors = {**dict(body.named_parameters()), **dict(body.named_buffers())}
+    without_memory = {name: tensor.to("meta") for name, tensor in tensors.items()}
+    features = functional_call(body, without_memory, torch.empty(2, *shape, device="meta"))
+    return tuple(features.shape[2:])
 
 
 def _stem(shape: tuple[int, ...], width: int, norm: Callable[[int], nn.Module]) -> nn.Module:
@@ -332,11 +342,20 @@ def _stem_stride(shape: tuple[int, ...]) -> int:
     return 1 if size <= few else 2 if size <= many else 4
 
 
-def _head(dims: int, width: int, classes: int, side: int) -> nn.Module:
-    """Logits from the mean over a series, or over each quarter of an image: small nets need to know where."""
-    pool = nn.AdaptiveAvgPool1d(1) if dims == 1 else nn.AdaptiveAvgPool2d(side)
-    positions = 1 if dims == 1 else side * side
-    return nn.Sequential(pool, nn.Flatten(), nn.Linear(width * positions, classes))
+def _head(left: tuple[int, ...], width: int, classes: int, side: int) -> nn.Module:
+    """Logits from the mean over a series, or over each part of an image, at most `side` of them each way: small nets
+    need to know where.
+
+    The windows that are averaged are all of one size and lie at equal distances, which every runtime of a board has as
+    one operation. Adaptive pooling, whose windows differ, becomes a gather there wherever sizes do not divide.
+    """
+    if len(left) == 1:
+        return nn.Sequential(nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(width, classes))
+    sides = [min(side, size) for size in left]
+    strides = [size // many for size, many in zip(left, sides, strict=True)]
+    kernels = [size - (many - 1) * stride for size, many, stride in zip(left, sides, strides, strict=True)]
+    pool = nn.Identity() if max(kernels) == 1 else nn.AvgPool2d((kernels[0], kernels[1]), (strides[0], strides[1]))
+    return nn.Sequential(pool, nn.Flatten(), nn.Linear(width * prod(sides), classes))
 
 
 def _conv(
