@@ -97,7 +97,9 @@ def test_the_python_of_the_readme_runs(tmp_path, monkeypatch, capsys):
     )
     (tmp_path / "readme.py").write_text(code, encoding="utf-8")
     imported(tmp_path / "readme.py")
-    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["1", "2"]
+    first = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    assert first == ["large_accuracy", "round", "1", "2"]
+    assert (tmp_path / "learning.png").stat().st_size > 1000
 
 
 # --- the tutorial -----------------------------------------------------------------------------------------------

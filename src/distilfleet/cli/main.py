@@ -183,21 +183,15 @@ def _start(name: str, words: list[str]) -> int:
 
     found = recipe(name)
     flags = parsed(found.flags, f"distilfleet run {name}", words)
-    from ..recipes.flags import common, flatten
-    from ..recipes.simulated import simulated
-    from ..record.run import check_free, create
+    from ..recipes import simulate
+    from ..recipes.flags import common
     from ..report.live import opening
-    from ..training.loop import about
 
     started = datetime.now(UTC)
-    stem = Path(name).stem if ":" in name else name
-    out = common(flags).out or Path("runs") / f"{stem}-{started:%Y%m%d-%H%M%S}"
-    check_free(out)
-    run = simulated(found.build(flags), common(flags))
-    asked = about(run.experiment, found.name, flatten(flags), f"{started:%Y-%m-%dT%H:%M:%SZ}")
-    record = create(out, asked, run.facts)
-    opening(asked, run.facts, out)
-    return _train(run, record, None)
+    out = common(flags).out or simulate.default_place(name, started)
+    begun = simulate.begin(found, flags, out, started)
+    opening(begun.about, begun.run.facts, out)
+    return _train(begun.run, begun.record, None)
 
 
 def _resume(asked: Resume) -> int:
