@@ -8,7 +8,17 @@ import tomli_w
 from distilfleet.cli.words import parsed
 from distilfleet.core.errors import ConfigError
 from distilfleet.recipes import find
-from distilfleet.recipes.flags import RENAMED, Common, CommonFlags, Smalls, check, common, flatten, option, unflatten
+from distilfleet.recipes.flags import (
+    RENAMED,
+    Common,
+    CommonFlags,
+    Smalls,
+    check,
+    common,
+    flatten,
+    option,
+    unflatten,
+)
 
 SHIPPED = {name: find.recipe(name).flags for name in find.SHIPPED}
 
@@ -54,7 +64,8 @@ def test_the_directory_is_not_a_setting():
 
 
 @pytest.mark.parametrize(
-    ("change", "told"), [({"rounds": "many"}, "rounds"), ({"mode": "sideways"}, "mode"), ({"alpha": [1]}, "alpha")]
+    ("change", "told"),
+    [({"rounds": "many"}, "rounds"), ({"mode": "sideways"}, "mode"), ({"alpha": [1]}, "alpha")],
 )
 def test_settings_of_the_wrong_kind_are_named(change, told):
     kind = SHIPPED["koala"]
@@ -69,7 +80,14 @@ def test_defaults_are_in_range(kind):
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("devices", 0), ("offline_share", 1.1), ("offline_share", nan), ("alpha", nan), ("deadline_s", 0.0), ("seed", -1)],
+    [
+        ("devices", 0),
+        ("offline_share", 1.1),
+        ("offline_share", nan),
+        ("alpha", nan),
+        ("deadline_s", 0.0),
+        ("seed", -1),
+    ],
 )
 def test_a_number_out_of_its_range_is_named(name, value):
     flags = SHIPPED["fedmd"](common=Common(**{name: value}))
@@ -83,7 +101,9 @@ def test_a_proximal_term_does_not_push_away(mu):
         check(SHIPPED["fedprox"](mu=mu))
 
 
-@pytest.mark.parametrize(("name", "value"), [("alpha", inf), ("offline_share", 1.0), ("spare", 0), ("seed", 0)])
+@pytest.mark.parametrize(
+    ("name", "value"), [("alpha", inf), ("offline_share", 1.0), ("spare", 0), ("seed", 0)]
+)
 def test_the_ends_of_a_range_are_in_it(name, value):
     check(SHIPPED["koala"](common=Common(**{name: value})))
 
@@ -104,6 +124,8 @@ class Own:
     """A recipe of somebody's own may call its flags as it likes."""
 
     late: int = 0
+    """Seconds that it may be late, and the source of this
+    --sentence has two lines."""
 
 
 @pytest.mark.parametrize(("old", "new"), RENAMED.items())
@@ -121,9 +143,18 @@ def test_the_other_side_of_a_renamed_switch_is_refused_too():
 
 @pytest.mark.parametrize(("old", "new"), RENAMED.items())
 def test_a_record_with_a_name_of_before_is_refused_with_its_new_one(old, new):
-    with pytest.raises(ConfigError, match=f"name {old}, which is called {new} now: rename it in its run.toml"):
+    with pytest.raises(
+        ConfigError, match=f"name {old}, which is called {new} now: rename it in its run.toml"
+    ):
         unflatten(SHIPPED["splitkd"], {old: 1})
 
 
 def test_ones_own_flag_may_have_a_name_that_was_given_up():
     assert parsed(Own, "own", ["--late", "3"]) == unflatten(Own, {"late": 3}) == Own(late=3)
+
+
+def test_the_help_of_a_flag_is_a_paragraph_wherever_its_source_ends_a_line(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "120")
+    with pytest.raises(SystemExit):
+        parsed(Own, "own", ["--help"])
+    assert "the source of this --sentence has two lines. (default: 0)" in capsys.readouterr().out

@@ -1,5 +1,6 @@
 """Words of a command line, read as a frozen dataclass of flags."""
 
+from contextlib import nullcontext
 from dataclasses import is_dataclass
 from typing import Any, get_origin, get_type_hints
 
@@ -9,8 +10,8 @@ from ..core.errors import ConfigError
 def parsed(kind: Any, program: str, words: list[str]) -> Any:
     """Exits with the help or the mistake, as the words ask for.
 
-    Raises ConfigError for a flag by the name that it had, and for a list that comes twice: of the two the first would
-    be lost unsaid.
+    Raises ConfigError for a flag by the name that it had, and for a list that comes twice: of the
+    two the first would be lost unsaid.
     """
     _check_names(kind, words)
     for flag in _lists(kind):
@@ -18,7 +19,10 @@ def parsed(kind: Any, program: str, words: list[str]) -> Any:
             raise ConfigError(f"{flag} is given twice: give it once, with all its values behind it")
     import tyro
 
-    return tyro.cli(kind, prog=program, args=words, config=(tyro.conf.PositionalRequiredArgs,))
+    from .flag_help import whole_paragraphs
+
+    with whole_paragraphs() if {"-h", "--help"} & set(words) else nullcontext():
+        return tyro.cli(kind, prog=program, args=words, config=(tyro.conf.PositionalRequiredArgs,))
 
 
 def _check_names(kind: Any, words: list[str]) -> None:
