@@ -1,11 +1,13 @@
-"""Memory of a device's agent, idle and while it serves jobs of a megabyte, and what its install takes on disk.
+"""Memory of a device's agent, idle and while it serves jobs of a megabyte, and what its install
+takes on disk.
 
     python benchmarks/agent_memory.py [--python BARE/bin/python]
 
-BARE: an environment with `pip install 'distilfleet[net]'` and nothing else; without it, this one. Idle is the command
-`distilfleet agent`, enrolled and connected to a server that has no run. Serving is what that command becomes, with a
-worker that answers a megabyte with a megabyte; the figure is the largest of readings every 20 ms. `resident` counts
-pages of libraries that other processes share; `private` does not.
+BARE: an environment with `pip install 'distilfleet[net]'` and nothing else; without it, this one.
+Idle is the command `distilfleet agent`, enrolled and connected to a server that has no run. Serving
+is what that command becomes, with a worker that answers a megabyte with a megabyte; the figure is
+the largest of readings every 20 ms. `resident` counts pages of libraries that other processes
+share; `private` does not.
 """
 
 import argparse
@@ -24,10 +26,13 @@ MEGABYTE, JOBS, IDLE_S = 1_000_000, 100, 8.0
 def memory_mb(process: int) -> dict[str, float]:
     lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()[1:]
     kb = {line.split(":")[0]: int(line.split()[1]) for line in lines}
-    return {"resident": kb["Rss"] / 1024, "private": (kb["Private_Clean"] + kb["Private_Dirty"]) / 1024}
+    return {
+        "resident": kb["Rss"] / 1024,
+        "private": (kb["Private_Clean"] + kb["Private_Dirty"]) / 1024,
+    }
 
 
-# --- the device -------------------------------------------------------------------------------------------------
+# --- the device -----------------------------------------------------------------------------------
 
 
 def serve_echo(folder: Path) -> None:
@@ -59,7 +64,7 @@ def serve_echo(folder: Path) -> None:
     asyncio.run(Agent(badge=badge, folder=folder, device=device, build=lambda spec: Echo()).serve())
 
 
-# --- the server -------------------------------------------------------------------------------------------------
+# --- the server -----------------------------------------------------------------------------------
 
 
 def measure(python: str, folder: Path) -> dict[str, float]:
@@ -78,12 +83,21 @@ def measure(python: str, folder: Path) -> dict[str, float]:
     sessions, enrolment = free_ports(2)
     file = folder / "fleet.toml"
     file.write_text(
-        f'address = "localhost:{sessions}"\nenrol_address = "localhost:{enrolment}"\n[devices]\npi = "rpi-4b"\n'
+        f'address = "localhost:{sessions}"\nenrol_address = "localhost:{enrolment}"\n[devices]\npi '
+        '= "rpi-4b"\n'
     )
     here, figures = fleet_folder(file), dict[str, float]()
     with serve._sessions(here) as (session_server, loop):
         token = enrol.create_token(here, "pi", 3600.0)
-        words = ["-m", "distilfleet.cli", "agent", "--token", token, "--data", str(folder / "data.npz")]
+        words = [
+            "-m",
+            "distilfleet.cli",
+            "agent",
+            "--token",
+            token,
+            "--data",
+            str(folder / "data.npz"),
+        ]
         with running([python, *words, "--state", str(folder / "pi")]) as process:
             wait(lambda: "pi" in session_server.live)
             time.sleep(IDLE_S)
@@ -125,7 +139,9 @@ def serving(fleet, process: int) -> dict[str, float]:
     from distilfleet.core.types import ArraySpec, Expected, Job, Reply, RunSpec, Wave
     from distilfleet.service.spec import write_spec
 
-    fleet.open("bench", write_spec(RunSpec(method="echo", settings={}, models={}, versions={}, seed=0)))
+    fleet.open(
+        "bench", write_spec(RunSpec(method="echo", settings={}, models={}, versions={}, seed=0))
+    )
     expected = Expected(arrays={"x": ArraySpec("|u1", (MEGABYTE,))})
     arrays = {"x": np.arange(MEGABYTE, dtype=np.uint8)}
     most: dict[str, float] = {}
@@ -155,9 +171,17 @@ def serving(fleet, process: int) -> dict[str, float]:
 def on_disk_mb(python: str) -> float:
     """Installed packages, without those that install others."""
     where = "import sysconfig; print(sysconfig.get_path('purelib'))"
-    folder = Path(subprocess.run([python, "-c", where], capture_output=True, text=True, check=True).stdout.strip())
+    folder = Path(
+        subprocess.run(
+            [python, "-c", where], capture_output=True, text=True, check=True
+        ).stdout.strip()
+    )
     left_out = ("pip", "setuptools", "pkg_resources", "_distutils_hack")
-    files = (f for f in folder.rglob("*") if f.is_file() and not f.relative_to(folder).parts[0].startswith(left_out))
+    files = (
+        f
+        for f in folder.rglob("*")
+        if f.is_file() and not f.relative_to(folder).parts[0].startswith(left_out)
+    )
     return sum(-(-file.stat().st_size // 4096) * 4096 for file in files) / 1e6
 
 

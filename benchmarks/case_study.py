@@ -1,11 +1,13 @@
-"""The case study: LLaMA 8B to 1B over five Jetson boards, two servers, three channels. Delay and energy per round.
+"""The case study: LLaMA 8B to 1B over five Jetson boards, two servers, three channels. Delay and
+energy per round.
 
     python benchmarks/case_study.py            print both tables
-    python benchmarks/case_study.py --write    also write CASE_STUDY.md and case_study.svg beside this file
+    python benchmarks/case_study.py --write    also write CASE_STUDY.md and case_study.svg here
 
-Constants are in case_study.toml. The first tables are split knowledge distillation with the teacher; the last one is
-the setting of CARD (arXiv 2412.00090): split fine-tuning of the 1B model alone, without a teacher, so that its
-published figures have something to stand beside. Everything is modelled.
+Constants are in case_study.toml. The first tables are split knowledge distillation with the
+teacher; the last one is the setting of CARD (arXiv 2412.00090): split fine-tuning of the 1B model
+alone, without a teacher, so that its published figures have something to stand beside. Everything
+is modelled.
 """
 
 import argparse
@@ -65,10 +67,13 @@ NOTHING = Cost(delay_s=0.0, device_j=0.0, server_j=0.0, idle_j=0.0)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--write", action="store_true")
     wanted = parser.parse_args()
-    models = (trace("llama-3.1-8b", PRESET["work"]["tokens"]), trace("llama-3.2-1b", PRESET["work"]["tokens"]))
+    models = (
+        trace("llama-3.1-8b", PRESET["work"]["tokens"]),
+        trace("llama-3.2-1b", PRESET["work"]["tokens"]),
+    )
     told = io.StringIO()
     with redirect_stdout(told):
         table = distilling(models)
@@ -79,11 +84,12 @@ def main() -> None:
         draw(table)
 
 
-# --- the scene --------------------------------------------------------------------------------------------------
+# --- the scene ------------------------------------------------------------------------------------
 
 
 def board(kind: str, name: str) -> Device:
-    """A row of the catalogue, training in 16 bits: servers at their tensor peak, boards at half of theirs at least."""
+    """A row of the catalogue, training in 16 bits: servers at their tensor peak, boards at half of
+    theirs at least."""
     row, plain = catalogue.entry(kind), catalogue.device(kind, name)
     share = 1.0 if row.family == catalogue.SERVER else 0.5
     peak = max(row.peak_fp32_flops_per_s, share * row.peak_fp16_flops_per_s)
@@ -93,12 +99,19 @@ def board(kind: str, name: str) -> Device:
 def conditions(channel: str) -> Conditions:
     devices = {f"d{n}": board(kind, f"d{n}") for n, kind in enumerate(PRESET["devices"], 1)}
     cell = PRESET["cell"]
-    rates = [cell["band_hz"] * cell["efficiency"] * SPECTRAL[cqi - 1] for cqi in PRESET["channels"][channel]]
-    channels = {one: Channel(up_bps=rate, down_bps=rate) for one, rate in zip(devices, rates, strict=True)}
+    rates = [
+        cell["band_hz"] * cell["efficiency"] * SPECTRAL[cqi - 1]
+        for cqi in PRESET["channels"][channel]
+    ]
+    channels = {
+        one: Channel(up_bps=rate, down_bps=rate) for one, rate in zip(devices, rates, strict=True)
+    }
     return Conditions(round=1, devices=devices, ids=tuple(devices), channels=channels)
 
 
-def options(teacher: LanguageProfile | None, student: LanguageProfile, teacher_bits: int) -> Options:
+def options(
+    teacher: LanguageProfile | None, student: LanguageProfile, teacher_bits: int
+) -> Options:
     work = PRESET["work"]
     return decoder_options(
         teacher,
@@ -119,7 +132,7 @@ def planner(table: Options, server: str, **settings: Any) -> SplitPlanner:
     return SplitPlanner(options=table, server=board(server, "server"), **given)
 
 
-# --- schemes ----------------------------------------------------------------------------------------------------
+# --- schemes --------------------------------------------------------------------------------------
 
 Chooser = Callable[[Roster], np.ndarray]
 
@@ -159,19 +172,24 @@ def spent(roster: Roster, server: ServerFacts, chosen: np.ndarray) -> Cost:
     )
 
 
-def turns(planning: SplitPlanner, there: Conditions, choose: Chooser, clocks: np.ndarray | None = None) -> Cost:
+def turns(
+    planning: SplitPlanner, there: Conditions, choose: Chooser, clocks: np.ndarray | None = None
+) -> Cost:
     """One device after the other, each with the whole cell and server."""
     roster = planning.roster(there)
     chosen = choose(roster)
     clocks = np.ones(len(chosen)) if clocks is None else clocks
     whole = NOTHING
     for n, clock in enumerate(clocks.tolist()):
-        whole += spent(part(roster, np.array([n])), ServerFacts.of(planning.server, clock), chosen[[n]])
+        whole += spent(
+            part(roster, np.array([n])), ServerFacts.of(planning.server, clock), chosen[[n]]
+        )
     return whole.times(PRESET["work"]["steps"])
 
 
 def cards(planning: SplitPlanner, there: Conditions) -> Cost:
-    """CARD's cuts and clocks in its own order, priced as everything else is, static power included."""
+    """CARD's cuts and clocks in its own order, priced as everything else is, static power
+    included."""
     found = card(
         planning.roster(there).facts,
         planning.server,
@@ -204,7 +222,7 @@ def at_random(planning: SplitPlanner, there: Conditions) -> Cost:
     return whole.times(1 / seeds)
 
 
-# --- tables -----------------------------------------------------------------------------------------------------
+# --- tables ---------------------------------------------------------------------------------------
 
 Table = dict[tuple[str, str], dict[str, Cost]]
 
@@ -233,7 +251,11 @@ def schemes(planning: SplitPlanner, there: Conditions) -> tuple[dict[str, Cost],
 
     def cuts(roster: Roster) -> np.ndarray:
         return np.array(
-            [planning.options.find(a.teacher_cut, a.cut, a.bits) for a in map(plan.assignments.get, roster.ids) if a]
+            [
+                planning.options.find(a.teacher_cut, a.cut, a.bits)
+                for a in map(plan.assignments.get, roster.ids)
+                if a
+            ]
         )
 
     costs = {
@@ -252,20 +274,30 @@ def schemes(planning: SplitPlanner, there: Conditions) -> tuple[dict[str, Cost],
 def header(server: str, channel: str, teacher_bits: int, plans: Sequence[Plan]) -> None:
     told = [plan.forecast for plan in plans if plan.forecast]
     gaps = ", ".join(f"{one.objective} {one.gap:.0e}" for one in told)
-    cuts = " ".join(str(plans[0].assignments[f"d{n}"].cut) for n in range(1, len(PRESET["devices"]) + 1))
-    print(
-        f"**{server}, {channel} channels.** Teacher in {teacher_bits} bits; clusters of the server's memory:", end=" "
+    cuts = " ".join(
+        str(plans[0].assignments[f"d{n}"].cut) for n in range(1, len(PRESET["devices"]) + 1)
     )
-    print(f"{len(plans[0].clusters)}; cuts of the sum: {cuts}; {told[0].binds} binds; proven gaps: {gaps}.\n")
-    print("| scheme | delay | against ours | devices | server | both, with standby | against ours |")
+    print(
+        f"**{server}, {channel} channels.** Teacher in {teacher_bits} bits; clusters of the "
+        "server's memory:",
+        end=" ",
+    )
+    print(
+        f"{len(plans[0].clusters)}; cuts of the sum: {cuts}; {told[0].binds} binds; proven gaps: "
+        f"{gaps}.\n"
+    )
+    print(
+        "| scheme | delay | against ours | devices | server | both, with standby | against ours |"
+    )
     print("|---|---|---|---|---|---|---|")
 
 
 def row(name: str, cost: Cost, ours: Cost, idle_w: float) -> None:
     whole_j = cost.standing_by_j(idle_w)
     print(
-        f"| {name} | {cost.delay_s:.3g} s | {cost.delay_s / ours.delay_s:.2f}x | {joules(cost.device_j)}"
-        f" | {joules(cost.server_j)} | {joules(whole_j)} | {whole_j / ours.standing_by_j(idle_w):.2f}x |"
+        f"| {name} | {cost.delay_s:.3g} s | {cost.delay_s / ours.delay_s:.2f}x | "
+        f"{joules(cost.device_j)} | {joules(cost.server_j)} | {joules(whole_j)} | "
+        f"{whole_j / ours.standing_by_j(idle_w):.2f}x |"
     )
 
 
@@ -281,16 +313,28 @@ def idle_w() -> float:
 def claims(student: LanguageProfile) -> None:
     """CARD's own setting: no teacher, turns of one device each, and the server's energy alone."""
     print("## Beside CARD's published figures\n")
-    print("Published, average: delay -70.8 % against device-only, server energy -53.1 % against server-only.\n")
     print(
-        "| server | channels | CARD: delay | CARD: server energy | ours within CARD's delay: delay | server energy",
+        "Published, average: delay -70.8 % against device-only, server energy -53.1 % against "
+        "server-only.\n"
+    )
+    print(
+        "| server | channels | CARD: delay | CARD: server energy | ours within CARD's delay: delay "
+        "| server energy",
         end="",
     )
     print(" | ours, sum: delay | server energy |\n|---|---|---|---|---|---|---|---|")
-    rows = [claim(server, channel, student) for server in PRESET["servers"] for channel in PRESET["channels"]]
+    rows = [
+        claim(server, channel, student)
+        for server in PRESET["servers"]
+        for channel in PRESET["channels"]
+    ]
     for names, figures in rows:
         print(f"| {names} | " + " | ".join(f"{figure:+.1%}" for figure in figures) + " |")
-    print("| mean | | " + " | ".join(f"{mean:+.1%}" for mean in np.mean([f for _, f in rows], axis=0)) + " |\n")
+    print(
+        "| mean | | "
+        + " | ".join(f"{mean:+.1%}" for mean in np.mean([f for _, f in rows], axis=0))
+        + " |\n"
+    )
 
 
 def claim(server: str, channel: str, student: LanguageProfile) -> tuple[str, list[float]]:
@@ -315,7 +359,7 @@ def claim(server: str, channel: str, student: LanguageProfile) -> tuple[str, lis
     return f"{server} | {channel}", figures
 
 
-# --- the figure -------------------------------------------------------------------------------------------------
+# --- the figure -----------------------------------------------------------------------------------
 
 
 def draw(table: Table) -> None:
@@ -327,12 +371,19 @@ def draw(table: Table) -> None:
     mpl.rcParams |= {"svg.hashsalt": "case study", "svg.fonttype": "none", "axes.axisbelow": True}
     names = list(next(iter(table.values())))
     drawing, axes = plt.subplots(
-        2, len(PRESET["servers"]), figsize=(11, 7.5), sharex=True, squeeze=False, layout="constrained"
+        2,
+        len(PRESET["servers"]),
+        figsize=(11, 7.5),
+        sharex=True,
+        squeeze=False,
+        layout="constrained",
     )
     for across, server in enumerate(PRESET["servers"]):
         for down, (label, value) in enumerate(measures()):
             bars(axes[down][across], table, server, (names, label, value))
-    drawing.legend(*axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=9)
+    drawing.legend(
+        *axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=9
+    )
     drawing.savefig(HERE / "case_study.svg", metadata={"Date": None})
 
 
@@ -341,7 +392,9 @@ def measures() -> Iterator[tuple[str, Callable[[Cost], float]]]:
     yield "energy of a round with standby, J", lambda cost: cost.standing_by_j(idle_w())
 
 
-def bars(axis: Any, table: Table, server: str, what: tuple[list[str], str, Callable[[Cost], float]]) -> None:
+def bars(
+    axis: Any, table: Table, server: str, what: tuple[list[str], str, Callable[[Cost], float]]
+) -> None:
     names, label, value = what
     places = np.arange(len(PRESET["channels"]))
     for n, name in enumerate(names):
@@ -357,28 +410,31 @@ def bars(axis: Any, table: Table, server: str, what: tuple[list[str], str, Calla
 
 INTRODUCTION = """# Case study: LLaMA 8B to 1B over five Jetson boards
 
-Written by `python benchmarks/case_study.py --write` from the constants in `case_study.toml`; all of it is modelled,
-with the price list of the simulator. Delay is of a round, until the last device is done; energy is of all devices, and
-of the server while it works. What the papers used is not public: figures stand beside CARD's claim and do not
-reproduce it.
+Written by `python benchmarks/case_study.py --write` from the constants in `case_study.toml`; all of
+it is modelled, with the price list of the simulator. Delay is of a round, until the last device is
+done; energy is of all devices, and of the server while it works. What the papers used is not
+public: figures stand beside CARD's claim and do not reproduce it.
 
-- **Ours**: `sum` minimises the mean over devices of delay and energy (0.02 s per joule), `makespan` the end of the
-  round, `deadline` the energy within the delay that CARD takes.
-- **CARD** takes turns, one device at a time with the whole cell and server. **Server-only** has the embedding modules
-  alone on devices; **device-only** the student as far as memory allows (the teacher stays with the server). Both of
-  these and random cuts run side by side with equal shares at the full clock.
-- A 16 GB RTX 4060 Ti cannot hold the teacher in 16 bits (16.1 GB): it has it in 4 bits there, scales included 4.5 GB.
-  Its memory holds the steps of three devices at a time, so there are two clusters.
+- **Ours**: `sum` minimises the mean over devices of delay and energy (0.02 s per joule), `makespan`
+  the end of the round, `deadline` the energy within the delay that CARD takes.
+- **CARD** takes turns, one device at a time with the whole cell and server. **Server-only** has the
+  embedding modules alone on devices; **device-only** the student as far as memory allows (the
+  teacher stays with the server). Both of these and random cuts run side by side with equal shares
+  at the full clock.
+- A 16 GB RTX 4060 Ti cannot hold the teacher in 16 bits (16.1 GB): it has it in 4 bits there,
+  scales included 4.5 GB. Its memory holds the steps of three devices at a time, so there are two
+  clusters.
 
-**How to read it.** Every cut of a transformer sends the same bytes, and the servers are far quicker than the boards, so
-here the best cut is the first one for everybody: what is gained against equal shares comes from shares, and against
-server-only at full clock from the clock. `sum` is not the quickest for the last device, since it is not asked to be:
-that is `makespan`, the quickest of all schemes in every setting. In turns, CARD's devices look frugal where the radio
-binds: a device that waits for its turn has no job, and the simulator counts no standby between jobs ([time and
-energy](../docs/design/0003-time-and-energy.md)), while devices that share a cell idle through their step. The column
-*with standby* and the figure have every board switched on for the whole round; there, ours within CARD's delay takes
-less than CARD in every setting. Where CARD's own objective is compared, server energy within its delay, ours is never
-worse: last table.
+**How to read it.** Every cut of a transformer sends the same bytes, and the servers are far quicker
+than the boards, so here the best cut is the first one for everybody: what is gained against equal
+shares comes from shares, and against server-only at full clock from the clock. `sum` is not the
+quickest for the last device, since it is not asked to be: that is `makespan`, the quickest of all
+schemes in every setting. In turns, CARD's devices look frugal where the radio binds: a device that
+waits for its turn has no job, and the simulator counts no standby between jobs ([time and
+energy](../docs/design/0003-time-and-energy.md)), while devices that share a cell idle through their
+step. The column *with standby* and the figure have every board switched on for the whole round;
+there, ours within CARD's delay takes less than CARD in every setting. Where CARD's own objective is
+compared, server energy within its delay, ours is never worse: last table.
 
 ![Delay and energy of a round](case_study.svg)
 

@@ -1,10 +1,11 @@
-"""Which decoders of the installed transformers can be split: each in small, through the check that every model passes.
+"""Which decoders of the installed transformers can be split: each in small, through the check that
+every model passes.
 
     python benchmarks/families.py > docs/families.md
 
-A family is built with few and narrow layers from its own configuration class, written to a folder and loaded as a
-user's model is. What its refusal says is what a user reads. A family whose class does not build that small is listed
-as not tried.
+A family is built with few and narrow layers from its own configuration class, written to a folder
+and loaded as a user's model is. What its refusal says is what a user reads. A family whose class
+does not build that small is listed as not tried.
 """
 
 import sys
@@ -27,19 +28,55 @@ VOCABULARY, CONTEXT, MOST_PARAMETERS = 97, 64, 20_000_000
 SMALL: dict[str, Any] = {
     **dict.fromkeys(("hidden_size", "n_embd", "d_model", "dim", "hidden_dim", "model_dim"), 64),
     **dict.fromkeys(
-        ("intermediate_size", "ffn_dim", "n_inner", "ffn_hidden_size", "d_ff", "ffn_intermediate_size"), 96
+        (
+            "intermediate_size",
+            "ffn_dim",
+            "n_inner",
+            "ffn_hidden_size",
+            "d_ff",
+            "ffn_intermediate_size",
+        ),
+        96,
     ),
-    **dict.fromkeys(("num_hidden_layers", "n_layer", "n_layers", "num_layers", "decoder_layers", "encoder_layers"), 4),
-    **dict.fromkeys(("num_attention_heads", "n_head", "n_heads", "num_heads", "encoder_attention_heads"), 4),
-    **dict.fromkeys(("decoder_attention_heads",), 4),
-    **dict.fromkeys(("num_key_value_heads", "n_kv_heads", "num_kv_heads", "num_local_experts_per_tok"), 2),
-    **dict.fromkeys(("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts"), 4),
-    **dict.fromkeys(("num_experts_per_tok", "moe_k", "moe_topk", "top_k_experts", "num_experts_per_token"), 2),
-    **dict.fromkeys(("moe_intermediate_size", "expert_ffn_hidden_size", "shared_expert_intermediate_size"), 32),
     **dict.fromkeys(
-        ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "max_sequence_length"), 128
+        (
+            "num_hidden_layers",
+            "n_layer",
+            "n_layers",
+            "num_layers",
+            "decoder_layers",
+            "encoder_layers",
+        ),
+        4,
     ),
-    **dict.fromkeys(("q_lora_rank", "kv_lora_rank", "v_head_dim", "head_dim", "rotary_dim", "global_head_dim"), 16),
+    **dict.fromkeys(
+        ("num_attention_heads", "n_head", "n_heads", "num_heads", "encoder_attention_heads"), 4
+    ),
+    **dict.fromkeys(("decoder_attention_heads",), 4),
+    **dict.fromkeys(
+        ("num_key_value_heads", "n_kv_heads", "num_kv_heads", "num_local_experts_per_tok"), 2
+    ),
+    **dict.fromkeys(("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts"), 4),
+    **dict.fromkeys(
+        ("num_experts_per_tok", "moe_k", "moe_topk", "top_k_experts", "num_experts_per_token"), 2
+    ),
+    **dict.fromkeys(
+        ("moe_intermediate_size", "expert_ffn_hidden_size", "shared_expert_intermediate_size"), 32
+    ),
+    **dict.fromkeys(
+        (
+            "max_position_embeddings",
+            "n_positions",
+            "max_seq_len",
+            "seq_length",
+            "max_sequence_length",
+        ),
+        128,
+    ),
+    **dict.fromkeys(
+        ("q_lora_rank", "kv_lora_rank", "v_head_dim", "head_dim", "rotary_dim", "global_head_dim"),
+        16,
+    ),
     **dict.fromkeys(("qk_rope_head_dim", "qk_nope_head_dim"), 16),
     **dict.fromkeys(("sliding_window", "attention_chunk_size", "attention_window_size"), 8),
     "n_group": 1,
@@ -79,13 +116,18 @@ def small(kind: type) -> Any:
 
 
 def drive(family: str, kind: type) -> Result:
-    """What becomes of a family: it splits, it is refused, or this script cannot build it that small."""
+    """What becomes of a family: it splits, it is refused, or this script cannot build it that
+    small."""
     try:
         settings = small(kind)
         with torch.device("meta"):
-            count = sum(weight.numel() for weight in AutoModelForCausalLM.from_config(settings).parameters())
+            count = sum(
+                weight.numel() for weight in AutoModelForCausalLM.from_config(settings).parameters()
+            )
         if count > MOST_PARAMETERS:
-            return Result(family=family, outcome="not tried", said=f"{count} parameters at its smallest here")
+            return Result(
+                family=family, outcome="not tried", said=f"{count} parameters at its smallest here"
+            )
         torch.manual_seed(0)
         model = AutoModelForCausalLM.from_config(settings, dtype=torch.float32).eval()
         with torch.no_grad():
@@ -93,14 +135,18 @@ def drive(family: str, kind: type) -> Result:
             model(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False)
     except Exception as error:
         return Result(
-            family=family, outcome="not tried", said=f"{type(error).__name__} {str(error).splitlines()[:1]}"[:150]
+            family=family,
+            outcome="not tried",
+            said=f"{type(error).__name__} {str(error).splitlines()[:1]}"[:150],
         )
     with tempfile.TemporaryDirectory() as folder:
         model.save_pretrained(folder)
         try:
             load(folder, vocabulary=VOCABULARY, context=CONTEXT, seed=0)
         except ConfigError as error:
-            return Result(family=family, outcome="refused", said=str(error).replace(folder, "FOLDER"))
+            return Result(
+                family=family, outcome="refused", said=str(error).replace(folder, "FOLDER")
+            )
     return Result(family=family, outcome="splits")
 
 
@@ -110,20 +156,27 @@ def written(results: list[Result]) -> str:
     lines = [
         "# Which decoders can be split",
         "",
-        f"Every causal language model of transformers {transformers.__version__}, in small, through the check that",
-        "each model passes when it is loaded: cut in two it computes what it computes whole, a text in a batch what it",
-        "computes alone, and logits are its last hidden state times a table. Each has its default settings save sizes,",
-        "so one that is refused for a setting, such as a scale of its logits, splits where that is off.",
+        f"Every causal language model of transformers {transformers.__version__}, in small, "
+        "through the check that",
+        "each model passes when it is loaded: cut in two it computes what it computes whole, a "
+        "text in a batch what it",
+        "computes alone, and logits are its last hidden state times a table. Each has its default "
+        "settings save sizes,",
+        "so one that is refused for a setting, such as a scale of its logits, splits where that is "
+        "off.",
         f"{total}; made by `python benchmarks/families.py`.",
         "",
         f"**Splits:** {_named(results, 'splits')}.",
         "",
-        f"**Not tried**, since this script could not build a small one: {_named(results, 'not tried')}.",
+        "**Not tried**, since this script could not build a small one: "
+        f"{_named(results, 'not tried')}.",
         "",
         "| refused | reason |",
         "|---|---|",
     ]
-    lines += [f"| {one.family} | {_cell(one.said)} |" for one in results if one.outcome == "refused"]
+    lines += [
+        f"| {one.family} | {_cell(one.said)} |" for one in results if one.outcome == "refused"
+    ]
     return "\n".join(lines) + "\n"
 
 
@@ -132,7 +185,12 @@ def _named(results: list[Result], outcome: str) -> str:
 
 
 def _cell(said: str) -> str:
-    short = said.partition(" docs/families.md")[0].partition("; supported are")[0].removeprefix("FOLDER").strip(" :")
+    short = (
+        said.partition(" docs/families.md")[0]
+        .partition("; supported are")[0]
+        .removeprefix("FOLDER")
+        .strip(" :")
+    )
     return short.replace("|", "/").replace("\n", " ")
 
 
@@ -146,7 +204,11 @@ def main() -> None:
         if not wanted or family in wanted:
             with redirect_stdout(sys.stderr):
                 results.append(drive(family, kind))
-            print(f"{results[-1].family}: {results[-1].outcome} {results[-1].said[:160]}", file=sys.stderr, flush=True)
+            print(
+                f"{results[-1].family}: {results[-1].outcome} {results[-1].said[:160]}",
+                file=sys.stderr,
+                flush=True,
+            )
     print(written(results), end="")
 
 

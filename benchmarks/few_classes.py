@@ -1,10 +1,12 @@
 """What KOALA learns where devices have few classes each, by aggregation rule.
 
-    python benchmarks/few_classes.py run [--jobs 2] [--only TEXT]    run what is missing; a finished run is kept
-    python benchmarks/few_classes.py report                          a table in Markdown, from the finished runs
+    python benchmarks/few_classes.py run [--jobs 2] [--only TEXT]
+        run what is missing; a finished run is kept
+    python benchmarks/few_classes.py report
+        a table in Markdown, from the finished runs
 
-Digits of twenty owners, and two classes told apart by two numbers of eight owners, with three seeds. Records go to
-runs/few-classes.
+Digits of twenty owners, and two classes told apart by two numbers of eight owners, with three
+seeds. Records go to runs/few-classes.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -28,7 +30,10 @@ def jobs() -> Iterator[Job]:
         for setting in SETTINGS:
             words = flags(setting, seed)
             for rule in RULES:
-                yield folder(setting, rule, seed), ["run", "koala", *words, "--aggregate", rule, "--seed", str(seed)]
+                yield (
+                    folder(setting, rule, seed),
+                    ["run", "koala", *words, "--aggregate", rule, "--seed", str(seed)],
+                )
 
 
 def flags(setting: str, seed: int) -> list[str]:
@@ -46,7 +51,7 @@ def folder(setting: str, rule: str, seed: int) -> Path:
     return RUNS / f"{setting.replace(' ', '-')}-{rule}-{seed}"
 
 
-# --- data -------------------------------------------------------------------------------------------------------
+# --- data -----------------------------------------------------------------------------------------
 
 
 def two_camps(rng: np.random.Generator) -> Made:
@@ -90,13 +95,14 @@ SETTINGS: dict[str, tuple[Callable[[np.random.Generator], Made] | None, Sequence
 }
 
 
-# --- table ------------------------------------------------------------------------------------------------------
+# --- table ----------------------------------------------------------------------------------------
 
 
 def report() -> str:
     head = f"| setting | {' | '.join(RULES)} |\n|{'---|' * (1 + len(RULES))}\n"
     return head + "\n".join(
-        f"| {setting} | {' | '.join(told(setting, rule) for rule in RULES)} |" for setting in SETTINGS
+        f"| {setting} | {' | '.join(told(setting, rule) for rule in RULES)} |"
+        for setting in SETTINGS
     )
 
 

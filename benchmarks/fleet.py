@@ -1,13 +1,15 @@
-"""How fast a fleet's surroundings step: everything that changes from one round to the next, for every device.
+"""How fast a fleet's surroundings step: everything that changes from one round to the next, for
+every device.
 
     python benchmarks/fleet.py                       1,000 to 1,000,000 devices
     python benchmarks/fleet.py --sizes 100000 --repeats 5
 
-A full step is: mobility, chance and state of line of sight, TR 38.901 path loss, correlated shadowing, Rician and
-Rayleigh fading, quality indices up and down, equal shares of each cell, retransmissions, compute and send times of a
-load, slow-down by other programs and heat, energy in its parts, batteries, churn. One process, one thread. A figure is
-the best of the repeats, each the mean of several steps; the goal is 100 steps a second for 100,000 devices. On a shared
-machine the processor's own time is less than what passes, and says what an idle one would take.
+A full step is: mobility, chance and state of line of sight, TR 38.901 path loss, correlated
+shadowing, Rician and Rayleigh fading, quality indices up and down, equal shares of each cell,
+retransmissions, compute and send times of a load, slow-down by other programs and heat, energy in
+its parts, batteries, churn. One process, one thread. A figure is the best of the repeats, each the
+mean of several steps; the goal is 100 steps a second for 100,000 devices. On a shared machine the
+processor's own time is less than what passes, and says what an idle one would take.
 """
 
 import argparse
@@ -44,13 +46,17 @@ def step_s(world: Surroundings, steps: int) -> tuple[float, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
     parser.add_argument("--repeats", type=int, default=5)
     asked = parser.parse_args()
     load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
     print(f"NumPy {np.__version__}, Python {platform.python_version()}, one thread, load {load}\n")
-    print("| devices | ms a step, best | worst | of the processor | steps/s | device-steps/s | goal |")
+    print(
+        "| devices | ms a step, best | worst | of the processor | steps/s | device-steps/s | goal |"
+    )
     print("|---|---|---|---|---|---|---|")
     for count in asked.sizes:
         world = fleet(count)
@@ -61,8 +67,8 @@ def main() -> None:
         busy = min(busy for _, busy in took_s)
         reached = "" if goal is None else f"{goal:g}: {'met' if 1 / best >= goal else 'missed'}"
         print(
-            f"| {count:,} | {1e3 * best:.3f} | {1e3 * worst:.3f} | {1e3 * busy:.3f} | {1 / best:,.0f} "
-            f"| {count / best / 1e6:.1f} M | {reached} |",
+            f"| {count:,} | {1e3 * best:.3f} | {1e3 * worst:.3f} | {1e3 * busy:.3f} | "
+            f"{1 / best:,.0f} | {count / best / 1e6:.1f} M | {reached} |",
             flush=True,
         )
 

@@ -2,12 +2,13 @@
 
     python benchmarks/fleet_steps.py [--devices 4] [--rounds 8] [--python BARE/bin/python]
 
-`splitkd --cut 0` twice from the same seed: simulated, and over mutual TLS on loopback with an agent process per device.
-The link is not the limit. Seconds are of rounds after the first two, from their first job to their last gradient,
-without evaluation and checkpoint; both ways end with the same weights, which is checked. Processor seconds are of the
-process that simulates, and of the server's. Who was busy when comes from the record's `times`: shares of the rounds in
-which the server computed, any device did, any bytes were under way, and at least two of the three at once. `small` are
-the recipe's own models, `large` ones of about ten times the work.
+`splitkd --cut 0` twice from the same seed: simulated, and over mutual TLS on loopback with an agent
+process per device. The link is not the limit. Seconds are of rounds after the first two, from their
+first job to their last gradient, without evaluation and checkpoint; both ways end with the same
+weights, which is checked. Processor seconds are of the process that simulates, and of the server's.
+Who was busy when comes from the record's `times`: shares of the rounds in which the server
+computed, any device did, any bytes were under way, and at least two of the three at once. `small`
+are the recipe's own models, `large` ones of about ten times the work.
 """
 
 import argparse
@@ -59,7 +60,8 @@ def flags(size: str, devices: int) -> Flags:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timing:
-    """Of each round: seconds on the wall and of this process, and when jobs were where. And the last state."""
+    """Of each round: seconds on the wall and of this process, and when jobs were where. And the
+    last state."""
 
     wall_s: list[float]
     process_s: list[float]
@@ -78,7 +80,9 @@ def timed(experiment: Experiment, fleet: Any, count: int) -> Timing:
         tally = fleet.tally()
         times += [] if tally.times is None else [tally.times]
         began_s, process_began_s = time.perf_counter(), time.process_time()
-    return Timing(wall_s=wall_s[FIRST:], process_s=process_s[FIRST:], times=times[FIRST:], state=state)
+    return Timing(
+        wall_s=wall_s[FIRST:], process_s=process_s[FIRST:], times=times[FIRST:], state=state
+    )
 
 
 @contextmanager
@@ -88,7 +92,11 @@ def agents(folder: Path, experiment: Experiment, python: str) -> Iterator[NetFle
     assert experiment.simulation is not None
     devices, file = list(experiment.devices), folder / "fleet.toml"
     owned = experiment.simulation().data
-    lines = [f'address = "localhost:{sessions}"', f'enrol_address = "localhost:{enrolment}"', "[devices]"]
+    lines = [
+        f'address = "localhost:{sessions}"',
+        f'enrol_address = "localhost:{enrolment}"',
+        "[devices]",
+    ]
     file.write_text("\n".join([*lines, *(f'{name} = "rpi-4b"' for name in devices)]))
     here, started = fleet_folder(file), []
     with serve._sessions(here) as (session_server, loop):
@@ -112,7 +120,7 @@ def agents(folder: Path, experiment: Experiment, python: str) -> Iterator[NetFle
                 process.wait()
 
 
-# --- who was busy when ------------------------------------------------------------------------------------------
+# --- who was busy when ----------------------------------------------------------------------------
 
 Spans = list[tuple[float, float]]
 
@@ -121,7 +129,11 @@ def busy(times: Iterable[Times]) -> dict[str, float]:
     """Shares of the rounds' seconds."""
     whole_s, shares_s = 0.0, {"server": 0.0, "devices": 0.0, "link": 0.0, "overlap": 0.0}
     for one in times:
-        device = [(job.begun_s, job.done_s) for job in one.jobs if job.begun_s is not None and job.done_s is not None]
+        device = [
+            (job.begun_s, job.done_s)
+            for job in one.jobs
+            if job.begun_s is not None and job.done_s is not None
+        ]
         link = [(job.sent_s, job.received_s) for job in one.jobs if job.received_s is not None]
         link += [(job.offered_s, job.uploaded_s) for job in one.jobs]
         spans = {"server": list(one.server_s), "devices": device, "link": link}

@@ -1,10 +1,13 @@
-"""Damaged bytes at every place where a stranger's bytes are read: messages, frames of jobs and answers, requests.
+"""Damaged bytes at every place where a stranger's bytes are read: messages, frames of jobs and
+answers, requests.
 
     python benchmarks/fuzz.py [--frames 100000] [--seed 0]     mutations of good bytes, and bombs
-    python benchmarks/fuzz.py --atheris [libFuzzer options]    led by coverage; pip install 'distilfleet[fuzz]'
+    python benchmarks/fuzz.py --atheris [libFuzzer options]    led by coverage
+                                                               (distilfleet[fuzz])
 
-Each piece is read by all readers in turn; what is read goes into a server's and a device's state machines. Anything but
-`WireError` ends the run. All of it happens in a thread with a stack of 256 KiB, where deep recursion would crash.
+Each piece is read by all readers in turn; what is read goes into a server's and a device's state
+machines. Anything but `WireError` ends the run. All of it happens in a thread with a stack of 256
+KiB, where deep recursion would crash.
 """
 
 import argparse
@@ -50,11 +53,20 @@ STACK_BYTES = 256 << 10
 WARM_SHARE = 0.05
 FRESH_EVERY, CERTIFIED_EVERY = 100, 2
 KEY = "run/1:a:pi"
-EXPECTED = Expected(arrays={"y": ArraySpec("<f4", (2, 3)), "n": ArraySpec("|u1", (4,), at_most=True)}, most_norm=10.0)
-JOB = Job(id="1:a:pi", device="pi", op="a", arrays={"x": np.arange(6, dtype="<f4")}, expected=EXPECTED)
+EXPECTED = Expected(
+    arrays={"y": ArraySpec("<f4", (2, 3)), "n": ArraySpec("|u1", (4,), at_most=True)},
+    most_norm=10.0,
+)
+JOB = Job(
+    id="1:a:pi", device="pi", op="a", arrays={"x": np.arange(6, dtype="<f4")}, expected=EXPECTED
+)
 JOB_FRAME = bytes(protocol.pack_job(JOB))
-REPLY_FRAME = encode_reply(JOB.id, "pi", {"y": np.ones((2, 3), "<f4"), "n": np.ones(3, "|u1")}).to_bytes()
-SPEC = RunSpec(method="koala", settings={"a": [1, {"b": 2.0}]}, models={}, versions={"numpy": "2"}, seed=1)
+REPLY_FRAME = encode_reply(
+    JOB.id, "pi", {"y": np.ones((2, 3), "<f4"), "n": np.ones(3, "|u1")}
+).to_bytes()
+SPEC = RunSpec(
+    method="koala", settings={"a": [1, {"b": 2.0}]}, models={}, versions={"numpy": "2"}, seed=1
+)
 MESSAGES = (
     Hello(protocol.VERSIONS, "pi", (KEY, "run/2:a:pi")),
     Welcome(2, 3, 15.0),
@@ -84,7 +96,7 @@ LENGTHS = ("ddffffffff", "dfffffffff", "c6ffffffff", "dbffffffff", "c9ffffffff01
 BOMBS = (b"\x91", b"\x92\x01", b"\x81\xa1k", b"\xdd\x00\x00\x00\x01", b"\xc7\x01\x05")
 
 
-# --- readers ----------------------------------------------------------------------------------------------------
+# --- readers --------------------------------------------------------------------------------------
 
 
 class Ends:
@@ -98,7 +110,10 @@ class Ends:
 
     def refresh(self) -> None:
         self.coordinator = Coordinator(
-            server=ServerSide(uploads=FlowControl(1 << 20)), journal=self.journal, run="run", number=1
+            server=ServerSide(uploads=FlowControl(1 << 20)),
+            journal=self.journal,
+            run="run",
+            number=1,
         )
         self.coordinator.start(Wave(jobs=[JOB]), 0.0)
         self.fence, _ = self.coordinator.enter(Hello(protocol.VERSIONS, "pi"), 0.0)
@@ -109,7 +124,12 @@ class Ends:
         self.count += 1
         if self.count % FRESH_EVERY == 0:
             self.refresh()
-        readers: tuple[Callable[[bytes], object], ...] = (self._message, self._job, self._reply, self._request)
+        readers: tuple[Callable[[bytes], object], ...] = (
+            self._message,
+            self._job,
+            self._reply,
+            self._request,
+        )
         return sum(map(self._lets_in, readers, (data,) * len(readers)))
 
     def _lets_in(self, reader: Callable[[bytes], object], data: bytes) -> bool:
@@ -144,12 +164,19 @@ class Ends:
             self.authority.sign(asked.device, asked.request, 1.8e9)
 
 
-# --- damage -----------------------------------------------------------------------------------------------------
+# --- damage ---------------------------------------------------------------------------------------
 
 
 def good() -> list[bytes]:
     messages = [Numbering().write(message) for message in MESSAGES]
-    return [*messages, protocol.joined(messages), protocol.joined(messages[-2:]), JOB_FRAME, REPLY_FRAME, REQUEST]
+    return [
+        *messages,
+        protocol.joined(messages),
+        protocol.joined(messages[-2:]),
+        JOB_FRAME,
+        REPLY_FRAME,
+        REQUEST,
+    ]
 
 
 def damaged(pieces: list[bytes], rng: random.Random) -> bytes:
@@ -196,7 +223,7 @@ def bomb(data: bytearray, at: int, rng: random.Random, pieces: list[bytes]) -> N
 DAMAGES = (flip, flip, flip, cut, drop, trail, splice, number, length, bomb)
 
 
-# --- runs -------------------------------------------------------------------------------------------------------
+# --- runs -----------------------------------------------------------------------------------------
 
 
 def resident_mib(most: bool = False) -> float:
@@ -228,7 +255,12 @@ def mutate(frames: int, seed: int) -> dict[str, float]:
                 let_in += sum(ends.read(data) > 0 for data in large())
             let_in += ends.read(damaged(pieces, rng)) > 0
     taken_s, growth_mib = time.process_time() - began_s, resident_mib(most=True) - warm_mib
-    return {"frames": frames, "let_in": let_in, "cpu_s": round(taken_s, 2), "growth_mib": round(growth_mib, 2)}
+    return {
+        "frames": frames,
+        "let_in": let_in,
+        "cpu_s": round(taken_s, 2),
+        "growth_mib": round(growth_mib, 2),
+    }
 
 
 def led_by_coverage(options: list[str]) -> None:
@@ -246,7 +278,9 @@ def led_by_coverage(options: list[str]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--frames", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--atheris", action="store_true")

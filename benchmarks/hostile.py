@@ -2,9 +2,10 @@
 
     python benchmarks/hostile.py [--clients 200] [--waves 30]
 
-Four devices answer wave after wave with 256 KiB, first alone and then beside clients that let a byte fall now and then,
-send garbage, hold connections open, say hello with a mebibyte, or talk for ever and never listen. Server, devices and
-hostile clients are a process each; memory is resident, of the server, above what it has when idle.
+Four devices answer wave after wave with 256 KiB, first alone and then beside clients that let a
+byte fall now and then, send garbage, hold connections open, say hello with a mebibyte, or talk for
+ever and never listen. Server, devices and hostile clients are a process each; memory is resident,
+of the server, above what it has when idle.
 """
 
 import argparse
@@ -45,7 +46,7 @@ def resident_mb() -> float:
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 1e6
 
 
-# --- the server -------------------------------------------------------------------------------------------------
+# --- the server -----------------------------------------------------------------------------------
 
 
 async def serve(folder: Path, hostile: int, pipe: Pipe) -> None:
@@ -53,9 +54,13 @@ async def serve(folder: Path, hostile: int, pipe: Pipe) -> None:
     names = [*HONEST, *(f"evil-{n}" for n in range(hostile))]
     server = ServerSide(uploads=FlowControl(64 << 20), now_s=time.monotonic())
     coordinator = Coordinator(server=server, journal=journal, run="run")
-    session_server = SessionServer(coordinator=coordinator, enrolled=frozenset(names), denied=authority.denied)
+    session_server = SessionServer(
+        coordinator=coordinator, enrolled=frozenset(names), denied=authority.denied
+    )
     keys = authority.server_keys(["localhost"], time.time())
-    here = await listen("localhost:0", keys, {}, session_server.stream, 2 * len(names) + SPARE_CONNECTIONS)
+    here = await listen(
+        "localhost:0", keys, {}, session_server.stream, 2 * len(names) + SPARE_CONNECTIONS
+    )
     ticking = asyncio.create_task(session_server.tick())
     pipe.send((here.port, {name: issued(authority, name) for name in names}))
     loop, number = asyncio.get_running_loop(), count(1)
@@ -67,7 +72,9 @@ async def serve(folder: Path, hostile: int, pipe: Pipe) -> None:
 
 def issued(authority: Authority, name: str) -> Keys:
     key, request = new_request(name)
-    return Keys(key=key, certificate=authority.sign(name, request, time.time()), authority=authority.pem)
+    return Keys(
+        key=key, certificate=authority.sign(name, request, time.time()), authority=authority.pem
+    )
 
 
 async def measured(session_server: SessionServer, waves: int, number: count) -> dict[str, object]:
@@ -76,8 +83,13 @@ async def measured(session_server: SessionServer, waves: int, number: count) -> 
     taken_s, missed, most_mb = [], [], resident_mb()
     for _ in range(waves):
         began_s, wave = time.perf_counter(), next(number)
-        jobs = [Job(id=f"{wave}:up:{d}", device=d, op="up", arrays={}, expected=expected) for d in HONEST]
-        results = await session_server.collect(await session_server.start(Wave(jobs=jobs, deadline_s=60.0)))
+        jobs = [
+            Job(id=f"{wave}:up:{d}", device=d, op="up", arrays={}, expected=expected)
+            for d in HONEST
+        ]
+        results = await session_server.collect(
+            await session_server.start(Wave(jobs=jobs, deadline_s=60.0))
+        )
         taken_s.append(time.perf_counter() - began_s)
         missed += [result.reason for result in results if not isinstance(result, Reply)]
         most_mb = max(most_mb, resident_mb())
@@ -90,7 +102,7 @@ async def measured(session_server: SessionServer, waves: int, number: count) -> 
     }
 
 
-# --- devices ----------------------------------------------------------------------------------------------------
+# --- devices --------------------------------------------------------------------------------------
 
 
 async def honest(name: str, address: str, keys: Keys) -> None:
@@ -98,7 +110,11 @@ async def honest(name: str, address: str, keys: Keys) -> None:
     out, into = Numbering(), Numbering()
     await connection.write(out.write(side.hello(time.monotonic())))
     while (data := await connection.read()) is not None:
-        outputs = [output for message in into.messages(data) for output in side.receive(message, time.monotonic())]
+        outputs = [
+            output
+            for message in into.messages(data)
+            for output in side.receive(message, time.monotonic())
+        ]
         for output in outputs:
             for one in answered(side, output) if isinstance(output, Begin) else [output]:
                 if not isinstance(one, Prepare | Settle):
@@ -112,7 +128,7 @@ def answered(side: DeviceSide, begin: Begin) -> list:
     return side.answer(begin.key, Held(job_digest=begin.digest, data=frame))
 
 
-# --- hostile clients --------------------------------------------------------------------------------------------
+# --- hostile clients ------------------------------------------------------------------------------
 
 
 async def loris(port: int, keys: Keys) -> None:
@@ -153,7 +169,9 @@ async def endless(port: int, keys: Keys, device: str = "") -> None:
     try:
         await connection.write(line.write(Hello(VERSIONS, device)))
         for number in count():
-            await connection.write(line.write(Offer(f"other/{number}:" + "x" * 480, 1, bytes(32), 1)))
+            await connection.write(
+                line.write(Offer(f"other/{number}:" + "x" * 480, 1, bytes(32), 1))
+            )
             if number % 400 == 0:
                 await asyncio.sleep(0.05)
     finally:
@@ -175,13 +193,15 @@ async def harass(port: int, keys: dict[str, Keys]) -> None:
     await asyncio.gather(*(forever(number, *item) for number, item in enumerate(keys.items())))
 
 
-# --- what is measured -------------------------------------------------------------------------------------------
+# --- what is measured -----------------------------------------------------------------------------
 
 
 async def measure(pipe: Pipe, waves: int) -> dict[str, object]:
     loop = asyncio.get_running_loop()
     port, keys = await loop.run_in_executor(None, pipe.recv)
-    devices = [asyncio.create_task(honest(name, f"localhost:{port}", keys.pop(name))) for name in HONEST]
+    devices = [
+        asyncio.create_task(honest(name, f"localhost:{port}", keys.pop(name))) for name in HONEST
+    ]
 
     async def run() -> dict:
         pipe.send(waves)
@@ -193,7 +213,9 @@ async def measure(pipe: Pipe, waves: int) -> dict[str, object]:
 
     await run()
     alone = await run()
-    attackers = multiprocessing.get_context("spawn").Process(target=run_hostile, args=(port, keys), daemon=True)
+    attackers = multiprocessing.get_context("spawn").Process(
+        target=run_hostile, args=(port, keys), daemon=True
+    )
     attackers.start()
     await asyncio.sleep(5.0)
     beside = await run()
@@ -207,7 +229,10 @@ async def measure(pipe: Pipe, waves: int) -> dict[str, object]:
     return {
         "clients": len(keys),
         "missed": alone["missed"] + beside["missed"] + after["missed"],
-        "median_s": {name: round(one["median_s"], 4) for name, one in zip(TIMES, (alone, beside, after), strict=True)},
+        "median_s": {
+            name: round(one["median_s"], 4)
+            for name, one in zip(TIMES, (alone, beside, after), strict=True)
+        },
         "growth_mb": round(max(beside["most_mb"], after["most_mb"]) - alone["most_mb"], 1),
         "refused": after["refused"],
     }
@@ -221,12 +246,15 @@ def run_server(folder: str, hostile: int, pipe: Pipe) -> None:
 
 
 def run_hostile(port: int, keys: dict[str, Keys]) -> None:
-    transport.OPTIONS += (("grpc.http2.bdp_probe", 0),)  # their windows do not grow with what they are sent
+    # their windows do not grow with what they are sent
+    transport.OPTIONS += (("grpc.http2.bdp_probe", 0),)
     asyncio.run(harass(port, keys))
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--clients", type=int, default=200)
     parser.add_argument("--waves", type=int, default=30)
     asked = parser.parse_args()

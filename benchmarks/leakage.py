@@ -1,4 +1,5 @@
-"""What a curious server recovers of split KD's text, by bits, cut and noise: short runs, each attacked by its audit.
+"""What a curious server recovers of split KD's text, by bits, cut and noise: short runs, each
+attacked by its audit.
 
 .venv/bin/python benchmarks/leakage.py [--out DIR]
 """
@@ -26,7 +27,11 @@ SHORT = [
     "--student",
     "llama:64x2",
 ]
-PLAIN = [["--cut", cut, "--smashed", bits] for bits in ("fp16", "int8", "int4") for cut in ("0", "1", "2")]
+PLAIN = [
+    ["--cut", cut, "--smashed", bits]
+    for bits in ("fp16", "int8", "int4")
+    for cut in ("0", "1", "2")
+]
 NOISY = [["--cut", cut, "--noise", noise] for cut in ("0", "1", "2") for noise in ("2", "4", "8")]
 HEADS = ("flags", "teacher", "student", "labels", "student's loss")
 
@@ -58,4 +63,7 @@ if __name__ == "__main__":
     asked = parser.parse_args()
     print("| " + " | ".join(HEADS) + " |\n|" + "---|" * len(HEADS))
     for number, case in enumerate([*PLAIN, *NOISY]):
-        print("| " + " | ".join(measured(case, asked.data, asked.out / str(number))) + " |", flush=True)
+        print(
+            "| " + " | ".join(measured(case, asked.data, asked.out / str(number))) + " |",
+            flush=True,
+        )

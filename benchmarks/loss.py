@@ -1,14 +1,17 @@
-"""Memory and time of the fused distillation loss beside the plain way, forward and backward, in one run.
+"""Memory and time of the fused distillation loss beside the plain way, forward and backward, in one
+run.
 
-    python benchmarks/loss.py                    sizes that run anywhere; on a GPU, if there is one, the full size
-    python benchmarks/loss.py --full             4,096 tokens x 128,256 vocabulary x width 2,048 / 4,096: 20 GB, minutes
+    python benchmarks/loss.py                    sizes that run anywhere; the full one on a GPU
+    python benchmarks/loss.py --full             the full size anywhere: 20 GB, minutes
     python benchmarks/loss.py --type bfloat16    tables in 16 bits
     python benchmarks/loss.py --json FILE        the same as one object
 
-Each row is a process of its own. Memory is the peak above the inputs, of the process on a processor (resident) and of
-the allocator on a GPU. Time is processor seconds of one thread, so that neighbours disturb it least, and seconds on a
-GPU. The plain way is what is usually written: two tables of logits, softmax, `kl_div`. Where Liger is installed, on a
-GPU, its chunked loss is measured as well.
+The full size is 4,096 tokens x 128,256 vocabulary x width 2,048 / 4,096.
+Each row is a process of its own. Memory is the peak above the inputs, of the process on a processor
+(resident) and of the allocator on a GPU. Time is processor seconds of one thread, so that
+neighbours disturb it least, and seconds on a GPU. The plain way is what is usually written: two
+tables of logits, softmax, `kl_div`. Where Liger is installed, on a GPU, its chunked loss is
+measured as well.
 """
 
 import argparse
@@ -60,7 +63,14 @@ SMALL = (
     Size(tokens=512, vocabulary=128_256, width=512, teacher_width=1024),
 )
 FULL = Size(tokens=4096, vocabulary=128_256, width=2048, teacher_width=4096)
-WAYS = (("plain", True), ("fused", True), ("sampled", True), ("top-k", True), ("plain", False), ("fused", False))
+WAYS = (
+    ("plain", True),
+    ("fused", True),
+    ("sampled", True),
+    ("top-k", True),
+    ("plain", False),
+    ("fused", False),
+)
 
 
 class Inputs:
@@ -78,12 +88,17 @@ class Inputs:
 
         size, sparse = cell.size, cell.way in ("sampled", "top-k")
         self.hidden = normal(size.tokens, size.width, 1.0).requires_grad_()
-        self.table = normal(size.vocabulary, size.width, 3 / math.sqrt(size.width)).requires_grad_(not cell.frozen)
+        self.table = normal(size.vocabulary, size.width, 3 / math.sqrt(size.width)).requires_grad_(
+            not cell.frozen
+        )
         self.teacher_hidden = normal(size.tokens, size.teacher_width, 1.0)
         rows = 1 if sparse else size.vocabulary
         self.teacher_table = normal(rows, size.teacher_width, 3 / math.sqrt(size.teacher_width))
         self.ids = torch.stack(
-            [torch.randperm(size.vocabulary, generator=generator, device=cell.device)[:KEPT] for _ in range(8)]
+            [
+                torch.randperm(size.vocabulary, generator=generator, device=cell.device)[:KEPT]
+                for _ in range(8)
+            ]
         ).repeat(-(-size.tokens // 8), 1)[: size.tokens]
         self.labels = self.ids[:, 0]
 
@@ -91,8 +106,13 @@ class Inputs:
 def plain(given: Inputs) -> Tensor:
     logits = F.linear(given.hidden, given.table).float()
     with torch.no_grad():
-        soft = F.softmax(F.linear(given.teacher_hidden, given.teacher_table).float() / TEMPERATURE, -1)
-    return F.kl_div(F.log_softmax(logits / TEMPERATURE, -1), soft, reduction="batchmean") * TEMPERATURE**2
+        soft = F.softmax(
+            F.linear(given.teacher_hidden, given.teacher_table).float() / TEMPERATURE, -1
+        )
+    return (
+        F.kl_div(F.log_softmax(logits / TEMPERATURE, -1), soft, reduction="batchmean")
+        * TEMPERATURE**2
+    )
 
 
 def fused(given: Inputs) -> Tensor:
@@ -115,7 +135,9 @@ def liger(given: Inputs) -> Tensor:
     """Its forward KL is its JSD with beta 0; soft loss alone."""
     from liger_kernel.chunked_loss import LigerFusedLinearJSDLoss  # an extra of whoever measures
 
-    loss = LigerFusedLinearJSDLoss(weight_hard_loss=0.0, weight_soft_loss=1.0, beta=0.0, temperature=TEMPERATURE)
+    loss = LigerFusedLinearJSDLoss(
+        weight_hard_loss=0.0, weight_soft_loss=1.0, beta=0.0, temperature=TEMPERATURE
+    )
     facts = (given.hidden, given.table, given.teacher_hidden, given.teacher_table, given.labels)
     made: Tensor = loss(*facts, None, None)  # no biases
     return made * TEMPERATURE**2
@@ -130,7 +152,7 @@ LOSSES: dict[str, Callable[[Inputs], Tensor]] = {
 }
 
 
-# --- one process ------------------------------------------------------------------------------------------------
+# --- one process ----------------------------------------------------------------------------------
 
 
 def measure(cell: Cell) -> dict[str, float]:
@@ -182,7 +204,7 @@ def peak(device: str) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-# --- all of them ------------------------------------------------------------------------------------------------
+# --- all of them ----------------------------------------------------------------------------------
 
 
 def apart(cell: Cell) -> dict[str, float | str]:
@@ -199,18 +221,26 @@ def show(cell: Cell, found: dict[str, float | str], base: dict[str, float | str]
     name = f"{cell.way}, table {'frozen' if cell.frozen else 'trained'}"
     if "error" in found:
         return f"  {name:<24}{found['error']}"
-    row = f"  {name:<24}{found['seconds']:>9.3g} s{float(found['peak_bytes']) / 1e9:>8.3f} GB{found['loss']:>12.6f}"
+    row = (
+        f"  {name:<24}{found['seconds']:>9.3g} s{float(found['peak_bytes']) / 1e9:>8.3f} "
+        f"GB{found['loss']:>12.6f}"
+    )
     if base is None or "error" in base or cell.way == "plain":
         return row
     ratios = [float(base[key]) / float(found[key]) for key in ("seconds", "peak_bytes")]
     return f"{row}   {ratios[0]:.2f} times as fast, {ratios[1]:.1f} times less memory"
 
 
-def sweep(sizes: list[Size], kind: str, device: str, ways: tuple[tuple[str, bool], ...]) -> list[dict[str, object]]:
+def sweep(
+    sizes: list[Size], kind: str, device: str, ways: tuple[tuple[str, bool], ...]
+) -> list[dict[str, object]]:
     rows: list[dict[str, object]] = []
     for size in sizes:
         widths = f"{size.width} / {size.teacher_width}"
-        print(f"{size.tokens} tokens x {size.vocabulary} vocabulary x {widths}, {kind}, {device}", flush=True)
+        print(
+            f"{size.tokens} tokens x {size.vocabulary} vocabulary x {widths}, {kind}, {device}",
+            flush=True,
+        )
         bases: dict[bool, dict[str, float | str]] = {}
         for way, frozen in ways:
             cell = Cell(way=way, frozen=frozen, kind=kind, device=device, size=size)
@@ -224,7 +254,11 @@ def sweep(sizes: list[Size], kind: str, device: str, ways: tuple[tuple[str, bool
 
 def verdict(rows: list[dict[str, object]]) -> list[str]:
     """What of the promise was not kept: half a gigabyte, and no slower than the plain way."""
-    plain_s = {str(row["size"]): row.get("seconds") for row in rows if row["way"] == "plain" and row["frozen"]}
+    plain_s = {
+        str(row["size"]): row.get("seconds")
+        for row in rows
+        if row["way"] == "plain" and row["frozen"]
+    }
     broken = []
     for row in rows:
         if row["way"] == "plain" or not row["frozen"] or "error" in row:
@@ -233,17 +267,27 @@ def verdict(rows: list[dict[str, object]]) -> list[str]:
             broken.append(f"{row['way']} takes {row['peak_bytes']} bytes at {row['size']}")
         base = plain_s.get(str(row["size"]))
         if base is not None and float(str(row["seconds"])) > float(str(base)):
-            broken.append(f"{row['way']} takes {row['seconds']} s, the plain way {base} s, at {row['size']}")
+            broken.append(
+                f"{row['way']} takes {row['seconds']} s, the plain way {base} s, at {row['size']}"
+            )
     return broken
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--full", action="store_true", help="4,096 tokens x 128,256 vocabulary x 2,048 / 4,096")
-    parser.add_argument("--type", choices=["float32", "bfloat16"], default="float32", help="of the tables")
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
+    parser.add_argument(
+        "--full", action="store_true", help="4,096 tokens x 128,256 vocabulary x 2,048 / 4,096"
+    )
+    parser.add_argument(
+        "--type", choices=["float32", "bfloat16"], default="float32", help="of the tables"
+    )
     parser.add_argument("--json", type=Path, help="where to write the rows")
-    parser.add_argument("--frozen", action="store_true", help="tables frozen alone, dense teacher alone")
-    parser.add_argument("--tiny", action="store_true", help="a size that takes no time, to see that it runs")
+    parser.add_argument(
+        "--frozen", action="store_true", help="tables frozen alone, dense teacher alone"
+    )
+    parser.add_argument(
+        "--tiny", action="store_true", help="a size that takes no time, to see that it runs"
+    )
     parser.add_argument("--cell", help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.cell:
@@ -251,14 +295,24 @@ def main() -> None:
         print(json.dumps(measure(Cell(**{**facts, "size": Size(**facts["size"])}))))
         return
     gpu = torch.cuda.is_available()
-    sizes = [Size(tokens=64, vocabulary=999, width=32, teacher_width=64)] if asked.tiny else list(SMALL)
+    sizes = (
+        [Size(tokens=64, vocabulary=999, width=32, teacher_width=64)] if asked.tiny else list(SMALL)
+    )
     sizes = [FULL] if asked.full or (gpu and not asked.tiny) else sizes
     ways = (*WAYS, ("liger", True), ("liger", False)) if gpu else WAYS
     if asked.frozen:
-        ways = tuple((way, frozen) for way, frozen in ways if frozen and way not in ("sampled", "top-k"))
+        ways = tuple(
+            (way, frozen) for way, frozen in ways if frozen and way not in ("sampled", "top-k")
+        )
     rows = sweep(sizes, asked.type, "cuda" if gpu else "cpu", ways)
     broken = verdict(rows)
-    print(*(broken or ["every fused loss is within half a gigabyte and no slower than the plain way"]), sep="\n")
+    print(
+        *(
+            broken
+            or ["every fused loss is within half a gigabyte and no slower than the plain way"]
+        ),
+        sep="\n",
+    )
     if asked.json:
         asked.json.write_text(json.dumps({"schema": 1, "rows": rows, "broken": broken}, indent=1))
 

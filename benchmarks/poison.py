@@ -3,9 +3,9 @@
     python benchmarks/poison.py run [--only TEXT]    run what is missing; a finished run is kept
     python benchmarks/poison.py report               tables in Markdown, from the finished runs
 
-Liars are devices whose worker does its work and then answers something else (`trust/attackers.py`, `--poison`); what
-aggregates is the product's own. Records go to runs/poison. MNIST is used where it lies in `../shared/data` beside the
-repository, else left out.
+Liars are devices whose worker does its work and then answers something else (`trust/attackers.py`,
+`--poison`); what aggregates is the product's own. Records go to runs/poison. MNIST is used where it
+lies in `../shared/data` beside the repository, else left out.
 """
 
 import argparse
@@ -37,13 +37,15 @@ KINDS = ("no liar", "gross", "stealth")
 TELLING = ("none", "sign-flip", "wrong-labels", "inner-product", "runner-up")
 """Attacks that tell rules apart; these come first."""
 REFUSED = ("huge", "nan")
-"""Refused before any rule, so that both leave the same run: one will do for rules that are not the default."""
+"""Refused before any rule, so that both leave the same run: one will do for rules that are not the
+default."""
 SEEDS = (1, 2, 3)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """Data, what travels, and how long is trained: `fedavg` with updates, `koala` with soft labels."""
+    """Data, what travels, and how long is trained: `fedavg` with updates, `koala` with soft
+    labels."""
 
     data: str
     wire: str
@@ -90,7 +92,9 @@ class Cell:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("verb", choices=["run", "report"])
     parser.add_argument("--only", default="", help="run only what has this in its folder name")
     asked = parser.parse_args()
@@ -152,9 +156,15 @@ def carry_out(cell: Cell) -> None:
         seed=cell.seed,
         poison=None if cell.attack == "none" else cell.attack,
     )
-    shared = {"common": common, "training": Training(local_passes=setting.local_passes), "aggregate": cell.rule}
+    shared = {
+        "common": common,
+        "training": Training(local_passes=setting.local_passes),
+        "aggregate": cell.rule,
+    }
     if setting.wire == "updates":
-        simulate("fedavg", fedavg.Flags(**shared, small="mlp-s" if perceptrons else None), cell.folder)
+        simulate(
+            "fedavg", fedavg.Flags(**shared, small="mlp-s" if perceptrons else None), cell.folder
+        )
     else:
         flags = koala.Flags(
             **shared,
@@ -172,33 +182,45 @@ def accuracy(cell: Cell) -> float | None:
     lines = read(cell.folder).rounds if (cell.folder / "metrics.jsonl").is_file() else []
     if len(lines) < cell.setting.rounds:
         return None
-    return float(lines[-1]["large_accuracy" if cell.setting.wire == "soft labels" else "small_accuracy"])
+    return float(
+        lines[-1]["large_accuracy" if cell.setting.wire == "soft labels" else "small_accuracy"]
+    )
 
 
 def found(setting: Setting, alpha: str, rule: str, attack: str) -> Mapping[int, float]:
     """Accuracy in % by seed, of the runs that are finished."""
     if attack == REFUSED[0] and rule != DEFAULT:
         attack = REFUSED[1]
-    own = {seed: accuracy(Cell(setting=setting, alpha=alpha, rule=rule, attack=attack, seed=seed)) for seed in SEEDS}
+    own = {
+        seed: accuracy(Cell(setting=setting, alpha=alpha, rule=rule, attack=attack, seed=seed))
+        for seed in SEEDS
+    }
     return {seed: 100 * one for seed, one in own.items() if one is not None}
 
 
-# --- tables -----------------------------------------------------------------------------------------------------
+# --- tables ---------------------------------------------------------------------------------------
 
 
 def losses(heading: str, settings: Sequence[Setting]) -> str:
     """Points lost beside the mean where nobody lies, by rule."""
     heads = [f"{kind}, {alpha}" for kind, alpha in itertools.product(KINDS, ALPHAS)]
-    lines = [f"\n**{heading}: points lost**\n", f"| rule | {' | '.join(heads)} |", "|---" * (1 + len(heads)) + "|"]
+    lines = [
+        f"\n**{heading}: points lost**\n",
+        f"| rule | {' | '.join(heads)} |",
+        "|---" * (1 + len(heads)) + "|",
+    ]
     for rule in CHOICES:
-        columns = [worst(settings, alpha, rule, kind) for kind, alpha in itertools.product(KINDS, ALPHAS)]
+        columns = [
+            worst(settings, alpha, rule, kind) for kind, alpha in itertools.product(KINDS, ALPHAS)
+        ]
         if any(columns):
             lines.append(f"| {rule} | {' | '.join(columns)} |")
     return "\n".join(lines)
 
 
 def worst(settings: Sequence[Setting], alpha: str, rule: str, kind: str) -> str:
-    """Of the attack, and the setting, that costs most: the mean over seeds. In brackets the worst run."""
+    """Of the attack, and the setting, that costs most: the mean over seeds. In brackets the worst
+    run."""
     lost = {
         (setting, attack): own
         for setting in settings
@@ -223,7 +245,10 @@ def lost_points(setting: Setting, alpha: str, rule: str, attack: str) -> list[fl
 
 def accuracies(setting: Setting) -> str:
     """Of the mean and the default: the mean over seeds, and how many."""
-    lines = [f"\n**{setting.name}: accuracy in %**\n", "| | rule | " + " | ".join(setting.attacks) + " |"]
+    lines = [
+        f"\n**{setting.name}: accuracy in %**\n",
+        "| | rule | " + " | ".join(setting.attacks) + " |",
+    ]
     lines.append("|---" * (2 + len(setting.attacks)) + "|")
     for alpha, rule in itertools.product(ALPHAS, ("mean", DEFAULT)):
         columns = [told(found(setting, alpha, rule, attack)) for attack in setting.attacks]

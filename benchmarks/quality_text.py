@@ -1,11 +1,15 @@
-"""Quality on text: split KD against its baselines and in its variants, on the same data with the same budget.
+"""Quality on text: split KD against its baselines and in its variants, on the same data with the
+same budget.
 
-    python benchmarks/quality_text.py run [--jobs 2] [--only TEXT]    run what is missing; a finished run is kept
-    python benchmarks/quality_text.py report                          tables in Markdown, from the finished runs
+    python benchmarks/quality_text.py run [--jobs 2] [--only TEXT]
+        run what is missing; a finished run is kept
+    python benchmarks/quality_text.py report
+        tables in Markdown, from the finished runs
 
-Every run is the product's own command line in a process of its own, one thread each; records go to runs/quality-text.
-All runs of a text take the recipes' defaults: as many steps, with as many windows of a device in each. Tiny Shakespeare
-is used where it lies in `../shared/data` beside the repository, else left out.
+Every run is the product's own command line in a process of its own, one thread each; records go to
+runs/quality-text. All runs of a text take the recipes' defaults: as many steps, with as many
+windows of a device in each. Tiny Shakespeare is used where it lies in `../shared/data` beside the
+repository, else left out.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -54,33 +58,48 @@ def jobs() -> Iterator[Job]:
     """What to run, the most wanted first."""
     texts = [text for text, words in TEXTS.items() if not words or Path(words[1]).is_file()]
     for seed in SEEDS:
-        yield from (job(text, "main", name, words, seed) for text in texts for name, words in MAIN.items())
+        yield from (
+            job(text, "main", name, words, seed) for text in texts for name, words in MAIN.items()
+        )
     for seed in SEEDS:
-        yield from (job("stdlib", "variants", name, ["splitkd", *words], seed) for name, words in VARIANTS.items())
+        yield from (
+            job("stdlib", "variants", name, ["splitkd", *words], seed)
+            for name, words in VARIANTS.items()
+        )
 
 
 def job(text: str, table: str, name: str, words: Sequence[str], seed: int) -> Job:
     recipe, *rest = words
-    return folder(text, table, name, seed), ["run", recipe, *TEXTS[text], *rest, "--seed", str(seed)]
+    return folder(text, table, name, seed), [
+        "run",
+        recipe,
+        *TEXTS[text],
+        *rest,
+        "--seed",
+        str(seed),
+    ]
 
 
 def folder(text: str, table: str, name: str, seed: int) -> Path:
     return RUNS / text / table / f"{name.replace(' ', '-').replace(',', '')}-{seed}"
 
 
-# --- tables -----------------------------------------------------------------------------------------------------
+# --- tables ---------------------------------------------------------------------------------------
 
 
 def report() -> str:
     parts = [table(text, "main", list(MAIN)) + bar(text) for text in TEXTS]
-    return "\n\n".join(part for part in [*parts, table("stdlib", "variants", list(VARIANTS))] if part)
+    return "\n\n".join(
+        part for part in [*parts, table("stdlib", "variants", list(VARIANTS))] if part
+    )
 
 
 def table(text: str, part: str, names: Sequence[str]) -> str:
     found = {name: histories(text, part, name) for name in names}
     rows = [f"| {name} | {' | '.join(cells(runs))} |" for name, runs in found.items() if runs]
     head = (
-        f"**{text}, {part}**\n\n| run | student, nats per token | teacher | MB sent | joules | simulated s | seeds |\n"
+        f"**{text}, {part}**\n\n| run | student, nats per token | teacher | MB sent | joules | "
+        "simulated s | seeds |\n"
         "|---|---|---|---|---|---|---|\n"
     )
     return head + "\n".join(rows) if rows else ""
@@ -103,21 +122,30 @@ def cells(runs: Sequence[History]) -> list[str]:
 def bar(text: str) -> str:
     """The student against central KD and against cross-entropy alone, seed by seed."""
     ours = by_seed(text, "split KD")
-    central, plain = by_seed(text, "central KD"), by_seed(text, "split learning, cross-entropy alone")
+    central, plain = (
+        by_seed(text, "central KD"),
+        by_seed(text, "split learning, cross-entropy alone"),
+    )
     above = [ours[seed] / central[seed] - 1 for seed in SEEDS if seed in ours and seed in central]
     better = [plain[seed] - ours[seed] for seed in SEEDS if seed in ours and seed in plain]
     if not above or not better:
         return ""
     return (
-        f"\n\nSplit KD's student is {np.mean(above):+.2%} from central KD's ({min(above):+.2%} to {max(above):+.2%}; "
-        f"at most +1 % wanted) and {np.mean(better):.3f} nats better than cross-entropy alone ({min(better):.3f} to "
-        f"{max(better):.3f}; at least 0.02 wanted)."
+        "\n"
+        "\n"
+        f"Split KD's student is {np.mean(above):+.2%} from central KD's ({min(above):+.2%} to "
+        f"{max(above):+.2%}; at most +1 % wanted) and {np.mean(better):.3f} nats better than "
+        f"cross-entropy alone ({min(better):.3f} to {max(better):.3f}; at least 0.02 wanted)."
     )
 
 
 def by_seed(text: str, name: str) -> dict[int, float]:
     found = {seed: folder(text, "main", name, seed) for seed in SEEDS}
-    return {seed: read(out).rounds[-1]["small_loss"] for seed, out in found.items() if kept.finished(out)}
+    return {
+        seed: read(out).rounds[-1]["small_loss"]
+        for seed, out in found.items()
+        if kept.finished(out)
+    }
 
 
 def histories(text: str, part: str, name: str) -> list[History]:
@@ -136,7 +164,9 @@ def spread(values: Sequence[float]) -> str:
     """Mean, and the lowest and highest."""
     if not values:
         return ""
-    return f"{np.mean(values):.3f}" + (f" ({min(values):.3f} to {max(values):.3f})" if len(values) > 1 else "")
+    return f"{np.mean(values):.3f}" + (
+        f" ({min(values):.3f} to {max(values):.3f})" if len(values) > 1 else ""
+    )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Every benchmark that there is, one after the other: what `make bench` runs.
 
-The first ones take minutes, those of quality hours; a finished run of quality is kept. `gpu_split.py` is left out, as
-it needs a GPU, and so is the full size of `loss.py`, which takes 20 GB.
+The first ones take minutes, those of quality hours; a finished run of quality is kept.
+`gpu_split.py` is left out, as it needs a GPU, and so is the full size of `loss.py`, which takes 20
+GB.
 """
 
 import subprocess

@@ -1,10 +1,12 @@
-"""The server of a real fleet under load, on loopback with mutual TLS: churn, exchanges, enrolment, many devices.
+"""The server of a real fleet under load, on loopback with mutual TLS: churn, exchanges, enrolment,
+many devices.
 
     python benchmarks/sessions.py [--devices 1000] [--down-s 10]
 
-The server is one process, all devices are another. Memory is resident, of the server; `connected` is above what it has
-when idle. Then the server is killed with SIGKILL, started again after `--down-s`, and asks for the same answers again:
-devices come back with the pauses of the agent, and what they did before the kill must not be done twice.
+The server is one process, all devices are another. Memory is resident, of the server; `connected`
+is above what it has when idle. Then the server is killed with SIGKILL, started again after
+`--down-s`, and asks for the same answers again: devices come back with the pauses of the agent, and
+what they did before the kill must not be done twice.
 """
 
 import argparse
@@ -52,7 +54,7 @@ def resident_mb() -> float:
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 1e6
 
 
-# --- server -----------------------------------------------------------------------------------------------------
+# --- server ---------------------------------------------------------------------------------------
 
 
 async def serve(folder: Path, names: list[str], pipe: Pipe, port: int) -> None:
@@ -62,7 +64,9 @@ async def serve(folder: Path, names: list[str], pipe: Pipe, port: int) -> None:
     server_keys = authority.server_keys(["localhost"], time.time())
     server = ServerSide(uploads=FlowControl(ROOM_BYTES), now_s=time.monotonic())
     coordinator = Coordinator(server=server, journal=journal, run="bench", spool=Spool(folder))
-    session_server = SessionServer(coordinator=coordinator, enrolled=frozenset(names), denied=authority.denied)
+    session_server = SessionServer(
+        coordinator=coordinator, enrolled=frozenset(names), denied=authority.denied
+    )
 
     async def echo(_peer, stream):
         while (message := await stream.read()) is not None:
@@ -78,7 +82,11 @@ async def serve(folder: Path, names: list[str], pipe: Pipe, port: int) -> None:
     echoes = await listen("localhost:0", server_keys, {}, echo)
     ticking = asyncio.create_task(session_server.tick())
     where = f"localhost:{enrolment.port}"
-    tokens = [] if port else [authority.token(name, "rpi-4b", where, 3600.0, time.time()).text() for name in names]
+    tokens = (
+        []
+        if port
+        else [authority.token(name, "rpi-4b", where, 3600.0, time.time()).text() for name in names]
+    )
     pipe.send((sessions.port, echoes.port, tokens))
     await answer(session_server, names, pipe)
     ticking.cancel()
@@ -97,10 +105,14 @@ async def answer(session_server: SessionServer, names: list[str], pipe: Pipe) ->
 
 
 async def wave(session_server: SessionServer, names: list[str], which: str) -> tuple[int, float]:
-    """Answers and the most memory while they came. `down`: all share a mebibyte, and answer a byte."""
+    """Answers and the most memory while they came. `down`: all share a mebibyte, and answer a
+    byte."""
     expected = Expected(arrays={"x": ArraySpec("|u1", (MEBIBYTE if which == "up" else 1,))})
     arrays = {} if which == "up" else {"x": np.zeros(MEBIBYTE, np.uint8)}
-    jobs = [Job(id=f"1:{which}:{name}", device=name, op=which, arrays=arrays, expected=expected) for name in names]
+    jobs = [
+        Job(id=f"1:{which}:{name}", device=name, op=which, arrays=arrays, expected=expected)
+        for name in names
+    ]
     most_mb = 0.0
 
     async def watch() -> None:
@@ -117,7 +129,7 @@ async def wave(session_server: SessionServer, names: list[str], which: str) -> t
     return sum(hasattr(result, "arrays") for result in results), max(most_mb, resident_mb())
 
 
-# --- devices ----------------------------------------------------------------------------------------------------
+# --- devices --------------------------------------------------------------------------------------
 
 
 async def device(name: str, address: str, keys: Keys, open_ones: set[str]) -> None:
@@ -139,7 +151,11 @@ async def session(side: DeviceSide, address: str, keys: Keys, open_ones: set[str
     try:
         await connection.write(out.write(side.hello(time.monotonic())))
         while (data := await connection.read()) is not None:
-            for output in [one for message in into.messages(data) for one in side.receive(message, time.monotonic())]:
+            for output in [
+                one
+                for message in into.messages(data)
+                for one in side.receive(message, time.monotonic())
+            ]:
                 said = done(side, output) if isinstance(output, Begin) else [output]
                 for one in said:
                     if not isinstance(one, Prepare | Settle):
@@ -157,7 +173,9 @@ DONE: list[str] = []
 def done(side: DeviceSide, begin: Begin):
     job = unpack_job(begin.data)
     DONE.append(job.id)
-    frame = encode_reply(job.id, job.device, {"x": np.zeros(job.expected.arrays["x"].shape, np.uint8)}).to_bytes()
+    frame = encode_reply(
+        job.id, job.device, {"x": np.zeros(job.expected.arrays["x"].shape, np.uint8)}
+    ).to_bytes()
     return side.answer(begin.key, Held(job_digest=begin.digest, data=frame))
 
 
@@ -203,7 +221,9 @@ async def measure(served: Served, down_s: float) -> dict[str, float]:
     open_ones: set[str] = set()
     began_s = time.perf_counter()
     address = f"localhost:{served.port}"
-    tasks = [asyncio.create_task(device(name, address, own, open_ones)) for name, own in keys.items()]
+    tasks = [
+        asyncio.create_task(device(name, address, own, open_ones)) for name, own in keys.items()
+    ]
     figures["connect_all_s"] = await all_of(keys, open_ones, began_s)
     connected_mb, live = await served.ask("memory")
     figures |= {"connected": live, "connected_mb": connected_mb - idle_mb}
@@ -219,7 +239,8 @@ async def measure(served: Served, down_s: float) -> dict[str, float]:
 
 
 async def enrolled(tokens: list[str], folder: Path) -> dict[str, Keys]:
-    """Each a key of its own, a call over TLS and files on disk, as `distilfleet agent --token` does."""
+    """Each a key of its own, a call over TLS and files on disk, as `distilfleet agent --token`
+    does."""
     at_once = asyncio.Semaphore(AT_ONCE)
 
     async def one(token: Token) -> tuple[str, Keys]:
@@ -243,7 +264,9 @@ async def waved(served: Served, name: str) -> dict[str, float]:
     return {name: answers, f"{name}_s": time.perf_counter() - began_s, f"{name}_mb": most_mb}
 
 
-async def restart(served: Served, down_s: float, keys: dict[str, Keys], open_ones: set[str]) -> dict[str, float]:
+async def restart(
+    served: Served, down_s: float, keys: dict[str, Keys], open_ones: set[str]
+) -> dict[str, float]:
     """All answers of the killed server's wave are asked for again; devices hold them."""
     served.kill()
     while open_ones:
@@ -252,7 +275,12 @@ async def restart(served: Served, down_s: float, keys: dict[str, Keys], open_one
     await asyncio.to_thread(served.start)
     back_s = await all_of(keys, open_ones, time.perf_counter())
     again = await waved(served, "repeated")
-    return {"down_s": down_s, "reconnect_all_s": back_s, **again, "done_twice": len(DONE) - len(set(DONE))}
+    return {
+        "down_s": down_s,
+        "reconnect_all_s": back_s,
+        **again,
+        "done_twice": len(DONE) - len(set(DONE)),
+    }
 
 
 async def exchanges(address: str, keys: Keys) -> dict[str, float]:

@@ -1,10 +1,13 @@
-"""A frame of 16 MiB to a device and back, over mutual TLS and a link of 5 Mbit/s, 50 ms each way, 1 % loss; and a cut.
+"""A frame of 16 MiB to a device and back, over mutual TLS and a link of 5 Mbit/s, 50 ms each way, 1
+% loss; and a cut.
 
-    sudo python benchmarks/slow_link.py [--mib 16] [--congestion bbr] [--mbit 5] [--delay-ms 50] [--loss 0.01]
+    sudo python benchmarks/slow_link.py [--mib 16] [--congestion bbr] [--mbit 5] [--delay-ms 50]
+                                        [--loss 0.01]
 
-Server and device are processes in network namespaces of their own; between them a forwarder in a third one delays and
-drops packets by a seed and holds the rate, with a queue of 100 packets. Needs root, iproute2, ethtool and sysctl.
-After the two undisturbed transfers both are repeated with a cut in the middle that ends the connection.
+Server and device are processes in network namespaces of their own; between them a forwarder in a
+third one delays and drops packets by a seed and holds the rate, with a queue of 100 packets. Needs
+root, iproute2, ethtool and sysctl. After the two undisturbed transfers both are repeated with a cut
+in the middle that ends the connection.
 """
 
 import argparse
@@ -48,7 +51,7 @@ QUEUE_PACKETS, BEAT_S, CUT_S = 100, 5.0, 20.0
 SOL_PACKET, PACKET_IGNORE_OUTGOING = 263, 23
 
 
-# --- the link ---------------------------------------------------------------------------------------------------
+# --- the link -------------------------------------------------------------------------------------
 
 
 class Way:
@@ -73,7 +76,8 @@ class Way:
 
 
 def forward(asked: argparse.Namespace) -> None:
-    """Between two interfaces, until standard input ends; a line there is a command, answered by a line."""
+    """Between two interfaces, until standard input ends; a line there is a command, answered by a
+    line."""
     ends = [socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3)) for _ in range(2)]
     for end, name in zip(ends, ("to-server", "to-device"), strict=True):
         end.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
@@ -93,7 +97,10 @@ def forward(asked: argparse.Namespace) -> None:
                 if line.startswith("cut"):
                     cut_until_s = time.monotonic() + float(line.split()[1])
                 down, up = ways[ends[0]], ways[ends[1]]
-                print(json.dumps({"down": down.bytes, "up": up.bytes, "lost": down.lost + up.lost}), flush=True)
+                print(
+                    json.dumps({"down": down.bytes, "up": up.bytes, "lost": down.lost + up.lost}),
+                    flush=True,
+                )
                 continue
             packet, now_s = key.fileobj.recv(65536), time.monotonic()
             at_s = ways[key.fileobj].take(packet, now_s) if now_s >= cut_until_s else None
@@ -127,24 +134,71 @@ class Namespaces:
         for part, ip in (("server", SERVER_IP), ("device", DEVICE_IP)):
             there = f"to-{part}"
             self.run(
-                "link", "ip", "link", "add", there, "type", "veth", "peer", "name", "eth0", "netns", self.names[part]
+                "link",
+                "ip",
+                "link",
+                "add",
+                there,
+                "type",
+                "veth",
+                "peer",
+                "name",
+                "eth0",
+                "netns",
+                self.names[part],
             )
             self.run("link", "ip", "link", "set", there, "up")
-            self.run("link", "ethtool", "-K", there, "tx", "off", "rx", "off", "gso", "off", "gro", "off", "tso", "off")
-            self.run(part, "ethtool", "-K", "eth0", "tx", "off", "rx", "off", "gso", "off", "gro", "off", "tso", "off")
+            self.run(
+                "link",
+                "ethtool",
+                "-K",
+                there,
+                "tx",
+                "off",
+                "rx",
+                "off",
+                "gso",
+                "off",
+                "gro",
+                "off",
+                "tso",
+                "off",
+            )
+            self.run(
+                part,
+                "ethtool",
+                "-K",
+                "eth0",
+                "tx",
+                "off",
+                "rx",
+                "off",
+                "gso",
+                "off",
+                "gro",
+                "off",
+                "tso",
+                "off",
+            )
             self.run(part, "ip", "addr", "add", f"{ip}/24", "dev", "eth0")
             self.run(part, "ip", "link", "set", "eth0", "up")
             self.run(part, "ip", "link", "set", "lo", "up")
             self._choose_congestion_control(part)
-        self.forwarder = self.start("link", "--forward", stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.forwarder = self.start(
+            "link", "--forward", stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
         if self.forwarder.stdout.readline() != "ready\n":
             raise SystemExit("no forwarder")
 
     def _choose_congestion_control(self, part: str) -> None:
         try:
-            self.run(part, "sysctl", "-q", f"net.ipv4.tcp_congestion_control={self.asked.congestion}")
+            self.run(
+                part, "sysctl", "-q", f"net.ipv4.tcp_congestion_control={self.asked.congestion}"
+            )
         except subprocess.CalledProcessError:
-            raise SystemExit("not allowed in a namespace: see net.ipv4.tcp_allowed_congestion_control") from None
+            raise SystemExit(
+                "not allowed in a namespace: see net.ipv4.tcp_allowed_congestion_control"
+            ) from None
 
     def __exit__(self, *_: object) -> None:
         if self.forwarder is not None:
@@ -158,7 +212,8 @@ class Namespaces:
 
     def start(self, part: str, *words: str, **options) -> subprocess.Popen:
         own = [
-            f"--{name.replace('_', '-')}={getattr(self.asked, name)}" for name in ("mib", "mbit", "delay_ms", "loss")
+            f"--{name.replace('_', '-')}={getattr(self.asked, name)}"
+            for name in ("mib", "mbit", "delay_ms", "loss")
         ]
         command = ["ip", "netns", "exec", self.names[part], sys.executable, __file__, *own, *words]
         return subprocess.Popen(command, **options)
@@ -173,7 +228,7 @@ def sh(*words: str) -> None:
     subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
 
 
-# --- the device -------------------------------------------------------------------------------------------------
+# --- the device -----------------------------------------------------------------------------------
 
 
 def counted() -> Counter[tuple[str, int]]:
@@ -206,7 +261,9 @@ class Echo:
 
 def be_device(folder: Path) -> None:
     sent = counted()
-    badge = agents.Badge(address=f"{SERVER_IP}:{PORT}", enrol_address="", device="pi", kind="rpi-4b")
+    badge = agents.Badge(
+        address=f"{SERVER_IP}:{PORT}", enrol_address="", device="pi", kind="rpi-4b"
+    )
     agent = agents.Agent(badge, folder, catalogue.device("rpi-4b", "pi"), build=lambda spec: Echo())
 
     async def report():
@@ -228,7 +285,7 @@ def repeats(sent: Counter) -> dict[str, int]:
     return again
 
 
-# --- the server -------------------------------------------------------------------------------------------------
+# --- the server -----------------------------------------------------------------------------------
 
 
 class Watched:
@@ -251,12 +308,18 @@ class Watched:
         for data in protocol.parted(payload):
             _, message = protocol.decode(data)
             if isinstance(message, Offer | Chunk | Received):
-                self.moments.setdefault((how, type(message).__name__, message.key), []).append(time.monotonic())
+                self.moments.setdefault((how, type(message).__name__, message.key), []).append(
+                    time.monotonic()
+                )
 
 
 def enrolled(authority: Authority, folder: Path) -> None:
     key, request = new_request("pi")
-    parts = {"key": key, "certificate": authority.sign("pi", request, time.time()), "authority": authority.pem}
+    parts = {
+        "key": key,
+        "certificate": authority.sign("pi", request, time.time()),
+        "authority": authority.pem,
+    }
     for name, data in parts.items():
         write_private(folder / f"{name}.pem", data)
 
@@ -279,8 +342,12 @@ async def be_server(folder: Path, asked: argparse.Namespace) -> None:
     authority = Authority(folder / "authority")
     enrolled(authority, folder)
     server = ServerSide(uploads=FlowControl(64 << 20), now_s=time.monotonic(), beat_s=BEAT_S)
-    coordinator = Coordinator(server=server, journal=SqliteJournal(folder / "journal.sqlite"), patience_s=600.0)
-    session_server = SessionServer(coordinator=coordinator, enrolled={"pi"}, denied=authority.denied)
+    coordinator = Coordinator(
+        server=server, journal=SqliteJournal(folder / "journal.sqlite"), patience_s=600.0
+    )
+    session_server = SessionServer(
+        coordinator=coordinator, enrolled={"pi"}, denied=authority.denied
+    )
 
     async def stream(peer, inner):
         await session_server.stream(peer, Watched(inner, moments))
@@ -300,14 +367,21 @@ async def be_server(folder: Path, asked: argparse.Namespace) -> None:
         await exchange(session_server, number, asked.mib)
         key = f"run/{number}:echo:pi"
         down_s = moments["heard", "Received", key][0] - moments["said", "Offer", key][0]
-        up_s = moments["heard", "Chunk", key][-1] - moments["heard", "Offer", key][0] + asked.delay_ms / 1e3
+        up_s = (
+            moments["heard", "Chunk", key][-1]
+            - moments["heard", "Offer", key][0]
+            + asked.delay_ms / 1e3
+        )
         again = repeats(sent)[key]
-        print(json.dumps({"key": key, "down_s": down_s, "up_s": up_s, "down_again": again}), flush=True)
+        print(
+            json.dumps({"key": key, "down_s": down_s, "up_s": up_s, "down_again": again}),
+            flush=True,
+        )
     ticking.cancel()
     await listening.close()
 
 
-# --- what is measured -------------------------------------------------------------------------------------------
+# --- what is measured -----------------------------------------------------------------------------
 
 
 def measure(asked: argparse.Namespace) -> dict[str, object]:
@@ -331,7 +405,9 @@ def started(stack: ExitStack, process: subprocess.Popen) -> subprocess.Popen:
     return process
 
 
-def told(server, spaces: Namespaces, folder: Path, asked: argparse.Namespace, cut: str = "") -> dict[str, object]:
+def told(
+    server, spaces: Namespaces, folder: Path, asked: argparse.Namespace, cut: str = ""
+) -> dict[str, object]:
     """One exchange, with a cut in the middle of one direction."""
     before = spaces.told("count")
     server.stdin.write("go\n")
@@ -344,26 +420,40 @@ def told(server, spaces: Namespaces, folder: Path, asked: argparse.Namespace, cu
     time.sleep(1.0)
     after, key = spaces.told("count"), one.pop("key")
     again = json.loads((folder / "sent.json").read_text())[key]
-    links = {f"{way}_link_mib": round((after[way] - before[way]) / 2**20, 2) for way in ("down", "up")}
+    links = {
+        f"{way}_link_mib": round((after[way] - before[way]) / 2**20, 2) for way in ("down", "up")
+    }
     return {name: round(value, 2) for name, value in one.items()} | {"up_again": again} | links
 
 
 def predicted(asked: argparse.Namespace) -> dict[str, float]:
-    """Seconds each way: by rate and latency alone, and with what TCP and the protocol make of them."""
-    link = Link(up_bps=asked.mbit * 1e6, down_bps=asked.mbit * 1e6, latency_s=asked.delay_ms / 1e3, transmit_w=0.0)
+    """Seconds each way: by rate and latency alone, and with what TCP and the protocol make of
+    them."""
+    link = Link(
+        up_bps=asked.mbit * 1e6,
+        down_bps=asked.mbit * 1e6,
+        latency_s=asked.delay_ms / 1e3,
+        transmit_w=0.0,
+    )
     tcp = Tcp(loss_share=asked.loss, loss_is_congestion=asked.congestion != "bbr")
     carried, size_bytes = over_tcp(link, tcp), asked.mib << 20
-    plain_s, tcp_s = (float(transfer_s(size_bytes, one.up_bps, one.latency_s)) for one in (link, carried))
+    plain_s, tcp_s = (
+        float(transfer_s(size_bytes, one.up_bps, one.latency_s)) for one in (link, carried)
+    )
     return {"by the rate alone": round(plain_s, 2), "over TCP": round(tcp_s, 2)}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--mib", type=int, default=16)
     parser.add_argument("--mbit", type=float, default=5.0)
     parser.add_argument("--delay-ms", type=float, default=50.0)
     parser.add_argument("--loss", type=float, default=0.01)
-    parser.add_argument("--congestion", default="bbr", help="reno, cubic or bbr, as far as the kernel has it")
+    parser.add_argument(
+        "--congestion", default="bbr", help="reno, cubic or bbr, as far as the kernel has it"
+    )
     parser.add_argument("--forward", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--server", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--device", type=Path, help=argparse.SUPPRESS)

@@ -1,14 +1,16 @@
-"""Speed and memory beside the alternatives, on one small job (`peers/job.py`), as ratios to a bare vmap loop.
+"""Speed and memory beside the alternatives, on one small job (`peers/job.py`), as ratios to a bare
+vmap loop.
 
-    python benchmarks/speed.py                          every size, every contender that is installed
+    python benchmarks/speed.py                          every size, every installed contender
     python benchmarks/speed.py --sizes 100 --repeats 5  the fleet of 100 devices alone
     python benchmarks/speed.py --peers flower,pfl       these, beside the bare vmap loop
 
-The contenders take turns, so that all of them meet the same neighbours on the machine; of each one's runs the fastest
-counts, by its median round. On a busy machine look at the processor's time, which neighbours disturb least: the median
-over the rounds of all runs. Flower has many processes, so it has none.
-The peers live in environments of their own: `benchmarks/peers/setup.sh` makes them, and without it they are left out.
-Memory is that of the process tree, pages that processes share counted once.
+The contenders take turns, so that all of them meet the same neighbours on the machine; of each
+one's runs the fastest counts, by its median round. On a busy machine look at the processor's time,
+which neighbours disturb least: the median over the rounds of all runs. Flower has many processes,
+so it has none.
+The peers live in environments of their own: `benchmarks/peers/setup.sh` makes them, and without it
+they are left out. Memory is that of the process tree, pages that processes share counted once.
 """
 
 import argparse
@@ -50,7 +52,9 @@ class Contender:
 
     @property
     def python(self) -> Path:
-        return ROOT / self.environment / "bin" / "python" if self.environment else Path(sys.executable)
+        return (
+            ROOT / self.environment / "bin" / "python" if self.environment else Path(sys.executable)
+        )
 
 
 SIZES = (
@@ -64,37 +68,58 @@ CONTENDERS = (
     Contender(key="distilfleet", environment="", rounds=(100, 50, 100, 12)),
     Contender(key="loop", environment="", rounds=(50, 20, 50, 5)),
     Contender(key="pfl", environment=".venv-peers/pfl", rounds=(50, 20, 50, 5)),
-    Contender(key="flower", environment=".venv-peers/flower", rounds=(20, 4, 4, None), repeats=1, one_process=False),
+    Contender(
+        key="flower",
+        environment=".venv-peers/flower",
+        rounds=(20, 4, 4, None),
+        repeats=1,
+        one_process=False,
+    ),
 )
 
 
 def main() -> None:
     asked = _asked()
-    sizes = [size for size in SIZES if not asked.sizes or str(size.devices) in asked.sizes.split(",")]
+    sizes = [
+        size for size in SIZES if not asked.sizes or str(size.devices) in asked.sizes.split(",")
+    ]
     keys = {BASE, *(asked.peers.split(",") if asked.peers else [one.key for one in CONTENDERS])}
     contenders = [one for one in CONTENDERS if one.key in keys and _is_there(one)]
-    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
+    print(
+        f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python "
+        f"{platform.python_version()}"
+    )
     for size in sizes:
         runs = _take_turns(size, contenders, asked.repeats)
         print(table(size, runs), flush=True)
 
 
 def _asked() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--sizes", default="", help="fleet sizes, such as 100,1000; default: all")
-    parser.add_argument("--peers", default="", help=f"of {', '.join(one.key for one in CONTENDERS)}; default: all")
-    parser.add_argument("--repeats", type=int, default=3, help="runs of each contender at each size")
+    parser.add_argument(
+        "--peers", default="", help=f"of {', '.join(one.key for one in CONTENDERS)}; default: all"
+    )
+    parser.add_argument(
+        "--repeats", type=int, default=3, help="runs of each contender at each size"
+    )
     return parser.parse_args()
 
 
 def _is_there(one: Contender) -> bool:
     if one.python.exists():
         return True
-    print(f"{one.key} is left out: it is not installed; benchmarks/peers/setup.sh {one.key} does that")
+    print(
+        f"{one.key} is left out: it is not installed; benchmarks/peers/setup.sh {one.key} does that"
+    )
     return False
 
 
-def _take_turns(size: Size, contenders: list[Contender], repeats: int) -> dict[str, list[dict[str, Any]]]:
+def _take_turns(
+    size: Size, contenders: list[Contender], repeats: int
+) -> dict[str, list[dict[str, Any]]]:
     runs: dict[str, list[dict[str, Any]]] = {one.key: [] for one in contenders}
     for turn in range(repeats):
         for one in contenders:
@@ -106,9 +131,17 @@ def _take_turns(size: Size, contenders: list[Contender], repeats: int) -> dict[s
 
 def measure(one: Contender, size: Size, rounds: int) -> dict[str, Any]:
     """One run of one contender: what it reports, its median round and its peak memory."""
-    words = [str(one.python), str(HERE / f"run_{one.key}.py"), str(size.devices), str(size.per_round), str(rounds)]
+    words = [
+        str(one.python),
+        str(HERE / f"run_{one.key}.py"),
+        str(size.devices),
+        str(size.per_round),
+        str(rounds),
+    ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment) as run:
+    with subprocess.Popen(
+        words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment
+    ) as run:
         timer = threading.Timer(MOST_RUN_S, run.kill)
         timer.start()
         peak = _Peak(run.pid)
@@ -117,14 +150,19 @@ def measure(one: Contender, size: Size, rounds: int) -> dict[str, Any]:
         peak_bytes = peak.stop()
         timer.cancel()
     if not lines:
-        raise SystemExit(f"{one.key} gave no result at {size.devices} devices; run it alone: {' '.join(words)}")
+        raise SystemExit(
+            f"{one.key} gave no result at {size.devices} devices; run it alone: {' '.join(words)}"
+        )
     facts = json.loads(lines[-1].removeprefix("RESULT "))
     facts["processor_ms"] = facts["processor_ms"] if one.one_process else []
     return {**facts, "median_ms": statistics.median(facts["round_ms"]), "peak_bytes": peak_bytes}
 
 
 def table(size: Size, runs: dict[str, list[dict[str, Any]]]) -> str:
-    least = {key: _median([ms for run in done for ms in run["processor_ms"]]) for key, done in runs.items()}
+    least = {
+        key: _median([ms for run in done for ms in run["processor_ms"]])
+        for key, done in runs.items()
+    }
     best = {key: min(done, key=lambda one: one["median_ms"]) for key, done in runs.items()}
     rows = [
         f"\n{size.devices:,} devices, {size.per_round:,} a round (load {os.getloadavg()[0]:.1f})\n",
@@ -149,11 +187,12 @@ def _median(values: list[float]) -> float:
     return statistics.median(values) if values else float("nan")
 
 
-# --- memory -----------------------------------------------------------------------------------------------------
+# --- memory ---------------------------------------------------------------------------------------
 
 
 class _Peak:
-    """The most memory that a process and its descendants held together, looked at every so often."""
+    """The most memory that a process and its descendants held together, looked at every so
+    often."""
 
     def __init__(self, root: int) -> None:
         self._root, self._peak_bytes = root, 0
@@ -168,7 +207,9 @@ class _Peak:
 
     def _watch(self) -> None:
         while not self._stopped.wait(SAMPLING_S):
-            self._peak_bytes = max(self._peak_bytes, sum(_held_bytes(process) for process in _tree(self._root)))
+            self._peak_bytes = max(
+                self._peak_bytes, sum(_held_bytes(process) for process in _tree(self._root))
+            )
 
 
 def _tree(root: int) -> list[int]:

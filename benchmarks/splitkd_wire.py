@@ -1,15 +1,17 @@
 """What split KD's steps take on the wire and in time, and what each saving costs in quality.
 
-    python benchmarks/splitkd_wire.py             tables in Markdown: some ten minutes
-    python benchmarks/splitkd_wire.py --quick     the same, smaller: seconds, and no figures to quote
+    python benchmarks/splitkd_wire.py            tables in Markdown: some ten minutes
+    python benchmarks/splitkd_wire.py --quick    the same, smaller: seconds, and no figures to quote
 
-A small LLaMA is really distilled into a smaller one over devices with links of 20 Mbit/s up and 50 down, three passes
-over their windows of text, once per scheme and seed; its steps are priced at that run's own size. The same steps are
-then priced at the size of LLaMA-3.1-8B and 3.2-1B with 8 windows of 512 tokens: the method's own sessions and workers
-run in the simulated fleet, their frames have the true size, their numbers are zeros, and the server's modules are left
-out. Both devices and the server are the same at both sizes.
+A small LLaMA is really distilled into a smaller one over devices with links of 20 Mbit/s up and 50
+down, three passes over their windows of text, once per scheme and seed; its steps are priced at
+that run's own size. The same steps are then priced at the size of LLaMA-3.1-8B and 3.2-1B with 8
+windows of 512 tokens: the method's own sessions and workers run in the simulated fleet, their
+frames have the true size, their numbers are zeros, and the server's modules are left out. Both
+devices and the server are the same at both sizes.
 
-The plain scheme is the published one: half floats, one row per token, everything in sequence, nothing remembered.
+The plain scheme is the published one: half floats, one row per token, everything in sequence,
+nothing remembered.
 """
 
 import argparse
@@ -113,23 +115,35 @@ PLAIN_SCHEME, WANTED, ON_TIME, LATE = SCHEMES[0], SCHEMES[3], SCHEMES[4], SCHEME
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--quick", action="store_true")
     size = QUICK if parser.parse_args().quick else FULL
     torch.set_num_threads(1)
-    learnt = {scheme.name: [learn(scheme, Task.of(size, seed)) for seed in size.seeds] for scheme in SCHEMES}
-    priced = {scheme.name: price(scheme, size.priced_steps, batch=size.priced_batch) for scheme in SCHEMES}
+    learnt = {
+        scheme.name: [learn(scheme, Task.of(size, seed)) for seed in size.seeds]
+        for scheme in SCHEMES
+    }
+    priced = {
+        scheme.name: price(scheme, size.priced_steps, batch=size.priced_batch) for scheme in SCHEMES
+    }
     print(table(learnt, priced, size))
     print()
     print(late_table(learnt, size))
 
 
-# --- devices ----------------------------------------------------------------------------------------------------
+# --- devices --------------------------------------------------------------------------------------
 
 
 def fleet_of(count: int) -> dict[str, Device]:
     board = catalogue.device(BOARD, "")
-    link = Link(up_bps=UP_BPS, down_bps=DOWN_BPS, latency_s=board.link.latency_s, transmit_w=board.link.transmit_w)
+    link = Link(
+        up_bps=UP_BPS,
+        down_bps=DOWN_BPS,
+        latency_s=board.link.latency_s,
+        transmit_w=board.link.transmit_w,
+    )
     return {f"device-{i}": replace(board, id=f"device-{i}", link=link) for i in range(count)}
 
 
@@ -149,15 +163,20 @@ class Spent:
     @staticmethod
     def of(seconds_s: float, used: Usage, steps: int, devices: int) -> "Spent":
         each = steps * devices
-        return Spent(seconds_s=seconds_s / steps, up_bytes=used.up_bytes / each, down_bytes=used.down_bytes / each)
+        return Spent(
+            seconds_s=seconds_s / steps,
+            up_bytes=used.up_bytes / each,
+            down_bytes=used.down_bytes / each,
+        )
 
 
-# --- the real run -----------------------------------------------------------------------------------------------
+# --- the real run ---------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Task:
-    """What all schemes of a seed learn from: the same windows in the same order, one teacher, one student."""
+    """What all schemes of a seed learn from: the same windows in the same order, one teacher, one
+    student."""
 
     size: Size
     seed: int
@@ -171,9 +190,16 @@ class Task:
         common = replace(TEXT, devices=size.devices, device_kinds=(BOARD,), seed=seed)
         setup = text_setup(
             common,
-            replace(OWN, context=size.context, vocabulary=size.vocabulary, pretrain_steps=size.pretrain_steps),
+            replace(
+                OWN,
+                context=size.context,
+                vocabulary=size.vocabulary,
+                pretrain_steps=size.pretrain_steps,
+            ),
         )
-        return Task(size=size, seed=seed, setup=setup, state=method_of(PLAIN_SCHEME, size, setup).init(seed))
+        return Task(
+            size=size, seed=seed, setup=setup, state=method_of(PLAIN_SCHEME, size, setup).init(seed)
+        )
 
     def data(self, device: str) -> Dataset:
         """As many windows as a pass takes."""
@@ -196,7 +222,9 @@ class Learnt:
     state: State
 
 
-def learn(scheme: Scheme, task: Task, state: State | None = None, lr: float = FROM_SCRATCH) -> Learnt:
+def learn(
+    scheme: Scheme, task: Task, state: State | None = None, lr: float = FROM_SCRATCH
+) -> Learnt:
     size, method = task.size, method_of(scheme, task.size, task.setup, lr)
     devices = fleet_of(size.devices)
     fleet = Watched(SimFleet(devices, task.data, method, replace(world(), seed=task.seed)))
@@ -238,7 +266,8 @@ def method_of(scheme: Scheme, size: Size, setup: TextSetup, lr: float = FROM_SCR
 
 
 class Watched:
-    """Any simulated fleet, which tells its steps from the ends of rounds. Implements `core.protocols.Fleet`."""
+    """Any simulated fleet, which tells its steps from the ends of rounds. Implements
+    `core.protocols.Fleet`."""
 
     def __init__(self, inner: SimFleet) -> None:
         self._inner, self._now, self._since_s = inner, "ends", 0.0
@@ -264,11 +293,14 @@ class Watched:
         self._since_s = tally.elapsed_s
 
 
-# --- the large pair ---------------------------------------------------------------------------------------------
+# --- the large pair -------------------------------------------------------------------------------
 
 
-def price(scheme: Scheme, steps: int, devices: int = FULL.devices, batch: int = LARGE_BATCH) -> Spent:
-    """Steps of three passes at the size of the large pair, by the method's session in the simulated fleet."""
+def price(
+    scheme: Scheme, steps: int, devices: int = FULL.devices, batch: int = LARGE_BATCH
+) -> Spent:
+    """Steps of three passes at the size of the large pair, by the method's session in the simulated
+    fleet."""
     teacher, student = (_traced(name) for name in LARGE)
     split = SplitSettings(
         teacher=teacher,
@@ -279,8 +311,15 @@ def price(scheme: Scheme, steps: int, devices: int = FULL.devices, batch: int = 
         **scheme.split,
     )
     roster, sized = fleet_of(devices), Sized(split=split)
-    fleet = SimFleet(roster, lambda device: _windows(int(device.rpartition("-")[2]), steps * batch), sized, world())
-    run = _cluster_run(scheme, split, {device: sized.participant(fleet, device) for device in roster})
+    fleet = SimFleet(
+        roster,
+        lambda device: _windows(int(device.rpartition("-")[2]), steps * batch),
+        sized,
+        world(),
+    )
+    run = _cluster_run(
+        scheme, split, {device: sized.participant(fleet, device) for device in roster}
+    )
     began_s = fleet.tally().elapsed_s
     drive(_all_of(run), fleet)
     tally = fleet.tally()
@@ -291,7 +330,10 @@ def _all_of(run: ClusterRun) -> Steps:
     """The steps, and the last one's gradient, which a round would send along with its end."""
     yield from run.train()
     due = {device: run.due.pop(device) for device in run.participants}
-    jobs = [run.job(device, "step", "last", {"slot": np.array(NOTHING), **back}, {}) for device, back in due.items()]
+    jobs = [
+        run.job(device, "step", "last", {"slot": np.array(NOTHING), **back}, {})
+        for device, back in due.items()
+    ]
     yield Wave(jobs=jobs)
 
 
@@ -302,8 +344,12 @@ def _traced(name: str) -> LanguageProfile:
 
 @cache
 def _long_text() -> text.TextSource:
-    """Real windows, so that as many rows repeat as they do in text; a vocabulary of 32,000 is asked for."""
-    return text.load("stdlib", text.Wanted(context=LARGE_CONTEXT, vocabulary=32_000, devices=FULL.devices, seed=1))
+    """Real windows, so that as many rows repeat as they do in text; a vocabulary of 32,000 is asked
+    for."""
+    return text.load(
+        "stdlib",
+        text.Wanted(context=LARGE_CONTEXT, vocabulary=32_000, devices=FULL.devices, seed=1),
+    )
 
 
 def _windows(number: int, count: int) -> Dataset:
@@ -317,33 +363,50 @@ class Sized:
     split: SplitSettings
 
     def worker(self, device: Device, data: Dataset, seed: int) -> Worker:
-        worker = SplitWorker(device=device, data=data, split=self.split, seed=seed, front_of=lambda *_: Through())
+        worker = SplitWorker(
+            device=device, data=data, split=self.split, seed=seed, front_of=lambda *_: Through()
+        )
         worker.handle(self._begin(worker))
         return worker
 
     def participant(self, fleet: SimFleet, device: str) -> Participant:
-        """What a device says when it begins; asked of a worker like the one that the fleet will make."""
+        """What a device says when it begins; asked of a worker like the one that the fleet will
+        make."""
         worker = SplitWorker(
             device=fleet.roster()[device],
-            data=_windows(int(device.rpartition("-")[2]), self.split.steps // PASSES * self.split.batch),
+            data=_windows(
+                int(device.rpartition("-")[2]), self.split.steps // PASSES * self.split.batch
+            ),
             split=self.split,
             seed=0,
             front_of=lambda *_: Through(),
         )
         told = worker.handle(self._begin(worker))
         assignment = Assignment(cut=self.split.cut, bits=self.split.bits)
-        return Participant(device=device, assignment=assignment, digests_K=told["digests"], lengths_K=told["lengths"])
+        return Participant(
+            device=device,
+            assignment=assignment,
+            digests_K=told["digests"],
+            lengths_K=told["lengths"],
+        )
 
     def _begin(self, worker: SplitWorker) -> Job:
         plan = {"cut": self.split.cut, "teacher_cut": 0, "bits": self.split.bits, "first_step": 0}
         arrays: dict[str, np.ndarray] = {name: np.array(value) for name, value in plan.items()}
         for whose, profile in (("student", self.split.student), ("teacher", self.split.teacher)):
             arrays[f"{whose}_rows"] = np.zeros((len(worker.ids), profile.width), np.float16)
-        return Job(id="begin", device=worker.device.id, op="begin", arrays=arrays, expected=Expected(arrays={}))
+        return Job(
+            id="begin",
+            device=worker.device.id,
+            op="begin",
+            arrays=arrays,
+            expected=Expected(arrays={}),
+        )
 
 
 class Through:
-    """A front that hands on what it gets; its work is priced by the worker. Implements `device.Front`."""
+    """A front that hands on what it gets; its work is priced by the worker. Implements
+    `device.Front`."""
 
     def begin(self, weights: Arrays) -> None:
         pass
@@ -351,7 +414,9 @@ class Through:
     def forward(self, slot: int, x_BTD: np.ndarray, lengths_B: np.ndarray) -> np.ndarray:
         return x_BTD
 
-    def backward(self, slot: int, x_BTD: np.ndarray, lengths_B: np.ndarray, gradient_BTD: np.ndarray) -> np.ndarray:
+    def backward(
+        self, slot: int, x_BTD: np.ndarray, lengths_B: np.ndarray, gradient_BTD: np.ndarray
+    ) -> np.ndarray:
         return gradient_BTD
 
     def step(self) -> None:
@@ -390,9 +455,13 @@ class Blank:
         pass
 
 
-def _cluster_run(scheme: Scheme, split: SplitSettings, participants: dict[str, Participant]) -> ClusterRun:
+def _cluster_run(
+    scheme: Scheme, split: SplitSettings, participants: dict[str, Participant]
+) -> ClusterRun:
     loss = Loss(teacher_cache="ids" if scheme.remembers else "none")
-    settings = ClusterSettings(split=split, loss=loss, pipelined=scheme.pipelined, has_teacher=True, adapters=False)
+    settings = ClusterSettings(
+        split=split, loss=loss, pipelined=scheme.pipelined, has_teacher=True, adapters=False
+    )
     state = State(
         seed=0,
         round=1,
@@ -416,28 +485,34 @@ def _cluster_run(scheme: Scheme, split: SplitSettings, participants: dict[str, P
     )
 
 
-# --- tables -----------------------------------------------------------------------------------------------------
+# --- tables ---------------------------------------------------------------------------------------
 
 
 def table(learnt: Mapping[str, Sequence[Learnt]], priced: Mapping[str, Spent], size: Size) -> str:
     own = {name: runs[0].step for name, runs in learnt.items()}
     rows = [
-        f"| {name} | {spread([run.nats for run in runs])} | {cells(own, name, 1e3)} | {cells(priced, name, 1e6)} |"
+        f"| {name} | {spread([run.nats for run in runs])} | {cells(own, name, 1e3)} | "
+        f"{cells(priced, name, 1e6)} |"
         for name, runs in learnt.items()
     ]
-    entries, large = _long_text().tokenizer.vocabulary, f"{size.priced_batch} x {LARGE_CONTEXT} tokens"
+    entries, large = (
+        _long_text().tokenizer.vocabulary,
+        f"{size.priced_batch} x {LARGE_CONTEXT} tokens",
+    )
     tokens, runs = size.batch * size.context, learnt[PLAIN_SCHEME.name]
     return "\n".join(
         [
             f"{size.devices} devices ({BOARD}) at {UP_BPS / 1e6:g} / {DOWN_BPS / 1e6:g} Mbit/s, "
-            f"{fleet_of(1)['device-0'].link.latency_s * 1e3:g} ms one way; server of {SERVER_FLOPS_PER_S / 1e12:g} "
-            f"TFLOP/s. Own size: {OWN.teacher} to {OWN.student}, {tokens:,} tokens of a device in a step, "
-            f"{PASSES} passes of {size.steps} steps, seeds {', '.join(map(str, size.seeds))}; teacher "
-            f"{spread([run.teacher_nats for run in runs])} nats. Large: {LARGE[0]} to {LARGE[1]}, {large}, "
-            f"cut by a tokenizer of {entries:,} entries. Bytes are a "
-            "device's, per step, mean of the passes.",
+            f"{fleet_of(1)['device-0'].link.latency_s * 1e3:g} ms one way; server of "
+            f"{SERVER_FLOPS_PER_S / 1e12:g} TFLOP/s. Own size: {OWN.teacher} to {OWN.student}, "
+            f"{tokens:,} tokens of a device in a step, {PASSES} passes of {size.steps} steps, "
+            f"seeds {', '.join(map(str, size.seeds))}; teacher "
+            f"{spread([run.teacher_nats for run in runs])} nats. Large: {LARGE[0]} to {LARGE[1]}, "
+            f"{large}, cut by a tokenizer of {entries:,} entries. Bytes are a device's, per step, "
+            "mean of the passes.",
             "",
-            "| scheme | held-out nats | own size: kB up / down | s a step | | 8B/1B: MB up / down | s a step | |",
+            "| scheme | held-out nats | own size: kB up / down | s a step | | 8B/1B: MB up / down "
+            "| s a step | |",
             "|---|---|---|---|---|---|---|---|",
             *rows,
             "",
@@ -462,18 +537,19 @@ def verdict(learnt: Mapping[str, Sequence[Learnt]], priced: Mapping[str, Spent])
     own = plain[0].step.seconds_s / wanted[0].step.seconds_s
     large = priced[PLAIN_SCHEME.name].seconds_s / priced[WANTED.name].seconds_s
     return (
-        f"8 bits, a remembered teacher and micro-batches: steps {own:.1f} times shorter at the run's own size and "
-        f"{large:.1f} times with the 8B/1B loads (at least 3 wanted), held-out loss {np.mean(apart):+.4f} nats "
-        f"({min(apart):+.4f} to {max(apart):+.4f}; at most 0.01 wanted)."
+        f"8 bits, a remembered teacher and micro-batches: steps {own:.1f} times shorter at the "
+        f"run's own size and {large:.1f} times with the 8B/1B loads (at least 3 wanted), held-out "
+        f"loss {np.mean(apart):+.4f} nats ({min(apart):+.4f} to {max(apart):+.4f}; at most 0.01 "
+        "wanted)."
     )
 
 
 def ends(learnt: Mapping[str, Sequence[Learnt]]) -> str:
     plain = learnt[PLAIN_SCHEME.name][0].ends
     return (
-        f"Not in the steps: the ends of a round, where rows are sent out and averaged and the last gradient goes back, "
-        f"take {plain.seconds_s:.3g} s at the run's own size ({plain.up_bytes / 1e3:.3g} kB up, "
-        f"{plain.down_bytes / 1e3:.3g} down)."
+        "Not in the steps: the ends of a round, where rows are sent out and averaged and the last "
+        f"gradient goes back, take {plain.seconds_s:.3g} s at the run's own size "
+        f"({plain.up_bytes / 1e3:.3g} kB up, {plain.down_bytes / 1e3:.3g} down)."
     )
 
 
@@ -482,25 +558,35 @@ def late_table(learnt: Mapping[str, Sequence[Learnt]], size: Size) -> str:
     tasks = [Task.of(size, seed) for seed in size.seeds]
     trained = [run.state for run in learnt[ON_TIME.name]]
     rows = [_late_row("from scratch", FROM_SCRATCH, learnt[ON_TIME.name], learnt[LATE.name])]
-    begun = [replace(state, round=0, moments={}, holders=(), signals={}, present={}) for state in trained]
+    begun = [
+        replace(state, round=0, moments={}, holders=(), signals={}, present={}) for state in trained
+    ]
     on_time, late = (
         [learn(scheme, task, state, FINE_TUNING) for task, state in zip(tasks, begun, strict=True)]
         for scheme in (ON_TIME, LATE)
     )
     rows.append(_late_row(f"{PASSES} passes more of that student", FINE_TUNING, on_time, late))
-    head = "| gradients a step late | step size | on time, nats | late, nats | cost |\n|---|---|---|---|---|\n"
+    head = (
+        "| gradients a step late | step size | on time, nats | late, nats | cost |\n"
+        "|---|---|---|---|---|\n"
+    )
     return head + "\n".join(rows)
 
 
 def _late_row(name: str, lr: float, on_time: Sequence[Learnt], late: Sequence[Learnt]) -> str:
     cost = [b.nats - a.nats for a, b in zip(on_time, late, strict=True)]
     nats = (spread([run.nats for run in runs]) for runs in (on_time, late))
-    return f"| {name} | {lr:g} | {' | '.join(nats)} | {np.mean(cost):+.4f} ({min(cost):+.4f} to {max(cost):+.4f}) |"
+    return (
+        f"| {name} | {lr:g} | {' | '.join(nats)} | {np.mean(cost):+.4f} ({min(cost):+.4f} to "
+        f"{max(cost):+.4f}) |"
+    )
 
 
 def spread(values: Sequence[float]) -> str:
     """Mean, and the lowest and highest."""
-    return f"{np.mean(values):.3f}" + (f" ({min(values):.3f} to {max(values):.3f})" if len(values) > 1 else "")
+    return f"{np.mean(values):.3f}" + (
+        f" ({min(values):.3f} to {max(values):.3f})" if len(values) > 1 else ""
+    )
 
 
 if __name__ == "__main__":

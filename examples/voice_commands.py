@@ -1,6 +1,7 @@
 """Voice commands, learnt by the speakers of 24 homes whose recordings stay at home.
 
-Data: Google Speech Commands, test part (CC BY 4.0), as MFCC frames: `mfcc` [clips, 49, 10], `y`, `speaker`, `labels`.
+Data: Google Speech Commands, test part (CC BY 4.0), as MFCC frames: `mfcc` [clips, 49, 10], `y`,
+`speaker`, `labels`.
 
     python examples/voice_commands.py [mfcc.npz]
 """
@@ -27,7 +28,14 @@ def by_home(source: Path, target: Path) -> Path:
     speakers, speaker = np.unique(clips["speaker"], return_inverse=True)
     home = (np.random.default_rng(0).permutation(len(speakers)) % (HOMES + UNHEARD))[speaker]
     ours, owner = home < HOMES, np.char.add("home-", home.astype(str))
-    np.savez(target, x_train=x[ours], y_train=y[ours], group_train=owner[ours], x_test=x[~ours], y_test=y[~ours])
+    np.savez(
+        target,
+        x_train=x[ours],
+        y_train=y[ours],
+        group_train=owner[ours],
+        x_test=x[~ours],
+        y_test=y[~ours],
+    )
     return target
 
 
@@ -47,11 +55,23 @@ def main(source: Path) -> None:
     history = simulate("koala", flags, folder / "run")
     data, last, (saved,) = history.about["data"], history.rounds[-1], history.about["savings"]
     moved_bytes = sum(one["up_bytes"] + one["down_bytes"] for one in history.rounds)
-    print(f"{history.fleet['total']} homes with {data['train']} private clips, {data['proxy']} unlabelled proxy clips")
-    print(f"large model right for half of the unheard speakers' commands: {last['large_accuracy'] > 0.5}")
+    print(
+        f"{history.fleet['total']} homes with {data['train']} private clips, {data['proxy']} "
+        "unlabelled proxy clips"
+    )
+    print(
+        "large model right for half of the unheard speakers' commands: "
+        f"{last['large_accuracy'] > 0.5}"
+    )
     print(f"small model, the same: {last['small_accuracy'] > 0.5}")
-    print(f"a home moved {pretty_bytes(moved_bytes / history.fleet['total'])} in {len(history.rounds)} rounds")
-    print(f"it stores {saved['storage_saved']:.1%} less than the large model, computes {saved['flops_saved']:.1%} less")
+    print(
+        f"a home moved {pretty_bytes(moved_bytes / history.fleet['total'])} in "
+        f"{len(history.rounds)} rounds"
+    )
+    print(
+        f"it stores {saved['storage_saved']:.1%} less than the large model, computes "
+        f"{saved['flops_saved']:.1%} less"
+    )
     print(f"Page: {history.path / 'report.html'}", file=sys.stderr)
 
 

@@ -54,7 +54,8 @@ def table(path, count=90, features=6, classes=3, seed=0):
 
 
 def child(*words, **options):
-    """The command line in a process of its own, begun from nothing; its lines can be read as they come."""
+    """The command line in a process of its own, begun from nothing; its lines can be read as they
+    come."""
     return subprocess.Popen(
         [sys.executable, "-m", "distilfleet.cli", *map(str, words)],
         stdout=subprocess.PIPE,
@@ -65,7 +66,7 @@ def child(*words, **options):
     )
 
 
-# --- processes that begin with the packages loaded --------------------------------------------------------------
+# --- processes that begin with the packages loaded ------------------------------------------------
 
 FORKS = multiprocessing.get_context("forkserver")
 _RECIPES = [
@@ -87,7 +88,8 @@ FORKS.set_forkserver_preload(
 class Forked:
     """As `child`, but forked from a process that has the packages loaded and has done nothing else.
 
-    It starts in a fraction of a second; from there on it is the command line, with its own memory, sockets and files.
+    It starts in a fraction of a second; from there on it is the command line, with its own memory,
+    sockets and files.
     """
 
     def __init__(self, *words, program=main, log=None):
@@ -102,7 +104,8 @@ class Forked:
         for here, _ in pipes:
             here.close()
         self.stdout, self.stderr = ends or (None, None)
-        weakref.finalize(self, lambda: [end.close() for end in ends])  # also where a test ends before it has read all
+        # also where a test ends before it has read all
+        weakref.finalize(self, lambda: [end.close() for end in ends])
 
     @property
     def returncode(self):
@@ -116,7 +119,8 @@ class Forked:
         self._process.join()
 
     def communicate(self):
-        """Read both to their ends, in this order: what is said on the second must fit into a pipe."""
+        """Read both to their ends, in this order: what is said on the second must fit into a
+        pipe."""
         said = self.stdout.read(), self.stderr.read()
         self.wait()
         self.stdout.close()
@@ -126,11 +130,14 @@ class Forked:
 
 def _forked(program, words, log, pipes):
     to = (
-        [pipe.fileno() for pipe in pipes] if log is None else [os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)] * 2
+        [pipe.fileno() for pipe in pipes]
+        if log is None
+        else [os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)] * 2
     )
     os.dup2(to[0], 1)
     os.dup2(to[1], 2)
     for pipe in pipes:
         pipe.close()
-    os.execv = lambda _, command: main(command[command.index("agent") :])  # an agent stays in this warm process
+    # an agent stays in this warm process
+    os.execv = lambda _, command: main(command[command.index("agent") :])
     program(words)

@@ -1,7 +1,8 @@
 """What every method must keep, as checks that fail on one that does not.
 
-A check takes a `Case`: how to make the method, on what data, on which fleet. `test_methods.py` holds every method to
-all of them; `test_planted.py` holds the checks to methods with a planted fault.
+A check takes a `Case`: how to make the method, on what data, on which fleet. `test_methods.py`
+holds every method to all of them; `test_planted.py` holds the checks to methods with a planted
+fault.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -59,7 +60,8 @@ class Case:
     shape: tuple[int, ...] = (8,)
     fleet: Callable[..., Any] = SimFleet
     draw: Callable[[int, tuple[int, ...], str], Dataset] | None = None
-    """(count, shape, owner) -> data of this method's kind; None: classes that differ in their mean."""
+    """(count, shape, owner) -> data of this method's kind; None: classes that differ in their
+    mean."""
 
     def samples(self, count: int, owner: str) -> Dataset:
         return (self.draw or samples)(count, self.shape, owner)
@@ -80,7 +82,9 @@ def windows(count: int, shape: tuple[int, ...], owner: str) -> Dataset:
 
 def sentences(count: int, shape: tuple[int, ...], owner: str) -> Dataset:
     """Windows with a class each."""
-    return Dataset(windows(count, shape, owner).inputs, stream(7, owner, "classes").integers(0, CLASSES, count))
+    return Dataset(
+        windows(count, shape, owner).inputs, stream(7, owner, "classes").integers(0, CLASSES, count)
+    )
 
 
 def samples(count: int, shape: tuple[int, ...], owner: str) -> Dataset:
@@ -90,7 +94,7 @@ def samples(count: int, shape: tuple[int, ...], owner: str) -> Dataset:
     return Dataset((means[labels] + rng.normal(size=(count, *shape))).astype(np.float32), labels)
 
 
-# --- running ----------------------------------------------------------------------------------------------------
+# --- running --------------------------------------------------------------------------------------
 
 Lost = Callable[[int, DeviceId], bool]
 """(number of the wave, device) -> whether it does not answer."""
@@ -122,7 +126,10 @@ class Losing:
     def collect(self, ticket: int) -> list[Result]:
         wave, present = self.without.pop(ticket)
         came = dict(zip((job.id for job in present), self.fleet.collect(ticket), strict=True))
-        return [came.get(job.id) or Missed(job=job.id, device=job.device, reason="offline") for job in wave.jobs]
+        return [
+            came.get(job.id) or Missed(job=job.id, device=job.device, reason="offline")
+            for job in wave.jobs
+        ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,8 +145,14 @@ class Outcome:
     @property
     def learnt(self) -> dict[str, bytes]:
         """Everything that training changes, to the bit."""
-        models = {f"{name}/{part}": a for name, arrays in self.models.items() for part, a in arrays.items()}
-        kept = {f"{name}/{part}": a for name, arrays in self.kept.items() for part, a in arrays.items()}
+        models = {
+            f"{name}/{part}": a
+            for name, arrays in self.models.items()
+            for part, a in arrays.items()
+        }
+        kept = {
+            f"{name}/{part}": a for name, arrays in self.kept.items() for part, a in arrays.items()
+        }
         return bits({**models, **kept})
 
 
@@ -149,9 +162,16 @@ def fleet_of(case: Case, method: Any, seed: int = 0, **world: Any) -> Any:
 
 
 def run(
-    case: Case, count: int, *, seed: int = 0, lost: Lost = nobody, method: Any = None, planner: Any = None
+    case: Case,
+    count: int,
+    *,
+    seed: int = 0,
+    lost: Lost = nobody,
+    method: Any = None,
+    planner: Any = None,
 ) -> list[Outcome]:
-    """`count` rounds with all devices; each round leaves the state that it started from as it was."""
+    """`count` rounds with all devices; each round leaves the state that it started from as it
+    was."""
     method, planner = method or case.make(), planner or Sample(per_round=len(DEVICES), seed=seed)
     fleet = Losing(fleet_of(case, method, seed), lost)
     state = method.init(seed)
@@ -166,13 +186,20 @@ def run(
 
 
 def observe(case: Case, method: Any, fleet: Any, state: Any) -> Outcome:
-    kept = {device: {n: a.copy() for n, a in arrays.items()} for device, arrays in fleet.kept().items()}
+    kept = {
+        device: {n: a.copy() for n, a in arrays.items()} for device, arrays in fleet.kept().items()
+    }
     metrics = method.evaluate(state, kept, case.samples(12, "test"))
-    return Outcome(state=state, kept=kept, metrics=metrics, tally=fleet.tally(), models=method.models(state))
+    return Outcome(
+        state=state, kept=kept, metrics=metrics, tally=fleet.tally(), models=method.models(state)
+    )
 
 
 def bits(arrays: Arrays) -> dict[str, bytes]:
-    return {name: f"{array.dtype}{array.shape}".encode() + array.tobytes() for name, array in arrays.items()}
+    return {
+        name: f"{array.dtype}{array.shape}".encode() + array.tobytes()
+        for name, array in arrays.items()
+    }
 
 
 def same(one: Arrays, other: Arrays) -> None:
@@ -192,12 +219,15 @@ def valid(outcome: Outcome) -> None:
     arrays, plain = pack(outcome.state)
     again = unpack(plain, arrays, type(outcome.state))
     assert state_bits(again) == state_bits(outcome.state)
-    for array in (*arrays.values(), *(a for arrays in outcome.models.values() for a in arrays.values())):
+    for array in (
+        *arrays.values(),
+        *(a for arrays in outcome.models.values() for a in arrays.values()),
+    ):
         assert np.isfinite(array).all()
     assert all(np.isfinite(value) for value in outcome.metrics.values())
 
 
-# --- checks -----------------------------------------------------------------------------------------------------
+# --- checks ---------------------------------------------------------------------------------------
 
 
 def check_same_seed(case: Case) -> None:
@@ -223,7 +253,8 @@ def check_learns(case: Case) -> None:
 
 
 def check_devices_may_vanish(case: Case) -> None:
-    """Any device, or all of them, in the first round or a later one: rounds end with a valid state and go on."""
+    """Any device, or all of them, in the first round or a later one: rounds end with a valid state
+    and go on."""
     for lost in losses():
         outcomes = run(case, 3, lost=lost)
         for outcome in outcomes:
@@ -231,7 +262,9 @@ def check_devices_may_vanish(case: Case) -> None:
         gone = {device for device in DEVICES if lost(3, device)}
         assert not gone & set(outcomes[-1].tally.answered)
         if not gone:
-            assert outcomes[-1].learnt != outcomes[-2].learnt, "after a lost round nothing is learnt any more"
+            assert outcomes[-1].learnt != outcomes[-2].learnt, (
+                "after a lost round nothing is learnt any more"
+            )
 
 
 def losses() -> Iterable[Lost]:
@@ -303,7 +336,8 @@ def timeless(path: Path) -> bytes:
 
 
 def check_frames(case: Case) -> None:
-    """What a load declares is what travels, to the byte; honest replies are let in; nothing changes on the way."""
+    """What a load declares is what travels, to the byte; honest replies are let in; nothing changes
+    on the way."""
     watched = Watched(method=case.make(), wrap=ExactWorker)
     run(case, 3, method=watched)
     assert watched.log.waves
@@ -320,7 +354,8 @@ def check_frames(case: Case) -> None:
 
 
 def check_job_ids(case: Case) -> None:
-    """A late answer can be told from a current one: no job id comes twice in a run, whoever answers."""
+    """A late answer can be told from a current one: no job id comes twice in a run, whoever
+    answers."""
     for lost in (nobody, lambda wave, device: wave == 2):
         watched = Watched(method=case.make(), wrap=ExactWorker)
         run(case, 4, method=watched, lost=lost)
@@ -330,7 +365,8 @@ def check_job_ids(case: Case) -> None:
 
 
 def check_worker(case: Case) -> None:
-    """A worker restored from another's snapshot answers and ends as that one does; its snapshot is all it keeps."""
+    """A worker restored from another's snapshot answers and ends as that one does; its snapshot is
+    all it keeps."""
     watched = Watched(method=case.make(), wrap=TwinnedWorker)
     run(case, 3, method=watched)
     assert watched.log.handled
@@ -371,7 +407,7 @@ def check_facts(case: Case) -> None:
     assert len(facts.disclosure.splitlines()) == 1
 
 
-# --- watching ---------------------------------------------------------------------------------------------------
+# --- watching -------------------------------------------------------------------------------------
 
 
 @dataclass
@@ -410,7 +446,9 @@ class Watched:
 
     def worker(self, device: Device, data: Dataset, seed: int) -> Any:
         if device.id not in self.alive:
-            self.alive[device.id] = self.wrap(lambda: self.method.worker(device, data, seed), self.log)
+            self.alive[device.id] = self.wrap(
+                lambda: self.method.worker(device, data, seed), self.log
+            )
         return self.alive[device.id]
 
 
@@ -419,12 +457,20 @@ class ExactWorker:
 
     def __init__(self, make: Callable[[], Worker], log: Log) -> None:
         self.make, self.log, self.inner = make, log, make()
-        self.load, self.snapshot, self.restore = self.inner.load, self.inner.snapshot, self.inner.restore
+        self.load, self.snapshot, self.restore = (
+            self.inner.load,
+            self.inner.snapshot,
+            self.inner.restore,
+        )
 
     def handle(self, job: Job) -> Arrays:
         declared = self.inner.load(job)
         arrays = self.inner.handle(job)
-        self.log.handled[job.id] = declared, job, {name: array.copy() for name, array in arrays.items()}
+        self.log.handled[job.id] = (
+            declared,
+            job,
+            {name: array.copy() for name, array in arrays.items()},
+        )
         return arrays
 
 
@@ -441,7 +487,9 @@ class TwinnedWorker(ExactWorker):
         return arrays
 
 
-def wave_after(case: Case, method: Method[Any], count: int) -> tuple[Sequence[Job], Mapping[DeviceId, Arrays]]:
+def wave_after(
+    case: Case, method: Method[Any], count: int
+) -> tuple[Sequence[Job], Mapping[DeviceId, Arrays]]:
     """The jobs of the round that follows `count` rounds, and what the devices keep by then."""
     before = run(case, count, method=method)[-1] if count else None
     state = method.init(0) if before is None else before.state
@@ -451,7 +499,9 @@ def wave_after(case: Case, method: Method[Any], count: int) -> tuple[Sequence[Jo
     return wave.jobs, {} if before is None else before.kept
 
 
-def workers(case: Case, method: Any, jobs: Sequence[Job], kept: Mapping[DeviceId, Arrays]) -> list[Worker]:
+def workers(
+    case: Case, method: Any, jobs: Sequence[Job], kept: Mapping[DeviceId, Arrays]
+) -> list[Worker]:
     made = []
     for job in jobs:
         worker = method.worker(DEVICES[job.device], case.data(job.device), 0)

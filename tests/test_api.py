@@ -33,9 +33,13 @@ def test_rounds_are_a_table_by_round(run):
 
 
 def test_going_on_gives_what_one_run_gives(run, tmp_path):
-    begun = distilfleet.train("koala", out=tmp_path / "a", progress=False, rounds=1, seed=3, **FLAGS)
+    begun = distilfleet.train(
+        "koala", out=tmp_path / "a", progress=False, rounds=1, seed=3, **FLAGS
+    )
     whole = distilfleet.resume(begun.path, rounds=2, progress=False)
-    assert [row["large_accuracy"] for row in whole.history] == [row["large_accuracy"] for row in run.history]
+    assert [row["large_accuracy"] for row in whole.history] == [
+        row["large_accuracy"] for row in run.history
+    ]
     assert len(distilfleet.resume(begun.path).history) == 2
 
 
@@ -55,7 +59,9 @@ def test_a_notebook_shows_the_final_figures(run):
 
 
 def test_the_bar_says_how_good_the_models_are(tmp_path, capsys):
-    distilfleet.train("local", out=tmp_path / "b", rounds=1, devices=2, small=["mlp-xs"], local_passes=1)
+    distilfleet.train(
+        "local", out=tmp_path / "b", rounds=1, devices=2, small=["mlp-xs"], local_passes=1
+    )
     assert re.search(r"1/1 .*small accuracy \d", capsys.readouterr().err)
 
 

@@ -1,4 +1,5 @@
-"""`distilfleet audit` from the command line: what it recovers, what it says, and what it refuses."""
+"""`distilfleet audit` from the command line: what it recovers, what it says, and what it
+refuses."""
 
 import json
 
@@ -9,7 +10,20 @@ from distilfleet.record.captured import read_wire
 from distilfleet.record.history import read
 
 SMALL = [
-    *("--rounds", 1, "--pretrain-steps", 5, "--steps", 2, "--devices", 2, "--vocabulary", 300, "--context", 16),
+    *(
+        "--rounds",
+        1,
+        "--pretrain-steps",
+        5,
+        "--steps",
+        2,
+        "--devices",
+        2,
+        "--vocabulary",
+        300,
+        "--context",
+        16,
+    ),
     *("--teacher", "llama:64x2", "--student", "llama:32x2", "--keep-wire", 4),
 ]
 
@@ -18,7 +32,12 @@ SMALL = [
 def text(tmp_path_factory):
     """A few pages of words in no order that a model could learn in two steps."""
     file = tmp_path_factory.mktemp("text") / "text.txt"
-    words = [f"{a}{b}{c}" for a in ("no", "ri", "ta", "me") for b in ("lo", "su", "ka") for c in ("n", "r", "", "st")]
+    words = [
+        f"{a}{b}{c}"
+        for a in ("no", "ri", "ta", "me")
+        for b in ("lo", "su", "ka")
+        for c in ("n", "r", "", "st")
+    ]
     file.write_text(" ".join(words[(i * i + 7 * i) % len(words)] for i in range(6000)))
     return file
 
@@ -51,7 +70,11 @@ def test_embeddings_are_the_tokens_and_the_page_says_so(tmp_path, text, capfd):
         ("student", 0, "nearest row"),
         ("teacher", 0, "nearest row"),
     }
-    assert found["run"]["small_loss"] > 0 and found["run"]["up_bytes"] > 0 and found["run"]["device_energy_j"] > 0
+    assert (
+        found["run"]["small_loss"] > 0
+        and found["run"]["up_bytes"] > 0
+        and found["run"]["device_energy_j"] > 0
+    )
     plain = told(capfd, "audit", path).out
     assert plain.startswith("A curious server recovers 100.0 % of tokens")
     assert "recoverable: smashed data" in plain and "small loss" in plain
@@ -61,7 +84,10 @@ def test_embeddings_are_the_tokens_and_the_page_says_so(tmp_path, text, capfd):
 
 
 def test_deeper_cuts_and_kept_labels_hide_nothing(tmp_path, text, capfd):
-    found = audit(capfd, split(capfd, tmp_path / "run", text, "--cut", 1, "--labels", "kept", "--smashed", "int4"))
+    found = audit(
+        capfd,
+        split(capfd, tmp_path / "run", text, "--cut", 1, "--labels", "kept", "--smashed", "int4"),
+    )
     assert shares(found)["student", 1, "left to right"] > 0.9
     assert shares(found)["teacher", 0, "nearest row"] == 1.0
     assert shares(found)["labels", 0, "returned gradient"] > 0.9
@@ -96,7 +122,17 @@ def test_changed_data_are_noticed(tmp_path, text, capfd):
 
 def test_other_methods_are_told_what_travelled(tmp_path, capfd):
     table(tmp_path / "table.npz")
-    words = ["--data", tmp_path / "table.npz", "--rounds", 1, "--out", tmp_path / "run", "--keep-wire", 2, *FEW]
+    words = [
+        "--data",
+        tmp_path / "table.npz",
+        "--rounds",
+        1,
+        "--out",
+        tmp_path / "run",
+        "--keep-wire",
+        2,
+        *FEW,
+    ]
     assert told(capfd, "run", "koala", *words).code == 0
     said = told(capfd, "audit", tmp_path / "run")
     assert said.code == 0

@@ -1,4 +1,5 @@
-"""The command line: what it takes, what it says, and that a mistake ends with one message and harms nothing."""
+"""The command line: what it takes, what it says, and that a mistake ends with one message and harms
+nothing."""
 
 import json
 import os
@@ -30,7 +31,8 @@ def data(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def koala(data):
-    """The words of a short run: koala(path, *more); a --small of `more` stands in for that of FEW."""
+    """The words of a short run: koala(path, *more); a --small of `more` stands in for that of
+    FEW."""
     return lambda path, *more: (
         "run",
         "koala",
@@ -69,7 +71,7 @@ def content(path):
     return {file: file.read_bytes() for file in path.rglob("*") if file.is_file()}
 
 
-# --- help, and how it begins ------------------------------------------------------------------------------------
+# --- help, and how it begins ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("words", [[], ["--help"], ["-h"], ["help"], ["run"], ["run", "--help"]])
@@ -107,35 +109,62 @@ def processor_s():
 def test_help_loads_nothing_heavy_and_is_quick():
     script = (
         "import sys\nfrom distilfleet.cli.main import main\n"
-        "try: main(['--help'])\nexcept SystemExit: print(*({'torch', 'tyro', 'numpy', 'rich'} & set(sys.modules)))"
+        "try: main(['--help'])\nexcept SystemExit: print(*({'torch', 'tyro', 'numpy', 'rich'} & "
+        "set(sys.modules)))"
     )
     before_s = processor_s()
-    said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    said = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
     assert said.stdout.splitlines()[-1] == ""
-    assert processor_s() - before_s < 1.0  # of its own, whoever else has the cores; 0.1 s where nobody has
+    # of its own, whoever else has the cores; 0.1 s where nobody has
+    assert processor_s() - before_s < 1.0
 
 
 def test_help_on_any_recipe_or_verb_loads_nothing_that_trains_or_talks():
-    """Flags need neither arrays nor sockets: with torch, help took two to four seconds of processor time, with NumPy
-    half a one."""
-    verbs = ("agent", "serve", "enrol", "runs", "split", "backup", "calibrate", "compare", "audit", "devices", "plan")
-    asked = [*(("run", name) for name in SHIPPED), *(("plan", name) for name in SHIPPED), *((verb,) for verb in verbs)]
-    script = (
-        "import sys\nfrom distilfleet.cli.main import main\n"
-        f"for words in {asked!r}:\n"
-        "  try: main([*words, '--help'])\n  except SystemExit as done: assert not done.code, words\n"
-        "print(*({'torch', 'transformers', 'tokenizers', 'sklearn', 'scipy', 'grpc', 'PIL', 'numpy', 'msgspec', 'rich',"
-        "'distilfleet.core.types'} & set(sys.modules)))"
+    """Flags need neither arrays nor sockets: with torch, help took two to four seconds of processor
+    time, with NumPy half a one."""
+    verbs = (
+        "agent",
+        "serve",
+        "enrol",
+        "runs",
+        "split",
+        "backup",
+        "calibrate",
+        "compare",
+        "audit",
+        "devices",
+        "plan",
     )
-    said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    asked = [
+        *(("run", name) for name in SHIPPED),
+        *(("plan", name) for name in SHIPPED),
+        *((verb,) for verb in verbs),
+    ]
+    script = (
+        "import sys\n"
+        "from distilfleet.cli.main import main\n"
+        f"for words in {asked!r}:\n"
+        "  try: main([*words, '--help'])\n"
+        "  except SystemExit as done: assert not done.code, words\n"
+        "print(*({'torch', 'transformers', 'tokenizers', 'sklearn', 'scipy', 'grpc', 'PIL', "
+        "'numpy', 'msgspec', 'rich','distilfleet.core.types'} & set(sys.modules)))"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
     assert said.stdout.splitlines()[-1] == ""
 
 
 @pytest.mark.parametrize(
-    "words", [["--fleet"], ["--fleet="], ["--fleet", "--rounds", "2"], ["--fleet", "a", "--fleet=b"]]
+    "words",
+    [["--fleet"], ["--fleet="], ["--fleet", "--rounds", "2"], ["--fleet", "a", "--fleet=b"]],
 )
 def test_a_fleet_flag_without_its_file_is_told(words, capfd):
-    assert "give --fleet once, with the fleet file behind it" in mistaken(capfd, "run", "koala", *words)
+    assert "give --fleet once, with the fleet file behind it" in mistaken(
+        capfd, "run", "koala", *words
+    )
 
 
 @pytest.mark.parametrize(
@@ -157,25 +186,37 @@ def test_a_mistyped_name_is_answered_with_what_was_meant(words, meant, capfd):
     assert f"did you mean {meant}" in mistaken(capfd, *words)
 
 
-# --- what comes out ---------------------------------------------------------------------------------------------
+# --- what comes out -------------------------------------------------------------------------------
 
 
 def test_piped_output_is_plain_lines(done):
     out = done[1]
     assert "\x1b" not in out
     assert "\r" not in out
-    assert next(line for line in out.splitlines() if line.startswith("round ")).startswith("round 1/2 large ")
+    assert next(line for line in out.splitlines() if line.startswith("round ")).startswith(
+        "round 1/2 large "
+    )
 
 
 @pytest.mark.parametrize(
     ("flags", "why", "recorded"),
     [
-        (["--poison", "nan", "--poison-share", 1], "round 1 cannot be had: 4 of 4 devices .*: rejected: .* NaN", 0),
-        (["--poison", "nan", "--poison-share", 0.5, "--minimum", 3], "needs 3 of its 4 devices.*: rejected", 0),
+        (
+            ["--poison", "nan", "--poison-share", 1],
+            "round 1 cannot be had: 4 of 4 devices .*: rejected: .* NaN",
+            0,
+        ),
+        (
+            ["--poison", "nan", "--poison-share", 0.5, "--minimum", 3],
+            "needs 3 of its 4 devices.*: rejected",
+            0,
+        ),
         (["--offline-share", 1], "no device answered in any of 2 rounds, .*device-3: offline", 1),
     ],
 )
-def test_a_run_that_nobody_answers_fails_with_the_reason(flags, why, recorded, koala, tmp_path, capfd):
+def test_a_run_that_nobody_answers_fails_with_the_reason(
+    flags, why, recorded, koala, tmp_path, capfd
+):
     out = tmp_path / "run"
     for words in (koala(out, *flags), ["run", "--resume", out]):
         said = told(capfd, *words)
@@ -189,13 +230,27 @@ def test_a_run_that_nobody_answers_fails_with_the_reason(flags, why, recorded, k
 def test_a_run_leaves_its_record(done):
     path = done[0]
     names = {file.name for file in path.iterdir()}
-    assert {"run.toml", "fleet.json", "metrics.jsonl", "checkpoints", "models", "report.html"} <= names
+    assert {
+        "run.toml",
+        "fleet.json",
+        "metrics.jsonl",
+        "checkpoints",
+        "models",
+        "report.html",
+    } <= names
     about = tomllib.loads((path / "run.toml").read_text())
     assert about["recipe"] == "koala"
     assert about["settings"]["devices"] == 4
     lines = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
     assert [line["round"] for line in lines] == [1, 2]
-    promised = {"large_accuracy", "small_accuracy", "up_bytes", "down_bytes", "device_energy_j", "server_energy_j"}
+    promised = {
+        "large_accuracy",
+        "small_accuracy",
+        "up_bytes",
+        "down_bytes",
+        "device_energy_j",
+        "server_energy_j",
+    }
     assert promised | {"elapsed_s", "devices", "missed"} <= lines[0].keys()
     assert [json.loads(line).keys() for line in (path / "wall.jsonl").read_text().splitlines()] == [
         {"round", "wall_s"}
@@ -229,7 +284,9 @@ def test_compare_never_writes_over_a_page(done, tmp_path, capfd):
     page.write_text("mine")
     assert "page.html is there already" in mistaken(capfd, "compare", done[0], "--out", page)
     assert page.read_text() == "mine"
-    first, second = (told(capfd, "compare", done[0], done[0]).out.splitlines()[-1] for _ in range(2))
+    first, second = (
+        told(capfd, "compare", done[0], done[0]).out.splitlines()[-1] for _ in range(2)
+    )
     assert first != second
     assert second == first.replace("compare.html", "compare-2.html")
 
@@ -238,7 +295,15 @@ def test_a_reader_that_leaves_is_no_fault(done, tmp_path):
     read, write = os.pipe()
     os.close(read)
     process = subprocess.Popen(
-        [sys.executable, "-m", "distilfleet.cli", "compare", str(done[0]), "--out", str(tmp_path / "page.html")],
+        [
+            sys.executable,
+            "-m",
+            "distilfleet.cli",
+            "compare",
+            str(done[0]),
+            "--out",
+            str(tmp_path / "page.html"),
+        ],
         stdout=write,
         stderr=subprocess.PIPE,
         text=True,
@@ -248,7 +313,7 @@ def test_a_reader_that_leaves_is_no_fault(done, tmp_path):
     assert (process.returncode, err) == (0, "")
 
 
-# --- mistakes ---------------------------------------------------------------------------------------------------
+# --- mistakes -------------------------------------------------------------------------------------
 
 
 def spoilt(folder):
@@ -256,7 +321,9 @@ def spoilt(folder):
     (folder / "unlabelled.csv").write_text("a,b\n1,2\n3,4\n")
     (folder / "nan.csv").write_text("a,b,label\n1,2,x\nnan,4,y\n5,6,x\n7,8,y\n")
     rng = stream(0, "spoilt")
-    np.savez(folder / "nan.npz", x=np.where(np.eye(20, 6) > 0, np.nan, 1.0), y=rng.integers(0, 2, 20))
+    np.savez(
+        folder / "nan.npz", x=np.where(np.eye(20, 6) > 0, np.nan, 1.0), y=rng.integers(0, 2, 20)
+    )
     np.savez(folder / "other-shape.npz", x=rng.normal(size=(9, 5)))
     return folder
 
@@ -264,17 +331,29 @@ def spoilt(folder):
 MISTAKES = {
     "a file that is not there": (["--data", "{}/missing.npz"], ["missing.npz", "no such file"]),
     "a name that is not there": (["--data", "mnits"], ["'mnits'", "digits"]),
-    "a table without its label": (["--data", "{}/unlabelled.csv"], ["unlabelled.csv", "--label", "a, b"]),
+    "a table without its label": (
+        ["--data", "{}/unlabelled.csv"],
+        ["unlabelled.csv", "--label", "a, b"],
+    ),
     "a NaN in a table": (["--data", "{}/nan.csv"], ["nan.csv", "line 3", "'a'", "finite"]),
     "a NaN in an array": (["--data", "{}/nan.npz"], ["nan.npz", "finite"]),
-    "a proxy set of another shape": (["--proxy", "{}/other-shape.npz"], ["other-shape.npz", "(5,)", "(6,)"]),
+    "a proxy set of another shape": (
+        ["--proxy", "{}/other-shape.npz"],
+        ["other-shape.npz", "(5,)", "(6,)"],
+    ),
     "an unknown kind of device": (["--device-kinds", "rpi-9"], ["'rpi-9'", "rpi-5", "catalogue"]),
     "an unknown kind of server": (["--server", "mainframe"], ["'mainframe'", "server-a100-80g"]),
-    "a model that no device can hold": (["--memory-quota-bytes", "2000"], ["rpi", "mlp-xs", "bytes", "--small"]),
+    "a model that no device can hold": (
+        ["--memory-quota-bytes", "2000"],
+        ["rpi", "mlp-xs", "bytes", "--small"],
+    ),
     "an unknown small model": (["--small", "resnet-9000"], ["'resnet-9000'", "mlp-xs"]),
     "an unknown large model": (["--large", "resnet-9000"], ["'resnet-9000'", "mlp-xl"]),
     "a model for other data": (["--large", "conv-xl"], ["conv-xl", "(6,)", "mlp-xl"]),
-    "a model of nobody's": (["--large", "no.such.module:net"], ["no.such.module", "path/to/file.py:function"]),
+    "a model of nobody's": (
+        ["--large", "no.such.module:net"],
+        ["no.such.module", "path/to/file.py:function"],
+    ),
     "two models for one": (["--small", "mlp-xs", "mlp-s"], ["mlp-xs, mlp-s", "heterogeneous"]),
     "a kind that the fleet lacks": (["--small", "jetson-tx2=mlp-s"], ["jetson-tx2", "rpi-4b"]),
     "more devices than samples": (["--devices", "80"], ["80 devices", "choose fewer"]),
@@ -368,7 +447,7 @@ def test_a_recipe_without_flags_is_told_what_it_takes(tmp_path, capfd):
         assert part in mistaken(capfd, "run", f"{own}:{name}")
 
 
-# --- what is there stays ----------------------------------------------------------------------------------------
+# --- what is there stays --------------------------------------------------------------------------
 
 
 def test_a_run_is_never_overwritten(run, koala, capfd):
@@ -436,7 +515,9 @@ def flipped(raw):
     return raw[:-9] + bytes([raw[-9] ^ 1]) + raw[-8:]
 
 
-@pytest.mark.parametrize("cut", [lambda raw: raw[:-100], lambda raw: raw[:4], lambda raw: b"", flipped])
+@pytest.mark.parametrize(
+    "cut", [lambda raw: raw[:-100], lambda raw: raw[:4], lambda raw: b"", flipped]
+)
 def test_a_damaged_checkpoint_is_named_and_the_one_before_it_works(cut, run, capfd, caplog):
     whole = {file.name: file.read_bytes() for file in (run / "models").iterdir()}
     newest = max((run / "checkpoints").iterdir())
@@ -462,7 +543,9 @@ def test_missing_checkpoints_are_named(run, capfd):
 
 
 def test_metrics_that_lack_rounds_are_named(run, capfd):
-    (run / "metrics.jsonl").write_bytes((run / "metrics.jsonl").read_bytes().splitlines(keepends=True)[0])
+    (run / "metrics.jsonl").write_bytes(
+        (run / "metrics.jsonl").read_bytes().splitlines(keepends=True)[0]
+    )
     resumed_badly(capfd, run, "metrics.jsonl", "fewer rounds")
 
 
@@ -473,11 +556,12 @@ def test_damaged_metrics_are_named(run, tmp_path, capfd):
     assert "metrics.jsonl, line 1" in message
 
 
-# --- a full disk ------------------------------------------------------------------------------------------------
+# --- a full disk ----------------------------------------------------------------------------------
 
 
 def test_a_file_too_large_is_named_and_the_run_can_go_on(koala, tmp_path, capfd):
-    """As a quota does: no file may grow beyond a limit. Runs apart, for a limit cannot be taken back."""
+    """As a quota does: no file may grow beyond a limit. Runs apart, for a limit cannot be taken
+    back."""
     run = tmp_path / "run"
     start = child(*koala(run, "--checkpoint-every-s", 0), preexec_fn=lambda: limit_files(150_000))
     _, err = start.communicate()
@@ -523,7 +607,10 @@ def test_a_full_disk_is_named_and_the_run_can_go_on(size_kib, file, koala, done,
         asked = koala(run, "--checkpoint-every-s", 0)
         said = told(capfd, *asked)
         assert said.code == 2
-        assert said.err == f"distilfleet: {run / file} cannot be written: No space left on device. {REMEDY}\n"
+        assert (
+            said.err
+            == f"distilfleet: {run / file} cannot be written: No space left on device. {REMEDY}\n"
+        )
         assert not list(run.rglob("*.unfinished"))
         subprocess.run(["mount", "-o", "remount,size=20m", disk], check=True)
         assert told(capfd, *(asked if file == "run.toml" else ["run", "--resume", run])).code == 0
@@ -532,22 +619,39 @@ def test_a_full_disk_is_named_and_the_run_can_go_on(size_kib, file, koala, done,
         assert (run / "report.html").read_text().endswith("</html>\n")
 
 
-# --- any data ---------------------------------------------------------------------------------------------------
+# --- any data -------------------------------------------------------------------------------------
 
 
 def trains(capfd, path, *words):
-    said = told(capfd, "run", "koala", "--rounds", 2, "--mixtures", 8, "--local-passes", 1, "--out", path, *words)
+    said = told(
+        capfd,
+        "run",
+        "koala",
+        "--rounds",
+        2,
+        "--mixtures",
+        8,
+        "--local-passes",
+        1,
+        "--out",
+        path,
+        *words,
+    )
     assert said.code == 0, said
     lines = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
     assert [line["round"] for line in lines] == [1, 2]
-    assert all(0 <= line["large_accuracy"] <= 1 and 0 <= line["small_accuracy"] <= 1 for line in lines)
+    assert all(
+        0 <= line["large_accuracy"] <= 1 and 0 <= line["small_accuracy"] <= 1 for line in lines
+    )
     assert list((path / "models").glob("*.safetensors"))
     return said.out
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_own_arrays_train(mode, data, tmp_path, capfd):
-    assert "table.npz" in trains(capfd, tmp_path / "run", "--data", data, "--devices", 4, "--mode", mode)
+    assert "table.npz" in trains(
+        capfd, tmp_path / "run", "--data", data, "--devices", 4, "--mode", mode
+    )
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -21,7 +21,14 @@ from distilfleet.record.history import read
 from test_house import banned, without_unit
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *(ROOT / "docs").rglob("*.md")])
+PAGES = sorted(
+    [
+        ROOT / "README.md",
+        ROOT / "CONTRIBUTING.md",
+        ROOT / "SECURITY.md",
+        *(ROOT / "docs").rglob("*.md"),
+    ]
+)
 CHECKS = {name: check for name, check in inspect.getmembers(contract) if name.startswith("check_")}
 FENCE = re.compile(r"^```(?P<kind>\w*)\n(?P<code>.*?)^```$", re.M | re.S)
 LINK = re.compile(r"\]\((?!https?:|#|mailto:)(?P<target>[^)#\s]+)")
@@ -48,7 +55,7 @@ def imported(path):
     return module
 
 
-# --- the method and the recipe of CONTRIBUTING.md ---------------------------------------------------------------
+# --- the method and the recipe of CONTRIBUTING.md -------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -73,14 +80,27 @@ def test_the_documented_method_keeps_the_house_rules(tmp_path):
         path.write_text(block(name), encoding="utf-8")
         ignored = "F821" if name == "recipe" else "E999"
         rules = ["--config", str(ROOT / "pyproject.toml"), "--ignore", ignored, "--no-cache"]
-        done = subprocess.run([sys.executable, "-m", "ruff", "check", *rules, path], capture_output=True, text=True)
+        done = subprocess.run(
+            [sys.executable, "-m", "ruff", "check", *rules, path], capture_output=True, text=True
+        )
         assert done.returncode == 0, done.stdout
 
 
 def test_the_documented_recipe_trains_from_the_command_line(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "vote.py").write_text(block("method") + "\n\n" + block("recipe"), encoding="utf-8")
-    words = ["run", "vote.py:vote", "--rounds", "2", "--local-passes", "1", "--small", "conv-xs", "--out", "runs/vote"]
+    words = [
+        "run",
+        "vote.py:vote",
+        "--rounds",
+        "2",
+        "--local-passes",
+        "1",
+        "--small",
+        "conv-xs",
+        "--out",
+        "runs/vote",
+    ]
     assert told(capfd, *words).code == 0
     run = read(tmp_path / "runs" / "vote")
     assert len(run.rounds) == 2
@@ -102,7 +122,7 @@ def test_the_python_of_the_readme_runs(tmp_path, monkeypatch, capsys):
     assert (tmp_path / "learning.png").stat().st_size > 1000
 
 
-# --- the tutorial -----------------------------------------------------------------------------------------------
+# --- the tutorial ---------------------------------------------------------------------------------
 
 TUTORIAL = ROOT / "docs" / "distil-your-assistant.md"
 SMALLER = {
@@ -147,21 +167,31 @@ def test_the_tutorial_runs_as_written(tmp_path, monkeypatch, capfd):
         elif fence["kind"] == "sh":
             outcomes = [told(capfd, *smaller(*words[1:])) for words in commands(fence["code"])]
             assert [one.code for one in outcomes] == [0] * len(outcomes), outcomes
-            said, ran = {shape(line) for one in outcomes for line in one.out.splitlines()}, ran + len(outcomes)
+            said, ran = (
+                {shape(line) for one in outcomes for line in one.out.splitlines()},
+                ran + len(outcomes),
+            )
         else:
             assert {shape(line) for line in fence["code"].splitlines()} - said == set()
     assert ran >= 9
 
 
 def test_a_planted_line_of_output_has_another_shape():
-    real = "round 5/5 large 98.33% small 98.75% up 612 kB down 586 kB energy 5.56 J clock 0.578 s answered 12/12"
-    assert shape(real) == shape(real.replace("612 kB", "1.2 MB").replace("5/5", "10/10").replace("J", "mJ"))
+    real = (
+        "round 5/5 large 98.33% small 98.75% up 612 kB down 586 kB energy 5.56 J clock 0.578 s "
+        "answered 12/12"
+    )
+    assert shape(real) == shape(
+        real.replace("612 kB", "1.2 MB").replace("5/5", "10/10").replace("J", "mJ")
+    )
     assert shape(real) != shape(real.replace("small", "tiny"))
     assert smaller("audit", "runs/x") == ["audit", "runs/x"]
-    assert commands("distilfleet run a \\\n    --b 'c d'  # why\n") == [["distilfleet", "run", "a", "--b", "c d"]]
+    assert commands("distilfleet run a \\\n    --b 'c d'  # why\n") == [
+        ["distilfleet", "run", "a", "--b", "c d"]
+    ]
 
 
-# --- every page -------------------------------------------------------------------------------------------------
+# --- every page -----------------------------------------------------------------------------------
 
 
 def broken_links(page):
@@ -178,7 +208,9 @@ def test_links_lead_somewhere(page):
 
 def test_a_planted_broken_link_is_found(tmp_path):
     page = tmp_path / "page.md"
-    page.write_text("[a](page.md) [b](https://example.com) [c](#here) [d](gone.md#there)\n", encoding="utf-8")
+    page.write_text(
+        "[a](page.md) [b](https://example.com) [c](#here) [d](gone.md#there)\n", encoding="utf-8"
+    )
     assert broken_links(page) == ["gone.md"]
 
 
@@ -200,14 +232,20 @@ def unknown_flags(words):
         return set()
     known = {*_names(recipe(first).flags), "help", "out"}
     flags = {f"--{name.replace('_', '-')}" for name in known}
-    return {flag for flag in given if flag not in flags and flag.replace("--no-", "--") not in flags}
+    return {
+        flag for flag in given if flag not in flags and flag.replace("--no-", "--") not in flags
+    }
 
 
 def _names(kind):
     hints = inspect.get_annotations(kind, eval_str=False)
     default = kind()
     unset = [name for name in hints if getattr(default, name) is None]
-    nested = [_names(type(getattr(default, name))) for name in hints if hasattr(getattr(default, name), "__slots__")]
+    nested = [
+        _names(type(getattr(default, name)))
+        for name in hints
+        if hasattr(getattr(default, name), "__slots__")
+    ]
     return {*flatten(default), *unset, *(name for names in nested for name in names)}
 
 
@@ -240,15 +278,18 @@ def test_design_pages_are_short_and_listed():
         assert page.name == "index.md" or page.relative_to(ROOT / "docs").as_posix() in index
 
 
-# --- names of modules -------------------------------------------------------------------------------------------
+# --- names of modules -----------------------------------------------------------------------------
 
 PACKAGE = ROOT / "src" / "distilfleet"
-ROOMS = "|".join(sorted(path.name for path in PACKAGE.iterdir() if path.is_dir() and path.name != "__pycache__"))
+ROOMS = "|".join(
+    sorted(path.name for path in PACKAGE.iterdir() if path.is_dir() and path.name != "__pycache__")
+)
 NAMED = re.compile(rf"`((?:{ROOMS})\.(?!py`|json`)[a-z_]+(?:\.[A-Za-z_]+)*)`")
 
 
 def gone(text):
-    """What a text calls by the name of its room and module that is not there: `core.types.Device` is."""
+    """What a text calls by the name of its room and module that is not there: `core.types.Device`
+    is."""
     return [name for name in NAMED.findall(text) if not stands_in_the_package(name)]
 
 
@@ -260,7 +301,9 @@ def stands_in_the_package(name):
         module = PACKAGE.joinpath(*parts[:depth]).with_suffix(".py")
         if module.exists():
             rest = parts[depth : depth + 1]
-            return all(re.search(rf"\b{word}\b", module.read_text(encoding="utf-8")) for word in rest)
+            return all(
+                re.search(rf"\b{word}\b", module.read_text(encoding="utf-8")) for word in rest
+            )
     return False
 
 
@@ -275,5 +318,15 @@ def test_modules_that_docstrings_name_are_there():
 
 
 def test_names_of_what_has_moved_are_found():
-    assert gone("see `net.desk`, `core.types.Seat`, `cost.tcp.Tcp`") == ["net.desk", "core.types.Seat", "cost.tcp.Tcp"]
-    assert gone("see `net.coordinator`, `core.types.Device.kind`, `methods.splitkd`, `nn.Module` and `plan.json`") == []
+    assert gone("see `net.desk`, `core.types.Seat`, `cost.tcp.Tcp`") == [
+        "net.desk",
+        "core.types.Seat",
+        "cost.tcp.Tcp",
+    ]
+    assert (
+        gone(
+            "see `net.coordinator`, `core.types.Device.kind`, `methods.splitkd`, `nn.Module` and "
+            "`plan.json`"
+        )
+        == []
+    )

@@ -1,4 +1,5 @@
-"""Every flag of every recipe and verb is driven once through the command line, with a value that is not its default.
+"""Every flag of every recipe and verb is driven once through the command line, with a value that is
+not its default.
 
 The flags come from the dataclasses themselves: one that is added without a value here fails.
 """
@@ -27,7 +28,15 @@ from distilfleet.service.partition import OF_TEXTS, SplitFlags
 from distilfleet.service.server_flags import BackUp, EnrolFlags, RunsFlags, ServeFlags
 
 TEXTS = ("splitkd", "central_kd", "fedavg_text", "koala_text")
-TOGGLED = {"calibrate", "early_stop", "pipelined", "json", "own_models", "share_label_counts", "share_data"}
+TOGGLED = {
+    "calibrate",
+    "early_stop",
+    "pipelined",
+    "json",
+    "own_models",
+    "share_label_counts",
+    "share_data",
+}
 TOGGLED |= {"any_range", "skip_unknown", "fit_pictures"}
 VALUES = {
     "data": "{}/table.npz",
@@ -191,7 +200,16 @@ DATA = {
     (True, True): "owned.jsonl",
 }
 """By whether a recipe is one of texts, and which run it is."""
-BARE = {"compare.runs", "audit.run", "serve.fleet", "enrol.what", "runs.what", "runs.name", "backup.to", "split.data"}
+BARE = {
+    "compare.runs",
+    "audit.run",
+    "serve.fleet",
+    "enrol.what",
+    "runs.what",
+    "runs.name",
+    "backup.to",
+    "split.data",
+}
 """Words without a flag before them."""
 
 
@@ -204,12 +222,16 @@ def folder(tmp_path_factory):
     np.savez(made / "series.npz", x=rng.normal(size=(120, 2, 3)) + labels[:, None, None], y=labels)
     numbers = [f"{a:.3f},{b:.3f}" for a, b in rng.normal(size=(90, 2))]
     owned = [
-        f"{pair},{'xyz'[k]},o{n % 3}" for n, (pair, k) in enumerate(zip(numbers, rng.integers(0, 3, 90), strict=True))
+        f"{pair},{'xyz'[k]},o{n % 3}"
+        for n, (pair, k) in enumerate(zip(numbers, rng.integers(0, 3, 90), strict=True))
     ]
     (made / "owned.csv").write_text("\n".join(["a,b,kind,owner", *owned, ""]))
     (made / "proxy.csv").write_text("\n".join(["a,b", *numbers[:30], ""]))
     (made / "text.txt").write_text("A quick fox jumps over a lazy dog, and runs away again. " * 400)
-    days = [{"text": f"{'good' if n % 2 else 'bad'} day {n} " * 12, "kind": "ab"[n % 2]} for n in range(60)]
+    days = [
+        {"text": f"{'good' if n % 2 else 'bad'} day {n} " * 12, "kind": "ab"[n % 2]}
+        for n in range(60)
+    ]
     (made / "owned.jsonl").write_text(
         "".join(json.dumps({**d, "owner": f"o{n % 3}"}) + "\n" for n, d in enumerate(days))
     )
@@ -247,7 +269,11 @@ def typed(owner, name, default, folder):
 def test_every_flag_of_a_recipe_is_read_and_comes_back_from_the_record(name, folder):
     kind = recipe(name).flags
     every = leaves(kind)
-    flags = parsed(kind, "run", [word for flag, usual in every.items() for word in typed(name, flag, usual, folder)])
+    flags = parsed(
+        kind,
+        "run",
+        [word for flag, usual in every.items() for word in typed(name, flag, usual, folder)],
+    )
     flat = {"out": common(flags).out, **flatten(flags)}
     assert [flag for flag, usual in every.items() if flat.get(flag) in (usual, None)] == []
     written = tomllib.loads(tomli_w.dumps(flatten(flags)))
@@ -272,7 +298,16 @@ def first_run(name, every):
 def second_run(name, every):
     """The others, on data that name their owners, and what keeps that run short."""
     rest = (every.keys() & (OWNED | APART.get(name, set()))) - refused_by(name)
-    short = every.keys() & {"rounds", "out", "local_passes", "mixtures", "pretrain_steps", "steps", "batch", "context"}
+    short = every.keys() & {
+        "rounds",
+        "out",
+        "local_passes",
+        "mixtures",
+        "pretrain_steps",
+        "steps",
+        "batch",
+        "context",
+    }
     return rest | short | {"data"}
 
 
@@ -294,17 +329,23 @@ def test_runs_with_every_flag_do_what_they_were_told(name, second, folder, tmp_p
     file = DATA[name in TEXTS, second]
     own = {"data": ["--data", f"{folder}/{file}"], "out": ["--out", str(tmp_path / "run")]}
     flags = sorted(second_run(name, every) if second else first_run(name, every))
-    words = [word for flag in flags for word in own.get(flag) or typed(name, flag, every[flag], folder)]
+    words = [
+        word for flag in flags for word in own.get(flag) or typed(name, flag, every[flag], folder)
+    ]
     said = told(capfd, "run", name, *words)
     assert said.code == 0, said.err
     about = tomllib.loads((tmp_path / "run" / "run.toml").read_text())
     asked = tomli_w.dumps(flatten(parsed(found.flags, "run", words)))
     assert about["settings"] == tomllib.loads(asked)
-    assert about["rounds"] == len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()) == 1
+    assert (
+        about["rounds"] == len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()) == 1
+    )
 
 
 @pytest.mark.parametrize(("name", "flag"), REFUSED, ids=map("-".join, REFUSED))
-def test_a_flag_that_a_recipe_does_not_take_is_refused_in_words(name, flag, folder, tmp_path, capfd):
+def test_a_flag_that_a_recipe_does_not_take_is_refused_in_words(
+    name, flag, folder, tmp_path, capfd
+):
     every = leaves(recipe(name).flags)
     data = folder / ("owned.jsonl" if flag == "label" else "text.txt")
     words = typed(name, flag, every[flag], folder)
@@ -316,18 +357,36 @@ def test_a_flag_that_a_recipe_does_not_take_is_refused_in_words(name, flag, fold
 MOOT = {
     "a band without cells": ("koala", ["--bandwidth-hz", "1e7"], "--channels"),
     "a share of liars without a lie": ("fedavg", ["--poison-share", "0.4"], "--poison"),
-    "a share of a proxy set that is given": ("feddf", ["--proxy", "{}/proxy.csv", "--proxy-share", "0.2"], "--proxy"),
-    "layers matched without weights": ("koala", ["--wire", "soft-labels", "--feature-weight", "0.2"], "--wire"),
+    "a share of a proxy set that is given": (
+        "feddf",
+        ["--proxy", "{}/proxy.csv", "--proxy-share", "0.2"],
+        "--proxy",
+    ),
+    "layers matched without weights": (
+        "koala",
+        ["--wire", "soft-labels", "--feature-weight", "0.2"],
+        "--wire",
+    ),
     "a small model that nobody trains": ("central", ["--small", "mlp-xs"], "--who"),
-    "a large model that nobody trains": ("central", ["--who", "small", "--large", "mlp-s"], "--who"),
+    "a large model that nobody trains": (
+        "central",
+        ["--who", "small", "--large", "mlp-s"],
+        "--who",
+    ),
     "a delay that nothing keeps": ("splitkd", ["--delay-budget-s", "9.0"], "--objective"),
-    "entries of a tokenizer that is given": ("splitkd", ["--tokenizer", "bytes", "--vocabulary", "300"], "--tokenizer"),
+    "entries of a tokenizer that is given": (
+        "splitkd",
+        ["--tokenizer", "bytes", "--vocabulary", "300"],
+        "--tokenizer",
+    ),
     "owners and a skew": ("koala", ["--group", "owner", "--skew", "quantity"], "--skew"),
 }
 
 
 @pytest.mark.parametrize(("name", "words", "named"), MOOT.values(), ids=MOOT)
-def test_a_flag_that_would_change_nothing_is_refused_with_the_one_it_needs(name, words, named, folder, tmp_path, capfd):
+def test_a_flag_that_would_change_nothing_is_refused_with_the_one_it_needs(
+    name, words, named, folder, tmp_path, capfd
+):
     file = folder / ("text.txt" if name in TEXTS else "owned.csv")
     label = [] if name in TEXTS else ["--label", "kind"]
     out = tmp_path / "run"
@@ -350,7 +409,9 @@ def test_kinds_of_own_boards_on_a_real_fleet_are_in_its_fleet_file(folder, tmp_p
     message = mistaken(capfd, "run", "koala", "--fleet", folder / "fleet.toml", *words)
     assert "write catalogue = 'FILE' there" in message
     file = tmp_path / "fleet.toml"
-    file.write_text("address = 'a:1'\nenrol_address = 'a:2'\nserver = 'my-board'\n[devices]\npi = 'my-board'\n")
+    file.write_text(
+        "address = 'a:1'\nenrol_address = 'a:2'\nserver = 'my-board'\n[devices]\npi = 'my-board'\n"
+    )
     assert "catalogue = 'boards.csv'" in mistaken(capfd, "runs", "--fleet", file)
     (tmp_path / "boards.csv").write_bytes((folder / "boards.csv").read_bytes())
     file.write_text(f"catalogue = 'boards.csv'\n{file.read_text()}")
@@ -382,16 +443,31 @@ def test_a_partition_is_written_with_every_flag(recipe_of_text, folder, tmp_path
 
 
 @pytest.mark.parametrize(
-    ("words", "named"), [(["--context", "16"], "--recipe"), (["--recipe", "splitkd", "--proxy-share", "0.2"], "tables")]
+    ("words", "named"),
+    [
+        (["--context", "16"], "--recipe"),
+        (["--recipe", "splitkd", "--proxy-share", "0.2"], "tables"),
+    ],
 )
 def test_a_partition_refuses_flags_of_other_data(words, named, folder, tmp_path, capfd):
-    assert named in mistaken(capfd, "split", folder / "table.npz", *words, "--out", tmp_path / "parts")
+    assert named in mistaken(
+        capfd, "split", folder / "table.npz", *words, "--out", tmp_path / "parts"
+    )
     assert not (tmp_path / "parts").exists()
 
 
 def test_a_plan_needs_no_more_text_than_there_is(folder, capfd):
     """It asks for rates, boards and models of each device, not for everybody's data."""
-    words = ["--data", folder / "text.txt", "--devices", 5000, "--tokenizer", "bytes", "--student", "llama:32x1"]
+    words = [
+        "--data",
+        folder / "text.txt",
+        "--devices",
+        5000,
+        "--tokenizer",
+        "bytes",
+        "--student",
+        "llama:32x1",
+    ]
     said = told(capfd, "plan", "splitkd", *words, "--json")
     assert said.code == 0, said.err
     plan = json.loads(said.out)
@@ -401,26 +477,45 @@ def test_a_plan_needs_no_more_text_than_there_is(folder, capfd):
 
 
 def test_a_plan_names_the_devices_that_it_leaves_out(folder, capfd):
-    words = ["--data", folder / "text.txt", "--devices", 40, "--channels", "street", "--tokenizer", "bytes"]
+    words = [
+        "--data",
+        folder / "text.txt",
+        "--devices",
+        40,
+        "--channels",
+        "street",
+        "--tokenizer",
+        "bytes",
+    ]
     plan = json.loads(told(capfd, "plan", "splitkd", *words, "--json").out)
     planned = {one["id"] for one in plan["devices"]}
     assert plan["unreachable"]
     assert len(planned) + len(plan["unreachable"]) == 40
     assert not planned & set(plan["unreachable"])
     table = told(capfd, "plan", "splitkd", *words).out
-    assert f"left out   {len(plan['unreachable'])} devices cannot be reached in this round: " in table
+    assert (
+        f"left out   {len(plan['unreachable'])} devices cannot be reached in this round: " in table
+    )
     assert plan["unreachable"][0] in table
 
 
-@pytest.mark.parametrize("words", [["--small", "mlp-xs", "--small", "mlp-s"], ["--small=mlp-xs", "--small", "mlp-s"]])
-def test_a_list_that_comes_twice_is_refused_and_one_value_may_be_said_anew(words, folder, tmp_path, capfd):
-    message = mistaken(capfd, "run", "koala", "--data", folder / "table.npz", "--out", tmp_path / "run", *words)
+@pytest.mark.parametrize(
+    "words", [["--small", "mlp-xs", "--small", "mlp-s"], ["--small=mlp-xs", "--small", "mlp-s"]]
+)
+def test_a_list_that_comes_twice_is_refused_and_one_value_may_be_said_anew(
+    words, folder, tmp_path, capfd
+):
+    message = mistaken(
+        capfd, "run", "koala", "--data", folder / "table.npz", "--out", tmp_path / "run", *words
+    )
     assert "--small is given twice: give it once, with all its values behind it" in message
     assert parsed(AgentFlags, "agent", ["--data", "a", "--data", "b"]).data == "b"
 
 
 @pytest.mark.parametrize("flag", ["--teacher", "--student", "--tokenizer"])
-def test_a_name_that_is_nowhere_is_told_at_once_in_one_sentence(flag, folder, tmp_path, capfd, monkeypatch):
+def test_a_name_that_is_nowhere_is_told_at_once_in_one_sentence(
+    flag, folder, tmp_path, capfd, monkeypatch
+):
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")  # where nobody listens: no hub
     words = ["--data", folder / "text.txt", "--out", tmp_path / "run", flag, "someone/nothing"]
     message = mistaken(capfd, "run", "splitkd", *words)

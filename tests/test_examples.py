@@ -13,7 +13,9 @@ EXAMPLES = sorted((Path(__file__).parents[1] / "examples").glob("*.py"))
 def printed(example, folder, *arguments):
     one_thread = {**os.environ, "OMP_NUM_THREADS": "1", "TMPDIR": str(folder)}
     command = [sys.executable, "-W", "error", str(example), *arguments]
-    done = subprocess.run(command, env=one_thread, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(
+        command, env=one_thread, capture_output=True, text=True, timeout=300, check=False
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -1,4 +1,5 @@
-"""Rules of the whole project that no linter knows: functions over source text, each shown to catch a planted fault."""
+"""Rules of the whole project that no linter knows: functions over source text, each shown to catch
+a planted fault."""
 
 import ast
 import io
@@ -20,7 +21,21 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "distilfleet"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 
-UNITS = ["s", "j", "w", "hz", "bps", "bytes", "flops", "flops_per_s", "bytes_per_s", "m", "db", "dbm", "nats"]
+UNITS = [
+    "s",
+    "j",
+    "w",
+    "hz",
+    "bps",
+    "bytes",
+    "flops",
+    "flops_per_s",
+    "bytes_per_s",
+    "m",
+    "db",
+    "dbm",
+    "nats",
+]
 DIMENSIONLESS = frozenset(
     [
         "alpha",
@@ -51,12 +66,15 @@ DIMENSIONLESS = frozenset(
         "slowdown",
     ]
 )
-"""Last words of names that have no unit: shares, exponents, rates per step, counts of channels, nats of a loss."""
+"""Last words of names that have no unit: shares, exponents, rates per step, counts of channels,
+nats of a loss."""
 AXIS_WORDS = frozenset(["high", "low", "mean", "measured", "most", "predicted", "step", "value"])
 """Allowed in the report alone: numbers on an axis or in a cell, whose unit its label says."""
 UNIT_IS_AN_ARGUMENT = frozenset(["_scaled.value"])
 
-BANNED_MODULES = frozenset(["pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"])
+BANNED_MODULES = frozenset(
+    ["pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"]
+)
 BANNED_NAMES = frozenset(
     [
         "torch.load",
@@ -73,22 +91,30 @@ BANNED_NAMES = frozenset(
     ]
 )
 TYPED_DECODERS = frozenset(
-    f"msgspec.{codec}.{name}" for codec in ("msgpack", "json", "toml", "yaml") for name in ("decode", "Decoder")
+    f"msgspec.{codec}.{name}"
+    for codec in ("msgpack", "json", "toml", "yaml")
+    for name in ("decode", "Decoder")
 )
 UNTYPED = frozenset({"Any", "typing.Any", "object"})
 
 MACHINE_PATH = re.compile(r"(?<![\w.~-])/(?:root|home|work|Users)/\w|[A-Z]:\\Users\\")
-INDEX_HOST = re.compile(r"(?:pypi|pythonhosted|download\.pytorch)\.org|index[-_]url|artifact[o]ry|dev[p]i", re.I)
+INDEX_HOST = re.compile(
+    r"(?:pypi|pythonhosted|download\.pytorch)\.org|index[-_]url|artifact[o]ry|dev[p]i", re.I
+)
 
 Check = Callable[[str], list[str]]
 
 
 def everywhere(check: Check, paths: Iterable[Path] = SOURCES) -> list[str]:
     """What `check` finds in these files, each with where it was found."""
-    return [f"{path.relative_to(ROOT)}: {found}" for path in paths for found in check(path.read_text(encoding="utf-8"))]
+    return [
+        f"{path.relative_to(ROOT)}: {found}"
+        for path in paths
+        for found in check(path.read_text(encoding="utf-8"))
+    ]
 
 
-# --- nothing that can execute -----------------------------------------------------------------------------------
+# --- nothing that can execute ---------------------------------------------------------------------
 
 
 def banned(source: str) -> list[str]:
@@ -97,7 +123,11 @@ def banned(source: str) -> list[str]:
     aliases = _aliases(tree)
     calls = {node.func: node for node in ast.walk(tree) if isinstance(node, ast.Call)}
     imports = _imports(tree)
-    found = [(line, name) for line, name in imports if name.split(".")[0] in BANNED_MODULES or name in BANNED_NAMES]
+    found = [
+        (line, name)
+        for line, name in imports
+        if name.split(".")[0] in BANNED_MODULES or name in BANNED_NAMES
+    ]
     for node, name in _references(tree, aliases):
         call = calls.get(node)
         if name in BANNED_NAMES or _loads_objects(name, call) or _untyped(name, call, aliases):
@@ -121,7 +151,9 @@ def _untyped(name: str, call: ast.Call | None, aliases: dict[str, str]) -> bool:
 
 
 def _keyword(call: ast.Call | None, name: str) -> ast.expr | None:
-    return next((keyword.value for keyword in (call.keywords if call else ()) if keyword.arg == name), None)
+    return next(
+        (keyword.value for keyword in (call.keywords if call else ()) if keyword.arg == name), None
+    )
 
 
 def _imports(tree: ast.AST) -> Iterator[tuple[int, str]]:
@@ -139,7 +171,9 @@ def _aliases(tree: ast.AST) -> dict[str, str]:
         if isinstance(node, ast.Import):
             names |= {alias.asname: alias.name for alias in node.names if alias.asname}
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
-            names |= {alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names}
+            names |= {
+                alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names
+            }
     return names
 
 
@@ -211,15 +245,18 @@ msgspec.json.Decoder(type=list[int])
     assert banned(harmless) == []
 
 
-# --- units ------------------------------------------------------------------------------------------------------
+# --- units ----------------------------------------------------------------------------------------
 
 
 def without_unit(source: str, words: frozenset[str] = DIMENSIONLESS) -> list[str]:
-    """Parameters and fields annotated as a float whose name ends neither in a unit nor in one of `words`."""
+    """Parameters and fields annotated as a float whose name ends neither in a unit nor in one of
+    `words`."""
     return [
         f"line {item.lineno}: {owner}.{name}"
         for owner, name, item in _annotated(ast.parse(source))
-        if _is_float(item.annotation) and not _says(name, words) and f"{owner}.{name}" not in UNIT_IS_AN_ARGUMENT
+        if _is_float(item.annotation)
+        and not _says(name, words)
+        and f"{owner}.{name}" not in UNIT_IS_AN_ARGUMENT
     ]
 
 
@@ -230,11 +267,18 @@ def _annotated(tree: ast.AST) -> Iterator[tuple[str, str, ast.arg | ast.AnnAssig
             yield from ((node.name, argument.arg, argument) for argument in every)
         elif isinstance(node, ast.ClassDef):
             fields = (item for item in node.body if isinstance(item, ast.AnnAssign))
-            yield from ((node.name, item.target.id, item) for item in fields if isinstance(item.target, ast.Name))
+            yield from (
+                (node.name, item.target.id, item)
+                for item in fields
+                if isinstance(item.target, ast.Name)
+            )
 
 
 def _is_float(annotation: ast.expr | None) -> bool:
-    return annotation is not None and set(ast.unparse(annotation).split(" | ")) in ({"float"}, {"float", "None"})
+    return annotation is not None and set(ast.unparse(annotation).split(" | ")) in (
+        {"float"},
+        {"float", "None"},
+    )
 
 
 def _says(name: str, words: frozenset[str]) -> bool:
@@ -273,7 +317,8 @@ class Load:
     offline_share: float
     rounds: int
     speed_flops_per_s: float | None = None
-    def wait(self, until_s: float, alpha: float, lengths: np.ndarray, name: str, untyped) -> float: ...
+    def wait(self, until_s: float, alpha: float, lengths: np.ndarray, name: str) -> float: ...
+    def tell(self, untyped): ...
 """
     assert without_unit(harmless) == []
 
@@ -288,14 +333,17 @@ def test_a_bare_value_is_for_the_report_alone():
     assert in_report("def place(delay: float): ...") == ["line 1: place.delay"]
 
 
-# --- sizes ------------------------------------------------------------------------------------------------------
+# --- sizes ----------------------------------------------------------------------------------------
 
 
 def function_sizes(source: str) -> list[int]:
-    """Code lines of each function that does something, signature included, docstring and comments not."""
+    """Code lines of each function that does something, signature included, docstring and comments
+    not."""
     lines = _code_lines(source)
     functions = (
-        node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        node
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
     )
     return [_size(function, lines) for function in functions if not _is_stub(function)]
 
@@ -317,7 +365,14 @@ def _is_remark(statement: ast.stmt) -> bool:
 
 
 def _code_lines(source: str) -> set[int]:
-    blank = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
+    blank = {
+        tokenize.COMMENT,
+        tokenize.NL,
+        tokenize.NEWLINE,
+        tokenize.INDENT,
+        tokenize.DEDENT,
+        tokenize.ENDMARKER,
+    }
     tokens = tokenize.generate_tokens(io.StringIO(source).readline)
     spans = (range(token.start[0], token.end[0] + 1) for token in tokens if token.type not in blank)
     return {line for span in spans for line in span}
@@ -327,12 +382,19 @@ def over_budget(sizes: list[int]) -> list[str]:
     """Functions are small: median under 8 code lines, nine in ten under 20."""
     measured = {"median": (np.median(sizes), 8), "p90": (np.percentile(sizes, 90), 20)}
     return [
-        f"{name} is {got:g} code lines, under {most} expected" for name, (got, most) in measured.items() if got >= most
+        f"{name} is {got:g} code lines, under {most} expected"
+        for name, (got, most) in measured.items()
+        if got >= most
     ]
 
 
 def test_functions_are_small():
-    assert over_budget([size for path in SOURCES for size in function_sizes(path.read_text(encoding="utf-8"))]) == []
+    assert (
+        over_budget(
+            [size for path in SOURCES for size in function_sizes(path.read_text(encoding="utf-8"))]
+        )
+        == []
+    )
 
 
 def test_sizes_count_code_alone():
@@ -363,19 +425,21 @@ def test_bloat_is_found():
     assert over_budget([3] * 8 + [40] * 2) == ["p90 is 40 code lines, under 20 expected"]
 
 
-# --- density ----------------------------------------------------------------------------------------------------
+# --- density --------------------------------------------------------------------------------------
 
 GRAMMAR = (ast.expr_context, ast.operator, ast.cmpop, ast.unaryop, ast.boolop)
 """Nodes that come with others and say nothing of their own."""
 MOST_NODES = {"median": 34, "p90": 93}
-"""Nodes of a function. Lines can be packed; nodes cannot. These are the values reached: to be lowered, never raised."""
+"""Nodes of a function. Lines can be packed; nodes cannot. These are the values reached: to be
+lowered, never raised."""
 MOST_NODES_PER_STATEMENT = 9.6
 MOST_PAIRED_ASSIGNMENTS = 1
 """Statements `a, b = x, y` in a thousand lines."""
 
 
 def density(sources: Iterable[str]) -> dict[str, float]:
-    """Nodes of functions, median and nine in ten, nodes of a statement, and paired assignments in 1,000 lines."""
+    """Nodes of functions, median and nine in ten, nodes of a statement, and paired assignments in
+    1,000 lines."""
     nodes, statements, paired, lines = [], 0, 0, 0
     for source in sources:
         lines += source.count("\n")
@@ -396,18 +460,25 @@ def density(sources: Iterable[str]) -> dict[str, float]:
 def _body(function: ast.FunctionDef | ast.AsyncFunctionDef) -> list[ast.stmt]:
     """Without its docstring."""
     first = function.body[0]
-    documented = isinstance(first, ast.Expr) and isinstance(getattr(first.value, "value", None), str)
+    documented = isinstance(first, ast.Expr) and isinstance(
+        getattr(first.value, "value", None), str
+    )
     return function.body[1:] if documented else function.body
 
 
 def _is_paired(node: ast.AST) -> bool:
-    return isinstance(node, ast.Assign) and all(isinstance(side, ast.Tuple) for side in (node.targets[0], node.value))
+    return isinstance(node, ast.Assign) and all(
+        isinstance(side, ast.Tuple) for side in (node.targets[0], node.value)
+    )
 
 
 def bundles(source: str) -> list[str]:
-    """Parameters that are a tuple of a fixed number of things, which a dataclass would name; a shape is one thing."""
+    """Parameters that are a tuple of a fixed number of things, which a dataclass would name; a
+    shape is one thing."""
     tree = ast.parse(source)
-    functions = (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+    functions = (
+        node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    )
     return [
         f"line {function.lineno}: {function.name}({argument.arg})"
         for function in functions
@@ -448,16 +519,21 @@ def test_planted_bundles_are_found():
     assert len(bundles("def f(called: tuple[int, str]): ...")) == 1
     assert len(bundles("async def f(*, called: tuple[list[int], str, int]): ...")) == 1
     assert len(bundles("def f(sent: tuple[float, float]): ...")) == 1
-    assert bundles("def f(a: tuple[str, ...], b: tuple[int, int], c: list[tuple[int, str]]): ...") == []
+    assert (
+        bundles("def f(a: tuple[str, ...], b: tuple[int, int], c: list[tuple[int, str]]): ...")
+        == []
+    )
 
 
-# --- layout -----------------------------------------------------------------------------------------------------
+# --- layout ---------------------------------------------------------------------------------------
 
 
 def misplaced(names: Iterable[str]) -> list[str]:
     """Modules and packages that are named after nothing."""
     return [
-        name for name in names if {"utils", "util", "common", "helpers", "misc"} & set(Path(name).with_suffix("").parts)
+        name
+        for name in names
+        if {"utils", "util", "common", "helpers", "misc"} & set(Path(name).with_suffix("").parts)
     ]
 
 
@@ -467,7 +543,10 @@ def not_empty(source: str) -> list[str]:
 
 def test_no_module_is_a_drawer_for_leftovers():
     assert misplaced(str(path.relative_to(PACKAGE)) for path in SOURCES) == []
-    assert misplaced(["nn/utils.py", "common/x.py", "nn/common_words.py"]) == ["nn/utils.py", "common/x.py"]
+    assert misplaced(["nn/utils.py", "common/x.py", "nn/common_words.py"]) == [
+        "nn/utils.py",
+        "common/x.py",
+    ]
 
 
 def test_init_files_of_rooms_are_empty():
@@ -481,7 +560,9 @@ HEAVY = ("torch", "transformers", "sklearn", "asyncio", "socket", "multiprocessi
 def loaded_by(statement: str) -> list[str]:
     """Heavy modules that a fresh interpreter holds after `statement`."""
     script = f"{statement}\nimport sys\nprint(*(name for name in {HEAVY} if name in sys.modules))"
-    return subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout.split()
+    return subprocess.run(
+        [sys.executable, "-c", script], check=True, capture_output=True, text=True
+    ).stdout.split()
 
 
 def test_core_loads_neither_torch_nor_the_network():
@@ -491,17 +572,20 @@ def test_core_loads_neither_torch_nor_the_network():
     assert loaded_by("import asyncio") == ["asyncio", "socket"]
 
 
-# --- circles ----------------------------------------------------------------------------------------------------
+# --- circles --------------------------------------------------------------------------------------
 
 
 def imports_of(source: str, module: str, modules: Iterable[str]) -> set[str]:
-    """Those of `modules` that a file imports: when it is loaded, for types alone, or inside a function."""
+    """Those of `modules` that a file imports: when it is loaded, for types alone, or inside a
+    function."""
     known = set(modules)
     found = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.ImportFrom):
             base = _imported_from(node, module)
-            found |= {full if (full := f"{base}.{alias.name}") in known else base for alias in node.names}
+            found |= {
+                full if (full := f"{base}.{alias.name}") in known else base for alias in node.names
+            }
         elif isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
     return (found & known) - {module}
@@ -524,9 +608,14 @@ def circle(imports: Mapping[str, set[str]]) -> list[str]:
 
 
 def test_no_files_import_each_other_in_a_circle():
-    modules = {".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts): path for path in SOURCES}
+    modules = {
+        ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts): path for path in SOURCES
+    }
     assert len(modules) > 200
-    imports = {name: imports_of(path.read_text(encoding="utf-8"), name, modules) for name, path in modules.items()}
+    imports = {
+        name: imports_of(path.read_text(encoding="utf-8"), name, modules)
+        for name, path in modules.items()
+    }
     assert circle(imports) == []
 
 
@@ -543,11 +632,19 @@ def test_no_files_import_each_other_in_a_circle():
 )
 def test_a_planted_circle_is_found(back):
     planted = {"p.a": "from .q.c import y", "p.b": back, "p.q.c": "from ..b import z"}
-    assert len(circle({name: imports_of(source, name, planted) for name, source in planted.items()})) == 4
-    assert circle({name: imports_of(source, name, planted) for name, source in list(planted.items())[::2]}) == []
+    assert (
+        len(circle({name: imports_of(source, name, planted) for name, source in planted.items()}))
+        == 4
+    )
+    assert (
+        circle(
+            {name: imports_of(source, name, planted) for name, source in list(planted.items())[::2]}
+        )
+        == []
+    )
 
 
-# --- names ------------------------------------------------------------------------------------------------------
+# --- names ----------------------------------------------------------------------------------------
 
 SHARED_NAMES = frozenset({"State", "Flags"})
 """Every method has a state and every recipe has flags; each is read beside its module's name."""
@@ -564,7 +661,9 @@ def shared(classes: Mapping[str, list[str]]) -> dict[str, list[str]]:
     for place, names in classes.items():
         for name in names:
             places[name].append(place)
-    return {name: found for name, found in places.items() if len(found) > 1 and name not in SHARED_NAMES}
+    return {
+        name: found for name, found in places.items() if len(found) > 1 and name not in SHARED_NAMES
+    }
 
 
 def test_a_public_class_has_a_name_of_its_own():
@@ -573,20 +672,27 @@ def test_a_public_class_has_a_name_of_its_own():
 
 
 def test_a_planted_namesake_is_found():
-    planted = {"a.py": public_classes("class Session: ...\nclass State: ...\nclass _Own: ..."), "b.py": ["State"]}
+    planted = {
+        "a.py": public_classes("class Session: ...\nclass State: ...\nclass _Own: ..."),
+        "b.py": ["State"],
+    }
     assert shared(planted) == {}
     assert shared(planted | {"c.py": ["Session", "_Own"]}) == {"Session": ["a.py", "c.py"]}
 
 
-# --- what tests, benchmarks and examples take from the package is there ---------------------------------------------
+# --- what tests, benchmarks and examples take from the package is there ---------------------------
 
-TAKERS = sorted(file for folder in ("tests", "benchmarks", "examples") for file in (ROOT / folder).rglob("*.py"))
+TAKERS = sorted(
+    file for folder in ("tests", "benchmarks", "examples") for file in (ROOT / folder).rglob("*.py")
+)
 
 
 def file_of(module: str) -> Path | None:
     """Of a dotted name, if it is a module of the package."""
     path = PACKAGE.parent.joinpath(*module.split("."))
-    return next((file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()), None)
+    return next(
+        (file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()), None
+    )
 
 
 @cache
@@ -597,10 +703,14 @@ def defined(file: Path) -> frozenset[str]:
 
 
 def gone(source: str) -> Iterator[str]:
-    """Names of the package that are imported, or taken from a module that is, and that it has not."""
+    """Names of the package that are imported, or taken from a module that is, and that it has
+    not."""
     tree, modules = ast.parse(source), {}
     for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == PACKAGE.name:
+        if (
+            isinstance(node, ast.ImportFrom)
+            and (node.module or "").partition(".")[0] == PACKAGE.name
+        ):
             file = file_of(node.module)
             for alias in node.names:
                 if file is None or alias.name not in defined(file):
@@ -610,11 +720,17 @@ def gone(source: str) -> Iterator[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
             file = None if node.attr.startswith("__") else modules.get(node.value.id)
-            yield from [f"{node.value.id}.{node.attr}"] if file is not None and node.attr not in defined(file) else []
+            yield from (
+                [f"{node.value.id}.{node.attr}"]
+                if file is not None and node.attr not in defined(file)
+                else []
+            )
 
 
 def test_what_others_take_from_the_package_is_there():
-    found = {str(file.relative_to(ROOT)): [*gone(file.read_text(encoding="utf-8"))] for file in TAKERS}
+    found = {
+        str(file.relative_to(ROOT)): [*gone(file.read_text(encoding="utf-8"))] for file in TAKERS
+    }
     assert {file: names for file, names in found.items() if names} == {}
 
 
@@ -623,10 +739,12 @@ def test_planted_names_that_are_gone_are_found():
         "distilfleet.net.nothing",
         "wave.Nothing",
     ]
-    assert [*gone("from distilfleet.nowhere import x\nimport os\nos.nothing")] == ["distilfleet.nowhere.x"]
+    assert [*gone("from distilfleet.nowhere import x\nimport os\nos.nothing")] == [
+        "distilfleet.nowhere.x"
+    ]
 
 
-# --- what a stranger should not read ----------------------------------------------------------------------------
+# --- what a stranger should not read --------------------------------------------------------------
 
 
 def of_one_machine(text: str) -> list[str]:
@@ -639,7 +757,9 @@ def of_one_machine(text: str) -> list[str]:
 
 
 def tracked() -> list[Path]:
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False)
+    listed = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     if listed.returncode:
         pytest.skip(f"not a git checkout: {listed.stderr.strip()}")
     paths = [ROOT / name for name in listed.stdout.split("\0") if name]

@@ -34,7 +34,8 @@ def one_thread():
 
 @cache
 def made(make):
-    """Methods are frozen, so all checks can have the same one: to trace a language model takes longer than a round."""
+    """Methods are frozen, so all checks can have the same one: to trace a language model takes
+    longer than a round."""
     return make()
 
 
@@ -50,7 +51,8 @@ def of_text(method):
 
 
 def splitkd_of(draw=windows, *, without_teacher=False, **changed):
-    """Split KD with settings changed: those of its loss and of the split, or of the method itself."""
+    """Split KD with settings changed: those of its loss and of the split, or of the method
+    itself."""
 
     def make():
         method = made(server.tiny)
@@ -58,11 +60,18 @@ def splitkd_of(draw=windows, *, without_teacher=False, **changed):
         for name, part in parts.items():
             own = {key: value for key, value in changed.items() if key in type(part).__slots__}
             parts[name] = replace(part, **own)
-        rest = {key: value for key, value in changed.items() if not any(hasattr(p, key) for p in parts.values())}
+        rest = {
+            key: value
+            for key, value in changed.items()
+            if not any(hasattr(p, key) for p in parts.values())
+        }
         if without_teacher:
             rest["teacher"] = None
         if "classes" in changed:
-            rest |= {who: replace(getattr(method, who), classes=changed["classes"]) for who in ("teacher", "student")}
+            rest |= {
+                who: replace(getattr(method, who), classes=changed["classes"])
+                for who in ("teacher", "student")
+            }
         return replace(method, **parts, **rest)
 
     return Case(make=make, shape=(8,), draw=draw)
@@ -98,7 +107,10 @@ def koala_of(mode, wire, refine="mean", names=("mlp-xs", "mlp-s"), shape=(8,), *
         rng = np.random.default_rng(0)
         proxy = Dataset(rng.normal(size=(12, *shape)).astype(np.float32))
         own = names if mode == "heterogeneous" else names[:1] * 2
-        smalls = {kind: zoo.model(name, shape, 3) for kind, name in zip(("rpi-4b", "rpi-5"), own, strict=True)}
+        smalls = {
+            kind: zoo.model(name, shape, 3)
+            for kind, name in zip(("rpi-4b", "rpi-5"), own, strict=True)
+        }
         settings = koala.KoalaSettings(
             mode=mode,
             wire=wire,
@@ -109,7 +121,9 @@ def koala_of(mode, wire, refine="mean", names=("mlp-xs", "mlp-s"), shape=(8,), *
             forward=Distillation(passes=1, batch=8, feature_weight=0.1),
         )
         large = zoo.model("mlp-l" if len(shape) == 1 else "conv-s", shape, 3)
-        return koala.Koala(large=large, smalls=smalls, proxy=proxy, settings=replace(settings, **how))
+        return koala.Koala(
+            large=large, smalls=smalls, proxy=proxy, settings=replace(settings, **how)
+        )
 
     return Case(make=make, shape=shape)
 
@@ -123,8 +137,12 @@ KOALAS = {
     },
     "moving average": koala_of("homogeneous", "weights", ema=0.5),
     "moving average, soft-labels": koala_of("heterogeneous", "soft-labels", ema=0.5),
-    "early stop": koala_of("homogeneous", "weights", reverse=Distillation(passes=3, batch=8, early_stop=True)),
-    "batch normalisation": koala_of("homogeneous", "weights", names=("conv-bn", "conv-bn"), shape=PIXELS),
+    "early stop": koala_of(
+        "homogeneous", "weights", reverse=Distillation(passes=3, batch=8, early_stop=True)
+    ),
+    "batch normalisation": koala_of(
+        "homogeneous", "weights", names=("conv-bn", "conv-bn"), shape=PIXELS
+    ),
     "images": koala_of("heterogeneous", "weights", names=("conv-bn", "conv-xs"), shape=PIXELS),
 }
 
@@ -147,7 +165,16 @@ def held_to(check, case, folder):
 
 
 def test_there_are_methods_and_checks():
-    assert {"koala", "fedavg", "fedmd", "feddf", "local", "central", "splitkd", "koala_text"} <= set(FOUND)
+    assert {
+        "koala",
+        "fedavg",
+        "fedmd",
+        "feddf",
+        "local",
+        "central",
+        "splitkd",
+        "koala_text",
+    } <= set(FOUND)
     assert len(CHECKS) >= 10
 
 

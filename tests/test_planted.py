@@ -1,4 +1,5 @@
-"""The checks of the contract catch what they are there for: small real methods, each with one fault."""
+"""The checks of the contract catch what they are there for: small real methods, each with one
+fault."""
 
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -47,7 +48,7 @@ def faulty(wrap, inner=fedavg):
     return Case(make=lambda: WithWorker(inner.tiny(), wrap))
 
 
-# --- workers ----------------------------------------------------------------------------------------------------
+# --- workers --------------------------------------------------------------------------------------
 
 
 class Miscounting(Other):
@@ -60,20 +61,28 @@ class Forgetful(Other):
     """Leaves the frame's header out of what comes down."""
 
     def load(self, job):
-        return replace(self.inner.load(job), down_bytes=sum(array.nbytes for array in job.arrays.values()))
+        return replace(
+            self.inner.load(job), down_bytes=sum(array.nbytes for array in job.arrays.values())
+        )
 
 
 class Unseeded(Other):
     def handle(self, job):
         noise = np.random.default_rng().normal(scale=1e-6)
-        return {n: a + a.dtype.type(noise) if a.dtype.kind == "f" else a for n, a in self.inner.handle(job).items()}
+        return {
+            n: a + a.dtype.type(noise) if a.dtype.kind == "f" else a
+            for n, a in self.inner.handle(job).items()
+        }
 
 
 class Narrowing(Other):
     """Sends half precision where single precision is announced."""
 
     def handle(self, job):
-        return {n: a.astype(np.float16) if a.dtype == np.float32 else a for n, a in self.inner.handle(job).items()}
+        return {
+            n: a.astype(np.float16) if a.dtype == np.float32 else a
+            for n, a in self.inner.handle(job).items()
+        }
 
 
 class Keeping(Other):
@@ -88,14 +97,21 @@ class Keeping(Other):
 
 class Amnesiac(Other):
     def snapshot(self):
-        return {name: array for name, array in self.inner.snapshot().items() if not name.endswith("bias")}
+        return {
+            name: array
+            for name, array in self.inner.snapshot().items()
+            if not name.endswith("bias")
+        }
 
 
 class Coarse(Other):
     """Keeps its model in half precision."""
 
     def snapshot(self):
-        return {name: array.astype(np.float16).astype(array.dtype) for name, array in self.inner.snapshot().items()}
+        return {
+            name: array.astype(np.float16).astype(array.dtype)
+            for name, array in self.inner.snapshot().items()
+        }
 
 
 @dataclass
@@ -104,14 +120,17 @@ class Rough(WithWorker):
 
     def cohort(self, workers, jobs):
         answers = self.inner.cohort([worker.inner for worker in workers], jobs)
-        return [{n: narrowed(a) if a.dtype.kind == "f" else a for n, a in one.items()} for one in answers]
+        return [
+            {n: narrowed(a) if a.dtype.kind == "f" else a for n, a in one.items()}
+            for one in answers
+        ]
 
 
 def narrowed(array):
     return array.astype(np.float16).astype(array.dtype)
 
 
-# --- rounds -----------------------------------------------------------------------------------------------------
+# --- rounds ---------------------------------------------------------------------------------------
 
 
 class Trusting(Other):
@@ -134,7 +153,11 @@ class Stale(Other):
         requests = self.inner.round(state, plan, conditions)
         results = yield next(requests)
         self.last |= {result.device: result for result in results if isinstance(result, Reply)}
-        return (yield from finish(requests, [self.last.get(result.device, result) for result in results]))
+        return (
+            yield from finish(
+                requests, [self.last.get(result.device, result) for result in results]
+            )
+        )
 
 
 class Dividing(FedAvg):
@@ -146,8 +169,15 @@ class Dividing(FedAvg):
         replies = [result for result in results if isinstance(result, Reply)]
         with np.errstate(all="ignore"):
             scale = np.float32(len(replies)) / np.float32(len(replies))
-            weights = merge(self.model, state.weights, replies, "mean").weights if replies else state.weights
-            return Averaged(round=state.round + 1, weights={name: array * scale for name, array in weights.items()})
+            weights = (
+                merge(self.model, state.weights, replies, "mean").weights
+                if replies
+                else state.weights
+            )
+            return Averaged(
+                round=state.round + 1,
+                weights={name: array * scale for name, array in weights.items()},
+            )
 
 
 class Repeating(Other):
@@ -207,12 +237,17 @@ class NarrowLink(SimFleet):
 
     def collect(self, ticket):
         return [
-            replace(result, arrays={n: narrowed(a) if a.dtype.kind == "f" else a for n, a in result.arrays.items()})
+            replace(
+                result,
+                arrays={
+                    n: narrowed(a) if a.dtype.kind == "f" else a for n, a in result.arrays.items()
+                },
+            )
             for result in super().collect(ticket)
         ]
 
 
-# --- caught -----------------------------------------------------------------------------------------------------
+# --- caught ---------------------------------------------------------------------------------------
 
 
 def other(wrap, inner=fedavg):
@@ -229,8 +264,14 @@ PLANTED = {
     "memory outside the snapshot": (contract.check_worker, faulty(Keeping)),
     "part of the snapshot missing": (contract.check_resume, faulty(Amnesiac, fedmd)),
     "a snapshot that loses bits": (contract.check_resume, faulty(Coarse, local)),
-    "a snapshot that loses bits, seen in one worker": (contract.check_worker, faulty(Coarse, local)),
-    "a cohort that loses bits": (contract.check_cohort, Case(make=lambda: Rough(fedavg.tiny(), Other))),
+    "a snapshot that loses bits, seen in one worker": (
+        contract.check_worker,
+        faulty(Coarse, local),
+    ),
+    "a cohort that loses bits": (
+        contract.check_cohort,
+        Case(make=lambda: Rough(fedavg.tiny(), Other)),
+    ),
     "every device taken for granted": (contract.check_devices_may_vanish, other(Trusting)),
     "a lost device's old answer": (contract.check_resume, Case(make=lambda: Stale(fedavg.tiny()))),
     "an average of nothing": (contract.check_devices_may_vanish, Case(make=lambda: dividing())),
@@ -256,7 +297,10 @@ def test_a_planted_fault_is_caught(check, case, tmp_path):
 
 def test_a_method_that_is_only_wrapped_is_not_caught(tmp_path):
     case = Case(make=lambda: WithWorker(Other(fedmd.tiny()), Other))
-    for check in {check for check, _ in PLANTED.values()} - {contract.check_cohort, contract.check_resume}:
+    for check in {check for check, _ in PLANTED.values()} - {
+        contract.check_cohort,
+        contract.check_resume,
+    }:
         check(case)
     contract.check_resume(case, tmp_path)
 

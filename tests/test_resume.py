@@ -13,11 +13,15 @@ from cli_runs import FEW, Forked, child, table, told
 from distilfleet.cli.main import main
 
 ROUNDS = 30
-WIRES = {"weights": [], "soft-labels": ["--wire", "soft-labels", "--mode", "heterogeneous", "--offline-share", "0.2"]}
+WIRES = {
+    "weights": [],
+    "soft-labels": ["--wire", "soft-labels", "--mode", "heterogeneous", "--offline-share", "0.2"],
+}
 
 
 def killed_before(words):
-    """The command line, which kills itself right before it renames or removes a file for the n-th time."""
+    """The command line, which kills itself right before it renames or removes a file for the n-th
+    time."""
     event, left = words[0], int(words[1])
 
     def watch(name, _):
@@ -41,7 +45,16 @@ def words(data):
     """The command line of a run: words(wire, rounds, path)."""
 
     def of(wire, rounds, path, every_s=0):
-        large = ["--large", "mlp-l", "--checkpoint-every-s", every_s, "--rounds", rounds, "--out", path]
+        large = [
+            "--large",
+            "mlp-l",
+            "--checkpoint-every-s",
+            every_s,
+            "--rounds",
+            rounds,
+            "--out",
+            path,
+        ]
         return ["run", "koala", "--data", data, *FEW[:2], *FEW[4:], *WIRES[wire], *large]
 
     return of
@@ -92,7 +105,8 @@ def interrupted(process, number, after):
 
 def checkpoints(path):
     return [
-        int(file.stem.removeprefix("round-")) for file in sorted((path / "checkpoints").glob("round-*.safetensors"))
+        int(file.stem.removeprefix("round-"))
+        for file in sorted((path / "checkpoints").glob("round-*.safetensors"))
     ]
 
 
@@ -102,7 +116,10 @@ def checkpoints(path):
 )
 def test_a_killed_run_ends_as_one_that_was_not(wire, every_s, after, words, whole, tmp_path, capfd):
     path = tmp_path / "run"
-    assert interrupted(Forked(*words(wire, ROUNDS, path, every_s)), signal.SIGKILL, after) == -signal.SIGKILL
+    assert (
+        interrupted(Forked(*words(wire, ROUNDS, path, every_s)), signal.SIGKILL, after)
+        == -signal.SIGKILL
+    )
     kept = checkpoints(path)[-1]
     assert kept == 0 if every_s else after - 1 <= kept < ROUNDS
     assert told(capfd, "run", "--resume", path).code == 0
@@ -114,7 +131,9 @@ def test_a_killed_run_ends_as_one_that_was_not(wire, every_s, after, words, whol
     [("os.rename", 6, [0, 1, 2]), ("os.remove", 1, [0, 1, 2, 3]), ("os.rename", 10, [3, 4, 5])],
     ids=["while writing a checkpoint", "before dropping an old one", "while writing the models"],
 )
-def test_a_run_killed_between_two_files_ends_as_one_that_was_not(event, count, kept, words, whole, tmp_path, capfd):
+def test_a_run_killed_between_two_files_ends_as_one_that_was_not(
+    event, count, kept, words, whole, tmp_path, capfd
+):
     path = tmp_path / "run"
     process = Forked(event, count, *words("weights", 6, path), program=killed_before)
     process.communicate()
@@ -136,7 +155,9 @@ def test_a_run_killed_before_its_first_checkpoint_begins_anew(words, whole, tmp_
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_an_interrupted_run_finishes_its_round_and_can_go_on(number, code, words, whole, tmp_path, capfd):
+def test_an_interrupted_run_finishes_its_round_and_can_go_on(
+    number, code, words, whole, tmp_path, capfd
+):
     path = tmp_path / "run"
     process = Forked(*words("weights", ROUNDS, path, 1e9))
     assert interrupted(process, number, 2) == code

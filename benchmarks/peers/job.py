@@ -1,8 +1,9 @@
-"""The one job that every contender runs, and how it is timed. Imports no framework, so that any environment can use it.
+"""The one job that every contender runs, and how it is timed. Imports no framework, so that any
+environment can use it.
 
-Federated averaging of a 64-64-10 perceptron on scikit-learn's digits: IID over N devices by a seeded shuffle, 15
-samples each (reused above 100 devices), C devices a round, one pass of plain SGD, step size 0.1, batch 8, the test set
-after every round.
+Federated averaging of a 64-64-10 perceptron on scikit-learn's digits: IID over N devices by a
+seeded shuffle, 15 samples each (reused above 100 devices), C devices a round, one pass of plain
+SGD, step size 0.1, batch 8, the test set after every round.
 """
 
 import argparse
@@ -85,7 +86,8 @@ class Laps:
         self.processor_s.append(time.process_time())
 
     def report(self, name: str, accuracy: float, data_bytes: int) -> None:
-        """The line that `speed.py` reads: rounds without the first, and the time until that one was done."""
+        """The line that `speed.py` reads: rounds without the first, and the time until that one was
+        done."""
         facts = {
             "name": name,
             "round_ms": _between_ms(self.ends_s),

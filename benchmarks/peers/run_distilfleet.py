@@ -25,7 +25,13 @@ flags = Flags(
         alpha=float("inf"),
         holdout=TEST / (job.SAMPLES + TEST),
     ),
-    training=Training(local_passes=1, local_batch=job.BATCH, local_lr=job.LR, local_momentum=0, local_weight_decay=0),
+    training=Training(
+        local_passes=1,
+        local_batch=job.BATCH,
+        local_lr=job.LR,
+        local_momentum=0,
+        local_weight_decay=0,
+    ),
     who="small",
     small="perceptron",
     aggregate="mean",
@@ -33,9 +39,13 @@ flags = Flags(
 run = simulated(fedavg(flags), flags.common)
 laps, accuracy = job.Laps(), 0.0
 with tempfile.TemporaryDirectory() as folder:
-    record = create(Path(folder) / "run", about(run.experiment, "fedavg", flatten(flags), started=""), run.facts)
+    record = create(
+        Path(folder) / "run", about(run.experiment, "fedavg", flatten(flags), started=""), run.facts
+    )
     for line in train(run.experiment, run.fleet, record, None, time.monotonic):
         laps.lap()
         accuracy = line["small_accuracy"]
     record.close()
-laps.report("distilfleet", accuracy, data_bytes=(job.SAMPLES + TEST) * 65 * 4 + size.devices * job.OWN * 4)
+laps.report(
+    "distilfleet", accuracy, data_bytes=(job.SAMPLES + TEST) * 65 * 4 + size.devices * job.OWN * 4
+)

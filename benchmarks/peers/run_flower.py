@@ -33,7 +33,10 @@ def train(message: Message, context: Context) -> Message:
     net = job.perceptron()
     net.load_state_dict(message.content["arrays"].to_torch_state_dict())
     job.learn(net, x[own], y[own])
-    answer = {"arrays": ArrayRecord(net.state_dict()), "metrics": MetricRecord({"num-examples": len(own)})}
+    answer = {
+        "arrays": ArrayRecord(net.state_dict()),
+        "metrics": MetricRecord({"num-examples": len(own)}),
+    }
     return Message(RecordDict(answer), reply_to=message)
 
 
@@ -56,13 +59,20 @@ def main(grid: Grid, context: Context) -> None:
         min_available_nodes=size.per_round,
     )
     start = ArrayRecord(job.perceptron().state_dict())
-    strategy.start(grid=grid, initial_arrays=start, num_rounds=size.rounds, evaluate_fn=judge, timeout=3600)
+    strategy.start(
+        grid=grid, initial_arrays=start, num_rounds=size.rounds, evaluate_fn=judge, timeout=3600
+    )
 
 
 if __name__ == "__main__":
     size = job.size()
     os.environ["FLEET"] = str(size.devices)
     run_simulation(
-        server, client, size.devices, backend_config={"client_resources": {"num_cpus": 1.0, "num_gpus": 0.0}}
+        server,
+        client,
+        size.devices,
+        backend_config={"client_resources": {"num_cpus": 1.0, "num_gpus": 0.0}},
     )
-    laps.report(f"Flower {version('flwr')}", last[0], job.SAMPLES * 65 * 4 + size.devices * job.OWN * 8)
+    laps.report(
+        f"Flower {version('flwr')}", last[0], job.SAMPLES * 65 * 4 + size.devices * job.OWN * 8
+    )

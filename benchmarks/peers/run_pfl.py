@@ -50,7 +50,9 @@ def data_of(device: int) -> Dataset:
 
 net = Net()
 model = PyTorchModel(
-    net, local_optimizer_create=torch.optim.SGD, central_optimizer=torch.optim.SGD(net.parameters(), 1.0)
+    net,
+    local_optimizer_create=torch.optim.SGD,
+    central_optimizer=torch.optim.SGD(net.parameters(), 1.0),
 )
 fleet = FederatedDataset(data_of, get_user_sampler("random", list(range(size.devices))))
 FederatedAveraging().run(
@@ -60,9 +62,13 @@ FederatedAveraging().run(
         train_cohort_size=size.per_round,
         val_cohort_size=0,
     ),
-    backend=SimulatedBackend(training_data=fleet, val_data=fleet, postprocessors=[WeightByDatapoints()]),
+    backend=SimulatedBackend(
+        training_data=fleet, val_data=fleet, postprocessors=[WeightByDatapoints()]
+    ),
     model=model,
-    model_train_params=NNTrainHyperParams(local_learning_rate=job.LR, local_num_epochs=1, local_batch_size=job.BATCH),
+    model_train_params=NNTrainHyperParams(
+        local_learning_rate=job.LR, local_num_epochs=1, local_batch_size=job.BATCH
+    ),
     model_eval_params=NNEvalHyperParams(local_batch_size=None),
     callbacks=[AfterRound()],
 )

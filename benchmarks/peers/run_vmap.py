@@ -1,4 +1,5 @@
-"""All devices of a round at once through torch.func, no framework: what a batched engine is held against."""
+"""All devices of a round at once through torch.func, no framework: what a batched engine is held
+against."""
 
 import job
 import numpy as np
@@ -23,13 +24,18 @@ laps, accuracy = job.Laps(), 0.0
 for _ in range(size.rounds):
     chosen = torch.from_numpy(rng.choice(size.devices, size.per_round, replace=False))
     x_now, y_now = x_all[chosen], y_all[chosen]
-    cohort = {name: weight.expand(size.per_round, *weight.shape).clone() for name, weight in weights.items()}
+    cohort = {
+        name: weight.expand(size.per_round, *weight.shape).clone()
+        for name, weight in weights.items()
+    }
     for at in range(0, job.OWN, job.BATCH):
         slopes = slope(cohort, x_now[:, at : at + job.BATCH], y_now[:, at : at + job.BATCH])
         for name, own in cohort.items():
             own.sub_(slopes[name], alpha=job.LR)
     weights = {name: own.mean(0) for name, own in cohort.items()}
     with torch.no_grad():
-        accuracy = float((functional_call(net, weights, (x_test,)).argmax(1) == y_test).float().mean())
+        accuracy = float(
+            (functional_call(net, weights, (x_test,)).argmax(1) == y_test).float().mean()
+        )
     laps.lap()
 laps.report("bare vmap", accuracy, x_all.nbytes + y_all.nbytes)

@@ -1,4 +1,5 @@
-"""distilfleet: teach a large model with a fleet of small devices, and give every device a small model in return.
+"""distilfleet: teach a large model with a fleet of small devices, and give every device a small
+model in return.
 
 From Python: `run = distilfleet.train("koala", rounds=5)`; see `distilfleet.api`.
 """

@@ -30,7 +30,8 @@ PAGE = "report.html"
 
 @dataclass(frozen=True, slots=True)
 class Rounds(Sequence[Mapping[str, Any]]):
-    """The rounds of a run, each a mapping from the name of a figure, with its unit last, to its value.
+    """The rounds of a run, each a mapping from the name of a figure, with its unit last, to its
+    value.
 
     Accuracies are shares, losses nats per token; `up_bytes` and `down_bytes` are those of the whole
     fleet in that round, `device_energy_j` and `server_energy_j` its joules, `elapsed_s` the fleet's
@@ -50,7 +51,8 @@ class Rounds(Sequence[Mapping[str, Any]]):
         return Rounds(self.rows[place]) if isinstance(place, slice) else self.rows[place]
 
     def to_pandas(self) -> "pd.DataFrame":
-        """A table with a row for each round, by its number; a list, such as the missed jobs, stays one."""
+        """A table with a row for each round, by its number; a list, such as the missed jobs, stays
+        one."""
         with _needed("a table of pandas"):
             import pandas as pd
 
@@ -85,7 +87,8 @@ class Run:
         return Rounds(self.record.rounds)
 
     def report(self) -> Path:
-        """Write the page that shows the run, one file without links to others, and say where it is."""
+        """Write the page that shows the run, one file without links to others, and say where it
+        is."""
         from .report.page import write_page
 
         page = self.path / PAGE
@@ -103,12 +106,15 @@ class Run:
         return final_table([self.record])
 
 
-def train(recipe: str, *, out: str | Path | None = None, progress: bool = True, **flags: Any) -> Run:
+def train(
+    recipe: str, *, out: str | Path | None = None, progress: bool = True, **flags: Any
+) -> Run:
     """Train on a simulated fleet, to the end, and record it.
 
     Args:
         recipe: a shipped one, such as `koala`, or `path/to/file.py:function`.
-        out: the directory of the record, which must not hold anything yet. Default: runs/RECIPE-TIME.
+        out: the directory of the record, which must not hold anything yet. Default:
+            runs/RECIPE-TIME.
         progress: show a bar with the quality of the last round.
         flags: those of the recipe, with `_` for `-`; a flag of several values takes a list.
 
@@ -147,7 +153,8 @@ def resume(path: str | Path, *, rounds: int | None = None, progress: bool = True
 
 
 def open_run(path: str | Path) -> Run:
-    """A run that is recorded already. Raises RecordError if the directory holds none of this version."""
+    """A run that is recorded already. Raises RecordError if the directory holds none of this
+    version."""
     return Run(path=Path(path), record=read(Path(path)))
 
 
@@ -178,12 +185,15 @@ def _flags(kind: Any, given: Mapping[str, Any]) -> Any:
     unknown = next((name for name in given if name not in known), None)
     if unknown is not None:
         raise ConfigError(
-            f"the recipe has no flag {unknown}{did_you_mean(unknown, sorted(known))}; it has {', '.join(sorted(known))}"
+            f"the recipe has no flag {unknown}{did_you_mean(unknown, sorted(known))}; it has "
+            f"{', '.join(sorted(known))}"
         )
     return unflatten(kind, msgspec.to_builtins(dict(given), enc_hook=str))
 
 
-def _to_the_end(run: "SimulatedRun", record: "RunRecord", start: "Checkpoint | None", *, progress: bool) -> Run:
+def _to_the_end(
+    run: "SimulatedRun", record: "RunRecord", start: "Checkpoint | None", *, progress: bool
+) -> Run:
     from .training.loop import train as steps_of
 
     total = run.experiment.rounds
@@ -197,7 +207,9 @@ def _to_the_end(run: "SimulatedRun", record: "RunRecord", start: "Checkpoint | N
     return finished
 
 
-def _shown(steps: Iterable[Mapping[str, Any]], total: int, done: int) -> Iterator[Mapping[str, Any]]:
+def _shown(
+    steps: Iterable[Mapping[str, Any]], total: int, done: int
+) -> Iterator[Mapping[str, Any]]:
     """The rounds as they come, under a bar that works in a terminal and in a notebook."""
     from tqdm.auto import tqdm
 

@@ -19,7 +19,15 @@ def test_attempts_without_an_end_are_counted_until_something_else_is_begun(tmp_p
 
 def test_a_torn_count_is_none_and_a_disk_without_room_stops_nothing(tmp_path):
     attempts = Attempts(tmp_path / "tries")
-    for torn in (b"", b"{", b"[1]", b"\xff\xfe", b"{}", b'{"about": "x", "attempts": null}', b'{"about": "x"'):
+    for torn in (
+        b"",
+        b"{",
+        b"[1]",
+        b"\xff\xfe",
+        b"{}",
+        b'{"about": "x", "attempts": null}',
+        b'{"about": "x"',
+    ):
         attempts.file.write_bytes(torn)
         assert attempts.died("x") == 0
         attempts.begin("x")

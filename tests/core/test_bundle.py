@@ -12,13 +12,20 @@ from distilfleet.core.wire import DTYPES, encode_reply, specs
 PLAIN = {"w": np.ones((2, 3), "f4"), "n": np.array(5), "v": np.arange(4, dtype="f8")}
 names = st.text(max_size=6)
 layouts = st.dictionaries(
-    names, st.tuples(st.sampled_from(sorted(DTYPES)), hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=3))
+    names,
+    st.tuples(
+        st.sampled_from(sorted(DTYPES)),
+        hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=3),
+    ),
 )
 
 
 def jobs(count, answer, most_norm=float("inf"), expected=None):
     expected = expected or Expected(arrays=specs(answer), most_norm=most_norm)
-    return [Job(id="r" * (i + 1), device=f"d{9 + i}", op="o", arrays={}, expected=expected) for i in range(count)]
+    return [
+        Job(id="r" * (i + 1), device=f"d{9 + i}", op="o", arrays={}, expected=expected)
+        for i in range(count)
+    ]
 
 
 def rows(answers):
@@ -39,7 +46,11 @@ def assert_alike(asked, answers):
         assert (one.job, one.device, list(one.arrays)) == (many.job, many.device, list(many.arrays))
         for name, array in one.arrays.items():
             came = many.arrays[name]
-            assert (came.dtype.str, came.shape, came.tobytes()) == (array.dtype.str, array.shape, array.tobytes())
+            assert (came.dtype.str, came.shape, came.tobytes()) == (
+                array.dtype.str,
+                array.shape,
+                array.tobytes(),
+            )
             assert not came.size or not came.flags.writeable
 
 

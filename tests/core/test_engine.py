@@ -119,7 +119,9 @@ class Summing:
 
     @property
     def facts(self) -> MethodFacts:
-        return MethodFacts(title="Sum", story=("They add up.",), discloses="weights", disclosure="a number")
+        return MethodFacts(
+            title="Sum", story=("They add up.",), discloses="weights", disclosure="a number"
+        )
 
     def init(self, seed: int) -> float:
         return float(seed)
@@ -128,7 +130,9 @@ class Summing:
         jobs = [doubling(device, state, conditions.round) for device in plan.devices]
         results = yield Wave(jobs=jobs)
         yield Work(Load(flops=len(jobs)))
-        return state + sum(float(result.arrays["x"][0]) for result in results if isinstance(result, Reply))
+        return state + sum(
+            float(result.arrays["x"][0]) for result in results if isinstance(result, Reply)
+        )
 
     def worker(self, device: Device, data: Dataset, seed: int) -> Worker:
         raise NotImplementedError
@@ -153,7 +157,9 @@ class Nobody:
 
 
 def values(results: list[Result]) -> list[float | None]:
-    return [float(result.arrays["x"][0]) if isinstance(result, Reply) else None for result in results]
+    return [
+        float(result.arrays["x"][0]) if isinstance(result, Reply) else None for result in results
+    ]
 
 
 def test_the_test_fleet_is_a_fleet_and_the_test_method_a_method():
@@ -205,12 +211,16 @@ def test_a_round_may_ask_for_nothing():
     assert fleet.calls == []
 
 
-@pytest.mark.parametrize("nonsense", [None, 3, "Wave", [Wave(jobs=[])], Load()], ids=lambda value: type(value).__name__)
+@pytest.mark.parametrize(
+    "nonsense", [None, 3, "Wave", [Wave(jobs=[])], Load()], ids=lambda value: type(value).__name__
+)
 def test_a_round_that_yields_nonsense_is_told_what_it_yielded(nonsense):
     def steps():
         yield nonsense
 
-    with pytest.raises(TypeError, match=f"Wave, Start, Collect, Work or Discount, not {type(nonsense).__name__}"):
+    with pytest.raises(
+        TypeError, match=f"Wave, Start, Collect, Work or Discount, not {type(nonsense).__name__}"
+    ):
         drive(steps(), DoublingFleet())
 
 

@@ -77,12 +77,16 @@ def test_the_plain_part_survives_a_text_file(state):
 
 def test_each_array_gets_a_name_of_its_own():
     shared = np.ones(2)
-    arrays, plain = pack(Server(round=1, name="s", scale=0.5, weights={"a": shared, "b": shared}, history=(shared,)))
+    arrays, plain = pack(
+        Server(round=1, name="s", scale=0.5, weights={"a": shared, "b": shared}, history=(shared,))
+    )
     assert sorted(arrays) == ["000000", "000001", "000002"]
     assert set(plain["weights"].values()) | set(plain["history"]) == set(arrays)
 
 
-@pytest.mark.parametrize("foreign", [object(), np.float32(1), np.int64(1), lambda: None, np.random.default_rng(0)])
+@pytest.mark.parametrize(
+    "foreign", [object(), np.float32(1), np.int64(1), lambda: None, np.random.default_rng(0)]
+)
 def test_a_foreign_object_is_refused_by_type(foreign):
     with pytest.raises(TypeError, match=type(foreign).__name__):
         pack(Server(round=1, name="s", scale=0.5, weights={"w": foreign}))
@@ -100,7 +104,9 @@ def test_a_lost_array_is_named():
         unpack(plain, {}, Server)
 
 
-@pytest.mark.parametrize(("field", "wrong"), [("round", "one"), ("name", 5), ("weights", ["000000"]), ("moments", 3)])
+@pytest.mark.parametrize(
+    ("field", "wrong"), [("round", "one"), ("name", 5), ("weights", ["000000"]), ("moments", 3)]
+)
 def test_damaged_plain_data_is_refused(field, wrong):
     arrays, plain = pack(small())
     with pytest.raises(msgspec.ValidationError):

@@ -19,7 +19,17 @@ class Loose:
 
 
 @pytest.mark.parametrize(
-    "value", [b"raw", bytearray(b"raw"), {"a"}, frozenset("a"), 1j, np.float64(1), memoryview(b"raw"), object]
+    "value",
+    [
+        b"raw",
+        bytearray(b"raw"),
+        {"a"},
+        frozenset("a"),
+        1j,
+        np.float64(1),
+        memoryview(b"raw"),
+        object,
+    ],
 )
 def test_a_state_holds_no_bytes_sets_or_scalars_of_numpy(value):
     with pytest.raises(TypeError, match=type(value).__name__):
@@ -44,13 +54,19 @@ def test_an_array_in_a_field_that_is_not_typed_as_one_is_refused():
 def test_a_body_has_no_more_arrays_than_can_be_decoded():
     one = np.zeros(1, np.uint8)
     encode_body({str(i): one for i in range(MOST_ARRAYS)})
-    with pytest.raises(ValueError, match=f"at most {MOST_ARRAYS} arrays in a frame, got {MOST_ARRAYS + 1}"):
+    with pytest.raises(
+        ValueError, match=f"at most {MOST_ARRAYS} arrays in a frame, got {MOST_ARRAYS + 1}"
+    ):
         encode_body({str(i): one for i in range(MOST_ARRAYS + 1)})
 
 
 def test_announcements_are_little_endian_as_frames_are():
     arrays = {"x": np.zeros(3, ">f4"), "y": np.zeros((), ">i8"), "z": np.zeros(2, np.uint8)}
-    assert {name: spec.dtype for name, spec in specs(arrays).items()} == {"x": "<f4", "y": "<i8", "z": "|u1"}
+    assert {name: spec.dtype for name, spec in specs(arrays).items()} == {
+        "x": "<f4",
+        "y": "<i8",
+        "z": "|u1",
+    }
     body = encode_body(arrays)
     assert body_bytes(specs(arrays)) == len(body.manifest) + len(body.data)
 
@@ -61,5 +77,8 @@ def test_an_answer_to_another_job_or_from_another_device_is_refused(job, device)
     refused = admit(Reply(job=job, device=device, arrays={}), asked)
     assert isinstance(refused, Missed)
     assert (refused.job, refused.device) == ("1", "a")
-    assert refused.reason == f"rejected: expected an answer to 1 from a, got one to {job} from {device}"
+    assert (
+        refused.reason
+        == f"rejected: expected an answer to 1 from a, got one to {job} from {device}"
+    )
     assert isinstance(admit(Reply(job="1", device="a", arrays={}), asked), Reply)

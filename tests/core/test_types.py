@@ -10,8 +10,12 @@ from distilfleet.core.wire import DTYPES
 
 counts = st.integers(0, 10**15)
 whole = counts.map(float)
-loads = st.builds(Load, flops=whole, moved_bytes=whole, down_bytes=counts, up_bytes=counts, memory_bytes=counts)
-usages = st.builds(Usage, busy_s=whole, energy_j=whole, down_bytes=counts, up_bytes=counts, measured=st.booleans())
+loads = st.builds(
+    Load, flops=whole, moved_bytes=whole, down_bytes=counts, up_bytes=counts, memory_bytes=counts
+)
+usages = st.builds(
+    Usage, busy_s=whole, energy_j=whole, down_bytes=counts, up_bytes=counts, measured=st.booleans()
+)
 
 
 @given(loads, loads, loads)
@@ -22,7 +26,9 @@ def test_loads_add_up_in_any_order(a, b, c):
 
 
 def test_of_two_loads_the_larger_memory_counts():
-    assert (Load(flops=1.0, memory_bytes=7) + Load(flops=2.0, memory_bytes=5)) == Load(flops=3.0, memory_bytes=7)
+    assert (Load(flops=1.0, memory_bytes=7) + Load(flops=2.0, memory_bytes=5)) == Load(
+        flops=3.0, memory_bytes=7
+    )
 
 
 @given(usages, usages, usages)
@@ -71,7 +77,9 @@ def test_taking_rows_takes_their_labels():
 def test_batches_come_in_order_with_a_short_last_one():
     batches = list(ten_samples().batches(4))
     assert [len(batch) for batch in batches] == [4, 4, 2]
-    np.testing.assert_array_equal(np.concatenate([batch.labels for batch in batches]), np.arange(10))
+    np.testing.assert_array_equal(
+        np.concatenate([batch.labels for batch in batches]), np.arange(10)
+    )
 
 
 def test_batches_are_views():

@@ -51,7 +51,7 @@ def assert_same_bits(got, expected):
         assert got[name].tobytes() == array.tobytes()
 
 
-# --- round trip -------------------------------------------------------------------------------------------------
+# --- round trip -----------------------------------------------------------------------------------
 
 
 @given(mappings, names, names, names)
@@ -133,7 +133,7 @@ def test_a_shared_body_is_sent_as_it_is():
     assert sent.to_bytes() == encode_job(job({"x": np.ones(3)})).to_bytes()
 
 
-# --- sizes ------------------------------------------------------------------------------------------------------
+# --- sizes ----------------------------------------------------------------------------------------
 
 
 @given(mappings, names, names, names)
@@ -147,10 +147,12 @@ def test_sizes_are_known_before_anything_is_encoded(arrays, job_id, device, op):
 
 def test_a_big_endian_announcement_is_as_long_as_its_frame():
     arrays = {"x": np.zeros((3, 2), ">f8")}
-    assert head_bytes(job({}))[1] + body_bytes(specs(arrays)) == len(encode_reply("r1-d1", "d1", arrays))
+    assert head_bytes(job({}))[1] + body_bytes(specs(arrays)) == len(
+        encode_reply("r1-d1", "d1", arrays)
+    )
 
 
-# --- hostile bytes ----------------------------------------------------------------------------------------------
+# --- hostile bytes --------------------------------------------------------------------------------
 
 HOSTILE = {
     "empty": (b"", "at least 12 bytes"),
@@ -204,7 +206,11 @@ def test_a_reply_is_no_job():
         decode_job(encode_reply("j", "d", {}).to_bytes(), NOTHING)
 
 
-dimensions = st.integers(0, 3) | st.integers(-(2**63), 2**64 - 1) | st.sampled_from([2**31, 2**32, 2**62, 2**63])
+dimensions = (
+    st.integers(0, 3)
+    | st.integers(-(2**63), 2**64 - 1)
+    | st.sampled_from([2**31, 2**32, 2**62, 2**63])
+)
 entries = st.tuples(
     names,
     st.sampled_from(sorted(DTYPES)) | names,
@@ -238,7 +244,8 @@ def test_twenty_thousand_damaged_frames_break_nothing():
 
 
 def decode_or_refuse(data: bytes) -> str:
-    """Anything but WireError passes through and fails the test. What is let in has accounted for every byte."""
+    """Anything but WireError passes through and fails the test. What is let in has accounted for
+    every byte."""
     try:
         came = decode_reply(data)
     except WireError:
@@ -282,7 +289,7 @@ def _wrong_lengths(data: bytearray, at: int, rng: np.random.Generator) -> bytes:
 
 DAMAGES = (_flipped, _flipped_in_headers, _cut, _grown, _spliced, _wrong_lengths)
 
-# --- admission --------------------------------------------------------------------------------------------------
+# --- admission ------------------------------------------------------------------------------------
 
 TWO = ArraySpec("<f4", (2,))
 
@@ -301,7 +308,11 @@ def reason(*args, **kwargs) -> str:
 
 
 def tamed(array):
-    return np.nan_to_num(array).clip(-100, 100).astype(array.dtype) if array.dtype.kind == "f" else array
+    return (
+        np.nan_to_num(array).clip(-100, 100).astype(array.dtype)
+        if array.dtype.kind == "f"
+        else array
+    )
 
 
 @given(mappings)
@@ -360,7 +371,9 @@ def test_half_precision_is_summed_without_overflow():
 def test_values_whose_squares_overflow_are_refused_without_a_warning():
     assert reason({"x": np.array([1e200])}, most_norm=10) == "norm 1e+200 is over 10"
     assert isinstance(verdict({"x": np.array([1e200])}), Reply)
-    assert isinstance(verdict({"x": np.full(4, 3e38, "f4"), "y": np.ones(2)}, most_norm=6.1e38), Reply)
+    assert isinstance(
+        verdict({"x": np.full(4, 3e38, "f4"), "y": np.ones(2)}, most_norm=6.1e38), Reply
+    )
     assert reason({"x": np.full(4, 3e38, "f4")}, most_norm=5.9e38) == "norm 6e+38 is over 5.9e+38"
 
 
@@ -387,7 +400,9 @@ def test_rows_that_are_no_distribution_are_refused():
     assert isinstance(verdict({"soft": fine + np.float32(4e-4)}, soft), Reply)
     assert reason({"soft": 2 * fine}, soft) == "soft has a row that adds up to one only within 1"
     assert reason({"soft": np.array([[-1, 2], [1, 0]], "f4")}, soft) == "soft holds -1, less than 0"
-    assert reason({"soft": np.full((2, 2), 3e38, "f4")}, soft).startswith("soft has a row that adds up to one only")
+    assert reason({"soft": np.full((2, 2), 3e38, "f4")}, soft).startswith(
+        "soft has a row that adds up to one only"
+    )
     assert reason({"soft": np.full((2, 2), np.inf, "f4")}, soft) == "soft holds NaN or infinity"
     none = {"soft": ArraySpec("<f4", (5, 2), at_most=True, sums_to_one=True)}
     assert isinstance(verdict({"soft": np.zeros((0, 2), "f4")}, none), Reply)

@@ -1,4 +1,5 @@
-"""Calibration: a planted board is found again, a row says what was measured, meters read recorded files."""
+"""Calibration: a planted board is found again, a row says what was measured, meters read recorded
+files."""
 
 from dataclasses import replace
 
@@ -8,7 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distilfleet.core.errors import ConfigError
-from distilfleet.cost.calibration import Board, Fit, Trial, copy_trial, fit, gemm_trials, nearest, row, timed_s
+from distilfleet.cost.calibration import (
+    Board,
+    Fit,
+    Trial,
+    copy_trial,
+    fit,
+    gemm_trials,
+    nearest,
+    row,
+    timed_s,
+)
 from distilfleet.cost.catalogue import SOURCE_OF, as_csv, device, entries, entry, read
 from distilfleet.cost.meters import battery_share, find, mean_w
 
@@ -29,12 +40,21 @@ class Ticks:
 
 def planted(board, noise=0.0, rng=None):
     trials = [
-        *(Trial(name=f"product {n}", flops=2.0 * n**3, moved_bytes=12.0 * n**2, calls=1, took_s=1.0) for n in SIZES),
+        *(
+            Trial(
+                name=f"product {n}", flops=2.0 * n**3, moved_bytes=12.0 * n**2, calls=1, took_s=1.0
+            )
+            for n in SIZES
+        ),
         Trial(name="copy", flops=0.0, moved_bytes=1.28e8, calls=1, took_s=1.0),
         Trial(name="layer", flops=5.2e9, moved_bytes=0.0, calls=41, took_s=1.0, training=True),
     ]
-    factors = np.ones(len(trials)) if rng is None else np.exp(noise * rng.standard_normal(len(trials)))
-    return [replace(t, took_s=board.predicted_s(t) * f) for t, f in zip(trials, factors, strict=True)]
+    factors = (
+        np.ones(len(trials)) if rng is None else np.exp(noise * rng.standard_normal(len(trials)))
+    )
+    return [
+        replace(t, took_s=board.predicted_s(t) * f) for t, f in zip(trials, factors, strict=True)
+    ]
 
 
 @settings(max_examples=60)
@@ -71,9 +91,15 @@ def test_calls_never_cost_less_than_nothing():
 
 def test_without_torch_the_training_speed_is_an_estimate():
     found = fit(planted(PI)[:4])
-    assert found.training_flops_per_s is None and found.peak_flops_per_s == pytest.approx(5e10, rel=0.01)
-    made = row(Board(kind="mine", processor="test", cores=4), found, planted(PI)[:4], entry("rpi-4b"), DAY)
-    assert made.train_efficiency == 0.4 and made.source_efficiency.startswith("estimate, that of rpi-4b")
+    assert found.training_flops_per_s is None and found.peak_flops_per_s == pytest.approx(
+        5e10, rel=0.01
+    )
+    made = row(
+        Board(kind="mine", processor="test", cores=4), found, planted(PI)[:4], entry("rpi-4b"), DAY
+    )
+    assert made.train_efficiency == 0.4 and made.source_efficiency.startswith(
+        "estimate, that of rpi-4b"
+    )
 
 
 def test_too_little_to_fit_is_refused():
@@ -106,7 +132,9 @@ def test_real_trials_have_the_work_of_their_shapes():
 
 
 def test_the_row_says_what_was_measured_and_the_catalogue_reads_it_back(tmp_path):
-    board = Board(kind="mine", processor="test", cores=4, memory_bytes=10**9, usable_memory_bytes=8 * 10**8)
+    board = Board(
+        kind="mine", processor="test", cores=4, memory_bytes=10**9, usable_memory_bytes=8 * 10**8
+    )
     made = row(board, PI, planted(PI), entry("rpi-4b"), DAY)
     path = tmp_path / "own.csv"
     path.write_text(as_csv([made]))
@@ -115,12 +143,28 @@ def test_the_row_says_what_was_measured_and_the_catalogue_reads_it_back(tmp_path
     assert again.memory_bytes_per_s == 8e9 and again.usable_memory_bytes == 8 * 10**8
     for name in ("train_efficiency", "peak_fp32_flops_per_s", "memory_bytes_per_s"):
         assert f"measured {DAY} by calibrate" in getattr(again, SOURCE_OF[name])
-    for name in ("idle_w", "busy_w", "up_bps", "latency_s", "transmit_w", "peak_fp16_flops_per_s", "clock_hz"):
+    for name in (
+        "idle_w",
+        "busy_w",
+        "up_bps",
+        "latency_s",
+        "transmit_w",
+        "peak_fp16_flops_per_s",
+        "clock_hz",
+    ):
         assert "estimate" in getattr(again, SOURCE_OF[name])
 
 
 def test_what_was_asked_for_says_so():
-    board = Board(kind="mine", processor="test", cores=4, clock_hz=1e9, idle_w=2.0, busy_w=5.0, power_source="a plug")
+    board = Board(
+        kind="mine",
+        processor="test",
+        cores=4,
+        clock_hz=1e9,
+        idle_w=2.0,
+        busy_w=5.0,
+        power_source="a plug",
+    )
     made = row(replace(board, up_bps=3e9), PI, planted(PI), entry("rpi-4b"), DAY)
     assert (made.idle_w, made.busy_w, made.source_power) == (2.0, 5.0, "a plug")
     assert made.up_bps == made.phy_bps == 3e9 and made.source_radio.startswith(
@@ -138,11 +182,15 @@ def test_what_was_asked_for_says_so():
 def test_the_nearest_board_is_itself():
     for kind in ("rpi-zero-2w", "rpi-5", "jetson-orin-nano-8g"):
         one = entry(kind)
-        found = replace(PI, peak_flops_per_s=one.peak_fp32_flops_per_s, memory_bytes_per_s=one.memory_bytes_per_s)
+        found = replace(
+            PI,
+            peak_flops_per_s=one.peak_fp32_flops_per_s,
+            memory_bytes_per_s=one.memory_bytes_per_s,
+        )
         assert nearest(found, list(entries().values())).kind == kind
 
 
-# --- meters: trees of files as boards have them -----------------------------------------------------------------
+# --- meters: trees of files as boards have them ---------------------------------------------------
 
 
 def rail(system, number, label, millivolts, milliamperes):

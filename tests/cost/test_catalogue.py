@@ -31,10 +31,21 @@ def test_no_source_without_a_number(row):
 
 
 def test_speeds_are_in_flops_per_s(row):
-    assert row.cores * row.clock_hz * row.fp32_flops_per_cycle == pytest.approx(row.peak_fp32_flops_per_s, rel=0.05)
+    assert row.cores * row.clock_hz * row.fp32_flops_per_cycle == pytest.approx(
+        row.peak_fp32_flops_per_s, rel=0.05
+    )
     assert 1e8 < row.clock_hz < 5e9
-    assert 5e8 < row.peak_fp32_flops_per_s <= row.peak_fp16_flops_per_s <= row.peak_int8_ops_per_s < 1e16
-    assert row.measured_fp64_flops_per_s is None or row.measured_fp64_flops_per_s < row.peak_fp32_flops_per_s / 2
+    assert (
+        5e8
+        < row.peak_fp32_flops_per_s
+        <= row.peak_fp16_flops_per_s
+        <= row.peak_int8_ops_per_s
+        < 1e16
+    )
+    assert (
+        row.measured_fp64_flops_per_s is None
+        or row.measured_fp64_flops_per_s < row.peak_fp32_flops_per_s / 2
+    )
     assert 0.05 < row.train_efficiency < 0.8
 
 
@@ -71,7 +82,9 @@ def test_device_has_the_rows_facts():
     assert (made.link.up_bps, made.link.down_bps, made.link.transmit_w) == (110e6, 110e6, 0.8)
 
 
-@pytest.mark.parametrize(("quota_bytes", "expected"), [(1_000_000, 1_000_000), (10**12, 3_300_000_000)])
+@pytest.mark.parametrize(
+    ("quota_bytes", "expected"), [(1_000_000, 1_000_000), (10**12, 3_300_000_000)]
+)
 def test_a_quota_only_ever_lowers_the_memory(quota_bytes, expected):
     assert device("rpi-4b", "d", quota_bytes=quota_bytes).memory_bytes == expected
 

@@ -18,7 +18,7 @@ watts = st.floats(0.1, 1000)
 joules = st.floats(0, 1e5)
 
 
-# --- clocks -----------------------------------------------------------------------------------------------------
+# --- clocks ---------------------------------------------------------------------------------------
 
 
 def test_clock_of_a_row_by_hand():
@@ -32,7 +32,9 @@ def test_clock_of_a_row_by_hand():
 def test_no_clock_takes_less_than_the_best(static_w, dynamic_w):
     clock = ClockRate(static_w=static_w, dynamic_w=dynamic_w, top_hz=1e9)
     least_j = clock.energy_j(1.0, clock.best_share)
-    assert (clock.energy_j(1.0, np.linspace(clock.lowest_share, 1, 101)) >= least_j * (1 - 1e-12)).all()
+    assert (
+        clock.energy_j(1.0, np.linspace(clock.lowest_share, 1, 101)) >= least_j * (1 - 1e-12)
+    ).all()
     steps = clock.steps()
     assert len(steps) == 12 and steps[0] == clock.best_share and steps[-1] == 1.0
 
@@ -42,12 +44,14 @@ def test_every_row_has_a_clock(kind):
     assert 0.1 <= ClockRate.of(entry(kind)).best_share <= 1
 
 
-# --- batteries --------------------------------------------------------------------------------------------------
+# --- batteries ------------------------------------------------------------------------------------
 
 
 @given(st.floats(0, 1), st.floats(1, 1e5), joules, joules)
 def test_a_battery_loses_nothing_and_stays_in_its_bounds(share, full_j, asked_j, offered_j):
-    stored, full, asked, offered = (np.array([x]) for x in (share * full_j, full_j, asked_j, offered_j))
+    stored, full, asked, offered = (
+        np.array([x]) for x in (share * full_j, full_j, asked_j, offered_j)
+    )
     then = flow(stored, full, asked, offered)
     assert then.left_j - stored == pytest.approx(then.taken_j - then.drawn_j, abs=1e-6)
     assert 0 <= then.left_j <= full * (1 + 1e-12)
@@ -65,7 +69,7 @@ def test_phones_have_batteries_and_boards_are_on_mains():
     assert capacity_j("jetson") == inf
 
 
-# --- coming and going -------------------------------------------------------------------------------------------
+# --- coming and going -----------------------------------------------------------------------------
 
 
 def test_in_the_long_run_the_expected_share_is_there():
@@ -96,7 +100,7 @@ def test_nobody_leaves_when_asked_not_to():
     assert ALWAYS.after(np.ones(9, bool), np.zeros(9), 43_200, 1e6).all()
 
 
-# --- heat -------------------------------------------------------------------------------------------------------
+# --- heat -----------------------------------------------------------------------------------------
 
 
 def test_a_busy_phone_slows_down_to_what_it_sustains_and_recovers():

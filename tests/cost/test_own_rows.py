@@ -1,4 +1,5 @@
-"""A user's own rows beside the shipped ones: what is written is read, and what is wrong is refused by name."""
+"""A user's own rows beside the shipped ones: what is written is read, and what is wrong is refused
+by name."""
 
 import csv
 from dataclasses import replace
@@ -14,10 +15,15 @@ def own(tmp_path):
     """Writes a row like the Pi 5's with some cells changed, and gives the file."""
 
     def write(drop=(), **cells):
-        row = next(iter(csv.DictReader(as_csv([replace(entry("rpi-5"), kind="mine")]).splitlines()))) | cells
+        row = (
+            next(iter(csv.DictReader(as_csv([replace(entry("rpi-5"), kind="mine")]).splitlines())))
+            | cells
+        )
         path = tmp_path / "own.csv"
         with path.open("w", newline="") as file:
-            writer = csv.DictWriter(file, [name for name in row if name not in drop], extrasaction="ignore")
+            writer = csv.DictWriter(
+                file, [name for name in row if name not in drop], extrasaction="ignore"
+            )
             writer.writeheader()
             writer.writerow(row)
         return path
@@ -55,7 +61,10 @@ def test_own_rows_join_and_win(own):
         ({"idle_w": ""}, "idle_w is ''; expected a number"),
         ({"source_power": " "}, "idle_w is given, but not where it is from: fill source_power"),
         ({"kind": ""}, "kind is empty"),
-        ({"drop": ("radio", "notes")}, "columns radio, notes are missing; `distilfleet calibrate` writes"),
+        (
+            {"drop": ("radio", "notes")},
+            "columns radio, notes are missing; `distilfleet calibrate` writes",
+        ),
     ],
 )
 def test_bad_rows_are_refused_with_their_place(own, cells, said):

@@ -1,7 +1,8 @@
-"""Path loss beside the values of Sionna 2.2.0 (`sionna-no-rt`, torch 2.13.0, double precision, TR 38.901 v19.2).
+"""Path loss beside the values of Sionna 2.2.0 (`sionna-no-rt`, torch 2.13.0, double precision, TR
+38.901 v19.2).
 
-`sionna_2_2_0.csv` has the basic path loss of its UMi (station at 10 m), UMa (25 m) and InH mixed office (3 m) at
-devices of 1.5 m, and the chance of line of sight.
+`sionna_2_2_0.csv` has the basic path loss of its UMi (station at 10 m), UMa (25 m) and InH mixed
+office (3 m) at devices of 1.5 m, and the chance of line of sight.
 """
 
 import csv
@@ -10,7 +11,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from distilfleet.cost.pathloss import INDOOR, SCENES, UMA, UMI, breakpoint_m, clear_share, log_distance, losses_db
+from distilfleet.cost.pathloss import (
+    INDOOR,
+    SCENES,
+    UMA,
+    UMI,
+    breakpoint_m,
+    clear_share,
+    log_distance,
+    losses_db,
+)
 
 ORACLE = Path(__file__).with_name("sionna_2_2_0.csv")
 SCENE_OF = {"umi": UMI, "uma": UMA, "inh": INDOOR}
@@ -19,7 +29,13 @@ SCENE_OF = {"umi": UMI, "uma": UMA, "inh": INDOOR}
 def stored() -> list[tuple[str, str, float, float, float]]:
     with ORACLE.open(encoding="utf-8") as lines:
         return [
-            (row["scene"], row["what"], float(row["carrier_hz"]), float(row["distance_m"]), float(row["value"]))
+            (
+                row["scene"],
+                row["what"],
+                float(row["carrier_hz"]),
+                float(row["distance_m"]),
+                float(row["value"]),
+            )
             for row in csv.DictReader(lines)
         ]
 
@@ -40,7 +56,9 @@ def test_path_loss_is_that_of_sionna(scene, width):
 def test_chance_of_line_of_sight_is_that_of_sionna(scene):
     rows = [row for row in stored() if row[0] == scene and row[1] == "los_share"]
     distance_m = np.array([row[3] for row in rows])
-    np.testing.assert_allclose(clear_share(SCENE_OF[scene], distance_m), [row[4] for row in rows], atol=1e-8)
+    np.testing.assert_allclose(
+        clear_share(SCENE_OF[scene], distance_m), [row[4] for row in rows], atol=1e-8
+    )
 
 
 @pytest.mark.parametrize("scene", SCENES.values(), ids=lambda scene: scene.name)
@@ -50,7 +68,9 @@ def test_loss_grows_with_distance_and_walls_never_help(scene):
     assert (np.diff(clear_db) > 0).all() and (np.diff(blocked_db) > 0).all()
     assert (blocked_db >= clear_db).all()
     share = clear_share(scene, distance_m)
-    assert ((share > 0) & (share <= 1)).all() and (np.diff(share) <= 0).all() and share[0] > share[-1]
+    assert (
+        ((share > 0) & (share <= 1)).all() and (np.diff(share) <= 0).all() and share[0] > share[-1]
+    )
 
 
 @pytest.mark.parametrize("scene", [UMI, UMA], ids=lambda scene: scene.name)

@@ -18,7 +18,9 @@ SLACK = 1 + 1e-9
 
 
 @given(amounts, amounts, speeds, speeds, more)
-def test_more_load_never_computes_faster_and_more_speed_never_slower(flops, moved, speed, memory, factor):
+def test_more_load_never_computes_faster_and_more_speed_never_slower(
+    flops, moved, speed, memory, factor
+):
     took_s = compute_s(flops, moved, speed, memory)
     assert took_s >= 0
     assert compute_s(flops * factor, moved, speed, memory) >= took_s
@@ -38,7 +40,9 @@ def test_joined_loads_take_no_longer_than_both_and_no_less_than_either(
 
 @given(amounts, amounts, speeds, speeds)
 def test_loads_of_one_shape_add_up(flops, moved, speed, memory):
-    assert compute_s(2 * flops, 2 * moved, speed, memory) == pytest.approx(2 * compute_s(flops, moved, speed, memory))
+    assert compute_s(2 * flops, 2 * moved, speed, memory) == pytest.approx(
+        2 * compute_s(flops, moved, speed, memory)
+    )
 
 
 def test_roofline_by_hand():
@@ -79,9 +83,13 @@ def test_energy_is_monotone(elapsed, busy_share, sending_share, idle, extra, tra
     assert energy_j(elapsed, busy, sending, idle, full, transmit * factor) * SLACK >= used_j
 
 
-@given(st.tuples(amounts, shares, shares), st.tuples(amounts, shares, shares), powers, powers, powers)
+@given(
+    st.tuples(amounts, shares, shares), st.tuples(amounts, shares, shares), powers, powers, powers
+)
 def test_energies_of_two_jobs_add_up(first, second, idle, extra, transmit):
-    (a_s, a_busy, a_sending), (b_s, b_busy, b_sending) = ((t, t * b, t * s) for t, b, s in (first, second))
+    (a_s, a_busy, a_sending), (b_s, b_busy, b_sending) = (
+        (t, t * b, t * s) for t, b, s in (first, second)
+    )
     watts = (idle, idle + extra, transmit)
     apart_j = energy_j(a_s, a_busy, a_sending, *watts) + energy_j(b_s, b_busy, b_sending, *watts)
     joined_j = energy_j(a_s + b_s, a_busy + b_busy, a_sending + b_sending, *watts)

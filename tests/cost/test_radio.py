@@ -57,7 +57,11 @@ def test_the_tables_share_what_they_share():
     both = dict(zip(CQI_1.efficiencies, CQI_1.thresholds_db, strict=True))
     shared = [e for e in CQI_2.efficiencies if e in both]
     assert len(shared) == 12
-    assert all(t == both[e] for e, t in zip(CQI_2.efficiencies, CQI_2.thresholds_db, strict=True) if e in both)
+    assert all(
+        t == both[e]
+        for e, t in zip(CQI_2.efficiencies, CQI_2.thresholds_db, strict=True)
+        if e in both
+    )
     assert (np.diff(CQI_1.thresholds_db) > 0).all() and (np.diff(CQI_2.thresholds_db) > 0).all()
 
 
@@ -83,7 +87,9 @@ def test_expected_rate_is_the_mean_of_draws(law, mean_db):
     drawn = law.bps_per_hz(mean_db + 10 * np.log10(gain))
     expected = float(law.expected_bps_per_hz(np.array(mean_db)))
     grid_error = 0.012 if isinstance(law, Cqi) else 0.0
-    assert expected == pytest.approx(drawn.mean(), abs=5 * drawn.std() / np.sqrt(len(gain)) + grid_error * expected)
+    assert expected == pytest.approx(
+        drawn.mean(), abs=5 * drawn.std() / np.sqrt(len(gain)) + grid_error * expected
+    )
 
 
 @given(st.floats(-20, 50))
@@ -97,11 +103,15 @@ def test_expected_shannon_is_the_exponential_integral(mean_db):
 def test_outage_is_marcums(above_db, rician_db):
     direct = 10 ** (rician_db / 10)
     expected = ncx2.cdf(2 * (direct + 1) * 10 ** (above_db / 10), 2, 2 * direct)
-    assert float(outage_share(np.array(above_db), np.array(0.0), rician_db)) == pytest.approx(expected, abs=1e-9)
+    assert float(outage_share(np.array(above_db), np.array(0.0), rician_db)) == pytest.approx(
+        expected, abs=1e-9
+    )
 
 
 def test_outage_under_rayleigh_by_hand():
-    np.testing.assert_allclose(outage_share(np.array([0.0, 10.0]), np.array([10.0, 10.0])), 1 - np.exp([-0.1, -1]))
+    np.testing.assert_allclose(
+        outage_share(np.array([0.0, 10.0]), np.array([10.0, 10.0])), 1 - np.exp([-0.1, -1])
+    )
 
 
 @pytest.mark.parametrize("direct", [0.0, 1.0, 8.0])
@@ -115,8 +125,12 @@ def test_fading_has_mean_one_and_rician_spread(direct):
 def test_quantiles_of_fading_are_those_of_its_draws(rician_db):
     quantiles_db = fading_quantiles_db(rician_db)
     assert quantiles_db.dtype == np.float32 and len(quantiles_db) == QUANTILES
-    assert (np.diff(quantiles_db) > 0).all() and ratio(quantiles_db.astype(float)).mean() == pytest.approx(1, abs=1e-3)
-    drawn = fading(np.array(direct_factor(rician_db)), stream(4, "fading").standard_normal((2, 400_000)))
+    assert (np.diff(quantiles_db) > 0).all() and ratio(
+        quantiles_db.astype(float)
+    ).mean() == pytest.approx(1, abs=1e-3)
+    drawn = fading(
+        np.array(direct_factor(rician_db)), stream(4, "fading").standard_normal((2, 400_000))
+    )
     parts = np.array([0.001, 0.01, 0.1, 0.5, 0.9, 0.99])
     got_db = quantiles_db[(parts * QUANTILES).astype(int)]
     np.testing.assert_allclose(got_db, 10 * np.log10(np.quantile(drawn, parts)), atol=0.35)

@@ -18,5 +18,7 @@ def test_shares_of_a_cell_add_up_to_one_among_those_that_are_there(devices):
     shares = equal_shares(cell, active, 4)
     there = crowd(cell, active, 4)
     assert there.sum() == active.sum()
-    np.testing.assert_allclose(np.bincount(cell, shares, minlength=4), (there > 0).astype(float), rtol=1e-5)
+    np.testing.assert_allclose(
+        np.bincount(cell, shares, minlength=4), (there > 0).astype(float), rtol=1e-5
+    )
     assert (shares[~active] == 0).all()

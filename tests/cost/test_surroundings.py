@@ -63,7 +63,10 @@ def test_the_snapshot_is_plain_arrays_that_nobody_else_writes():
     world.step(10.0)
     np.testing.assert_array_equal(kept["shadow_N"], shadow)
     assert other.steps == 0
-    assert all(isinstance(array, np.ndarray) and array.dtype.kind in "fib" for array in world.snapshot().values())
+    assert all(
+        isinstance(array, np.ndarray) and array.dtype.kind in "fib"
+        for array in world.snapshot().values()
+    )
     assert (other.phase_2N != world.phase_2N).any()
     assert set(KEPT) < set(world.snapshot())
 
@@ -71,12 +74,16 @@ def test_the_snapshot_is_plain_arrays_that_nobody_else_writes():
 @settings(max_examples=40, deadline=None)
 @given(
     st.integers(0, 1000),
-    st.lists(st.tuples(st.floats(1, 5000), st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=6),
+    st.lists(
+        st.tuples(st.floats(1, 5000), st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=6
+    ),
 )
 def test_energy_is_conserved(seed, rounds):
     devices = fleet(24)
     world = Surroundings(devices, Setting(charge_w=3.0), seed)
-    idle_w, busy_w = (np.array([getattr(d, name) for d in devices.values()]) for name in ("idle_w", "busy_w"))
+    idle_w, busy_w = (
+        np.array([getattr(d, name) for d in devices.values()]) for name in ("idle_w", "busy_w")
+    )
     transmit_w = np.array([d.link.transmit_w for d in devices.values()])
     battery = np.array([d.kind.startswith("phone") for d in devices.values()])
     began_j, drawn_j, taken_j = world.stored_j_N.copy(), np.zeros(24), np.zeros(24)
@@ -89,14 +96,18 @@ def test_energy_is_conserved(seed, rounds):
         assert (spent.total_j <= asked_j * (1 + 1e-9)).all()
         drawn_j, taken_j = drawn_j + spent.total_j, taken_j + spent.taken_j
     change_j = world.stored_j_N - began_j
-    np.testing.assert_allclose(change_j[battery], (taken_j - drawn_j)[battery], rtol=1e-9, atol=1e-6)
+    np.testing.assert_allclose(
+        change_j[battery], (taken_j - drawn_j)[battery], rtol=1e-9, atol=1e-6
+    )
     assert (change_j[~battery] == 0).all() and (taken_j[~battery] == 0).all()
     assert (world.battery_share >= 0).all() and (world.battery_share <= 1).all()
 
 
 def test_an_idle_a_computing_and_a_sending_device_differ():
     devices = fleet(3, ("rpi-5",))
-    spent = Surroundings(devices, QUIET, 1).step(10.0, np.array([0.0, 5.0, 0.0]), np.array([0.0, 0.0, 5.0]))
+    spent = Surroundings(devices, QUIET, 1).step(
+        10.0, np.array([0.0, 5.0, 0.0]), np.array([0.0, 0.0, 5.0])
+    )
     np.testing.assert_allclose(spent.total_j, [31.0, 31.0 + 5 * 9.6, 31.0 + 5 * 0.8])
     np.testing.assert_allclose(spent.sending_j, [0, 0, 4.0])
 
@@ -115,9 +126,13 @@ def test_spreads_stay_over_many_rounds_and_blocks():
     world = Surroundings(fleet(BLOCK + 4000), replace(QUIET, devices_per_cell=500), 3)
     for _ in range(30):
         world.step(15.0)
-    assert world.shadow_N.std() == pytest.approx(1, abs=0.02) and world.shadow_N.mean() == pytest.approx(0, abs=0.02)
+    assert world.shadow_N.std() == pytest.approx(
+        1, abs=0.02
+    ) and world.shadow_N.mean() == pytest.approx(0, abs=0.02)
     quarter = world.phase_2N / (4 * world.setting.reach_m)
-    assert quarter.min() >= 0 and quarter.max() <= 1 and quarter.mean() == pytest.approx(0.5, abs=0.01)
+    assert (
+        quarter.min() >= 0 and quarter.max() <= 1 and quarter.mean() == pytest.approx(0.5, abs=0.01)
+    )
     assert np.median(world.slowdown) == pytest.approx(1, abs=0.02)
     assert len(np.unique(world.cell)) == world.cells == -(-(BLOCK + 4000) // 500)
     assert world.reachable.mean() > 0.8
@@ -147,7 +162,9 @@ def test_a_clock_of_numpys_gives_the_same_bits():
 
 
 def test_devices_that_leave_come_back():
-    world = Surroundings(fleet(2000), Setting(churn=Churn(leave_hz=1 / 100, return_hz=1 / 100, day_share=0.0)), 1)
+    world = Surroundings(
+        fleet(2000), Setting(churn=Churn(leave_hz=1 / 100, return_hz=1 / 100, day_share=0.0)), 1
+    )
     there = []
     for _ in range(20):
         world.step(50.0)
@@ -183,15 +200,23 @@ def test_the_chain_is_that_of_the_formulas_one_device_at_a_time():
     world, seed, count = Surroundings(fleet(200), QUIET, 9), 9, 200
     key = stream(seed, "surroundings", 0).integers(0, 2**32, 4).tolist()
     rng = np.random.Generator(np.random.SFC64(key))
-    uniform, normals = rng.random(count, np.float32), rng.standard_normal((2, count), np.float32).astype(float)
+    uniform, normals = (
+        rng.random(count, np.float32),
+        rng.standard_normal((2, count), np.float32).astype(float),
+    )
     shadow = world.shadow_N.astype(float)
-    below = [outage_share(np.linspace(-60, 15, 150_001), np.array(0.0), factor) for factor in (None, 9.0)]
+    below = [
+        outage_share(np.linspace(-60, 15, 150_001), np.array(0.0), factor) for factor in (None, 9.0)
+    ]
     differing = 0
     for i in range(count):
         x_m, y_m = (abs(float(phase) - 200.0) - 100.0 for phase in world.phase_2N[:, i])
         away_m = np.array([np.hypot(x_m, y_m)])
         clear = world.sight_N[i] < clear_share(UMI, away_m)[0]
-        loss_db = losses_db(UMI, away_m, 3.5e9)[0 if clear else 1][0] + (4.0 if clear else 7.82) * shadow[i]
+        loss_db = (
+            losses_db(UMI, away_m, 3.5e9)[0 if clear else 1][0]
+            + (4.0 if clear else 7.82) * shadow[i]
+        )
         power_db = -60 + 75 * np.searchsorted(below[bool(clear)], uniform[i]) / 150_000
         snr_db = 23 - loss_db + power_db + 174 - 10 * np.log10(20e6) - 5 - 3
         index = np.searchsorted(CQI_1.thresholds_db, snr_db, side="right")
@@ -208,7 +233,10 @@ def test_a_preset_holds_its_band(preset):
     for _ in range(5):
         world.step(60.0)
         rates = world.up_bps / (0.75 / 1.111 * world.setting.bandwidth_hz)
-        seen |= {int(np.argmin(np.abs(np.array(CQI_1.efficiencies) - rate))) + 1 for rate in np.unique(rates)}
+        seen |= {
+            int(np.argmin(np.abs(np.array(CQI_1.efficiencies) - rate))) + 1
+            for rate in np.unique(rates)
+        }
     assert seen == set(range(preset.lowest_cqi, preset.highest_cqi + 1))
     np.testing.assert_array_equal(world.up_bps, world.down_bps)
 

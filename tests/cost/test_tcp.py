@@ -27,7 +27,9 @@ def test_without_headers_losses_and_delay_a_link_stays_what_it_is():
 
 def test_what_the_slow_link_was_measured_to_take_is_predicted_within_a_fifth():
     """`benchmarks/slow_link.py`; figures in RESULTS.md."""
-    assert seconds(2, Tcp(loss_share=0.01, loss_is_congestion=False)) == pytest.approx(4.13, rel=0.2)
+    assert seconds(2, Tcp(loss_share=0.01, loss_is_congestion=False)) == pytest.approx(
+        4.13, rel=0.2
+    )
 
 
 def test_lost_packets_hold_a_long_path_to_the_rate_of_mathis():

@@ -1,4 +1,5 @@
-"""Everything that can be wrong with a file is one `ConfigError` that names the file and the place."""
+"""Everything that can be wrong with a file is one `ConfigError` that names the file and the
+place."""
 
 import gzip
 import os
@@ -67,7 +68,7 @@ def test_names_of_keys_where_there_are_none():
     refused("digits", "--group who", group="who")
 
 
-# --- npz --------------------------------------------------------------------------------------------------------
+# --- npz ------------------------------------------------------------------------------------------
 
 PIXELS = np.arange(256, dtype=np.uint8).reshape(4, 8, 8)
 BYTES = {"x_train": PIXELS, "y_train": Y[:4], "x_test": PIXELS, "y_test": Y[:4]}
@@ -81,7 +82,11 @@ PARTS = {"x_train": X, "y_train": Y, "x_test": X[:4], "y_test": Y[:4]}
         ({"x": with_value(np.inf).astype(np.float16), "y": Y}, {}, ["row 4, column 2", "inf"]),
         ({"x": HUGE, "y": Y}, {}, ["row 13, column 1", "1e+300"]),
         ({"x": with_value(np.nan).reshape(20, 3, 1), "y": Y}, {}, ["row 4, position [2, 0]"]),
-        ({**PARTS, "x_test": with_value(np.nan)[:5], "y_test": Y[:5]}, {}, ["test part", "row 4, column 2"]),
+        (
+            {**PARTS, "x_test": with_value(np.nan)[:5], "y_test": Y[:5]},
+            {},
+            ["test part", "row 4, column 2"],
+        ),
         ({"x": X.astype(str), "y": Y}, {}, ["expected numbers"]),
         ({"x": X.astype(complex), "y": Y}, {}, ["complex128", "expected numbers"]),
         ({"x": X, "y": Y[:19]}, {}, ["20 inputs", "19 labels"]),
@@ -90,16 +95,28 @@ PARTS = {"x_train": X, "y_train": Y, "x_test": X[:4], "y_test": Y[:4]}
         ({"x": X[:0], "y": Y[:0]}, {}, ["no samples"]),
         ({"x": np.float64(1), "y": np.float64(1)}, {}, ["no samples"]),
         ({"x": X, "y": np.zeros(20, dtype=int)}, {}, ["every label is '0'", "two classes"]),
-        ({"x": X, "y": np.where(np.arange(20) == 3, 7, Y)}, {}, ["class '7'", "a single training sample"]),
+        (
+            {"x": X, "y": np.where(np.arange(20) == 3, 7, Y)},
+            {},
+            ["class '7'", "a single training sample"],
+        ),
         ({"x": X, "y": Y + 0.5}, {}, ["label of row 0", "0.5", "bin"]),
         ({"x": X, "y": np.where(Y, np.nan, 0)}, {}, ["label of row 1", "nan", "--missing drop"]),
-        ({"x": X, "y": Y, "classes": np.array(["cat", "cat"])}, {}, ["names of classes has 'cat'", "of its own"]),
+        (
+            {"x": X, "y": Y, "classes": np.array(["cat", "cat"])},
+            {},
+            ["names of classes has 'cat'", "of its own"],
+        ),
         ({"x": X, "y": Y, "classes": np.array(["", "cat"])}, {}, ["names of classes has ''"]),
         ({"x": X, "y": np.eye(2)[Y]}, {}, ["labels have shape (20, 2)", "argmax"]),
         ({"x": X, "y": Y.astype(complex)}, {}, ["labels are of type complex128"]),
         ({**PARTS, "x_test": X[:4, :2]}, {}, ["(3,) in the train part", "(2,) in the test part"]),
         ({**PARTS, "y_test": Y[:4] + 1}, {}, ["test part has class '2'", "training classes: 0, 1"]),
-        ({**PARTS, "y_test": np.array(list("abab"))}, {}, ["int64 in the train part", "<U1 in the test part"]),
+        (
+            {**PARTS, "y_test": np.array(list("abab"))},
+            {},
+            ["int64 in the train part", "<U1 in the test part"],
+        ),
         ({"x_train": X, "y_train": Y, "x_test": X}, {}, ["'x_test'", "'y_test' too"]),
         ({"x_train": X, "y_train": Y, "y_test": Y}, {}, ["'y_test'", "'x_test' too"]),
         ({"x_train": X, "z": Y}, {}, ["no key for the labels", "y_train", "z [20]", "--label"]),
@@ -111,8 +128,16 @@ PARTS = {"x_train": X, "y_train": Y, "x_test": X[:4], "y_test": Y[:4]}
         ({"y": Y, "a": X, "b": X}, {}, ["more than one array", "a [20, 3], b [20, 3]"]),
         ({"x": X.reshape(20, 1, 1, 1, 3), "y": Y}, {}, ["(1, 1, 1, 3)", "[features]"]),
         ({}, {}, ["holds no array"]),
-        ({**BYTES, "x_test": PIXELS.astype(float)}, {}, ["pixels of the test part come to 0 to 255", "one range"]),
-        ({**BYTES, "x_test": PIXELS / 127.5 - 1}, {}, ["pixels of the test part come to -1 to 1", "one range"]),
+        (
+            {**BYTES, "x_test": PIXELS.astype(float)},
+            {},
+            ["pixels of the test part come to 0 to 255", "one range"],
+        ),
+        (
+            {**BYTES, "x_test": PIXELS / 127.5 - 1},
+            {},
+            ["pixels of the test part come to -1 to 1", "one range"],
+        ),
         ({"x": X, "y": Y, "extra": np.array([{"a": 1}])}, {}, ["Python objects", "never loaded"]),
     ],
 )
@@ -135,7 +160,9 @@ def test_npz_that_is_something_else(tmp_path):
     refused(path, "a.npz", "a single array")
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=150)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=150
+)
 @given(cut=st.integers(0, 1500), place=st.integers(0, 1500), value=st.integers(0, 255))
 def test_a_damaged_npz_is_refused_or_read_but_never_crashes(tmp_path, cut, place, value):
     path = tmp_path / "a.npz"
@@ -149,13 +176,16 @@ def test_a_damaged_npz_is_refused_or_read_but_never_crashes(tmp_path, cut, place
         assert "a.npz" in str(error)
 
 
-# --- tables -----------------------------------------------------------------------------------------------------
+# --- tables ---------------------------------------------------------------------------------------
 
 ROWS = [f"{row},{row / 2},{row % 2}" for row in range(20)]
 
 
 def changed(line, text):
-    return ["a,b,label", *(text if number == line else row for number, row in enumerate(ROWS, start=2))]
+    return [
+        "a,b,label",
+        *(text if number == line else row for number, row in enumerate(ROWS, start=2)),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -164,7 +194,11 @@ def changed(line, text):
         ([], {}, ["0 rows"]),
         (["a,b,label"], {}, ["1 rows", "column names"]),
         (["a,b,c", *ROWS], {}, ["no label column 'label'", "columns: a, b, c", "--label"]),
-        (["a,b,label", *ROWS], {"label": "sick"}, ["no label column 'sick'", "columns: a, b, label"]),
+        (
+            ["a,b,label", *ROWS],
+            {"label": "sick"},
+            ["no label column 'sick'", "columns: a, b, label"],
+        ),
         (["a,b,label", *ROWS], {"group": "who"}, ["no group column 'who'", "--group"]),
         (changed(7, "1,nan,0"), {}, ["line 7, column 'b'", "'nan'"]),
         (changed(7, "inf,1,0"), {}, ["line 7, column 'a'", "'inf'"]),
@@ -180,11 +214,31 @@ def changed(line, text):
         (["a,a,label", *ROWS], {}, ["line 1 names column 'a' twice"]),
         (ROWS, {}, ["line 1 is all numbers", "column names"]),
         (["label", *("01" * 5)], {}, ["no column can be a feature", "no other column"]),
-        (["a b label", *(row.replace(",", " ") for row in ROWS)], {}, ["columns: a b label", "line 1 has one field"]),
-        ([",b,label", *(f"{row % 3 / 7},{row},{row % 2}" for row in range(20))], {}, ["no name for column 1", "'0.0'"]),
-        ([",b,label", *(f"{'xy'[row % 2]},{row},{row % 2}" for row in range(20))], {}, ["no name for column 1", "'x'"]),
-        (["a,b,label", *ROWS], {"reading": Reading(leave_out=("label",))}, ["--leave-out label names the label"]),
-        (["text,label", *(f"words {row},{row % 2}" for row in range(20))], {}, ["'text': text with 20 values"]),
+        (
+            ["a b label", *(row.replace(",", " ") for row in ROWS)],
+            {},
+            ["columns: a b label", "line 1 has one field"],
+        ),
+        (
+            [",b,label", *(f"{row % 3 / 7},{row},{row % 2}" for row in range(20))],
+            {},
+            ["no name for column 1", "'0.0'"],
+        ),
+        (
+            [",b,label", *(f"{'xy'[row % 2]},{row},{row % 2}" for row in range(20))],
+            {},
+            ["no name for column 1", "'x'"],
+        ),
+        (
+            ["a,b,label", *ROWS],
+            {"reading": Reading(leave_out=("label",))},
+            ["--leave-out label names the label"],
+        ),
+        (
+            ["text,label", *(f"words {row},{row % 2}" for row in range(20))],
+            {},
+            ["'text': text with 20 values"],
+        ),
         (["a,label", *(f"{row},0" for row in range(20))], {}, ["every label is '0'"]),
         (["a,label", *(f"{row},{row}" for row in range(20))], {}, ["a single training sample"]),
     ],
@@ -200,18 +254,22 @@ def test_a_table_that_is_no_text(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("begin", "part"), [(b"\x1f\x8b", "gunzip"), (b"\xd0\xcf\x11\xe0", ".csv"), (b"PAR1", "Parquet")]
+    ("begin", "part"),
+    [(b"\x1f\x8b", "gunzip"), (b"\xd0\xcf\x11\xe0", ".csv"), (b"PAR1", "Parquet")],
 )
 def test_a_table_that_is_packed_or_of_another_kind_is_said_to_be(begin, part, tmp_path):
     (tmp_path / "a.csv").write_bytes(begin + bytes(20))
     refused(tmp_path / "a.csv", "a.csv", part)
 
 
-# --- idx and pictures -------------------------------------------------------------------------------------------
+# --- idx and pictures -----------------------------------------------------------------------------
 
 
 def idx_bytes(array):
-    return struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape) + array.astype(np.uint8).tobytes()
+    return (
+        struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape)
+        + array.astype(np.uint8).tobytes()
+    )
 
 
 IMAGES = idx_bytes(np.zeros((20, 4, 4)))
@@ -261,7 +319,7 @@ def test_a_damaged_picture_is_named(tmp_path):
         refused(tmp_path, re.sub(r"^.*dog", "dog", str(damaged)), "not a readable picture")
 
 
-# --- what is no file, or unfolds to too much --------------------------------------------------------------------
+# --- what is no file, or unfolds to too much ------------------------------------------------------
 
 
 def header(shape, kind="<f8"):
@@ -275,8 +333,16 @@ def member(head, body=b""):
 MEMBERS = {
     "no array": ("readme.txt", b"hello", ["'readme.txt'", "expected arrays alone"]),
     "no header": ("x.npy", b"hello", ["not a readable"]),
-    "more than there is": ("x.npy", member(header("(1000000000000,)")), ["announces 8000000000000 bytes and holds 0"]),
-    "less than there is": ("x.npy", member(header("(1,)"), bytes(80)), ["announces 8 bytes and holds 80"]),
+    "more than there is": (
+        "x.npy",
+        member(header("(1000000000000,)")),
+        ["announces 8000000000000 bytes and holds 0"],
+    ),
+    "less than there is": (
+        "x.npy",
+        member(header("(1,)"), bytes(80)),
+        ["announces 8 bytes and holds 80"],
+    ),
     "below nothing": ("x.npy", member(header("(-1,)")), ["announces -8 bytes"]),
     "beyond 64 bits": ("x.npy", member(header(f"({10**30},)")), ["announces 8"]),
     "too many axes": ("x.npy", member(header("(" + "1," * 70 + ")"), bytes(8)), ["not a readable"]),
@@ -361,7 +427,9 @@ def test_a_folder_above_the_parts_names_the_one_to_take(tmp_path):
         for name in ("cat", "dog"):
             (tmp_path / "images" / part / name).mkdir(parents=True)
             Image.new("RGB", (8, 8)).save(tmp_path / "images" / part / name / "0.png")
-    with pytest.raises(ConfigError, match=r"its one folder, images, has .*test.*train.*: name .*images instead"):
+    with pytest.raises(
+        ConfigError, match=r"its one folder, images, has .*test.*train.*: name .*images instead"
+    ):
         images.read(tmp_path)
     assert set(images.read(tmp_path / "images").train.labels) == {"cat", "dog"}
 

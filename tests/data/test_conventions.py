@@ -1,4 +1,5 @@
-"""Numbers, rows and labels as people and loggers write them are read, said and settled, or refused with the line."""
+"""Numbers, rows and labels as people and loggers write them are read, said and settled, or refused
+with the line."""
 
 import numpy as np
 import pytest
@@ -13,7 +14,9 @@ NBSP, NARROW, MINUS = "\N{NO-BREAK SPACE}", "\N{NARROW NO-BREAK SPACE}", "\N{MIN
 def sheet(tmp_path, columns, labels=("a", "b"), mark=";", rows=24, **written):
     """A table whose columns repeat the given cells."""
     names = [*columns, "label"]
-    cells = [[values[row % len(values)] for values in (*columns.values(), labels)] for row in range(rows)]
+    cells = [
+        [values[row % len(values)] for values in (*columns.values(), labels)] for row in range(rows)
+    ]
     path = tmp_path / "a.csv"
     path.write_bytes("\n".join(mark.join(row) for row in [names, *cells]).encode(**written))
     return path
@@ -30,11 +33,15 @@ def refused(path, *parts, **settled):
         assert part in str(caught.value), str(caught.value)
 
 
-# --- numbers ----------------------------------------------------------------------------------------------------
+# --- numbers --------------------------------------------------------------------------------------
 
 WRITTEN = {
     "plain": (["1.5", "-2", "+3.25", "4e2", ".5", "6."], [1.5, -2, 3.25, 400, 0.5, 6], ""),
-    "decimal comma": (["21,5", "-2,25", "+3", "1,5e2", ",5"], [21.5, -2.25, 3, 150, 0.5], "decimal comma"),
+    "decimal comma": (
+        ["21,5", "-2,25", "+3", "1,5e2", ",5"],
+        [21.5, -2.25, 3, 150, 0.5],
+        "decimal comma",
+    ),
     "three digits after a comma that leads": (["0,123", "1,234"], [0.123, 1.234], "decimal comma"),
     "unit": (["21.5 °C", "-3 °C", "19°C"], [21.5, -3, 19], "unit °C"),
     "comma and unit": (["21,5 °C", "-3,5 °C"], [21.5, -3.5], "decimal comma, unit °C"),
@@ -45,17 +52,49 @@ WRITTEN = {
     "unknown unit": (["12 a/min", "7 a/min"], [12, 7], "unit a/min"),
     "units that look alike": (["5 \u00b5s", "3 \u03bcs"], [5, 3], "unit \u00b5s"),
     "one sign for a unit": (["21.5 \u2103", "-3 \u00b0C"], [21.5, -3], "unit \u00b0C"),
-    "points that may be either": (["1.234", "5.678"], [1.234, 5.678], "points taken as decimal marks"),
-    "thousands, point": (["1,234.5", "12,345,678.0", "7"], [1234.5, 12345678, 7], "',' between thousands"),
+    "points that may be either": (
+        ["1.234", "5.678"],
+        [1.234, 5.678],
+        "points taken as decimal marks",
+    ),
+    "thousands, point": (
+        ["1,234.5", "12,345,678.0", "7"],
+        [1234.5, 12345678, 7],
+        "',' between thousands",
+    ),
     "thousands, twice": (["1,234,567", "2,345,678"], [1234567, 2345678], "',' between thousands"),
     "thousands in India": (["12,34,567", "1,23,456"], [1234567, 123456], "',' between thousands"),
-    "thousands, comma": (["1.234,5", "12.345.678,0"], [1234.5, 12345678], "decimal comma, '.' between thousands"),
-    "thousands, points twice": (["+1.234.567", "2.345.678"], [1234567, 2345678], "'.' between thousands"),
-    "thousands, blank": (["1 234,5", "7 000,0"], [1234.5, 7000], "decimal comma, ' ' between thousands"),
-    "thousands, hard blank": ([f"1{NBSP}234.5", f"7{NBSP}000"], [1234.5, 7000], "between thousands"),
-    "thousands, narrow blank": ([f"1{NARROW}234,5", f"7{NARROW}000"], [1234.5, 7000], "between thousands"),
+    "thousands, comma": (
+        ["1.234,5", "12.345.678,0"],
+        [1234.5, 12345678],
+        "decimal comma, '.' between thousands",
+    ),
+    "thousands, points twice": (
+        ["+1.234.567", "2.345.678"],
+        [1234567, 2345678],
+        "'.' between thousands",
+    ),
+    "thousands, blank": (
+        ["1 234,5", "7 000,0"],
+        [1234.5, 7000],
+        "decimal comma, ' ' between thousands",
+    ),
+    "thousands, hard blank": (
+        [f"1{NBSP}234.5", f"7{NBSP}000"],
+        [1234.5, 7000],
+        "between thousands",
+    ),
+    "thousands, narrow blank": (
+        [f"1{NARROW}234,5", f"7{NARROW}000"],
+        [1234.5, 7000],
+        "between thousands",
+    ),
     "thousands, apostrophe": (["1'234", "5'678.9"], [1234, 5678.9], "between thousands"),
-    "thousands, curly": (["1\N{RIGHT SINGLE QUOTATION MARK}234", "5"], [1234, 5], "between thousands"),
+    "thousands, curly": (
+        ["1\N{RIGHT SINGLE QUOTATION MARK}234", "5"],
+        [1234, 5],
+        "between thousands",
+    ),
     "minus sign": ([f"{MINUS}1.5", "2", f"1e{MINUS}1"], [-1.5, 2, 0.1], ""),
     "hexadecimal": (["0x1f", "0X0a"], [31, 10], "hexadecimal"),
 }
@@ -65,7 +104,11 @@ WRITTEN = {
 def test_a_column_is_read_by_its_convention_and_that_is_said(tmp_path, cells, values, told):
     raw = read(sheet(tmp_path, {"load": cells}))
     assert raw.train.inputs[: len(values), 0] == pytest.approx(values)
-    assert any(told in note and "'load'" in note for note in raw.notes) if told else "load" not in " ".join(raw.notes)
+    assert (
+        any(told in note and "'load'" in note for note in raw.notes)
+        if told
+        else "load" not in " ".join(raw.notes)
+    )
 
 
 UNCLEAR = {
@@ -95,7 +138,9 @@ UNCLEAR = {
 
 
 @pytest.mark.parametrize(("cells", "line", "part"), UNCLEAR.values(), ids=UNCLEAR)
-def test_a_column_that_can_be_read_in_two_ways_or_none_is_refused_with_its_line(tmp_path, cells, line, part):
+def test_a_column_that_can_be_read_in_two_ways_or_none_is_refused_with_its_line(
+    tmp_path, cells, line, part
+):
     refused(sheet(tmp_path, {"load": cells, "x": ["1", "2"]}), f"{line}, column 'load'", part)
 
 
@@ -104,7 +149,9 @@ def test_the_decimal_mark_is_settled_by_its_flag(tmp_path, decimal, value):
     path = sheet(tmp_path, {"load": ["1,234", "5,678"]})
     assert read(path, decimal=decimal).train.inputs[0, 0] == value
     dotted = sheet(tmp_path, {"load": ["1.234", "5.678"]})
-    assert read(dotted, decimal=decimal).train.inputs[0, 0] == (1234 if decimal == "comma" else 1.234)
+    assert read(dotted, decimal=decimal).train.inputs[0, 0] == (
+        1234 if decimal == "comma" else 1.234
+    )
 
 
 def test_points_are_in_doubt_beside_decimal_commas(tmp_path):
@@ -146,7 +193,10 @@ def test_what_is_no_number_is_dropped_by_name(tmp_path, cells):
 def test_true_and_false_become_inputs_and_blanks_are_neither(tmp_path):
     raw = read(sheet(tmp_path, {"on": ["TRUE", "FALSE", ""]}))
     assert raw.train.inputs[:3].tolist() == [[0, 1], [1, 0], [0, 0]]
-    assert "column 'on' became 2 inputs, one per value: FALSE, TRUE; 8 rows have none of them" in raw.notes
+    assert (
+        "column 'on' became 2 inputs, one per value: FALSE, TRUE; 8 rows have none of them"
+        in raw.notes
+    )
 
 
 def test_missing_numbers_are_refused_or_dropped(tmp_path):
@@ -165,12 +215,16 @@ def test_a_device_that_measures_in_another_unit_is_refused(tmp_path):
         tables.read_inputs(path, columns)
 
 
-# --- rows -------------------------------------------------------------------------------------------------------
+# --- rows -----------------------------------------------------------------------------------------
 
 
 def lines(tmp_path, header, row, count=20, end="\n", coding="utf-8"):
     path = tmp_path / "a.csv"
-    path.write_bytes(end.join([header, *(row.format(i=i, y="ab"[i % 2]) for i in range(count)), ""]).encode(coding))
+    path.write_bytes(
+        end.join([header, *(row.format(i=i, y="ab"[i % 2]) for i in range(count)), ""]).encode(
+            coding
+        )
+    )
     return path
 
 
@@ -221,9 +275,19 @@ ODD = {
     "latin-1": ("Wärme,label", "{i},{y}", {"coding": "latin-1"}, ["line 1", "UTF-8", "iconv"]),
     "utf-16 without its mark": ("t,label", "{i},{y}", {"coding": "utf-16-le"}, ["NUL", "UTF-8"]),
     "longer": ("t,label", "{i},{y}\n{i},{y},7", {"count": 1}, ["line 3", "3 fields", "expected 2"]),
-    "shorter": ("t,x,label", "{i},{i},{y}\n{i}", {"count": 1}, ["line 3", "1 fields", "expected 3"]),
+    "shorter": (
+        "t,x,label",
+        "{i},{i},{y}\n{i}",
+        {"count": 1},
+        ["line 3", "1 fields", "expected 3"],
+    ),
     "twice": ("t, t,label", "{i},{i},{y}", {}, ["'t' twice"]),
-    "decimal commas without quotes": ("t,label", "2{i},5,{y}", {}, ["quote numbers with a decimal comma"]),
+    "decimal commas without quotes": (
+        "t,label",
+        "2{i},5,{y}",
+        {},
+        ["quote numbers with a decimal comma"],
+    ),
     "no header": ("1.5,2,a", "{i},{i},{y}", {}, ["if line 1 is data"]),
     "two labels": ("Label,LABEL,x", "{y},{y},{i}", {}, ["'Label' and 'LABEL' differ only in case"]),
     "a column without a name": ("t,,label", "{i},{i},{y}", {}, ["no name for column 2", "line 2"]),
@@ -235,7 +299,9 @@ ODD = {
 
 
 @pytest.mark.parametrize(("header", "row", "written", "parts"), ODD.values(), ids=ODD)
-def test_rows_that_cannot_be_read_are_refused_with_the_remedy(tmp_path, header, row, written, parts):
+def test_rows_that_cannot_be_read_are_refused_with_the_remedy(
+    tmp_path, header, row, written, parts
+):
     refused(lines(tmp_path, header, row, **written), *parts)
 
 
@@ -253,7 +319,7 @@ def test_the_separator_is_settled_by_its_flag(tmp_path):
     assert len(raw.train.labels) == 20
 
 
-# --- labels -----------------------------------------------------------------------------------------------------
+# --- labels ---------------------------------------------------------------------------------------
 
 MARKS = [
     "",
@@ -289,7 +355,9 @@ def test_a_missing_label_is_no_class(tmp_path, mark, labels):
 @pytest.mark.parametrize("mark", MARKS)
 def test_a_missing_label_of_an_array_is_no_class(tmp_path, mark):
     path = tmp_path / "a.npz"
-    np.savez(path, x=np.arange(60.0).reshape(30, 2), y=np.array(["a", "b", mark])[np.arange(30) % 3])
+    np.savez(
+        path, x=np.arange(60.0).reshape(30, 2), y=np.array(["a", "b", mark])[np.arange(30) % 3]
+    )
     refused(path, "row 2", "no label", "--missing drop")
     assert sources.load(str(path), reading=Reading(missing="drop")).classes == ("a", "b")
     assert len(sources.load(str(path), reading=Reading(missing="class")).classes) == 3
@@ -316,22 +384,34 @@ SPELLED = {
     "case": (("Run", "run"), ("Run", "run"), "'Run' and 'run' differ only"),
     "spaces inside": (("a b", "a  b"), ("a  b", "a b"), "differ only"),
     "accents": (("caf\u00e9", "cafe\u0301"), ("cafe\u0301", "caf\u00e9"), "differ only"),
-    "spaces around": ((" yes", "no"), ("no", "yes"), "spaces around labels in column 'label' left out"),
+    "spaces around": (
+        (" yes", "no"),
+        ("no", "yes"),
+        "spaces around labels in column 'label' left out",
+    ),
     "minus one": (("-1", "0", "1"), ("-1", "0", "1"), "label -1 is a class like the others"),
-    "unknown": (("a", "b", "unknown"), ("a", "b", "unknown"), "label unknown is a class like the others"),
+    "unknown": (
+        ("a", "b", "unknown"),
+        ("a", "b", "unknown"),
+        "label unknown is a class like the others",
+    ),
     "signs that are not seen": (("a", "a\u200b"), ("a", "a\u200b"), "differ only"),
 }
 
 
 @pytest.mark.parametrize(("labels", "classes", "told"), SPELLED.values(), ids=SPELLED)
 def test_labels_keep_their_spelling(tmp_path, labels, classes, told):
-    source = sources.load(str(sheet(tmp_path, {"x": ["1", "2", "3", "4", "5"]}, labels=labels, rows=60)))
+    source = sources.load(
+        str(sheet(tmp_path, {"x": ["1", "2", "3", "4", "5"]}, labels=labels, rows=60))
+    )
     assert source.classes == classes
     assert told is None or any(told in note for note in source.notes)
 
 
 def test_one_number_in_two_spellings_is_refused(tmp_path):
-    refused(sheet(tmp_path, {"x": ["1", "2"]}, labels=("1", "1.0", "2")), "'1' and '1.0' are one number")
+    refused(
+        sheet(tmp_path, {"x": ["1", "2"]}, labels=("1", "1.0", "2")), "'1' and '1.0' are one number"
+    )
 
 
 def test_owners_without_a_name_are_one(tmp_path):
@@ -341,11 +421,18 @@ def test_owners_without_a_name_are_one(tmp_path):
 
 def test_owners_that_are_written_alike_are_noted(tmp_path):
     path = sheet(tmp_path, {"x": ["1", "2", "4"], "group": ["ann", "Ann", "bob"]})
-    assert "owners 'Ann' and 'ann' differ only in how they are written" in sources.load(str(path)).notes
+    assert (
+        "owners 'Ann' and 'ann' differ only in how they are written"
+        in sources.load(str(path)).notes
+    )
 
 
 DOUBTFUL = {
-    "seconds": ("when", [f"{1_700_000_000.5 + row}" for row in range(24)], "they rise from row to row"),
+    "seconds": (
+        "when",
+        [f"{1_700_000_000.5 + row}" for row in range(24)],
+        "they rise from row to row",
+    ),
     "days": ("day", [f"202401{row + 1:02}" for row in range(24)], "they rise from row to row"),
     "row numbers of several files": ("ID", ["1", "2", "3"], "its name is one of row numbers"),
     "an index twice": ("Unnamed: 0.1", ["1", "2", "3"], "its name is one of row numbers"),
@@ -361,26 +448,52 @@ def test_inputs_that_may_be_none_are_said(name, cells, told, tmp_path):
     assert told or not any(name in note for note in notes)
 
 
-# --- axes -------------------------------------------------------------------------------------------------------
+# --- axes -----------------------------------------------------------------------------------------
 
 SHAPES = {
     "two channels last": ((20, 50, 2), np.float32, {}, (2, 50), "2 channels on the last axis"),
     "six channels first": ((20, 6, 50), np.float32, {}, (6, 50), "6 channels on the first axis"),
     "bands last": ((20, 16, 16, 13), np.float32, {}, (13, 16, 16), "13 channels on the last axis"),
-    "bands first": ((20, 13, 16, 16), np.float32, {}, (13, 16, 16), "13 channels on the first axis"),
+    "bands first": (
+        (20, 13, 16, 16),
+        np.float32,
+        {},
+        (13, 16, 16),
+        "13 channels on the first axis",
+    ),
     "narrow bands": ((20, 8, 8, 10), np.float32, {}, (10, 8, 8), "10 channels on the last axis"),
     "two planes": ((20, 2, 9, 7), np.float32, {}, (2, 9, 7), "2 channels on the first axis"),
     "colour": ((20, 9, 8, 3), np.uint8, {}, (3, 9, 8), "3 channels on the last axis"),
     "bytes": ((20, 50, 3), np.uint8, {}, (1, 50, 3), "read as image, one channel"),
-    "series of bytes": ((20, 50, 3), np.uint8, {"sample_kind": "series"}, (3, 50), "3 channels on the last axis"),
-    "square series": ((20, 9, 9), np.float32, {"sample_kind": "series", "channels_axis": "first"}, (9, 9), None),
+    "series of bytes": (
+        (20, 50, 3),
+        np.uint8,
+        {"sample_kind": "series"},
+        (3, 50),
+        "3 channels on the last axis",
+    ),
+    "square series": (
+        (20, 9, 9),
+        np.float32,
+        {"sample_kind": "series", "channels_axis": "first"},
+        (9, 9),
+        None,
+    ),
     "one series": ((20, 50), np.float32, {"sample_kind": "series"}, (1, 50), None),
     "flat": ((20, 5, 4), np.float32, {"sample_kind": "table"}, (20,), None),
-    "wide series": ((20, 4, 50), np.float32, {"channels_axis": "last"}, (50, 4), "50 channels on the last axis"),
+    "wide series": (
+        (20, 4, 50),
+        np.float32,
+        {"channels_axis": "last"},
+        (50, 4),
+        "50 channels on the last axis",
+    ),
 }
 
 
-@pytest.mark.parametrize(("shape", "kind", "settled", "sample", "told"), SHAPES.values(), ids=SHAPES)
+@pytest.mark.parametrize(
+    ("shape", "kind", "settled", "sample", "told"), SHAPES.values(), ids=SHAPES
+)
 def test_what_an_array_holds_is_said_and_settled(tmp_path, shape, kind, settled, sample, told):
     x = np.random.default_rng(0).normal(9, 2, shape).astype(kind)
     np.savez(tmp_path / "a.npz", x=x, y=np.arange(20) % 2)
@@ -401,6 +514,8 @@ def test_what_an_array_holds_is_said_and_settled(tmp_path, shape, kind, settled,
         ((20, 9), {"decimal": "comma"}, "--decimal settles how another kind"),
     ],
 )
-def test_arrays_that_can_be_read_in_two_ways_are_refused_with_the_flag(tmp_path, shape, settled, part):
+def test_arrays_that_can_be_read_in_two_ways_are_refused_with_the_flag(
+    tmp_path, shape, settled, part
+):
     np.savez(tmp_path / "a.npz", x=np.zeros(shape), y=np.arange(20) % 2)
     refused(tmp_path / "a.npz", part, **settled)

@@ -1,4 +1,5 @@
-"""What a device owns is mapped by name onto what a run means, or declined in words that name the difference."""
+"""What a device owns is mapped by name onto what a run means, or declined in words that name the
+difference."""
 
 from dataclasses import replace
 
@@ -32,7 +33,9 @@ def rows(classes, count=40, seed=0, shift=0.0):
 
 def csv(path, cells, columns=("temp", "load", "place", "label"), names=None):
     header = ",".join((names or {}).get(name, name) for name in columns)
-    path.write_text("\n".join([header, *(",".join(row[name] for name in columns) for row in cells)]) + "\n")
+    path.write_text(
+        "\n".join([header, *(",".join(row[name] for name in columns) for row in cells)]) + "\n"
+    )
     return str(path)
 
 
@@ -53,7 +56,7 @@ def declined(path, spec, **naming):
     return str(caught.value)
 
 
-# --- classes ------------------------------------------------------------------------------------------------------
+# --- classes --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -83,7 +86,9 @@ def test_one_sample_is_enough(spec, tmp_path):
 )
 def test_numbers_of_classes_are_names_too(stored, kinds, numbers, tmp_path):
     server = [{**row, "label": str(stored[i % 3])} for i, row in enumerate(rows(("run",), 60))]
-    mine = [{**row, "label": str(kinds[i % len(kinds)])} for i, row in enumerate(rows(("run",), 20))]
+    mine = [
+        {**row, "label": str(kinds[i % len(kinds)])} for i, row in enumerate(rows(("run",), 20))
+    ]
     spec = sources.load(csv(tmp_path / "server.csv", server)).spec(None)
     data = mapped(csv(tmp_path / "own.csv", mine), spec).data
     assert sorted(set(data.labels.tolist())) == numbers
@@ -103,7 +108,9 @@ def test_an_unknown_class_is_named_mapped_or_left_out(spec, tmp_path):
 
 
 def test_a_file_of_unknown_classes_alone_has_nothing_to_train_on(spec, tmp_path):
-    assert "no sample is left" in declined(csv(tmp_path / "own.csv", rows(("jog",))), spec, skip_unknown=True)
+    assert "no sample is left" in declined(
+        csv(tmp_path / "own.csv", rows(("jog",))), spec, skip_unknown=True
+    )
 
 
 def test_another_case_is_another_class(spec, tmp_path):
@@ -112,20 +119,34 @@ def test_another_case_is_another_class(spec, tmp_path):
 
 
 def test_no_class_is_proposed_that_is_spelled_quite_otherwise(spec, tmp_path):
-    for label, proposed in (("RUN", "RUN=run"), ("0", "0=RUN"), ("-1", "-1=RUN"), ("sitt", "sitt=sit")):
+    for label, proposed in (
+        ("RUN", "RUN=run"),
+        ("0", "0=RUN"),
+        ("-1", "-1=RUN"),
+        ("sitt", "sitt=sit"),
+    ):
         path = csv(tmp_path / "own.csv", [{**row, "label": label} for row in rows(("walk",))])
         assert f"--rename-class {proposed}," in declined(path, spec)
 
 
 def test_an_input_that_is_called_label_is_no_label(tmp_path):
-    server = csv(tmp_path / "server.csv", rows(CLASSES, 90), names={"label": "kind", "temp": "label"})
+    server = csv(
+        tmp_path / "server.csv", rows(CLASSES, 90), names={"label": "kind", "temp": "label"}
+    )
     spec = sources.load(server, label="kind").spec("kind")
     own_names = {"label": "art", "temp": "label"}
-    assert mapped(csv(tmp_path / "own.csv", rows(("sit",)), names=own_names), spec).data.labels is None
+    assert (
+        mapped(csv(tmp_path / "own.csv", rows(("sit",)), names=own_names), spec).data.labels is None
+    )
 
 
 def test_without_a_label_column_there_are_no_labels(spec, tmp_path):
-    assert mapped(csv(tmp_path / "own.csv", rows(CLASSES), ("temp", "load", "place")), spec).data.labels is None
+    assert (
+        mapped(
+            csv(tmp_path / "own.csv", rows(CLASSES), ("temp", "load", "place")), spec
+        ).data.labels
+        is None
+    )
 
 
 def test_the_label_column_is_the_owners_the_runs_or_the_usual_one(tmp_path):
@@ -136,17 +157,21 @@ def test_the_label_column_is_the_owners_the_runs_or_the_usual_one(tmp_path):
     assert set(mapped(same, spec).data.labels) == {1}
     assert mapped(mine, spec).data.labels is None
     assert set(mapped(mine, spec, label="Klasse").data.labels) == {1}
-    with pytest.raises(ConfigError, match=r"no column 'kind' as --label says; columns: temp, load, place, Klasse"):
+    with pytest.raises(
+        ConfigError, match=r"no column 'kind' as --label says; columns: temp, load, place, Klasse"
+    ):
         own.read(mine, Naming(label="kind"))
 
 
-# --- columns ------------------------------------------------------------------------------------------------------
+# --- columns --------------------------------------------------------------------------------------
 
 
 def test_columns_go_by_name_in_any_order_and_others_are_left_out(spec, tmp_path):
     cells = [{**row, "battery": "0.5", "when": "2026-01-01"} for row in rows(CLASSES)]
     here = mapped(csv(tmp_path / "a.csv", cells), spec)
-    there = mapped(csv(tmp_path / "b.csv", cells, ("battery", "label", "place", "load", "when", "temp")), spec)
+    there = mapped(
+        csv(tmp_path / "b.csv", cells, ("battery", "label", "place", "load", "when", "temp")), spec
+    )
     np.testing.assert_array_equal(here.data.inputs, there.data.inputs)
     assert not here.notes
     assert there.notes == ("columns that are no inputs of the run are left out: battery, when",)
@@ -159,12 +184,17 @@ def test_a_missing_column_is_named_and_can_be_mapped(spec, tmp_path):
     assert "temperature, kW, place, label" in said
     assert "--rename OWN=temp" in said
     data = mapped(path, spec, columns={"temperature": "temp", "kW": "load"}).data
-    np.testing.assert_array_equal(data.inputs, mapped(csv(tmp_path / "same.csv", rows(CLASSES)), spec).data.inputs)
+    np.testing.assert_array_equal(
+        data.inputs, mapped(csv(tmp_path / "same.csv", rows(CLASSES)), spec).data.inputs
+    )
 
 
 @pytest.mark.parametrize(
     ("columns", "why"),
-    [({"tmp": "temp"}, "no column 'tmp' to --rename"), ({"load": "temp"}, "leaves two columns 'temp'")],
+    [
+        ({"tmp": "temp"}, "no column 'tmp' to --rename"),
+        ({"load": "temp"}, "leaves two columns 'temp'"),
+    ],
 )
 def test_renaming_what_is_not_there_or_is_there_already_is_refused_at_once(columns, why, tmp_path):
     with pytest.raises(ConfigError, match=why):
@@ -196,7 +226,7 @@ def test_an_unknown_category_is_named_mapped_or_left_out(spec, tmp_path):
     assert "no such column in the run" in declined(path, spec, values={("plaza", "attic"): "yard"})
 
 
-# --- units --------------------------------------------------------------------------------------------------------
+# --- units ----------------------------------------------------------------------------------------
 
 
 def test_inputs_are_scaled_as_the_run_scales_not_by_the_device(spec, tmp_path):
@@ -216,24 +246,39 @@ def test_another_unit_is_refused_converted_or_taken(spec, tmp_path):
     wanted = mapped(csv(tmp_path / "same.csv", rows(CLASSES)), spec).data
     np.testing.assert_allclose(data.inputs, wanted.inputs, atol=1e-3)
     assert mapped(path, spec, any_range=True).data.inputs[:, 0].mean() > 10
-    assert "--units tmp: no such column in the run" in declined(path, spec, units={"tmp": (1.0, 0.0)})
+    assert "--units tmp: no such column in the run" in declined(
+        path, spec, units={"tmp": (1.0, 0.0)}
+    )
 
 
 def test_units_of_a_text_column_are_refused(spec, tmp_path):
     path = csv(tmp_path / "own.csv", rows(CLASSES))
-    assert "--units place: this column of the run is text" in declined(path, spec, units={"place": (2.0, 0.0)})
+    assert "--units place: this column of the run is text" in declined(
+        path, spec, units={"place": (2.0, 0.0)}
+    )
 
 
 def test_remedies_of_a_device_name_flags_that_agents_have(spec, tmp_path):
     for cell in ("<5", "ERR", "1,234"):
-        said = declined(csv(tmp_path / "own.csv", [*rows(("run",)), {**rows(("run",))[0], "temp": f'"{cell}"'}]), spec)
+        said = declined(
+            csv(
+                tmp_path / "own.csv", [*rows(("run",)), {**rows(("run",))[0], "temp": f'"{cell}"'}]
+            ),
+            spec,
+        )
         assert "line 42, column 'temp'" in said
         assert "--leave-out" not in said
 
 
 def test_rows_without_a_category_are_counted(spec, tmp_path):
-    blank = [{**row, "place": "NA" if at % 4 == 0 else row["place"]} for at, row in enumerate(rows(("run",)))]
-    assert "column 'place': 10 of 40 rows have no value" in mapped(csv(tmp_path / "own.csv", blank), spec).notes
+    blank = [
+        {**row, "place": "NA" if at % 4 == 0 else row["place"]}
+        for at, row in enumerate(rows(("run",)))
+    ]
+    assert (
+        "column 'place': 10 of 40 rows have no value"
+        in mapped(csv(tmp_path / "own.csv", blank), spec).notes
+    )
 
 
 def test_a_table_in_a_txt_file_is_one_where_its_label_is_named(spec, tmp_path):
@@ -251,17 +296,21 @@ def test_what_can_be_said_before_a_run_names_its_classes(tmp_path):
 
 def test_what_hardly_varies_beside_the_run_is_said(spec, tmp_path):
     cells = [{**row, "temp": f"{20 + 0.001 * i:.4f}"} for i, row in enumerate(rows(CLASSES))]
-    assert any("temp varies" in note for note in mapped(csv(tmp_path / "own.csv", cells), spec).notes)
+    assert any(
+        "temp varies" in note for note in mapped(csv(tmp_path / "own.csv", cells), spec).notes
+    )
 
 
 def test_a_switch_that_is_always_on_is_no_other_unit(tmp_path):
     server = [{**row, "load": str(int(i == 7))} for i, row in enumerate(rows(CLASSES, 300))]
     spec = sources.load(csv(tmp_path / "server.csv", server)).spec(None)
-    data = mapped(csv(tmp_path / "own.csv", [{**row, "load": "1"} for row in rows(CLASSES)]), spec).data
+    data = mapped(
+        csv(tmp_path / "own.csv", [{**row, "load": "1"} for row in rows(CLASSES)]), spec
+    ).data
     assert data.inputs[:, 1].min() > 10
 
 
-# --- what a reading says applies here too ---------------------------------------------------------------------------
+# --- what a reading says applies here too ---------------------------------------------------------
 
 
 def test_missing_labels_are_refused_or_left_out(spec, tmp_path):
@@ -274,17 +323,25 @@ def test_missing_labels_are_refused_or_left_out(spec, tmp_path):
 def test_decimal_commas_are_the_same_numbers(spec, tmp_path):
     cells = [{name: cell.replace(".", ",") for name, cell in row.items()} for row in rows(CLASSES)]
     path = tmp_path / "own.csv"
-    path.write_text("\n".join(["temp;load;place;label", *(";".join(row.values()) for row in cells)]))
+    path.write_text(
+        "\n".join(["temp;load;place;label", *(";".join(row.values()) for row in cells)])
+    )
     assert "settle it with --decimal comma or point" in declined(path, spec)
     wanted = mapped(csv(tmp_path / "same.csv", rows(CLASSES)), spec).data
-    np.testing.assert_array_equal(mapped(path, spec, reading=Reading(decimal="comma")).data.inputs, wanted.inputs)
+    np.testing.assert_array_equal(
+        mapped(path, spec, reading=Reading(decimal="comma")).data.inputs, wanted.inputs
+    )
 
 
-# --- parts of `distilfleet split` -----------------------------------------------------------------------------------
+# --- parts of `distilfleet split` -----------------------------------------------------------------
 
 
 def part(path, data, source, whose=prepared.DEVICE, classes=None):
-    prepared.write(path, data, **prepared.facts(whose, classes or source.classes, source.scaling, source.columns))
+    prepared.write(
+        path,
+        data,
+        **prepared.facts(whose, classes or source.classes, source.scaling, source.columns),
+    )
     return str(path)
 
 
@@ -294,15 +351,22 @@ def test_a_part_is_taken_to_the_bit_and_its_classes_by_name(tmp_path):
     np.testing.assert_array_equal(done.data.inputs, source.train.inputs)
     np.testing.assert_array_equal(done.data.labels, source.train.labels)
     assert done.notes == ()
-    turned = mapped(part(tmp_path / "b.npz", source.train, source, classes=("walk", "run", "sit")), source.spec(None))
+    turned = mapped(
+        part(tmp_path / "b.npz", source.train, source, classes=("walk", "run", "sit")),
+        source.spec(None),
+    )
     np.testing.assert_array_equal(turned.data.labels, np.array([2, 0, 1])[source.train.labels])
 
 
 def test_a_part_of_another_split_is_scaled_as_the_run_is(tmp_path):
-    here, there = (sources.load(csv(tmp_path / f"{seed}.csv", rows(CLASSES, 90, seed))) for seed in (1, 2))
+    here, there = (
+        sources.load(csv(tmp_path / f"{seed}.csv", rows(CLASSES, 90, seed))) for seed in (1, 2)
+    )
     done = mapped(part(tmp_path / "a.npz", here.train, here), there.spec(None))
     raw = here.train.inputs / here.scaling.factor + here.scaling.offset
-    np.testing.assert_allclose(done.data.inputs, (raw - there.scaling.offset) * there.scaling.factor, atol=1e-5)
+    np.testing.assert_allclose(
+        done.data.inputs, (raw - there.scaling.offset) * there.scaling.factor, atol=1e-5
+    )
     assert done.notes == ("scaled anew: the run's scaling is not that of the split",)
 
 
@@ -316,7 +380,9 @@ def test_parts_that_are_no_devices_or_of_other_columns_are_refused(tmp_path):
     assert "has the columns heat, load, place; the run has temp, load, place" in said
 
 
-@pytest.mark.parametrize(("label", "why"), [(-1, "prepared_y has -1"), (3, "a label 3, and 3 names of classes")])
+@pytest.mark.parametrize(
+    ("label", "why"), [(-1, "prepared_y has -1"), (3, "a label 3, and 3 names of classes")]
+)
 def test_a_part_with_labels_that_are_no_classes_is_refused(label, why, tmp_path):
     source = sources.load(csv(tmp_path / "server.csv", rows(CLASSES, 90)))
     data = Dataset(source.train.inputs[:2], np.array([1, label]))
@@ -333,16 +399,20 @@ def test_a_part_without_samples_is_refused(tmp_path):
 def test_windows_of_another_tokenizer_or_other_classes_are_not_the_runs(tmp_path):
     spec = DataSpec(kind="text", shape=(4,), classes=("off", "on"), tokenizer="t1")
     windows = Dataset(np.arange(8, dtype=np.int32).reshape(2, 4), np.array([0, 1]))
-    prepared.write(tmp_path / "a.npz", windows, **prepared.text_facts("device", ("on", "off"), "t1"))
+    prepared.write(
+        tmp_path / "a.npz", windows, **prepared.text_facts("device", ("on", "off"), "t1")
+    )
     assert mapped(tmp_path / "a.npz", spec).data.labels.tolist() == [1, 0]
-    prepared.write(tmp_path / "b.npz", windows, **prepared.text_facts("device", ("on", "off"), "t2"))
+    prepared.write(
+        tmp_path / "b.npz", windows, **prepared.text_facts("device", ("on", "off"), "t2")
+    )
     assert "another tokenizer" in declined(tmp_path / "b.npz", spec)
     assert "windows of tokens; the run's samples are rows of a table" in declined(
         tmp_path / "a.npz", DataSpec(kind="table", shape=(4,), offset=(0.0,) * 4, factor=(1.0,) * 4)
     )
 
 
-# --- arrays -------------------------------------------------------------------------------------------------------
+# --- arrays ---------------------------------------------------------------------------------------
 
 X = np.random.default_rng(1).normal((0, 5, 0, 0), 1.0, (60, 4))
 NAMES = np.array(CLASSES)
@@ -356,7 +426,9 @@ def npz(path, **arrays):
 @pytest.fixture
 def arrays_spec(tmp_path):
     """A run whose server stores numbers of classes, and their names besides."""
-    return sources.load(npz(tmp_path / "server.npz", x=X, y=np.arange(60) % 3, class_names=NAMES)).spec(None)
+    return sources.load(
+        npz(tmp_path / "server.npz", x=X, y=np.arange(60) % 3, class_names=NAMES)
+    ).spec(None)
 
 
 @pytest.mark.parametrize(
@@ -368,7 +440,9 @@ def arrays_spec(tmp_path):
         (["sit", "walk"], None, {1, 2}),
     ],
 )
-def test_numbered_classes_of_arrays_go_by_their_names(labels, names, numbers, arrays_spec, tmp_path):
+def test_numbered_classes_of_arrays_go_by_their_names(
+    labels, names, numbers, arrays_spec, tmp_path
+):
     more = {} if names is None else {"class_names": names}
     y = np.array([labels[i % len(labels)] for i in range(60)])
     data = mapped(npz(tmp_path / "own.npz", x=X, y=y, **more), arrays_spec).data
@@ -376,17 +450,23 @@ def test_numbered_classes_of_arrays_go_by_their_names(labels, names, numbers, ar
 
 
 def test_a_numbering_that_contradicts_the_runs_is_refused(arrays_spec, tmp_path):
-    path = npz(tmp_path / "own.npz", x=X, y=np.arange(60) % 2, class_names=np.array(["walk", "sit", "run"]))
+    path = npz(
+        tmp_path / "own.npz", x=X, y=np.arange(60) % 2, class_names=np.array(["walk", "sit", "run"])
+    )
     assert "label 0 is 'walk' here and 'run' in the run" in declined(path, arrays_spec)
 
 
 def test_arrays_of_another_shape_or_unit_are_refused(arrays_spec, tmp_path):
     y = np.arange(60) % 3
-    assert "samples of shape [3]; the run's have [4]" in declined(npz(tmp_path / "a.npz", x=X[:, :3], y=y), arrays_spec)
+    assert "samples of shape [3]; the run's have [4]" in declined(
+        npz(tmp_path / "a.npz", x=X[:, :3], y=y), arrays_spec
+    )
     assert "the run's are rows of a table" in declined(
         npz(tmp_path / "b.npz", x=np.zeros((60, 7, 5, 3, 2)), y=y), arrays_spec
     )
-    assert "input 1 is about 497.8" in declined(npz(tmp_path / "c.npz", x=X * [1, 100, 1, 1], y=y), arrays_spec)
+    assert "input 1 is about 497.8" in declined(
+        npz(tmp_path / "c.npz", x=X * [1, 100, 1, 1], y=y), arrays_spec
+    )
 
 
 def test_names_for_inputs_that_have_none_are_the_owners_to_give(spec, tmp_path):
@@ -401,8 +481,13 @@ def test_names_for_inputs_that_have_none_are_the_owners_to_give(spec, tmp_path):
 
 
 def test_a_table_for_a_run_without_names_says_its_order(tmp_path):
-    spec = sources.load(npz(tmp_path / "server.npz", x=X[:, :2] + [20, 0], y=np.arange(60) % 3)).spec(None)
-    cells = [{**row, "label": str(i % 2), "load": f"{5 + i / 100}"} for i, row in enumerate(rows(("run",)))]
+    spec = sources.load(
+        npz(tmp_path / "server.npz", x=X[:, :2] + [20, 0], y=np.arange(60) % 3)
+    ).spec(None)
+    cells = [
+        {**row, "label": str(i % 2), "load": f"{5 + i / 100}"}
+        for i, row in enumerate(rows(("run",)))
+    ]
     path = csv(tmp_path / "own.csv", cells)
     assert "2 inputs without names" in declined(path, spec)
     data = mapped(path, spec, order=("temp", "load")).data
@@ -411,8 +496,12 @@ def test_a_table_for_a_run_without_names_says_its_order(tmp_path):
 
 def test_series_go_by_the_axes_of_the_run(tmp_path):
     rng = np.random.default_rng(3)
-    spec = sources.load(npz(tmp_path / "server.npz", x=rng.normal(size=(60, 32, 2)), y=np.arange(60) % 3)).spec(None)
-    assert mapped(npz(tmp_path / "a.npz", x=rng.normal(size=(9, 32, 2)), y=np.ones(9, int)), spec).data.shape == (2, 32)
+    spec = sources.load(
+        npz(tmp_path / "server.npz", x=rng.normal(size=(60, 32, 2)), y=np.arange(60) % 3)
+    ).spec(None)
+    assert mapped(
+        npz(tmp_path / "a.npz", x=rng.normal(size=(9, 32, 2)), y=np.ones(9, int)), spec
+    ).data.shape == (2, 32)
     turned = npz(tmp_path / "b.npz", x=rng.normal(size=(9, 2, 32)), y=np.ones(9, int))
     assert "samples of shape [32, 2]; the run's have [2, 32]" in declined(turned, spec)
     assert mapped(turned, spec, reading=Reading(channels_axis="first")).data.shape == (2, 32)
@@ -426,7 +515,7 @@ def test_the_test_part_of_a_file_is_left_out_and_said(arrays_spec, tmp_path):
     assert "its test part of 20 samples is left out" in done.notes
 
 
-# --- pictures -----------------------------------------------------------------------------------------------------
+# --- pictures -------------------------------------------------------------------------------------
 
 
 def pictures(folder, kinds, size=(8, 6), colour=True, seed=0):
@@ -434,7 +523,9 @@ def pictures(folder, kinds, size=(8, 6), colour=True, seed=0):
     for kind in kinds:
         (folder / kind).mkdir(parents=True)
         for i in range(4):
-            pixels = rng.integers(0, 256, (size[1], size[0], 3) if colour else (size[1], size[0]), np.uint8)
+            pixels = rng.integers(
+                0, 256, (size[1], size[0], 3) if colour else (size[1], size[0]), np.uint8
+            )
             Image.fromarray(pixels).save(folder / kind / f"{i}.png")
     return str(folder)
 
@@ -458,28 +549,40 @@ def test_pictures_of_another_size_are_refused_or_fitted(tmp_path):
     assert mapped(own_pictures, spec, fit_pictures=True).data.shape == (1, 6, 8)
 
 
-@pytest.mark.parametrize(("dtype", "factor"), [(np.float32, 1.0), (np.float64, 1 / 255**2), (np.float32, -1 / 255)])
+@pytest.mark.parametrize(
+    ("dtype", "factor"), [(np.float32, 1.0), (np.float64, 1 / 255**2), (np.float32, -1 / 255)]
+)
 def test_pixels_of_another_range_are_refused(dtype, factor, tmp_path):
     y, x = np.arange(20) % 2, np.random.default_rng(0).integers(0, 256, (20, 8, 8), np.uint8)
     spec = sources.load(npz(tmp_path / "server.npz", x=x, y=y)).spec(None)
     np.testing.assert_allclose(
-        mapped(npz(tmp_path / "a.npz", x=(x / 255), y=y), spec).data.inputs[:, 0], x / 255, atol=1e-6
+        mapped(npz(tmp_path / "a.npz", x=(x / 255), y=y), spec).data.inputs[:, 0],
+        x / 255,
+        atol=1e-6,
     )
-    assert "pixels come to" in declined(npz(tmp_path / "b.npz", x=(x * factor).astype(dtype), y=y), spec)
+    assert "pixels come to" in declined(
+        npz(tmp_path / "b.npz", x=(x * factor).astype(dtype), y=y), spec
+    )
 
 
 def test_kinds_of_samples_do_not_mix(spec, tmp_path):
     images = pictures(tmp_path / "own", ("cat", "dog"))
     assert "missing" not in declined(images, spec)
     table = csv(tmp_path / "own.csv", rows(CLASSES))
-    assert "is a table; the run's samples are images" in declined(table, sources.load(images).spec(None))
+    assert "is a table; the run's samples are images" in declined(
+        table, sources.load(images).spec(None)
+    )
 
 
 def test_a_run_that_does_not_say_takes_no_file_of_names(tmp_path):
-    assert "does not say which classes" in declined(csv(tmp_path / "own.csv", rows(CLASSES)), read({}))
+    assert "does not say which classes" in declined(
+        csv(tmp_path / "own.csv", rows(CLASSES)), read({})
+    )
 
 
-@pytest.mark.parametrize("said", [{"kind": "smell", "shape": [1]}, {"kind": "image", "shape": [3]}, {"shape": "x"}])
+@pytest.mark.parametrize(
+    "said", [{"kind": "smell", "shape": [1]}, {"kind": "image", "shape": [3]}, {"shape": "x"}]
+)
 def test_what_a_run_says_of_its_data_is_checked(said):
     with pytest.raises(ConfigError, match="what the run says of its data"):
         read(said)

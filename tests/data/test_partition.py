@@ -41,7 +41,9 @@ def test_dirichlet_gives_each_row_once_and_nobody_too_few(size, seed, alpha, cla
     rows = partition.dirichlet(labels, devices, alpha, np.random.default_rng(seed), least=least)
     assert len(rows) == devices
     assert_divides(rows, n, least)
-    assert_same(rows, partition.dirichlet(labels, devices, alpha, np.random.default_rng(seed), least=least))
+    assert_same(
+        rows, partition.dirichlet(labels, devices, alpha, np.random.default_rng(seed), least=least)
+    )
 
 
 @given(sizes, seeds, alphas)
@@ -69,7 +71,9 @@ def test_overlapping_never_repeats_a_sample_on_a_device(n, devices, seed, data):
     assert rows.shape == (devices, per_device)
     assert rows.min() >= 0 and rows.max() < n
     assert all(len(set(own)) == per_device for own in rows.tolist())
-    assert np.array_equal(rows, partition.overlapping(n, devices, per_device, np.random.default_rng(seed)))
+    assert np.array_equal(
+        rows, partition.overlapping(n, devices, per_device, np.random.default_rng(seed))
+    )
 
 
 def test_overlapping_uses_samples_about_equally():
@@ -96,7 +100,9 @@ def test_a_small_alpha_is_more_skew():
 
 def test_dirichlet_gives_different_seeds_different_rows():
     labels = np.repeat(np.arange(4), 50)
-    one, other = (partition.dirichlet(labels, 5, 0.5, np.random.default_rng(seed)) for seed in (0, 1))
+    one, other = (
+        partition.dirichlet(labels, 5, 0.5, np.random.default_rng(seed)) for seed in (0, 1)
+    )
     assert any(not np.array_equal(a, b) for a, b in zip(one, other, strict=True))
 
 
@@ -115,7 +121,9 @@ def test_describe_counts_labels():
     ],
 )
 def test_too_many_devices_is_refused_with_what_is_possible(divide):
-    with pytest.raises(ConfigError, match=r"21 samples cannot give 11 devices 2 samples each; at most 10 devices"):
+    with pytest.raises(
+        ConfigError, match=r"21 samples cannot give 11 devices 2 samples each; at most 10 devices"
+    ):
         divide(np.random.default_rng(0))
 
 

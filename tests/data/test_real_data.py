@@ -14,7 +14,9 @@ FOLDER = Path(__file__).parents[3] / "shared" / "data"
 def real(name):
     path = FOLDER / name
     if not path.exists():
-        pytest.skip(f"real data are not here: {name} would lie in shared/data beside the repository")
+        pytest.skip(
+            f"real data are not here: {name} would lie in shared/data beside the repository"
+        )
     return path
 
 

@@ -30,7 +30,7 @@ def assert_ready(source):
         assert set(part.labels) <= set(range(len(source.classes)))
 
 
-# --- names ------------------------------------------------------------------------------------------------------
+# --- names ----------------------------------------------------------------------------------------
 
 
 def test_digits_are_images_from_0_to_1_with_a_stratified_test_part():
@@ -57,18 +57,22 @@ def test_the_seed_chooses_the_test_part():
     assert not np.array_equal(first, other)
 
 
-# --- npz --------------------------------------------------------------------------------------------------------
+# --- npz ------------------------------------------------------------------------------------------
 
 
 def test_npz_with_both_parts_in_any_case(tmp_path):
     images = np.arange(20 * 6 * 4).reshape(20, 6, 4).astype(np.uint8)
-    path = save(tmp_path / "a.npz", X_Train=images, Y_train=LABELS, x_test=images[:4], Y_TEST=LABELS[:4])
+    path = save(
+        tmp_path / "a.npz", X_Train=images, Y_train=LABELS, x_test=images[:4], Y_TEST=LABELS[:4]
+    )
     source = sources.load(path)
     assert_ready(source)
     assert source.train.shape == (1, 6, 4)
     assert np.allclose(source.train.inputs[:, 0], images / 255)
     assert (len(source.train), len(source.test)) == (20, 4)
-    assert source.notes == ("samples of shape [6, 4] are read as image, one channel (else: --sample-kind)",)
+    assert source.notes == (
+        "samples of shape [6, 4] are read as image, one channel (else: --sample-kind)",
+    )
 
 
 def test_npz_takes_owners_from_group_train(tmp_path):
@@ -83,9 +87,13 @@ def test_npz_takes_owners_from_group_train(tmp_path):
     assert sorted(set(sources.load(path).groups)) == ["1600", "1601"]
 
 
-@pytest.mark.parametrize(("inputs", "labels"), [("x", "y"), ("inputs", "labels"), ("data", "target")])
+@pytest.mark.parametrize(
+    ("inputs", "labels"), [("x", "y"), ("inputs", "labels"), ("data", "target")]
+)
 def test_npz_without_a_test_part(tmp_path, inputs, labels):
-    source = sources.load(save(tmp_path / "a.npz", **{inputs: noise(20, 3), labels: LABELS}), holdout=0.3)
+    source = sources.load(
+        save(tmp_path / "a.npz", **{inputs: noise(20, 3), labels: LABELS}), holdout=0.3
+    )
     assert_ready(source)
     assert (len(source.train), len(source.test)) == (14, 6)
 
@@ -109,7 +117,13 @@ def test_npz_keys_by_flag_leave_the_one_array_that_fits_as_inputs(tmp_path):
 
 def test_npz_label_flag_picks_one_of_several_in_both_parts(tmp_path):
     parts = {"x_train": noise(20, 3), "coarse_train": LABELS, "fine_train": LABELS * 2 + 5}
-    path = save(tmp_path / "a.npz", **parts, x_test=noise(4, 3), coarse_test=LABELS[:4], fine_test=LABELS[:4] * 2 + 5)
+    path = save(
+        tmp_path / "a.npz",
+        **parts,
+        x_test=noise(4, 3),
+        coarse_test=LABELS[:4],
+        fine_test=LABELS[:4] * 2 + 5,
+    )
     assert sources.load(path, label="fine").classes == ("5", "7")
     assert sources.load(path, label="fine_train").classes == ("5", "7")
 
@@ -118,7 +132,9 @@ def test_npz_keys_that_are_spelled_otherwise(tmp_path):
     arrays = {"x": np.eye(8), "y": np.arange(8) % 2}
     for spelled in ("{0}train", "{0}-Train", "train{0}", "TRAIN.{0}", "{0}_train"):
         keys = {(spelled.format(key), key): array for key, array in arrays.items()}
-        held = {key.replace("rain", "est").replace("RAIN", "EST"): arrays[old][:4] for key, old in keys}
+        held = {
+            key.replace("rain", "est").replace("RAIN", "EST"): arrays[old][:4] for key, old in keys
+        }
         np.savez(tmp_path / "a.npz", **{key: array for (key, _), array in keys.items()}, **held)
         source = sources.load(str(tmp_path / "a.npz"))
         assert (len(source.train), len(source.test)) == (8, 4), spelled
@@ -126,7 +142,16 @@ def test_npz_keys_that_are_spelled_otherwise(tmp_path):
 
 def test_npz_arrays_that_are_not_used_are_named(tmp_path):
     x, y = np.eye(8), np.arange(8) % 2
-    np.savez(tmp_path / "a.npz", x=x, y=y, x_test=x[:4], y_test=y[:4], X_val=x[:2], subject=y, labels=1 - y)
+    np.savez(
+        tmp_path / "a.npz",
+        x=x,
+        y=y,
+        x_test=x[:4],
+        y_test=y[:4],
+        X_val=x[:2],
+        subject=y,
+        labels=1 - y,
+    )
     source = sources.load(str(tmp_path / "a.npz"))
     assert len(source.test) == 4
     assert "not used: X_val [2, 8], subject [8], labels [8]" in source.notes
@@ -134,11 +159,15 @@ def test_npz_arrays_that_are_not_used_are_named(tmp_path):
 
 def test_inputs_that_are_all_the_same_are_said_to_be(tmp_path):
     np.savez(tmp_path / "a.npz", x=np.full((20, 8, 8), 7, np.uint8), y=np.arange(20) % 2)
-    assert any("nothing can be learnt" in note for note in sources.load(str(tmp_path / "a.npz")).notes)
+    assert any(
+        "nothing can be learnt" in note for note in sources.load(str(tmp_path / "a.npz")).notes
+    )
 
 
 def test_labels_of_bytes_that_are_no_utf_8_stay_apart(tmp_path):
-    labels = np.array(["gr\u00fcn".encode("latin-1"), "gr\u00e4n".encode("latin-1")])[np.arange(8) % 2]
+    labels = np.array(["gr\u00fcn".encode("latin-1"), "gr\u00e4n".encode("latin-1")])[
+        np.arange(8) % 2
+    ]
     np.savez(tmp_path / "a.npz", x=np.eye(8), y=labels)
     assert sources.load(str(tmp_path / "a.npz")).classes == ("gr\\xe4n", "gr\\xfcn")
 
@@ -159,7 +188,12 @@ def test_npz_lists_of_other_names_are_no_classes(lists, classes, tmp_path):
 
 
 def test_npz_class_names_come_from_an_array_with_one_entry_each(tmp_path):
-    path = save(tmp_path / "a.npz", x=noise(20, 3), y=LABELS + 1, activities=np.array(["walking", "jogging"]))
+    path = save(
+        tmp_path / "a.npz",
+        x=noise(20, 3),
+        y=LABELS + 1,
+        activities=np.array(["walking", "jogging"]),
+    )
     source = sources.load(path)
     assert source.classes == ("walking", "jogging")
     assert "class names from key 'activities'" in source.notes
@@ -215,10 +249,13 @@ def test_whole_floats_columns_of_labels_and_bytes_are_labels_too(tmp_path):
 
 
 def test_numbers_are_sorted_by_value_and_not_as_text(tmp_path):
-    assert sources.load(save(tmp_path / "a.npz", x=noise(20, 3), y=LABELS * 8 + 2)).classes == ("2", "10")
+    assert sources.load(save(tmp_path / "a.npz", x=noise(20, 3), y=LABELS * 8 + 2)).classes == (
+        "2",
+        "10",
+    )
 
 
-# --- csv --------------------------------------------------------------------------------------------------------
+# --- csv ------------------------------------------------------------------------------------------
 
 
 def write_table(path, header, rows):
@@ -228,7 +265,8 @@ def write_table(path, header, rows):
 
 def test_csv_with_numbers_dates_text_and_row_numbers(tmp_path):
     rows = [
-        f"{row},2024-01-{row + 1:02d} 10:00,{row / 2},{'red' if row % 3 else 'blue'},n{row},{row % 2}"
+        f"{row},2024-01-{row + 1:02d} "
+        f"10:00,{row / 2},{'red' if row % 3 else 'blue'},n{row},{row % 2}"
         for row in range(20)
     ]
     source = sources.load(write_table(tmp_path / "a.csv", "id,when,size,colour,remark,label", rows))
@@ -260,10 +298,14 @@ def test_csv_takes_owners_from_a_column_called_group(tmp_path):
     assert "owners from column 'Group'" in source.notes
 
 
-@pytest.mark.parametrize(("ending", "mark"), [(".tsv", "\t"), (".csv", ";"), (".csv", "\t"), (".csv", ",")])
+@pytest.mark.parametrize(
+    ("ending", "mark"), [(".tsv", "\t"), (".csv", ";"), (".csv", "\t"), (".csv", ",")]
+)
 def test_tables_with_other_separators(tmp_path, ending, mark):
     rows = [mark.join((str(row), str(row % 2))) for row in range(20)]
-    assert sources.load(write_table(tmp_path / f"a{ending}", f"size{mark}label", rows)).train.shape == (1,)
+    assert sources.load(
+        write_table(tmp_path / f"a{ending}", f"size{mark}label", rows)
+    ).train.shape == (1,)
 
 
 def test_csv_as_r_writes_it_with_row_names(tmp_path):
@@ -285,11 +327,13 @@ def test_a_txt_table_is_read_when_its_label_is_named(tmp_path):
     assert sources.load(path, label="sick").train.shape == (1,)
 
 
-# --- idx --------------------------------------------------------------------------------------------------------
+# --- idx ------------------------------------------------------------------------------------------
 
 
 def write_idx(path, array, kind=0x08):
-    content = struct.pack(f">BBBB{array.ndim}I", 0, 0, kind, array.ndim, *array.shape) + array.tobytes()
+    content = (
+        struct.pack(f">BBBB{array.ndim}I", 0, 0, kind, array.ndim, *array.shape) + array.tobytes()
+    )
     path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
 
 
@@ -315,7 +359,9 @@ def test_idx_by_folder_and_by_file(tmp_path, ending):
 def test_idx_files_of_several_sets_in_one_folder(tmp_path):
     write_family(tmp_path, prefix="emnist-letters-")
     write_family(tmp_path, prefix="emnist-digits-")
-    with pytest.raises(ConfigError, match=r"emnist-digits-, emnist-letters-.*name one of the files"):
+    with pytest.raises(
+        ConfigError, match=r"emnist-digits-, emnist-letters-.*name one of the files"
+    ):
         sources.load(str(tmp_path))
     assert len(sources.load(str(tmp_path / "emnist-digits-train-images-idx3-ubyte")).test) == 6
 
@@ -329,7 +375,7 @@ def test_idx_of_big_endian_floats(tmp_path):
     assert sources.load(str(tmp_path)).train.shape == (5,)
 
 
-# --- pictures ---------------------------------------------------------------------------------------------------
+# --- pictures -------------------------------------------------------------------------------------
 
 
 def draw(folder, count, size=(5, 4), mode="RGB", first=0):
@@ -362,7 +408,7 @@ def test_grey_pictures_keep_one_channel_and_folders_make_parts(tmp_path):
     assert np.allclose(np.unique(source.train.inputs), [0, 20 / 255, 40 / 255])
 
 
-# --- folders that are parts, and folders that are classes -----------------------------------------------------------
+# --- folders that are parts, and folders that are classes -----------------------------------------
 
 
 def laid_out(root, *folders):
@@ -395,7 +441,14 @@ def test_parts_are_no_classes_whatever_their_case(tmp_path, train, test):
 
 
 def test_of_two_parts_held_out_one_is_used_and_the_other_named(tmp_path):
-    laid_out(tmp_path, *(f"{part}/{kind}" for part in ("Train", "val", "TEST", "unlabelled") for kind in ("a", "b")))
+    laid_out(
+        tmp_path,
+        *(
+            f"{part}/{kind}"
+            for part in ("Train", "val", "TEST", "unlabelled")
+            for kind in ("a", "b")
+        ),
+    )
     source = sources.load(str(tmp_path))
     assert "test part from folder 'TEST'" in source.notes
     assert "not used: folder 'val', 'unlabelled'" in source.notes
@@ -467,7 +520,7 @@ def test_a_class_whose_name_cannot_be_printed_is_refused(tmp_path):
         sources.load(str(tmp_path))
 
 
-# --- modes and depths of pictures -----------------------------------------------------------------------------------
+# --- modes and depths of pictures -----------------------------------------------------------------
 
 
 def stroke(number):
@@ -516,7 +569,10 @@ MODES = {
     "palette": ("gif", palette),
     "palette in png": ("png", palette),
     "1 bit": ("png", lambda number: Pictures.fromarray(stroke(number)).convert("1")),
-    "print colours": ("jpg", lambda number: Pictures.fromarray(np.stack([stroke(number)] * 3, -1)).convert("CMYK")),
+    "print colours": (
+        "jpg",
+        lambda number: Pictures.fromarray(np.stack([stroke(number)] * 3, -1)).convert("CMYK"),
+    ),
     "grey": ("bmp", lambda number: Pictures.fromarray(stroke(number))),
     "portable": ("pgm", lambda number: Pictures.fromarray(stroke(number))),
     "16 bits": ("png", numbers(65535, np.uint16)),
@@ -547,7 +603,9 @@ def test_pictures_of_more_than_8_bits_share_one_scale_which_is_said(tmp_path):
     for name, value in (("a", 0), ("a", 1), ("b", 32768), ("b", 65535)):
         (tmp_path / name).mkdir(exist_ok=True)
         Pictures.fromarray(np.full((4, 4), value, np.uint16)).save(tmp_path / name / f"{value}.png")
-        Pictures.fromarray(np.full((4, 4), value, np.uint16)).save(tmp_path / name / f"{value}-again.png")
+        Pictures.fromarray(np.full((4, 4), value, np.uint16)).save(
+            tmp_path / name / f"{value}-again.png"
+        )
     source = sources.load(str(tmp_path), holdout=0.3)
     every = np.concatenate([source.train.inputs, source.test.inputs])
     assert np.allclose(np.unique(every), [0, 1 / 65535, 32768 / 65535, 1], atol=1e-7)
@@ -606,7 +664,11 @@ def test_of_several_frames_the_first_is_used_and_that_is_said(tmp_path):
             (tmp_path / ending / name).mkdir(parents=True)
             for copy in range(2):
                 frames = [Pictures.new("L", (4, 4), level) for level in (0, 200)]
-                frames[0].save(tmp_path / ending / name / f"{copy}.{ending}", save_all=True, append_images=frames[1:])
+                frames[0].save(
+                    tmp_path / ending / name / f"{copy}.{ending}",
+                    save_all=True,
+                    append_images=frames[1:],
+                )
         source = sources.load(str(tmp_path / ending))
         assert source.train.inputs.max() == 0
         assert "of 4 of 4 pictures, which have several frames, the first is used" in source.notes
@@ -633,7 +695,9 @@ def test_a_picture_of_no_finite_numbers_is_named(tmp_path):
         sources.load(str(root))
 
 
-@pytest.mark.parametrize(("ending", "form"), [("png", "JPEG"), ("jpg", "PNG"), ("gif", "BMP"), ("tif", "WEBP")])
+@pytest.mark.parametrize(
+    ("ending", "form"), [("png", "JPEG"), ("jpg", "PNG"), ("gif", "BMP"), ("tif", "WEBP")]
+)
 def test_a_picture_that_is_not_of_its_endings_format_is_refused(tmp_path, ending, form):
     draw(tmp_path / "a", 3)
     draw(tmp_path / "b", 3)
@@ -647,12 +711,13 @@ def test_a_picture_too_large_to_be_one_is_refused(tmp_path):
     draw(tmp_path / "b", 2)
     Pictures.new("1", (20_000, 10_000)).save(tmp_path / "b" / "bomb.png")
     with pytest.raises(
-        ConfigError, match=r"b/bomb.png: .*20000 x 10000 pixels; expected at most|b/bomb.png: .*exceeds limit"
+        ConfigError,
+        match=r"b/bomb.png: .*20000 x 10000 pixels; expected at most|b/bomb.png: .*exceeds limit",
     ):
         sources.load(str(tmp_path))
 
 
-# --- hub --------------------------------------------------------------------------------------------------------
+# --- hub ------------------------------------------------------------------------------------------
 
 
 class Split(dict):
@@ -684,7 +749,10 @@ def test_hub_pictures_with_named_classes(monkeypatch):
     features = {"image": Image(), "label": feature(dtype="int64", names=["cat", "dog"])}
     pictures = [Pictures.new("L", (4, 4), 10 * number) for number in range(6)]
     train = Split(features, {"image": pictures, "label": [0, 1] * 3})
-    install(monkeypatch, {"train": train, "test": Split(features, {"image": pictures[:2], "label": [0, 1]})})
+    install(
+        monkeypatch,
+        {"train": train, "test": Split(features, {"image": pictures[:2], "label": [0, 1]})},
+    )
     source = sources.load("hub:someone/pets")
     assert_ready(source)
     assert source.train.shape == (1, 4, 4)
@@ -705,7 +773,10 @@ def test_hub_columns_of_numbers_make_a_table(monkeypatch):
 
 
 def test_hub_problems_are_named(monkeypatch):
-    text = Split({"text": feature(dtype="string"), "label": feature(dtype="int64")}, {"text": ["a"], "label": [0]})
+    text = Split(
+        {"text": feature(dtype="string"), "label": feature(dtype="int64")},
+        {"text": ["a"], "label": [0]},
+    )
     for answer, message in (
         (FileNotFoundError("no such dataset"), "hub:x: cannot be loaded"),
         ({"validation": text}, "no split 'train'; it has validation"),
@@ -724,7 +795,8 @@ def test_hub_without_its_library_says_how_to_get_it(monkeypatch):
 
 
 class List:
-    """As in `datasets` 4 and later: what is in it, and how many of these; -1 says that nobody knows."""
+    """As in `datasets` 4 and later: what is in it, and how many of these; -1 says that nobody
+    knows."""
 
     def __init__(self, inner, length=-1):
         self.feature, self.length = inner, length
@@ -766,8 +838,16 @@ def test_lists_of_lists_are_steps_of_channels(monkeypatch):
 @pytest.mark.parametrize(
     ("features", "columns", "message"),
     [
-        ({"x": List(NUMBER)}, {"x": [[1.0] * (1 + row % 2) for row in range(8)]}, "lists in x are of 1 to 2 numbers"),
-        ({"x": List(NUMBER)}, {"x": [[1.0], None] * 4}, "row 1 .* has no numbers in x|lists in x are unlike"),
+        (
+            {"x": List(NUMBER)},
+            {"x": [[1.0] * (1 + row % 2) for row in range(8)]},
+            "lists in x are of 1 to 2 numbers",
+        ),
+        (
+            {"x": List(NUMBER)},
+            {"x": [[1.0], None] * 4},
+            "row 1 .* has no numbers in x|lists in x are unlike",
+        ),
         ({"x": List(NUMBER)}, {"x": [[1.0], [None]] * 4}, "row 1 .* has no numbers in x"),
         (
             dict.fromkeys("xy", List(NUMBER)),
@@ -795,12 +875,18 @@ class Undecodable(Split):
 
 def test_what_a_column_or_a_dataset_raises_ends_in_plain_words(monkeypatch):
     install(monkeypatch, {"train": Undecodable({"x": NUMBER, "label": LABEL}, {"label": [0, 1]})})
-    with pytest.raises(ConfigError, match=r"hub:x: column x cannot be read .to decode this, install something"):
+    with pytest.raises(
+        ConfigError, match=r"hub:x: column x cannot be read .to decode this, install something"
+    ):
         sources.load("hub:x")
-    error = type("DatasetGenerationError", (Exception,), {})("An error occurred while generating the dataset")
+    error = type("DatasetGenerationError", (Exception,), {})(
+        "An error occurred while generating the dataset"
+    )
     error.__cause__ = TypeError("Couldn't cast array of type string to int64")
     install(monkeypatch, error)
-    with pytest.raises(ConfigError, match=r"hub:x: cannot be loaded .An error occurred .*Couldn't cast"):
+    with pytest.raises(
+        ConfigError, match=r"hub:x: cannot be loaded .An error occurred .*Couldn't cast"
+    ):
         sources.load("hub:x")
 
 
@@ -815,7 +901,9 @@ def test_a_test_part_that_keeps_its_labels_is_not_used_and_named(monkeypatch):
 
 
 def test_a_sample_without_a_label_is_none_of_the_last_class(monkeypatch):
-    train = Split({"x": NUMBER, "label": LABEL}, {"x": list(range(8)), "label": [0, 1, -1, 0, 1, 0, 1, 0]})
+    train = Split(
+        {"x": NUMBER, "label": LABEL}, {"x": list(range(8)), "label": [0, 1, -1, 0, 1, 0, 1, 0]}
+    )
     install(monkeypatch, {"train": train})
     with pytest.raises(ConfigError, match="no label"):
         sources.load("hub:x")
@@ -825,7 +913,11 @@ def test_a_dataset_of_the_library_itself(tmp_path, monkeypatch):
     datasets = pytest.importorskip("datasets")
     numbers = datasets.List(datasets.Value("float32"))
     features = datasets.Features(
-        {"bpm": datasets.Value("float32"), "wave": numbers, "label": datasets.ClassLabel(names=["rest", "run"])}
+        {
+            "bpm": datasets.Value("float32"),
+            "wave": numbers,
+            "label": datasets.ClassLabel(names=["rest", "run"]),
+        }
     )
     rows = {
         "bpm": [60.0 + row for row in range(8)],

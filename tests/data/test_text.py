@@ -1,4 +1,5 @@
-"""Text sources: documents to windows of ids, owners, a test part, and clear words for whatever is wrong."""
+"""Text sources: documents to windows of ids, owners, a test part, and clear words for whatever is
+wrong."""
 
 import json
 
@@ -9,7 +10,10 @@ from distilfleet.core.errors import ConfigError
 from distilfleet.data import text, windows
 from distilfleet.data.text import Wanted
 
-STORY = "".join(f"Line {number} of a story about {'a dog' if number % 3 else 'a cat'}.\n" for number in range(400))
+STORY = "".join(
+    f"Line {number} of a story about {'a dog' if number % 3 else 'a cat'}.\n"
+    for number in range(400)
+)
 BYTES = Wanted(context=32, devices=4, tokenizer="bytes")
 
 
@@ -34,7 +38,7 @@ def decoded(source, ids):
     return source.tokenizer.decode(np.asarray(ids).ravel())
 
 
-# --- streams ----------------------------------------------------------------------------------------------------
+# --- streams --------------------------------------------------------------------------------------
 
 
 def test_a_text_file_becomes_full_windows_in_order(story):
@@ -57,14 +61,19 @@ def test_the_end_of_a_text_is_held_out_from_the_start_of_a_line(story):
 def test_every_window_has_one_owner_and_owners_have_runs(story):
     source = text.load(story, BYTES)
     assert np.array_equal(np.concatenate(source.rows), np.arange(len(source.train)))
-    assert {len(rows) for rows in source.rows} <= {len(source.train) // 4, len(source.train) // 4 + 1}
+    assert {len(rows) for rows in source.rows} <= {
+        len(source.train) // 4,
+        len(source.train) // 4 + 1,
+    }
     assert "".join(decoded(source, source.data(device).ids_NT) for device in range(4)) == decoded(
         source, source.train.ids_NT
     )
 
 
 def test_devices_own_whole_documents_where_there_are_enough(tmp_path):
-    where = folder_of(tmp_path, {f"{number:02d}.txt": chr(97 + number % 26) * 200 for number in range(40)})
+    where = folder_of(
+        tmp_path, {f"{number:02d}.txt": chr(97 + number % 26) * 200 for number in range(40)}
+    )
     source = text.load(where, BYTES)
     owners = [set(decoded(source, source.data(device).ids_NT)) for device in range(4)]
     assert sum(map(len, owners)) >= len(set.union(*owners))
@@ -82,7 +91,9 @@ def test_a_separator_goes_before_each_document(tmp_path):
 
 
 def test_the_same_seed_gives_the_same_windows(tmp_path):
-    where = folder_of(tmp_path, {f"{number:02d}.txt": f"document {number} " * 20 for number in range(30)})
+    where = folder_of(
+        tmp_path, {f"{number:02d}.txt": f"document {number} " * 20 for number in range(30)}
+    )
     one, two, other = (text.load(where, wanted(seed=seed)) for seed in (1, 1, 2))
     assert np.array_equal(one.train.ids_NT, two.train.ids_NT)
     assert not np.array_equal(one.test.ids_NT, other.test.ids_NT)
@@ -90,7 +101,11 @@ def test_the_same_seed_gives_the_same_windows(tmp_path):
 
 def test_owners_that_the_file_names_have_their_own_texts(tmp_path):
     path = tmp_path / "said.jsonl"
-    lines = [{"text": f"{who} says {number} " * 5, "user": who} for number in range(30) for who in ("ann", "bob")]
+    lines = [
+        {"text": f"{who} says {number} " * 5, "user": who}
+        for number in range(30)
+        for who in ("ann", "bob")
+    ]
     path.write_text("\n".join(map(json.dumps, lines)))
     source = text.load(str(path), wanted(group="user", devices=7))
     assert source.owners == ("ann", "bob")
@@ -100,7 +115,9 @@ def test_owners_that_the_file_names_have_their_own_texts(tmp_path):
 
 def test_a_column_called_group_names_owners_unasked(tmp_path):
     path = tmp_path / "said.jsonl"
-    path.write_text("\n".join(json.dumps({"text": f"say {n} " * 9, "group": n % 3}) for n in range(60)))
+    path.write_text(
+        "\n".join(json.dumps({"text": f"say {n} " * 9, "group": n % 3}) for n in range(60))
+    )
     source = text.load(str(path), wanted())
     assert source.owners == ("0", "1", "2") and len(source.rows) == 3
     assert source.partition == "one device per owner, 3 owners"
@@ -118,7 +135,7 @@ def test_an_owner_with_less_than_a_window_keeps_it_padded(tmp_path):
     assert decoded(source, source.data(1).ids_NT[0]) == "hi" * (length // 3)
 
 
-# --- windows ----------------------------------------------------------------------------------------------------
+# --- windows --------------------------------------------------------------------------------------
 
 
 def test_windows_survive_the_trip_through_a_dataset():
@@ -130,12 +147,15 @@ def test_windows_survive_the_trip_through_a_dataset():
     assert np.array_equal(back.ids_NT, cut.ids_NT) and np.array_equal(back.lengths_N, cut.lengths_N)
 
 
-# --- labelled texts ---------------------------------------------------------------------------------------------
+# --- labelled texts -------------------------------------------------------------------------------
 
 
 def intents(tmp_path, rows=12):
     path = tmp_path / "intents.csv"
-    lines = ["text,category", *(f"{'turn it on' if n % 2 else 'what time, please'} {n},c{n % 2}" for n in range(rows))]
+    lines = [
+        "text,category",
+        *(f"{'turn it on' if n % 2 else 'what time, please'} {n},c{n % 2}" for n in range(rows)),
+    ]
     path.write_text("\n".join(line.replace("time, please", "time please") for line in lines))
     return str(path)
 
@@ -150,7 +170,7 @@ def test_a_labelled_text_is_a_padded_window_with_a_class(tmp_path):
     assert source.train.lengths_N[0] == len(first) < 32
 
 
-# --- what is refused --------------------------------------------------------------------------------------------
+# --- what is refused ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -174,7 +194,9 @@ def test_wishes_that_cannot_be_met_are_named(story, changes, message):
 
 def test_a_label_column_makes_classes_of_whole_numbers_by_value(tmp_path):
     path = tmp_path / "rated.jsonl"
-    path.write_text("\n".join(json.dumps({"text": f"it was {n}", "label": n % 11}) for n in range(44)))
+    path.write_text(
+        "\n".join(json.dumps({"text": f"it was {n}", "label": n % 11}) for n in range(44))
+    )
     source = text.load(str(path), wanted(holdout=0.25))
     assert source.classes == tuple(map(str, range(11)))
     assert len(source.test) == 11
@@ -188,7 +210,9 @@ def test_a_test_part_of_the_file_is_used(tmp_path):
     assert (len(source.train), len(source.test)) == (12, 1)
     parts["test"] = [["say it", "c"]]
     path.write_text(json.dumps(parts))
-    with pytest.raises(ConfigError, match="the test part has class 'c', which no training sample has"):
+    with pytest.raises(
+        ConfigError, match="the test part has class 'c', which no training sample has"
+    ):
         text.load(str(path), wanted())
 
 
@@ -196,7 +220,9 @@ def test_labelled_texts_go_to_devices_in_runs_or_to_their_owners(tmp_path):
     source = text.load(intents(tmp_path, 40), wanted(devices=3))
     assert np.array_equal(np.concatenate(source.rows), np.arange(len(source.train)))
     path = tmp_path / "owned.csv"
-    path.write_text("text,label,who\n" + "\n".join(f"say {n},{n % 2},{'ba'[n % 3 > 0]}" for n in range(30)))
+    path.write_text(
+        "text,label,who\n" + "\n".join(f"say {n},{n % 2},{'ba'[n % 3 > 0]}" for n in range(30))
+    )
     source = text.load(str(path), wanted(group="who"))
     assert source.owners == ("a", "b")
     assert sum(map(len, source.rows)) == len(source.train)
@@ -207,7 +233,7 @@ def test_fewer_labelled_texts_than_devices(tmp_path):
         text.load(intents(tmp_path, 12), wanted(devices=11))
 
 
-# --- identity ---------------------------------------------------------------------------------------------------
+# --- identity -------------------------------------------------------------------------------------
 
 
 def test_a_text_that_changed_has_another_digest(tmp_path, story):
@@ -220,9 +246,14 @@ def test_a_text_that_changed_has_another_digest(tmp_path, story):
 
 def test_a_trained_tokenizer_sees_the_training_part_alone(tmp_path):
     path = tmp_path / "split.txt"
-    train, test = "".join(f"train {n}\n" for n in range(500)), "zebra zebra zebra zebra zebra zebra\n" * 10
+    train, test = (
+        "".join(f"train {n}\n" for n in range(500)),
+        "zebra zebra zebra zebra zebra zebra\n" * 10,
+    )
     path.write_text(train + test)
-    source = text.load(str(path), wanted(tokenizer=None, vocabulary=300, holdout=len(test) / len(train + test)))
+    source = text.load(
+        str(path), wanted(tokenizer=None, vocabulary=300, holdout=len(test) / len(train + test))
+    )
     assert len(source.tokenizer.encode(["train"])[0]) == 1
     assert len(source.tokenizer.encode(["zebra"])[0]) > 3
 
@@ -231,16 +262,20 @@ def test_the_embedded_text_needs_no_file():
     source = text.load("stdlib", Wanted(tokenizer="bytes"))
     assert len(source.rows) == 8 and min(map(len, source.rows)) > 100
     assert "def " in decoded(source, source.data(3).ids_NT)
-    assert not {row.tobytes() for row in source.test.ids_NT} & {row.tobytes() for row in source.train.ids_NT[:2000]}
+    assert not {row.tobytes() for row in source.test.ids_NT} & {
+        row.tobytes() for row in source.train.ids_NT[:2000]
+    }
 
 
-# --- what Wanted cannot see -------------------------------------------------------------------------------------
+# --- what Wanted cannot see -----------------------------------------------------------------------
 
 
 def test_a_holdout_that_leaves_nothing_to_predict(tmp_path):
     path = tmp_path / "short.txt"
     path.write_text("x" * 64)
-    with pytest.raises(ConfigError, match="the test part has no text to predict; expected some: raise --holdout"):
+    with pytest.raises(
+        ConfigError, match="the test part has no text to predict; expected some: raise --holdout"
+    ):
         text.load(str(path), wanted(holdout=0.001, devices=1))
 
 
@@ -253,6 +288,9 @@ def test_owners_of_whom_nothing_is_left_are_named_and_are_no_devices(tmp_path):
     source = text.load(str(path), wanted(holdout=0.4))
     lost = [f"rare{n}" for n in range(9) if f"rare{n}" not in source.owners]
     assert 0 < len(lost) < 9
-    said = f"{len(lost)} owners have no device, for too little of theirs is not held out: {', '.join(lost)}"
+    said = (
+        f"{len(lost)} owners have no device, for too little of theirs is not held out: "
+        f"{', '.join(lost)}"
+    )
     assert said in source.notes
     assert all(len(rows) for rows in source.rows)

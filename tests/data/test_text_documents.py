@@ -25,7 +25,7 @@ def seen(corpus):
     return [(one.text, one.label, one.owner) for one in corpus.train]
 
 
-# --- files ------------------------------------------------------------------------------------------------------
+# --- files ----------------------------------------------------------------------------------------
 
 
 def test_a_text_file_is_one_document(tmp_path):
@@ -40,13 +40,22 @@ def test_a_mark_parts_documents(tmp_path):
 
 def test_a_folder_has_a_document_per_file_by_name(tmp_path):
     (tmp_path / "inner").mkdir()
-    for name, content in (("b.txt", "bee"), ("a.py", "a = 1"), ("inner/c.md", "sea"), ("d.png", "no text")):
+    for name, content in (
+        ("b.txt", "bee"),
+        ("a.py", "a = 1"),
+        ("inner/c.md", "sea"),
+        ("d.png", "no text"),
+    ):
         file(tmp_path, name, content)
     assert [one.text for one in read(str(tmp_path), NONE).train] == ["a = 1", "bee", "sea"]
 
 
 def test_lines_of_json(tmp_path):
-    path = file(tmp_path, "a.jsonl", '{"text": "one", "label": "x"}\n\n{"text": "two", "label": 3, "more": [1]}\n')
+    path = file(
+        tmp_path,
+        "a.jsonl",
+        '{"text": "one", "label": "x"}\n\n{"text": "two", "label": 3, "more": [1]}\n',
+    )
     assert seen(read(path, NONE)) == [("one", "x", None), ("two", "3", None)]
 
 
@@ -65,7 +74,12 @@ def test_a_list_of_instructions(tmp_path):
 
 
 def test_parts_of_labelled_utterances(tmp_path):
-    parts = {"train": [["one", "x"]], "oos_train": [["two", "oos"]], "val": [["no", "x"]], "test": [["three", "x"]]}
+    parts = {
+        "train": [["one", "x"]],
+        "oos_train": [["two", "oos"]],
+        "val": [["no", "x"]],
+        "test": [["three", "x"]],
+    }
     corpus = read(file(tmp_path, "a.json", json.dumps(parts)), NONE)
     assert seen(corpus) == [("one", "x", None), ("two", "oos", None)]
     assert [one.text for one in corpus.test] == ["three"]
@@ -73,7 +87,8 @@ def test_parts_of_labelled_utterances(tmp_path):
 
 UNLABELLED = {
     "a.csv": "text,label\none,x\ntwo,{}\nthree,y\n",
-    "a.jsonl": '{{"text": "one", "label": "x"}}\n{{"text": "two", "label": "{}"}}\n{{"text": "three", "label": "y"}}\n',
+    "a.jsonl": '{{"text": "one", "label": "x"}}\n{{"text": "two", "label": "{}"}}\n{{"text": '
+    '"three", "label": "y"}}\n',
     "a.json": '{{"train": [["one", "x"], ["two", "{}"], ["three", "y"]]}}',
 }
 
@@ -104,13 +119,21 @@ SEPARATORS = "\u2028\u2029\x85\x0b\x0c\x1c\x1d\x1e\x7f"
 def test_only_a_newline_ends_a_line_of_json(tmp_path, mark, ends):
     written = mark if mark > " " else f"\\u{ord(mark):04x}"
     path = tmp_path / "a.jsonl"
-    path.write_bytes(ends.join(f'{{"text": "one{written}{row}", "label": "a{written}b"}}' for row in range(3)).encode())
-    assert seen(read(str(path), NONE)) == [(f"one{mark}{row}", f"a{mark}b", None) for row in range(3)]
+    path.write_bytes(
+        ends.join(
+            f'{{"text": "one{written}{row}", "label": "a{written}b"}}' for row in range(3)
+        ).encode()
+    )
+    assert seen(read(str(path), NONE)) == [
+        (f"one{mark}{row}", f"a{mark}b", None) for row in range(3)
+    ]
 
 
 @pytest.mark.parametrize("mark", SEPARATORS)
 def test_marks_inside_other_texts_stay(tmp_path, mark):
-    assert seen(read(file(tmp_path, "a.txt", f"one{mark}two"), NONE)) == [(f"one{mark}two", None, None)]
+    assert seen(read(file(tmp_path, "a.txt", f"one{mark}two"), NONE)) == [
+        (f"one{mark}two", None, None)
+    ]
     assert seen(read(file(tmp_path, "a.csv", f'text,label\n"one{mark}two",x\n'), NONE)) == [
         (f"one{mark}two", "x", None)
     ]
@@ -138,11 +161,19 @@ NESTED = "[" * 100_000 + "]" * 100_000
     ("name", "content", "message"),
     [
         ("a.jsonl", f'{{"text": {NESTED}}}', "a.jsonl: line 1: maximum recursion depth"),
-        ("a.jsonl", f'{{"text": "a"}}\n{{"text": "b", "more": {NESTED}}}', "a.jsonl: line 2: maximum recursion depth"),
+        (
+            "a.jsonl",
+            f'{{"text": "a"}}\n{{"text": "b", "more": {NESTED}}}',
+            "a.jsonl: line 2: maximum recursion depth",
+        ),
         ("a.json", NESTED, "a.json: maximum recursion depth"),
         ("a.json", f'[{{"text": "a", "more": {NESTED}}}]', "a.json: .*maximum recursion depth"),
         ("a.jsonl", '{"text": "a", "label": 1e999}', "line 1: Number out of range"),
-        ("a.jsonl", '{"text": "a", "label": %s}' % ("9" * 5000), "line 1: Integer value out of range"),
+        (
+            "a.jsonl",
+            '{"text": "a", "label": %s}' % ("9" * 5000),
+            "line 1: Integer value out of range",
+        ),
         ("a.jsonl", '{"text": "a\\ud800"}', "line 1: (JSON is malformed|Input data was truncated)"),
         ("a.jsonl", '{"text": 5}', "line 1: Expected `str`, got `int`"),
         ("a.jsonl", "[1, 2]", "line 1: Expected `object`, got `array`"),
@@ -158,17 +189,21 @@ def test_tables(tmp_path, ending, mark):
     rows = [["Text", "Category", "group"], ["one", "x", "ann"], ["two", "y", "bob"]]
     path = file(tmp_path, f"a{ending}", "\n".join(mark.join(row) for row in rows))
     assert seen(read(path, NONE)) == [("one", "x", "ann"), ("two", "y", "bob")]
-    assert read(path, NONE).notes == ("text from 'Text', labels from 'Category', owners from 'group'",)
+    assert read(path, NONE).notes == (
+        "text from 'Text', labels from 'Category', owners from 'group'",
+    )
 
 
-# --- the standard library ---------------------------------------------------------------------------------------
+# --- the standard library -------------------------------------------------------------------------
 
 
 def test_the_sample_of_the_standard_library_is_bounded_and_the_same_each_time():
     texts, note = library.sample(100_000)
     assert 50_000 < sum(map(len, texts)) <= 100_000
     assert library.sample(100_000) == (texts, note)
-    assert f"{len(texts)} sources of the standard library of Python {sys.version_info.major}." in note
+    assert (
+        f"{len(texts)} sources of the standard library of Python {sys.version_info.major}." in note
+    )
 
 
 def test_a_larger_sample_has_more_of_the_same():
@@ -190,12 +225,14 @@ def test_tests_and_odd_encodings_are_left_out(tmp_path, monkeypatch):
         (tmp_path / name).write_bytes(content)
     monkeypatch.setattr(library.sysconfig, "get_path", lambda name: str(tmp_path))
     assert library.sample()[0] == ["a", "b"]
-    monkeypatch.setattr(library.sysconfig, "get_path", lambda name: str(tmp_path / "site-packages" / "none"))
+    monkeypatch.setattr(
+        library.sysconfig, "get_path", lambda name: str(tmp_path / "site-packages" / "none")
+    )
     with pytest.raises(ConfigError, match="no sources of the standard library here: give --data"):
         read("stdlib", NONE)
 
 
-# --- hub --------------------------------------------------------------------------------------------------------
+# --- hub ------------------------------------------------------------------------------------------
 
 
 class Split(dict):
@@ -229,7 +266,10 @@ def test_a_dataset_of_the_hub(monkeypatch):
     [
         (FileNotFoundError("no such dataset"), "hub:x: cannot be loaded"),
         ({"test": Split({})}, "no split 'train'; it has test"),
-        ({"train": Split({"image": []})}, "no column of text; expected one called text, .* it has image"),
+        (
+            {"train": Split({"image": []})},
+            "no column of text; expected one called text, .* it has image",
+        ),
     ],
 )
 def test_hub_problems_are_named(monkeypatch, answer, message):
@@ -244,7 +284,7 @@ def test_hub_without_its_library_says_how_to_get_it(monkeypatch):
         read("hub:x", NONE)
 
 
-# --- what is refused --------------------------------------------------------------------------------------------
+# --- what is refused ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -252,15 +292,35 @@ def test_hub_without_its_library_says_how_to_get_it(monkeypatch):
     [
         ("a.txt", " \n\n", "no text; expected at least one document"),
         ("a.png", "x", r"files that end in '.png' are no text; expected .txt, .jsonl"),
-        ("a.jsonl", '{"text": "a"}\nnonsense\n', r'line 2: JSON is malformed: .*; expected an object such as {"text"'),
-        ("a.jsonl", '{"text": "a"}\n{"text": 3}\n', "line 2: Expected `str`, got `int`; expected an object"),
-        ("a.jsonl", '{"text": "a"}\n{"body": "b"}\n', "line 2: no 'text' in it; expected an object"),
+        (
+            "a.jsonl",
+            '{"text": "a"}\nnonsense\n',
+            r'line 2: JSON is malformed: .*; expected an object such as {"text"',
+        ),
+        (
+            "a.jsonl",
+            '{"text": "a"}\n{"text": 3}\n',
+            "line 2: Expected `str`, got `int`; expected an object",
+        ),
+        (
+            "a.jsonl",
+            '{"text": "a"}\n{"body": "b"}\n',
+            "line 2: no 'text' in it; expected an object",
+        ),
         ("a.jsonl", '{"text": "a"}\n[1]\n', "line 2: Expected `object`, got `array`"),
-        ("a.jsonl", '{"text": "a", "label": 1}\n{"text": "b"}\n', "line 2 has no label; expected one in every row"),
+        (
+            "a.jsonl",
+            '{"text": "a", "label": 1}\n{"text": "b"}\n',
+            "line 2 has no label; expected one in every row",
+        ),
         ("a.json", '[{"text": "a"}, {"output": "b"}]', "entry 2: no 'text' in it"),
         ("a.json", '{"a": 1}', "expected a list of objects, or an object of parts"),
         ("a.json", '{"test": [["a", "b"]]}', "no part 'train'; it has test"),
-        ("a.csv", "words,label\none,x\n", "no column of text; expected one called text, .*, it has words, label"),
+        (
+            "a.csv",
+            "words,label\none,x\n",
+            "no column of text; expected one called text, .*, it has words, label",
+        ),
         ("a.csv", "text,label\none,x\ntwo\n", "line 3 has 1 fields; expected 2"),
     ],
 )
@@ -282,9 +342,13 @@ def test_columns_that_are_not_there(tmp_path, names, message):
 
 
 def test_what_is_not_there_and_what_is_not_utf8(tmp_path):
-    with pytest.raises(ConfigError, match=r"no such file or folder; expected .txt, .* or a name: stdlib, hub:NAME"):
+    with pytest.raises(
+        ConfigError, match=r"no such file or folder; expected .txt, .* or a name: stdlib, hub:NAME"
+    ):
         read(str(tmp_path / "none.txt"), NONE)
-    with pytest.raises(ConfigError, match=r"no text in this folder; expected files that end in .txt, .md, .py"):
+    with pytest.raises(
+        ConfigError, match=r"no text in this folder; expected files that end in .txt, .md, .py"
+    ):
         read(str(tmp_path), NONE)
     (tmp_path / "a.txt").write_bytes(b"caf\xe9")
     with pytest.raises(ConfigError, match="not UTF-8 text"):
@@ -305,7 +369,7 @@ def test_a_separator_is_refused_for_what_is_no_table(tmp_path):
             read(str(data), Names(separator="comma"))
 
 
-# --- what people write --------------------------------------------------------------------------------------------
+# --- what people write ----------------------------------------------------------------------------
 
 
 def test_keys_of_json_go_in_any_case_and_those_that_are_not_used_are_named(tmp_path):
@@ -313,18 +377,26 @@ def test_keys_of_json_go_in_any_case_and_those_that_are_not_used_are_named(tmp_p
     corpus = read(file(tmp_path, "a.jsonl", entry), NONE)
     assert seen(corpus) == [("one", "x", "ann")]
     assert corpus.notes == ("not used: 'intent', 'score'",)
-    assert seen(read(file(tmp_path, "a.jsonl", entry), Names(label="Intent"))) == [("one", "on", "ann")]
+    assert seen(read(file(tmp_path, "a.jsonl", entry), Names(label="Intent"))) == [
+        ("one", "on", "ann")
+    ]
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r", "\n\n", "\n\xa0\n"])
 def test_lines_of_json_end_in_any_way_of_writing(end, tmp_path):
-    (tmp_path / "a.jsonl").write_bytes(end.join(['{"text": "one"}', '{"text": "two"}', ""]).encode())
+    (tmp_path / "a.jsonl").write_bytes(
+        end.join(['{"text": "one"}', '{"text": "two"}', ""]).encode()
+    )
     assert [one.text for one in read(str(tmp_path / "a.jsonl"), NONE).train] == ["one", "two"]
 
 
-@pytest.mark.parametrize(("label", "name"), [("true", "true"), ("1.0", "1.0"), ("7", "7"), ('"True"', "True")])
+@pytest.mark.parametrize(
+    ("label", "name"), [("true", "true"), ("1.0", "1.0"), ("7", "7"), ('"True"', "True")]
+)
 def test_labels_of_json_keep_their_spelling(label, name, tmp_path):
-    assert seen(read(file(tmp_path, "a.jsonl", f'{{"text": "one", "label": {label}}}'), NONE)) == [("one", name, None)]
+    assert seen(read(file(tmp_path, "a.jsonl", f'{{"text": "one", "label": {label}}}'), NONE)) == [
+        ("one", name, None)
+    ]
 
 
 def test_a_label_that_is_no_class_is_refused(tmp_path):
@@ -357,7 +429,9 @@ def test_parts_in_any_case_and_what_is_no_part(tmp_path):
 
 
 def test_columns_of_a_table_of_text_that_are_not_used_are_named(tmp_path):
-    corpus = read(file(tmp_path, "a.csv", "text;category;label;id\none, two;c;x;1\nNA;c;y;2\n"), NONE)
+    corpus = read(
+        file(tmp_path, "a.csv", "text;category;label;id\none, two;c;x;1\nNA;c;y;2\n"), NONE
+    )
     assert seen(corpus) == [("one, two", "x", None), ("NA", "y", None)]
     assert "not used: 'category', 'id'" in corpus.notes
     assert "fields parted by ';'" in corpus.notes

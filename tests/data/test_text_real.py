@@ -15,13 +15,17 @@ FOLDER = Path(__file__).parents[3] / "shared" / "data"
 def real(name):
     path = FOLDER / name
     if not path.exists():
-        pytest.skip(f"real data are not here: {name} would lie in shared/data beside the repository")
+        pytest.skip(
+            f"real data are not here: {name} would lie in shared/data beside the repository"
+        )
     return str(path)
 
 
 def test_shakespeare_is_one_stream():
     source = text.load(real("text/tinyshakespeare.txt"), Wanted(vocabulary=1024))
-    assert source.tokenizer.decode(source.train.ids_NT[0]).startswith("First Citizen:\nBefore we proceed")
+    assert source.tokenizer.decode(source.train.ids_NT[0]).startswith(
+        "First Citizen:\nBefore we proceed"
+    )
     assert len(source.rows) == 8 and source.train.tokens > 300_000
     assert len(source.test) / (len(source.train) + len(source.test)) == pytest.approx(0.1, abs=0.01)
 
@@ -31,7 +35,9 @@ def test_stories_in_the_words_of_their_model():
     source = text.load(real("text/tinystories_sample_repaired.txt"), wanted)
     assert (source.tokenizer.vocabulary, source.tokenizer.separator) == (512, 1)
     assert source.train.ids_NT[0, 0] == 1
-    assert source.tokenizer.decode(source.train.ids_NT[0, 1:]).startswith("One day, a little girl named Lily")
+    assert source.tokenizer.decode(source.train.ids_NT[0, 1:]).startswith(
+        "One day, a little girl named Lily"
+    )
 
 
 def test_the_ids_of_llama2c_are_those_of_its_own_algorithm():
@@ -41,17 +47,25 @@ def test_the_ids_of_llama2c_are_those_of_its_own_algorithm():
     known = {piece: number for number, piece in enumerate(pieces)}
     story = Path(real("text/tinystories_sample_repaired.txt")).read_text(encoding="utf-8")
     for paragraph in story.split("\n\n")[:60]:
-        assert made.encode([paragraph])[0].tolist() == greedy(f" {paragraph}", pieces, scores, known)
+        assert made.encode([paragraph])[0].tolist() == greedy(
+            f" {paragraph}", pieces, scores, known
+        )
 
 
 def greedy(words, pieces, scores, known):
-    """As run.c does: of all neighbours that make a piece, merge the best scored, again and again."""
+    """As run.c does: of all neighbours that make a piece, merge the best scored, again and
+    again."""
     ids = [
-        number for one in words for number in ([known[one]] if one in known else [byte + 3 for byte in one.encode()])
+        number
+        for one in words
+        for number in ([known[one]] if one in known else [byte + 3 for byte in one.encode()])
     ]
     while True:
         merges = [(known.get(pieces[a] + pieces[b]), at) for at, (a, b) in enumerate(pairwise(ids))]
-        best = max(((scores[merged], -at, merged) for merged, at in merges if merged is not None), default=None)
+        best = max(
+            ((scores[merged], -at, merged) for merged, at in merges if merged is not None),
+            default=None,
+        )
         if best is None:
             return ids
         ids[-best[1] : 2 - best[1]] = [best[2]]

@@ -53,15 +53,23 @@ def test_a_device_descends_on_its_loss_and_the_proximal_term():
     method = replace(fedprox.tiny(), local=LOCAL, mu=0.7)
     device, own = next(iter(contract.DEVICES.values())), contract.samples(8, (8,), "device-00")
     learner = method.worker(device, own, 0)
-    (job,) = [one for one in contract.wave_after(Case(make=lambda: method), method, 0)[0] if one.device == device.id]
+    (job,) = [
+        one
+        for one in contract.wave_after(Case(make=lambda: method), method, 0)[0]
+        if one.device == device.id
+    ]
     net = method.model.build(0)
     received = [weight.detach().clone() for weight in net.parameters()]
-    descent = torch.optim.SGD(net.parameters(), lr=0.02, momentum=0.9, weight_decay=LOCAL.weight_decay)
+    descent = torch.optim.SGD(
+        net.parameters(), lr=0.02, momentum=0.9, weight_decay=LOCAL.weight_decay
+    )
     x, y = torch.from_numpy(own.inputs), torch.from_numpy(own.labels)
     for rows in learner.task(job).rows_SB:
         descent.zero_grad()
         loss = torch.nn.functional.cross_entropy(net(x[rows]), y[rows])
-        strayed = sum(((w - start) ** 2).sum() for w, start in zip(net.parameters(), received, strict=True))
+        strayed = sum(
+            ((w - start) ** 2).sum() for w, start in zip(net.parameters(), received, strict=True)
+        )
         (loss + 0.7 / 2 * strayed).backward()
         descent.step()
     answer = learner.handle(job)

@@ -40,7 +40,7 @@ def states(method, rounds, *, per_round=4, cohorts=False, case=Case):
     return found
 
 
-# --- the paper's algorithm, of a perceptron with one hidden layer, in numpy alone -----------------------------------
+# --- the paper's algorithm, of a perceptron with one hidden layer, in numpy alone -----------------
 
 
 def gradient(w, inputs, labels):
@@ -62,7 +62,8 @@ def of_each(function, *several):
 
 
 def paper(x, batches, taking_part):
-    """x and c after each round, and every c_i: `batches(round, device)` are the minibatches of its K steps."""
+    """x and c after each round, and every c_i: `batches(round, device)` are the minibatches of its
+    K steps."""
     zero = of_each(np.zeros_like, x)
     c, own, found = zero, dict.fromkeys(contract.DEVICES, zero), []
     for number, devices in enumerate(taking_part, 1):
@@ -76,7 +77,10 @@ def paper(x, batches, taking_part):
             new = of_each(lambda ci, c, x, y, rate=rate: ci - c + rate * (x - y), own[i], c, x, y)
             changes.append((of_each(np.subtract, y, x), of_each(np.subtract, new, own[i])))
             own[i] = new
-        dx, dc = (of_each(lambda *each: sum(each) / len(each), *part) for part in zip(*changes, strict=True))
+        dx, dc = (
+            of_each(lambda *each: sum(each) / len(each), *part)
+            for part in zip(*changes, strict=True)
+        )
         x = of_each(np.add, x, dx)
         share = len(devices) / len(own)
         c = of_each(lambda c, d, share=share: c + share * d, c, dc)
@@ -112,11 +116,13 @@ def close(one, other):
         np.testing.assert_allclose(one[name], other[name], rtol=1e-4, atol=1e-6, err_msg=name)
 
 
-# --- beside federated averaging ---------------------------------------------------------------------------------
+# --- beside federated averaging -------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("cohorts", [False, True], ids=["alone", "side by side"])
-@pytest.mark.parametrize("local", [PLAIN, LocalTraining(passes=1, batch=8)], ids=["plain", "momentum"])
+@pytest.mark.parametrize(
+    "local", [PLAIN, LocalTraining(passes=1, batch=8)], ids=["plain", "momentum"]
+)
 def test_the_first_round_is_federated_averaging(local, cohorts):
     ((ours, _, _),) = states(replace(scaffold.tiny(), local=local), 1, cohorts=cohorts)
     ((theirs, _, _),) = states(replace(fedavg.tiny(), local=local), 1, cohorts=cohorts)
@@ -127,17 +133,25 @@ def test_the_first_round_is_federated_averaging(local, cohorts):
 def test_later_rounds_are_not():
     ours = states(replace(scaffold.tiny(), local=PLAIN), 2)[-1][0]
     theirs = states(replace(fedavg.tiny(), local=PLAIN), 2)[-1][0]
-    assert max(np.abs(ours.weights[name] - theirs.weights[name]).max() for name in theirs.weights) > 1e-3
+    assert (
+        max(np.abs(ours.weights[name] - theirs.weights[name]).max() for name in theirs.weights)
+        > 1e-3
+    )
 
 
 @pytest.mark.parametrize("momentum", [0.0, 0.5, 0.9])
 def test_a_control_variate_is_the_gradient_where_that_does_not_change(momentum):
-    """Steps too small to change it: in every round, a device's control variate is the gradient on all its data."""
+    """Steps too small to change it: in every round, a device's control variate is the gradient on
+    all its data."""
     local = LocalTraining(passes=3, batch=16, lr=1e-3, momentum=momentum, weight_decay=0.0)
     method = replace(scaffold.tiny(), local=local)
     device, data = next(iter(contract.DEVICES.values())), contract.samples(16, (8,), "device-00")
     worker = method.worker(device, data, 0)
-    (job,) = [one for one in contract.wave_after(Case(make=lambda: method), method, 0)[0] if one.device == device.id]
+    (job,) = [
+        one
+        for one in contract.wave_after(Case(make=lambda: method), method, 0)[0]
+        if one.device == device.id
+    ]
     worker.handle(job)
     net = method.model.build(0)
     logits = net(torch.from_numpy(data.inputs))
@@ -151,7 +165,9 @@ def test_what_travels_and_what_is_held_is_declared():
     loads = {}
     for module, method in tries.items():
         (job, *_), _ = contract.wave_after(Case(make=module.tiny), method, 0)
-        loads[module] = method.worker(contract.DEVICES[job.device], contract.samples(16, (8,), job.device), 0).load(job)
+        loads[module] = method.worker(
+            contract.DEVICES[job.device], contract.samples(16, (8,), job.device), 0
+        ).load(job)
     control_bytes = sum(array.nbytes for array in scaffold.tiny().init(0).control.values())
     ours, theirs = loads[scaffold], loads[fedavg]
     assert ours.down_bytes > theirs.down_bytes + control_bytes

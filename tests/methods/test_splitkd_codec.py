@@ -1,4 +1,5 @@
-"""Smashed data on the wire: bounded errors, exact bytes, no silent loss, and nothing accepted that does not fit."""
+"""Smashed data on the wire: bounded errors, exact bytes, no silent loss, and nothing accepted that
+does not fit."""
 
 import subprocess
 import sys
@@ -27,17 +28,20 @@ def normal(count, width, scale=1.0, seed=0):
 
 
 def bound(x_ND, bits):
-    """Largest error of each number: half a step of its row or group, and of the smallest half float of the message."""
+    """Largest error of each number: half a step of its row or group, and of the smallest half float
+    of the message."""
     x_ND = np.abs(x_ND.astype(np.float64))
     floor = 2.0**-38 * x_ND.max(initial=0.0) + 2.0**-134
     if bits == 16:
         return x_ND * 2.0**-11 + floor
     groups = np.arange(x_ND.shape[1]) // (codec.GROUP if bits == 4 else x_ND.shape[1])
-    largest = np.stack([x_ND[:, groups == group].max(axis=1, initial=0.0) for group in groups], axis=1)
+    largest = np.stack(
+        [x_ND[:, groups == group].max(axis=1, initial=0.0) for group in groups], axis=1
+    )
     return (largest / codec.MOST[bits] / 2) * (1 + 2.0**-9) + floor
 
 
-# --- round trips ------------------------------------------------------------------------------------------------
+# --- round trips ----------------------------------------------------------------------------------
 
 
 @given(tensors, bits_of)
@@ -67,7 +71,9 @@ def test_arrays_survive_the_frame(x_ND, bits):
 def test_relative_error_of_ordinary_data_at_any_scale(bits, most, scale):
     x_ND = normal(64, 96, scale)
     error = codec.decode(codec.encode(x_ND, bits)) - x_ND
-    assert np.linalg.norm(error.astype(np.float64)) <= most * np.linalg.norm(x_ND.astype(np.float64))
+    assert np.linalg.norm(error.astype(np.float64)) <= most * np.linalg.norm(
+        x_ND.astype(np.float64)
+    )
 
 
 def test_a_small_row_beside_a_large_one_is_kept():
@@ -90,11 +96,14 @@ def test_empty_tensors_travel(bits, shape):
 
 
 def test_sizes_per_number():
-    sizes = {bits: sum(spec.size_bytes for spec in codec.spec((2048, 4096), bits).values()) for bits in codec.BITS}
+    sizes = {
+        bits: sum(spec.size_bytes for spec in codec.spec((2048, 4096), bits).values())
+        for bits in codec.BITS
+    }
     assert sizes == {16: 2048 * 4096 * 2 + 1, 8: 2048 * 4098 + 1, 4: 2048 * (2048 + 256) + 1}
 
 
-# --- nothing is lost in silence ---------------------------------------------------------------------------------
+# --- nothing is lost in silence -------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("bits", codec.BITS)
@@ -114,15 +123,22 @@ def test_other_numbers_are_refused_rather_than_narrowed(dtype):
 
 @pytest.mark.parametrize(
     ("shape", "bits", "message"),
-    [((2, 4), 5, "5 bits; expected one of 4, 8, 16"), ((2,), 8, r"expected rows, \[N, D\]"), ((2, 3), 4, "even width")],
+    [
+        ((2, 4), 5, "5 bits; expected one of 4, 8, 16"),
+        ((2,), 8, r"expected rows, \[N, D\]"),
+        ((2, 3), 4, "even width"),
+    ],
 )
 def test_shapes_that_cannot_travel(shape, bits, message):
-    for use in (lambda: codec.encode(np.ones(shape, np.float32), bits), lambda: codec.spec(shape, bits)):
+    for use in (
+        lambda: codec.encode(np.ones(shape, np.float32), bits),
+        lambda: codec.spec(shape, bits),
+    ):
         with pytest.raises(ValueError, match=message):
             use()
 
 
-# --- what a peer may send ---------------------------------------------------------------------------------------
+# --- what a peer may send -------------------------------------------------------------------------
 
 
 def sent(bits, **changes):
@@ -153,7 +169,9 @@ def test_arrays_that_break_the_protocol_are_refused(arrays, message):
 halves = st.floats(-65504, 65504, width=16)
 any_exponent = st.integers(-128, 127).map(lambda exponent: np.array(exponent, np.int8))
 anything = st.one_of(
-    st.fixed_dictionaries({"halves": hnp.arrays(np.float16, (2, 4), elements=halves), "exponent": any_exponent}),
+    st.fixed_dictionaries(
+        {"halves": hnp.arrays(np.float16, (2, 4), elements=halves), "exponent": any_exponent}
+    ),
     st.fixed_dictionaries(
         {
             "codes": hnp.arrays(np.int8, (2, 4)),
@@ -176,7 +194,7 @@ def test_what_is_announced_and_finite_always_decodes_to_finite_numbers(arrays):
     assert np.isfinite(codec.decode(arrays)).all()
 
 
-# --- rows that repeat, several messages -------------------------------------------------------------------------
+# --- rows that repeat, several messages -----------------------------------------------------------
 
 
 def test_the_index_is_as_wide_as_it_must_be():
@@ -193,8 +211,11 @@ def test_tensors_of_a_message_are_kept_apart():
 def test_a_device_that_smashes_needs_numpy_alone():
     script = """
 import sys
-import distilfleet.methods.splitkd.codec, distilfleet.data.text, distilfleet.trust.noise, distilfleet.trust.audit
+import distilfleet.methods.splitkd.codec, distilfleet.data.text
+import distilfleet.trust.noise, distilfleet.trust.audit
 print(*({"torch", "transformers", "tokenizers", "datasets"} & set(sys.modules)))
 """
-    loaded = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
+    loaded = subprocess.run(
+        [sys.executable, "-c", script], check=True, capture_output=True, text=True
+    )
     assert loaded.stdout.split() == []

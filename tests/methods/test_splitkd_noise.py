@@ -28,7 +28,11 @@ IDS = np.array([[3, 5, 3, 7, 3, 9, 3, PADDING], [4, 3, 4, 3, 5, 5, 5, 5]], np.in
 
 def begun(split=NOISY, first_step=0, worker=None):
     worker = worker or SplitWorker(
-        device=BOARD, data=Dataset(IDS), split=split, seed=1, front_of=lambda *_: pytest.fail("no front at cut 0")
+        device=BOARD,
+        data=Dataset(IDS),
+        split=split,
+        seed=1,
+        front_of=lambda *_: pytest.fail("no front at cut 0"),
     )
     rng = np.random.default_rng(0)
     rows = {
@@ -47,16 +51,22 @@ def job(op, arrays):
 def smashed(worker, slot):
     """Of each model the vectors of a step by sample, in the order of `IDS`."""
     came = worker.handle(
-        job("step", {"slot": np.array(slot), "need": np.array([True, True]), "apply": np.array(False)})
+        job(
+            "step",
+            {"slot": np.array(slot), "need": np.array([True, True]), "apply": np.array(False)},
+        )
     )
     order = np.lexsort(worker.tokens(slot).T[:1])
     return {
-        whose: codec.decode(under(whose, came)).reshape(2, IDS.shape[1], -1)[order] for whose in ("student", "teacher")
+        whose: codec.decode(under(whose, came)).reshape(2, IDS.shape[1], -1)[order]
+        for whose in ("student", "teacher")
     }
 
 
 def test_positions_have_draws_of_their_own_and_no_index_travels():
-    came = begun().handle(job("step", {"slot": np.array(0), "need": np.array([True, True]), "apply": np.array(False)}))
+    came = begun().handle(
+        job("step", {"slot": np.array(0), "need": np.array([True, True]), "apply": np.array(False)})
+    )
     assert not any(name.endswith("index") for name in came)
     vectors = smashed(begun(), 0)["student"][0]
     assert len(np.unique(vectors[[0, 2, 4, 6]], axis=0)) == 4  # the same token four times
@@ -98,7 +108,9 @@ def test_the_account_adds_up_where_vectors_change():
 def test_visits_and_lengths_survive_a_snapshot():
     worker = begun()
     smashed(worker, 0)
-    again = SplitWorker(device=BOARD, data=Dataset(IDS), split=NOISY, seed=1, front_of=worker.front_of)
+    again = SplitWorker(
+        device=BOARD, data=Dataset(IDS), split=NOISY, seed=1, front_of=worker.front_of
+    )
     again.restore(worker.snapshot())
     np.testing.assert_array_equal(smashed(again, 1)["student"], smashed(worker, 1)["student"])
     assert again.snapshot()["visits"].tolist() == [2, 2]
@@ -110,7 +122,12 @@ def test_a_gradient_of_every_position_reaches_its_row():
     smashed(worker, 0)
     before = worker.snapshot()["student/gradient"].copy()
     back = prefixed("back", codec.encode(np.ones((IDS.size, width), np.float32), 16))
-    arrays = {"slot": np.array(-1), "apply": np.array(False), "back_slot": np.array(0), "share": np.float32(1.0)}
+    arrays = {
+        "slot": np.array(-1),
+        "apply": np.array(False),
+        "back_slot": np.array(0),
+        "share": np.float32(1.0),
+    }
     worker.handle(job("step", {**arrays, **back}))
     added = worker.snapshot()["student/gradient"] - before
     counts = [int((token == IDS).sum()) for token in worker.ids]
@@ -122,4 +139,6 @@ def test_what_noise_promises_is_disclosed():
     method = tiny()
     said = replace(method, split=replace(method.split, noise=2.0)).facts.disclosure
     assert said.startswith("noisy") and "48 nats" in said and "16 more" in said
-    assert isinstance(method.split, SplitSettings) and method.facts.disclosure.startswith("recoverable")
+    assert isinstance(method.split, SplitSettings) and method.facts.disclosure.startswith(
+        "recoverable"
+    )

@@ -9,7 +9,9 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-PROGRAM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+PROGRAM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
 
 
 class Browser:
@@ -18,17 +20,28 @@ class Browser:
     def __init__(self, profile: Path, width: int = 1280, height: int = 900) -> None:
         read_there, self._write = os.pipe()
         self._read, write_there = os.pipe()
-        flags = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={profile}", "--remote-debugging-pipe"]
-        # the browser reads commands from 3 and writes answers to 4, whatever the pipes are called here
+        flags = [
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            f"--user-data-dir={profile}",
+            "--remote-debugging-pipe",
+        ]
+        # the browser reads commands from 3 and writes answers to 4, whatever the pipes are called
+        # here
         wired = f'exec "$0" "$@" 3<&{read_there} 4>&{write_there}'
         command = ["bash", "-c", wired, PROGRAM, *flags, "about:blank"]
         nowhere = subprocess.DEVNULL
-        self._process = subprocess.Popen(command, pass_fds=(read_there, write_there), stdout=nowhere, stderr=nowhere)
+        self._process = subprocess.Popen(
+            command, pass_fds=(read_there, write_there), stdout=nowhere, stderr=nowhere
+        )
         os.close(read_there)
         os.close(write_there)
         self._numbers, self._rest, self._session = itertools.count(1), b"", None
         target = self.ask("Target.createTarget", url="about:blank")["targetId"]
-        self._session = self.ask("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        self._session = self.ask("Target.attachToTarget", targetId=target, flatten=True)[
+            "sessionId"
+        ]
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
         self.ask("Emulation.setDeviceMetricsOverride", **size)
 
@@ -36,7 +49,9 @@ class Browser:
         number = next(self._numbers)
         said = {"id": number, "method": method, "params": parameters}
         os.write(
-            self._write, json.dumps(said | ({"sessionId": self._session} if self._session else {})).encode() + b"\0"
+            self._write,
+            json.dumps(said | ({"sessionId": self._session} if self._session else {})).encode()
+            + b"\0",
         )
         while (answer := self._next()).get("id") != number:
             pass

@@ -1,6 +1,8 @@
-"""Disks that fail for real: no file grows, a file system is full, or the kernel refuses every `fsync`.
+"""Disks that fail for real: no file grows, a file system is full, or the kernel refuses every
+`fsync`.
 
-Each is a function of a process and the folder that it writes to; what it returns mends the disk again.
+Each is a function of a process and the folder that it writes to; what it returns mends the disk
+again.
 """
 
 import ctypes
@@ -57,7 +59,8 @@ def refusable(words: list[str]) -> None:
 
 
 def refuse_to_sync() -> None:
-    """From now on the kernel answers `fsync` of every thread of this process with EIO: a filter of system calls."""
+    """From now on the kernel answers `fsync` of every thread of this process with EIO: a filter of
+    system calls."""
     seccomp, *syncs = CALLS[platform.machine()]
     load, jump_if_equal, give, fail, allow = 0x20, 0x15, 0x06, 0x00050000 | errno.EIO, 0x7FFF0000
     code = [
@@ -79,7 +82,9 @@ def refuse_to_sync() -> None:
 def small_disk(folder: Path) -> Iterator[Path]:
     """A file system of its own. Skips where nobody may mount one."""
     folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", DISK, "tmpfs", folder], capture_output=True, text=True)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", DISK, "tmpfs", folder], capture_output=True, text=True
+    )
     if mounted.returncode:
         pytest.skip(f"a small disk needs the right to mount one: {mounted.stderr.strip()}")
     try:

@@ -52,7 +52,12 @@ class Processes:
     def start_agent(self, number: int, new: bool = False) -> None:
         name = f"device-{number}"
         token = ["--token", create_token(self.here, name, 3600.0)] if new else []
-        own = ["--data", str(self.folder / "data" / f"{name}.npz"), "--state", str(self.folder / name)]
+        own = [
+            "--data",
+            str(self.folder / "data" / f"{name}.npz"),
+            "--state",
+            str(self.folder / name),
+        ]
         self.agents[name] = self._start("agent", *token, *own)
 
     def stop(self) -> None:
@@ -66,7 +71,9 @@ class Processes:
             return Forked(*words, log=file)
         with file.open("ab") as log:
             command = [sys.executable, "-m", "distilfleet.cli", *words]
-            return subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, "OMP_NUM_THREADS": "1"})
+            return subprocess.Popen(
+                command, stdout=log, stderr=log, env={**os.environ, "OMP_NUM_THREADS": "1"}
+            )
 
 
 def kill(process: subprocess.Popen | Forked) -> None:

@@ -1,4 +1,5 @@
-"""A real fleet in this process: real TLS, real sessions, real disks; agents share the interpreter to start at once."""
+"""A real fleet in this process: real TLS, real sessions, real disks; agents share the interpreter
+to start at once."""
 
 import asyncio
 import threading
@@ -57,7 +58,12 @@ class RealFleet(NetFleet):
     open_ones: list["RealFleet"] = []  # noqa: RUF012 (closed after each test)
 
     def __init__(
-        self, devices: Mapping[DeviceId, Any], data: Any, method: Any, world: Any, data_spec: DataSpec | None = None
+        self,
+        devices: Mapping[DeviceId, Any],
+        data: Any,
+        method: Any,
+        world: Any,
+        data_spec: DataSpec | None = None,
     ) -> None:
         self.folder = TemporaryDirectory()
         self.loop = asyncio.new_event_loop()
@@ -75,13 +81,22 @@ class RealFleet(NetFleet):
 
     async def _serve(self, devices: Mapping[DeviceId, Any]) -> SessionServer:
         path = Path(self.folder.name)
-        self.authority, self.journal = Authority(path / "authority"), SqliteJournal(path / "journal.sqlite")
-        coordinator = Coordinator(
-            server=ServerSide(uploads=FlowControl(1 << 20), now_s=time.monotonic()), journal=self.journal
+        self.authority, self.journal = (
+            Authority(path / "authority"),
+            SqliteJournal(path / "journal.sqlite"),
         )
-        session_server = SessionServer(coordinator=coordinator, enrolled=devices, denied=self.authority.denied)
+        coordinator = Coordinator(
+            server=ServerSide(uploads=FlowControl(1 << 20), now_s=time.monotonic()),
+            journal=self.journal,
+        )
+        session_server = SessionServer(
+            coordinator=coordinator, enrolled=devices, denied=self.authority.denied
+        )
         self.listening = await listen(
-            "localhost:0", self.authority.server_keys(["localhost"], time.time()), {}, session_server.stream
+            "localhost:0",
+            self.authority.server_keys(["localhost"], time.time()),
+            {},
+            session_server.stream,
         )
         self.tasks = [asyncio.create_task(session_server.tick())]
         return session_server
@@ -95,11 +110,17 @@ class RealFleet(NetFleet):
         folder.mkdir()
         key, request = new_request(device.id)
         certificate = self.authority.sign(device.id, request, time.time())
-        for name, pem in (("key", key), ("certificate", certificate), ("authority", self.authority.pem)):
+        for name, pem in (
+            ("key", key),
+            ("certificate", certificate),
+            ("authority", self.authority.pem),
+        ):
             write_private(folder / f"{name}.pem", pem)
         address = f"localhost:{self.listening.port}"
         badge = Badge(address=address, enrol_address=address, device=device.id, kind=device.kind)
-        own = builder(device, Ready(data=owned) if isinstance(owned, Dataset) else owned, self.consent)
+        own = builder(
+            device, Ready(data=owned) if isinstance(owned, Dataset) else owned, self.consent
+        )
 
         def build(spec: RunSpec) -> Worker:
             with ONE_AT_A_TIME:
@@ -109,7 +130,9 @@ class RealFleet(NetFleet):
 
     def kept(self) -> Mapping[DeviceId, Arrays]:
         """What the server cannot see, and a test can."""
-        snapshots = {a.badge.device: a.runner.worker.snapshot() for a in self.agents if a.runner is not None}
+        snapshots = {
+            a.badge.device: a.runner.worker.snapshot() for a in self.agents if a.runner is not None
+        }
         return {device: kept for device, kept in snapshots.items() if kept}
 
     def close(self) -> None:

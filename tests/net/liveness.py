@@ -1,9 +1,11 @@
-"""The other half of the promise: a run gets on exactly when enough devices answer, and waits when they do not.
+"""The other half of the promise: a run gets on exactly when enough devices answer, and waits when
+they do not.
 
-Worlds without the faults of safety: here the whole fleet goes away for ten times the patience and comes back, the
-server stands still, or all devices put everything off for a while. Then the run must be over, and no round of it with
-fewer devices than its minimum; where nobody was away, nobody may have been given up. Or the run raises: then the next
-one must be over, and nothing of what did not count may be left on a device.
+Worlds without the faults of safety: here the whole fleet goes away for ten times the patience and
+comes back, the server stands still, or all devices put everything off for a while. Then the run
+must be over, and no round of it with fewer devices than its minimum; where nobody was away, nobody
+may have been given up. Or the run raises: then the next one must be over, and nothing of what did
+not count may be left on a device.
 """
 
 from collections.abc import Callable
@@ -56,7 +58,8 @@ def all_put_off(world: World) -> None:
 
 
 def run_raises(world: World) -> None:
-    """In the middle of a round or between two; devices that are away hear of it when the next run has begun."""
+    """In the middle of a round or between two; devices that are away hear of it when the next run
+    has begun."""
     if world.rng.random() < 0.5:
         world.fails_after = world.rng.randint(1, ROUNDS - 1)
     else:
@@ -94,7 +97,11 @@ def live(seed: int, scene: str, parts: Parts | None = None) -> World:
 
 def check_quorum(world: World, number: int) -> None:
     branch, devices = world.asked[number]
-    rows = [row for row in world.journal.rows().values() if (row.run, row.round) == (branch, number)]
+    rows = [
+        row for row in world.journal.rows().values() if (row.run, row.round) == (branch, number)
+    ]
     lost = {row.device for row in rows if row.reason}
     if len(set(devices) - lost) < min(world.minimum, len(devices)):
-        raise BrokenError(f"round {number} is counted with {len(set(devices) - lost)} devices, of {world.minimum}")
+        raise BrokenError(
+            f"round {number} is counted with {len(set(devices) - lost)} devices, of {world.minimum}"
+        )

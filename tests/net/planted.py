@@ -19,7 +19,9 @@ class CommitsEarly(Coordinator):
     def collect(self, ticket, now_s):
         results, said = super().collect(ticket, now_s)
         counted = {} if results is None else self.counted
-        return results, said + [x for k, d in counted.items() for x in self._handle(self.server.settle(d, k, True))]
+        return results, said + [
+            x for k, d in counted.items() for x in self._handle(self.server.settle(d, k, True))
+        ]
 
 
 class AnswersNobody(Coordinator):
@@ -29,7 +31,9 @@ class AnswersNobody(Coordinator):
 
 class CountsWhatWasMissed(Coordinator):
     def _answer(self, asked):
-        return [x for k in asked.keys for x in self._handle(self.server.settle(asked.device, k, True))]
+        return [
+            x for k in asked.keys for x in self._handle(self.server.settle(asked.device, k, True))
+        ]
 
 
 class ForgetsTheMissed(Coordinator):
@@ -91,7 +95,9 @@ class MixesParts(DeviceSide):
         before = self.incoming.get(offer.key)
         out = super()._offered(offer)
         if before is not None and offer.key in self.incoming:
-            self.incoming[offer.key].parts = [*before.parts, b"x" * self.chunk_bytes][: len(before.parts) + 1]
+            self.incoming[offer.key].parts = [*before.parts, b"x" * self.chunk_bytes][
+                : len(before.parts) + 1
+            ]
         return out
 
 

@@ -1,4 +1,5 @@
-"""Bugs for real processes: the command line with one part replaced by a wrong one. Kills must bring each to light."""
+"""Bugs for real processes: the command line with one part replaced by a wrong one. Kills must bring
+each to light."""
 
 import os
 from pathlib import Path
@@ -58,7 +59,8 @@ def unnamed(file: Path, data: bytes, mode: int = 0o666) -> None:
 
 
 def plant(module: ModuleType, name: str, bug: object) -> None:
-    """In place of what the module has under this name: of a name that it has not, nobody would notice anything."""
+    """In place of what the module has under this name: of a name that it has not, nobody would
+    notice anything."""
     assert hasattr(module, name), f"{module.__name__} has no {name}"
     setattr(module, name, bug)
 

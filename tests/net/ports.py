@@ -1,7 +1,7 @@
 """Ports of loopback that nobody has, and that nobody gets by chance before they are used.
 
-The kernel hands out ports of its own range to whoever connects or asks for any, so these are below it; and each is
-given once, to whichever test process asks, until all others were.
+The kernel hands out ports of its own range to whoever connects or asks for any, so these are below
+it; and each is given once, to whichever test process asks, until all others were.
 """
 
 import errno

@@ -82,7 +82,9 @@ def on_purpose(flags: Flags) -> Experiment:
 
 
 def no_file(flags: Flags) -> Experiment:
-    return _failing(flags, lambda: throw(FileNotFoundError(2, "No such file or directory", "calibration.csv")))
+    return _failing(
+        flags, lambda: throw(FileNotFoundError(2, "No such file or directory", "calibration.csv"))
+    )
 
 
 def exits(flags: Flags) -> Experiment:

@@ -1,4 +1,5 @@
-"""Agents that lie and agents that babble: the product's agent with a worker that lies, or its keys alone."""
+"""Agents that lie and agents that babble: the product's agent with a worker that lies, or its keys
+alone."""
 
 import asyncio
 import os

@@ -1,8 +1,9 @@
-"""A server, devices, a network and disks in one process, driven by one seed; everything in between is the product's.
+"""A server, devices, a network and disks in one process, driven by one seed; everything in between
+is the product's.
 
-The network drops, repeats, reorders and cuts; a connection may be half open; processes crash and come back; what a disk
-has not synchronised is lost or torn. At the end a plain reference computes, from the journaled outcomes alone, what
-server and workers must be.
+The network drops, repeats, reorders and cuts; a connection may be half open; processes crash and
+come back; what a disk has not synchronised is lost or torn. At the end a plain reference computes,
+from the journaled outcomes alone, what server and workers must be.
 """
 
 import heapq
@@ -100,7 +101,9 @@ class World:
         return self
 
     def _over(self) -> bool:
-        return self.server.done and not any(d.store.keys() for n, d in self.devices.items() if n != self.doomed)
+        return self.server.done and not any(
+            d.store.keys() for n, d in self.devices.items() if n != self.doomed
+        )
 
     def _schedule_faults(self) -> None:
         rng = self.rng
@@ -138,4 +141,6 @@ class World:
                 raise BrokenError(f"the worker of {name} is not what the journal says")
 
     def script(self, number: int, state: int, devices: tuple[str, ...]) -> Script:
-        return Script(state, number, devices, self.goal, self.deadline_s, self.leaving, self.minimum)
+        return Script(
+            state, number, devices, self.goal, self.deadline_s, self.leaving, self.minimum
+        )

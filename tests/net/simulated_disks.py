@@ -41,7 +41,9 @@ class MemoryJournal:
         return max((value[1] for kind, value in self.log if kind == "round"), default=0)
 
     def _committed(self, run: str) -> int:
-        return max((value[1] for kind, value in self.log if kind == "round" and value[0] == run), default=0)
+        return max(
+            (value[1] for kind, value in self.log if kind == "round" and value[0] == run), default=0
+        )
 
     def rows(self) -> dict[str, Outcome]:
         return {o.key: o for kind, value in self.log if kind == "outcomes" for o in value}
@@ -115,7 +117,9 @@ class MemoryStore:
 
     def history(self) -> JobHistory:
         at = max((i for i, row in enumerate(self.rows) if row.state is not None), default=-1)
-        return JobHistory(self.rows[at].state if at >= 0 else None, [row.job for row in self.rows[at + 1 :]])
+        return JobHistory(
+            self.rows[at].state if at >= 0 else None, [row.job for row in self.rows[at + 1 :]]
+        )
 
     def finish(self, key: str, held: Held, job: bytes, state: Arrays | None) -> None:
         self.rows.append(Row(key, held, job, state))

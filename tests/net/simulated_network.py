@@ -20,7 +20,8 @@ class Connection:
     last_up_s: float = 0.0
 
     def next_s(self, up: bool, now_s: float) -> float:
-        """When the next message in this direction is there, if it is not disturbed: after the last one."""
+        """When the next message in this direction is there, if it is not disturbed: after the last
+        one."""
         at_s = max(self.last_up_s if up else self.last_down_s, now_s) + CROSSING_S
         if up:
             self.last_up_s = at_s
@@ -42,7 +43,9 @@ class Network:
         """Nothing is lost, repeated or overtaken."""
         self.loss = self.twice = self.swap = 0.0
 
-    def delays_s(self, connection: Connection, up: bool, now_s: float, faulty: bool, is_cut: bool) -> list[float]:
+    def delays_s(
+        self, connection: Connection, up: bool, now_s: float, faulty: bool, is_cut: bool
+    ) -> list[float]:
         """After how long a message arrives, once or twice; nothing if it never does."""
         chance = self.rng.random() if faulty else 1.0
         if (faulty and is_cut) or chance < self.loss:

@@ -1,4 +1,5 @@
-"""Processes of a simulated world, the server's and the devices': the product's machines, and what would drive them."""
+"""Processes of a simulated world, the server's and the devices': the product's machines, and what
+would drive them."""
 
 from collections.abc import Callable, Iterable
 from math import inf
@@ -42,10 +43,15 @@ class ServerProcess:
         uploads = parts.flow_control(most_bytes=world.rng.choice((100, 200, 10_000)))
         downloads = parts.flow_control(most_bytes=world.rng.choice((100, 300, 10_000)))
         server = parts.server(
-            uploads=uploads, downloads=downloads, now_s=world.now_s, beat_s=BEAT_S, chunk_bytes=world.chunk_bytes
+            uploads=uploads,
+            downloads=downloads,
+            now_s=world.now_s,
+            beat_s=BEAT_S,
+            chunk_bytes=world.chunk_bytes,
         )
         spool = parts.spool(most_bytes=world.rng.choice((0, 100, 10_000)), sealed_file=SEALED_FILE)
-        patience = {"patience_s": 60.0, "longest_s": inf}  # a job that nobody gets must hold up the run
+        # a job that nobody gets must hold up the run
+        patience = {"patience_s": 60.0, "longest_s": inf}
         own = {
             "run": branch_of("run", world.journal.branches("run")[0]),
             "roster": world.names,
@@ -56,7 +62,9 @@ class ServerProcess:
         self.coordinator = parts.coordinator(server=server, journal=world.journal, **own)
         self.number, self.state = self._checkpoint()
         if self.number < world.journal.committed:
-            raise BrokenError(f"round {world.journal.committed} is committed, the checkpoint is of {self.number}")
+            raise BrokenError(
+                f"round {world.journal.committed} is committed, the checkpoint is of {self.number}"
+            )
         self.guarded(self._begin)
         life = self.life
         self.world.after(1.0, lambda: self._tick(life))
@@ -150,7 +158,8 @@ class ServerProcess:
         self._begin()
 
     def fail(self) -> None:
-        """The run raises. The next one begins with the rounds that are left, so that one reference does for both."""
+        """The run raises. The next one begins with the rounds that are left, so that one reference
+        does for both."""
         self.say(self.coordinator.abandon(self.number))
         self.say(self.coordinator.prepare("next", b"", self.world.names))
 
@@ -188,7 +197,9 @@ class ServerProcess:
             if isinstance(message, Hello):
                 said = self._enter(connection, message)
             else:
-                said = self.coordinator.receive(connection.device, connection.fence, message, self.world.now_s)
+                said = self.coordinator.receive(
+                    connection.device, connection.fence, message, self.world.now_s
+                )
         except WireError:
             self._close(connection)
             return
@@ -257,7 +268,9 @@ class DeviceProcess:
             self.up = False
             if self.connection is not None and self.world.rng.random() < 0.5:
                 connection = self.connection
-                self.world.after(0.05, lambda: self.world.server.up and self.world.server._close(connection))
+                self.world.after(
+                    0.05, lambda: self.world.server.up and self.world.server._close(connection)
+                )
             self.world.after(self.world.rng.uniform(0.1, 40), self.boot)
 
     def cut(self) -> None:
@@ -266,13 +279,17 @@ class DeviceProcess:
 
     def connect(self, life: int) -> None:
         if self.up and life == self.life:
-            self.connection = Connection(self.name, self.world.parts.numbering(), self.world.parts.numbering())
+            self.connection = Connection(
+                self.name, self.world.parts.numbering(), self.world.parts.numbering()
+            )
             self.say([self.side.hello(self.world.now_s)])
 
     def closed(self, connection: Connection, pause_s: float = 0.0) -> None:
         if self.up and connection is self.connection:
             self.connection, self.side.open, life = None, False, self.life
-            self.world.after(max(pause_s, self.world.rng.uniform(0.2, 3)), lambda: self.connect(life))
+            self.world.after(
+                max(pause_s, self.world.rng.uniform(0.2, 3)), lambda: self.connect(life)
+            )
 
     def _beat(self, life: int) -> None:
         if not self.up or life != self.life:
@@ -325,13 +342,18 @@ class DeviceProcess:
         if self.todo and not self.busy:
             self.busy, begin, life = True, self.todo.pop(0), self.life
             slow = self.world.rng.random() < 0.1 and self.world.faulty
-            self.world.after(self.world.rng.uniform(20, 90) if slow else 1.0, lambda: self._worked(begin, life))
+            self.world.after(
+                self.world.rng.uniform(20, 90) if slow else 1.0, lambda: self._worked(begin, life)
+            )
 
     def _worked(self, begin: Begin, life: int) -> None:
         if not self.up or life != self.life:
             return
         self.busy = False
-        if self.side.running.get(begin.key) == begin.digest and self.world.now_s < self.world.closed_until_s:
+        if (
+            self.side.running.get(begin.key) == begin.digest
+            and self.world.now_s < self.world.closed_until_s
+        ):
             self.act(self.side.decline(begin.key, "later: not now"))
         elif self.side.running.get(begin.key) == begin.digest:
             held = self.runner.handle(begin.key, begin.digest, begin.data)
@@ -348,7 +370,9 @@ class DeviceProcess:
     def say(self, messages: Iterable[Any]) -> None:
         for message in messages:
             if self.connection is not None:
-                self.world.carry(self.connection, self.connection.device_line.write(message), up=True)
+                self.world.carry(
+                    self.connection, self.connection.device_line.write(message), up=True
+                )
 
 
 def unmetered(work: Callable[[], Arrays]) -> tuple[Arrays, Usage]:

@@ -1,4 +1,5 @@
-"""What a simulated world computes, and the plain reference: the same from the journaled outcomes alone."""
+"""What a simulated world computes, and the plain reference: the same from the journaled outcomes
+alone."""
 
 import hashlib
 from collections.abc import Iterator, Mapping
@@ -7,7 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from distilfleet.core.types import Arrays, ArraySpec, Expected, Job, Load, Missed, Reply, Result, Wave
+from distilfleet.core.types import (
+    Arrays,
+    ArraySpec,
+    Expected,
+    Job,
+    Load,
+    Missed,
+    Reply,
+    Result,
+    Wave,
+)
 from distilfleet.net.journal import Outcome
 
 ROUNDS, WAVES = 3, 2
@@ -61,11 +72,19 @@ class Script:
         state, devices = self.state, self.devices
         for step in range(WAVES):
             jobs = [
-                Job(id=f"{self.number}:{step}:{d}", device=d, op="add", arrays=asked(state), expected=EXPECTED)
+                Job(
+                    id=f"{self.number}:{step}:{d}",
+                    device=d,
+                    op="add",
+                    arrays=asked(state),
+                    expected=EXPECTED,
+                )
                 for d in devices
             ]
             goal = None if self.goal is None else min(self.goal, len(jobs))
-            results = yield Wave(jobs=jobs, goal=goal, minimum=self.minimum, deadline_s=self.deadline_s)
+            results = yield Wave(
+                jobs=jobs, goal=goal, minimum=self.minimum, deadline_s=self.deadline_s
+            )
             state = mixed(state, [said(result) for result in results])
             if self.leaving:
                 devices = tuple(result.device for result in results if isinstance(result, Reply))
@@ -80,7 +99,9 @@ def said(result: Result) -> tuple[str, int]:
     return result.device, -1 if isinstance(result, Missed) else int(result.arrays["x"][0])
 
 
-def replay(script: Script, branch: str, rows: Mapping[str, Outcome], workers: Mapping[str, Adder]) -> int:
+def replay(
+    script: Script, branch: str, rows: Mapping[str, Outcome], workers: Mapping[str, Adder]
+) -> int:
     """A round in plain Python, given the outcomes."""
     steps = script.steps()
     wave = next(steps)

@@ -1,7 +1,8 @@
 """A server and agents as processes that are killed and started again, as a service manager does.
 
-They are forked from a process that has the packages loaded and has done nothing else, so that a start takes a fraction
-of a second; from there on each is the command line, with its own memory, sockets and files.
+They are forked from a process that has the packages loaded and has done nothing else, so that a
+start takes a fraction of a second; from there on each is the command line, with its own memory,
+sockets and files.
 """
 
 import json
@@ -38,7 +39,8 @@ SOON_S = 0.6
 
 @dataclass
 class Kept:
-    """One process that is started again whenever it dies, each time to be killed at the next point."""
+    """One process that is started again whenever it dies, each time to be killed at the next
+    point."""
 
     name: str
     words: Sequence[str]
@@ -68,7 +70,9 @@ class Kept:
             self.process.kill()
             self.process.join()
         if self.process.exitcode is not None:
-            assert self.process.exitcode == -signal.SIGKILL, f"{self.name}: {self.log.read_text()[-2000:]}"
+            assert self.process.exitcode == -signal.SIGKILL, (
+                f"{self.name}: {self.log.read_text()[-2000:]}"
+            )
             self.killed_at.append(self.armed)
             self.on_death()
             self.start()
@@ -79,12 +83,15 @@ class Kept:
             self.process.join()
 
 
-def _command(words: list[str], log: Path, point: str, program: Callable[[list[str]], None] | None) -> None:
+def _command(
+    words: list[str], log: Path, point: str, program: Callable[[list[str]], None] | None
+) -> None:
     os.environ[VARIABLE] = point
     out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(out, 1)
     os.dup2(out, 2)
-    os.execv = lambda _, command: main(command[command.index("agent") :])  # an agent stays in this warm process
+    # an agent stays in this warm process
+    os.execv = lambda _, command: main(command[command.index("agent") :])
     (program or main)(words)
 
 
@@ -92,7 +99,9 @@ def keep_running(kept: Sequence[Kept], done: Callable[[], bool]) -> None:
     """Until `done`."""
     end_s = time.monotonic() + HANGS_S
     while not done():
-        assert time.monotonic() < end_s, f"waited too long; armed: {[(one.name, one.armed) for one in kept]}"
+        assert time.monotonic() < end_s, (
+            f"waited too long; armed: {[(one.name, one.armed) for one in kept]}"
+        )
         for one in kept:
             one.look()
         time.sleep(0.01)
@@ -100,7 +109,9 @@ def keep_running(kept: Sequence[Kept], done: Callable[[], bool]) -> None:
 
 def flags(data: Path, rounds: int) -> Flags:
     return Flags(
-        common=Common(data=str(data), rounds=rounds, devices=len(KINDS), device_kinds=KINDS, cohorts="off"),
+        common=Common(
+            data=str(data), rounds=rounds, devices=len(KINDS), device_kinds=KINDS, cohorts="off"
+        ),
         smalls=Smalls(small=("mlp-xs", "mlp-s"), mode="heterogeneous"),
         training=Training(local_passes=1),
         large="mlp-l",
@@ -116,33 +127,62 @@ def weights(run: Path) -> dict[str, bytes]:
 class Fleet:
     """A folder with a fleet file, data, and processes that are kept running."""
 
-    def __init__(self, folder: Path, data: Path, flags: Flags, settings: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, folder: Path, data: Path, flags: Flags, settings: Mapping[str, Any] | None = None
+    ) -> None:
         self.folder, self.file, self.rng = folder, folder / "fleet.toml", Random(0)
         sessions, enrolment = free_ports(2)
         lines = [f'address = "localhost:{sessions}"', f'enrol_address = "localhost:{enrolment}"']
-        lines += [*(f"{name} = {value}" for name, value in {**NO_PAGE, **(settings or {})}.items()), "[devices]"]
-        self.file.write_text("\n".join([*lines, *(f'device-{i} = "{kind}"' for i, kind in enumerate(KINDS))]))
-        split(SplitFlags(data=str(data), devices=len(KINDS), alpha=flags.common.alpha, out=folder / "data"))
+        lines += [
+            *(f"{name} = {value}" for name, value in {**NO_PAGE, **(settings or {})}.items()),
+            "[devices]",
+        ]
+        self.file.write_text(
+            "\n".join([*lines, *(f'device-{i} = "{kind}"' for i, kind in enumerate(KINDS))])
+        )
+        split(
+            SplitFlags(
+                data=str(data), devices=len(KINDS), alpha=flags.common.alpha, out=folder / "data"
+            )
+        )
         self.here = fleet_folder(self.file)
         self.run = client.submit(self.here, "koala", flags)
         self.path, self.state = client.page_of(self.here, self.run).parent, folder / "fleet-state"
 
     def server(self, points: Sequence[str] = ()) -> Kept:
         words = ["serve", str(self.file)]
-        return Kept("server", words, self.folder / "serve.log", iter(points), self.rng, self.check_committed)
+        return Kept(
+            "server", words, self.folder / "serve.log", iter(points), self.rng, self.check_committed
+        )
 
     def agent(self, number: int, points: Sequence[str] = ()) -> Kept:
         name = f"device-{number}"
         token = enrol.create_token(self.here, name, 3600.0)
-        own = ["--data", str(self.folder / "data" / f"{name}.npz"), "--state", str(self.folder / name)]
-        return Kept(name, ["agent", "--token", token, *own], self.folder / f"{name}.log", iter(points), self.rng)
+        own = [
+            "--data",
+            str(self.folder / "data" / f"{name}.npz"),
+            "--state",
+            str(self.folder / name),
+        ]
+        return Kept(
+            name,
+            ["agent", "--token", token, *own],
+            self.folder / f"{name}.log",
+            iter(points),
+            self.rng,
+        )
 
     def check_committed(self) -> None:
         """What the journal has as committed is on disk."""
         with closing(SqliteJournal(self.state / "journal.sqlite")) as journal:
             committed = journal.committed(self.run)
-        newest = max((int(file.stem[-8:]) for file in self.path.glob("checkpoints/round-*.safetensors")), default=0)
-        assert newest >= committed, f"round {committed} is committed, the newest checkpoint is of round {newest}"
+        newest = max(
+            (int(file.stem[-8:]) for file in self.path.glob("checkpoints/round-*.safetensors")),
+            default=0,
+        )
+        assert newest >= committed, (
+            f"round {committed} is committed, the newest checkpoint is of round {newest}"
+        )
 
     def holding(self) -> list[str]:
         """Answers that devices keep although the run is over."""
@@ -154,19 +194,26 @@ class Fleet:
 
     def finished(self) -> bool:
         """With nothing left to do."""
-        return (self.state / "done" / f"{self.run}.json").exists() and not any((self.state / "queue").iterdir())
+        return (self.state / "done" / f"{self.run}.json").exists() and not any(
+            (self.state / "queue").iterdir()
+        )
 
     def lines(self) -> list[dict[str, Any]]:
         """Finished rounds, as the record has them."""
         metrics = self.path / "metrics.jsonl"
-        return [json.loads(line) for line in metrics.read_text().splitlines()] if metrics.exists() else []
+        return (
+            [json.loads(line) for line in metrics.read_text().splitlines()]
+            if metrics.exists()
+            else []
+        )
 
     def rounds(self) -> list[int]:
         return [line["round"] for line in self.lines()]
 
 
 def check(fleet: Fleet, kept: Sequence[Kept], simulated: Path, let_go_s: float = HANGS_S) -> None:
-    """A drill: all kills, to the end of a run with the weights of the simulation; devices let go of all answers."""
+    """A drill: all kills, to the end of a run with the weights of the simulation; devices let go of
+    all answers."""
     keep_running(kept, lambda: fleet.finished() and not any(one.armed for one in kept))
     done = json.loads((fleet.state / "done" / f"{fleet.run}.json").read_text())
     assert not done["error"], done["error"]

@@ -104,7 +104,12 @@ def test_what_listens_everywhere_is_found_nearby(listens, found):
 
 
 def test_hosts_alone():
-    assert [host_of(text) for text in ("::", "[::]", "0.0.0.0", "LocalHost.")] == ["::", "::", "0.0.0.0", "localhost"]
+    assert [host_of(text) for text in ("::", "[::]", "0.0.0.0", "LocalHost.")] == [
+        "::",
+        "::",
+        "0.0.0.0",
+        "localhost",
+    ]
     for text in ("", "*", "localhost:7443", "[::]:7443", "http://x"):
         with pytest.raises(ConfigError, match="is no host"):
             host_of(text)
@@ -146,7 +151,7 @@ def test_why_an_address_cannot_be_listened_on():
     assert why_not(Address(host="::1", port=0)) == ""
 
 
-# --- enrolling and sessions at addresses --------------------------------------------------------------------------
+# --- enrolling and sessions at addresses ----------------------------------------------------------
 
 
 @pytest.mark.net
@@ -178,7 +183,11 @@ def test_a_device_enrols_and_has_a_session_at_any_kind_of_address(tmp_path, list
             nobody = Keys(key=b"", certificate=b"", authority=authority.pem)
             assert await call(f"{written}:{enrolment.port}", nobody, "Enrol", b"!", 10.0)
             key, request = new_request("pi")
-            mine = Keys(key=key, certificate=authority.sign("pi", request, time.time()), authority=authority.pem)
+            mine = Keys(
+                key=key,
+                certificate=authority.sign("pi", request, time.time()),
+                authority=authority.pem,
+            )
             connection = await connect(f"{written}:{sessions.port}", mine)
             try:
                 await connection.write(b"!")
@@ -191,7 +200,9 @@ def test_a_device_enrols_and_has_a_session_at_any_kind_of_address(tmp_path, list
     assert asyncio.run(lived()) == b"!"
 
 
-def test_a_name_is_listened_on_at_all_its_addresses_and_none_may_be_another_servers(tmp_path, monkeypatch):
+def test_a_name_is_listened_on_at_all_its_addresses_and_none_may_be_another_servers(
+    tmp_path, monkeypatch
+):
     """As where localhost has two: gRPC is content with one."""
     real = socket.getaddrinfo
     both = ("127.0.0.1", "::1", "192.0.2.1")
@@ -208,18 +219,22 @@ def test_a_name_is_listened_on_at_all_its_addresses_and_none_may_be_another_serv
             here = await listen("localhost:0", keys, {})
             for host in both[:2]:
                 socket.create_connection((host, here.port), timeout=HANGS_S).close()
-            with pytest.raises(ConfigError, match=rf"127.0.0.1:{here.port} is in use by another program"):
+            with pytest.raises(
+                ConfigError, match=rf"127.0.0.1:{here.port} is in use by another program"
+            ):
                 await listen(f"localhost:{here.port}", keys, {})
             await here.close()
             with closing(socket.create_server(("::1", 0), family=socket.AF_INET6)) as taken:
                 port = taken.getsockname()[1]
-                with pytest.raises(ConfigError, match=rf"\[::1\]:{port} is in use by another program"):
+                with pytest.raises(
+                    ConfigError, match=rf"\[::1\]:{port} is in use by another program"
+                ):
                     await listen(f"localhost:{port}", keys, {})
 
     asyncio.run(lived())
 
 
-# --- proxies ------------------------------------------------------------------------------------------------------
+# --- proxies --------------------------------------------------------------------------------------
 
 FAR = Address(host="server.example", port=7443)
 
@@ -240,7 +255,14 @@ def test_a_proxy_is_named_with_where_it_comes_from_and_without_its_password(vari
         *(
             {"https_proxy": "proxy:3128", name: listed}
             for name in ("no_proxy", "NO_PROXY", "no_grpc_proxy")
-            for listed in ("server.example", "a.b, .example", "*", "*.example", "SERVER.example:7443", "example")
+            for listed in (
+                "server.example",
+                "a.b, .example",
+                "*",
+                "*.example",
+                "SERVER.example:7443",
+                "example",
+            )
         ),
     ],
 )
@@ -248,14 +270,22 @@ def test_what_is_left_out_goes_without_a_proxy(own):
     assert proxy_for(FAR, own) is None
 
 
-@pytest.mark.parametrize("listed", ["erver.example", "server.example:80", "other", "10.0.0.0/8", "[::1]:x", ""])
+@pytest.mark.parametrize(
+    "listed", ["erver.example", "server.example:80", "other", "10.0.0.0/8", "[::1]:x", ""]
+)
 def test_what_is_not_left_out_goes_through_it(listed):
     assert proxy_for(FAR, {"https_proxy": "proxy:3128", "no_proxy": listed}).place == "proxy:3128"
 
 
 def test_networks_are_left_out_and_this_machine_always_is():
     given = {"http_proxy": "proxy:3128", "no_proxy": "10.0.0.0/8,fd00::/8,[2001:db8::1]:7443"}
-    hosts = {"10.1.2.3": False, "11.1.2.3": True, "fd00::2": False, "2001:db8::1": False, "2001:db8::2": True}
+    hosts = {
+        "10.1.2.3": False,
+        "11.1.2.3": True,
+        "fd00::2": False,
+        "2001:db8::1": False,
+        "2001:db8::2": True,
+    }
     hosts |= dict.fromkeys(("localhost", "a.localhost", "127.0.0.1", "127.8.8.8", "::1"), False)
     found = {host: proxy_for(Address(host=host, port=7443), given) is not None for host in hosts}
     assert found == hosts
@@ -270,9 +300,15 @@ def test_an_agent_behind_a_proxy_that_fails_does_not_blame_the_server(tmp_path, 
     async def asked() -> str:
         with closing(Authority(tmp_path / "authority")) as authority:
             key, request = new_request("pi")
-            mine = Keys(key=key, certificate=authority.sign("pi", request, time.time()), authority=authority.pem)
+            mine = Keys(
+                key=key,
+                certificate=authority.sign("pi", request, time.time()),
+                authority=authority.pem,
+            )
             token = authority.token("pi", "rpi-4b", "192.0.2.7:7444", 60.0, time.time())
-            with pytest.raises(ConnectionError, match=rf"through the proxy 127.0.0.1:{port} \(from HTTPS_PROXY\)"):
+            with pytest.raises(
+                ConnectionError, match=rf"through the proxy 127.0.0.1:{port} \(from HTTPS_PROXY\)"
+            ):
                 await enrol(Token.read(token.text()), tmp_path / "pi")
             connection = await connect("192.0.2.7:7443", mine)
             assert await connection.read() is None
@@ -280,7 +316,11 @@ def test_an_agent_behind_a_proxy_that_fails_does_not_blame_the_server(tmp_path, 
             return connection.fault
 
     fault = asyncio.run(asked())
-    assert f"the proxy 127.0.0.1:{port}" in fault and "no_proxy=192.0.2.7" in fault and "nobody listens" in fault
+    assert (
+        f"the proxy 127.0.0.1:{port}" in fault
+        and "no_proxy=192.0.2.7" in fault
+        and "nobody listens" in fault
+    )
     assert "secret" not in fault
 
 
@@ -295,7 +335,9 @@ def test_a_proxy_that_opens_connections_carries_a_session(tmp_path, monkeypatch)
     async def lived() -> tuple[bytes | None, list[bytes]]:
         asked, relays = list[bytes](), list["asyncio.Task[None]"]()
         with closing(Authority(tmp_path / "authority")) as authority:
-            here = await listen("127.0.0.1:0", authority.server_keys(["far.example"], time.time()), {}, echo)
+            here = await listen(
+                "127.0.0.1:0", authority.server_keys(["far.example"], time.time()), {}, echo
+            )
 
             async def relay(reader, writer) -> None:
                 relays.append(asyncio.current_task())
@@ -311,9 +353,15 @@ def test_a_proxy_that_opens_connections_carries_a_session(tmp_path, monkeypatch)
                             await one.wait_closed()
 
             proxy = await asyncio.start_server(relay, "127.0.0.1", 0)
-            monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{proxy.sockets[0].getsockname()[1]}")
+            monkeypatch.setenv(
+                "https_proxy", f"http://127.0.0.1:{proxy.sockets[0].getsockname()[1]}"
+            )
             key, request = new_request("pi")
-            mine = Keys(key=key, certificate=authority.sign("pi", request, time.time()), authority=authority.pem)
+            mine = Keys(
+                key=key,
+                certificate=authority.sign("pi", request, time.time()),
+                authority=authority.pem,
+            )
             connection = await connect("far.example:7443", mine)
             try:
                 await connection.write(b"!")
@@ -340,4 +388,6 @@ async def _pump(reader, writer) -> None:
 
 
 def test_what_an_enrolled_device_is_told_is_the_one_spelling():
-    assert Enrolled(certificate=b"", address=str(Address.read("[::0:1]:7443"))).address == "[::1]:7443"
+    assert (
+        Enrolled(certificate=b"", address=str(Address.read("[::0:1]:7443"))).address == "[::1]:7443"
+    )

@@ -1,4 +1,5 @@
-"""Predicted beside measured: a real fleet's round is predicted to take what it takes in simulation."""
+"""Predicted beside measured: a real fleet's round is predicted to take what it takes in
+simulation."""
 
 import time
 from dataclasses import replace
@@ -49,7 +50,9 @@ def test_the_prediction_is_the_simulation(case):
         beside = other.tally.prediction
         assert beside.round_s[1] == pytest.approx(one.tally.elapsed_s - before_s, rel=1e-9)
         assert beside.server_s[1] == pytest.approx(one.tally.server.busy_s, rel=1e-9)
-        assert sum(own.busy_s[1] for own in beside.kinds.values()) == pytest.approx(one.tally.devices.busy_s, rel=1e-9)
+        assert sum(own.busy_s[1] for own in beside.kinds.values()) == pytest.approx(
+            one.tally.devices.busy_s, rel=1e-9
+        )
         before_s = one.tally.elapsed_s
 
 
@@ -57,7 +60,10 @@ def test_the_prediction_is_the_simulation(case):
 def test_what_was_measured_is_that_of_the_jobs():
     (outcome,) = contract.run(Case(make=koala.tiny, fleet=watched), 1)
     tally = outcome.tally
-    assert {kind: own.jobs for kind, own in tally.prediction.kinds.items()} == {"rpi-4b": 2, "rpi-5": 2}
+    assert {kind: own.jobs for kind, own in tally.prediction.kinds.items()} == {
+        "rpi-4b": 2,
+        "rpi-5": 2,
+    }
     for kind, own in tally.prediction.kinds.items():
         mine = [job for job in tally.times.jobs if contract.DEVICES[job.device].kind == kind]
         assert own.busy_s[0] == sum(job.busy_s for job in mine) > 0
@@ -71,9 +77,13 @@ def test_what_was_measured_is_that_of_the_jobs():
 
 @pytest.mark.net
 def test_who_is_missed_is_not_predicted():
-    (outcome,) = contract.run(Case(make=koala.tiny, fleet=watched), 1, lost=lambda wave, device: device != "device-00")
+    (outcome,) = contract.run(
+        Case(make=koala.tiny, fleet=watched), 1, lost=lambda wave, device: device != "device-00"
+    )
     assert {kind: own.jobs for kind, own in outcome.tally.prediction.kinds.items()} == {"rpi-4b": 1}
-    (nobody,) = contract.run(Case(make=koala.tiny, fleet=watched), 1, lost=lambda wave, device: True)
+    (nobody,) = contract.run(
+        Case(make=koala.tiny, fleet=watched), 1, lost=lambda wave, device: True
+    )
     assert nobody.tally.prediction.round_s[1] == 0
     assert nobody.tally.prediction.kinds == {}
 
@@ -114,7 +124,10 @@ def test_joules_of_a_power_meter_are_told_from_reckoned_ones(tmp_path):
     own = {job.device: job for job in tally.times.jobs}
     assert [device for device, job in own.items() if job.metered] == ["device-00"]
     assert own["device-00"].energy_j == pytest.approx(2.0)
-    assert {kind: jobs.metered for kind, jobs in tally.prediction.kinds.items()} == {"rpi-4b": 1, "rpi-5": 0}
+    assert {kind: jobs.metered for kind, jobs in tally.prediction.kinds.items()} == {
+        "rpi-4b": 1,
+        "rpi-5": 0,
+    }
 
 
 @pytest.mark.net
@@ -124,7 +137,9 @@ def test_time_and_energy_begin_with_the_first_round():
     state = method.init(0)
     time.sleep(0.5)  # a server that trains a teacher first
     began_s = time.monotonic()
-    for _ in rounds(method, Sample(per_round=len(contract.DEVICES), seed=0), fleet, state, range(1, 2)):
+    for _ in rounds(
+        method, Sample(per_round=len(contract.DEVICES), seed=0), fleet, state, range(1, 2)
+    ):
         tally = fleet.tally()
         took_s = time.monotonic() - began_s
         assert 0.0 < tally.elapsed_s <= took_s

@@ -1,4 +1,5 @@
-"""What a device's owner allows, over real sessions: each limit declines with its reason, and the round goes on."""
+"""What a device's owner allows, over real sessions: each limit declines with its reason, and the
+round goes on."""
 
 import re
 import time
@@ -69,7 +70,10 @@ HOUR = time.localtime().tm_hour
         (Caps(), [None, None]),
         (Caps(jobs=1), [None, "declined: 1 jobs are done"]),
         (Caps(busy_s=1e-9), [None, "declined: 1e-09 s of work are done"]),
-        (Caps(hours=((HOUR + 2) % 24, (HOUR + 3) % 24)), [f"later: only from {(HOUR + 2) % 24} to"] * 2),
+        (
+            Caps(hours=((HOUR + 2) % 24, (HOUR + 3) % 24)),
+            [f"later: only from {(HOUR + 2) % 24} to"] * 2,
+        ),
         (Caps(job_s=1e-12), ["declined: .* s of work, more than 1e-12 s for one job"] * 2),
         (Caps(job_bytes=100), ["declined: a job of .* bytes; this device takes 100"] * 2),
     ],
@@ -94,7 +98,9 @@ def test_bytes_are_counted_in_both_directions(name):
 
 def check(said: list, wanted: list) -> None:
     assert [one is None for one in said] == [one is None for one in wanted], said
-    assert all(one is None or re.match(why, one) for one, why in zip(said, wanted, strict=True)), said
+    assert all(one is None or re.match(why, one) for one, why in zip(said, wanted, strict=True)), (
+        said
+    )
 
 
 def test_the_account_outlives_the_agent_and_a_day_does_not(tmp_path):
@@ -120,7 +126,9 @@ def test_hours_may_go_over_midnight():
 
 
 def test_memory_and_work_are_checked_before_they_are_spent():
-    assert refusal(Caps(), Account(), BOARD, Load(memory_bytes=BOARD.memory_bytes + 1), 0) == "memory"
+    assert (
+        refusal(Caps(), Account(), BOARD, Load(memory_bytes=BOARD.memory_bytes + 1), 0) == "memory"
+    )
     second = Load(flops=BOARD.speed_flops_per_s)
     assert refusal(replace(Caps(), job_s=1.01), Account(), BOARD, second, 0) is None
     assert refusal(replace(Caps(), job_s=0.99), Account(), BOARD, second, 0) is not None

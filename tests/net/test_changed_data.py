@@ -1,4 +1,5 @@
-"""A device that comes back to a run with other data declines it, since its worker came from the old ones."""
+"""A device that comes back to a run with other data declines it, since its worker came from the old
+ones."""
 
 import asyncio
 from contextlib import closing
@@ -18,7 +19,12 @@ from distilfleet.service.agent import digest_of, own_data
 
 BADGE = Badge(address="localhost:1", enrol_address="localhost:2", device="pi", kind="rpi-4b")
 SAID = spec.DataSpec(
-    kind="table", shape=(1,), classes=("a", "b"), columns=(spec.FeatureColumn(name="x"),), offset=(0.0,), factor=(1.0,)
+    kind="table",
+    shape=(1,),
+    classes=("a", "b"),
+    columns=(spec.FeatureColumn(name="x"),),
+    offset=(0.0,),
+    factor=(1.0,),
 )
 RUN = RunSpec(method="echo", settings={}, models={}, versions={}, seed=0, data=spec.write(SAID))
 
@@ -48,7 +54,9 @@ def joined(folder, file, run="run", work=True) -> str:
             return agent.why_not
         if work:
             number = len(list(agent.store.keys()))
-            agent.store.finish(f"{run}/{number}", Held(job_digest=b"", data=b"a"), b"job", {"x": np.array(1)})
+            agent.store.finish(
+                f"{run}/{number}", Held(job_digest=b"", data=b"a"), b"job", {"x": np.array(1)}
+            )
     return ""
 
 
@@ -67,7 +75,9 @@ def test_a_device_that_comes_back_with_its_data_goes_on(file, tmp_path):
     assert joined(tmp_path, file) == ""
 
 
-@pytest.mark.parametrize("content", [CHANGED, "x,label\n1,b\n2,b\n", "x,label\n1,a\n2.5,b\n", "x\n1\n2\n"])
+@pytest.mark.parametrize(
+    "content", [CHANGED, "x,label\n1,b\n2,b\n", "x,label\n1,a\n2.5,b\n", "x\n1\n2\n"]
+)
 def test_a_device_that_comes_back_with_other_data_declines(content, file, tmp_path, caplog):
     assert joined(tmp_path, file) == ""
     before = file.read_text()
@@ -75,7 +85,9 @@ def test_a_device_that_comes_back_with_other_data_declines(content, file, tmp_pa
     why_not = joined(tmp_path, file)
     assert why_not.startswith("declined: this device's data have changed since it began this run")
     assert "had the digest" in caplog.text
-    assert not any(word in why_not for word in caplog.text.split() if len(word) == 32), "no digest leaves the device"
+    assert not any(word in why_not for word in caplog.text.split() if len(word) == 32), (
+        "no digest leaves the device"
+    )
     assert "have changed" in joined(tmp_path, file, "run~1"), "a branch of the run is that run"
     file.write_text(before)
     assert joined(tmp_path, file) == ""

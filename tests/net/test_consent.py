@@ -1,4 +1,5 @@
-"""What leaves a device only if its owner agrees: label counts, labels, data. The owner of device-01 keeps them."""
+"""What leaves a device only if its owner agrees: label counts, labels, data. The owner of device-01
+keeps them."""
 
 from dataclasses import replace
 
@@ -42,9 +43,13 @@ def missed(outcomes: list) -> set:
 
 
 @pytest.mark.net
-@pytest.mark.parametrize("form", ["heterogeneous, weights", "heterogeneous, soft-labels", "homogeneous, soft-labels"])
+@pytest.mark.parametrize(
+    "form", ["heterogeneous, weights", "heterogeneous, soft-labels", "homogeneous, soft-labels"]
+)
 def test_koala_by_label_counts_does_without_those_that_are_kept(form):
-    simulated, real = (contract.run(replace(KOALAS[form], fleet=f), 2) for f in (KOALAS[form].fleet, RealFleet))
+    simulated, real = (
+        contract.run(replace(KOALAS[form], fleet=f), 2) for f in (KOALAS[form].fleet, RealFleet)
+    )
     for one, other in zip(simulated, real, strict=True):
         assert contract.state_bits(one.state) == contract.state_bits(other.state)
         assert not missed([other])
@@ -88,24 +93,42 @@ def test_labels_stay_where_their_counts_do():
 @pytest.mark.net
 def test_data_stay_unless_the_owner_agrees(monkeypatch):
     monkeypatch.setattr(RealFleet, "consent", Consent())
-    why = "device-03: declined: central sends a device's data to the server; this one's owner has not agreed$"
+    why = (
+        "device-03: declined: central sends a device's data to the server; this one's owner has "
+        "not agreed$"
+    )
     with pytest.raises(StarvedError, match=why):
         contract.run(Case(make=central.tiny, fleet=RealFleet), 1)
 
 
 def test_a_run_that_does_not_fit_the_data_is_refused_with_the_reason():
     device, data = contract.DEVICES["device-00"], Case(make=central.tiny).data("device-00")
-    samples, text = spec_of(KOALAS["heterogeneous, weights"].make(), 0), spec_of(SPLITS["a cut"].make(), 0)
+    samples, text = (
+        spec_of(KOALAS["heterogeneous, weights"].make(), 0),
+        spec_of(SPLITS["a cut"].make(), 0),
+    )
     windows = SPLITS["a cut"].data("device-00")
     refusals = (
-        (Dataset(data.inputs[:, :5], data.labels), samples, r"float32 of shape \[5\] here; mlp-xs takes .* \[8\]"),
+        (
+            Dataset(data.inputs[:, :5], data.labels),
+            samples,
+            r"float32 of shape \[5\] here; mlp-xs takes .* \[8\]",
+        ),
         (Dataset(data.inputs, data.labels - 1), samples, "has a class -1; the run has 3 classes"),
         (Dataset(data.inputs[:0], data.labels[:0]), samples, "has no samples"),
         (Dataset(data.inputs, data.labels + 5), samples, "has a class 7; the run has 3 classes"),
         (Dataset(data.inputs), samples, "have no labels; the run has 3 classes"),
         (data, text, "no windows of tokens"),
-        (Dataset(windows.inputs[:, :5]), text, "5 tokens with ids up to .* here, of 8 tokens out of 40"),
-        (Dataset(windows.inputs + 40), text, "8 tokens with ids up to .* here, of 8 tokens out of 40"),
+        (
+            Dataset(windows.inputs[:, :5]),
+            text,
+            "5 tokens with ids up to .* here, of 8 tokens out of 40",
+        ),
+        (
+            Dataset(windows.inputs + 40),
+            text,
+            "8 tokens with ids up to .* here, of 8 tokens out of 40",
+        ),
     )
     for owned_data, spec, why in refusals:
         with pytest.raises(ConfigError, match=why):
@@ -134,9 +157,9 @@ def test_a_large_model_that_stays_on_the_server_is_not_for_the_device_to_refuse(
 
 def test_a_smaller_profile_does_not_get_a_large_model_past_the_memory():
     spec = spec_of(SPLITS["a cut"].make(), 0)
-    worker = builder(contract.DEVICES["device-00"], Ready(data=SPLITS["a cut"].data("device-00")), Consent())(
-        replace(spec, settings={**spec.settings, "student": "llama:4096x32"})
-    )
+    worker = builder(
+        contract.DEVICES["device-00"], Ready(data=SPLITS["a cut"].data("device-00")), Consent()
+    )(replace(spec, settings={**spec.settings, "student": "llama:4096x32"}))
     with pytest.raises(DeclinedError, match="is that of another model"):
         worker.front_of("student", 1)
 
@@ -146,7 +169,11 @@ def test_settings_that_no_method_has_end_no_agent():
     """A profile whose weights have no bytes would be divided by."""
     case = Case(make=fedavg_text.tiny, draw=windows, fleet=RealFleet)
     method = case.make()
-    fleet = contract.fleet_of(case, replace(method, profile=replace(method.profile, bytes_per_weight=0)))
-    with pytest.raises(StarvedError, match=r"device-00, .*: declined: a fault of the device: ZeroDivisionError"):
+    fleet = contract.fleet_of(
+        case, replace(method, profile=replace(method.profile, bytes_per_weight=0))
+    )
+    with pytest.raises(
+        StarvedError, match=r"device-00, .*: declined: a fault of the device: ZeroDivisionError"
+    ):
         tuple(rounds(method, Sample(per_round=4, seed=0), fleet, method.init(0), range(1, 2)))
     assert not any(task.done() for task in fleet.tasks)

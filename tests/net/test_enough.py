@@ -1,4 +1,5 @@
-"""When a wave is over: goal, minimum and deadline, with the same weights as in simulation given the same outcomes."""
+"""When a wave is over: goal, minimum and deadline, with the same weights as in simulation given the
+same outcomes."""
 
 import threading
 from dataclasses import replace
@@ -29,7 +30,10 @@ from distilfleet.service.waiting import GAVE_WAY, LetGoError, Waiting
 from distilfleet.sim.fleet import SimFleet
 from distilfleet.training.loop import about, train
 
-JOBS = [Job(id=f"j{i}", device=f"d{i}", op="", arrays={}, expected=Expected(arrays={})) for i in range(4)]
+JOBS = [
+    Job(id=f"j{i}", device=f"d{i}", op="", arrays={}, expected=Expected(arrays={}))
+    for i in range(4)
+]
 
 
 def wave(answers: int, **limits) -> Collecting:
@@ -63,10 +67,17 @@ def test_a_refused_answer_is_none():
 def test_at_the_deadline_the_minimum_is_enough():
     assert wave(1, minimum=2, deadline_s=5.0).finished(105.0, there) is None
     assert wave(2, minimum=2, deadline_s=5.0).finished(104.9, there) is None
-    assert reasons(wave(2, minimum=2, deadline_s=5.0).finished(105.0, there)) == [None, None, "deadline", "deadline"]
+    assert reasons(wave(2, minimum=2, deadline_s=5.0).finished(105.0, there)) == [
+        None,
+        None,
+        "deadline",
+        "deadline",
+    ]
 
 
-@pytest.mark.parametrize("limits", [{}, {"minimum": 0}, {"minimum": 2}, {"minimum": 2, "deadline_s": 5.0}, {"goal": 3}])
+@pytest.mark.parametrize(
+    "limits", [{}, {"minimum": 0}, {"minimum": 2}, {"minimum": 2, "deadline_s": 5.0}, {"goal": 3}]
+)
 @pytest.mark.parametrize("away", [there, lambda device: 1e9], ids=["silent", "away"])
 def test_below_its_minimum_which_is_one_at_least_a_wave_is_never_over(limits, away):
     short = wave(max(1, limits.get("minimum", 1)) - 1, **limits)
@@ -95,7 +106,12 @@ def test_whoever_was_given_up_is_waited_for_once_it_is_heard_again():
 def test_what_is_put_off_is_not_waited_for_unless_it_is_needed():
     one = wave(3)
     assert not one.take(Missed(job="j3", device="d3", reason="later: only from 22 to 6 o'clock"))
-    assert reasons(one.finished(100.0, there)) == [None, None, None, "later: only from 22 to 6 o'clock"]
+    assert reasons(one.finished(100.0, there)) == [
+        None,
+        None,
+        None,
+        "later: only from 22 to 6 o'clock",
+    ]
     needed = wave(3, minimum=4)
     needed.take(Missed(job="j3", device="d3", reason="later: only from 22 to 6 o'clock"))
     assert needed.finished(1e9, there) is None and not needed.refused
@@ -121,7 +137,9 @@ def test_a_wave_is_stuck_when_everybody_has_been_away_for_too_long():
     one = wave(0)
     assert not one.is_stuck(130.0, lambda device: 1e9)
     assert one.is_stuck(130.1, lambda device: 1e9)
-    assert not one.is_stuck(1e9, lambda device: 1e9 * (device != "d3")), "one is here, and may be slow"
+    assert not one.is_stuck(1e9, lambda device: 1e9 * (device != "d3")), (
+        "one is here, and may be slow"
+    )
 
 
 def test_a_round_in_parts_goes_on_without_one_of_them_and_never_without_all():
@@ -143,7 +161,7 @@ def test_a_device_that_is_there_and_silent_holds_up_no_wave_without_a_deadline()
     assert reasons(silent.finished(600.0, there)) == [None, None, None, "deadline"]
 
 
-# --- over TLS ---------------------------------------------------------------------------------------------------
+# --- over TLS -------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -177,17 +195,22 @@ def hold(fleet, agents, gate):
 def replayed(missed: set, planner, count=3):
     """In simulation, with these devices lost in these rounds."""
     case = Case(make=soft_koala, fleet=SimFleet)
-    return contract.run(case, count, lost=lambda wave, device: (wave, device) in missed, planner=planner)[-1].state
+    return contract.run(
+        case, count, lost=lambda wave, device: (wave, device) in missed, planner=planner
+    )[-1].state
 
 
 @pytest.mark.net
 def test_who_is_superfluous_is_as_if_never_asked(gate):
-    """Two of four are slow, and the goal is two: the slow ones come late, and take part later as if never asked."""
+    """Two of four are slow, and the goal is two: the slow ones come late, and take part later as if
+    never asked."""
     method, planner = soft_koala(), Sample(per_round=2, spare=2, seed=0)
     fleet = contract.fleet_of(Case(make=soft_koala, fleet=RealFleet), method)
     hold(fleet, fleet.agents[2:], gate)
     state, tallies = follow(fleet, method, planner, gate.set)
-    missed = {(n, one.device): one.reason for n, tally in enumerate(tallies, 1) for one in tally.missed}
+    missed = {
+        (n, one.device): one.reason for n, tally in enumerate(tallies, 1) for one in tally.missed
+    }
     assert missed[1, "device-02"] == missed[1, "device-03"] == "surplus"
     assert set(missed.values()) == {"surplus"}
     assert [len(tally.answered) for tally in tallies] == [2, 2, 2]
@@ -209,7 +232,9 @@ def test_a_round_below_its_minimum_waits_past_its_deadline_says_so_and_loses_nob
     fleet._waiting = hear
     state, tallies = follow(fleet, method, replace(planner, deadline_s=1.0), lambda: None, 2)
     assert not any(tally.missed for tally in tallies)
-    needs = "round 1 waits for devices: 3 of 4 have answered, and the round needs 4 of its 4 devices"
+    needs = (
+        "round 1 waits for devices: 3 of 4 have answered, and the round needs 4 of its 4 devices"
+    )
     assert heard[0] == f"{needs}. Not here, or without an answer: device-01"
     assert heard[-1] == ""
     assert contract.state_bits(replayed(set(), planner, 2)) == contract.state_bits(state)
@@ -243,7 +268,9 @@ def test_a_round_that_is_done_again_by_others_says_who_did_not_answer(gate, capl
 
 
 @pytest.mark.net
-def test_a_run_that_is_stopped_while_it_waits_lets_go_of_its_round_and_the_next_begins(gate, tmp_path):
+def test_a_run_that_is_stopped_while_it_waits_lets_go_of_its_round_and_the_next_begins(
+    gate, tmp_path
+):
     method, queue = soft_koala(), Queue(tmp_path)
     fleet = contract.fleet_of(Case(make=soft_koala, fleet=RealFleet), method)
     fleet._session_server.coordinator.patience_s = 0.2
@@ -273,7 +300,9 @@ def test_a_run_that_is_stopped_while_it_waits_lets_go_of_its_round_and_the_next_
 
 
 @pytest.mark.net
-def test_a_run_whose_devices_are_there_and_silent_is_stopped_at_once_while_nothing_would_be_lost(gate, tmp_path):
+def test_a_run_whose_devices_are_there_and_silent_is_stopped_at_once_while_nothing_would_be_lost(
+    gate, tmp_path
+):
     method, queue = soft_koala(), Queue(tmp_path)
     fleet = contract.fleet_of(Case(make=soft_koala, fleet=RealFleet), method)
     hold(fleet, fleet.agents, gate)
@@ -339,7 +368,9 @@ def test_a_paused_run_gives_the_next_one_its_turn_and_goes_on_after_it(gate, tmp
     assert queue.entry("first").waits.startswith(f"{GAVE_WAY}: round 1 is paused")
     fleet._waiting = Waiting(queue, "next")
     fleet.open("next", write_spec(fleet.spec))
-    _, (tally,) = follow(fleet, method, Sample(per_round=3, minimum=3, seed=0, spare=1), lambda: None, 1)
+    _, (tally,) = follow(
+        fleet, method, Sample(per_round=3, minimum=3, seed=0, spare=1), lambda: None, 1
+    )
     assert len(tally.answered) == 3
     assert queue.entry("first").waits, "who follows it is told until it goes on"
 
@@ -368,7 +399,7 @@ def test_words_go_on_while_a_device_loads_its_model_and_it_takes_that_of_the_new
 
 
 @pytest.mark.net
-def test_a_device_whose_process_died_again_and_again_in_a_run_does_no_more_of_it_until_it_is_started_anew():
+def test_a_device_whose_process_died_again_and_again_in_a_run_does_no_more_until_started_anew():
     method = soft_koala()
     fleet = contract.fleet_of(Case(make=soft_koala, fleet=RealFleet), method)
     weak, sound = fleet.agents[0], fleet.agents[1]
@@ -386,7 +417,9 @@ def test_a_device_whose_process_died_again_and_again_in_a_run_does_no_more_of_it
     for tally in (first, second):
         (missed,) = tally.missed
         assert missed.device == "device-00"
-        assert missed.reason.startswith(f"declined: the agent's process died {MOST_DEATHS} times in a row")
+        assert missed.reason.startswith(
+            f"declined: the agent's process died {MOST_DEATHS} times in a row"
+        )
 
 
 def test_the_record_says_where_answers_were_too_few(tmp_path):

@@ -1,4 +1,5 @@
-"""One run's fault is never another's: whatever it raises or has in its files, it alone fails, and the next begins."""
+"""One run's fault is never another's: whatever it raises or has in its files, it alone fails, and
+the next begins."""
 
 import json
 import re
@@ -55,7 +56,9 @@ DAMAGED = {
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory):
     (port,) = free_ports(1)
-    processes = Processes(tmp_path_factory.mktemp("fleet"), {"page": f'"localhost:{port}"'}, forked=True)
+    processes = Processes(
+        tmp_path_factory.mktemp("fleet"), {"page": f'"localhost:{port}"'}, forked=True
+    )
     processes.start_server()
     until((processes.folder / "fleet-state" / "authority" / "identity.sqlite").exists)
     for number in range(len(KINDS)):
@@ -65,7 +68,10 @@ def fleet(tmp_path_factory):
 
 
 def ask(fleet: Processes, how: str) -> str:
-    flags = Flags(common=Common(rounds=3, devices=len(KINDS), device_kinds=KINDS, cohorts="off"), small="mlp-xs")
+    flags = Flags(
+        common=Common(rounds=3, devices=len(KINDS), device_kinds=KINDS, cohorts="off"),
+        small="mlp-xs",
+    )
     return client.submit(fleet.here, f"{raising.__file__}:{how}", flags)
 
 
@@ -93,7 +99,9 @@ def test_whatever_a_run_raises_and_whatever_is_in_the_queue_the_next_run_finishe
         assert "\n" not in found[name].error
     assert queue.waiting() == []
 
-    source = urlopen(f"http://{fleet.settings['page'].strip(chr(34))}/", timeout=HANGS_S).read().decode()
+    source = (
+        urlopen(f"http://{fleet.settings['page'].strip(chr(34))}/", timeout=HANGS_S).read().decode()
+    )
     assert source.count("failed: ") >= 10
     capsys.readouterr()
     with pytest.raises(SystemExit) as done:
@@ -105,21 +113,34 @@ def test_whatever_a_run_raises_and_whatever_is_in_the_queue_the_next_run_finishe
 @pytest.mark.net
 @pytest.mark.slow
 def test_who_follows_a_run_that_fails_hears_why_and_it_can_be_resumed(fleet, capsys):
-    words = ["run", f"{raising.__file__}:error", "--fleet", str(fleet.file), "--rounds", "3", "--small", "mlp-xs"]
+    words = [
+        "run",
+        f"{raising.__file__}:error",
+        "--fleet",
+        str(fleet.file),
+        "--rounds",
+        "3",
+        "--small",
+        "mlp-xs",
+    ]
     with pytest.raises(SystemExit) as done:
         main(words)
     assert done.value.code == 1
     said = capsys.readouterr()
     assert "round 1/3" in said.out
     (line,) = said.err.splitlines()
-    assert re.match(r"distilfleet: (raising-\S+) failed after round 1: RuntimeError: the third", line)
+    assert re.match(
+        r"distilfleet: (raising-\S+) failed after round 1: RuntimeError: the third", line
+    )
 
     run, queue = line.split()[1], fleet.here.queue
     kill(fleet.server)
     fleet.start_server()
     other = ask(fleet, "sound")
     list(client.follow(fleet.here, other))
-    assert queue.entry(run).state == "failed", "a server that starts does not try it again by itself"
+    assert queue.entry(run).state == "failed", (
+        "a server that starts does not try it again by itself"
+    )
 
     with pytest.raises(SystemExit):
         main(["runs", "resume", run, "--fleet", str(fleet.file)])
@@ -127,7 +148,9 @@ def test_who_follows_a_run_that_fails_hears_why_and_it_can_be_resumed(fleet, cap
     with pytest.raises(client.FailedError, match="failed after round 1: RuntimeError"):
         list(client.follow(fleet.here, run))
     done = json.loads((queue.state / "done" / f"{run}.json").read_text())
-    (queue.state / "done" / f"{run}.json").write_text(json.dumps({**done, "recipe": f"{raising.__file__}:sound"}))
+    (queue.state / "done" / f"{run}.json").write_text(
+        json.dumps({**done, "recipe": f"{raising.__file__}:sound"})
+    )
     queue.resume(run)
     assert [line["round"] for line in client.follow(fleet.here, run)] == [1, 2, 3]
 
@@ -159,7 +182,9 @@ def test_a_run_that_every_device_declines_fails_with_their_reason(fleet, tmp_pat
     (tmp_path / "nets.py").write_text(OWN_MODEL)
     small = ["--small", f"{tmp_path / 'nets.py'}:net"]
     with pytest.raises(SystemExit) as done:
-        main(["run", "fedavg", "--fleet", str(fleet.file), "--who", "small", "--rounds", "2", *small])
+        main(
+            ["run", "fedavg", "--fleet", str(fleet.file), "--who", "small", "--rounds", "2", *small]
+        )
     assert done.value.code == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert " failed after round 0: round 1 cannot be had: 2 of 2 devices do not do its job" in line
@@ -171,15 +196,19 @@ def test_a_run_that_every_device_declines_fails_with_their_reason(fleet, tmp_pat
 @pytest.mark.slow
 def test_who_stops_following_is_told_that_the_run_goes_on_and_how_to_stop_it(tmp_path):
     file = tmp_path / "fleet.toml"
-    file.write_text('address = "localhost:1"\nenrol_address = "localhost:2"\n[devices]\npi = "rpi-5"')
+    file.write_text(
+        'address = "localhost:1"\nenrol_address = "localhost:2"\n[devices]\npi = "rpi-5"'
+    )
     following = Forked("run", "fedavg", "--small", "mlp-xs", "--fleet", file)
     name = following.stdout.readline().split()[0]
-    assert any(line.startswith("No server is running here") for line in following.stdout)  # from here on it waits
+    # from here on it waits
+    assert any(line.startswith("No server is running here") for line in following.stdout)
     following.send_signal(signal.SIGINT)
     _, said = following.communicate()
     assert following.returncode == 130
     assert said == (
-        f"distilfleet: {name} goes on with the server; this stops it: distilfleet runs stop {name} --fleet {file}\n"
+        f"distilfleet: {name} goes on with the server; this stops it: distilfleet runs stop {name} "
+        f"--fleet {file}\n"
     )
     assert fleet_folder(file).queue.waiting() == [name]
 
@@ -201,7 +230,8 @@ def test_a_run_that_takes_the_process_with_it_gives_way_to_others_and_fails_at_l
         queue.attempts(bad).begin(ROUND)
     fleet.start_server()
     with pytest.raises(
-        client.FailedError, match=r"process died 20 times in a row in this run, and no round .* round 1"
+        client.FailedError,
+        match=r"process died 20 times in a row in this run, and no round .* round 1",
     ):
         list(client.follow(fleet.here, bad))
     assert fleet.server.returncode is None
@@ -210,14 +240,22 @@ def test_a_run_that_takes_the_process_with_it_gives_way_to_others_and_fails_at_l
     assert queue.attempts(bad).died(ROUND) == 1, "whoever resumes it has all tries anew"
 
 
-# --- without processes ------------------------------------------------------------------------------------------
+# --- without processes ----------------------------------------------------------------------------
 
 
 def test_what_ends_a_server():
     assert ends_the_server(StorageError("the disk is full"), stopped=False)
     assert ends_the_server(KeyboardInterrupt(), stopped=True)
-    assert ends_the_server(RuntimeError("cannot release un-acquired lock"), stopped=True), "a signal came there"
-    for fault in (KeyboardInterrupt(), SystemExit(), MemoryError(), FileError("a folder"), RecordError("damaged")):
+    assert ends_the_server(RuntimeError("cannot release un-acquired lock"), stopped=True), (
+        "a signal came there"
+    )
+    for fault in (
+        KeyboardInterrupt(),
+        SystemExit(),
+        MemoryError(),
+        FileError("a folder"),
+        RecordError("damaged"),
+    ):
         assert not ends_the_server(fault, stopped=False)
 
 
@@ -246,5 +284,7 @@ def test_a_long_strange_reason_is_one_plain_line(tmp_path):
 
 def test_a_fault_of_one_file_is_told_from_one_of_its_disk(tmp_path):
     (tmp_path / "file").mkdir()
-    with pytest.raises(FileError, match=r"file cannot be written: (Is a directory|File exists|Not a directory)"):
+    with pytest.raises(
+        FileError, match=r"file cannot be written: (Is a directory|File exists|Not a directory)"
+    ):
         write_atomically(tmp_path / "file", b"x")

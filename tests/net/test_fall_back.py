@@ -1,4 +1,5 @@
-"""Checkpoints that are damaged or lost: the same bits where the fleet can go back, a told branch where it cannot."""
+"""Checkpoints that are damaged or lost: the same bits where the fleet can go back, a told branch
+where it cannot."""
 
 from contextlib import closing
 from pathlib import Path
@@ -33,7 +34,8 @@ def flip(file: Path) -> None:
 
 
 def after_a_death(folder: Path, data: Path, point: str, damage) -> tuple[Fleet, list[str]]:
-    """A whole run whose server dies once, and whose newest checkpoint is then damaged; what its record notes."""
+    """A whole run whose server dies once, and whose newest checkpoint is then damaged; what its
+    record notes."""
     fleet = Fleet(folder, data, flags(data, ROUNDS))
     server = fleet.server([point])
     server.on_death = lambda: damage(max(fleet.path.glob("checkpoints/round-*.safetensors")))
@@ -55,7 +57,9 @@ def test_damage_before_the_commit_changes_no_bit(data, tmp_path):
 
 
 @pytest.mark.net
-def test_a_committed_round_whose_checkpoint_is_lost_begins_a_branch_that_the_record_tells(data, tmp_path):
+def test_a_committed_round_whose_checkpoint_is_lost_begins_a_branch_that_the_record_tells(
+    data, tmp_path
+):
     fleet, notes = after_a_death(tmp_path, data, "round.begun:5", Path.unlink)
     assert "A new branch from round 3: the checkpoint of round 4 is lost" in notes[-1]
     assert notes[-1] in (tmp_path / "serve.log").read_text()
@@ -63,14 +67,18 @@ def test_a_committed_round_whose_checkpoint_is_lost_begins_a_branch_that_the_rec
         assert journal.branches(fleet.run) == (1, 3)
         assert journal.committed(fleet.run) == 4
         assert journal.committed(branch_of(fleet.run, 1)) == ROUNDS
-        assert [outcome.reason for outcome in journal.outcomes(branch_of(fleet.run, 1), 4)] == [""] * 3
+        assert [outcome.reason for outcome in journal.outcomes(branch_of(fleet.run, 1), 4)] == [
+            ""
+        ] * 3
 
 
 def test_committed_rounds_without_any_checkpoint_are_not_begun_anew(tmp_path):
     with closing(SqliteJournal(tmp_path / "journal.sqlite")) as journal:
         assert take_up(tmp_path / "run", "run", journal) is None
         journal.commit("run", 2)
-        with pytest.raises(RecordError, match="lost every checkpoint of 2 committed rounds; restore a copy"):
+        with pytest.raises(
+            RecordError, match="lost every checkpoint of 2 committed rounds; restore a copy"
+        ):
             take_up(tmp_path / "run", "run", journal)
 
 
@@ -115,7 +123,7 @@ def test_names_of_branches():
     assert trunk_of("my~recipe-20260101-0") == "my~recipe-20260101-0"
 
 
-# --- a journal that has lost what it was given --------------------------------------------------------------------
+# --- a journal that has lost what it was given ----------------------------------------------------
 
 SECTOR_BYTES = 512
 
@@ -124,7 +132,11 @@ def zero_an_old_sector(journal: Path) -> None:
     """Of the first transaction in the write-ahead log, behind which SQLite finds no other."""
     log = journal.with_name("journal.sqlite-wal")
     raw = log.read_bytes()
-    at = next(at for at in range(8 * SECTOR_BYTES, len(raw), SECTOR_BYTES) if any(raw[at : at + SECTOR_BYTES]))
+    at = next(
+        at
+        for at in range(8 * SECTOR_BYTES, len(raw), SECTOR_BYTES)
+        if any(raw[at : at + SECTOR_BYTES])
+    )
     log.write_bytes(raw[:at] + bytes(SECTOR_BYTES) + raw[at + SECTOR_BYTES :])
 
 
@@ -136,7 +148,9 @@ def lose_it(journal: Path) -> None:
 @pytest.mark.net
 @pytest.mark.slow
 @pytest.mark.parametrize("damage", [zero_an_old_sector, lose_it])
-def test_a_journal_that_lost_rounds_is_told_and_the_weights_are_those_of_a_quiet_run(data, tmp_path, damage):
+def test_a_journal_that_lost_rounds_is_told_and_the_weights_are_those_of_a_quiet_run(
+    data, tmp_path, damage
+):
     fleet, notes = after_a_death(
         tmp_path, data, "round.begun:5", lambda file: damage(file.parents[3] / "journal.sqlite")
     )
@@ -153,7 +167,10 @@ def test_a_journal_that_lost_rounds_is_told_and_the_weights_are_those_of_a_quiet
 
 def outcomes(run: str, number: int) -> list[Outcome]:
     jobs = {f"{number}/{device}": device for device in ("a", "b")}
-    return [Outcome(key=key_of(run, job), run=run, round=number, job=job, device=d) for job, d in jobs.items()]
+    return [
+        Outcome(key=key_of(run, job), run=run, round=number, job=job, device=d)
+        for job, d in jobs.items()
+    ]
 
 
 def mark_of(run: str, number: int) -> Mark:

@@ -16,11 +16,19 @@ from distilfleet.net.server_side import Declined, ServerSide
 from distilfleet.net.transfer import FlowControl
 
 FUZZ = Path(__file__).parents[2] / "benchmarks" / "fuzz.py"
-JOB = Job(id="1:a:pi", device="pi", op="a", arrays={}, expected=Expected(arrays={"y": ArraySpec("<f4", (50_000,))}))
+JOB = Job(
+    id="1:a:pi",
+    device="pi",
+    op="a",
+    arrays={},
+    expected=Expected(arrays={"y": ArraySpec("<f4", (50_000,))}),
+)
 
 
 def test_a_hundred_thousand_damaged_pieces_break_nothing():
-    done = subprocess.run([sys.executable, FUZZ, "--frames", "100000"], capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        [sys.executable, FUZZ, "--frames", "100000"], capture_output=True, text=True, timeout=300
+    )
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert told["frames"] == 100_000

@@ -52,7 +52,11 @@ def test_the_server_knows_at_once_that_an_agent_is_gone(tmp_path, caplog, polite
             gone_s = time.monotonic() - began_s
             with suppress(asyncio.CancelledError):
                 await task
-            return gone_s, observe(session_server, KINDS, time.monotonic()).devices[0], session_server.refused
+            return (
+                gone_s,
+                observe(session_server, KINDS, time.monotonic()).devices[0],
+                session_server.refused,
+            )
 
     gone_s, seen, refused = asyncio.run(lived())
     assert gone_s < LEASE_BEATS * BEAT_S / 2, "long before its lease is over"
@@ -63,7 +67,8 @@ def test_the_server_knows_at_once_that_an_agent_is_gone(tmp_path, caplog, polite
 
 @pytest.mark.net
 def test_an_agent_that_leaves_before_it_is_welcomed_says_goodbye_too(tmp_path):
-    """Whoever said hello has a session as soon as the server hears it, though it was told to stop in between."""
+    """Whoever said hello has a session as soon as the server hears it, though it was told to stop
+    in between."""
 
     async def lived():
         admitted = asyncio.Event()
@@ -76,7 +81,9 @@ def test_an_agent_that_leaves_before_it_is_welcomed_says_goodbye_too(tmp_path):
             async with asyncio.timeout(HANGS_S):
                 await asyncio.gather(leaving, task)
             await until(lambda: not session_server.live)
-            return observe(session_server, KINDS, time.monotonic()).devices[0], session_server.refused
+            return observe(session_server, KINDS, time.monotonic()).devices[
+                0
+            ], session_server.refused
 
     seen, refused = asyncio.run(lived())
     assert (seen.doing, seen.stopped, refused) == ("away", True, {STOPPED: 1})
@@ -93,8 +100,14 @@ def test_a_session_that_ends_while_its_first_words_are_on_the_way_ends_at_the_de
     async def heard():
         with closing(Authority(tmp_path)) as authority:
             key, request = new_request("pi")
-            mine = Keys(key=key, certificate=authority.sign("pi", request, time.time()), authority=authority.pem)
-            here = await listen("127.0.0.1:0", authority.server_keys(["localhost"], time.time()), {}, hangs_up)
+            mine = Keys(
+                key=key,
+                certificate=authority.sign("pi", request, time.time()),
+                authority=authority.pem,
+            )
+            here = await listen(
+                "127.0.0.1:0", authority.server_keys(["localhost"], time.time()), {}, hangs_up
+            )
             connection = await connect(f"localhost:{here.port}", mine)
             try:
                 async with asyncio.timeout(HANGS_S):
@@ -128,12 +141,17 @@ def test_devices_are_told_that_the_server_stops_and_come_back(tmp_path, caplog):
 @pytest.mark.net
 def test_an_agent_that_is_sent_sigterm_says_goodbye_before_it_ends(tmp_path, caplog):
     caplog.set_level(logging.INFO)
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)}
+    handlers = {
+        number: signal.getsignal(number)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)
+    }
     ended = []
 
     async def lived():
         async with fleet(tmp_path) as (session_server, (agent, _)):
-            task = asyncio.create_task(join._until_stopped(agent, lambda: ended.append(dict(session_server.live))))
+            task = asyncio.create_task(
+                join._until_stopped(agent, lambda: ended.append(dict(session_server.live)))
+            )
             await until(lambda: agent.side.open)
             os.kill(os.getpid(), signal.SIGTERM)
             await task

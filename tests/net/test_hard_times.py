@@ -1,4 +1,5 @@
-"""Full disks, two of one kind, processes that stop and come back, liars and babblers, as processes over mutual TLS."""
+"""Full disks, two of one kind, processes that stop and come back, liars and babblers, as processes
+over mutual TLS."""
 
 import ast
 import os
@@ -67,26 +68,38 @@ def shared(_folder: Path):
 
 
 DISKS = {
-    "a quota, and no fsync succeeds": (shared, {no_room: "File too large|disk I/O", unsynced: "Input/output|disk I/O"}),
+    "a quota, and no fsync succeeds": (
+        shared,
+        {no_room: "File too large|disk I/O", unsynced: "Input/output|disk I/O"},
+    ),
     "the file system is full": (small_disk, {full: "No space left|full"}),
 }
 
 
 @pytest.mark.net
 @pytest.mark.parametrize("disk", DISKS)
-def test_a_disk_that_fails_ends_server_and_agent_with_one_message_and_loses_nothing(disk, data, simulated, tmp_path):
+def test_a_disk_that_fails_ends_server_and_agent_with_one_message_and_loses_nothing(
+    disk, data, simulated, tmp_path
+):
     mounted, ways = DISKS[disk]
     server_state, agent_state = tmp_path / "fleet-state", tmp_path / "device-0"
     with mounted(server_state), mounted(agent_state):
         fleet = Fleet(tmp_path, data, flags(data, ROUNDS))
-        kept = [replace(one, program=refusable) for one in (fleet.server(), *(fleet.agent(n) for n in range(3)))]
+        kept = [
+            replace(one, program=refusable)
+            for one in (fleet.server(), *(fleet.agent(n) for n in range(3)))
+        ]
         with running(kept):
             for fail, said in ways.items():
                 for hurt, folder in ((kept[0], server_state), (kept[1], agent_state)):
                     before = len(fleet.rounds())
                     keep_running(kept, lambda before=before: len(fleet.rounds()) > before)
-                    told = what_it_says(hurt, [one for one in kept if one is not hurt], fail, folder)
-                    assert re.fullmatch(rf"distilfleet: {folder}/\S+ cannot be written: .*({said}).*", told)
+                    told = what_it_says(
+                        hurt, [one for one in kept if one is not hurt], fail, folder
+                    )
+                    assert re.fullmatch(
+                        rf"distilfleet: {folder}/\S+ cannot be written: .*({said}).*", told
+                    )
                     assert REMEDY in told
                     hurt.start()
             keep_running(kept, fleet.finished)
@@ -102,14 +115,19 @@ def what_it_says(hurt: Kept, others: list[Kept], fail, folder: Path) -> str:
     mend()
     assert hurt.process.exitcode == 2
     log = hurt.log.read_text().removeprefix(already)
-    assert f'File "{NET.parent}' not in log, "a traceback of ours; gRPC may log that it cancelled a stream"
+    assert f'File "{NET.parent}' not in log, (
+        "a traceback of ours; gRPC may log that it cancelled a stream"
+    )
     (told,) = [line for line in log.splitlines() if line.startswith("distilfleet: ")]
     return told
 
 
 @pytest.mark.net
-def test_who_stops_and_comes_back_changes_no_bit_and_keeps_a_second_one_out(data, simulated, tmp_path):
-    """An agent, then the server, for longer than their leases; the other end hears nothing meanwhile."""
+def test_who_stops_and_comes_back_changes_no_bit_and_keeps_a_second_one_out(
+    data, simulated, tmp_path
+):
+    """An agent, then the server, for longer than their leases; the other end hears nothing
+    meanwhile."""
     fleet = Fleet(tmp_path, data, flags(data, ROUNDS), BEATS)
     with running([fleet.server(), *(fleet.agent(number) for number in range(3))]) as kept:
         for one in (kept[1], kept[0]):
@@ -136,7 +154,9 @@ def test_a_stalled_agent_holds_no_round_up_past_its_deadline_and_takes_part_agai
             began = len(fleet.rounds())
             keep_running(kept, lambda: len(fleet.rounds()) >= began + 3)
         late = fleet.lines()[began + 1 : began + 3]
-        assert [line["missed_jobs"] for line in late if line["devices"] == 2] == [[["device-0", "deadline"]]] * 2
+        assert [line["missed_jobs"] for line in late if line["devices"] == 2] == [
+            [["device-0", "deadline"]]
+        ] * 2
         back = len(fleet.rounds())
         keep_running(kept, lambda: any(line["devices"] == 3 for line in fleet.lines()[back:]))
 
@@ -145,7 +165,10 @@ def test_a_stalled_agent_holds_no_round_up_past_its_deadline_and_takes_part_agai
 def test_liars_and_babblers_neither_end_nor_hold_up_a_round(data, tmp_path):
     asked = replace(with_deadline(data, 3, 1.0), wire="weights", smalls=Smalls(small=("mlp-xs",)))
     fleet = Fleet(tmp_path, data, asked)
-    rogues = [replace(fleet.agent(1), program=partial(rogue.lie, "nan")), replace(fleet.agent(2), program=rogue.babble)]
+    rogues = [
+        replace(fleet.agent(1), program=partial(rogue.lie, "nan")),
+        replace(fleet.agent(2), program=rogue.babble),
+    ]
     with running([fleet.server(), fleet.agent(0), *rogues]) as kept:
         keep_running(kept, fleet.finished)
     lines = fleet.lines()
@@ -163,7 +186,9 @@ WALL = ("time.time", "datetime.now", "time.localtime")
 def wall_clocks(source: str) -> set[str]:
     """Functions that look at the clock on the wall, which may jump."""
     functions = [
-        node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        node
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
     ]
     return {
         function.name
@@ -174,7 +199,8 @@ def wall_clocks(source: str) -> set[str]:
 
 
 def test_a_clock_that_jumps_moves_no_lease_and_no_deadline():
-    """Certificates, tokens and hours of the day have to do with the clock on the wall; the rest is monotonic."""
+    """Certificates, tokens and hours of the day have to do with the clock on the wall; the rest is
+    monotonic."""
     found = {file.name: wall_clocks(file.read_text()) for file in sorted(NET.glob("*.py"))}
     assert {name: names for name, names in found.items() if names} == {
         "agent.py": {"_renew_if_due", "_check", "today"},

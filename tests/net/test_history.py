@@ -1,4 +1,5 @@
-"""How a device's worker came to be, on its disk: the same worker after any crash, at the price of what is new."""
+"""How a device's worker came to be, on its disk: the same worker after any crash, at the price of
+what is new."""
 
 from contextlib import closing
 from functools import partial
@@ -131,7 +132,9 @@ def test_a_job_that_counted_may_be_asked_again_by_a_server_that_came_back_from_a
     assert list(store.held()) == ["run/1"]
 
 
-ACTS = st.lists(st.sampled_from(["short", "long", "fail", "keep", "take back", "crash"]), max_size=40)
+ACTS = st.lists(
+    st.sampled_from(["short", "long", "fail", "keep", "take back", "crash"]), max_size=40
+)
 
 
 @settings(max_examples=200, deadline=None)

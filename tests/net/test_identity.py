@@ -1,4 +1,5 @@
-"""Who gets in: enrolment, certificates, and every way of not getting in, over real TLS on loopback."""
+"""Who gets in: enrolment, certificates, and every way of not getting in, over real TLS on
+loopback."""
 
 import asyncio
 import shutil
@@ -47,7 +48,9 @@ def authority(tmp_path):
 
 def device_keys(authority: Authority, device: str, now_s: float) -> Keys:
     key, request = new_request(device)
-    return Keys(key=key, certificate=authority.sign(device, request, now_s), authority=authority.pem)
+    return Keys(
+        key=key, certificate=authority.sign(device, request, now_s), authority=authority.pem
+    )
 
 
 def test_a_token_is_good_once(authority):
@@ -156,7 +159,11 @@ def test_only_devices_of_this_authority_get_in(authority, tmp_path):
         "a server of another authority": replace(mine, authority=stranger.pem),
     }
     key, request = new_request("pi")
-    expired = Keys(key=key, certificate=authority.sign("pi", request, now_s - LIFE_S - 1), authority=authority.pem)
+    expired = Keys(
+        key=key,
+        certificate=authority.sign("pi", request, now_s - LIFE_S - 1),
+        authority=authority.pem,
+    )
     cases["expired"] = expired
 
     async def attempts():
@@ -209,7 +216,9 @@ def test_single_calls_tell_why_they_are_refused(authority):
         raise WireError("not today")
 
     async def attempt():
-        listening = await listen("127.0.0.1:0", authority.server_keys(["localhost"], time.time()), {"Enrol": refuse})
+        listening = await listen(
+            "127.0.0.1:0", authority.server_keys(["localhost"], time.time()), {"Enrol": refuse}
+        )
         keys = Keys(key=b"", certificate=b"", authority=authority.pem)
         try:
             await call(f"localhost:{listening.port}", keys, "Enrol", b"", HANGS_S)
@@ -226,12 +235,18 @@ LIFE_OF_A_TEST_S = 3.0
 @pytest.mark.net
 @pytest.mark.slow
 def test_an_agent_outlives_its_certificates(tmp_path):
-    """The session ends with the certificate that it came with; the agent has another one by then."""
-    authority, journal = Authority(tmp_path / "a", LIFE_OF_A_TEST_S), SqliteJournal(tmp_path / "journal.sqlite")
+    """The session ends with the certificate that it came with; the agent has another one by
+    then."""
+    authority, journal = (
+        Authority(tmp_path / "a", LIFE_OF_A_TEST_S),
+        SqliteJournal(tmp_path / "journal.sqlite"),
+    )
     server = ServerSide(uploads=FlowControl(1 << 20), now_s=time.monotonic(), beat_s=0.5)
     take_failed()  # of other tests
     session_server = SessionServer(
-        coordinator=Coordinator(server=server, journal=journal), enrolled={"pi"}, denied=authority.denied
+        coordinator=Coordinator(server=server, journal=journal),
+        enrolled={"pi"},
+        denied=authority.denied,
     )
 
     async def renew(peer, request):
@@ -239,9 +254,14 @@ def test_an_agent_outlives_its_certificates(tmp_path):
 
     async def live_for(lasting_s):
         here = await listen(
-            "127.0.0.1:0", authority.server_keys(["localhost"], time.time()), {"Renew": renew}, session_server.stream
+            "127.0.0.1:0",
+            authority.server_keys(["localhost"], time.time()),
+            {"Renew": renew},
+            session_server.stream,
         )
-        badge = Badge(address=f"localhost:{here.port}", enrol_address="", device="pi", kind="rpi-4b")
+        badge = Badge(
+            address=f"localhost:{here.port}", enrol_address="", device="pi", kind="rpi-4b"
+        )
         for name, data in asdict(device_keys(authority, "pi", time.time())).items():
             write_private(tmp_path / f"{name}.pem", data)
         agent = Agent(badge, tmp_path, catalogue.device("rpi-4b", "pi"), build=None)
@@ -265,7 +285,7 @@ def test_an_agent_outlives_its_certificates(tmp_path):
     journal.close()
 
 
-# --- an authority that is not whole -------------------------------------------------------------------------------
+# --- an authority that is not whole ---------------------------------------------------------------
 
 
 def lost(file):
@@ -310,6 +330,8 @@ def test_an_authority_that_died_while_it_was_founded_is_founded_again(tmp_path):
 def test_who_was_denied_stays_so_in_a_copy_without_the_write_ahead_log(tmp_path):
     with closing(Authority(tmp_path / "here")) as authority:
         authority.deny("pi")
-        shutil.copytree(tmp_path / "here", tmp_path / "copy", ignore=shutil.ignore_patterns("*-wal", "*-shm"))
+        shutil.copytree(
+            tmp_path / "here", tmp_path / "copy", ignore=shutil.ignore_patterns("*-wal", "*-shm")
+        )
     with closing(Authority(tmp_path / "copy")) as copy:
         assert copy.denied("pi")

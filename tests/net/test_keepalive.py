@@ -19,7 +19,11 @@ EXPECTED = "grpc.http2.min_ping_interval_without_data_ms"
 def faster(options):
     """The same share of the time between pings."""
     share = PING_MS / (1000 * transport.KEEPALIVE_S)
-    scaled = {name: int(share * value) for name, value in options if name in (EXPECTED, "grpc.keepalive_time_ms")}
+    scaled = {
+        name: int(share * value)
+        for name, value in options
+        if name in (EXPECTED, "grpc.keepalive_time_ms")
+    }
     return tuple((dict(options) | scaled).items())
 
 
@@ -37,7 +41,11 @@ def test_a_silent_session_outlives_many_pings_where_the_server_was_told(tmp_path
     async def lived() -> tuple[str, bool]:
         with closing(Authority(tmp_path / "authority")) as authority:
             key, request = new_request("pi")
-            mine = Keys(key=key, certificate=authority.sign("pi", request, time.time()), authority=authority.pem)
+            mine = Keys(
+                key=key,
+                certificate=authority.sign("pi", request, time.time()),
+                authority=authority.pem,
+            )
             servers, ends = [], []
             for listening in (as_it_is, tuple(pair for pair in as_it_is if pair[0] != EXPECTED)):
                 monkeypatch.setattr(transport, "LISTENING", listening)

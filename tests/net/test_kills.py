@@ -1,4 +1,5 @@
-"""`kill -9` of server and agents, at every named point and at random times, changes no bit of the weights."""
+"""`kill -9` of server and agents, at every named point and at random times, changes no bit of the
+weights."""
 
 import ast
 import json
@@ -25,13 +26,44 @@ from distilfleet.recipes.simulate import simulate
 SOURCES = sorted(Path(distilfleet.__file__).parent.rglob("*.py"))
 ROUNDS = 14
 SERVER = (
-    *("run.created", "server.listening", "session.entered", "run.opened", "round.begun", "wave.started"),
-    *("upload.chunk", "wave.over", "wave.recorded", "round.appended", "file.written", "file.synced", "file.renamed"),
-    *("checkpoint.written", "checkpoint.kept", "round.committed", AT_RANDOM, AT_RANDOM, "models.written", "run.done"),
+    *(
+        "run.created",
+        "server.listening",
+        "session.entered",
+        "run.opened",
+        "round.begun",
+        "wave.started",
+    ),
+    *(
+        "upload.chunk",
+        "wave.over",
+        "wave.recorded",
+        "round.appended",
+        "file.written",
+        "file.synced",
+        "file.renamed",
+    ),
+    *(
+        "checkpoint.written",
+        "checkpoint.kept",
+        "round.committed",
+        AT_RANDOM,
+        AT_RANDOM,
+        "models.written",
+        "run.done",
+    ),
 )
 """In this order, one per life."""
 AGENTS = (
-    ("agent.keyed", "agent.certified", "agent.enrolled", "run.joined", "job.begun", "job.done", AT_RANDOM),
+    (
+        "agent.keyed",
+        "agent.certified",
+        "agent.enrolled",
+        "run.joined",
+        "job.begun",
+        "job.done",
+        AT_RANDOM,
+    ),
     ("answer.kept", "answer.sent", "answer.received", "settle.heard", "answer.settled", AT_RANDOM),
     (AT_RANDOM,) * 4,
 )
@@ -44,7 +76,9 @@ def points(source: str) -> set[str]:
     if "failpoint import reached" not in source:
         return set()
     calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
-    named = [call for call in calls if isinstance(call.func, ast.Name) and call.func.id == "reached"]
+    named = [
+        call for call in calls if isinstance(call.func, ast.Name) and call.func.id == "reached"
+    ]
     return {ast.literal_eval(call.args[0]) for call in named}
 
 
@@ -72,7 +106,9 @@ def test_no_kill_changes_a_bit(data, tmp_path):
 def killed(script: str, point: str, *words: str) -> None:
     """A program of a few lines that dies at this point."""
     environment = {**os.environ, VARIABLE: point, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([sys.executable, "-c", script, *words], env=environment, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script, *words], env=environment, capture_output=True, text=True
+    )
     assert done.returncode == -signal.SIGKILL, done.stderr
 
 
@@ -80,7 +116,16 @@ def test_a_run_that_was_handed_over_is_with_the_server(data, tmp_path):
     (tmp_path / "fleet.toml").write_text(
         'address = "localhost:1"\nenrol_address = "localhost:2"\n[devices]\npi = "rpi-5"'
     )
-    words = ["run", "fedavg", "--fleet", str(tmp_path / "fleet.toml"), "--data", str(data), "--small", "mlp-xs"]
+    words = [
+        "run",
+        "fedavg",
+        "--fleet",
+        str(tmp_path / "fleet.toml"),
+        "--data",
+        str(data),
+        "--small",
+        "mlp-xs",
+    ]
     killed("from distilfleet.cli.main import main; main()", "run.submitted", *words)
     (asked,) = (tmp_path / "fleet-state" / "queue").iterdir()
     assert json.loads(asked.read_text())["recipe"] == "fedavg"
@@ -122,5 +167,7 @@ def test_a_device_that_dies_between_certificate_and_key_can_still_connect(tmp_pa
 def test_a_point_that_cannot_be_read_is_named():
     environment = {**os.environ, VARIABLE: "wave.over:often"}
     script = "from distilfleet.core.failpoint import reached; reached('wave.over')"
-    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True
+    )
     assert "is POINT:PASS" in done.stderr

@@ -1,4 +1,5 @@
-"""A device that lies to a real fleet: the run over mutual TLS ends as the simulation with the same liar does."""
+"""A device that lies to a real fleet: the run over mutual TLS ends as the simulation with the same
+liar does."""
 
 import urllib.request
 from dataclasses import replace
@@ -69,7 +70,9 @@ def test_a_reversed_step_over_tls_is_as_harmless_as_in_simulation(data, tmp_path
 
 
 @pytest.mark.net
-@pytest.mark.parametrize(("attack", "reason"), [("nan", "holds NaN or infinity"), ("huge", "norm 1")])
+@pytest.mark.parametrize(
+    ("attack", "reason"), [("nan", "holds NaN or infinity"), ("huge", "norm 1")]
+)
 def test_what_is_no_number_is_rejected_and_counted(data, tmp_path, attack, reason):
     (port,) = free_ports(1)
     fleet, processes = lied_to(data, tmp_path, attack, {"page": f'"localhost:{port}"'})

@@ -1,4 +1,5 @@
-"""The live page of a real server on loopback: what it shows, who may press its buttons, and what slow readers cost."""
+"""The live page of a real server on loopback: what it shows, who may press its buttons, and what
+slow readers cost."""
 
 import asyncio
 import html
@@ -80,11 +81,21 @@ class Site:
 
     def press(self, path: str, proof: str, **headers: str) -> "Answer":
         body = urlencode({"proof": proof})
-        kind = {"Content-Type": "application/x-www-form-urlencoded", "Origin": f"http://localhost:{self.port}"}
-        return self.ask("POST", path, body, {**kind, **{name.replace("_", "-"): v for name, v in headers.items()}})
+        kind = {
+            "Content-Type": "application/x-www-form-urlencoded",
+            "Origin": f"http://localhost:{self.port}",
+        }
+        return self.ask(
+            "POST",
+            path,
+            body,
+            {**kind, **{name.replace("_", "-"): v for name, v in headers.items()}},
+        )
 
     def ask(self, verb: str, path: str, body: str | None, headers: dict[str, str]) -> "Answer":
-        with closing(http.client.HTTPConnection("localhost", self.port, timeout=HANGS_S)) as connection:
+        with closing(
+            http.client.HTTPConnection("localhost", self.port, timeout=HANGS_S)
+        ) as connection:
             connection.request(verb, path, body, headers)
             answer = connection.getresponse()
             return Answer(answer.status, dict(answer.getheaders()), answer.read().decode())
@@ -104,7 +115,12 @@ class Answer:
 @contextmanager
 def served(folder: Path, *lines: str):
     sessions, enrolment = free_ports(2)
-    own = [f'address = "localhost:{sessions}"', f'enrol_address = "localhost:{enrolment}"', *lines, "[devices]"]
+    own = [
+        f'address = "localhost:{sessions}"',
+        f'enrol_address = "localhost:{enrolment}"',
+        *lines,
+        "[devices]",
+    ]
     file, totals = folder / "fleet.toml", Totals()
     file.write_text("\n".join([*own, *(f'{name} = "{kind}"' for name, kind in DEVICES.items())]))
     with serve.online(fleet_folder(file), totals) as (session_server, loop, address):
@@ -122,13 +138,21 @@ def recorded(site: Site, rounds: int, queued: bool = True) -> Path:
     queue = site.here.queue
     folder = queue.record(RUN)
     folder.mkdir(parents=True, exist_ok=True)
-    about = 'schema = 1\nrecipe = "koala"\nrounds = 4\nseed = 7\ndisclosure = "weights: of small models"\n'
+    about = (
+        'schema = 1\nrecipe = "koala"\nrounds = 4\nseed = 7\ndisclosure = "weights: of small '
+        'models"\n'
+    )
     (folder / "run.toml").write_text(
-        about + '[settings]\nfleet = "fleet.toml"\n[data]\nname = "digits"\n[method]\ntitle = "KOALA"\n'
+        about
+        + '[settings]\nfleet = "fleet.toml"\n[data]\nname = "digits"\n[method]\ntitle = "KOALA"\n'
     )
     shown = [{"id": name, "kind": kind, "samples": 9} for name, kind in DEVICES.items()]
-    (folder / "fleet.json").write_text(json.dumps({"total": len(DEVICES), "kinds": {}, "shown": shown}))
-    (folder / "metrics.jsonl").write_text("".join(json.dumps({**LINE, "round": i + 1}) + "\n" for i in range(rounds)))
+    (folder / "fleet.json").write_text(
+        json.dumps({"total": len(DEVICES), "kinds": {}, "shown": shown})
+    )
+    (folder / "metrics.jsonl").write_text(
+        "".join(json.dumps({**LINE, "round": i + 1}) + "\n" for i in range(rounds))
+    )
     if queued:
         queue.ask(RUN, {"recipe": "koala"})
     return folder
@@ -150,7 +174,9 @@ def joined(site: Site, name: str, folder: Path):
     async def join() -> "asyncio.Task[None]":
         badge = await enrol(token, folder)
         return asyncio.create_task(
-            Agent(badge=badge, folder=folder, device=device, build=None, battery_share=lambda: 0.42).serve()
+            Agent(
+                badge=badge, folder=folder, device=device, build=None, battery_share=lambda: 0.42
+            ).serve()
         )
 
     task = asyncio.run_coroutine_threadsafe(join(), site.loop).result(HANGS_S)
@@ -161,7 +187,7 @@ def joined(site: Site, name: str, folder: Path):
         until(task.done)
 
 
-# --- what it shows ----------------------------------------------------------------------------------------------
+# --- what it shows --------------------------------------------------------------------------------
 
 
 def test_the_page_shows_roster_run_and_queue_and_loads_nothing(site):
@@ -190,7 +216,10 @@ def test_the_page_shows_roster_run_and_queue_and_loads_nothing(site):
     assert site.get("/nothing").status == 404
 
 
-WAITS = "round 3 waits for devices: 0 of 3 have answered, and the round needs 1 of its 3 devices. Not here: <b>ward"
+WAITS = (
+    "round 3 waits for devices: 0 of 3 have answered, and the round needs 1 of its 3 devices. Not "
+    "here: <b>ward"
+)
 
 
 def test_the_page_says_what_a_run_waits_for_and_that_it_goes_on(site):
@@ -243,11 +272,16 @@ def test_events_tell_of_a_device_that_comes_and_of_a_round(site, tmp_path):
 def test_a_roster_shows_what_is_looked_for(site, tmp_path):
     with joined(site, "ward-1-bed", tmp_path / "agent"):
         until(lambda: "1 of 3 devices are here" in site.get("/").body)
-        found = {words: site.get(f"/?{urlencode({'find': words})}").body for words in ("AWAY", "rpi idle", "none<b>")}
+        found = {
+            words: site.get(f"/?{urlencode({'find': words})}").body
+            for words in ("AWAY", "rpi idle", "none<b>")
+        }
         with closing(Events(site, "?find=away")) as events:
             roster = events.next()["slots"]["roster"]
     assert "fit “away”" in found["AWAY"] and "<th>ward-1-bed" not in found["AWAY"]
-    assert [name in found["rpi idle"].split('id="roster"')[1].split("</table>")[0] for name in DEVICES] == [
+    assert [
+        name in found["rpi idle"].split('id="roster"')[1].split("</table>")[0] for name in DEVICES
+    ] == [
         False,
         True,
         False,
@@ -265,7 +299,9 @@ class Events:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer_bytes)
         self.socket.settimeout(HANGS_S)
         self.socket.connect(("127.0.0.1", site.port))
-        self.socket.sendall(f"GET /events{query} HTTP/1.1\r\nHost: localhost:{site.port}\r\n\r\n".encode())
+        self.socket.sendall(
+            f"GET /events{query} HTTP/1.1\r\nHost: localhost:{site.port}\r\n\r\n".encode()
+        )
         self.file = self.socket.makefile("rb")
 
     def next(self) -> dict[str, Any]:
@@ -284,7 +320,9 @@ class Events:
 
 
 def test_metrics_are_counted_and_name_no_device(site, tmp_path):
-    site.totals.add({**LINE, "missed": 3, "jobs": 5, "missed_jobs": [["ward-2-bed", "my own: reason"]]}, 1.5)
+    site.totals.add(
+        {**LINE, "missed": 3, "jobs": 5, "missed_jobs": [["ward-2-bed", "my own: reason"]]}, 1.5
+    )
     with joined(site, "ward-0-bed", tmp_path / "agent"):
         until(lambda: "distilfleet_sessions_open 1.0" in site.get("/metrics").body)
         text = site.get("/metrics").body
@@ -305,7 +343,7 @@ def test_metrics_are_counted_and_name_no_device(site, tmp_path):
     assert "ward" not in text and "my own" not in text
 
 
-# --- who may do what --------------------------------------------------------------------------------------------
+# --- who may do what ------------------------------------------------------------------------------
 
 
 def test_a_name_that_is_not_ours_is_refused(site):
@@ -350,7 +388,10 @@ def test_beyond_loopback_only_with_a_token(tmp_path):
     for page in ("7480", "localhost:", "localhost:x", "no such host:7480"):
         with pytest.raises(ConfigError, match="HOST:PORT"):
             access(Address.read(page), "")
-    with pytest.raises(ConfigError, match="needs page_token"), served(tmp_path, 'page = "0.0.0.0:0"'):
+    with (
+        pytest.raises(ConfigError, match="needs page_token"),
+        served(tmp_path, 'page = "0.0.0.0:0"'),
+    ):
         pass
 
 
@@ -377,7 +418,7 @@ def test_a_fleet_goes_without_its_page_if_the_port_is_taken(tmp_path, caplog):
         assert site.address == ""
 
 
-# --- what slow readers cost -------------------------------------------------------------------------------------
+# --- what slow readers cost -----------------------------------------------------------------------
 
 
 def test_readers_that_stall_are_dropped_and_hold_no_memory(site, monkeypatch):
@@ -419,7 +460,10 @@ def test_readers_that_stall_are_dropped_and_hold_no_memory(site, monkeypatch):
 
 
 def test_idle_connections_leave_room_for_the_fleet_and_for_whoever_asks(site):
-    idle = [socket.create_connection(("127.0.0.1", site.port)) for _ in range(2 * http_server.MOST_CONNECTIONS)]
+    idle = [
+        socket.create_connection(("127.0.0.1", site.port))
+        for _ in range(2 * http_server.MOST_CONNECTIONS)
+    ]
     try:
         assert [site.get("/").status for _ in range(3)] == [200] * 3
         asyncio.run_coroutine_threadsafe(asyncio.sleep(0), site.loop).result(HANGS_S)

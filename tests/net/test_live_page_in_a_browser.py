@@ -1,4 +1,5 @@
-"""The live page in headless Chromium, of a real server with real agents doing a small run: it goes on by itself."""
+"""The live page in headless Chromium, of a real server with real agents doing a small run: it goes
+on by itself."""
 
 from contextlib import closing
 
@@ -48,15 +49,23 @@ def test_an_open_page_goes_on_by_itself(fleet, tmp_path):
         browser.tell("document.querySelector('#slot-record details').open = true")
         until(lambda: done(browser) >= first + 2)
         assert browser.tell("window.loaded") == "once", "the page was not loaded again"
-        assert browser.tell("document.querySelector('#slot-record details').open"), "what was open stays open"
-        assert browser.tell("document.querySelectorAll('#slot-results .plot[tabindex]').length") >= 1
+        assert browser.tell("document.querySelector('#slot-record details').open"), (
+            "what was open stays open"
+        )
+        assert (
+            browser.tell("document.querySelectorAll('#slot-results .plot[tabindex]').length") >= 1
+        )
         assert browser.tell(LOST)
         assert browser.tell("document.title").endswith(f"/{ROUNDS} KOALA on digits · distilfleet")
 
         kill(fleet.agents["device-1"])
         until(lambda: f"{len(KINDS) - 1} of {len(KINDS)} devices are here" in browser.tell(WORDS))
         browser.tell("document.querySelector('#slot-top button').click()")
-        until(lambda: browser.tell("window.loaded ?? 'again'") == "again" and browser.tell(LOST) is True)
+        until(
+            lambda: (
+                browser.tell("window.loaded ?? 'again'") == "again" and browser.tell(LOST) is True
+            )
+        )
         until(lambda: queue.to_stop(run) or queue.entry(run).state == "stopped")
         kill(fleet.server)
         until(lambda: browser.tell(LOST) is False)
@@ -65,10 +74,14 @@ def test_an_open_page_goes_on_by_itself(fleet, tmp_path):
 
 
 def flags() -> Flags:
-    common = Common(rounds=ROUNDS, devices=len(KINDS), device_kinds=KINDS, cohorts="off", deadline_s=10.0)
+    common = Common(
+        rounds=ROUNDS, devices=len(KINDS), device_kinds=KINDS, cohorts="off", deadline_s=10.0
+    )
     training, smalls = Training(local_passes=1), Smalls(small=("conv-xs",))
     return Flags(common=common, training=training, smalls=smalls, large="conv-s", mixtures=8)
 
 
 def done(browser: Browser) -> int:
-    return browser.tell(r"Number(((document.body?.innerText ?? '').match(/Under way: (\d+) of/) || [0, 0])[1])")
+    return browser.tell(
+        r"Number(((document.body?.innerText ?? '').match(/Under way: (\d+) of/) || [0, 0])[1])"
+    )

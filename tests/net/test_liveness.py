@@ -1,4 +1,5 @@
-"""Runs get on when enough devices answer, wait when they do not, and planted bugs that starve them are found."""
+"""Runs get on when enough devices answer, wait when they do not, and planted bugs that starve them
+are found."""
 
 import pytest
 from liveness import SCENES, live
@@ -65,12 +66,30 @@ class CountsWhatDidNot(Coordinator):
 
 STARVING = {
     "empty rounds are counted": ("whole fleet away", Parts(coordinator=CountsEmptyRounds)),
-    "the server's sleep is the devices' silence": ("server asleep", Parts(coordinator=HoldsItsSleepAgainstDevices)),
-    "what is put off is not offered again": ("all put off", Parts(coordinator=OffersOnceWhatIsPutOff)),
-    "a failed run is not called off": ("a run raises", Parts(coordinator=LeavesTheFailedRunUnderWay)),
-    "the last round of a failed run is taken back": ("a run raises", Parts(coordinator=TakesBackWhatCounted)),
-    "the broken round of a failed run counts": ("a run raises", Parts(coordinator=CountsWhatDidNot)),
-    "what is put off counts as refused for good": ("all put off", Parts(coordinator=TakesForGoodWhatIsPutOff)),
+    "the server's sleep is the devices' silence": (
+        "server asleep",
+        Parts(coordinator=HoldsItsSleepAgainstDevices),
+    ),
+    "what is put off is not offered again": (
+        "all put off",
+        Parts(coordinator=OffersOnceWhatIsPutOff),
+    ),
+    "a failed run is not called off": (
+        "a run raises",
+        Parts(coordinator=LeavesTheFailedRunUnderWay),
+    ),
+    "the last round of a failed run is taken back": (
+        "a run raises",
+        Parts(coordinator=TakesBackWhatCounted),
+    ),
+    "the broken round of a failed run counts": (
+        "a run raises",
+        Parts(coordinator=CountsWhatDidNot),
+    ),
+    "what is put off counts as refused for good": (
+        "all put off",
+        Parts(coordinator=TakesForGoodWhatIsPutOff),
+    ),
 }
 
 

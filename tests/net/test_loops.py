@@ -46,7 +46,8 @@ def test_who_is_cancelled_is_not_waited_for_any_more():
 
 
 def test_nothing_is_left_behind_for_a_loop_that_is_over():
-    """A coroutine that nobody awaits would be told at the end of the process, after its last words."""
+    """A coroutine that nobody awaits would be told at the end of the process, after its last
+    words."""
     with running() as loop:
         pass
     with pytest.raises(RuntimeError, match="closed"):

@@ -39,7 +39,11 @@ def case(name: str) -> Case:
     if name == "koala, soft labels":
         return Case(make=soft_koala)
     module = importlib.import_module(f"distilfleet.methods.{name}")
-    return Case(make=module.tiny, shape=(8,), draw=windows) if name in TEXTS else Case(make=module.tiny)
+    return (
+        Case(make=module.tiny, shape=(8,), draw=windows)
+        if name in TEXTS
+        else Case(make=module.tiny)
+    )
 
 
 def soft_koala() -> koala.Koala:
@@ -79,7 +83,8 @@ def test_split_kd_in_every_form(form):
 
 @dataclass(frozen=True)
 class Mixed:
-    """Another cut and another number of bits for each device, in two clusters, and other ones in the next round."""
+    """Another cut and another number of bits for each device, in two clusters, and other ones in
+    the next round."""
 
     def plan(self, conditions: Conditions) -> Plan:
         devices = list(conditions.devices)
@@ -98,7 +103,11 @@ def test_split_kd_as_planned_in_several_clusters():
 @pytest.mark.net
 def test_split_kd_as_its_own_planner_cuts_it():
     method = server.tiny()
-    options = decoder_options(method.split.teacher, method.split.student, Workload(batch_tokens=16, steps=2, bits=(8,)))
+    options = decoder_options(
+        method.split.teacher, method.split.student, Workload(batch_tokens=16, steps=2, bits=(8,))
+    )
     sample = Sample(per_round=len(contract.DEVICES), seed=0)
-    planner = SplitPlanner(options=options, server=contract.SERVER, cluster=2, privacy_floor=1, sample=sample)
+    planner = SplitPlanner(
+        options=options, server=contract.SERVER, cluster=2, privacy_floor=1, sample=sample
+    )
     same_over_tls(splitkd_of(), contract.nobody, planner)

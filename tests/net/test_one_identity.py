@@ -1,4 +1,5 @@
-"""Two agents with one identity, and agents that begin session after session: bounded, counted, and told by name."""
+"""Two agents with one identity, and agents that begin session after session: bounded, counted, and
+told by name."""
 
 import asyncio
 import logging
@@ -38,7 +39,7 @@ def pause_s(out) -> float:
     return said.retry_s
 
 
-# --- the state machine --------------------------------------------------------------------------------------------
+# --- the state machine ----------------------------------------------------------------------------
 
 
 def test_who_was_displaced_by_another_agent_does_not_take_its_place_again():
@@ -65,11 +66,17 @@ def test_who_was_displaced_comes_back_when_the_other_is_gone():
     assert one.clashes == {}
 
 
-@pytest.mark.parametrize("instances", ["aaaaaaaa", "abcdefgh", ["", "a", "", "b"], ["a", "", "", ""]])
+@pytest.mark.parametrize(
+    "instances", ["aaaaaaaa", "abcdefgh", ["", "a", "", "b"], ["a", "", "", ""]]
+)
 def test_an_agent_that_is_started_again_or_whose_link_broke_is_let_in_at_once(instances):
     """Although the server has not noticed yet that the session before is dead."""
     one = server()
-    fences = [one.enter(HELLO, 0.1 * at, instance)[0] for at, instance in enumerate(instances) if instance or at]
+    fences = [
+        one.enter(HELLO, 0.1 * at, instance)[0]
+        for at, instance in enumerate(instances)
+        if instance or at
+    ]
     assert 0 not in fences[:2] and one.devices["pi"].live
 
 
@@ -88,12 +95,13 @@ def test_sessions_of_one_identity_are_bounded_in_a_minute_and_of_others_not():
     assert one.enter(Hello(VERSIONS, "other"), now_s, "x")[0] == 1
 
 
-# --- over TLS -----------------------------------------------------------------------------------------------------
+# --- over TLS -------------------------------------------------------------------------------------
 
 
 @asynccontextmanager
 async def fleet(folder, admitted=None):
-    """A hub with two agents that have copies of one folder; it hears nobody before `admitted` is set."""
+    """A hub with two agents that have copies of one folder; it hears nobody before `admitted` is
+    set."""
 
     async def stream(peer, one):
         if admitted is not None:
@@ -103,18 +111,27 @@ async def fleet(folder, admitted=None):
     authority, journal = Authority(folder / "authority"), SqliteJournal(folder / "journal.sqlite")
     one = ServerSide(uploads=FlowControl(1 << 20), now_s=time.monotonic(), clash_s=0.1)
     session_server = SessionServer(
-        coordinator=Coordinator(server=one, journal=journal), enrolled={"pi"}, denied=authority.denied
+        coordinator=Coordinator(server=one, journal=journal),
+        enrolled={"pi"},
+        denied=authority.denied,
     )
-    here = await listen("127.0.0.1:0", authority.server_keys(["localhost"], time.time()), {}, stream)
+    here = await listen(
+        "127.0.0.1:0", authority.server_keys(["localhost"], time.time()), {}, stream
+    )
     key, request = new_request("pi")
-    keys = Keys(key=key, certificate=authority.sign("pi", request, time.time()), authority=authority.pem)
+    keys = Keys(
+        key=key, certificate=authority.sign("pi", request, time.time()), authority=authority.pem
+    )
     (folder / "first").mkdir()
     for name, data in asdict(keys).items():
         write_private(folder / "first" / f"{name}.pem", data)
     shutil.copytree(folder / "first", folder / "second")
     badge = Badge(address=f"localhost:{here.port}", enrol_address="", device="pi", kind="rpi-4b")
     device = catalogue.device("rpi-4b", "pi")
-    agents = [Agent(badge, folder / name, device, build=None, rng=Random(name)) for name in ("first", "second")]
+    agents = [
+        Agent(badge, folder / name, device, build=None, rng=Random(name))
+        for name in ("first", "second")
+    ]
     ticking = asyncio.create_task(session_server.tick())
     try:
         yield session_server, agents
@@ -143,11 +160,20 @@ def test_two_agents_of_one_image_are_told_apart_counted_and_named(tmp_path, capl
             clashes, tasks = session_server.coordinator.server.clashes, []
             for number, agent in enumerate(agents, 1):
                 tasks.append(asyncio.create_task(agent.serve()))
-                await until(lambda number=number: session_server.live and session_server.live["pi"].fence == number)
+                await until(
+                    lambda number=number: (
+                        session_server.live and session_server.live["pi"].fence == number
+                    )
+                )
             await until(lambda: clashes.get("pi", 0) >= 3)
-            kept, moment = session_server.live["pi"].fence, observe(session_server, {"pi": "rpi-4b"}, time.monotonic())
+            kept, moment = (
+                session_server.live["pi"].fence,
+                observe(session_server, {"pi": "rpi-4b"}, time.monotonic()),
+            )
             tasks[1].cancel()
-            await until(lambda: "pi" in session_server.live and session_server.live["pi"].fence == 3)
+            await until(
+                lambda: "pi" in session_server.live and session_server.live["pi"].fence == 3
+            )
             tasks[0].cancel()
             for task in tasks:
                 with suppress(asyncio.CancelledError):
@@ -162,5 +188,10 @@ def test_two_agents_of_one_image_are_told_apart_counted_and_named(tmp_path, capl
         in exposition(replace(moment, refused={}), Totals()).decode()
     )
     told = [record.getMessage() for record in caplog.records]
-    assert sum(line.startswith("pi gets no session: another agent uses this identity") for line in told) == 1
+    assert (
+        sum(
+            line.startswith("pi gets no session: another agent uses this identity") for line in told
+        )
+        == 1
+    )
     assert sum(line.startswith("refused: another agent uses this identity") for line in told) >= 3

@@ -31,11 +31,13 @@ DAY_S = 86400.0
 @pytest.fixture
 def file(tmp_path) -> Path:
     file = tmp_path / "fleet.toml"
-    file.write_text('address = "localhost:1"\nenrol_address = "localhost:2"\n[devices]\npi-07 = "rpi-4b"\n')
+    file.write_text(
+        'address = "localhost:1"\nenrol_address = "localhost:2"\n[devices]\npi-07 = "rpi-4b"\n'
+    )
     return file
 
 
-# --- stopping -----------------------------------------------------------------------------------------------------
+# --- stopping -------------------------------------------------------------------------------------
 
 
 def test_a_service_manager_stops_server_and_agent_with_sigterm(tmp_path):
@@ -46,7 +48,8 @@ def test_a_service_manager_stops_server_and_agent_with_sigterm(tmp_path):
         until((tmp_path / "fleet-state" / "authority" / "identity.sqlite").exists)
         fleet.start_agent(0, new=True)
         until(lambda: "of the server at" in (tmp_path / "agent.log").read_text())
-        run = client.submit(fleet.here, "koala", Flags(common=Common(rounds=3)))  # the other device never comes
+        # the other device never comes
+        run = client.submit(fleet.here, "koala", Flags(common=Common(rounds=3)))
         until(lambda: f"{run}: begins" in (tmp_path / "serve.log").read_text())
         until(lambda: "a run begins" in (tmp_path / "agent.log").read_text())
         for process in (fleet.agents["device-0"], fleet.server):
@@ -55,24 +58,39 @@ def test_a_service_manager_stops_server_and_agent_with_sigterm(tmp_path):
     finally:
         fleet.stop()
     assert (tmp_path / "agent.log").read_text().endswith("goes on where it was.\n")
-    assert (tmp_path / "serve.log").read_text().endswith("Runs go on when the server is started again.\n")
+    assert (
+        (tmp_path / "serve.log")
+        .read_text()
+        .endswith("Runs go on when the server is started again.\n")
+    )
     assert "enrolled: device-0" in (tmp_path / "serve.log").read_text()
 
 
-# --- tokens and names ---------------------------------------------------------------------------------------------
+# --- tokens and names -----------------------------------------------------------------------------
 
 
 def test_a_token_that_was_not_copied_whole_is_told_before_anybody_is_asked(file):
     text = enrol.create_token(fleet_folder(file), "pi-07", 60.0)
     assert Token.read(text).device == "pi-07"
-    for broken in (text[:-1], text[1:], text[:300] + ("A" if text[300] != "A" else "B") + text[301:], "hello", ""):
+    for broken in (
+        text[:-1],
+        text[1:],
+        text[:300] + ("A" if text[300] != "A" else "B") + text[301:],
+        "hello",
+        "",
+    ):
         with pytest.raises(ConfigError, match="not all of it"):
             Token.read(broken)
 
 
 def test_a_token_is_not_used_up_for_a_device_without_data(tmp_path, file):
     with pytest.raises(ConfigError, match="--data"):
-        join(AgentFlags(token=enrol.create_token(fleet_folder(file), "pi-07", 60.0), state=tmp_path / "state"))
+        join(
+            AgentFlags(
+                token=enrol.create_token(fleet_folder(file), "pi-07", 60.0),
+                state=tmp_path / "state",
+            )
+        )
     assert not (tmp_path / "state").exists()
 
 
@@ -104,8 +122,12 @@ def test_whoever_asks_for_a_run_is_told_that_no_server_is_there(file):
 def test_who_gave_no_answer_is_named_with_the_reason():
     assert missing({}) == []
     jobs = [["pi-07", "declined: no torch"], ["pi-07", "declined: no torch"]]
-    assert missing({"missed_jobs": jobs}) == ["No answer from pi-07 in the last round: declined: no torch"]
-    assert missing({"missed_jobs": [[f"pi-{i}", "away"] for i in range(9)]})[5:] == ["... and 4 more"]
+    assert missing({"missed_jobs": jobs}) == [
+        "No answer from pi-07 in the last round: declined: no torch"
+    ]
+    assert missing({"missed_jobs": [[f"pi-{i}", "away"] for i in range(9)]})[5:] == [
+        "... and 4 more"
+    ]
 
 
 def test_a_fleet_file_that_is_not_there_is_named(tmp_path):
@@ -146,7 +168,7 @@ def test_a_device_of_an_unknown_kind_is_told_before_the_server_is_ready(file):
         fleet_folder(file)
 
 
-# --- connections that do not come about ---------------------------------------------------------------------------
+# --- connections that do not come about -----------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -158,11 +180,18 @@ def test_a_device_of_an_unknown_kind_is_told_before_the_server_is_ready(file):
         ("localhost", -500 * DAY_S, False, "expired; is the clock right"),
     ],
 )
-def test_a_device_says_in_plain_words_why_there_is_no_server(tmp_path, name, ahead_s, foreign, said):
+def test_a_device_says_in_plain_words_why_there_is_no_server(
+    tmp_path, name, ahead_s, foreign, said
+):
     async def answered() -> None:
-        with closing(Authority(tmp_path / "ours")) as ours, closing(Authority(tmp_path / "another")) as another:
+        with (
+            closing(Authority(tmp_path / "ours")) as ours,
+            closing(Authority(tmp_path / "another")) as another,
+        ):
             trusted = another.pem if foreign else ours.pem
-            listening = await listen("localhost:0", ours.server_keys([name], time.time() + ahead_s), {})
+            listening = await listen(
+                "localhost:0", ours.server_keys([name], time.time() + ahead_s), {}
+            )
             try:
                 nobody = Keys(key=b"", certificate=b"", authority=trusted)
                 await call(f"localhost:{listening.port}", nobody, "Enrol", b"", 10.0)
@@ -180,8 +209,14 @@ def test_a_port_without_a_server_and_a_certificate_of_last_month_are_told_apart(
     async def old() -> None:
         with closing(Authority(tmp_path / "ours")) as ours:
             key, request = new_request("pi-07")
-            old = Keys(key=key, certificate=ours.sign("pi-07", request, time.time() - 30 * DAY_S), authority=ours.pem)
-            listening = await listen("localhost:0", ours.server_keys(["localhost"], time.time()), {}, _unused)
+            old = Keys(
+                key=key,
+                certificate=ours.sign("pi-07", request, time.time() - 30 * DAY_S),
+                authority=ours.pem,
+            )
+            listening = await listen(
+                "localhost:0", ours.server_keys(["localhost"], time.time()), {}, _unused
+            )
             try:
                 with pytest.raises(ConnectionError, match="may be too old"):
                     await asked(old, listening.port)

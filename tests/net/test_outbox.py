@@ -29,7 +29,8 @@ async def taken(box: Outbox) -> tuple[list, float]:
 
 
 async def put_and_taken(box: Outbox, message: AnyMessage) -> tuple[list, float]:
-    """With the seconds since before it was put: however busy the machine is, they are no fewer than it lingered."""
+    """With the seconds since before it was put: however busy the machine is, they are no fewer than
+    it lingered."""
     began_s = time.monotonic()
     box.put(message)
     messages, _ = await taken(box)
@@ -75,7 +76,13 @@ def test_chunks_that_are_large_travel_alone():
         return found
 
     third = JOINED_BYTES // 3
-    assert asyncio.run(sizes([third, third, third, third, 1 << 20, 1 << 20, 10, 10])) == [3, 1, 1, 1, 2]
+    assert asyncio.run(sizes([third, third, third, third, 1 << 20, 1 << 20, 10, 10])) == [
+        3,
+        1,
+        1,
+        1,
+        2,
+    ]
 
 
 def test_a_round_of_many_jobs_is_committed_to_a_slow_device_at_once():

@@ -1,4 +1,5 @@
-"""Devices with files of their own train together as one simulation on the same samples; what differs is declined."""
+"""Devices with files of their own train together as one simulation on the same samples; what
+differs is declined."""
 
 import numpy as np
 import pytest
@@ -80,8 +81,14 @@ def test_devices_with_other_classes_and_orders_of_columns_train_as_one_simulatio
     ("text", "why"),
     [
         ("a,y,label\n1,2,walk\n1.5,2,sit\n", "missing column 'x' of the run"),
-        ("x,y,label\n1,2,jog\n1.5,2,sit\n", "labels have a class that is unknown to the run, which the device's"),
-        ("x,y,label\nwarm,2,walk\ncold,2,sit\n", "column 'x' cannot be read as the numbers that the run means"),
+        (
+            "x,y,label\n1,2,jog\n1.5,2,sit\n",
+            "labels have a class that is unknown to the run, which the device's",
+        ),
+        (
+            "x,y,label\nwarm,2,walk\ncold,2,sit\n",
+            "column 'x' cannot be read as the numbers that the run means",
+        ),
         ("x,y\n1,2\n1.5,2\n", "have no labels"),
         ("x,y,label\n1,2000,walk\n1.5,2100,sit\n", "y seems to be in another unit than the run's"),
     ],
@@ -91,7 +98,13 @@ def test_a_device_whose_file_is_another_thing_declines_and_says_what(text, why, 
     other = own_data(str(tmp_path / "own.csv"))
     fine = own_data(written(tmp_path / "fine.csv", tuple(MEANS), "x,y,label", 30, 1))
     world, roster = World(server=contract.SERVER, cohorts=False), run.devices
-    real = RealFleet(roster, lambda device: other if device == "device-1" else fine, run.method, world, run.data_spec)
+    real = RealFleet(
+        roster,
+        lambda device: other if device == "device-1" else fine,
+        run.method,
+        world,
+        run.data_spec,
+    )
     (outcome,) = rounds(run.method, run.planner, real, run.method.init(0), range(1, 2))
     (missed,) = real.tally().missed
     assert missed.device == "device-1"
@@ -104,14 +117,18 @@ def test_a_device_whose_file_is_another_thing_declines_and_says_what(text, why, 
 
 
 @pytest.mark.net
-@pytest.mark.parametrize("name", ["koala", "fedavg", "fedprox", "scaffold", "feddf", "fedmd", "local"])
+@pytest.mark.parametrize(
+    "name", ["koala", "fedavg", "fedprox", "scaffold", "feddf", "fedmd", "local"]
+)
 def test_a_device_with_one_sample_takes_part(name, run, tmp_path):
     found = recipe(name)
     settings = {"data": str(tmp_path / "server.csv"), "devices": 3, "cohorts": "off"}
     run = found.build(unflatten(found.flags, settings))
     spec = run.data_spec
     one = own_data(written(tmp_path / "one.csv", ("walk",), "label,x,y", 1, 3)).mapped(spec).data
-    fine = own_data(written(tmp_path / "fine.csv", tuple(MEANS), "x,y,label", 30, 1)).mapped(spec).data
+    fine = (
+        own_data(written(tmp_path / "fine.csv", tuple(MEANS), "x,y,label", 30, 1)).mapped(spec).data
+    )
     assert len(one) == 1
 
     def data(device: str) -> Dataset:
@@ -130,7 +147,9 @@ def test_the_servers_data_need_not_suffice_for_all_devices(name, tmp_path):
     server = written(tmp_path / "server.csv", tuple(MEANS), "x,y,label", 30, 9)
     devices = "\n".join(f'pi-{i} = "rpi-4b"' for i in range(40))
     file = tmp_path / "fleet.toml"
-    file.write_text(f'address = "localhost:1"\nenrol_address = "localhost:2"\n[devices]\n{devices}\n')
+    file.write_text(
+        f'address = "localhost:1"\nenrol_address = "localhost:2"\n[devices]\n{devices}\n'
+    )
     built = experiment_of(fleet_folder(file), {"recipe": name, "settings": {"data": server}})
     assert list(built.devices) == [f"pi-{i}" for i in range(40)]
     assert built.data_spec.classes == ("run", "sit", "walk")

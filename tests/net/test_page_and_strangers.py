@@ -1,4 +1,5 @@
-"""Anything that a stranger may say to the page's port, from raw sockets: a refusal in a line, and nothing else."""
+"""Anything that a stranger may say to the page's port, from raw sockets: a refusal in a line, and
+nothing else."""
 
 import logging
 import re
@@ -58,7 +59,9 @@ MALFORMED = {
     "a folded Host": b"GET / HTTP/1.1\r\nHost:\r\n [\r\n\r\n",
     "no end": b"GET / HTTP/1.1\r\n" + PLAIN,
     "a token that is none": b"GET / HTTP/1.1\r\n" + PLAIN + b"Authorization: Bearer \xff\r\n\r\n",
-    "a cookie that is none": b"GET / HTTP/1.1\r\n" + PLAIN + b'Cookie: distilfleet="\\377; a=[;;=\r\n\r\n',
+    "a cookie that is none": b"GET / HTTP/1.1\r\n"
+    + PLAIN
+    + b'Cookie: distilfleet="\\377; a=[;;=\r\n\r\n',
     "a cookie of bytes": b"GET / HTTP/1.1\r\n" + PLAIN + b"Cookie: \xff\x00=\xfe\r\n\r\n",
 }
 KEY = f"Authorization: Bearer {TOKEN}\r\n".encode()
@@ -97,11 +100,15 @@ def answer(port: int, words: bytes) -> bytes:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
-    with served(tmp_path_factory.mktemp("fleet"), 'page = "localhost:0"', f'page_token = "{TOKEN}"') as site:
+    with served(
+        tmp_path_factory.mktemp("fleet"), 'page = "localhost:0"', f'page_token = "{TOKEN}"'
+    ) as site:
         yield site
 
 
-@pytest.mark.parametrize("words", [*MALFORMED.values(), *PRESSED.values()], ids=[*MALFORMED, *PRESSED])
+@pytest.mark.parametrize(
+    "words", [*MALFORMED.values(), *PRESSED.values()], ids=[*MALFORMED, *PRESSED]
+)
 def test_what_is_no_request_is_refused_in_a_line(site, words, caplog):
     said = answer(site.port, words)
     assert re.match(rb"HTTP/1\.1 4\d\d ", said), said[:300]
@@ -138,7 +145,9 @@ def test_who_drips_is_cut_off_in_time_and_keeps_nobody_out(site, monkeypatch):
     heads = (b"GET / HTTP/1.1\r\nX: ", BUTTON + b"Content-Length: 4000\r\n\r\n")
     with ExitStack() as opened:
         drips = [
-            opened.enter_context(closing(socket.create_connection(("127.0.0.1", site.port), timeout=HANGS_S)))
+            opened.enter_context(
+                closing(socket.create_connection(("127.0.0.1", site.port), timeout=HANGS_S))
+            )
             for _ in range(3 * http_server.MOST_WAITING)
         ]
         for at, one in enumerate(drips):
@@ -154,7 +163,9 @@ def test_who_drips_is_cut_off_in_time_and_keeps_nobody_out(site, monkeypatch):
         dripping.start()
         try:
             asked_s = time.monotonic()
-            assert [site.get("/", Authorization=f"Bearer {TOKEN}").status for _ in range(5)] == [200] * 5
+            assert [site.get("/", Authorization=f"Bearer {TOKEN}").status for _ in range(5)] == [
+                200
+            ] * 5
             assert time.monotonic() - asked_s < 10.0
             until(
                 lambda: (
@@ -191,5 +202,8 @@ def test_a_page_at_an_address_in_any_spelling(tmp_path, page):
     with served(tmp_path, f'page = "{page}"') as site, closing(socket.socket()):
         host = site.address.removeprefix("http://").rpartition(":")[0].strip("[]")
         with closing(socket.create_connection((host, site.port), timeout=HANGS_S)) as one:
-            one.sendall(f"GET / HTTP/1.1\r\nHost: {site.address.removeprefix('http://').strip('/')}\r\n\r\n".encode())
+            one.sendall(
+                "GET / HTTP/1.1\r\nHost: "
+                f"{site.address.removeprefix('http://').strip('/')}\r\n\r\n".encode()
+            )
             assert one.recv(20).startswith(b"HTTP/1.1 200")

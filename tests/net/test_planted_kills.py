@@ -29,15 +29,46 @@ def simulated(data, tmp_path_factory):
 
 
 BUGS = {
-    "told before the checkpoint": (planted.told_early, main, ("round.appended",), (), "weights differ"),
-    "let go when received": (main, planted.let_go_on_received, ("wave.recorded",), (), "weights differ"),
-    "a checkpoint without its name": (planted.not_renamed, main, ("round.committed",), (), "newest checkpoint"),
-    "committed before the checkpoint": (planted.committed_early, main, ("wave.recorded",), (), "newest checkpoint"),
-    "never committed": (planted.never_committed, main, ("round.committed",), (), "devices keep answers"),
+    "told before the checkpoint": (
+        planted.told_early,
+        main,
+        ("round.appended",),
+        (),
+        "weights differ",
+    ),
+    "let go when received": (
+        main,
+        planted.let_go_on_received,
+        ("wave.recorded",),
+        (),
+        "weights differ",
+    ),
+    "a checkpoint without its name": (
+        planted.not_renamed,
+        main,
+        ("round.committed",),
+        (),
+        "newest checkpoint",
+    ),
+    "committed before the checkpoint": (
+        planted.committed_early,
+        main,
+        ("wave.recorded",),
+        (),
+        "newest checkpoint",
+    ),
+    "never committed": (
+        planted.never_committed,
+        main,
+        ("round.committed",),
+        (),
+        "devices keep answers",
+    ),
     "half a checkpoint": (planted.torn, main, (f"{planted.HALF}:3",), (), "No older one is sound"),
     "answers forgotten": (main, planted.answers_forgotten, (), ("answer.kept",), "weights differ"),
 }
-"""What server and agents run, where the server and the first agent are killed, and what the drill says."""
+"""What server and agents run, where the server and the first agent are killed, and what the drill
+says."""
 
 
 def drill(folder, data, simulated, programs, kills) -> None:
@@ -59,5 +90,8 @@ def test_a_planted_bug_is_found(bug, data, simulated, tmp_path):
 
 
 def test_without_a_bug_the_same_kills_are_survived(data, simulated, tmp_path):
-    kills = [{point for bug in BUGS.values() for point in bug[at] if planted.HALF not in point} for at in (2, 3)]
+    kills = [
+        {point for bug in BUGS.values() for point in bug[at] if planted.HALF not in point}
+        for at in (2, 3)
+    ]
     drill(tmp_path, data, simulated, (main, main), [sorted(points) for points in kills])

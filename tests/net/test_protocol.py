@@ -75,7 +75,9 @@ def test_no_bytes_are_a_job_by_chance(data):
         protocol.unpack_job(data)
 
 
-@given(st.lists(st.binary(min_size=1, max_size=50).filter(lambda one: one[:4] != bytes(4)), min_size=1))
+@given(
+    st.lists(st.binary(min_size=1, max_size=50).filter(lambda one: one[:4] != bytes(4)), min_size=1)
+)
 def test_messages_of_one_payload_are_taken_apart_again(messages):
     assert protocol.parted(protocol.joined(messages)) == messages
 
@@ -99,7 +101,9 @@ def test_a_job_travels_with_what_is_expected_of_it():
     job = protocol.unpack_job(bytes(protocol.pack_job(JOB)))
     assert (job.id, job.op, job.expected) == (JOB.id, JOB.op, JOB.expected)
     np.testing.assert_array_equal(job.arrays["x"], JOB.arrays["x"])
-    assert protocol.most_bytes(JOB) == len(encode_reply(JOB.id, JOB.device, {"y": np.zeros(3, np.float32)}))
+    assert protocol.most_bytes(JOB) == len(
+        encode_reply(JOB.id, JOB.device, {"y": np.zeros(3, np.float32)})
+    )
 
 
 def moved(out: Outgoing, into: Incoming, most: int) -> int:
@@ -129,7 +133,8 @@ def test_a_cut_transfer_goes_on_where_it_stopped(size_bytes, before_cut):
 
 
 def under_way(each_s: list[float]) -> list[int]:
-    """Chunks that the receiver lets the sender have on the link, after each that came after so many seconds."""
+    """Chunks that the receiver lets the sender have on the link, after each that came after so many
+    seconds."""
     out = Outgoing("k", bytes(1600), chunk_bytes=16)
     into, now_s = Incoming(out.offer(), chunk_bytes=16), 0.0
     into.grant(now_s)
@@ -143,7 +148,10 @@ def under_way(each_s: list[float]) -> list[int]:
 
 
 def test_a_cut_costs_one_chunk_of_a_slow_link_and_half_a_second_of_a_fast_one():
-    assert Incoming(Outgoing("k", bytes(64), chunk_bytes=16).offer(), chunk_bytes=16).grant(5.0).until == 1
+    assert (
+        Incoming(Outgoing("k", bytes(64), chunk_bytes=16).offer(), chunk_bytes=16).grant(5.0).until
+        == 1
+    )
     assert under_way([1.8] * 5) == [1] * 5
     assert under_way([0.2] * 5) == [2] * 5
     assert under_way([0.001] * 5) == [4] * 5
@@ -164,7 +172,9 @@ def test_room_is_shared_in_order():
 
 
 def outcome(job: str, number: int, reason: str = "") -> Outcome:
-    return Outcome(key=f"r/{job}", run="r", round=number, job=job, device="d", reason=reason, digest=b"x")
+    return Outcome(
+        key=f"r/{job}", run="r", round=number, job=job, device="d", reason=reason, digest=b"x"
+    )
 
 
 def test_the_journal_says_what_is_settled(tmp_path):
@@ -207,7 +217,7 @@ def test_a_damaged_journal_is_named(tmp_path):
         SqliteJournal(file)
 
 
-# --- a device's session -----------------------------------------------------------------------------------------
+# --- a device's session ---------------------------------------------------------------------------
 
 
 def working(*keys: str) -> DeviceSide:
@@ -225,7 +235,8 @@ def done(side: DeviceSide, key: str) -> list:
 
 
 def test_a_device_asks_about_jobs_that_are_under_way_too():
-    """An answer that is finished between hello and welcome would else be built upon before its outcome is known."""
+    """An answer that is finished between hello and welcome would else be built upon before its
+    outcome is known."""
     side = working("r/a", "r/b")
     done(side, "r/a")
     assert side.hello(1.0).unsettled == ("r/a", "r/b")

@@ -1,4 +1,5 @@
-"""The same recipe in simulation and on separate processes over TLS: the same weights, to the bit, kills included."""
+"""The same recipe in simulation and on separate processes over TLS: the same weights, to the bit,
+kills included."""
 
 import json
 import subprocess
@@ -33,7 +34,10 @@ ROUNDS = 3
 
 
 def flags() -> Flags:
-    return Flags(common=Common(rounds=ROUNDS, devices=len(KINDS), device_kinds=KINDS, cohorts="off"), mixtures=64)
+    return Flags(
+        common=Common(rounds=ROUNDS, devices=len(KINDS), device_kinds=KINDS, cohorts="off"),
+        mixtures=64,
+    )
 
 
 def weights(folder: Path) -> dict[str, bytes]:
@@ -130,12 +134,16 @@ def test_kills_of_server_and_agent_change_no_bit(fleet, simulated):
 def test_who_is_denied_is_cut_off_and_the_round_goes_on(fleet):
     with pytest.raises(SystemExit):
         main(["enrol", "deny", "--device", "device-1", "--fleet", str(fleet.file)])
-    run = client.submit(fleet.here, "koala", replace(flags(), common=replace(flags().common, rounds=1, deadline_s=8.0)))
+    run = client.submit(
+        fleet.here,
+        "koala",
+        replace(flags(), common=replace(flags().common, rounds=1, deadline_s=8.0)),
+    )
     (line,) = client.follow(fleet.here, run)
     assert line["missed_jobs"] == [["device-1", "deadline"]]
 
 
-# --- without processes ------------------------------------------------------------------------------------------
+# --- without processes ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("module", [koala, fedavg, fedprox, scaffold, feddf, fedmd, local])
@@ -181,7 +189,8 @@ def test_split_writes_what_a_simulation_uses(tmp_path):
         np.testing.assert_array_equal(mine.inputs, theirs.inputs)
         np.testing.assert_array_equal(mine.labels, theirs.labels)
     server = classifier_setup(
-        Common(data=str(out / "server.npz"), devices=4, seed=2), ProxyData(proxy=str(out / "proxy.npz"))
+        Common(data=str(out / "server.npz"), devices=4, seed=2),
+        ProxyData(proxy=str(out / "proxy.npz")),
     )
     np.testing.assert_array_equal(server.source.test.inputs, setup.source.test.inputs)
     np.testing.assert_array_equal(server.proxy.inputs, setup.proxy.inputs)
@@ -194,7 +203,8 @@ BARE = """
 import sys
 from distilfleet.service.agent import builder
 import distilfleet.net.agent
-print(*(name for name in ("torch", "transformers", "sklearn", "cryptography", "tyro", "rich") if name in sys.modules))
+late = ("torch", "transformers", "sklearn", "cryptography", "tyro", "rich")
+print(*(name for name in late if name in sys.modules))
 """
 
 

@@ -1,4 +1,5 @@
-"""What the journal of a real fleet says, replayed in simulation: declined and late answers included."""
+"""What the journal of a real fleet says, replayed in simulation: declined and late answers
+included."""
 
 import threading
 from dataclasses import replace

@@ -1,4 +1,5 @@
-"""A device that hears of many answers at once: one write for those that counted, in order with the rest."""
+"""A device that hears of many answers at once: one write for those that counted, in order with the
+rest."""
 
 import asyncio
 from contextlib import closing
@@ -35,7 +36,9 @@ def test_answers_that_counted_are_forgotten_in_one_write(tmp_path):
             held = Held(job_digest=b"", data=b"answer")
             agent.store.finish(f"run/{number}", held, b"job", {"x": np.array(number + 1)})
         writes: list[str] = []
-        agent.store._base.set_trace_callback(lambda text: writes.append(text) if text == "COMMIT" else None)
+        agent.store._base.set_trace_callback(
+            lambda text: writes.append(text) if text == "COMMIT" else None
+        )
         for number in (0, 1, 2, 7, 3, 4):
             agent.todo.put_nowait(Settle(f"run/{number}", counted=number != 7))
         asyncio.run(until_done(agent))

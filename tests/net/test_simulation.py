@@ -1,4 +1,5 @@
-"""Both state machines, thousands of times, over a network and disks that fail; and that bugs would be found."""
+"""Both state machines, thousands of times, over a network and disks that fail; and that bugs would
+be found."""
 
 import pytest
 from planted import PLANTED
@@ -30,4 +31,8 @@ def test_planted_bugs_are_found_within_a_thousand_seeds(bug):
 def test_the_same_seed_gives_the_same_run():
     for seed in range(5):
         one, two = World(seed).run(), World(seed).run()
-        assert (one.events, one.now_s, one.server.state) == (two.events, two.now_s, two.server.state)
+        assert (one.events, one.now_s, one.server.state) == (
+            two.events,
+            two.now_s,
+            two.server.state,
+        )

@@ -1,4 +1,5 @@
-"""What `distilfleet split` writes trains a real fleet to the bits of the simulation on the data that were split."""
+"""What `distilfleet split` writes trains a real fleet to the bits of the simulation on the data
+that were split."""
 
 from pathlib import Path
 
@@ -32,15 +33,16 @@ def closed():
 
 
 def table(folder: Path) -> Path:
-    """Of columns in different units, one of them text; scaled by another part of the rows it would be another table."""
+    """Of columns in different units, one of them text; scaled by another part of the rows it would
+    be another table."""
     rng = np.random.default_rng(5)
     rows = ["id,kg,place,bar,label"]
     for i in range(240):
         kind = i % 3
         place = "hall" if rng.random() < 0.3 + 0.2 * kind else "yard"
-        rows.append(
-            f"{i},{rng.normal(70 + 9 * kind, 12):.3f},{place},{rng.normal(0.01 * kind, 0.004):.6f},{'abc'[kind]}"
-        )
+        kg = rng.normal(70 + 9 * kind, 12)
+        bar = rng.normal(0.01 * kind, 0.004)
+        rows.append(f"{i},{kg:.3f},{place},{bar:.6f},{'abc'[kind]}")
     (folder / "table.csv").write_text("\n".join(rows))
     return folder / "table.csv"
 
@@ -78,7 +80,9 @@ def test_simulation_equals_deployment(make, tmp_path):
     data, parts = make(tmp_path), tmp_path / "parts"
     whole = built("koala", data=str(data), mixtures=16)
     split(SplitFlags(data=str(data), devices=DEVICES, out=parts))
-    served = built("koala", data=str(parts / "server.npz"), proxy=str(parts / "proxy.npz"), mixtures=16)
+    served = built(
+        "koala", data=str(parts / "server.npz"), proxy=str(parts / "proxy.npz"), mixtures=16
+    )
     world = World(server=contract.SERVER, cohorts=False)
     owned = {device: own_data(str(parts / f"{device}.npz")) for device in whole.devices}
     real = RealFleet(whole.devices, owned.__getitem__, served.method, world, served.data_spec)
@@ -94,7 +98,9 @@ def test_the_servers_part_treats_further_samples_as_the_simulation_does(tmp_path
     split(SplitFlags(data=str(data), devices=DEVICES, out=tmp_path / "parts"))
     (tmp_path / "proxy.csv").write_text("kg,place,bar\n60,hall,0.01\n80,yard,0.02\n")
     here, there = (sources.load(str(one)) for one in (data, tmp_path / "parts" / "server.npz"))
-    one, other = (proxy.from_path(str(tmp_path / "proxy.csv"), source).inputs for source in (here, there))
+    one, other = (
+        proxy.from_path(str(tmp_path / "proxy.csv"), source).inputs for source in (here, there)
+    )
     np.testing.assert_array_equal(one, other)
 
 
@@ -111,7 +117,10 @@ def test_a_device_part_is_no_server_part(tmp_path):
         ({"prepared_x": np.full((3, 2), np.nan, np.float32)}, "expected finite numbers"),
         ({"prepared_y": np.array([0, 1, 9])}, "expected a label for each sample, from 0 to 2"),
         ({"prepared_y": np.array([0, 1, -1])}, "prepared_y has -1; expected classes from 0 on"),
-        ({"prepared_x": np.zeros((0, 2), np.float32), "prepared_y": np.zeros(0, np.int64)}, "has no samples"),
+        (
+            {"prepared_x": np.zeros((0, 2), np.float32), "prepared_y": np.zeros(0, np.int64)},
+            "has no samples",
+        ),
         ({"scaling_channels": np.array("middle")}, "scaling_channels is 'middle'"),
         ({"prepared_y": np.array([0, 1])}, "expected int64, one per sample: 3"),
         ({"scaling_kind": np.array("music")}, "scaling_kind is 'music'"),
@@ -135,14 +144,26 @@ def test_damaged_parts_are_refused_by_name(changed, why, tmp_path):
         sources.load(str(tmp_path / "part.npz"))
 
 
-# --- text -------------------------------------------------------------------------------------------------------
+# --- text -----------------------------------------------------------------------------------------
 
-SMALL = {"teacher": "llama:64x2", "student": "llama:32x2", "context": 16, "vocabulary": 300, "pretrain_steps": 2}
+SMALL = {
+    "teacher": "llama:64x2",
+    "student": "llama:32x2",
+    "context": 16,
+    "vocabulary": 300,
+    "pretrain_steps": 2,
+}
 SHORT = {"steps": 2, "batch": 2, "test_windows": 8, "holdout": 0.2}
 TEXTS = {
     "splitkd, a cut": ("splitkd", {"cut": 1}),
-    "splitkd, as planned": ("splitkd", {"smashed": ("int8", "int4"), "teacher_cache": "hidden", "privacy_floor": 1}),
-    "splitkd, two clusters": ("splitkd", {"cut": 1, "cluster": 2, "teacher_cache": "none", "labels": "kept"}),
+    "splitkd, as planned": (
+        "splitkd",
+        {"smashed": ("int8", "int4"), "teacher_cache": "hidden", "privacy_floor": 1},
+    ),
+    "splitkd, two clusters": (
+        "splitkd",
+        {"cut": 1, "cluster": 2, "teacher_cache": "none", "labels": "kept"},
+    ),
     "koala_text": ("koala_text", {"public": 6}),
     "fedavg_text": ("fedavg_text", {}),
     "central_kd": ("central_kd", {}),
@@ -158,7 +179,15 @@ def text(tmp_path_factory):
     lines = [" ".join(rng.choice(words, 12)) + "." for _ in range(400)]
     (folder / "notes.txt").write_text("\n\n".join(lines))
     asked = {name: SMALL[name] for name in ("teacher", "context", "vocabulary")}
-    split(SplitFlags(data=str(folder / "notes.txt"), devices=DEVICES, recipe="splitkd", out=folder / "parts", **asked))
+    split(
+        SplitFlags(
+            data=str(folder / "notes.txt"),
+            devices=DEVICES,
+            recipe="splitkd",
+            out=folder / "parts",
+            **asked,
+        )
+    )
     return folder
 
 

@@ -29,7 +29,12 @@ def reply(device: str, arrays=None) -> Reply:
 def test_arrays_come_back_as_they_were(monkeypatch):
     monkeypatch.setattr("distilfleet.net.spool.PIECE_BYTES", 16)
     kept = SealedFile().put(ARRAYS)
-    assert (list(kept), len(kept), "w" in kept, "x" in kept) == (list(ARRAYS), len(ARRAYS), True, False)
+    assert (list(kept), len(kept), "w" in kept, "x" in kept) == (
+        list(ARRAYS),
+        len(ARRAYS),
+        True,
+        False,
+    )
     for name, array in ARRAYS.items():
         np.testing.assert_array_equal(kept[name], array)
         assert (kept[name].dtype, kept[name].shape) == (array.dtype, array.shape)
@@ -100,8 +105,14 @@ def test_a_full_disk_keeps_answers_in_memory(tmp_path, monkeypatch):
 def test_averages_of_spooled_answers_have_the_same_bits(tmp_path):
     rng, sealed_file = np.random.default_rng(1), SealedFile(tmp_path)
     plain = [
-        {"w": rng.standard_normal((300, 400)).astype(np.float32), "seen": rng.integers(9, size=3)} for _ in range(9)
+        {"w": rng.standard_normal((300, 400)).astype(np.float32), "seen": rng.integers(9, size=3)}
+        for _ in range(9)
     ]
     shares = [float(share) for share in rng.uniform(1, 9, size=9)]
-    one, other = average(plain, shares), average([sealed_file.put(arrays) for arrays in plain], shares)
-    assert {name: array.tobytes() for name, array in one.items()} == {n: a.tobytes() for n, a in other.items()}
+    one, other = (
+        average(plain, shares),
+        average([sealed_file.put(arrays) for arrays in plain], shares),
+    )
+    assert {name: array.tobytes() for name, array in one.items()} == {
+        n: a.tobytes() for n, a in other.items()
+    }

@@ -1,4 +1,5 @@
-"""Runs of a real server are stopped and resumed, from its page and the command line, and lose nothing."""
+"""Runs of a real server are stopped and resumed, from its page and the command line, and lose
+nothing."""
 
 import re
 import signal
@@ -32,13 +33,17 @@ ROUNDS = 4
 
 
 def flags(rounds: int = ROUNDS) -> FedMD:
-    return FedMD(common=Common(rounds=rounds, devices=len(KINDS), device_kinds=KINDS, cohorts="off"))
+    return FedMD(
+        common=Common(rounds=rounds, devices=len(KINDS), device_kinds=KINDS, cohorts="off")
+    )
 
 
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory):
     (port,) = free_ports(1)
-    processes = Processes(tmp_path_factory.mktemp("fleet"), {"page": f'"localhost:{port}"'}, forked=True)
+    processes = Processes(
+        tmp_path_factory.mktemp("fleet"), {"page": f'"localhost:{port}"'}, forked=True
+    )
     processes.start_server()
     until((processes.folder / "fleet-state" / "authority" / "identity.sqlite").exists)
     for number in range(len(KINDS)):
@@ -69,7 +74,8 @@ def all_are_here(fleet: Processes) -> bool:
 
 @contextmanager
 def in_its_first_round(fleet: Processes, recipe: str, asked: Any):
-    """A run that waits for its second answer, since that device stands still: a stop comes after this round."""
+    """A run that waits for its second answer, since that device stands still: a stop comes after
+    this round."""
     until(lambda: all_are_here(fleet))
     late = fleet.agents["device-1"]
     late.send_signal(signal.SIGSTOP)
@@ -87,17 +93,22 @@ def rounds(fleet: Processes, run: str) -> int:
 
 
 def state_of(folder: Path) -> dict[str, bytes]:
-    """What the server knows after the last round: in FedMD it hangs on what each device has learnt so far."""
+    """What the server knows after the last round: in FedMD it hangs on what each device has learnt
+    so far."""
     arrays = read_checkpoint(folder / "checkpoints").arrays
     assert any(array.size for array in arrays.values())
-    return {name: array.tobytes() for name, array in arrays.items() if not name.startswith("fleet/")}
+    return {
+        name: array.tobytes() for name, array in arrays.items() if not name.startswith("fleet/")
+    }
 
 
 def state(fleet: Processes, run: str) -> str:
     return fleet.here.queue.entry(run).state
 
 
-def test_stopped_on_the_page_and_resumed_on_the_command_line_gives_the_same_weights(fleet, tmp_path, capsys):
+def test_stopped_on_the_page_and_resumed_on_the_command_line_gives_the_same_weights(
+    fleet, tmp_path, capsys
+):
     simulate("fedmd", flags(), tmp_path / "simulated")
     with in_its_first_round(fleet, "fedmd", flags()) as run:
         assert press(fleet, f"/runs/{run}/stop") == 303
@@ -132,7 +143,10 @@ def test_who_follows_a_run_is_told_that_it_was_stopped(fleet, capsys):
         main(["run", "fedmd", "--fleet", str(fleet.file), "--rounds", "2"])
     stopper.join()
     assert done.value.code == 130
-    said = r"Stopped: fedmd-\S+ was stopped after round 0; it goes on with: distilfleet runs resume fedmd-"
+    said = (
+        r"Stopped: fedmd-\S+ was stopped after round 0; it goes on with: distilfleet runs resume "
+        r"fedmd-"
+    )
     assert re.search(said, capsys.readouterr().out)
     queue.stop(first)
     until(lambda: state(fleet, first) == "stopped")
@@ -156,7 +170,9 @@ def test_a_run_that_goes_on_by_another_fleet_file_says_so_and_shows_the_new_rost
     fleet.here.queue.resume(run)
     assert [line["round"] for line in client.follow(fleet.here, run)] == [1, 2, 3, 4]
     folder = client.page_of(fleet.here, run).parent
-    assert read_about(folder)["notes"][-1] == "From round 2 on by another fleet file: gone: device-1."
+    assert (
+        read_about(folder)["notes"][-1] == "From round 2 on by another fleet file: gone: device-1."
+    )
     assert (read_fleet(folder)["total"], list(read_fleet(folder)["devices"])) == (1, ["device-0"])
     shown = ask(fleet, "GET", "/")[1]
     assert "by another fleet file: gone: device-1." in shown
@@ -168,7 +184,9 @@ def test_a_run_that_goes_on_by_another_fleet_file_says_so_and_shows_the_new_rost
     fleet.start_agent(1)
 
 
-def test_a_run_that_waits_too_long_for_a_device_lets_the_next_go_and_goes_on_when_it_is_back(tmp_path):
+def test_a_run_that_waits_too_long_for_a_device_lets_the_next_go_and_goes_on_when_it_is_back(
+    tmp_path,
+):
     one_waits = {"page": '""', "patience_s": 1, "longest_s": 2}
     fleet, asked = Processes(tmp_path, one_waits, forked=True), flags(rounds=2)
     try:

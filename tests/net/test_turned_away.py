@@ -1,4 +1,5 @@
-"""Everyone who must not get in, at a real server: each is refused, and the operator reads the reason and how often."""
+"""Everyone who must not get in, at a real server: each is refused, and the operator reads the
+reason and how often."""
 
 import asyncio
 import json
@@ -45,12 +46,16 @@ class Served:
         self.ports, self.asked = free_ports(2), 0
         file = folder / "fleet.toml"
         devices = "".join(f'pi-{n} = "rpi-4b"\n' for n in range(3))
-        addresses = f'address = "localhost:{self.ports[0]}"\nenrol_address = "localhost:{self.ports[1]}"\n'
+        addresses = (
+            f'address = "localhost:{self.ports[0]}"\nenrol_address = "localhost:{self.ports[1]}"\n'
+        )
         file.write_text(f'{addresses}page = ""\n[devices]\n{devices}')
         self.log = folder / "server.log"
         with self.log.open("wb") as log:
             command = [sys.executable, "-m", "distilfleet.cli", "serve", str(file)]
-            own = {name: value for name, value in os.environ.items() if not name.startswith("GRPC_")}
+            own = {
+                name: value for name, value in os.environ.items() if not name.startswith("GRPC_")
+            }
             self.process = subprocess.Popen(command, stdout=log, stderr=log, env=own)
         self.until(lambda: "serving 3 devices" in self.log.read_text())
         self.authority = Authority(folder / "fleet-state" / "authority")
@@ -71,7 +76,8 @@ class Served:
 
     @property
     def refused(self):
-        """Reason -> times, of all that was refused before: the server tells this request after those."""
+        """Reason -> times, of all that was refused before: the server tells this request after
+        those."""
         before = self.told.get(ASKED_LAST, 0)
         nobody = Keys(key=b"", certificate=b"", authority=self.authority.pem)
         with pytest.raises(WireError, match="unreadable request"):
@@ -89,7 +95,9 @@ class Served:
 
     def keys(self, device="pi-0", now_s=None, authority=None):
         key, request = new_request(device)
-        signed = (authority or self.authority).sign(device, request, time.time() if now_s is None else now_s)
+        signed = (authority or self.authority).sign(
+            device, request, time.time() if now_s is None else now_s
+        )
         return Keys(key=key, certificate=signed, authority=self.authority.pem)
 
     def stop(self):
@@ -107,12 +115,20 @@ def server(tmp_path_factory):
 def news(server, before, wanted):
     """Waits for these reasons to be told, and says how often each was since."""
     known = {reason: before.get(reason, 0) for reason in wanted}
-    server.until(lambda: all(server.told.get(reason, 0) >= known[reason] + wanted[reason] for reason in wanted))
+    server.until(
+        lambda: all(
+            server.told.get(reason, 0) >= known[reason] + wanted[reason] for reason in wanted
+        )
+    )
     after = server.refused
-    return {reason: after[reason] - before.get(reason, 0) for reason in after if after[reason] != before.get(reason, 0)}
+    return {
+        reason: after[reason] - before.get(reason, 0)
+        for reason in after
+        if after[reason] != before.get(reason, 0)
+    }
 
 
-# --- handshakes -------------------------------------------------------------------------------------------------
+# --- handshakes -----------------------------------------------------------------------------------
 
 
 def shaken(server, tmp_path, keys=None, name="localhost", version=ssl.TLSVersion.TLSv1_3):
@@ -197,19 +213,26 @@ def test_a_device_tells_why_it_turns_away_from_a_server(server, tmp_path):
 def test_grpc_is_set_before_it_is_imported_whatever_comes_first(first):
     script = (
         f"import distilfleet.net.{first}, os, sys\n"
-        "print('grpc' in sys.modules, os.environ.get('GRPC_SSL_CIPHER_SUITES'), os.environ.get('GRPC_VERBOSITY'))"
+        "print('grpc' in sys.modules, os.environ.get('GRPC_SSL_CIPHER_SUITES'), "
+        "os.environ.get('GRPC_VERBOSITY'))"
     )
     clean = {name: value for name, value in os.environ.items() if not name.startswith("GRPC_")}
-    done = subprocess.run([sys.executable, "-c", script], env=clean, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=clean, capture_output=True, text=True, check=True
+    )
     assert done.stdout.split() == ["True", handshakes.CIPHERS, "None"]
-    late = subprocess.run([sys.executable, "-c", f"import grpc\n{script}"], env=clean, capture_output=True, text=True)
+    late = subprocess.run(
+        [sys.executable, "-c", f"import grpc\n{script}"], env=clean, capture_output=True, text=True
+    )
     assert "would allow TLS 1.2" in late.stderr
 
 
 def test_lines_that_are_not_about_handshakes_are_left_alone():
     handshakes.take_failed()
     assert not handshakes.count_line(b"OMP: Warning #96\n")
-    assert handshakes.count_line(b"W1121 06:34:05.141325 518 log.cc:102] Log level INFO is not suitable\n")
+    assert handshakes.count_line(
+        b"W1121 06:34:05.141325 518 log.cc:102] Log level INFO is not suitable\n"
+    )
     assert handshakes.take_failed() == {}
     assert handshakes.count_line(
         b"I1121 06:34:05.148425 5 ssl.cc:2563] Handshake failed with error SSL: NOBODY_KNOWS\n"
@@ -230,11 +253,13 @@ with handshakes._lock:  # as a thread of the parent may have it
 
 
 def test_a_process_that_is_forked_counts_for_itself():
-    done = subprocess.run([sys.executable, "-c", FORKED], capture_output=True, text=True, timeout=HANGS_S)
+    done = subprocess.run(
+        [sys.executable, "-c", FORKED], capture_output=True, text=True, timeout=HANGS_S
+    )
     assert done.returncode == 0, done.stderr
 
 
-# --- enrolment --------------------------------------------------------------------------------------------------
+# --- enrolment ------------------------------------------------------------------------------------
 
 
 def altered(token, **changes):
@@ -260,7 +285,9 @@ def test_enrolments_that_fail_are_counted_by_reason(server, tmp_path):
         _, csr = new_request(token.device)
         proof = token.proof(csr)
         csr = new_request(token.device)[1] if tamper else csr
-        return msgspec.msgpack.encode(Enrol(device=device or token.device, request=csr, proof=proof))
+        return msgspec.msgpack.encode(
+            Enrol(device=device or token.device, request=csr, proof=proof)
+        )
 
     token = issue("pi-0")
     asyncio.run(enrol(token, tmp_path / "pi-0"))
@@ -272,7 +299,10 @@ def test_enrolments_that_fail_are_counted_by_reason(server, tmp_path):
     refused(request(token, device="pi-2"), "wrong proof")
     refused(request(altered(token, secret=bytes(16))), "wrong proof")
     refused(request(token, tamper=True), "wrong proof")
-    refused(msgspec.msgpack.encode(Enrol(device="pi-1", request=b"0", proof=token.proof(b"0"))), "certificate request")
+    refused(
+        msgspec.msgpack.encode(Enrol(device="pi-1", request=b"0", proof=token.proof(b"0"))),
+        "certificate request",
+    )
     refused(b"\x91" * 4000, "unreadable request")
     with pytest.raises(ConnectionError, match="larger than max"):
         asyncio.run(ask(bytes(5000)))
@@ -287,7 +317,7 @@ def test_enrolments_that_fail_are_counted_by_reason(server, tmp_path):
     assert news(server, before, expected) == expected
 
 
-# --- sessions ---------------------------------------------------------------------------------------------------
+# --- sessions -------------------------------------------------------------------------------------
 
 
 @asynccontextmanager
@@ -359,7 +389,8 @@ def test_sessions_that_must_not_be_are_counted_by_reason(server):
 
 
 class HangsUp:
-    """A device that ends its stream at the first word, so that the server's side is cancelled while it writes."""
+    """A device that ends its stream at the first word, so that the server's side is cancelled while
+    it writes."""
 
     async def read(self):
         return hello("stranger")
@@ -373,7 +404,9 @@ class HangsUp:
 
 def test_who_hangs_up_at_once_is_counted_too(tmp_path):
     with closing(SqliteJournal(tmp_path / "journal.sqlite")) as journal:
-        session_server = SessionServer(Coordinator(ServerSide(FlowControl(1)), journal), (), lambda device: False)
+        session_server = SessionServer(
+            Coordinator(ServerSide(FlowControl(1)), journal), (), lambda device: False
+        )
         with pytest.raises(asyncio.CancelledError):
             asyncio.run(session_server.stream(Peer("stranger", math.inf), HangsUp()))
     assert session_server.refused == {"denied": 1}
@@ -385,7 +418,9 @@ def test_a_fault_of_the_disk_in_a_session_is_heard_by_whoever_waits_for_a_round(
     def denied(device):
         raise StorageError("identity.sqlite cannot be read")
 
-    session_server = SessionServer(Coordinator(ServerSide(FlowControl(1)), journal), {"stranger"}, denied)
+    session_server = SessionServer(
+        Coordinator(ServerSide(FlowControl(1)), journal), {"stranger"}, denied
+    )
     with closing(journal), pytest.raises(StorageError):
         asyncio.run(session_server.stream(Peer("stranger", math.inf), HangsUp()))
     for ask in (session_server.check, lambda: asyncio.run(session_server.collect(1))):
@@ -407,7 +442,9 @@ def test_a_denied_device_is_cut_off_at_once_and_stays_out(server, tmp_path):
             assert isinstance(await heard(again), Refuse)
 
     asyncio.run(attempts())
-    badge = Badge(address=server.address, enrol_address=server.enrolment, device="pi-2", kind="rpi-4b")
+    badge = Badge(
+        address=server.address, enrol_address=server.enrolment, device="pi-2", kind="rpi-4b"
+    )
     keys = server.keys("pi-2")
     for name in ("key", "certificate", "authority"):
         write_private(tmp_path / f"{name}.pem", getattr(keys, name))

@@ -1,4 +1,5 @@
-"""The bytes of every message, so that none can change unnoticed, and devices and servers of the version before.
+"""The bytes of every message, so that none can change unnoticed, and devices and servers of the
+version before.
 
 Whoever has to change a line here that is not new has broken the protocol: add a version instead.
 """
@@ -31,7 +32,9 @@ from distilfleet.net.protocol import (
 
 OFFER = Offer("run/1", 5, b"dddd", 1, 0.5, 2.0, True, 0.25, 1.0, 4.0)
 GOLDEN = {
-    "9401920201a570692d303791b172756e2f313a747261696e3a70692d3037": Hello((2, 1), "pi-07", ("run/1:train:pi-07",)),
+    "9401920201a570692d303791b172756e2f313a747261696e3a70692d3037": Hello(
+        (2, 1), "pi-07", ("run/1:train:pi-07",)
+    ),
     "94020203cb402e000000000000": Welcome(2, 3, 15.0),
     "9303a776657273696f6ecb4082c00000000000": Refuse("version", 600.0),
     "9204c0": Beat(),
@@ -65,7 +68,9 @@ FORMER_JOB_FRAME = (
 REPLY_FRAME = "444601010b0000000a00000092a6313a613a7069a270699193a179a37c75319103010203"
 
 
-@pytest.mark.parametrize(("golden", "message"), GOLDEN.items(), ids=[type(one).__name__ for one in GOLDEN.values()])
+@pytest.mark.parametrize(
+    ("golden", "message"), GOLDEN.items(), ids=[type(one).__name__ for one in GOLDEN.values()]
+)
 def test_messages_are_these_bytes(golden, message):
     assert protocol.encode(message).hex() == golden
     assert protocol.decode(bytes.fromhex("07000000" + golden)) == (7, message)
@@ -83,23 +88,36 @@ def test_frames_of_jobs_and_answers_are_these_bytes():
 
 
 def test_an_announcement_may_have_more_or_fewer_words():
-    """What is expected of an answer is checked by the server, so a device may pass over words that it does not know."""
-    more, fewer = (protocol.unpack_job(bytes.fromhex(frame)) for frame in (JOB_FRAME, FORMER_JOB_FRAME))
+    """What is expected of an answer is checked by the server, so a device may pass over words that
+    it does not know."""
+    more, fewer = (
+        protocol.unpack_job(bytes.fromhex(frame)) for frame in (JOB_FRAME, FORMER_JOB_FRAME)
+    )
     assert more.expected == fewer.expected == JOB.expected
     unknown = msgspec.msgpack.decode(bytes.fromhex(JOB_FRAME)[4:][: bytes.fromhex(JOB_FRAME)[0]])
     announced = msgspec.msgpack.encode(unknown | {"word": 1})
-    frame = bytes([len(announced), 0, 0, 0]) + announced + bytes.fromhex(JOB_FRAME)[4 + bytes.fromhex(JOB_FRAME)[0] :]
+    frame = (
+        bytes([len(announced), 0, 0, 0])
+        + announced
+        + bytes.fromhex(JOB_FRAME)[4 + bytes.fromhex(JOB_FRAME)[0] :]
+    )
     assert protocol.unpack_job(frame).expected == JOB.expected
 
 
 def test_requests_for_a_certificate_are_these_bytes():
     asked = Enrol(device="pi", request=b"r", proof=b"p")
-    assert msgspec.msgpack.encode(asked).hex() == "83a6646576696365a27069a772657175657374c40172a570726f6f66c40170"
+    assert (
+        msgspec.msgpack.encode(asked).hex()
+        == "83a6646576696365a27069a772657175657374c40172a570726f6f66c40170"
+    )
     got = Enrolled(certificate=b"c", address="a:1")
-    assert msgspec.msgpack.encode(got).hex() == "82ab6365727469666963617465c40163a761646472657373a3613a31"
+    assert (
+        msgspec.msgpack.encode(got).hex()
+        == "82ab6365727469666963617465c40163a761646472657373a3613a31"
+    )
 
 
-# --- the version before -----------------------------------------------------------------------------------------
+# --- the version before ---------------------------------------------------------------------------
 
 
 def test_messages_of_one_payload_are_these_bytes():
@@ -107,7 +125,13 @@ def test_messages_of_one_payload_are_these_bytes():
     payload = protocol.joined([line.write(Beat()), line.write(Received("run/1", b"dddd"))])
     assert (
         payload.hex()
-        == "00000000" + "07000000" + "01000000" + "9204c0" + "12000000" + "02000000" + "9309a572756e2f31c40464646464"
+        == "00000000"
+        + "07000000"
+        + "01000000"
+        + "9204c0"
+        + "12000000"
+        + "02000000"
+        + "9309a572756e2f31c40464646464"
     )
     assert list(Numbering().messages(payload)) == [Beat(), Received("run/1", b"dddd")]
 
@@ -116,7 +140,9 @@ def test_messages_of_one_payload_are_these_bytes():
 def test_one_message_at_a_time_goes_to_the_version_before(version):
     """All that is new in version 3."""
     assert protocol.VERSIONS == (3, 2)
-    taken = asyncio.run(payloads(version, [Beat(), Grant("run/1", 1, 0, 4), Received("run/1", b"d")]))
+    taken = asyncio.run(
+        payloads(version, [Beat(), Grant("run/1", 1, 0, 4), Received("run/1", b"d")])
+    )
     assert [len(messages) for messages in taken] == ([3] if version == 3 else [1, 1, 1])
 
 

@@ -1,4 +1,5 @@
-"""Nets as users write them, by name: `tests/nn/own_nets.py:NAME`, from four numbers to three classes."""
+"""Nets as users write them, by name: `tests/nn/own_nets.py:NAME`, from four numbers to three
+classes."""
 
 import math
 import random
@@ -29,7 +30,7 @@ class Of(nn.Module):
         return self.last(self.between(self, torch.tanh(self.first(x))))
 
 
-# --- what a batched computation knows ---------------------------------------------------------------------------
+# --- what a batched computation knows -------------------------------------------------------------
 
 
 def frozen(shape, classes):
@@ -72,7 +73,11 @@ def batch_normalised(shape, classes):
 
 def instance_normalised(shape, classes):
     return nn.Sequential(
-        nn.Linear(shape[0], 8), nn.Unflatten(1, (2, 4)), nn.InstanceNorm1d(2), nn.Flatten(), nn.Linear(8, classes)
+        nn.Linear(shape[0], 8),
+        nn.Unflatten(1, (2, 4)),
+        nn.InstanceNorm1d(2),
+        nn.Flatten(),
+        nn.Linear(8, classes),
     )
 
 
@@ -95,11 +100,15 @@ def scalar_and_empty(shape, classes):
 
 
 def spectral(shape, classes):
-    return nn.Sequential(parametrizations.spectral_norm(nn.Linear(shape[0], 8)), nn.ReLU(), nn.Linear(8, classes))
+    return nn.Sequential(
+        parametrizations.spectral_norm(nn.Linear(shape[0], 8)), nn.ReLU(), nn.Linear(8, classes)
+    )
 
 
 def weight_normalised(shape, classes):
-    return nn.Sequential(parametrizations.weight_norm(nn.Linear(shape[0], 8)), nn.ReLU(), nn.Linear(8, classes))
+    return nn.Sequential(
+        parametrizations.weight_norm(nn.Linear(shape[0], 8)), nn.ReLU(), nn.Linear(8, classes)
+    )
 
 
 def double(shape, classes):
@@ -135,7 +144,9 @@ def odd_names(shape, classes):
     net = Of(shape, classes)
     net.add_module("a/b c:ü[0]", nn.Linear(8, 8))
     net.register_parameter("moments/weights/x", nn.Parameter(torch.zeros(8)))
-    net.between = lambda self, h: getattr(self, "a/b c:ü[0]")(h) + getattr(self, "moments/weights/x")
+    net.between = lambda self, h: (
+        getattr(self, "a/b c:ü[0]")(h) + getattr(self, "moments/weights/x")
+    )
     return net
 
 
@@ -147,14 +158,16 @@ class Attending(nn.Module):
     def __init__(self, classes):
         super().__init__()
         self.up = nn.Linear(1, 8)
-        self.body = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, batch_first=True), 1)
+        self.body = nn.TransformerEncoder(
+            nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, batch_first=True), 1
+        )
         self.out = nn.Linear(8, classes)
 
     def forward(self, x):
         return self.out(self.body(self.up(x[:, :, None])).mean(1))
 
 
-# --- what its own Python decides --------------------------------------------------------------------------------
+# --- what its own Python decides ------------------------------------------------------------------
 
 
 class Recurrent(nn.Module):
@@ -323,7 +336,9 @@ def old_weight_norm(shape, classes):
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return nn.Sequential(nn.utils.weight_norm(nn.Linear(shape[0], 8)), nn.ReLU(), nn.Linear(8, classes))
+        return nn.Sequential(
+            nn.utils.weight_norm(nn.Linear(shape[0], 8)), nn.ReLU(), nn.Linear(8, classes)
+        )
 
 
 def chance_of_python(shape, classes):
@@ -331,7 +346,11 @@ def chance_of_python(shape, classes):
 
 
 def chance_of_numpy(shape, classes):
-    return Of(shape, classes, lambda self, h: h * float(np.random.uniform(0.5, 2.0)) if self.training else h)
+    return Of(
+        shape,
+        classes,
+        lambda self, h: h * float(np.random.uniform(0.5, 2.0)) if self.training else h,
+    )
 
 
 def draws_when_asked_too(shape, classes):
@@ -421,7 +440,9 @@ def scripted(shape, classes):
 
 
 def scripted_part(shape, classes):
-    return nn.Sequential(quiet(torch.jit.script, nn.Linear(shape[0], 8)), nn.ReLU(), nn.Linear(8, classes))
+    return nn.Sequential(
+        quiet(torch.jit.script, nn.Linear(shape[0], 8)), nn.ReLU(), nn.Linear(8, classes)
+    )
 
 
 def quiet(make, *what):
@@ -472,7 +493,7 @@ def remembers_outside(shape, classes):
     return Of(shape, classes, between)
 
 
-# --- what cannot be ---------------------------------------------------------------------------------------------
+# --- what cannot be -------------------------------------------------------------------------------
 
 
 def no_weights(shape, classes):
@@ -515,7 +536,9 @@ def batch_of_two_alone(shape, classes):
 
 def integers(shape, classes):
     net = plain(shape, classes)
-    net.register_forward_hook(lambda module, inputs, output: output.argmax(1, keepdim=True).expand(-1, 3))
+    net.register_forward_hook(
+        lambda module, inputs, output: output.argmax(1, keepdim=True).expand(-1, 3)
+    )
     return net
 
 
@@ -567,7 +590,9 @@ def called_samples(shape, classes):
 
 def copies_its_state(shape, classes):
     net = plain(shape, classes)
-    net._register_state_dict_hook(lambda module, state, prefix, local: {n: t.clone() for n, t in state.items()})
+    net._register_state_dict_hook(
+        lambda module, state, prefix, local: {n: t.clone() for n, t in state.items()}
+    )
     return net
 
 
@@ -644,8 +669,14 @@ def svd(shape, classes):
 
 
 def eigh(shape, classes):
-    return Singular(math.prod(shape), classes, lambda square: torch.linalg.eigh(square + square.mT)[0])
+    return Singular(
+        math.prod(shape), classes, lambda square: torch.linalg.eigh(square + square.mT)[0]
+    )
 
 
 def qr(shape, classes):
-    return Singular(math.prod(shape), classes, lambda square: torch.linalg.qr(square)[1].diagonal(dim1=-2, dim2=-1))
+    return Singular(
+        math.prod(shape),
+        classes,
+        lambda square: torch.linalg.qr(square)[1].diagonal(dim1=-2, dim2=-1),
+    )

@@ -10,7 +10,8 @@ from distilfleet.nn.losses import tail
 
 
 def sampled_kl(student_NV, ids_NK, *, temperature=1.0, mask_N=None):
-    """T^2 times the cross-entropy of the student on ids drawn from the teacher: forward KL but for a constant.
+    """T^2 times the cross-entropy of the student on ids drawn from the teacher: forward KL but for
+    a constant.
 
     Unbiased, gradient included, if the ids were drawn from the teacher *at this temperature*.
 
@@ -21,7 +22,8 @@ def sampled_kl(student_NV, ids_NK, *, temperature=1.0, mask_N=None):
 
 
 def top_k_kl(student_NV, ids_NK, log_p_NK, *, temperature=1.0, mask_N=None):
-    """T^2 KL(teacher || student) over k tokens and one bucket with all others, the tail; never renormalised.
+    """T^2 KL(teacher || student) over k tokens and one bucket with all others, the tail; never
+    renormalised.
 
     Args:
         student_NV: logits.
@@ -32,8 +34,14 @@ def top_k_kl(student_NV, ids_NK, log_p_NK, *, temperature=1.0, mask_N=None):
     """
     log_q_NK = F.log_softmax(student_NV / temperature, dim=-1).gather(1, ids_NK.long())
     tail_p_N, tail_q_N = tail(log_p_NK), tail(log_q_NK)
-    kept_N = torch.special.xlogy(log_p_NK.exp(), log_p_NK.exp()).sum(-1) - (log_p_NK.exp() * log_q_NK).sum(-1)
-    return mean(temperature**2 * (kept_N + torch.special.xlogy(tail_p_N, tail_p_N) - tail_p_N * tail_q_N.log()), mask_N)
+    kept_N = torch.special.xlogy(log_p_NK.exp(), log_p_NK.exp()).sum(-1) - (
+        log_p_NK.exp() * log_q_NK
+    ).sum(-1)
+    return mean(
+        temperature**2
+        * (kept_N + torch.special.xlogy(tail_p_N, tail_p_N) - tail_p_N * tail_q_N.log()),
+        mask_N,
+    )
 
 
 def mean(losses_N, mask_N):

@@ -24,7 +24,8 @@ def plain(model, cut, ids):
 def test_every_candidate_gives_what_it_would_give_alone(model, cut, monkeypatch):
     monkeypatch.setattr(candidates, "SIDE_BY_SIDE", 20)  # several passes for one position
     step = Candidates(split.Front(model, cut), split.token_table(model).detach().numpy())
-    for text in ([], [4], [4, 9], [4, 9, 9, 1], [7, 9], []):  # goes on, leaps, turns back, starts anew
+    # goes on, leaps, turns back, starts anew
+    for text in ([], [4], [4, 9], [4, 9, 9, 1], [7, 9], []):
         tried = step(np.array(text, np.int64), np.arange(50))
         alone = np.stack([plain(model, cut, [*text, one]) for one in range(50)])
         np.testing.assert_allclose(tried, alone, atol=1e-5)

@@ -42,14 +42,16 @@ def soft_labels(x, temperature=3.0, seed=7):
 def kl_nats(net, x, soft_PC, temperature=3.0):
     net.eval()
     with torch.no_grad():
-        return float(soft_kl(net(torch.from_numpy(x)), torch.from_numpy(soft_PC), temperature=temperature))
+        return float(
+            soft_kl(net(torch.from_numpy(x)), torch.from_numpy(soft_PC), temperature=temperature)
+        )
 
 
 def bits(arrays):
     return {name: array.tobytes() for name, array in arrays.items()}
 
 
-# --- small teaches large ----------------------------------------------------------------------------------------
+# --- small teaches large --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("temperature", [1.0, 3.0])
@@ -57,7 +59,13 @@ def test_distillation_brings_the_student_to_the_soft_labels(temperature):
     x, net = inputs(), MLP.build(0)
     soft_PC = soft_labels(x, temperature)
     before = kl_nats(net, x, soft_PC, temperature)
-    done = distil(net, x, soft_PC, Distillation(passes=60, batch=8, lr=1e-2, temperature=temperature), stream(0, "d"))
+    done = distil(
+        net,
+        x,
+        soft_PC,
+        Distillation(passes=60, batch=8, lr=1e-2, temperature=temperature),
+        stream(0, "d"),
+    )
     after = kl_nats(net, x, soft_PC, temperature)
     assert after < before / 10
     assert done.loss_nats < before / 5
@@ -65,7 +73,14 @@ def test_distillation_brings_the_student_to_the_soft_labels(temperature):
 
 
 def once(net, x, soft_PC, passes, moments=None, seed=0):
-    return distil(net, x, soft_PC, Distillation(passes=passes, batch=len(x), lr=1e-2), stream(seed, "d"), moments)
+    return distil(
+        net,
+        x,
+        soft_PC,
+        Distillation(passes=passes, batch=len(x), lr=1e-2),
+        stream(seed, "d"),
+        moments,
+    )
 
 
 def test_moments_carry_over_from_call_to_call():
@@ -79,7 +94,9 @@ def test_moments_carry_over_from_call_to_call():
     lost = once(without_net, x, soft_PC, 1)
     for name, array in whole.weights.items():
         np.testing.assert_allclose(kept.weights[name], array, atol=1e-5)
-    assert max(np.abs(lost.weights[name] - whole.weights[name]).max() for name in whole.weights) > 1e-4
+    assert (
+        max(np.abs(lost.weights[name] - whole.weights[name]).max() for name in whole.weights) > 1e-4
+    )
 
 
 def test_moments_survive_storage_to_the_bit():
@@ -88,13 +105,17 @@ def test_moments_survive_storage_to_the_bit():
     one, other = MLP.build(0), MLP.build(0)
     first, second = once(one, x, soft_PC, 1), once(other, x, soft_PC, 1)
     stored = {name: np.array(array) for name, array in first.moments.items()}
-    assert bits(once(one, x, soft_PC, 1, stored).weights) == bits(once(other, x, soft_PC, 1, second.moments).weights)
+    assert bits(once(one, x, soft_PC, 1, stored).weights) == bits(
+        once(other, x, soft_PC, 1, second.moments).weights
+    )
 
 
 def training_passes(how, x, soft_PC):
     """Rows that a net sees in training mode, as passes over all of them."""
     net, seen = MLP.build(0), []
-    net.register_forward_hook(lambda module, given, _: seen.append(len(given[0])) if module.training else None)
+    net.register_forward_hook(
+        lambda module, given, _: seen.append(len(given[0])) if module.training else None
+    )
     distil(net, x, soft_PC, how, stream(0, "d"))
     return sum(seen) / len(x)
 
@@ -103,18 +124,26 @@ def test_early_stopping_ends_when_the_loss_no_longer_falls():
     x = inputs(50)
     soft_PC = soft_labels(x)
     still = {"batch": 9, "lr": 0.0}
-    assert training_passes(Distillation(passes=20, early_stop=True, **still), x, soft_PC) == 2 * 45 / 50
+    assert (
+        training_passes(Distillation(passes=20, early_stop=True, **still), x, soft_PC)
+        == 2 * 45 / 50
+    )
     assert training_passes(Distillation(passes=20, **still), x, soft_PC) == 20 * 54 / 50
-    assert training_passes(Distillation(passes=3, early_stop=True, batch=9, lr=1e-4), x, soft_PC) == 3 * 45 / 50
+    assert (
+        training_passes(Distillation(passes=3, early_stop=True, batch=9, lr=1e-4), x, soft_PC)
+        == 3 * 45 / 50
+    )
 
 
 def test_early_stopping_takes_few_samples_too():
     x = inputs(4)
-    done = distil(MLP.build(0), x, soft_labels(x), Distillation(passes=2, early_stop=True), stream(0, "d"))
+    done = distil(
+        MLP.build(0), x, soft_labels(x), Distillation(passes=2, early_stop=True), stream(0, "d")
+    )
     assert np.isfinite(done.loss_nats)
 
 
-# --- large teaches small ----------------------------------------------------------------------------------------
+# --- large teaches small --------------------------------------------------------------------------
 
 
 def taught(small, large, x, feature_weight, adapters, passes=3):
@@ -180,7 +209,7 @@ def test_a_lesson_is_read_from_the_large_model_once():
     assert not seen
 
 
-# --- augmentation -----------------------------------------------------------------------------------------------
+# --- augmentation ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("shape", [(8,), (2, 40), (1, 8, 8)])
@@ -220,11 +249,14 @@ def test_soft_labels_are_mixed_as_the_inputs_are():
     np.testing.assert_allclose(mixed[:6], soft_PC, rtol=1e-6)
     np.testing.assert_allclose(mixed.sum(axis=1), 1, rtol=1e-5)
     row = 17
-    expected = more.share[row] * soft_PC[more.own[row]] + (1 - more.share[row]) * soft_PC[more.partner[row]]
+    expected = (
+        more.share[row] * soft_PC[more.own[row]]
+        + (1 - more.share[row]) * soft_PC[more.partner[row]]
+    )
     np.testing.assert_allclose(mixed[row], expected, rtol=1e-5)
 
 
-# --- prediction and losses --------------------------------------------------------------------------------------
+# --- prediction and losses ------------------------------------------------------------------------
 
 
 def test_predictions_are_in_order_and_do_not_depend_on_the_batch():
@@ -237,7 +269,9 @@ def test_predictions_are_in_order_and_do_not_depend_on_the_batch():
 
 
 def test_accuracy_counts_the_largest_logit():
-    assert accuracy(np.array([[1, 2, 0], [3, 2, 1], [0, 0, 1]]), np.array([1, 0, 0])) == pytest.approx(2 / 3)
+    assert accuracy(
+        np.array([[1, 2, 0], [3, 2, 1], [0, 0, 1]]), np.array([1, 0, 0])
+    ) == pytest.approx(2 / 3)
 
 
 def test_the_distance_to_ones_own_soft_labels_is_zero_and_grows_with_temperature_squared():
@@ -267,6 +301,9 @@ def test_feature_distance_forgets_scale():
 def test_moments_kept_by_place_are_refused_rather_than_begun_anew():
     x, net = inputs(), MLP.build(0)
     moments = distil(net, x, soft_labels(x), Distillation(passes=1), stream(0, "a")).moments
-    by_place = {f"{place:04d}.{name.partition('/')[0]}": array for place, (name, array) in enumerate(moments.items())}
+    by_place = {
+        f"{place:04d}.{name.partition('/')[0]}": array
+        for place, (name, array) in enumerate(moments.items())
+    }
     with pytest.raises(RecordError, match="older form"):
         distil(net, x, soft_labels(x), Distillation(passes=1), stream(0, "b"), by_place)

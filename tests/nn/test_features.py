@@ -10,7 +10,11 @@ from distilfleet.nn.weights import to_arrays
 
 SHAPES = {"mlp": (8,), "wave": (2, 60), "conv": (1, 8, 8), "dsconv": (1, 8, 8)}
 CLASSIC = (3, 32, 32)
-ALL = [(name, SHAPES.get(name.split("-")[0], CLASSIC)) for name in zoo.ZOO if name not in ("vgg19", "perceptron")]
+ALL = [
+    (name, SHAPES.get(name.split("-")[0], CLASSIC))
+    for name in zoo.ZOO
+    if name not in ("vgg19", "perceptron")
+]
 
 
 @pytest.fixture(autouse=True)

@@ -27,7 +27,9 @@ WEIGHTS = "model.safetensors"
 @pytest.fixture
 def model(tmp_path):
     torch.manual_seed(3)
-    net = transformers.AutoModelForCausalLM.from_config(transformers.LlamaConfig(**SIZES), **{DTYPE: torch.float32})
+    net = transformers.AutoModelForCausalLM.from_config(
+        transformers.LlamaConfig(**SIZES), **{DTYPE: torch.float32}
+    )
     net.save_pretrained(tmp_path)
     return tmp_path
 
@@ -53,7 +55,10 @@ KERNEL = "kernels-somewhere/attention"
     ("settings", "message"),
     [
         ({"auto_map": {"AutoModelForCausalLM": "modeling.Mine"}}, "auto_map = .* names code"),
-        ({"auto_map": {"AutoConfig": "someone/else--configuration.Mine"}}, "auto_map = .* names code"),
+        (
+            {"auto_map": {"AutoConfig": "someone/else--configuration.Mine"}},
+            "auto_map = .* names code",
+        ),
         ({"attn_implementation": KERNEL}, f'attn_implementation = "{KERNEL}", of which none but'),
         ({"_attn_implementation": KERNEL}, "_attn_implementation = "),
         ({"_attn_implementation_internal": KERNEL}, "_attn_implementation_internal = "),
@@ -63,9 +68,18 @@ KERNEL = "kernels-somewhere/attention"
         ({"text_config": {"attn_implementation": KERNEL}}, "attn_implementation = "),
         ({"parts": [{"attn_implementation": KERNEL}]}, "attn_implementation = "),
         ({"experts_implementation": KERNEL}, "experts_implementation = "),
-        ({"quantization_config": {"quant_method": "fp8"}}, "quantization_config = .* kernels of its own"),
-        ({"quantization_config": {"quant_method": "bitsandbytes", "load_in_4bit": True}}, "quantization_config"),
-        ({"kernel_config": {"kernel_mapping": {}}, "use_kernels": True}, "(kernel_config|use_kernels) = .* names code"),
+        (
+            {"quantization_config": {"quant_method": "fp8"}},
+            "quantization_config = .* kernels of its own",
+        ),
+        (
+            {"quantization_config": {"quant_method": "bitsandbytes", "load_in_4bit": True}},
+            "quantization_config",
+        ),
+        (
+            {"kernel_config": {"kernel_mapping": {}}, "use_kernels": True},
+            "(kernel_config|use_kernels) = .* names code",
+        ),
         ({"trust_remote_code": True}, "trust_remote_code = true names code"),
         ({"custom_generate": "someone/else"}, "custom_generate"),
     ],
@@ -80,11 +94,15 @@ def test_a_folder_names_no_code(model, settings, message):
 
 def test_what_is_computed_here_anyway_may_be_named(model):
     change(model, attn_implementation="eager")
-    assert load(str(model), vocabulary=64, context=40, seed=0).config._attn_implementation == "eager"
+    assert (
+        load(str(model), vocabulary=64, context=40, seed=0).config._attn_implementation == "eager"
+    )
 
 
 def test_an_adapter_is_refused(model):
-    (model / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": "someone/else"}))
+    (model / "adapter_config.json").write_text(
+        json.dumps({"base_model_name_or_path": "someone/else"})
+    )
     refused(model, "holds an adapter, which names a model to be fetched")
 
 
@@ -123,7 +141,16 @@ def test_odd_settings_are_refused_in_a_sentence(model, settings):
 
 
 @pytest.mark.parametrize(
-    "content", ["", "[]", "5", "{", "[" * 200_000, '{"a":' * 100_000 + "1" + "}" * 100_000, '{"n": %s}' % ("9" * 9999)]
+    "content",
+    [
+        "",
+        "[]",
+        "5",
+        "{",
+        "[" * 200_000,
+        '{"a":' * 100_000 + "1" + "}" * 100_000,
+        '{"n": %s}' % ("9" * 9999),
+    ],
 )
 def test_a_configuration_that_is_none_is_refused(model, content):
     (model / "config.json").write_text(content)
@@ -139,15 +166,27 @@ def altered(folder, alter):
 @pytest.mark.parametrize(
     ("alter", "message"),
     [
-        (lambda arrays: arrays.pop("model.layers.1.mlp.up_proj.weight"), "1 missing, .* such as model.layers.1.mlp.up"),
+        (
+            lambda arrays: arrays.pop("model.layers.1.mlp.up_proj.weight"),
+            "1 missing, .* such as model.layers.1.mlp.up",
+        ),
         (lambda arrays: arrays.pop("lm_head.weight"), "1 missing, .* such as lm_head.weight"),
-        (lambda arrays: arrays.update(extra=np.zeros(3, np.float32)), "1 that it does not use, such as extra"),
+        (
+            lambda arrays: arrays.update(extra=np.zeros(3, np.float32)),
+            "1 that it does not use, such as extra",
+        ),
         (
             lambda arrays: arrays.update({"model.norm.weight": np.ones(5, np.float32)}),
             "weights (are of an|do not)",
         ),
-        (lambda arrays: arrays.update({"model.norm.weight": np.ones(32, np.int8)}), "is of type I8; expected F64"),
-        (lambda arrays: arrays.update({"model.norm.weight": np.full(32, np.nan, np.float32)}), "differs by nan"),
+        (
+            lambda arrays: arrays.update({"model.norm.weight": np.ones(32, np.int8)}),
+            "is of type I8; expected F64",
+        ),
+        (
+            lambda arrays: arrays.update({"model.norm.weight": np.full(32, np.nan, np.float32)}),
+            "differs by nan",
+        ),
     ],
 )
 def test_weights_that_are_not_those_of_the_configuration_are_refused(model, alter, message):
@@ -175,8 +214,14 @@ def test_weights_whose_header_lies_are_refused(model, header):
             {"weight_map": {"a": "../elsewhere.safetensors"}},
             "'../elsewhere.safetensors' is no .safetensors file in this",
         ),
-        ({"weight_map": {"a": "/etc/hostname"}}, "'/etc/hostname' is no .safetensors file in this folder"),
-        ({"weight_map": {"a": "model-2-of-3.safetensors"}}, "model-2-of-3.safetensors is not there"),
+        (
+            {"weight_map": {"a": "/etc/hostname"}},
+            "'/etc/hostname' is no .safetensors file in this folder",
+        ),
+        (
+            {"weight_map": {"a": "model-2-of-3.safetensors"}},
+            "model-2-of-3.safetensors is not there",
+        ),
         ({"weight_map": {"a": 5}}, "no weight_map"),
         ({"weight_map": []}, "no weight_map"),
         ({}, "no weight_map"),

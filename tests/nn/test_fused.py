@@ -1,4 +1,5 @@
-"""The fused loss equals the plain one and autograd, in every form of teacher, in float64 and below."""
+"""The fused loss equals the plain one and autograd, in every form of teacher, in float64 and
+below."""
 
 from dataclasses import replace
 
@@ -24,8 +25,12 @@ class Case:
             return torch.randn(*shape, generator=generator, dtype=torch.float64).to(dtype)
 
         self.hidden, self.table = normal(N, H), normal(vocabulary, H) / H**0.5 * 2
-        self.teacher = DenseTeacher(hidden_ND=normal(N, D), table_VD=normal(teacher_vocabulary, D) / D**0.5 * 2)
-        self.labels = torch.randint(0, min(vocabulary, teacher_vocabulary), (N,), generator=generator)
+        self.teacher = DenseTeacher(
+            hidden_ND=normal(N, D), table_VD=normal(teacher_vocabulary, D) / D**0.5 * 2
+        )
+        self.labels = torch.randint(
+            0, min(vocabulary, teacher_vocabulary), (N,), generator=generator
+        )
         self.labels[::5] = -100
         self.generator = generator
 
@@ -61,12 +66,18 @@ def plain_kl(case, teacher, logits, temperature):
     if isinstance(teacher, SampledTeacher):
         return plain_losses.sampled_kl(logits, teacher.ids_NK, temperature=temperature, mask_N=mask)
     if isinstance(teacher, TopKTeacher):
-        return plain_losses.top_k_kl(logits, teacher.ids_NK, teacher.log_p_NK, temperature=temperature, mask_N=mask)
+        return plain_losses.top_k_kl(
+            logits, teacher.ids_NK, teacher.log_p_NK, temperature=temperature, mask_N=mask
+        )
     return losses.forward_kl(logits, case.teacher_logits, temperature=temperature, mask_N=mask)
 
 
 def teacher_of(case, kind, temperature):
-    return {"dense": case.teacher, "sampled": case.sampled(temperature), "top-k": case.top_k(temperature)}[kind]
+    return {
+        "dense": case.teacher,
+        "sampled": case.sampled(temperature),
+        "top-k": case.top_k(temperature),
+    }[kind]
 
 
 @pytest.mark.parametrize("temperature", [1.0, 2.0])
@@ -102,7 +113,9 @@ def test_a_teacher_alone_is_divergence_over_every_row():
     check(
         case,
         lambda hidden, table: fused_kd(hidden, table, teacher=case.teacher, temperature=3.0),
-        lambda hidden, table: losses.forward_kl(hidden @ table.T, case.teacher_logits, temperature=3.0),
+        lambda hidden, table: losses.forward_kl(
+            hidden @ table.T, case.teacher_logits, temperature=3.0
+        ),
     )
 
 
@@ -116,7 +129,9 @@ def test_gradients_are_those_of_finite_differences():
         log_p_NK=torch.tensor([[0.4, 0.2, 0.1]] * 5).log().double(),
     )
     labels = torch.tensor([1, -100, 3, 10, 0])
-    assert torch.autograd.gradcheck(lambda h, t: fused_kd(h, t, labels_N=labels, teacher=teacher), (hidden, table))
+    assert torch.autograd.gradcheck(
+        lambda h, t: fused_kd(h, t, labels_N=labels, teacher=teacher), (hidden, table)
+    )
 
 
 @pytest.mark.parametrize(("student", "teacher"), [(V, V - 20), (V - 20, V)])
@@ -161,7 +176,9 @@ def test_mass_of_likely_ids_that_the_student_lacks_is_spread():
         p, rest = p / (p.sum(-1, keepdim=True) + rest), rest / (p.sum(-1, keepdim=True) + rest)
         log_q = (hidden @ table.T).log_softmax(-1).gather(1, whole.ids_NK.clamp(max=V - 61))
         left = 1 - (log_q.exp() * (p > 0)).sum(-1, keepdim=True)
-        kept = torch.where(p > 0, p * (p.clamp_min(1e-300).log() - log_q), 0.0).sum(-1, keepdim=True)
+        kept = torch.where(p > 0, p * (p.clamp_min(1e-300).log() - log_q), 0.0).sum(
+            -1, keepdim=True
+        )
         return (kept + rest * (rest.log() - left.log())).mean()
 
     check(case, lambda hidden, table: fused_kd(hidden, table, teacher=cut), plain)
@@ -191,7 +208,9 @@ def test_without_gradients_the_loss_is_the_same():
 def test_no_row_counts():
     case = Case()
     labels = torch.full((N,), -100)
-    loss, gradient, _ = run(case, lambda hidden, table: fused_kd(hidden, table, labels_N=labels, teacher=case.teacher))
+    loss, gradient, _ = run(
+        case, lambda hidden, table: fused_kd(hidden, table, labels_N=labels, teacher=case.teacher)
+    )
     assert loss == 0
     assert not gradient.any()
 
@@ -201,10 +220,14 @@ def test_narrow_types_come_close_to_float64(dtype, tolerance):
     case, exact = Case(dtype), Case()
 
     def fused(given):
-        return lambda hidden, table: fused_kd(hidden, table, labels_N=given.labels, teacher=given.teacher)
+        return lambda hidden, table: fused_kd(
+            hidden, table, labels_N=given.labels, teacher=given.teacher
+        )
 
     exact.hidden, exact.table = case.hidden.double(), case.table.double()
-    exact.teacher = DenseTeacher(hidden_ND=case.teacher.hidden_ND.double(), table_VD=case.teacher.table_VD.double())
+    exact.teacher = DenseTeacher(
+        hidden_ND=case.teacher.hidden_ND.double(), table_VD=case.teacher.table_VD.double()
+    )
     got, wanted = run(case, fused(case)), run(exact, fused(exact))
     assert [one.dtype for one in got] == [torch.float32, dtype, dtype]
     for one, other in zip(got, wanted, strict=True):
@@ -241,13 +264,20 @@ def test_sampled_ids_are_unbiased():
         ({"kd_weight": 1.5}, "kd_weight lies between 0 and 1"),
         ({"temperature": 0.0}, "temperature above 0"),
         ({"labels_N": torch.zeros(3)}, r"\(3,\) labels for 300 rows"),
-        ({"temperature": 2.0, "teacher": "sampled"}, "taken at temperature 1.0, the loss is at 2.0"),
+        (
+            {"temperature": 2.0, "teacher": "sampled"},
+            "taken at temperature 1.0, the loss is at 2.0",
+        ),
         ({"teacher": "short"}, "speaks of 2 rows"),
     ],
 )
 def test_what_does_not_go_together_is_refused(fault, message):
     case = Case()
-    teachers = {"sampled": case.sampled(), "short": SampledTeacher(ids_NK=torch.zeros(2, 1)), None: None}
+    teachers = {
+        "sampled": case.sampled(),
+        "short": SampledTeacher(ids_NK=torch.zeros(2, 1)),
+        None: None,
+    }
     settings = {"labels_N": case.labels, "teacher": case.teacher, **fault}
     if isinstance(settings["teacher"], str):
         settings["teacher"] = teachers[settings["teacher"]]

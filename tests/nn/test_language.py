@@ -19,7 +19,15 @@ from torch.nn import functional as F  # noqa: N812
 from distilfleet.core.errors import ConfigError
 from distilfleet.data.tokenizer import from_path
 from distilfleet.nn import llama2c, split
-from distilfleet.nn.language import DTYPE, NEWER, ROPE, LanguageModel, check_tokenizers, config, load
+from distilfleet.nn.language import (
+    DTYPE,
+    NEWER,
+    ROPE,
+    LanguageModel,
+    check_tokenizers,
+    config,
+    load,
+)
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data"
 STORIES = "tinystories_sample_repaired.txt"
@@ -48,10 +56,12 @@ def save(folder, settings=None, kind=transformers.AutoModelForCausalLM):
     return net
 
 
-# --- new models -------------------------------------------------------------------------------------------------
+# --- new models -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("name", "width", "layers"), [("llama-tiny", 64, 2), ("llama:96x3", 96, 3)])
+@pytest.mark.parametrize(
+    ("name", "width", "layers"), [("llama-tiny", 64, 2), ("llama:96x3", 96, 3)]
+)
 def test_new_models_have_the_size_of_their_name(name, width, layers):
     net = load(name, vocabulary=70, context=32, seed=1)
     assert (net.config.hidden_size, split.depth(net), net.training) == (width, layers, True)
@@ -61,7 +71,9 @@ def test_new_models_have_the_size_of_their_name(name, width, layers):
 def test_a_seed_gives_the_same_weights_and_leaves_the_others_alone():
     torch.manual_seed(7)
     before = torch.random.get_rng_state()
-    one, same, other = (load("llama-tiny", vocabulary=70, context=32, seed=seed) for seed in (1, 1, 2))
+    one, same, other = (
+        load("llama-tiny", vocabulary=70, context=32, seed=seed) for seed in (1, 1, 2)
+    )
     assert torch.equal(torch.random.get_rng_state(), before)
     assert torch.equal(one.lm_head.weight, same.lm_head.weight)
     assert not torch.equal(one.lm_head.weight, other.lm_head.weight)
@@ -92,7 +104,7 @@ def test_a_size_that_cannot_be_is_refused(name):
         load(name, vocabulary=70, context=32, seed=0)
 
 
-# --- folders ----------------------------------------------------------------------------------------------------
+# --- folders --------------------------------------------------------------------------------------
 
 
 def test_a_folder_gives_its_own_weights(tmp_path):
@@ -129,7 +141,8 @@ def test_a_classifier_comes_from_its_folder_or_from_that_of_a_decoder(tmp_path):
     assert torch.equal(net.score.weight, saved.score.weight)
     save(tmp_path / "decoder")
     one, same, other = (
-        load(str(tmp_path / "decoder"), vocabulary=64, context=40, seed=seed, classes=3) for seed in (1, 1, 2)
+        load(str(tmp_path / "decoder"), vocabulary=64, context=40, seed=seed, classes=3)
+        for seed in (1, 1, 2)
     )
     assert torch.equal(one.score.weight, same.score.weight)
     assert not torch.equal(one.score.weight, other.score.weight)
@@ -169,7 +182,9 @@ def test_a_folder_without_a_config_is_refused(tmp_path):
     refused(tmp_path, "neither a folder with a readable config.json")
 
 
-@pytest.mark.parametrize("name", ["/nowhere/at all", "./missing/folder/of/mine", "weights.pt.d/x/y"])
+@pytest.mark.parametrize(
+    "name", ["/nowhere/at all", "./missing/folder/of/mine", "weights.pt.d/x/y"]
+)
 def test_an_unknown_folder_is_refused(name):
     with pytest.raises(ConfigError, match="there is no such folder; known are llama-tiny"):
         load(name, vocabulary=64, context=40, seed=0)
@@ -202,11 +217,14 @@ def test_families_that_cannot_be_split_are_refused(tmp_path, kind, message):
 
 
 def test_a_family_that_is_built_otherwise_is_refused(tmp_path):
-    save(tmp_path, transformers.GPT2Config(n_layer=1, n_embd=8, n_head=1, vocab_size=64, n_positions=40))
+    save(
+        tmp_path,
+        transformers.GPT2Config(n_layer=1, n_embd=8, n_head=1, vocab_size=64, n_positions=40),
+    )
     refused(tmp_path, "gpt2 cannot be split: it is not built of embed_tokens, layers and norm")
 
 
-# --- hub names --------------------------------------------------------------------------------------------------
+# --- hub names ------------------------------------------------------------------------------------
 
 
 def test_a_hub_name_is_read_from_the_local_copy(tmp_path):
@@ -218,30 +236,44 @@ def test_a_hub_name_is_read_from_the_local_copy(tmp_path):
     script = """
 from distilfleet.core.errors import ConfigError
 from distilfleet.nn.language import load
-print(sum(weight.numel() for weight in load("someone/tiny", vocabulary=64, context=40, seed=0).parameters()))
+model = load("someone/tiny", vocabulary=64, context=40, seed=0)
+print(sum(weight.numel() for weight in model.parameters()))
 try:
     load("someone/else", vocabulary=64, context=40, seed=0)
 except ConfigError as error:
     print(str(error)[:37])
 """
-    variables = {**os.environ, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    variables = {
+        **os.environ,
+        "HF_HOME": str(tmp_path),
+        "HF_HUB_OFFLINE": "1",
+        "OMP_NUM_THREADS": "1",
+    }
     variables.pop("HF_HUB_CACHE", None)
-    ran = subprocess.run([sys.executable, "-c", script], env=variables, capture_output=True, text=True, check=True)
+    ran = subprocess.run(
+        [sys.executable, "-c", script], env=variables, capture_output=True, text=True, check=True
+    )
     expected = sum(
         weight.numel()
-        for weight in load(str(place / "snapshots" / "0123"), vocabulary=64, context=40, seed=0).parameters()
+        for weight in load(
+            str(place / "snapshots" / "0123"), vocabulary=64, context=40, seed=0
+        ).parameters()
     )
     assert ran.stdout.splitlines() == [str(expected), "unknown language model 'someone/else'"]
 
 
-# --- llama2.c files ---------------------------------------------------------------------------------------------
+# --- llama2.c files -------------------------------------------------------------------------------
 
 
 def write_llama2c(path, *, tied=True, extra=b""):
-    sizes = llama2c.Sizes(width=16, hidden=24, layers=2, heads=4, kv_heads=2, vocabulary=20, context=12, tied=tied)
+    sizes = llama2c.Sizes(
+        width=16, hidden=24, layers=2, heads=4, kv_heads=2, vocabulary=20, context=12, tied=tied
+    )
     header = struct.pack("<7i", 16, 24, 2, 4, 2, 20 if tied else -20, 12)
     rng = np.random.default_rng(0)
-    arrays = {name: rng.normal(0, 0.3, shape).astype("<f4") for name, shape in llama2c._parts(sizes)}
+    arrays = {
+        name: rng.normal(0, 0.3, shape).astype("<f4") for name, shape in llama2c._parts(sizes)
+    }
     path.write_bytes(header + b"".join(array.tobytes() for array in arrays.values()) + extra)
     return arrays
 
@@ -261,17 +293,32 @@ def reference_logits(arrays, ids):
         return np.stack([pairs.real, pairs.imag], -1).reshape(steps, heads, width)
 
     for layer in range(2):
-        part = {name: array[layer] for name, array in arrays.items() if "." in name or name.endswith("layernorm")}
+        part = {
+            name: array[layer]
+            for name, array in arrays.items()
+            if "." in name or name.endswith("layernorm")
+        }
         x = normed(hidden, part["input_layernorm"])
-        q, k, v = ((x @ part[f"self_attn.{name}_proj"].T).reshape(len(ids), -1, 4) for name in "qkv")
+        q, k, v = (
+            (x @ part[f"self_attn.{name}_proj"].T).reshape(len(ids), -1, 4) for name in "qkv"
+        )
         q, k, v = turned(q), turned(k).repeat(2, 1), v.repeat(2, 1)
-        scores = np.einsum("shw,thw->hst", q, k) / 2 + np.triu(np.full((len(ids), len(ids)), -1e9), 1)
+        scores = np.einsum("shw,thw->hst", q, k) / 2 + np.triu(
+            np.full((len(ids), len(ids)), -1e9), 1
+        )
         shares = np.exp(scores - scores.max(-1, keepdims=True))
         shares /= shares.sum(-1, keepdims=True)
-        hidden = hidden + np.einsum("hst,thw->shw", shares, v).reshape(len(ids), -1) @ part["self_attn.o_proj"].T
+        hidden = (
+            hidden
+            + np.einsum("hst,thw->shw", shares, v).reshape(len(ids), -1)
+            @ part["self_attn.o_proj"].T
+        )
         x = normed(hidden, part["post_attention_layernorm"])
         gate = x @ part["mlp.gate_proj"].T
-        hidden = hidden + (gate / (1 + np.exp(-gate)) * (x @ part["mlp.up_proj"].T)) @ part["mlp.down_proj"].T
+        hidden = (
+            hidden
+            + (gate / (1 + np.exp(-gate)) * (x @ part["mlp.up_proj"].T)) @ part["mlp.down_proj"].T
+        )
     return normed(hidden, arrays["norm"]) @ arrays.get("output", arrays["table"]).T
 
 
@@ -293,14 +340,23 @@ def test_files_that_are_no_checkpoint_are_refused(tmp_path):
     refused(tmp_path / "short.bin", "3 bytes are less than its header")
     refused(tmp_path / "text.bin", "the header says")
     write_llama2c(tmp_path / "tiny.bin")
-    refused(tmp_path / "tiny.bin", "cannot be loaded as a classifier", vocabulary=20, context=12, classes=2)
+    refused(
+        tmp_path / "tiny.bin",
+        "cannot be loaded as a classifier",
+        vocabulary=20,
+        context=12,
+        classes=2,
+    )
     refused(tmp_path / "tiny.bin", "takes 12 tokens at most", vocabulary=20, context=13)
 
 
 @pytest.fixture(scope="module")
 def stories():
     """The published model of 260,000 parameters, its tokenizer, and stories."""
-    paths = [SHARED / name for name in ("weights/stories260K.bin", "tokenizers/tok512.bin", "text/" + STORIES)]
+    paths = [
+        SHARED / name
+        for name in ("weights/stories260K.bin", "tokenizers/tok512.bin", "text/" + STORIES)
+    ]
     if missing := [path for path in paths if not path.exists()]:
         pytest.skip(f"needs the data folder: {missing[0]} is absent")
     net = load(str(paths[0]), vocabulary=512, context=512, seed=0).eval()
@@ -315,12 +371,14 @@ def test_the_published_model_tells_its_published_story(stories):
             ids = torch.cat([ids, net(input_ids=ids).logits[:, -1:].argmax(-1)], 1)
     told = tokenizer.decode(ids[0, 1:].numpy()).strip()
     assert told.startswith(
-        "Once upon a time, there was a little girl named Lily. She loved to play outside in the park."
+        "Once upon a time, there was a little girl named Lily. She loved to play outside in the "
+        "park."
     )
 
 
 def test_the_published_model_predicts_stories(stories):
-    """1.31 nats per token on the first forty of this file; those further down are of another kind, 1.51 on all."""
+    """1.31 nats per token on the first forty of this file; those further down are of another kind,
+    1.51 on all."""
     net, tokenizer, text = stories
     lost, count = 0.0, 0
     for story in re.split(r"\n\n(?=Once upon a time|One day, (?:a|an|there) )", text)[:40]:
@@ -332,7 +390,7 @@ def test_the_published_model_predicts_stories(stories):
     assert 1.25 < lost / count < 1.42
 
 
-# --- tokenizers -------------------------------------------------------------------------------------------------
+# --- tokenizers -----------------------------------------------------------------------------------
 
 
 def test_equal_tokenizers_and_added_tokens_pass():
@@ -345,7 +403,10 @@ def test_equal_tokenizers_and_added_tokens_pass():
 @pytest.mark.parametrize(
     ("student", "message"),
     [
-        ({"a": 0, "c": 1, "b": 2}, "2 of 3 tokens differ, the first is 'c' with id 2 in the teacher and 1"),
+        (
+            {"a": 0, "c": 1, "b": 2},
+            "2 of 3 tokens differ, the first is 'c' with id 2 in the teacher and 1",
+        ),
         ({"a": 0, "x": 1, "c": 2}, "the first is '[bx]' with id (1|None) in the teacher"),
     ],
 )
@@ -360,22 +421,31 @@ def test_configs_say_what_a_name_needs():
     assert math.isclose(config("llama-3.2-1b").rms_norm_eps, 1e-5)
 
 
-# --- families ---------------------------------------------------------------------------------------------------
+# --- families -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", ["longrope", "dynamic"])
 def test_angles_that_the_longest_text_of_a_batch_decides_about_are_refused(tmp_path, kind):
     angles = {"rope_type": kind, "factor": 2.0, "original_max_position_embeddings": 24}
-    angles |= {"short_factor": [1.0] * 8, "long_factor": [4.0] * 8, **({"rope_theta": 10_000.0} if NEWER else {})}
+    angles |= {
+        "short_factor": [1.0] * 8,
+        "long_factor": [4.0] * 8,
+        **({"rope_theta": 10_000.0} if NEWER else {}),
+    }
     made = transformers.LlamaConfig if kind == "dynamic" else transformers.Phi3Config
     settings = made(**SIZES, pad_token_id=0, original_max_position_embeddings=24, **{ROPE: angles})
     save(tmp_path, settings)
-    refused(tmp_path, f"turns by '{kind}' angles, which beyond 24 tokens depend on the longest text", context=25)
+    refused(
+        tmp_path,
+        f"turns by '{kind}' angles, which beyond 24 tokens depend on the longest text",
+        context=25,
+    )
     load(str(tmp_path), vocabulary=64, context=24, seed=0)
 
 
 def test_no_decoder_of_the_library_crashes(tmp_path):
-    """Some of every sort; `benchmarks/families.py` drives all, and docs/families.md has what came of them."""
+    """Some of every sort; `benchmarks/families.py` drives all, and docs/families.md has what came
+    of them."""
     sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
     families = importlib.import_module("families")
     kinds = dict(families.families())

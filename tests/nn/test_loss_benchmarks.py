@@ -21,7 +21,14 @@ def gpu_split(monkeypatch, *flags):
 @pytest.mark.slow
 def test_the_loss_is_measured_beside_the_plain_way(tmp_path):
     rows = tmp_path / "rows.json"
-    command = [sys.executable, str(BENCHMARKS / "loss.py"), "--tiny", "--frozen", "--json", str(rows)]
+    command = [
+        sys.executable,
+        str(BENCHMARKS / "loss.py"),
+        "--tiny",
+        "--frozen",
+        "--json",
+        str(rows),
+    ]
     variables = {**os.environ, "OMP_NUM_THREADS": "1"}
     ran = subprocess.run(command, capture_output=True, text=True, env=variables, check=False)
     assert ran.returncode == 0, ran.stderr
@@ -36,7 +43,13 @@ def test_a_step_of_the_server_is_measured_by_part(tmp_path, monkeypatch):
     out = tmp_path / "parts.json"
     gpu_split(monkeypatch, "--small", "--repeats", "1", "--json", str(out))
     found = json.loads(out.read_text())
-    assert set(found["teacher runs"]["parts_s"]) == {"transfer", "teacher", "student", "loss", "update"}
+    assert set(found["teacher runs"]["parts_s"]) == {
+        "transfer",
+        "teacher",
+        "student",
+        "loss",
+        "update",
+    }
     assert set(found["teacher cached"]["parts_s"]) == {"transfer", "student", "loss", "update"}
     assert found["teacher cached"]["model_flops"] < found["teacher runs"]["model_flops"]
 

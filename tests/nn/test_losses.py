@@ -8,11 +8,19 @@ import torch
 
 from distilfleet.nn import losses
 
-DENSE = [losses.forward_kl, losses.reverse_kl, losses.generalised_jsd, losses.skewed_kl, losses.skewed_reverse_kl]
+DENSE = [
+    losses.forward_kl,
+    losses.reverse_kl,
+    losses.generalised_jsd,
+    losses.skewed_kl,
+    losses.skewed_reverse_kl,
+]
 
 
 def logits(seed, rows=6, vocabulary=11):
-    return torch.randn(rows, vocabulary, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return torch.randn(
+        rows, vocabulary, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+    )
 
 
 def kl(p, q):
@@ -32,7 +40,9 @@ def test_each_divergence_is_its_formula(temperature):
         losses.skewed_reverse_kl: (kl(q, 0.3 * q + 0.7 * p), {"alpha": 0.3}),
     }
     for loss, (value, settings) in expected.items():
-        torch.testing.assert_close(loss(student, teacher, temperature=temperature, **settings), temperature**2 * value)
+        torch.testing.assert_close(
+            loss(student, teacher, temperature=temperature, **settings), temperature**2 * value
+        )
 
 
 @pytest.mark.parametrize("loss", DENSE)
@@ -56,7 +66,9 @@ def test_the_teacher_is_not_taught(loss):
 def test_rows_that_do_not_count_change_nothing(loss):
     student, teacher = logits(0), logits(1)
     mask = torch.tensor([True, False, True, True, False, False])
-    torch.testing.assert_close(loss(student, teacher, mask_N=mask), loss(student[mask], teacher[mask]))
+    torch.testing.assert_close(
+        loss(student, teacher, mask_N=mask), loss(student[mask], teacher[mask])
+    )
     assert loss(student, teacher, mask_N=torch.zeros(6, dtype=torch.bool)) == 0
 
 
@@ -64,12 +76,18 @@ def test_divergences_meet_at_their_limits():
     student, teacher = logits(0), logits(1)
     forward, reverse = losses.forward_kl(student, teacher), losses.reverse_kl(student, teacher)
     tiny = 1e-7
-    torch.testing.assert_close(losses.generalised_jsd(student, teacher, beta=tiny) / tiny, forward, rtol=1e-4, atol=0)
+    torch.testing.assert_close(
+        losses.generalised_jsd(student, teacher, beta=tiny) / tiny, forward, rtol=1e-4, atol=0
+    )
     torch.testing.assert_close(
         losses.generalised_jsd(student, teacher, beta=1 - tiny) / tiny, reverse, rtol=1e-4, atol=0
     )
-    torch.testing.assert_close(losses.skewed_kl(student, teacher, alpha=tiny), forward, rtol=1e-4, atol=0)
-    torch.testing.assert_close(losses.skewed_reverse_kl(student, teacher, alpha=tiny), reverse, rtol=1e-4, atol=0)
+    torch.testing.assert_close(
+        losses.skewed_kl(student, teacher, alpha=tiny), forward, rtol=1e-4, atol=0
+    )
+    torch.testing.assert_close(
+        losses.skewed_reverse_kl(student, teacher, alpha=tiny), reverse, rtol=1e-4, atol=0
+    )
     assert losses.generalised_jsd(student, teacher) < math.log(2)
 
 
@@ -100,18 +118,28 @@ def test_the_tail_is_kept_and_not_spread_over_the_listed():
 def test_sampled_ids_miss_the_divergence_by_the_entropy():
     student, teacher = logits(0), logits(1)
     p = (teacher / 2).softmax(-1)
-    ids = torch.multinomial(p, 200_000, replacement=True, generator=torch.Generator().manual_seed(0))
+    ids = torch.multinomial(
+        p, 200_000, replacement=True, generator=torch.Generator().manual_seed(0)
+    )
     entropy = -(p * p.log()).sum(-1).mean()
     expected = losses.forward_kl(student, teacher, temperature=2.0) + 4 * entropy
-    torch.testing.assert_close(plain_losses.sampled_kl(student, ids, temperature=2.0), expected, atol=0.02, rtol=0)
+    torch.testing.assert_close(
+        plain_losses.sampled_kl(student, ids, temperature=2.0), expected, atol=0.02, rtol=0
+    )
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: losses.forward_kl(logits(0), logits(0, vocabulary=9)), r"not \(6, 11\) and \(6, 9\)"),
+        (
+            lambda: losses.forward_kl(logits(0), logits(0, vocabulary=9)),
+            r"not \(6, 11\) and \(6, 9\)",
+        ),
         (lambda: losses.reverse_kl(logits(0), logits(1), temperature=0.0), "temperature above 0"),
-        (lambda: losses.generalised_jsd(logits(0), logits(1), beta=1.0), "beta lies between 0 and 1"),
+        (
+            lambda: losses.generalised_jsd(logits(0), logits(1), beta=1.0),
+            "beta lies between 0 and 1",
+        ),
         (lambda: losses.skewed_kl(logits(0), logits(1), alpha=0.0), "alpha lies between 0 and 1"),
     ],
 )

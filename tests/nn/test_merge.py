@@ -1,4 +1,5 @@
-"""Merging weights: the plain mean to the bit, rules beside it, statistics and counters, and who is named."""
+"""Merging weights: the plain mean to the bit, rules beside it, statistics and counters, and who is
+named."""
 
 import numpy as np
 import pytest
@@ -43,7 +44,9 @@ def test_the_mean_is_the_average_to_the_bit():
 @pytest.mark.parametrize("rule", CHOICES)
 def test_types_and_shapes_stay(rule):
     merged = combine(answers(), SENT, SHARES, DEVICES, rule).weights
-    assert {name: (a.dtype, a.shape) for name, a in merged.items()} == {n: (a.dtype, a.shape) for n, a in SENT.items()}
+    assert {name: (a.dtype, a.shape) for name, a in merged.items()} == {
+        n: (a.dtype, a.shape) for n, a in SENT.items()
+    }
     assert np.abs(merged["layer.weight"] - SENT["layer.weight"] - 0.3).max() < 0.15
 
 
@@ -61,13 +64,23 @@ def test_an_update_out_of_all_proportion_is_left_out_under_every_rule(rule):
     merged = combine(told, SENT, SHARES, DEVICES, rule)
     assert away([merged]) == {DEVICES[3]}
     rest = [i for i in range(20) if i != 3]
-    without = combine([told[i] for i in rest], SENT, [SHARES[i] for i in rest], [DEVICES[i] for i in rest], rule)
+    without = combine(
+        [told[i] for i in rest], SENT, [SHARES[i] for i in rest], [DEVICES[i] for i in rest], rule
+    )
     for name, array in without.weights.items():
         assert merged.weights[name].tobytes() == array.tobytes()
 
 
 @pytest.mark.parametrize(
-    "rule", ["trimmed-mean", "geometric-median", "centred-clipping", "guarded-median", "multi-krum", "neighbour-mixing"]
+    "rule",
+    [
+        "trimmed-mean",
+        "geometric-median",
+        "centred-clipping",
+        "guarded-median",
+        "multi-krum",
+        "neighbour-mixing",
+    ],
 )
 def test_statistics_cannot_be_poisoned_behind_honest_weights(rule):
     told = answers()
@@ -90,7 +103,8 @@ def test_devices_that_counted_little_are_named(rule):
     for i in (2, 5):
         told[i] = {
             **told[i],
-            "layer.weight": SENT["layer.weight"] - 4 * (told[i]["layer.weight"] - SENT["layer.weight"]),
+            "layer.weight": SENT["layer.weight"]
+            - 4 * (told[i]["layer.weight"] - SENT["layer.weight"]),
         }
     named = {one.device: one for one in combine(told, SENT, SHARES, DEVICES, rule).discounts}
     assert {DEVICES[2], DEVICES[5]} <= set(named)
@@ -118,7 +132,9 @@ def test_a_device_is_named_once_with_the_least_that_it_counted():
     assert away([Merged(weights={}, discounts=[mild])]) == set()
 
 
-@pytest.mark.parametrize("rule", ["clipped-mean", "geometric-median", "centred-clipping", "guarded-median"])
+@pytest.mark.parametrize(
+    "rule", ["clipped-mean", "geometric-median", "centred-clipping", "guarded-median"]
+)
 def test_many_devices_are_merged_as_few_are(rule, monkeypatch):
     few = combine(answers(), SENT, SHARES, DEVICES, rule)
     monkeypatch.setattr(merge, "MANY", 10)

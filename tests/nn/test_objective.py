@@ -1,4 +1,5 @@
-"""A method's own objective trains alike on one device, in a cohort, and with the perceptrons' own backward pass."""
+"""A method's own objective trains alike on one device, in a cohort, and with the perceptrons' own
+backward pass."""
 
 from dataclasses import dataclass, replace
 
@@ -45,7 +46,10 @@ def data(samples, shape):
     rng = stream(0, "data", samples)
     labels = rng.integers(0, 3, samples)
     return Dataset(
-        (rng.normal(size=(samples, *shape)) + labels.reshape(-1, *[1] * len(shape))).astype(np.float32), labels
+        (rng.normal(size=(samples, *shape)) + labels.reshape(-1, *[1] * len(shape))).astype(
+            np.float32
+        ),
+        labels,
     )
 
 
@@ -55,7 +59,10 @@ def devices(name, local, starts=(0, 0, 0)):
     for samples, start in zip(COUNTS, starts, strict=True):
         net, rng = model.build(start), stream(samples, "extra")
         extra = {
-            kind: {n: 0.1 * rng.normal(size=tuple(w.shape)).astype(np.float32) for n, w in net.named_parameters()}
+            kind: {
+                n: 0.1 * rng.normal(size=tuple(w.shape)).astype(np.float32)
+                for n, w in net.named_parameters()
+            }
             for kind in ("mine", "theirs")
         }
         own = task(to_arrays(net), data(samples, model.shape), 3, local, (0, "order", samples))
@@ -66,12 +73,16 @@ def devices(name, local, starts=(0, 0, 0)):
 def cohort(model, own, local, objective):
     came = {}
     for chunk, table in train_cohort(model.build(7), own, local, objective):
-        came.update((d, {name: array[at] for name, array in table.items()}) for at, d in enumerate(chunk))
+        came.update(
+            (d, {name: array[at] for name, array in table.items()}) for at, d in enumerate(chunk)
+        )
     return [came[d] for d in range(len(own))]
 
 
 @pytest.mark.parametrize("starts", [(0, 0, 0), (0, 1, 2)], ids=["from one model", "from several"])
-@pytest.mark.parametrize("local", [PLAIN, replace(PLAIN, momentum=0.9, weight_decay=0.01)], ids=["plain", "momentum"])
+@pytest.mark.parametrize(
+    "local", [PLAIN, replace(PLAIN, momentum=0.9, weight_decay=0.01)], ids=["plain", "momentum"]
+)
 @pytest.mark.parametrize("name", SHAPES)
 def test_side_by_side_each_device_ends_where_it_would_alone(name, local, starts):
     model, own = devices(name, local, starts)
@@ -103,8 +114,13 @@ def test_a_step_is_the_gradient_of_the_loss_and_what_is_added():
 def test_an_objective_that_adds_nothing_changes_no_bit(name):
     local = LocalTraining(passes=1, batch=8)
     model, own = devices(name, local)
-    together = zip(cohort(model, own, local, Nothing()), cohort(model, own, local, None), strict=True)
-    alone = [(train(model.build(5), one, local, Nothing()), train(model.build(5), one, local)) for one in own]
+    together = zip(
+        cohort(model, own, local, Nothing()), cohort(model, own, local, None), strict=True
+    )
+    alone = [
+        (train(model.build(5), one, local, Nothing()), train(model.build(5), one, local))
+        for one in own
+    ]
     for one, other in (*together, *alone):
         assert all(one[part].tobytes() == other[part].tobytes() for part in one)
 
@@ -114,7 +130,12 @@ def test_learners_of_several_objectives_each_train_with_their_own():
     names, objectives = "abcd", (Everything(), Everything(2.0), None, Everything())
     workers = [
         WeightWorker(
-            device=catalogue.device("rpi-5", name), data=data(16, (8,)), model=model, local=PLAIN, seed=0, objective=one
+            device=catalogue.device("rpi-5", name),
+            data=data(16, (8,)),
+            model=model,
+            local=PLAIN,
+            seed=0,
+            objective=one,
         )
         for name, one in zip(names, objectives, strict=True)
     ]

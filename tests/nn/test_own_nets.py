@@ -1,4 +1,5 @@
-"""A user's own nets: each trains alone, side by side as alone, again from its weights, and is sent; or is refused."""
+"""A user's own nets: each trains alone, side by side as alone, again from its weights, and is sent;
+or is refused."""
 
 import random
 from pathlib import Path
@@ -21,16 +22,46 @@ from distilfleet.nn.merge import merge
 from distilfleet.nn.profile import profile
 from distilfleet.nn.soft_label_worker import SoftLabelWorker, kept_accuracy, kept_model
 from distilfleet.nn.train import LocalTraining
-from distilfleet.nn.weight_worker import SAMPLES, WeightWorker, scratch, train_together, trained_reply
+from distilfleet.nn.weight_worker import (
+    SAMPLES,
+    WeightWorker,
+    scratch,
+    train_together,
+    trained_reply,
+)
 from distilfleet.nn.weights import norm, put, to_arrays
 
 NETS = Path(__file__).parent / "own_nets.py"
 LOCAL = LocalTraining(passes=3, batch=4, lr=0.02)
 TOGETHER = (
-    *("plain", "perceptron", "frozen", "frozen_perceptron", "unused", "tied", "shared_weight", "batch_normalised"),
+    *(
+        "plain",
+        "perceptron",
+        "frozen",
+        "frozen_perceptron",
+        "unused",
+        "tied",
+        "shared_weight",
+        "batch_normalised",
+    ),
     *("instance_normalised", "not_persistent", "integer_buffer", "scalar_and_empty", "double"),
-    *("lazy", "embedding", "deep", "odd_names", "updates_a_buffer", "uses_weights_without_gradient", "stays_in_eval"),
-    *("prints", "always_the_same", "reads_a_file", "hook_that_speaks_of_the_net", "slots", "compiled"),
+    *(
+        "lazy",
+        "embedding",
+        "deep",
+        "odd_names",
+        "updates_a_buffer",
+        "uses_weights_without_gradient",
+        "stays_in_eval",
+    ),
+    *(
+        "prints",
+        "always_the_same",
+        "reads_a_file",
+        "hook_that_speaks_of_the_net",
+        "slots",
+        "compiled",
+    ),
     *("sets_the_default_type", "turns_gradients_off", "drawn_by_python"),
 )
 APART = {
@@ -60,7 +91,15 @@ APART = {
     "skips_layers_by_chance": "batch",
     "differentiates_as_it_runs": "batch",
 }
-EITHER = ("spectral", "bfloat", "half", "attention", "scripted", "scripted_part", "inference_inside")
+EITHER = (
+    "spectral",
+    "bfloat",
+    "half",
+    "attention",
+    "scripted",
+    "scripted_part",
+    "inference_inside",
+)
 """Whichever way is right here: rounding, and what torch can batch, decide."""
 REFUSED = {
     "no_weights": "no weights",
@@ -109,7 +148,13 @@ def data(samples, seed=0):
 def fleet(model, counts=(9, 14, 5, 14)):
     """Learners, and their jobs from weights of their own."""
     workers = [
-        WeightWorker(device=catalogue.device("rpi-5", str(d)), data=data(n, d), model=model, local=LOCAL, seed=0)
+        WeightWorker(
+            device=catalogue.device("rpi-5", str(d)),
+            data=data(n, d),
+            model=model,
+            local=LOCAL,
+            seed=0,
+        )
         for d, n in enumerate(counts)
     ]
     rng, start = stream(0, "weights"), to_arrays(model.build(0))
@@ -117,11 +162,17 @@ def fleet(model, counts=(9, 14, 5, 14)):
     trained = {name for name, _ in net.named_parameters()}
     jobs = []
     for worker in workers:
-        weights = to_arrays(put(net, {n: _noisy(a, rng) if n in trained else a for n, a in start.items()}))
+        weights = to_arrays(
+            put(net, {n: _noisy(a, rng) if n in trained else a for n, a in start.items()})
+        )
         expected = trained_reply(model, norm(weights), None)
         jobs.append(
             Job(
-                id=f"1:train:{worker.device.id}", device=worker.device.id, op="train", arrays=weights, expected=expected
+                id=f"1:train:{worker.device.id}",
+                device=worker.device.id,
+                op="train",
+                arrays=weights,
+                expected=expected,
             )
         )
     return workers, jobs
@@ -144,7 +195,9 @@ def test_devices_of_any_net_end_where_each_would_alone(name):
     for one, other in zip(alone, train_together(workers, jobs), strict=True):
         assert one.keys() == other.keys()
         for array in one:
-            np.testing.assert_allclose(other[array], one[array], rtol=1e-5, atol=1e-5, err_msg=array)
+            np.testing.assert_allclose(
+                other[array], one[array], rtol=1e-5, atol=1e-5, err_msg=array
+            )
             assert other[array].dtype == one[array].dtype
 
 
@@ -164,13 +217,18 @@ def test_any_net_is_sent_averaged_kept_and_taught(name):
     workers, jobs = fleet(model, (9, 14))
     sent = [
         wire.receive_job(
-            wire.job_head(j, wire.encode_body(j.arrays)), wire.decode_body(wire.encode_body(j.arrays)), j.expected
+            wire.job_head(j, wire.encode_body(j.arrays)),
+            wire.decode_body(wire.encode_body(j.arrays)),
+            j.expected,
         )
         for j in jobs
     ]
     answers = [worker.handle(job) for worker, job in zip(workers, sent, strict=True)]
     assert all(same_bits(answer, workers[d].handle(jobs[d])) for d, answer in enumerate(answers))
-    replies = [Reply(job=job.id, device=job.device, arrays=answer) for job, answer in zip(jobs, answers, strict=True)]
+    replies = [
+        Reply(job=job.id, device=job.device, arrays=answer)
+        for job, answer in zip(jobs, answers, strict=True)
+    ]
     assert all(wire.admit(reply, job) == reply for reply, job in zip(replies, jobs, strict=True))
     for rule in ("mean", "geometric-median"):
         merged = merge(model, jobs[0].arrays, replies, rule).weights
@@ -181,12 +239,26 @@ def test_any_net_is_sent_averaged_kept_and_taught(name):
     large, how = put(scratch(model), merged), Distillation(passes=1, batch=8, feature_weight=0.1)
     soft_PC = np.full((12, 3), 1 / 3, np.float32)
     once = distil(large, data(12).inputs, soft_PC, how, stream(0, "a"))
-    twice = distil(put(scratch(model), once.weights), data(12).inputs, soft_PC, how, stream(0, "b"), once.moments)
+    twice = distil(
+        put(scratch(model), once.weights),
+        data(12).inputs,
+        soft_PC,
+        how,
+        stream(0, "b"),
+        once.moments,
+    )
     again = distil(
-        put(scratch(model), once.weights), data(12).inputs, soft_PC, how, stream(0, "b"), load(save(dict(once.moments)))
+        put(scratch(model), once.weights),
+        data(12).inputs,
+        soft_PC,
+        how,
+        stream(0, "b"),
+        load(save(dict(once.moments))),
     )
     assert same_bits(twice.weights, again.weights)
-    taught, _ = teach(put(scratch(model), merged), teacher_outputs(large, data(12), how), how, stream(0, "c"), {})
+    taught, _ = teach(
+        put(scratch(model), merged), teacher_outputs(large, data(12), how), how, stream(0, "c"), {}
+    )
     assert np.isfinite(predict(put(scratch(model), taught.weights), data(7).inputs)).all()
 
 
@@ -194,7 +266,11 @@ def test_any_net_is_sent_averaged_kept_and_taught(name):
 def test_any_net_is_priced(name):
     facts = profile(own(name))
     assert facts.parameters > 0
-    assert facts.train_flops > facts.forward_flops >= 2 * (4 * 8 if name not in ("lstm", "gru") else 8 * 24)
+    assert (
+        facts.train_flops
+        > facts.forward_flops
+        >= 2 * (4 * 8 if name not in ("lstm", "gru") else 8 * 24)
+    )
 
 
 @pytest.mark.parametrize(("name", "reason"), REFUSED.items())
@@ -210,11 +286,17 @@ def test_a_device_that_keeps_its_model_is_restored_with_it(name):
     model = own(name)
     device = catalogue.device("rpi-5", "a")
     first, again = (
-        SoftLabelWorker(device=device, data=data(9), model=model, local=LOCAL, digest=Distillation(), seed=0)
+        SoftLabelWorker(
+            device=device, data=data(9), model=model, local=LOCAL, digest=Distillation(), seed=0
+        )
         for _ in range(2)
     )
     job = Job(
-        id="1:learn:a", device="a", op="learn", arrays={}, expected=Expected(arrays={SAMPLES: ArraySpec("<i8", ())})
+        id="1:learn:a",
+        device="a",
+        op="learn",
+        arrays={},
+        expected=Expected(arrays={SAMPLES: ArraySpec("<i8", ())}),
     )
     first.handle(job)
     kept = load(save(dict(first.snapshot())))
@@ -232,9 +314,16 @@ def test_a_net_that_remembers_outside_of_itself_is_said_to():
 @pytest.mark.parametrize("name", ["draws_when_asked_too", "chance_of_python"])
 def test_a_net_that_draws_answers_alike_each_time_and_leaves_chance_as_it_was(name):
     model, inputs = own(name), data(9).inputs
-    net, before = model.build(0), (random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist())
+    net, before = (
+        model.build(0),
+        (random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()),
+    )
     assert (predict(net, inputs) == predict(net, inputs)).all()
-    assert before == (random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist())
+    assert before == (
+        random.getstate(),
+        np.random.get_state()[1].tolist(),
+        torch.get_rng_state().tolist(),
+    )
 
 
 @pytest.mark.parametrize("name", ["sets_the_default_type", "turns_gradients_off"])

@@ -19,7 +19,10 @@ def test_perceptron_is_what_a_hand_computes():
     assert facts.train_flops == 2 * facts.forward_flops + 2 * HIDDEN * CLASSES
     assert facts.activation_bytes == 4 * (FEATURES + HIDDEN)
     assert (hidden.forward_flops, hidden.output_bytes) == (2 * FEATURES * HIDDEN, 4 * HIDDEN)
-    assert (head.forward_flops, head.weight_bytes) == (2 * HIDDEN * CLASSES, 4 * (HIDDEN + 1) * CLASSES)
+    assert (head.forward_flops, head.weight_bytes) == (
+        2 * HIDDEN * CLASSES,
+        4 * (HIDDEN + 1) * CLASSES,
+    )
 
 
 @pytest.mark.parametrize(("pixels", "flops_percent"), [(32, 98.58), (64, 98.50), (224, 98.47)])
@@ -31,7 +34,9 @@ def test_mobilenet_v2_saves_what_koala_reports(pixels, flops_percent):
     assert (saved.small, saved.large) == ("mobilenet-v2", "vgg19")
 
 
-@pytest.mark.parametrize("name", ["conv-bn", "dsconv-s", "conv-xl", "mobilenet-v3-small", "shufflenet-v2-x0.5"])
+@pytest.mark.parametrize(
+    "name", ["conv-bn", "dsconv-s", "conv-xl", "mobilenet-v3-small", "shufflenet-v2-x0.5"]
+)
 def test_layers_add_up_to_the_model(name):
     facts = profile(model(name, (3, 32, 32), 10))
     assert sum(layer.forward_flops for layer in facts.layers) == facts.forward_flops
@@ -52,7 +57,9 @@ def test_depthwise_backward_is_not_taken_for_dense():
     assert facts.train_flops == 3 * facts.forward_flops - facts.layers[0].forward_flops
 
 
-@pytest.mark.parametrize(("steps", "inputs", "hidden"), [(20, 8, 32), (20, 64, 32), (50, 6, 128), (100, 3, 64)])
+@pytest.mark.parametrize(
+    ("steps", "inputs", "hidden"), [(20, 8, 32), (20, 64, 32), (50, 6, 128), (100, 3, 64)]
+)
 def test_an_lstm_keeps_its_gates_for_the_way_back(steps, inputs, hidden):
     """As much as torch itself lays aside, which a trace without numbers does not see."""
     spaces = []

@@ -44,8 +44,14 @@ def test_equal_teachers_are_their_own_consensus(choice):
 @pytest.mark.parametrize("choice", CHOICES)
 @given(logits_NPC=logits)
 def test_the_order_of_devices_does_not_matter(choice, logits_NPC):
-    soft_NPC, labels_NC = soft.soften(logits_NPC, 1.0), labels_of(len(logits_NPC), logits_NPC.shape[2])
-    out, turned = refine(soft_NPC, labels_NC, choice), refine(soft_NPC[::-1], labels_NC[::-1], choice)
+    soft_NPC, labels_NC = (
+        soft.soften(logits_NPC, 1.0),
+        labels_of(len(logits_NPC), logits_NPC.shape[2]),
+    )
+    out, turned = (
+        refine(soft_NPC, labels_NC, choice),
+        refine(soft_NPC[::-1], labels_NC[::-1], choice),
+    )
     np.testing.assert_allclose(out, turned, atol=1e-5)
 
 
@@ -85,7 +91,10 @@ def test_the_sure_device_counts_more(choice):
 
 @given(logits_NPC=logits)
 def test_a_power_never_raises_the_entropy(logits_NPC):
-    soft_NPC, labels_NC = soft.soften(logits_NPC, 1.0), labels_of(len(logits_NPC), logits_NPC.shape[2])
+    soft_NPC, labels_NC = (
+        soft.soften(logits_NPC, 1.0),
+        labels_of(len(logits_NPC), logits_NPC.shape[2]),
+    )
     for weigh in ("mean", "prior", "entropy"):
         plain, sharp = (refine(soft_NPC, labels_NC, choice) for choice in (weigh, f"{weigh}+sharp"))
         assert (entropy(sharp) <= entropy(plain) + 1e-4).all()
@@ -96,15 +105,19 @@ def test_a_power_never_raises_the_entropy(logits_NPC):
 @pytest.mark.parametrize("weigh", ["mean", "prior"])
 def test_a_cold_softmax_sharpens_what_is_unsure(weigh):
     soft_NPC = np.array([[[0.5, 0.3, 0.2], [0.4, 0.35, 0.25]]], np.float32)
-    plain, era = (refine(soft_NPC, np.array([[4, 4, 4]]), choice) for choice in (weigh, f"{weigh}+era"))
+    plain, era = (
+        refine(soft_NPC, np.array([[4, 4, 4]]), choice) for choice in (weigh, f"{weigh}+era")
+    )
     assert (entropy(era) < entropy(plain)).all()
     np.testing.assert_allclose(era[0], np.exp([5, 3, 2]) / np.exp([5, 3, 2]).sum(), rtol=1e-4)
 
 
-# --- soft labels on the link ------------------------------------------------------------------------------------
+# --- soft labels on the link ----------------------------------------------------------------------
 
 probabilities = hnp.arrays(
-    np.float32, st.tuples(st.integers(1, 4), st.integers(2, 12)), elements=st.floats(0, 10, width=32)
+    np.float32,
+    st.tuples(st.integers(1, 4), st.integers(2, 12)),
+    elements=st.floats(0, 10, width=32),
 ).map(lambda logits_PC: soft.soften(logits_PC, 1.0))
 
 
@@ -114,7 +127,9 @@ def test_a_byte_keeps_a_probability_within_its_bound(soft_PC):
     assert packed.dtype == np.uint8
     assert packed.shape == soft_PC.shape
     back = np.square(packed / 255)
-    assert (np.abs(back - soft_PC) <= (2 * np.sqrt(soft_PC.astype(float)) + 1 / 510) / 510 + 1e-6).all()
+    assert (
+        np.abs(back - soft_PC) <= (2 * np.sqrt(soft_PC.astype(float)) + 1 / 510) / 510 + 1e-6
+    ).all()
 
 
 @given(probabilities)
@@ -152,7 +167,7 @@ def test_softening_flattens_and_stands_large_logits(temperature):
     assert entropy(mild) >= entropy(soft.soften(np.array([[2.0, 1.0, 0.0]]), temperature / 2))
 
 
-# --- with a rule ------------------------------------------------------------------------------------------------
+# --- with a rule ----------------------------------------------------------------------------------
 
 ROBUST = [rule for rule in robust.CHOICES if rule != "mean"]
 
@@ -184,7 +199,15 @@ def test_a_consensus_is_a_distribution_under_every_rule(choice, rule):
 
 
 @pytest.mark.parametrize(
-    "rule", ["trimmed-mean", "geometric-median", "centred-clipping", "guarded-median", "multi-krum", "neighbour-mixing"]
+    "rule",
+    [
+        "trimmed-mean",
+        "geometric-median",
+        "centred-clipping",
+        "guarded-median",
+        "multi-krum",
+        "neighbour-mixing",
+    ],
 )
 @pytest.mark.parametrize("choice", ["mean", "prior", "entropy", "variance"])
 def test_certain_liars_do_not_win_the_consensus(choice, rule):
@@ -207,6 +230,7 @@ def test_an_ensemble_is_the_mean_to_the_bit_or_what_a_rule_leaves_of_it():
     for rule in ROBUST:
         agreed_PC, counted_N = ensemble(scores_NPC, rule)
         assert (agreed_PC.dtype, agreed_PC.shape) == (np.float32, (5, 4))
-        if rule not in ("clipped-mean", "centred-clipping"):  # of which liars so far move the centre, or the radius
+        # of which liars so far move the centre, or the radius
+        if rule not in ("clipped-mean", "centred-clipping"):
             assert np.abs(agreed_PC).max() < 3
             assert counted_N[:4].max() < 0.5

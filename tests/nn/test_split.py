@@ -1,4 +1,5 @@
-"""A split model equals the unsplit one, in logits and in every gradient, and what breaks that is seen."""
+"""A split model equals the unsplit one, in logits and in every gradient, and what breaks that is
+seen."""
 
 import copy
 from dataclasses import dataclass
@@ -37,7 +38,9 @@ SCALING = {
 SPECIAL = {"pad_token_id": 0, "eos_token_id": 1, "bos_token_id": 2}
 FAMILIES = {
     "llama": lambda: LlamaConfig(**SIZES, **{ROPE: SCALING}),
-    "qwen2": lambda: transformers.Qwen2Config(**{k: v for k, v in SIZES.items() if k != "head_dim"}),
+    "qwen2": lambda: transformers.Qwen2Config(
+        **{k: v for k, v in SIZES.items() if k != "head_dim"}
+    ),
     "qwen3": lambda: transformers.Qwen3Config(**SIZES),
     "mistral": lambda: transformers.MistralConfig(**SIZES, sliding_window=6),
     "phi3": lambda: transformers.Phi3Config(**SIZES, **SPECIAL),
@@ -56,7 +59,9 @@ def family(name):
 
 def causal(config, attention="sdpa", dtype=torch.float32):
     torch.manual_seed(0)
-    return AutoModelForCausalLM.from_config(config, attn_implementation=attention, **{DTYPE: dtype}).train()
+    return AutoModelForCausalLM.from_config(
+        config, attn_implementation=attention, **{DTYPE: dtype}
+    ).train()
 
 
 @dataclass(frozen=True)
@@ -82,17 +87,26 @@ def batch(padding="none", steps=15):
 
 
 def loss_of(logits, given):
-    return F.cross_entropy(logits[:, :-1].flatten(0, 1), given.labels[:, 1:].flatten(), ignore_index=-100)
+    return F.cross_entropy(
+        logits[:, :-1].flatten(0, 1), given.labels[:, 1:].flatten(), ignore_index=-100
+    )
 
 
 def unsplit(full, given):
-    logits = full(input_ids=given.ids, attention_mask=given.mask, position_ids=given.positions, use_cache=False).logits
+    logits = full(
+        input_ids=given.ids,
+        attention_mask=given.mask,
+        position_ids=given.positions,
+        use_cache=False,
+    ).logits
     loss_of(logits, given).backward()
     return logits.detach(), gradients(full)
 
 
 def gradients(full):
-    return {name: weight.grad for name, weight in full.named_parameters() if weight.grad is not None}
+    return {
+        name: weight.grad for name, weight in full.named_parameters() if weight.grad is not None
+    }
 
 
 @dataclass(frozen=True)
@@ -128,7 +142,8 @@ def differs(one, other, given):
     keep = given.mask.bool()
     assert set(grads) == set(other_grads)
     return max(
-        (logits - others)[keep].abs().max().item(), *((grads[k] - other_grads[k]).abs().max().item() for k in grads)
+        (logits - others)[keep].abs().max().item(),
+        *((grads[k] - other_grads[k]).abs().max().item() for k in grads),
     )
 
 
@@ -199,7 +214,9 @@ def test_backs_of_several_cuts_add_to_one_gradient():
     reference = copy.deepcopy(full)
     for cut in (1, 3):
         rows = split.token_table(full)[given.ids]
-        hidden = split.Back(full, cut)(split.Front(full, cut)(rows, given.mask, positions), given.mask, positions)
+        hidden = split.Back(full, cut)(
+            split.Front(full, cut)(rows, given.mask, positions), given.mask, positions
+        )
         loss_of(hidden @ split.output_table(full).T, given).backward()
         loss_of(reference(input_ids=given.ids, position_ids=positions).logits, given).backward()
     for name, weight in reference.named_parameters():
@@ -208,7 +225,10 @@ def test_backs_of_several_cuts_add_to_one_gradient():
 
 @pytest.mark.parametrize("fault", ["mask", "positions", "norm", "layer"])
 def test_what_breaks_a_split_is_seen(fault):
-    full, given = causal(family("llama"), "eager"), batch("left" if fault != "positions" else "none")
+    full, given = (
+        causal(family("llama"), "eager"),
+        batch("left" if fault != "positions" else "none"),
+    )
     sides = Sides.of(full, 2)
     sent = {}
     if fault == "mask":
@@ -267,7 +287,7 @@ def test_a_classifier_reads_the_last_token():
         torch.testing.assert_close(last @ split.output_table(full).T, expected, atol=1e-5, rtol=0)
 
 
-# --- which weights belong where ---------------------------------------------------------------------------------
+# --- which weights belong where -------------------------------------------------------------------
 
 
 def test_every_parameter_belongs_somewhere_once():
@@ -305,7 +325,7 @@ def test_weights_travel_as_arrays(dtype):
         split.put_weights(other, {"another": arrays[names[0]]})
 
 
-# --- self-check -------------------------------------------------------------------------------------------------
+# --- self-check -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -324,7 +344,8 @@ def test_a_large_model_is_checked_by_its_first_layers(monkeypatch):
 
 
 def once_changed():
-    """A hook that changes the first output and no later one, as a family does that treats its first call apart."""
+    """A hook that changes the first output and no later one, as a family does that treats its first
+    call apart."""
     calls = []
 
     def hook(_module, _inputs, output):
@@ -341,8 +362,12 @@ def test_sixteen_bits_pass_the_self_check():
 
 
 def test_a_family_that_is_built_otherwise_is_refused():
-    net = transformers.GPT2LMHeadModel(transformers.GPT2Config(n_layer=1, n_embd=8, n_head=1, vocab_size=11))
-    with pytest.raises(ConfigError, match="gpt2 cannot be split: it is not built of embed_tokens, layers and norm"):
+    net = transformers.GPT2LMHeadModel(
+        transformers.GPT2Config(n_layer=1, n_embd=8, n_head=1, vocab_size=11)
+    )
+    with pytest.raises(
+        ConfigError, match="gpt2 cannot be split: it is not built of embed_tokens, layers and norm"
+    ):
         split.Front(net, 0)
 
 
@@ -352,7 +377,9 @@ def test_logits_that_are_more_than_a_product_are_refused():
     with pytest.raises(ConfigError, match="more than a product"):
         split.output_table(full)
     scaled = causal(family("llama"))
-    scaled.lm_head.register_forward_hook(lambda _module, _inputs, output: 30 * torch.tanh(output / 30) + 1)
+    scaled.lm_head.register_forward_hook(
+        lambda _module, _inputs, output: 30 * torch.tanh(output / 30) + 1
+    )
     with pytest.raises(ConfigError, match="differs by"):
         split.self_check(scaled)
 
@@ -361,7 +388,9 @@ def longrope():
     """A Phi-3 trained for 24 tokens, with other angles beyond."""
     facts = {"rope_type": "longrope", "short_factor": [1.0] * 8, "long_factor": [4.0] * 8}
     facts |= {"original_max_position_embeddings": 24, **({"rope_theta": 10_000.0} if NEWER else {})}
-    return transformers.Phi3Config(**SIZES, **SPECIAL, original_max_position_embeddings=24, **{ROPE: facts})
+    return transformers.Phi3Config(
+        **SIZES, **SPECIAL, original_max_position_embeddings=24, **{ROPE: facts}
+    )
 
 
 def test_a_family_that_treats_a_text_by_its_neighbours_is_refused():
@@ -373,7 +402,9 @@ def test_a_family_that_treats_a_text_by_its_neighbours_is_refused():
 
 def test_one_that_looks_at_the_whole_batch_is_refused():
     full = causal(family("llama"))
-    full.model.layers[1].mlp.register_forward_hook(lambda _module, _inputs, output: output + output.mean((0, 1)))
+    full.model.layers[1].mlp.register_forward_hook(
+        lambda _module, _inputs, output: output + output.mean((0, 1))
+    )
     with pytest.raises(ConfigError, match="a text in a batch differs by"):
         split.self_check(full)
 
@@ -393,5 +424,7 @@ def test_what_a_familys_own_code_raises_is_the_reason_it_is_refused():
         raise AttributeError("'Identity' object has no attribute 'weight'\nand more")
 
     full.model.layers[0].register_forward_hook(broken)
-    with pytest.raises(ConfigError, match=r"llama cannot be split: AttributeError:? 'Identity' .*docs/families.md"):
+    with pytest.raises(
+        ConfigError, match=r"llama cannot be split: AttributeError:? 'Identity' .*docs/families.md"
+    ):
         split.self_check(full)

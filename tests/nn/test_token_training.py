@@ -1,4 +1,5 @@
-"""Steps of a whole language model: equal to the plain training, in passes over all windows, with moments that go on."""
+"""Steps of a whole language model: equal to the plain training, in passes over all windows, with
+moments that go on."""
 
 import numpy as np
 import pytest
@@ -67,22 +68,31 @@ def test_two_rounds_with_moments_are_one_of_twice_the_steps(windows):
 
 
 def test_passes_take_every_window_once():
-    rounds = [rows_of(10, TokenTraining(steps=5, batch=2), number, (0, "test")).ravel() for number in (1, 2)]
+    rounds = [
+        rows_of(10, TokenTraining(steps=5, batch=2), number, (0, "test")).ravel()
+        for number in (1, 2)
+    ]
     assert [sorted(rows) for rows in rounds] == [list(range(10))] * 2
     assert rounds[0].tolist() != rounds[1].tolist()
-    across = np.concatenate([rows_of(10, HOW, number, (0, "test")).ravel() for number in range(1, 6)])
+    across = np.concatenate(
+        [rows_of(10, HOW, number, (0, "test")).ravel() for number in range(1, 6)]
+    )
     assert sorted(across[:10]) == sorted(across[50:]) == list(range(10))
 
 
 def test_a_teacher_at_hand_and_one_by_ids_pull_the_same_way(windows):
     """With cross-entropy off, many drawn ids teach what the whole distribution does."""
-    teacher = put(scratch(LARGE), pretrained(LARGE, windows, Pretraining(steps=60, batch=8, lr=1e-2), 0))
+    teacher = put(
+        scratch(LARGE), pretrained(LARGE, windows, Pretraining(steps=60, batch=8, lr=1e-2), 0)
+    )
     how = TokenTraining(steps=60, batch=8, lr=1e-2, kd_weight=1.0)
     ids_NK = draw_ids(teacher, windows, 64, 1.0, np.random.default_rng(0))
     first = np.cumsum(predicted(windows)) - predicted(windows)
 
     def by_ids(some, rows_B):
-        at = np.concatenate([np.arange(first[row], first[row] + predicted(windows)[row]) for row in rows_B])
+        at = np.concatenate(
+            [np.arange(first[row], first[row] + predicted(windows)[row]) for row in rows_B]
+        )
         return SampledTeacher(ids_NK=torch.from_numpy(ids_NK[at].astype(np.int64)))
 
     before = nats_per_token(SMALL.build(1), windows)[0]

@@ -1,4 +1,5 @@
-"""Work, sizes and parameter counts of language models, against published ones and against formulas."""
+"""Work, sizes and parameter counts of language models, against published ones and against
+formulas."""
 
 import pytest
 import torch
@@ -14,8 +15,18 @@ def weights_of_layer(width, hidden, kv_width):
 
 
 PUBLISHED = {
-    "llama-3.1-8b": {"parameters": 8_030_261_248, "billions": 8.03, "layers": 32, "sizes": (4096, 14_336, 1024)},
-    "llama-3.2-1b": {"parameters": 1_235_814_400, "billions": 1.24, "layers": 16, "sizes": (2048, 8192, 512)},
+    "llama-3.1-8b": {
+        "parameters": 8_030_261_248,
+        "billions": 8.03,
+        "layers": 32,
+        "sizes": (4096, 14_336, 1024),
+    },
+    "llama-3.2-1b": {
+        "parameters": 1_235_814_400,
+        "billions": 1.24,
+        "layers": 16,
+        "sizes": (2048, 8192, 512),
+    },
 }
 
 
@@ -51,27 +62,40 @@ def test_attention_grows_with_the_context():
 
 
 def test_a_sliding_window_is_a_band():
-    sizes = {"hidden_size": 64, "intermediate_size": 96, "num_attention_heads": 4, "num_key_value_heads": 4}
+    sizes = {
+        "hidden_size": 64,
+        "intermediate_size": 96,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 4,
+    }
     wide, narrow = (
-        trace(MistralConfig(vocab_size=50, num_hidden_layers=1, sliding_window=window, **sizes), 100)
+        trace(
+            MistralConfig(vocab_size=50, num_hidden_layers=1, sliding_window=window, **sizes), 100
+        )
         for window in (None, 10)
     )
     attended = 10 - 10 * 10 / (2 * 100)
-    assert wide.layers[0].forward_flops - narrow.layers[0].forward_flops == pytest.approx(4 * 64 * (50 - attended))
+    assert wide.layers[0].forward_flops - narrow.layers[0].forward_flops == pytest.approx(
+        4 * 64 * (50 - attended)
+    )
 
 
 def test_a_model_in_memory_has_the_traced_number_of_parameters():
     found = trace("llama-tiny", 32, vocabulary=300, bytes_per_weight=4)
     net = load("llama-tiny", vocabulary=300, context=32, seed=0)
     assert found.parameters == sum(weight.numel() for weight in net.parameters())
-    assert found.layers[0].weight_bytes == sum(one.numel() * 4 for one in net.model.layers[0].parameters())
+    assert found.layers[0].weight_bytes == sum(
+        one.numel() * 4 for one in net.model.layers[0].parameters()
+    )
     assert found.name == "llama-tiny"
 
 
 def test_a_tied_table_counts_once():
     sizes = {"vocab_size": 50, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2}
     for tied in (False, True):
-        settings = LlamaConfig(**sizes, num_attention_heads=2, num_key_value_heads=2, tie_word_embeddings=tied)
+        settings = LlamaConfig(
+            **sizes, num_attention_heads=2, num_key_value_heads=2, tie_word_embeddings=tied
+        )
         net = AutoModelForCausalLM.from_config(settings, **{DTYPE: torch.float32})
         assert trace(settings, 16).parameters == sum(weight.numel() for weight in net.parameters())
 

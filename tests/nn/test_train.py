@@ -29,7 +29,9 @@ def data(samples, shape=(8,), classes=3, seed=0):
 def tasks(model, counts, local):
     """Devices that start from the same weights, each with its own amount of data."""
     start = to_arrays(model.build(0))
-    return [task(start, data(n, model.shape), model.classes, local, (0, "order", n)) for n in counts]
+    return [
+        task(start, data(n, model.shape), model.classes, local, (0, "order", n)) for n in counts
+    ]
 
 
 def alone_and_together(name, counts, local):
@@ -57,10 +59,12 @@ def close(alone, together):
             np.testing.assert_allclose(other[name], array, rtol=CLOSE, atol=CLOSE, err_msg=name)
 
 
-# --- cohorts ----------------------------------------------------------------------------------------------------
+# --- cohorts --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["mlp-xs", "mlp-m", "wave-xs", "wave-s", "conv-xs", "dsconv-s", "conv-bn"])
+@pytest.mark.parametrize(
+    "name", ["mlp-xs", "mlp-m", "wave-xs", "wave-s", "conv-xs", "dsconv-s", "conv-bn"]
+)
 def test_devices_side_by_side_end_where_each_would_alone(name):
     local = LocalTraining(passes=2, batch=8, calibrate=True)
     close(*alone_and_together(name, (9, 40, 8, 23), local))
@@ -83,7 +87,9 @@ def test_side_by_side_descends_as_torch_does(name, local):
 def test_devices_may_start_from_different_models():
     model, local = zoo.model("mlp-xs", (8,), 3), LocalTraining(passes=1, batch=8)
     own = [task(to_arrays(model.build(s)), data(16 + s), 3, local, (s, "o")) for s in range(3)]
-    close([train(model.build(9), one, local) for one in own], side_by_side(model.build(9), own, local))
+    close(
+        [train(model.build(9), one, local) for one in own], side_by_side(model.build(9), own, local)
+    )
 
 
 def test_a_cohort_of_one_and_its_order():
@@ -95,19 +101,23 @@ def test_a_cohort_of_one_and_its_order():
 
 
 def test_dropout_and_recurrence_keep_devices_apart():
-    assert can_cohort(torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Dropout(0.5))).startswith("1 draws")
+    assert can_cohort(torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Dropout(0.5))).startswith(
+        "1 draws"
+    )
     assert "recurrent" in can_cohort(torch.nn.Sequential(torch.nn.LSTM(2, 2)))
     assert can_cohort(torch.nn.Sequential(torch.nn.Dropout(0.0), torch.nn.BatchNorm1d(2))) is None
 
 
-# --- one device -------------------------------------------------------------------------------------------------
+# --- one device -----------------------------------------------------------------------------------
 
 
 def test_training_is_plain_stochastic_gradient_descent():
     model, local = zoo.model("mlp-xs", (8,), 3), LocalTraining(passes=2, batch=8)
     own = tasks(model, (20,), local)[0]
     net = model.build(0)
-    descent = torch.optim.SGD(net.parameters(), lr=local.lr, momentum=local.momentum, weight_decay=local.weight_decay)
+    descent = torch.optim.SGD(
+        net.parameters(), lr=local.lr, momentum=local.momentum, weight_decay=local.weight_decay
+    )
     x, y = torch.from_numpy(own.data.inputs), torch.from_numpy(own.data.labels)
     for rows in own.rows_SB:
         descent.zero_grad()
@@ -147,7 +157,7 @@ def test_a_single_sample_can_be_trained_on_even_with_batch_normalisation():
     assert all(np.isfinite(array).all() for array in train(model.build(0), own, local).values())
 
 
-# --- calibration ------------------------------------------------------------------------------------------------
+# --- calibration ----------------------------------------------------------------------------------
 
 
 def without_class(missing, **settings):
@@ -188,7 +198,7 @@ def test_without_calibration_a_missing_class_is_pushed_down():
     assert trained["head.bias"][1] < start["head.bias"][1]
 
 
-# --- the order of rows ------------------------------------------------------------------------------------------
+# --- the order of rows ----------------------------------------------------------------------------
 
 
 @given(st.integers(1, 60), st.integers(1, 4), st.integers(1, 70), st.integers(0, 5))

@@ -11,7 +11,13 @@ from distilfleet.cost import catalogue
 from distilfleet.nn import zoo
 from distilfleet.nn.distil import Distillation
 from distilfleet.nn.merge import merge
-from distilfleet.nn.soft_label_worker import SoftLabelWorker, from_link, kept_accuracy, learn_jobs, to_link
+from distilfleet.nn.soft_label_worker import (
+    SoftLabelWorker,
+    from_link,
+    kept_accuracy,
+    learn_jobs,
+    to_link,
+)
 from distilfleet.nn.train import LocalTraining
 from distilfleet.nn.weight_worker import (
     LABELS,
@@ -62,7 +68,7 @@ def close(one, other):
         np.testing.assert_allclose(one[name], other[name], rtol=1e-5, atol=1e-5, err_msg=name)
 
 
-# --- learners ---------------------------------------------------------------------------------------------------
+# --- learners -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("classes", [None, 3])
@@ -80,7 +86,9 @@ def test_an_honest_answer_is_let_in(classes):
 def test_an_answer_far_too_large_is_refused():
     asked = job("a")
     answer = learner("a", 20).handle(asked)
-    huge = {name: array * 1000 if array.dtype.kind == "f" else array for name, array in answer.items()}
+    huge = {
+        name: array * 1000 if array.dtype.kind == "f" else array for name, array in answer.items()
+    }
     honest = Reply(job=asked.id, device="a", arrays=answer)
     assert wire.admit(honest, asked) == honest
     refused = wire.admit(replace(honest, arrays=huge), asked)
@@ -114,10 +122,11 @@ def test_a_learner_learns():
 def test_labels_are_counted_by_class():
     own = Dataset(np.zeros((4, 8), np.float32), np.array([2, 0, 2, 2]))
     assert label_counts(learner("a", 4).device, own, 4).tolist() == [1, 0, 3, 0]
-    assert label_counts(catalogue.device("rpi-5", "b"), own, 4).tolist() == [4]  # whose owner keeps them
+    # whose owner keeps them
+    assert label_counts(catalogue.device("rpi-5", "b"), own, 4).tolist() == [4]
 
 
-# --- what the server makes of answers ---------------------------------------------------------------------------
+# --- what the server makes of answers -------------------------------------------------------------
 
 
 def test_a_lie_about_its_data_cannot_buy_the_average():
@@ -141,8 +150,14 @@ def test_a_variance_below_nothing_is_refused():
 
 def test_answers_are_averaged_by_their_data():
     one, other = to_arrays(XS.build(0)), to_arrays(XS.build(1))
-    replies = [reply("a", {**one, SAMPLES: np.array(10)}), reply("b", {**other, SAMPLES: np.array(30)})]
-    close(merge(XS, one, replies, "mean").weights, {name: 0.25 * one[name] + 0.75 * other[name] for name in one})
+    replies = [
+        reply("a", {**one, SAMPLES: np.array(10)}),
+        reply("b", {**other, SAMPLES: np.array(30)}),
+    ]
+    close(
+        merge(XS, one, replies, "mean").weights,
+        {name: 0.25 * one[name] + 0.75 * other[name] for name in one},
+    )
 
 
 def test_counters_take_the_largest_and_types_stay():
@@ -155,13 +170,18 @@ def test_counters_take_the_largest_and_types_stay():
 
 
 def test_a_moving_average_keeps_its_share():
-    assert blend({"w": np.ones(1, np.float32)}, {"w": np.zeros(1, np.float32)}, 0.75)["w"].tolist() == [0.75]
+    assert blend({"w": np.ones(1, np.float32)}, {"w": np.zeros(1, np.float32)}, 0.75)[
+        "w"
+    ].tolist() == [0.75]
 
 
 def test_answers_are_grouped_by_model_in_order():
     replies = [reply(name, {}) for name in "abcd"]
     groups = by_model(replies, {"a": "s", "b": "xs", "c": "s", "d": "xs"})
-    assert {name: [one.device for one in own] for name, own in groups.items()} == {"s": ["a", "c"], "xs": ["b", "d"]}
+    assert {name: [one.device for one in own] for name, own in groups.items()} == {
+        "s": ["a", "c"],
+        "xs": ["b", "d"],
+    }
 
 
 def test_weights_of_another_model_are_refused():
@@ -169,7 +189,7 @@ def test_weights_of_another_model_are_refused():
         put(XS.build(0), to_arrays(S.build(0)))
 
 
-# --- pupils -----------------------------------------------------------------------------------------------------
+# --- pupils ---------------------------------------------------------------------------------------
 
 PROXY = Dataset(stream(0, "proxy").normal(size=(12, 8)).astype(np.float32))
 
@@ -177,7 +197,13 @@ PROXY = Dataset(stream(0, "proxy").normal(size=(12, 8)).astype(np.float32))
 def pupil(name="a", **more):
     device = catalogue.device("rpi-5", name)
     return SoftLabelWorker(
-        device=device, data=data(20), model=XS, local=LOCAL, digest=Distillation(passes=1, batch=8), seed=0, **more
+        device=device,
+        data=data(20),
+        model=XS,
+        local=LOCAL,
+        digest=Distillation(passes=1, batch=8),
+        seed=0,
+        **more,
     )
 
 
@@ -202,7 +228,10 @@ def test_the_proxy_inputs_travel_once(dtype):
 
 def test_a_pupil_learns_from_soft_labels():
     sure = np.eye(3, dtype=np.float32)[np.zeros(12, np.int64)]
-    keen = {"digest": Distillation(passes=80, batch=8, lr=1e-2), "local": LocalTraining(passes=1, lr=1e-6)}
+    keen = {
+        "digest": Distillation(passes=80, batch=8, lr=1e-2),
+        "local": LocalTraining(passes=1, lr=1e-6),
+    }
     plain, taught = (replace(pupil(), **keen) for _ in range(2))
     alone = plain.handle(lessons(1, [], np.zeros((0, 0), np.float32), "<f4"))["soft"]
     led = taught.handle(lessons(1, [], sure, "<f4"))["soft"]
@@ -210,7 +239,10 @@ def test_a_pupil_learns_from_soft_labels():
 
 
 def test_a_pupil_goes_on_from_its_snapshot():
-    first, second = lessons(1, [], np.zeros((0, 0), np.float32)), lessons(2, ["a"], np.full((12, 3), 1 / 3))
+    first, second = (
+        lessons(1, [], np.zeros((0, 0), np.float32)),
+        lessons(2, ["a"], np.full((12, 3), 1 / 3)),
+    )
     one, other = pupil(), pupil()
     assert one.snapshot() == {}
     one.handle(first)
@@ -222,7 +254,10 @@ def test_a_pupil_goes_on_from_its_snapshot():
 
 def test_declared_bytes_are_those_of_the_frames():
     worker = pupil()
-    for asked in (lessons(1, [], np.zeros((0, 0), np.float32)), lessons(2, ["a"], np.full((12, 3), 1 / 3))):
+    for asked in (
+        lessons(1, [], np.zeros((0, 0), np.float32)),
+        lessons(2, ["a"], np.full((12, 3), 1 / 3)),
+    ):
         declared, answer = worker.load(asked), worker.handle(asked)
         assert declared.down_bytes == len(wire.encode_job(asked))
         assert declared.up_bytes == len(wire.encode_reply(asked.id, "a", answer))

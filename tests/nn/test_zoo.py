@@ -8,7 +8,13 @@ from distilfleet.core.errors import ConfigError
 from distilfleet.nn import zoo
 from distilfleet.nn.zoo import ZOO, large_for, model, smalls_for
 
-SHAPES = {"table": (64,), "series": (3, 200), "image": (1, 8, 8), "photo": (3, 32, 32), "picture": (3, 96, 96)}
+SHAPES = {
+    "table": (64,),
+    "series": (3, 200),
+    "image": (1, 8, 8),
+    "photo": (3, 32, 32),
+    "picture": (3, 96, 96),
+}
 
 PUBLISHED = {
     "vgg19": 143_667_240,
@@ -33,7 +39,7 @@ def parameters(net):
     return sum(weight.numel() for weight in net.parameters())
 
 
-# --- nets -------------------------------------------------------------------------------------------------------
+# --- nets -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("name", "count"), PUBLISHED.items())
@@ -46,7 +52,9 @@ def test_classics_have_their_published_size(name, count):
 def test_classics_run_and_learn_on_small_images(name):
     net = model(name, (3, 32, 32), 10).build(0)
     net(torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))).sum().backward()
-    assert all(weight.grad is not None and weight.grad.isfinite().all() for weight in net.parameters())
+    assert all(
+        weight.grad is not None and weight.grad.isfinite().all() for weight in net.parameters()
+    )
 
 
 @pytest.mark.parametrize("shape", SHAPES.values())
@@ -88,7 +96,13 @@ def test_odd_sizes_fit(shape):
 
 @pytest.mark.parametrize(
     ("name", "count"),
-    {"wave-xs": 1346, "wave-s": 10_450, "wave-m": 27_522, "wave-l": 52_274, "wave-xl": 469_714}.items(),
+    {
+        "wave-xs": 1346,
+        "wave-s": 10_450,
+        "wave-m": 27_522,
+        "wave-l": 52_274,
+        "wave-xl": 469_714,
+    }.items(),
 )
 def test_series_nets_keep_their_size(name, count):
     assert parameters(model(name, SHAPES["series"], 18).build(0)) == count
@@ -96,7 +110,8 @@ def test_series_nets_keep_their_size(name, count):
 
 @pytest.mark.parametrize("name", ["wave-xs", "wave-s", "wave-m", "wave-l", "wave-xl"])
 def test_series_nets_see_how_strong_a_signal_is(name):
-    """Normalisation alone would not: without biases in the stem, a scaled signal would give the same logits."""
+    """Normalisation alone would not: without biases in the stem, a scaled signal would give the
+    same logits."""
     inputs_NCL = torch.randn(2, *SHAPES["series"], generator=torch.Generator().manual_seed(0))
     net = model(name, SHAPES["series"], 4).build(0).eval()
     assert (net(4 * inputs_NCL) - net(inputs_NCL)).abs().max() > 0.1
@@ -108,7 +123,11 @@ def test_mlps_flatten_any_sample():
 
 
 def test_one_net_has_batch_normalisation_and_none_drops_out():
-    normed = [name for name in ZOO if name not in PUBLISHED and has(name, torch.nn.modules.batchnorm._BatchNorm)]
+    normed = [
+        name
+        for name in ZOO
+        if name not in PUBLISHED and has(name, torch.nn.modules.batchnorm._BatchNorm)
+    ]
     assert normed == ["conv-bn"]
     assert not any(has(name, torch.nn.Dropout) for name in ZOO if name not in PUBLISHED)
 
@@ -142,7 +161,9 @@ def test_nets_train_side_by_side_in_a_cohort(shape):
             torch.testing.assert_close(together[key][1], weight.grad, rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("name", ["conv-xs", "dsconv-s", "conv-s", "conv-m", "conv-l", "conv-xl", "conv-bn"])
+@pytest.mark.parametrize(
+    "name", ["conv-xs", "dsconv-s", "conv-s", "conv-m", "conv-l", "conv-xl", "conv-bn"]
+)
 def test_images_are_learned_within_few_passes(name):
     assert digits_accuracy(name, flat=False, passes=8) > 0.93
 
@@ -153,7 +174,8 @@ def test_tables_are_learned_within_few_passes(name):
 
 
 def digits_accuracy(name, flat, passes):
-    """On the last 360 of scikit-learn's digits, after plain SGD with momentum on a mixed order of the others."""
+    """On the last 360 of scikit-learn's digits, after plain SGD with momentum on a mixed order of
+    the others."""
     images, labels = load_digits(return_X_y=True)
     order = np.random.default_rng(0).permutation(len(labels))
     shape = (64,) if flat else (1, 8, 8)
@@ -172,7 +194,7 @@ def digits_accuracy(name, flat, passes):
     return right.double().mean().item()
 
 
-# --- building ---------------------------------------------------------------------------------------------------
+# --- building -------------------------------------------------------------------------------------
 
 
 def test_same_seed_same_weights_and_the_global_seed_stays():
@@ -189,14 +211,16 @@ def test_a_new_model_is_in_training_mode():
 
 
 def test_own_factory_from_a_file_and_from_a_module(tmp_path, monkeypatch):
-    code = "import torch\n\ndef net(shape, classes):\n    return torch.nn.Linear(shape[0], classes)\n"
+    code = (
+        "import torch\n\ndef net(shape, classes):\n    return torch.nn.Linear(shape[0], classes)\n"
+    )
     (tmp_path / "own_nets_of_a_test.py").write_text(code)
     monkeypatch.syspath_prepend(tmp_path)
     for name in (f"{tmp_path / 'own_nets_of_a_test.py'}:net", "own_nets_of_a_test:net"):
         assert model(name, (7,), 3).build(0)(torch.zeros(1, 7)).shape == (1, 3)
 
 
-# --- mistakes ---------------------------------------------------------------------------------------------------
+# --- mistakes -------------------------------------------------------------------------------------
 
 
 def test_unknown_name_lists_the_known():
@@ -205,9 +229,13 @@ def test_unknown_name_lists_the_known():
 
 
 def test_wrong_shape_says_what_fits():
-    with pytest.raises(ConfigError, match=r"conv-s does not take samples of shape \(30,\).*these do: mlp-xs"):
+    with pytest.raises(
+        ConfigError, match=r"conv-s does not take samples of shape \(30,\).*these do: mlp-xs"
+    ):
         model("conv-s", (30,), 2)
-    with pytest.raises(ConfigError, match=r"vgg19 does not take samples of shape \(1, 8, 8\).*conv-xs"):
+    with pytest.raises(
+        ConfigError, match=r"vgg19 does not take samples of shape \(1, 8, 8\).*conv-xs"
+    ):
         model("vgg19", (1, 8, 8), 2)
 
 
@@ -238,7 +266,9 @@ def test_unusable_factories_name_the_remedy(name, remedy):
 
 
 def test_wrong_number_of_classes_is_found_early(tmp_path):
-    (tmp_path / "nets.py").write_text("import torch\n\ndef net(shape, classes):\n    return torch.nn.Linear(4, 9)\n")
+    (tmp_path / "nets.py").write_text(
+        "import torch\n\ndef net(shape, classes):\n    return torch.nn.Linear(4, 9)\n"
+    )
     with pytest.raises(ConfigError, match=r"two samples give \(2, 9\), not \(2, 3\)"):
         model(f"{tmp_path / 'nets.py'}:net", (4,), 3)
 
@@ -248,5 +278,7 @@ def test_a_file_that_fails_can_be_mended(tmp_path):
     path.write_text("import no_such_module_here\n")
     with pytest.raises(ConfigError, match="cannot import"):
         model(f"{path}:plain", (4,), 2)
-    path.write_text("import torch\n\ndef plain(shape, classes):\n    return torch.nn.Linear(4, classes)\n")
+    path.write_text(
+        "import torch\n\ndef plain(shape, classes):\n    return torch.nn.Linear(4, classes)\n"
+    )
     zoo.model(f"{path}:plain", (4,), 2)

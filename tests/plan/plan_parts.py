@@ -10,7 +10,14 @@ from scipy.sparse import coo_matrix, csr_matrix, vstack
 from distilfleet.core.types import LanguageProfile, LayerProfile
 from distilfleet.cost import catalogue
 from distilfleet.plan.facts import Hardware, Radio, ServerFacts, facts_of
-from distilfleet.plan.options import FRAME_BYTES, LABEL_BYTES, Options, Workload, decoder_options, wire_bits
+from distilfleet.plan.options import (
+    FRAME_BYTES,
+    LABEL_BYTES,
+    Options,
+    Workload,
+    decoder_options,
+    wire_bits,
+)
 from distilfleet.plan.terms import Terms
 
 KINDS = catalogue.trainable_kinds()
@@ -21,7 +28,10 @@ def decoder(name, width, narrow, inner, layers, vocabulary=128_256, tied=False, 
     """A LLaMA-type profile from its published sizes."""
     weights = 2 * width**2 + 2 * width * narrow + 3 * width * inner
     layer = LayerProfile(
-        name="layer", forward_flops=2 * weights + 2 * steps * width, weight_bytes=2 * weights, output_bytes=2 * width
+        name="layer",
+        forward_flops=2 * weights + 2 * steps * width,
+        weight_bytes=2 * weights,
+        output_bytes=2 * width,
     )
     return LanguageProfile(
         name=name,
@@ -37,25 +47,39 @@ def decoder(name, width, narrow, inner, layers, vocabulary=128_256, tied=False, 
 
 TEACHER = decoder("llama-3.1-8b", 4096, 1024, 14_336, 32)
 STUDENT = decoder("llama-3.2-1b", 2048, 512, 8192, 16, tied=True)
-STEP = Workload(batch_tokens=4 * 512, steps=10**12, rows=8192, teacher_cuts=(0, 1, 2, 4, 8), bits=(16,))
+STEP = Workload(
+    batch_tokens=4 * 512, steps=10**12, rows=8192, teacher_cuts=(0, 1, 2, 4, 8), bits=(16,)
+)
 
-RESNET18 = [(118, 64 * 56**2), (231, 64 * 56**2), (231, 64 * 56**2), (180, 128 * 28**2), (231, 128 * 28**2)]
+RESNET18 = [
+    (118, 64 * 56**2),
+    (231, 64 * 56**2),
+    (231, 64 * 56**2),
+    (180, 128 * 28**2),
+    (231, 128 * 28**2),
+]
 RESNET18 += [(180, 256 * 14**2), (231, 256 * 14**2), (180, 512 * 49), (231, 512 * 49), (0.5, 1000)]
 
 
 def resnet18(samples=32):
     layers = [
-        LayerProfile(name=str(i), forward_flops=2e6 * million, weight_bytes=4_500_000, output_bytes=4 * numbers)
+        LayerProfile(
+            name=str(i),
+            forward_flops=2e6 * million,
+            weight_bytes=4_500_000,
+            output_bytes=4 * numbers,
+        )
         for i, (million, numbers) in enumerate(RESNET18)
     ]
     return layer_options("resnet18", layers, samples)
 
 
 def layer_options(name, layers, samples, bits=(16,)):
-    """Options of a net that is a chain of layers, all of them trained, from after its first layer to before its last.
+    """Options of a net that is a chain of layers, all of them trained, from after its first layer
+    to before its last.
 
-    A device never sends its input, and the server always has a layer left. Forward FLOPs and outputs are of one
-    sample; the backward pass takes twice the forward one.
+    A device never sends its input, and the server always has a layer left. Forward FLOPs and
+    outputs are of one sample; the backward pass takes twice the forward one.
     """
     choices = list(itertools.product(range(1, len(layers)), sorted(bits, reverse=True)))
     cut_K, bits_K = (np.array(column) for column in zip(*choices, strict=True))
@@ -100,17 +124,22 @@ def work_of(work):
 def some(options, rows):
     """A part of an option table."""
     named = {n: getattr(options, n) for n in type(options).__slots__}
-    return type(options)(**{n: v[rows] if isinstance(v, np.ndarray) else v for n, v in named.items()})
+    return type(options)(
+        **{n: v[rows] if isinstance(v, np.ndarray) else v for n, v in named.items()}
+    )
 
 
 def hardware(kinds=KINDS):
     boards = [catalogue.device(kind, kind) for kind in kinds]
-    columns = {name: np.array([float(getattr(board, name)) for board in boards]) for name in COLUMNS}
+    columns = {
+        name: np.array([float(getattr(board, name)) for board in boards]) for name in COLUMNS
+    }
     return Hardware(**columns, transmit_w=np.array([board.link.transmit_w for board in boards]))
 
 
 def fleet(size, seed, options, *, cells=1, band_hz=1e8, spread=0.15):
-    """Boards of the catalogue over cells, each with its own rates; whoever lacks memory may use the first option."""
+    """Boards of the catalogue over cells, each with its own rates; whoever lacks memory may use the
+    first option."""
     rng = np.random.default_rng(seed)
     radio = Radio(
         up_bps=0.75 * band_hz * rng.uniform(0.15, 5.6, size),
@@ -132,14 +161,17 @@ def terms(facts, at=None, price_s_per_j=0.02, server_price_s_per_j=0.02):
 
 
 def dense(of):
-    """Every device times every option, as only a reference may do: own costs, roots of sums, what is allowed."""
+    """Every device times every option, as only a reference may do: own costs, roots of sums, what
+    is allowed."""
     facts = of.facts
     kind, options = facts.kind, facts.options
     own = facts.seconds_GK[kind] * of.own[:, None] + of.sent[:, None] * options.up_bytes
     own = own + of.fixed[:, None] + of.server_own_K
     up, down = of.up[:, None] * of.up_K, of.down[:, None] * of.down_K
     allowed = facts.allowed_GK[kind]
-    return SimpleNamespace(own=own, up=up, down=down, server=of.server_K, allowed=allowed, cell=facts.cell)
+    return SimpleNamespace(
+        own=own, up=up, down=down, server=of.server_K, allowed=allowed, cell=facts.cell
+    )
 
 
 def brute(of):
@@ -164,7 +196,9 @@ def highs(of, most_rounds=30):
     squares = 2 * cells + 1
     rows = []
     for roots in (full.up, full.down):
-        rows += [np.where((full.cell == cell)[:, None], roots, 0.0).ravel() for cell in range(cells)]
+        rows += [
+            np.where((full.cell == cell)[:, None], roots, 0.0).ravel() for cell in range(cells)
+        ]
     rows.append(np.broadcast_to(full.server, full.own.shape).ravel())
     sums = np.stack(rows)
     start = sums.reshape(squares, size, count)[:, :, 0].sum(axis=1)
@@ -174,13 +208,20 @@ def highs(of, most_rounds=30):
         shape=(size, size * count + squares),
     ).tocsr()
     for _ in range(most_rounds):
-        cuts = [np.r_[-2 * y * sums[j], np.eye(squares)[j]] for j, tangents in enumerate(points) for y in tangents]
+        cuts = [
+            np.r_[-2 * y * sums[j], np.eye(squares)[j]]
+            for j, tangents in enumerate(points)
+            for y in tangents
+        ]
         least = [-(y**2) for tangents in points for y in tangents]
         solved = milp(
             np.r_[np.where(full.allowed, full.own, 0.0).ravel(), np.ones(squares)],
             integrality=np.r_[np.ones(size * count), np.zeros(squares)],
             bounds=Bounds(0, np.r_[full.allowed.ravel().astype(float), np.full(squares, np.inf)]),
-            constraints=[LinearConstraint(each, 1, 1), LinearConstraint(vstack([csr_matrix(c) for c in cuts]), least)],
+            constraints=[
+                LinearConstraint(each, 1, 1),
+                LinearConstraint(vstack([csr_matrix(c) for c in cuts]), least),
+            ],
             options={"mip_rel_gap": 1e-8, "time_limit": 120},
         )
         chosen = solved.x[:-squares].reshape(size, count).argmax(axis=1)

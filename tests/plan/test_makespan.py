@@ -17,7 +17,8 @@ TABLES = {"16 bits": parts.llama(), "4 bits": parts.llama(bits=(4,)), "net": par
 
 
 def reference(facts, at):
-    """The least makespan of a few devices in one cell: every choice, its shares by a search over prices."""
+    """The least makespan of a few devices in one cell: every choice, its shares by a search over
+    prices."""
     options, kind = facts.options, facts.kind
     grid = itertools.product(*(np.flatnonzero(facts.allowed_GK[g]) for g in kind))
     found = []
@@ -29,7 +30,13 @@ def reference(facts, at):
                 options.server_flops[chosen] / at.speed_flops_per_s,
             ]
         )
-        found.append((max(refuted(facts.computing_s(chosen), s[None], np.ones(1)) for s in seconds), chosen, seconds))
+        found.append(
+            (
+                max(refuted(facts.computing_s(chosen), s[None], np.ones(1)) for s in seconds),
+                chosen,
+                seconds,
+            )
+        )
     best = np.inf
     for bound, chosen, seconds in sorted(found, key=lambda one: one[0]):
         if bound >= best:
@@ -58,7 +65,9 @@ def shared(before, seconds):
 
     tight = {"xatol": 1e-7, "fatol": 1e-10 * (1 + before.max()), "maxiter": 2000}
     starts = ((0, 0), (3, 0), (0, 3), (-3, -3))
-    return max(-minimize(against, start, method="Nelder-Mead", options=tight).fun for start in starts)
+    return max(
+        -minimize(against, start, method="Nelder-Mead", options=tight).fun for start in starts
+    )
 
 
 @pytest.mark.parametrize("seed", range(9))
@@ -95,11 +104,16 @@ def test_the_plan_is_feasible_and_the_bound_below_it(facts, at):
     options, chosen = facts.options, found.chosen
     up_s, down_s, server_s = found.slices_s
     occupied = facts.up_s_per_byte * options.up_bytes[chosen]
-    for seconds, slice_s in ((occupied, up_s), (facts.down_s_per_byte * options.down_bytes[chosen], down_s)):
+    for seconds, slice_s in (
+        (occupied, up_s),
+        (facts.down_s_per_byte * options.down_bytes[chosen], down_s),
+    ):
         shares = np.divide(seconds, slice_s, out=np.zeros(len(facts)), where=seconds > 0)
         assert facts.per_cell(shares).max() <= 1 + 1e-9
     assert (options.server_flops[chosen] / at.speed_flops_per_s / server_s).sum() <= 1 + 1e-9
-    assert (facts.computing_s(chosen) + up_s + down_s + server_s).max() <= found.delay_s * (1 + 1e-12)
+    assert (facts.computing_s(chosen) + up_s + down_s + server_s).max() <= found.delay_s * (
+        1 + 1e-12
+    )
     assert found.lower_bound_s <= found.delay_s
     assert facts.allowed_GK[facts.kind, chosen].all()
 
@@ -107,7 +121,11 @@ def test_the_plan_is_feasible_and_the_bound_below_it(facts, at):
 @settings(max_examples=40)
 @given(fleets, servers, st.floats(1, 10))
 def test_more_band_never_takes_longer(facts, at, factor):
-    wider = replace(facts, up_s_per_byte=facts.up_s_per_byte / factor, down_s_per_byte=facts.down_s_per_byte / factor)
+    wider = replace(
+        facts,
+        up_s_per_byte=facts.up_s_per_byte / factor,
+        down_s_per_byte=facts.down_s_per_byte / factor,
+    )
     assert least_makespan(wider, at).lower_bound_s <= least_makespan(facts, at).delay_s * (1 + 1e-9)
 
 

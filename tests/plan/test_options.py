@@ -22,11 +22,14 @@ def test_the_server_works_what_is_published_for_the_two_ends():
     assert options.server_flops[options.find(0, 16, 16)] == pytest.approx(33.2e12, rel=0.01)
 
 
-@pytest.mark.parametrize(("layers", "expected_bytes"), [(1, 0.37e9), (4, 1.17e9), (8, 2.23e9), (16, 4.36e9)])
+@pytest.mark.parametrize(
+    ("layers", "expected_bytes"), [(1, 0.37e9), (4, 1.17e9), (8, 2.23e9), (16, 4.36e9)]
+)
 def test_memory_of_a_front_is_as_published(layers, expected_bytes):
     options = parts.llama(teacher_cuts=(0,))
     at_embedding = options.device_memory_bytes[options.find(0, 0, 16)]
-    assert at_embedding == pytest.approx(0.10e9 + 2 * TOKENS * 6144, rel=0.01)  # tables and what is about to be sent
+    # tables and what is about to be sent
+    assert at_embedding == pytest.approx(0.10e9 + 2 * TOKENS * 6144, rel=0.01)
     grown = options.device_memory_bytes[options.find(0, layers, 16)] - at_embedding
     assert grown == pytest.approx(expected_bytes - 0.10e9, rel=0.02)
 
@@ -36,7 +39,9 @@ def test_a_step_sends_what_is_published():
     up = options.up_bytes[options.find(0, 0, 16)]
     assert up == 2 * TOKENS * (4096 + 2048) + 4 * TOKENS + FRAME_BYTES
     cached = parts.llama(teacher_cached=True, bits=(8,))
-    assert cached.up_bytes[0] == pytest.approx(TOKENS * 2048 + 2 * TOKENS + 4 * TOKENS + FRAME_BYTES)
+    assert cached.up_bytes[0] == pytest.approx(
+        TOKENS * 2048 + 2 * TOKENS + 4 * TOKENS + FRAME_BYTES
+    )
 
 
 def test_every_cut_of_a_decoder_sends_the_same_bytes():
@@ -44,7 +49,9 @@ def test_every_cut_of_a_decoder_sends_the_same_bytes():
     assert len(set(options.up_bytes.round())) == 1
     assert set(options.down_bytes.round()) == {FRAME_BYTES, FRAME_BYTES + 2.0 * TOKENS * 2048}
     assert (options.down_bytes < FRAME_BYTES + 1).sum() == 5  # a frozen embedding wants no gradient
-    assert set(parts.llama(rank=None, steps=10**12).down_bytes.round()) == {FRAME_BYTES + 2.0 * TOKENS * 2048}
+    assert set(parts.llama(rank=None, steps=10**12).down_bytes.round()) == {
+        FRAME_BYTES + 2.0 * TOKENS * 2048
+    }
 
 
 def test_a_net_sends_less_the_deeper_it_is_cut():
@@ -57,7 +64,9 @@ def test_a_net_sends_less_the_deeper_it_is_cut():
 
 def test_work_is_neither_lost_nor_made():
     for options in (parts.llama(), parts.resnet18()):
-        assert np.ptp(options.device_flops + options.server_flops) < 1e-9 * options.server_flops.max()
+        assert (
+            np.ptp(options.device_flops + options.server_flops) < 1e-9 * options.server_flops.max()
+        )
 
 
 def test_scales_are_counted():
@@ -76,7 +85,9 @@ def test_gradients_come_down_with_eight_bits_where_four_go_up():
 
 def test_a_cached_teacher_takes_nothing():
     options = parts.llama(teacher_cached=True)
-    without = decoder_options(None, parts.STUDENT, Workload(batch_tokens=TOKENS, steps=10**12, rows=8192, bits=(16,)))
+    without = decoder_options(
+        None, parts.STUDENT, Workload(batch_tokens=TOKENS, steps=10**12, rows=8192, bits=(16,))
+    )
     for name in ("up_bytes", "server_flops", "device_memory_bytes"):
         assert getattr(options, name).tolist() == getattr(without, name).tolist()
     assert options.server_held_bytes < 3 * GB < parts.llama().server_held_bytes
@@ -86,7 +97,9 @@ def test_labels_that_stay_send_a_hidden_state_down_and_its_gradient_up():
     shared, kept = parts.llama(bits=(8,)), parts.llama(bits=(8,), labels_kept=True)
     row_bytes = TOKENS * 2048 * wire_bits(8, 2048) / 8
     assert kept.down_bytes - shared.down_bytes == pytest.approx(np.full(len(kept), row_bytes))
-    assert kept.up_bytes - shared.up_bytes == pytest.approx(np.full(len(kept), row_bytes - 4 * TOKENS))
+    assert kept.up_bytes - shared.up_bytes == pytest.approx(
+        np.full(len(kept), row_bytes - 4 * TOKENS)
+    )
     assert (kept.server_flops < shared.server_flops).all()
     assert (kept.device_memory_bytes > shared.device_memory_bytes).all()
 
@@ -119,7 +132,9 @@ def test_a_smaller_teacher_on_the_server_weighs_less():
 
 
 def test_cuts_that_are_not_there_are_refused():
-    with pytest.raises(ConfigError, match=r"teacher cut 40 is beyond llama-3.1-8b, which has 32 layers"):
+    with pytest.raises(
+        ConfigError, match=r"teacher cut 40 is beyond llama-3.1-8b, which has 32 layers"
+    ):
         parts.llama(teacher_cuts=(0, 40))
     with pytest.raises(ConfigError, match="no option with teacher cut 3, cut 0 and 16 bits"):
         parts.llama().find(3, 0, 16)

@@ -14,10 +14,18 @@ def conditions(size, number=1):
     return Conditions(round=number, devices=dict.fromkeys(ids, BOARD), ids=ids)
 
 
-@given(st.integers(1, 60), st.integers(1, 70), st.integers(0, 20), st.integers(1, 70), st.integers(1, 9))
+@given(
+    st.integers(1, 60),
+    st.integers(1, 70),
+    st.integers(0, 20),
+    st.integers(1, 70),
+    st.integers(1, 9),
+)
 def test_a_sample_is_of_enrolled_devices_each_at_most_once(size, per_round, spare, minimum, number):
     there = conditions(size, number)
-    plan = Sample(per_round=per_round, seed=0, spare=spare, minimum=minimum, deadline_s=2.0).plan(there)
+    plan = Sample(per_round=per_round, seed=0, spare=spare, minimum=minimum, deadline_s=2.0).plan(
+        there
+    )
     (cluster,) = plan.clusters
     assert set(cluster) <= set(there.ids)
     assert len(set(cluster)) == len(cluster) == min(per_round + spare, size)

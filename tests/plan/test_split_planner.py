@@ -22,7 +22,13 @@ LLAMA = parts.llama(bits=(8,), teacher_bits=4, recompute=True)
 NET = parts.resnet18()
 H200 = catalogue.device("server-h200-sxm", "server")
 CARD_16GB = catalogue.device("server-rtx4060ti-16g", "server")
-KINDS = ("jetson-nano", "jetson-tx2", "jetson-xavier-nx", "jetson-orin-nano-8g", "jetson-agx-orin-64g")
+KINDS = (
+    "jetson-nano",
+    "jetson-tx2",
+    "jetson-xavier-nx",
+    "jetson-orin-nano-8g",
+    "jetson-agx-orin-64g",
+)
 
 
 def conditions(size=5, seed=0, cells=1, kinds=KINDS, shared=True):
@@ -31,10 +37,18 @@ def conditions(size=5, seed=0, cells=1, kinds=KINDS, shared=True):
     channels = {
         device: Channel(up_bps=up * 1e6, down_bps=down * 1e6, cell=n % cells, slowdown=slowdown)
         for n, (device, up, down, slowdown) in enumerate(
-            zip(devices, rng.uniform(5, 400, size), rng.uniform(50, 400, size), rng.uniform(1, 1.3, size), strict=True)
+            zip(
+                devices,
+                rng.uniform(5, 400, size),
+                rng.uniform(50, 400, size),
+                rng.uniform(1, 1.3, size),
+                strict=True,
+            )
         )
     }
-    return Conditions(round=3, devices=devices, ids=tuple(devices), channels=channels if shared else {})
+    return Conditions(
+        round=3, devices=devices, ids=tuple(devices), channels=channels if shared else {}
+    )
 
 
 def planner(options=NET, **settings):
@@ -63,7 +77,11 @@ def test_every_objective_gives_a_whole_plan(objective, shared, options):
         given = [plan.assignments[device] for device in cluster]
         assert sum(one.server_share for one in given) <= 1 + 1e-9
         for cell in {there.channels[device].cell for device in cluster} if shared else ():
-            inside = [plan.assignments[device] for device in cluster if there.channels[device].cell == cell]
+            inside = [
+                plan.assignments[device]
+                for device in cluster
+                if there.channels[device].cell == cell
+            ]
             assert sum(one.uplink_share for one in inside) <= 1 + 1e-9
             assert sum(one.downlink_share for one in inside) <= 1 + 1e-9
     if not shared:
@@ -94,20 +112,30 @@ def test_stages_add_up_to_what_was_planned(objective):
 
 
 @settings(max_examples=30)
-@given(st.integers(2, 12), st.integers(0, 99), st.sampled_from(["sum", "makespan", "deadline"]), st.randoms())
+@given(
+    st.integers(2, 12),
+    st.integers(0, 99),
+    st.sampled_from(["sum", "makespan", "deadline"]),
+    st.randoms(),
+)
 def test_the_order_of_devices_does_not_matter(size, seed, objective, shuffler):
     there = conditions(size, seed, cells=2)
     ids = list(there.ids)
     shuffler.shuffle(ids)
     planning = planner(objective=objective, **OBJECTIVES[objective])
     first, second = planning.plan(there), planning.plan(replace(there, ids=tuple(ids)))
-    assert first.forecast.cost == pytest.approx(second.forecast.cost, rel=0.02 if objective != "sum" else 1e-4)
+    assert first.forecast.cost == pytest.approx(
+        second.forecast.cost, rel=0.02 if objective != "sum" else 1e-4
+    )
     assert second.forecast.lower_bound <= first.forecast.cost * (1 + 1e-9)
 
 
 def test_a_slower_clock_saves_energy_where_there_is_time():
     there = conditions()
-    quick, slow = (planner(objective="deadline", budget=Budget(delay_s=limit)).plan(there) for limit in (4.0, 10_000.0))
+    quick, slow = (
+        planner(objective="deadline", budget=Budget(delay_s=limit)).plan(there)
+        for limit in (4.0, 10_000.0)
+    )
     assert quick.forecast.delay_s <= 4.0 * (1 + 1e-6)
     assert slow.server_clock_share < 1
     assert slow.forecast.cost < quick.forecast.cost
@@ -123,7 +151,11 @@ def test_a_transformer_is_cut_at_an_end():
 
 
 def test_a_net_is_cut_inside():
-    cuts = {one.cut for seed in range(10) for one in planner().plan(conditions(seed=seed)).assignments.values()}
+    cuts = {
+        one.cut
+        for seed in range(10)
+        for one in planner().plan(conditions(seed=seed)).assignments.values()
+    }
     assert cuts - {1, 9}
 
 
@@ -144,7 +176,7 @@ def test_hard_energy_budget_is_kept():
     assert plan.forecast.cost >= free.forecast.lower_bound
 
 
-# --- clusters -----------------------------------------------------------------------------------------------------
+# --- clusters -------------------------------------------------------------------------------------
 
 
 def test_clusters_come_from_the_servers_memory():
@@ -171,32 +203,40 @@ def test_clusters_keep_a_deadline_together():
     assert plan.forecast.delay_s <= 60 * (1 + 1e-6)
 
 
-# --- what cannot be -----------------------------------------------------------------------------------------------
+# --- what cannot be -------------------------------------------------------------------------------
 
 
 def test_a_device_without_memory_is_named():
     there = conditions(3, kinds=("rpi-zero-2w",))
     options = parts.llama(rows=None)
     with pytest.raises(
-        InfeasibleError, match=r"device d0 lends 350 MB, .* takes 1.6 GB, 1.25 GB more. Hold fewer rows"
+        InfeasibleError,
+        match=r"device d0 lends 350 MB, .* takes 1.6 GB, 1.25 GB more. Hold fewer rows",
     ):
         planner(options).plan(there)
 
 
 def test_a_floor_that_memory_does_not_allow_is_named():
-    with pytest.raises(InfeasibleError, match=r"device d0 lends 3.2 GB, .*privacy floor of 16 that asks for so much"):
+    with pytest.raises(
+        InfeasibleError,
+        match=r"device d0 lends 3.2 GB, .*privacy floor of 16 that asks for so much",
+    ):
         planner(parts.llama(bits=(8,)), privacy_floor=16).plan(conditions())
 
 
 def test_a_floor_beyond_the_model_is_refused():
-    with pytest.raises(InfeasibleError, match=r"privacy floor of 17 is beyond llama-3.2-1b: its 16 layers"):
+    with pytest.raises(
+        InfeasibleError, match=r"privacy floor of 17 is beyond llama-3.2-1b: its 16 layers"
+    ):
         planner(LLAMA, privacy_floor=17).plan(conditions())
 
 
 def test_a_channel_in_outage_is_named():
     there = conditions()
     dark = {**there.channels, "d2": replace(there.channels["d2"], up_bps=0.0, cell=4)}
-    with pytest.raises(InfeasibleError, match=r"device d2 has no uplink in round 3: 0 bit/s in cell 4"):
+    with pytest.raises(
+        InfeasibleError, match=r"device d2 has no uplink in round 3: 0 bit/s in cell 4"
+    ):
         planner().plan(replace(there, channels=dark))
 
 
@@ -210,20 +250,28 @@ def test_devices_in_outage_may_be_left_out_even_all_of_them():
 
 
 def test_an_impossible_deadline_names_the_smallest_possible_one():
-    with pytest.raises(InfeasibleError, match=r"no plan is done within 0.001 s: the quickest one takes"):
+    with pytest.raises(
+        InfeasibleError, match=r"no plan is done within 0.001 s: the quickest one takes"
+    ):
         planner(objective="deadline", budget=Budget(delay_s=0.001)).plan(conditions())
     with pytest.raises(ConfigError, match="set one in the budget"):
         planner(objective="deadline").plan(conditions())
 
 
 def test_an_energy_budget_below_the_least_is_refused():
-    with pytest.raises(InfeasibleError, match=r"spends .* in a step at least, .* more than its budget of 0.001 J"):
+    with pytest.raises(
+        InfeasibleError, match=r"spends .* in a step at least, .* more than its budget of 0.001 J"
+    ):
         planner(budget=Budget(energy_j=0.001)).plan(conditions())
 
 
 def test_a_server_too_small_is_told_what_is_missing():
-    with pytest.raises(InfeasibleError, match=r"the server has 15 GB of memory; the models take 18.6 GB"):
-        SplitPlanner(options=parts.llama(), server=CARD_16GB).plan(conditions(kinds=("jetson-agx-orin-64g",)))
+    with pytest.raises(
+        InfeasibleError, match=r"the server has 15 GB of memory; the models take 18.6 GB"
+    ):
+        SplitPlanner(options=parts.llama(), server=CARD_16GB).plan(
+            conditions(kinds=("jetson-agx-orin-64g",))
+        )
 
 
 def test_a_sample_is_planned_for_alone():
@@ -241,7 +289,7 @@ def test_nobody_is_not_planned_for():
         planner().plan(replace(conditions(), ids=()))
 
 
-# --- long-term budgets ----------------------------------------------------------------------------------------------
+# --- long-term budgets ----------------------------------------------------------------------------
 
 
 def test_debts_are_what_was_spent_beyond_the_budget():
@@ -250,7 +298,9 @@ def test_debts_are_what_was_spent_beyond_the_budget():
 
 def test_debts_price_joules():
     there = replace(conditions(6), round=2)
-    planning = planner(objective="open", budget=Budget(energy_j=1.0), delay_weight=1.0, clocks=(1.0,))
+    planning = planner(
+        objective="open", budget=Budget(energy_j=1.0), delay_weight=1.0, clocks=(1.0,)
+    )
     free = planning.plan(there)
     owing = planning.plan(replace(there, spent_j=dict.fromkeys(there.ids, 1e6)))
     assert owing.forecast.device_energy_j < free.forecast.device_energy_j
@@ -264,13 +314,20 @@ def test_the_budget_is_met_in_the_long_run_and_debts_stay_bounded():
     base = conditions(6)
     most = planner(price_s_per_j=0.0, clocks=(1.0,)).plan(base)
     least = planner(price_s_per_j=1e6, clocks=(1.0,)).plan(base)
-    limit_j = max((most.assignments[d].energy_j + least.assignments[d].energy_j) / 2 for d in base.ids)
-    planning = planner(objective="open", delay_weight=30.0, clocks=(1.0,), budget=Budget(energy_j=limit_j))
+    limit_j = max(
+        (most.assignments[d].energy_j + least.assignments[d].energy_j) / 2 for d in base.ids
+    )
+    planning = planner(
+        objective="open", delay_weight=30.0, clocks=(1.0,), budget=Budget(energy_j=limit_j)
+    )
     spent = dict.fromkeys(base.ids, 0.0)
     debts = []
     for number in range(1, 301):
         factor = rng.uniform(0.6, 1.4, 6)
-        channels = {d: replace(c, up_bps=c.up_bps * f) for (d, c), f in zip(base.channels.items(), factor, strict=True)}
+        channels = {
+            d: replace(c, up_bps=c.up_bps * f)
+            for (d, c), f in zip(base.channels.items(), factor, strict=True)
+        }
         plan = planning.plan(replace(base, round=number, channels=channels, spent_j=spent))
         spent = {device: spent[device] + one.energy_j for device, one in plan.assignments.items()}
         debts.append(max(owed_j(spent, limit_j * number).values()))
@@ -279,7 +336,7 @@ def test_the_budget_is_met_in_the_long_run_and_debts_stay_bounded():
     assert max(spent.values()) / 300 <= 1.1 * limit_j
 
 
-# --- the reference --------------------------------------------------------------------------------------------------
+# --- the reference --------------------------------------------------------------------------------
 
 
 def test_the_published_clock_is_the_best_of_a_grid():
@@ -290,14 +347,21 @@ def test_the_published_clock_is_the_best_of_a_grid():
     above_w = CARD_16GB.busy_w - CARD_16GB.idle_w
     kind, of = facts.kind, NET
     own = facts.seconds_GK[kind] * facts.slowdown[:, None] + facts.base_s[:, None]
-    own = own + facts.up_s_per_byte[:, None] * of.up_bytes + facts.down_s_per_byte[:, None] * of.down_bytes
+    own = (
+        own
+        + facts.up_s_per_byte[:, None] * of.up_bytes
+        + facts.down_s_per_byte[:, None] * of.down_bytes
+    )
     work_s = of.server_flops / CARD_16GB.speed_flops_per_s
     for n in range(4):
         range_s = (own[n] + work_s / 0.1).max() - (own[n] + work_s).min()
         range_j = above_w * (work_s.max() - 0.01 * work_s.min())
 
         def value(clock, n=n, range_s=range_s, range_j=range_j):
-            return 0.3 * (own[n] + work_s / clock) / range_s + 0.7 * above_w * clock**2 * work_s / range_j
+            return (
+                0.3 * (own[n] + work_s / clock) / range_s
+                + 0.7 * above_w * clock**2 * work_s / range_j
+            )
 
         best = min(value(clock).min() for clock in np.linspace(0.1, 1, 2001))
         assert value(found.clock[n])[found.chosen[n]] <= best * (1 + 1e-6)

@@ -25,11 +25,17 @@ def random_small(seed):
     rng = np.random.default_rng(seed)
     options = list(TABLES.values())[seed % len(TABLES)]
     if len(options) > 9:
-        options = parts.some(options, np.unique(np.r_[0, rng.choice(len(options), 8, replace=False)]))
+        options = parts.some(
+            options, np.unique(np.r_[0, rng.choice(len(options), 8, replace=False)])
+        )
     band_hz = 10 ** rng.uniform(7, 9.5)
-    facts = parts.fleet(int(rng.integers(3, 6)), seed, options, cells=int(rng.integers(1, 3)), band_hz=band_hz)
+    facts = parts.fleet(
+        int(rng.integers(3, 6)), seed, options, cells=int(rng.integers(1, 3)), band_hz=band_hz
+    )
     price = rng.choice([0.0, 0.02, 0.2])
-    return parts.terms(facts, parts.server(10 ** rng.uniform(11.5, 15)), price, rng.choice([0.0, 0.02]))
+    return parts.terms(
+        facts, parts.server(10 ** rng.uniform(11.5, 15)), price, rng.choice([0.0, 0.02])
+    )
 
 
 @pytest.mark.parametrize("block", range(5))
@@ -80,21 +86,31 @@ def test_the_bound_is_below_the_cost_and_near_it(facts, at):
 def test_no_choice_comes_below_the_bound(facts, at, seed):
     of = parts.terms(facts, at)
     rng = np.random.default_rng(seed)
-    chosen = np.array([rng.choice(np.flatnonzero(allowed)) for allowed in facts.allowed_GK[facts.kind]])
+    chosen = np.array(
+        [rng.choice(np.flatnonzero(allowed)) for allowed in facts.allowed_GK[facts.kind]]
+    )
     assert least_total(of).lower_bound <= of.cost(chosen) * (1 + 1e-12)
 
 
 @given(fleets, servers, st.floats(1, 10))
 def test_more_band_never_costs_more(facts, at, factor):
-    wider = replace(facts, up_s_per_byte=facts.up_s_per_byte / factor, down_s_per_byte=facts.down_s_per_byte / factor)
-    narrow, wide = least_total(parts.terms(facts, at), gap=1e-6), least_total(parts.terms(wider, at), gap=1e-6)
+    wider = replace(
+        facts,
+        up_s_per_byte=facts.up_s_per_byte / factor,
+        down_s_per_byte=facts.down_s_per_byte / factor,
+    )
+    narrow, wide = (
+        least_total(parts.terms(facts, at), gap=1e-6),
+        least_total(parts.terms(wider, at), gap=1e-6),
+    )
     assert wide.lower_bound <= narrow.cost * (1 + 1e-9)
     assert wide.cost <= narrow.cost * (1 + 1e-3)
 
 
 @given(fleets, servers)
 def test_pruning_never_changes_the_optimum(facts, at):
-    """At any prices, the cheapest of all options is as cheap as the cheapest of those that were kept."""
+    """At any prices, the cheapest of all options is as cheap as the cheapest of those that were
+    kept."""
     of = parts.terms(facts, at)
     full, rng = parts.dense(of), np.random.default_rng(0)
     few, fewer = undominated(facts), extreme(facts)

@@ -17,7 +17,14 @@ from distilfleet.service.backup import NOTE, back_up
 from distilfleet.service.fleet_file import fleet_folder
 from distilfleet.service.resume import take_up
 
-ABOUT = {"schema": SCHEMA, "recipe": "koala", "rounds": 9, "seed": 0, "settings": {}, "versions": {}}
+ABOUT = {
+    "schema": SCHEMA,
+    "recipe": "koala",
+    "rounds": 9,
+    "seed": 0,
+    "settings": {},
+    "versions": {},
+}
 FLEET = 'address = "localhost:1"\nenrol_address = "localhost:2"\n[devices]\npi = "rpi-5"\n'
 
 
@@ -35,7 +42,9 @@ def server(tmp_path):
         for number in range(3):
             if number:
                 record.append({"round": number})
-            record.checkpoint(Checkpoint(round=number, arrays={"w": np.arange(3.0)}, plain={"wall_s": 0.5}))
+            record.checkpoint(
+                Checkpoint(round=number, arrays={"w": np.arange(3.0)}, plain={"wall_s": 0.5})
+            )
             journal.commit("run", number)
         record.append({"round": 3})
         journal.record([Outcome(key="run/3", run="run", round=3, job="3", device="pi")])
@@ -56,7 +65,9 @@ def test_a_copy_goes_on_as_a_branch_that_its_record_tells(server, tmp_path, caps
         assert (start.round, branch) == (2, "run~1")
         assert copied.verdicts(["run/3"]) == {}
     assert read_about(copy / "runs" / "run")["notes"] == [NOTE]
-    here, there = (folder / "authority" / "authority.key" for folder in (tmp_path / "fleet-state", copy))
+    here, there = (
+        folder / "authority" / "authority.key" for folder in (tmp_path / "fleet-state", copy)
+    )
     assert here.read_bytes() == there.read_bytes()
     with closing(sqlite3.connect(copy / "authority" / "identity.sqlite")) as base:
         assert base.execute("select count(*) from tokens").fetchone() == (0,)

@@ -1,4 +1,5 @@
-"""`calibrate` on this machine, for a moment: the figures are this machine's, the row's form is not."""
+"""`calibrate` on this machine, for a moment: the figures are this machine's, the row's form is
+not."""
 
 import time
 from dataclasses import replace
@@ -28,12 +29,20 @@ def test_a_row_of_this_machine_joins_those_that_are_there(briefly):
     assert 1e8 < device("this-board", "d", extra=briefly.out).speed_flops_per_s < 1e14
     assert mine.source_efficiency == f"measured {DAY} by calibrate: layer forward and backward"
     assert 1e8 < mine.memory_bytes_per_s < 1e12
-    for word in ("product 1024", "copy", "layer forward and backward", "the fit errs", str(briefly.out)):
+    for word in (
+        "product 1024",
+        "copy",
+        "layer forward and backward",
+        "the fit errs",
+        str(briefly.out),
+    ):
         assert word in said
 
 
 def test_what_is_not_measured_is_that_of_the_kind_that_it_is_like(briefly):
-    calibrate(replace(briefly, like="rpi-4b", idle_w=None, busy_w=6.5), time.perf_counter, time.sleep, DAY)
+    calibrate(
+        replace(briefly, like="rpi-4b", idle_w=None, busy_w=6.5), time.perf_counter, time.sleep, DAY
+    )
     mine = read(briefly.out)["this-board"]
     assert (mine.family, mine.idle_w, mine.busy_w) == ("sbc", 1.6, 6.5)
     assert mine.source_power == "busy_w: as asked for; the rest: estimate, that of rpi-4b"
@@ -60,6 +69,8 @@ def test_what_makes_no_sense_is_refused_before_anything_is_measured(briefly, cha
 
 def test_a_place_that_cannot_be_written_is_refused(briefly, tmp_path):
     with pytest.raises(ConfigError, match="directory that exists"):
-        calibrate(replace(briefly, out=tmp_path / "none" / "own.csv"), time.perf_counter, time.sleep, DAY)
+        calibrate(
+            replace(briefly, out=tmp_path / "none" / "own.csv"), time.perf_counter, time.sleep, DAY
+        )
     with pytest.raises(ConfigError, match="name a file"):
         calibrate(replace(briefly, out=tmp_path), time.perf_counter, time.sleep, DAY)

@@ -5,7 +5,14 @@ from distilfleet.core.chance import stream
 from distilfleet.core.errors import ConfigError, InfeasibleError
 from distilfleet.methods.local import Alone
 from distilfleet.nn.profile import profile, training_memory_bytes
-from distilfleet.recipes.classifiers import Models, assemble, assign, classifier_setup, large_model, local
+from distilfleet.recipes.classifiers import (
+    Models,
+    assemble,
+    assign,
+    classifier_setup,
+    large_model,
+    local,
+)
 from distilfleet.recipes.division import LEAST_OWN, divide
 from distilfleet.recipes.flags import Common, ProxyData, Smalls, Training
 from distilfleet.recipes.simulated import simulated
@@ -25,11 +32,15 @@ def table(tmp_path_factory):
 
 
 def setup(table, proxy=ProxyData(), **flags):  # noqa: B008 (frozen)
-    return classifier_setup(Common(**{"data": table, "devices": 6, "device_kinds": KINDS, **flags}), proxy)
+    return classifier_setup(
+        Common(**{"data": table, "devices": 6, "device_kinds": KINDS, **flags}), proxy
+    )
 
 
 def rows(own):
-    return np.concatenate([np.asarray(some) for some in divide(own.private, own.groups, own.common).rows])
+    return np.concatenate(
+        [np.asarray(some) for some in divide(own.private, own.groups, own.common).rows]
+    )
 
 
 def partition(own):
@@ -61,7 +72,11 @@ def test_devices_share_out_the_private_data(alpha, table):
 
 def test_private_proxy_and_test_data_are_apart(table):
     own = setup(table)
-    seen = [part.inputs.tobytes() for part in (own.private, own.proxy, own.source.test) for part in part.batches(1)]
+    seen = [
+        part.inputs.tobytes()
+        for part in (own.private, own.proxy, own.source.test)
+        for part in part.batches(1)
+    ]
     assert len(set(seen)) == len(seen) == 200
     assert own.proxy.labels is None
 
@@ -110,7 +125,7 @@ def test_facts_show_labels_and_models(table):
     assert {one["model"] for one in said["shown"]} == {"mlp-m"}
 
 
-# --- models -----------------------------------------------------------------------------------------------------
+# --- models ---------------------------------------------------------------------------------------
 
 
 def test_all_devices_get_one_model_or_each_what_it_affords(table):
@@ -175,7 +190,9 @@ def test_owners_of_whom_nothing_is_left_are_named_and_are_no_devices(tmp_path):
     own = setup(data, devices=None)
     lost = [f"rare{n}" for n in range(8) if f"rare{n}" not in own.devices]
     assert 0 < len(lost) < 8
-    said = f"{len(lost)} owners have no device, for all their samples are held out: {', '.join(lost)}"
+    said = (
+        f"{len(lost)} owners have no device, for all their samples are held out: {', '.join(lost)}"
+    )
     assert said in own.source.notes
     assert min(sizes(own)) > 0
 

@@ -1,4 +1,5 @@
-"""A run handed to a server names its files so that the server, in another folder, finds the same."""
+"""A run handed to a server names its files so that the server, in another folder, finds the
+same."""
 
 import pytest
 
@@ -15,7 +16,11 @@ def here(tmp_path, monkeypatch):
 
 
 def test_files_and_folders_get_their_whole_path(here):
-    settings = {"data": "parts/server.npz", "teacher": "parts", "small": ["rpi-5=nets.py:net", "mlp-s"]}
+    settings = {
+        "data": "parts/server.npz",
+        "teacher": "parts",
+        "small": ["rpi-5=nets.py:net", "mlp-s"],
+    }
     wanted = {
         "data": f"{here}/parts/server.npz",
         "teacher": f"{here}/parts",

@@ -26,19 +26,32 @@ class Echo:
         return [
             Missed(job=job.id, device=job.device, reason="offline")
             if job.device == "gone"
-            else Reply(job=job.id, device=job.device, arrays={"y": 2 * job.arrays["x"]} if job.op == "ask" else {})
+            else Reply(
+                job=job.id,
+                device=job.device,
+                arrays={"y": 2 * job.arrays["x"]} if job.op == "ask" else {},
+            )
             for job in self.waves[ticket].jobs
         ]
 
 
 def job(number, op="ask", device="a"):
     arrays = {"x": np.array([number], np.float32)}
-    return Job(id=f"{number}.{op}.{device}", device=device, op=op, arrays=arrays, expected=Expected(arrays={}))
+    return Job(
+        id=f"{number}.{op}.{device}",
+        device=device,
+        op=op,
+        arrays=arrays,
+        expected=Expected(arrays={}),
+    )
 
 
 def overheard(numbers, *, most=3, seed=0, kept=None, **keep):
     fleet = CapturingFleet(
-        inner=Echo(), keep=Keep(most=most, **keep), seed=seed, kept_wire={} if kept is None else kept
+        inner=Echo(),
+        keep=Keep(most=most, **keep),
+        seed=seed,
+        kept_wire={} if kept is None else kept,
     )
     for number in numbers:
         ticket = fleet.start(Wave(jobs=[job(number), job(number, device="gone")]))
@@ -67,8 +80,16 @@ def test_an_interrupted_run_keeps_what_it_would_have_kept():
 
 
 def test_only_the_ops_that_are_named_and_the_job_before():
-    fleet = CapturingFleet(inner=Echo(), keep=Keep(most=9, ops=("ask",), before="begin"), seed=0, kept_wire={})
-    for jobs in ([job(1, "begin")], [job(2)], [job(3, "begin")], [job(4), job(5, device="b")], [job(6, "end")]):
+    fleet = CapturingFleet(
+        inner=Echo(), keep=Keep(most=9, ops=("ask",), before="begin"), seed=0, kept_wire={}
+    )
+    for jobs in (
+        [job(1, "begin")],
+        [job(2)],
+        [job(3, "begin")],
+        [job(4), job(5, device="b")],
+        [job(6, "end")],
+    ):
         fleet.collect(fleet.start(Wave(jobs=jobs)))
     begun = {
         name: one.before and wire.decode_job(one.before, Expected(arrays={})).id
@@ -80,9 +101,17 @@ def test_only_the_ops_that_are_named_and_the_job_before():
 def test_the_reply_after_is_kept_along():
     keep = Keep(most=9, ops=("ask",), after="end")
     fleet = CapturingFleet(inner=Echo(), keep=keep, seed=0, kept_wire={})
-    for jobs in ([job(2)], [job(3, device="b"), job(4)], [job(5, "end"), job(6, "end", device="c")], [job(7, "end")]):
+    for jobs in (
+        [job(2)],
+        [job(3, device="b"), job(4)],
+        [job(5, "end"), job(6, "end", device="c")],
+        [job(7, "end")],
+    ):
         fleet.collect(fleet.start(Wave(jobs=jobs)))
-    told = {name: one.after and wire.decode_reply(one.after).job for name, one in fleet.kept_wire.items()}
+    told = {
+        name: one.after and wire.decode_reply(one.after).job
+        for name, one in fleet.kept_wire.items()
+    }
     assert told == {"2.ask.a": "5.end.a", "3.ask.b": b"", "4.ask.a": "5.end.a"}
 
 

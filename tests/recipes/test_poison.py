@@ -1,4 +1,5 @@
-"""A fifth of the devices lie: the default rule learns all the same, and record and page say who counted for little."""
+"""A fifth of the devices lie: the default rule learns all the same, and record and page say who
+counted for little."""
 
 import numpy as np
 import pytest
@@ -20,12 +21,18 @@ def train(folder, name, recipe, attack, rounds=3, **flags):
 
 def named(run):
     """Devices that the record says counted for little, or were refused."""
-    return {entry[0] for line in run.rounds for entry in (*line.get("discounts", ()), *line["missed_jobs"])}
+    return {
+        entry[0]
+        for line in run.rounds
+        for entry in (*line.get("discounts", ()), *line["missed_jobs"])
+    }
 
 
 def test_a_sign_flip_ruins_the_mean_and_not_the_default(tmp_path):
     robust = train(tmp_path / "robust", "fedavg", fedavg, "sign-flip", rounds=4, small="mlp-s")
-    plain = train(tmp_path / "plain", "fedavg", fedavg, "sign-flip", rounds=4, small="mlp-s", aggregate="mean")
+    plain = train(
+        tmp_path / "plain", "fedavg", fedavg, "sign-flip", rounds=4, small="mlp-s", aggregate="mean"
+    )
     assert plain.rounds[-1]["small_accuracy"] < 0.5 < 0.75 < robust.rounds[-1]["small_accuracy"]
     assert len(named(robust)) == 2
     assert named(plain) == set()
@@ -33,7 +40,9 @@ def test_a_sign_flip_ruins_the_mean_and_not_the_default(tmp_path):
     assert "Answers that counted for little" in page
     assert all(device in page for device in named(robust))
     assert "An experiment: 2 devices lie (sign-flip)" in page
-    assert "Answers that counted for little" not in (tmp_path / "plain" / "run" / "report.html").read_text("utf-8")
+    assert "Answers that counted for little" not in (
+        tmp_path / "plain" / "run" / "report.html"
+    ).read_text("utf-8")
 
 
 @pytest.mark.parametrize("attack", ["huge", "nan"])
@@ -88,7 +97,9 @@ def test_updates_out_of_proportion_have_no_say_in_an_ensemble(tmp_path, monkeypa
 @pytest.mark.parametrize("mode", ["homogeneous", "heterogeneous"])
 def test_koala_names_liars_that_send_weights(mode, tmp_path):
     smalls = Smalls(mode=mode, small=("mlp-s",))
-    run = train(tmp_path, "koala", koala, "sign-flip", rounds=1, mixtures=0, smalls=smalls, large="mlp-l")
+    run = train(
+        tmp_path, "koala", koala, "sign-flip", rounds=1, mixtures=0, smalls=smalls, large="mlp-l"
+    )
     lying = run.about["notes"][0].partition("): ")[2].rstrip(".").split(", ")
     assert len(lying) == 2
     assert set(lying) <= named(run)
@@ -96,7 +107,9 @@ def test_koala_names_liars_that_send_weights(mode, tmp_path):
 
 def test_a_real_fleet_and_text_have_no_such_experiment(capfd, tmp_path):
     fleet = tmp_path / "fleet.toml"
-    fleet.write_text('address = "localhost:1"\nenrol_address = "localhost:2"\n[devices]\na = "rpi-5"\n')
+    fleet.write_text(
+        'address = "localhost:1"\nenrol_address = "localhost:2"\n[devices]\na = "rpi-5"\n'
+    )
     said = mistaken(capfd, "run", "fedavg", "--poison", "nan", "--fleet", fleet)
     assert "leave it out with --fleet" in said
     said = mistaken(capfd, "run", "fedavg_text", "--poison", "nan", "--out", tmp_path / "run")

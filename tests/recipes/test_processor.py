@@ -1,4 +1,5 @@
-"""What equal bits need beside versions: the processor's kernels, in the record, told to agents, and at a resume."""
+"""What equal bits need beside versions: the processor's kernels, in the record, told to agents, and
+at a resume."""
 
 import logging
 from dataclasses import replace

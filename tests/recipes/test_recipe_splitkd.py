@@ -12,7 +12,20 @@ from distilfleet.data.tokenizer import restore
 from distilfleet.nn.language import LanguageModel
 from test_resume import interrupted, same
 
-SMALL = ["--context", 16, "--vocabulary", 300, "--devices", 3, "--pretrain-steps", 4, "--steps", 3, "--batch", 2]
+SMALL = [
+    "--context",
+    16,
+    "--vocabulary",
+    300,
+    "--devices",
+    3,
+    "--pretrain-steps",
+    4,
+    "--steps",
+    3,
+    "--batch",
+    2,
+]
 MODELS = ["--teacher", "llama:64x2", "--student", "llama:32x2"]
 KINDS = ["--device-kinds", "rpi-4b", "rpi-5"]
 
@@ -20,7 +33,10 @@ KINDS = ["--device-kinds", "rpi-4b", "rpi-5"]
 @pytest.fixture(scope="module")
 def text(tmp_path_factory):
     path = tmp_path_factory.mktemp("text") / "counting.txt"
-    lines = (f"{n} and {n + 1} make {2 * n + 1}, said number {n % 7} to number {n % 5}.\n" for n in range(900))
+    lines = (
+        f"{n} and {n + 1} make {2 * n + 1}, said number {n % 7} to number {n % 5}.\n"
+        for n in range(900)
+    )
     path.write_text("".join(lines))
     return path
 
@@ -51,7 +67,10 @@ def test_a_run_records_losses_tokens_and_bytes(text, tmp_path, capfd):
 
 def test_adapters_are_merged_into_the_exported_student(text, tmp_path, capfd):
     path = tmp_path / "run"
-    assert told(capfd, *words("run", text, "--rounds", 1, "--lora", 2, "--cut", 0, "--out", path)).code == 0
+    assert (
+        told(capfd, *words("run", text, "--rounds", 1, "--lora", 2, "--cut", 0, "--out", path)).code
+        == 0
+    )
     student = load_file(path / "models" / "student.safetensors")
     plain = LanguageModel(name="llama:32x2", vocabulary=300, context=16).build(0).state_dict()
     assert student.keys() == plain.keys()
@@ -76,9 +95,16 @@ def test_a_plan_says_who_cuts_where_and_proves_it(text, capfd):
     assert 0 <= plan["gap"] < 1e-3
     assert plan["lower_bound"] <= plan["cost"]
     assert len(plan["devices"]) == 3
-    assert {"id", "kind", "cut", "bits", "uplink_share", "server_share", "delay_s", "energy_j"} <= plan["devices"][
-        0
-    ].keys()
+    assert {
+        "id",
+        "kind",
+        "cut",
+        "bits",
+        "uplink_share",
+        "server_share",
+        "delay_s",
+        "energy_j",
+    } <= plan["devices"][0].keys()
     assert "end point" in told(capfd, *words("plan", text)).out
 
 
@@ -112,7 +138,17 @@ def test_what_cannot_be_is_said_before_anything_is_written(more, told_of, text, 
 
 
 def test_a_tokenizer_that_is_not_there_is_named(text, tmp_path, capfd):
-    words = ["run", "splitkd", "--data", text, *MODELS, "--tokenizer", "missing.json", "--out", tmp_path / "run"]
+    words = [
+        "run",
+        "splitkd",
+        "--data",
+        text,
+        *MODELS,
+        "--tokenizer",
+        "missing.json",
+        "--out",
+        tmp_path / "run",
+    ]
     message = mistaken(capfd, *map(str, words))
     assert "missing.json" in message and "no such file" in message
 

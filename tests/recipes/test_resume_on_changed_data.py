@@ -17,7 +17,9 @@ FEW = ["--devices", "3", "--rounds", "2", "--local-passes", "1"]
 
 def table(file: Path, seed=0, count=90) -> Path:
     rng = np.random.default_rng(seed)
-    lines = [f"{x:.4f},{y:.4f},{'abc'[i % 3]}" for i, (x, y) in enumerate(rng.normal(size=(count, 2)))]
+    lines = [
+        f"{x:.4f},{y:.4f},{'abc'[i % 3]}" for i, (x, y) in enumerate(rng.normal(size=(count, 2)))
+    ]
     file.write_text("\n".join(["x,y,label", *lines, ""]))
     return file
 
@@ -29,7 +31,9 @@ def changed_label(file: Path) -> None:
 
 
 def changed_number(file: Path) -> None:
-    file.write_text(file.read_text().replace(file.read_text().splitlines()[7].split(",")[0], "0.1234", 1))
+    file.write_text(
+        file.read_text().replace(file.read_text().splitlines()[7].split(",")[0], "0.1234", 1)
+    )
 
 
 def grown(file: Path) -> None:
@@ -60,7 +64,8 @@ def begun(tmp_path, capfd):
 
 
 def test_a_run_on_the_same_data_goes_on(begun, capfd):
-    (begun / "data.csv").write_text((begun / "data.csv").read_text().replace("\n", "\r\n"))  # the same numbers
+    # the same numbers
+    (begun / "data.csv").write_text((begun / "data.csv").read_text().replace("\n", "\r\n"))
     said = told(capfd, "run", "--resume", begun / "run", "--rounds", "3")
     assert said.code == 0, said.err
     assert len((begun / "run" / "metrics.jsonl").read_text().splitlines()) == 3
@@ -86,9 +91,21 @@ def test_every_change_of_a_table_is_another_digest(change, tmp_path):
 
 def test_arrays_of_another_type_or_shape_are_other_data():
     x = np.arange(12.0)
-    every = [[x], [x.astype(np.float32)], [x.reshape(3, 4)], [x, None], [None, x], [x, x], [x.astype(str)], [x[:0]], []]
+    every = [
+        [x],
+        [x.astype(np.float32)],
+        [x.reshape(3, 4)],
+        [x, None],
+        [None, x],
+        [x, x],
+        [x.astype(str)],
+        [x[:0]],
+        [],
+    ]
     assert len({digest.of_arrays(arrays) for arrays in every}) == len(every)
-    assert digest.of_arrays([x.reshape(3, 4).T]) == digest.of_arrays([np.ascontiguousarray(x.reshape(3, 4).T)])
+    assert digest.of_arrays([x.reshape(3, 4).T]) == digest.of_arrays(
+        [np.ascontiguousarray(x.reshape(3, 4).T)]
+    )
 
 
 def test_a_folder_is_another_when_a_file_changes_moves_or_comes(tmp_path):
@@ -106,9 +123,23 @@ def test_a_folder_is_another_when_a_file_changes_moves_or_comes(tmp_path):
 def test_a_run_of_text_knows_its_text_too(tmp_path, capfd):
     text = tmp_path / "notes.txt"
     text.write_text("The lamp is on. The door is shut. " * 300)
-    few = ["--devices", "2", "--rounds", "1", "--steps", "1", "--pretrain-steps", "1", "--context", "16"]
+    few = [
+        "--devices",
+        "2",
+        "--rounds",
+        "1",
+        "--steps",
+        "1",
+        "--pretrain-steps",
+        "1",
+        "--context",
+        "16",
+    ]
     models = ["--teacher", "llama:32x1", "--student", "llama:32x1", "--vocabulary", "300"]
-    assert told(capfd, "run", "splitkd", "--data", text, *few, *models, "--out", tmp_path / "run").code == 0
+    assert (
+        told(capfd, "run", "splitkd", "--data", text, *few, *models, "--out", tmp_path / "run").code
+        == 0
+    )
     text.write_text(text.read_text().replace("shut", "open"))
     with pytest.raises(RecordError, match=r"trained on .*notes\.txt as it was"):
         again(tmp_path / "run", 2)
@@ -116,7 +147,10 @@ def test_a_run_of_text_knows_its_text_too(tmp_path, capfd):
 
 def test_a_record_from_before_digests_goes_on(begun):
     about = read_about(begun / "run")
-    old = {**about, "data": {name: value for name, value in about["data"].items() if "digest" not in name}}
+    old = {
+        **about,
+        "data": {name: value for name, value in about["data"].items() if "digest" not in name},
+    }
     check_data(begun / "run", old, about)
     with pytest.raises(RecordError, match="now none"):
         check_data(begun / "run", about, old)

@@ -40,13 +40,23 @@ def here(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     "spelled",
-    ["mine", "llama-mine", "llama-tiny", "./llama-3.2-1b/", "llama:32x1", "llama:32x1/", "bytes", "{here}/sources"],
+    [
+        "mine",
+        "llama-mine",
+        "llama-tiny",
+        "./llama-3.2-1b/",
+        "llama:32x1",
+        "llama:32x1/",
+        "bytes",
+        "{here}/sources",
+    ],
 )
 def test_a_folder_with_weights_comes_trained(here, spelled):
     spelled = spelled.format(here=here)
     made, model = saved(here / spelled)
     one = text_setup(
-        replace(TEXT, data="notes.txt", devices=2), Language(teacher=spelled, student="llama:32x2", context=16)
+        replace(TEXT, data="notes.txt", devices=2),
+        Language(teacher=spelled, student="llama:32x2", context=16),
     )
     assert one.pretraining_data is None
     assert one.source.tokenizer.digest == made.digest
@@ -64,7 +74,8 @@ def test_a_folder_without_a_model_changes_no_name(here, name):
 
 def test_new_models_are_trained_first(here):
     one = text_setup(
-        replace(TEXT, data="notes.txt", devices=2), Language(teacher="llama:32x1", student="llama:32x1", context=16)
+        replace(TEXT, data="notes.txt", devices=2),
+        Language(teacher="llama:32x1", student="llama:32x1", context=16),
     )
     assert len(one.pretraining_data) > 0
     assert isinstance(one.teacher, LanguageModel)

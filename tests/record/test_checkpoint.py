@@ -25,12 +25,14 @@ arrays = st.dictionaries(
         lambda n: n != "__metadata__"
     ),
     hnp.arrays(
-        st.sampled_from([np.dtype(d) for d in sorted(DTYPES)]), hnp.array_shapes(min_dims=0, max_dims=3, min_side=0)
+        st.sampled_from([np.dtype(d) for d in sorted(DTYPES)]),
+        hnp.array_shapes(min_dims=0, max_dims=3, min_side=0),
     ),
     max_size=4,
 )
 plain = st.dictionaries(
-    st.text(max_size=8), st.none() | st.integers(-(2**53), 2**53) | st.text() | st.floats(allow_nan=False)
+    st.text(max_size=8),
+    st.none() | st.integers(-(2**53), 2**53) | st.text() | st.floats(allow_nan=False),
 )
 
 
@@ -39,7 +41,9 @@ def bits(arrays):
 
 
 def kept(number, **arrays):
-    return Checkpoint(round=number, arrays=arrays or {"w": np.arange(4.0) + number}, plain={"wall_s": 0.5})
+    return Checkpoint(
+        round=number, arrays=arrays or {"w": np.arange(4.0) + number}, plain={"wall_s": 0.5}
+    )
 
 
 @given(arrays=arrays, plain=plain, number=st.integers(0, 10**7))
@@ -54,7 +58,9 @@ def test_what_is_written_is_read_to_the_bit(tmp_path_factory, arrays, plain, num
 
 def test_views_are_written_as_what_they_show(tmp_path):
     whole = np.arange(12.0).reshape(3, 4)
-    write_checkpoint(tmp_path, kept(1, turned=whole.T, some=whole[:, ::2], scalar=np.float64(3).reshape(())))
+    write_checkpoint(
+        tmp_path, kept(1, turned=whole.T, some=whole[:, ::2], scalar=np.float64(3).reshape(()))
+    )
     back = read_checkpoint(tmp_path).arrays
     assert (back["turned"] == whole.T).all()
     assert (back["some"] == whole[:, ::2]).all()
@@ -115,7 +121,9 @@ def assert_damaged_or_same(folder, file):
         assert "No older one is sound" in str(fault)
     else:
         assert back.round == 1
-        assert bits(back.arrays) == bits(kept(1, w=np.arange(6, dtype=np.float32), n=np.array(3)).arrays)
+        assert bits(back.arrays) == bits(
+            kept(1, w=np.arange(6, dtype=np.float32), n=np.array(3)).arrays
+        )
 
 
 def test_arrays_that_changed_places_are_found(tmp_path):
@@ -140,7 +148,8 @@ def test_a_note_that_says_something_else_is_found(tmp_path):
 
 
 def test_equal_states_are_equal_files(tmp_path):
-    """The entries of a safetensors file's metadata come in an order that is drawn anew each time."""
+    """The entries of a safetensors file's metadata come in an order that is drawn anew each
+    time."""
     one = kept(1, a=np.arange(6, dtype=np.float32), b=np.ones(2))
     assert len({write_checkpoint(tmp_path, one).read_bytes() for _ in range(8)}) == 1
 

@@ -1,4 +1,5 @@
-"""Files of a record, damaged in every way: a sentence, or what is left of them, and no other run minds."""
+"""Files of a record, damaged in every way: a sentence, or what is left of them, and no other run
+minds."""
 
 import shutil
 
@@ -16,7 +17,15 @@ from distilfleet.service.client import listed
 from distilfleet.service.web.page_cache import PageCaches
 from distilfleet.service.web.view import PageSource
 
-FILES = ("run.toml", "fleet.json", "metrics.jsonl", "wall.jsonl", "times.jsonl", "plan.json", "audit.json")
+FILES = (
+    "run.toml",
+    "fleet.json",
+    "metrics.jsonl",
+    "wall.jsonl",
+    "times.jsonl",
+    "plan.json",
+    "audit.json",
+)
 CONTENTS = {
     "empty": b"",
     "zeros": bytes(300),
@@ -29,7 +38,15 @@ CONTENTS = {
     "little toml": b"schema = 1\n",
     "other toml": b'schema = 1\nrecipe = "koala"\nrounds = "many"\n',
 }
-NOBODY = {"jobs": 0, "answered": 0, "missed": 0, "since_s": 0.0, "late": 0, "uploading_bytes": 0, "uploads_waiting": 0}
+NOBODY = {
+    "jobs": 0,
+    "answered": 0,
+    "missed": 0,
+    "since_s": 0.0,
+    "late": 0,
+    "uploading_bytes": 0,
+    "uploads_waiting": 0,
+}
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +54,19 @@ def sound(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
     data = table(folder / "table.npz")
     with pytest.raises(SystemExit) as done:
-        main(["run", "koala", "--data", str(data), "--rounds", "2", *FEW, "--out", str(folder / "run")])
+        main(
+            [
+                "run",
+                "koala",
+                "--data",
+                str(data),
+                "--rounds",
+                "2",
+                *FEW,
+                "--out",
+                str(folder / "run"),
+            ]
+        )
     assert not done.value.code
     return folder / "run"
 

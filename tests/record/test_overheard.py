@@ -1,9 +1,20 @@
 import pytest
 
 from distilfleet.core.errors import RecordError
-from distilfleet.record.captured import AUDIT, WIRE, Exchange, read_audit, read_wire, write_audit, write_wire
+from distilfleet.record.captured import (
+    AUDIT,
+    WIRE,
+    Exchange,
+    read_audit,
+    read_wire,
+    write_audit,
+    write_wire,
+)
 
-KEPT = {"2.0.b/x": Exchange(job=b"job", reply=b"reply"), "1.0.a": Exchange(job=b"j", reply=b"", before=b"before")}
+KEPT = {
+    "2.0.b/x": Exchange(job=b"job", reply=b"reply"),
+    "1.0.a": Exchange(job=b"j", reply=b"", before=b"before"),
+}
 
 
 def test_frames_come_back_byte_for_byte_in_a_fixed_order(tmp_path):
@@ -28,5 +39,7 @@ def test_damage_is_named(tmp_path):
         read_wire(tmp_path)
     for spoilt in ("{", "[]", '{"schema": 0}'):
         (tmp_path / AUDIT).write_text(spoilt)
-        with pytest.raises(RecordError, match=r"audit\.json is .*Delete it and run distilfleet audit"):
+        with pytest.raises(
+            RecordError, match=r"audit\.json is .*Delete it and run distilfleet audit"
+        ):
             read_audit(tmp_path)

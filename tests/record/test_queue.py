@@ -56,11 +56,13 @@ def test_a_wish_to_stop_can_be_taken_back(queue):
 
 def test_a_crash_between_two_steps_leaves_one_state(queue, tmp_path):
     queue.stop("early-1")
-    (tmp_path / "queue" / "early-1.json").replace(queue.folder("stopped") / "early-1.json")  # and the wish is left
+    # and the wish is left
+    (tmp_path / "queue" / "early-1.json").replace(queue.folder("stopped") / "early-1.json")
     assert states(queue)["early-1"] == "stopped"
     queue.resume("early-1")
     assert states(queue)["early-1"] == "waiting"
-    (queue.folder("done") / "early-1.json").write_text('{"error": "full disk"}')  # and the request is left
+    # and the request is left
+    (queue.folder("done") / "early-1.json").write_text('{"error": "full disk"}')
     entry = queue.entry("early-1")
     assert (entry.state, entry.error) == ("failed", "full disk")
     assert queue.waiting()[-1] == "early-1", "the server closes it again"

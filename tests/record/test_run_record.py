@@ -70,7 +70,14 @@ def test_a_record_that_has_wall_time_among_its_metrics_is_read_as_it_was(path):
 
 
 def test_times_after_the_checkpoint_are_cut_off_too(path):
-    at = {"sent_s": 0.0, "received_s": 0.1, "begun_s": None, "done_s": None, "offered_s": 0.5, "uploaded_s": 1.0}
+    at = {
+        "sent_s": 0.0,
+        "received_s": 0.1,
+        "begun_s": None,
+        "done_s": None,
+        "offered_s": 0.5,
+        "uploaded_s": 1.0,
+    }
     took = {"busy_s": 0.2, "energy_j": 0.5, "metered": False}
     job = Timed(job="a", device="pi", down_bytes=1, up_bytes=2, **at, **took)
     run, _, checkpoint = reopen(path)

@@ -31,12 +31,16 @@ def history(
     fleet: Mapping[str, Any] | None = None,
     rows: Sequence[Mapping[str, Any]] | None = None,
 ) -> History:
-    """A run whose figures are easy to foretell; `word` goes wherever a name or a reason may come from outside."""
+    """A run whose figures are easy to foretell; `word` goes wherever a name or a reason may come
+    from outside."""
     return History(
         path=Path("runs") / name,
         about=_about(recipe, asked, devices, seed, classes, word) if about is None else about,
         fleet=_fleet(devices, classes, word) if fleet is None else fleet,
-        rounds=[_round(r, rounds, devices, quality, small, job_bytes, misses, word) for r in range(1, rounds + 1)]
+        rounds=[
+            _round(r, rounds, devices, quality, small, job_bytes, misses, word)
+            for r in range(1, rounds + 1)
+        ]
         if rows is None
         else rows,
     )
@@ -48,14 +52,17 @@ def facts_of(recipe: str) -> MethodFacts:
     return method.tiny().facts
 
 
-def _about(recipe: str, asked: int, devices: int, seed: int, classes: int, word: str) -> dict[str, Any]:
+def _about(
+    recipe: str, asked: int, devices: int, seed: int, classes: int, word: str
+) -> dict[str, Any]:
     return {
         "schema": 1,
         "recipe": recipe,
         "started": "2026-11-21T10:00:00Z",
         "rounds": asked,
         "seed": seed,
-        "disclosure": f"weights and sample counts: the server sees each device's trained small model{word}",
+        "disclosure": "weights and sample counts: the server sees each device's trained small "
+        f"model{word}",
         "method": asdict(facts_of(recipe)),
         "notes": [f"counterfactual: memory limits were ignored{word}"],
         "settings": {
@@ -113,7 +120,14 @@ def _fleet(devices: int, classes: int, word: str) -> dict[str, Any]:
 
 
 def _round(
-    number: int, rounds: int, devices: int, quality: str, small: float | None, job_bytes: int, misses: bool, word: str
+    number: int,
+    rounds: int,
+    devices: int,
+    quality: str,
+    small: float | None,
+    job_bytes: int,
+    misses: bool,
+    word: str,
 ) -> dict[str, Any]:
     lost = range(0, devices, 3) if misses else range(1)
     reached = 0.5 + 0.5 * (number - 1) / max(1, rounds - 1) if rounds > 1 else 1.0
@@ -129,6 +143,8 @@ def _round(
         "wall_s": 1.5 * number,
         "devices": devices - len(lost),
         "missed": len(lost),
-        "missed_jobs": [[f"device-{place:02d}{word}", f"{REASONS[(place + 3) % 4]}{word}"] for place in lost],
+        "missed_jobs": [
+            [f"device-{place:02d}{word}", f"{REASONS[(place + 3) % 4]}{word}"] for place in lost
+        ],
         "proxy_kl_nats": 1 / number,
     }

@@ -6,7 +6,14 @@ from distilfleet.report.audit import audit_text, verdict
 from distilfleet.report.page import write_page
 from distilfleet.report.table import text_table
 
-ROW = {"source": "student", "cut": 1, "attack": "left to right", "tokens": 400, "recovered": 300, "share": 0.75}
+ROW = {
+    "source": "student",
+    "cut": 1,
+    "attack": "left to right",
+    "tokens": 400,
+    "recovered": 300,
+    "share": 0.75,
+}
 FOUND = {
     "schema": 1,
     "disclosure": "recoverable: smashed data",
@@ -31,8 +38,13 @@ def test_the_first_thing_on_a_split_page_is_who_can_read_the_data(tmp_path):
     assert page.index("not against the edge server") < page.index("Results")
     assert "use KOALA" in page and "was not measured" in page
     measured = written(tmp_path, replace(run, audit=FOUND))
-    assert measured.index("recovers 75.0 % of tokens (400 tried, after round 10)") < measured.index("Results")
-    assert "student’s" in measured.replace("'", "’").replace("&#x27;", "’") and "left to right" in measured
+    assert measured.index("recovers 75.0 % of tokens (400 tried, after round 10)") < measured.index(
+        "Results"
+    )
+    assert (
+        "student’s" in measured.replace("'", "’").replace("&#x27;", "’")
+        and "left to right" in measured
+    )
 
 
 def test_other_pages_do_not_speak_of_it(tmp_path):

@@ -1,4 +1,5 @@
-"""The live page says what is there in words, lets nothing hostile through, and changes only where there is news."""
+"""The live page says what is there in words, lets nothing hostile through, and changes only where
+there is news."""
 
 import re
 from collections import Counter
@@ -47,7 +48,13 @@ def moment(*devices: DeviceStatus, **facts) -> FleetStatus:
 
 def view(state: str = "under way", at: FleetStatus | None = None, run=RUN, **facts) -> View:
     entry = QueuedRun(name=run.path.name, state=state)
-    usual = {"entries": [entry], "shown": entry, "run": run, "rows": {entry.name: summary([run])[0]}, "proof": "p" * 9}
+    usual = {
+        "entries": [entry],
+        "shown": entry,
+        "run": run,
+        "rows": {entry.name: summary([run])[0]},
+        "proof": "p" * 9,
+    }
     return replace(View(moment=at or moment(), **usual), **facts)
 
 
@@ -95,7 +102,9 @@ def test_tells_of_each_device():
         seen("pi-4", "away", fence=0, silent_s=None, up_bytes=0),
     )
     words = told(view(at=moment(*devices, uploads_waiting=3)))
-    assert "3 of 5 devices are here: 1 idle, 1 at work, 1 uploading. 3 uploads wait for room." in words
+    assert (
+        "3 of 5 devices are here: 1 idle, 1 at work, 1 uploading. 3 uploads wait for room." in words
+    )
     for part in ("50.0 %", "1.5 kB · 1 MB/s", "2 min 00 s ago", "never", "just now"):
         assert part in words
     assert "2 MB/s" not in words, "a rate is that of a busy device"
@@ -118,8 +127,14 @@ def test_a_row_changes_only_when_there_is_news():
 
 
 def test_tells_why_sessions_were_refused():
-    words = told(view(at=moment(refused={"denied": 3, "handshake: expired": 1, "no hello": 2}, late=4)))
-    for part in ("denied 3 A device that the fleet file does not name", "handshake: expired 1 No session", "4 answers"):
+    words = told(
+        view(at=moment(refused={"denied": 3, "handshake: expired": 1, "no hello": 2}, late=4))
+    )
+    for part in (
+        "denied 3 A device that the fleet file does not name",
+        "handshake: expired 1 No session",
+        "4 answers",
+    ):
         assert part in words
     assert "Sessions refused" not in told(view())
 
@@ -144,7 +159,9 @@ def test_lets_nothing_hostile_through():
     run = history("demo", rounds=2, misses=True, word=HOSTILE)
     at = moment(seen(HOSTILE, kind=HOSTILE), refused={HOSTILE: 1})
     entry = QueuedRun(name=HOSTILE, state="failed", error=HOSTILE)
-    source = document(paint(view(at=at, run=run, entries=[entry], shown=entry, rows={}), sections(run)))
+    source = document(
+        paint(view(at=at, run=run, entries=[entry], shown=entry, rows={}), sections(run))
+    )
     assert "<script>alert" not in source
     assert "<img" not in source
 
@@ -152,7 +169,9 @@ def test_lets_nothing_hostile_through():
 def test_a_live_page_says_whose_answers_counted_for_little():
     rows = [{**row, "discounts": [["device-01", 0.1, "norm"]]} for row in RUN.rounds]
     assert "Answers that counted for little" not in told(view())
-    assert "device-01 Its update was out of all proportion" in told(view(run=replace(RUN, rounds=rows)))
+    assert "device-01 Its update was out of all proportion" in told(
+        view(run=replace(RUN, rounds=rows))
+    )
 
 
 def test_a_failed_run_stands_out():

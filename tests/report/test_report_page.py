@@ -66,7 +66,11 @@ def page(tmp_path: Path, *runs: Any) -> tuple[str, Walker]:
 
 PAGES = {
     "one run": lambda: [history()],
-    "three runs": lambda: [history("a"), history("b", recipe="fedavg", small=None), history("c", rounds=7)],
+    "three runs": lambda: [
+        history("a"),
+        history("b", recipe="fedavg", small=None),
+        history("c", rounds=7),
+    ],
     "no round": lambda: [history(rounds=0)],
     "one round": lambda: [history(rounds=1, asked=1)],
     "no round among several": lambda: [history("a", rounds=0), history("b")],
@@ -149,7 +153,10 @@ def test_characters_that_html_cannot_hold(tmp_path):
 @pytest.mark.parametrize("odd", [float("nan"), float("inf"), None, "12", True, [1], -1])
 def test_odd_values_do_not_break_a_page(tmp_path, odd):
     run = history()
-    rounds = [{**row, "large_accuracy": odd, "elapsed_s": odd, "up_bytes": odd, "extra": odd} for row in run.rounds[:3]]
+    rounds = [
+        {**row, "large_accuracy": odd, "elapsed_s": odd, "up_bytes": odd, "extra": odd}
+        for row in run.rounds[:3]
+    ]
     page(tmp_path, history(rows=[*rounds, *run.rounds[3:]]))
     page(tmp_path, history(rows=rounds), run)
 
@@ -162,7 +169,9 @@ def test_an_empty_record_renders(tmp_path):
 
 
 def test_comparison_says_what_differs(tmp_path):
-    _, walker = page(tmp_path, history("a"), history("b", recipe="fedavg", seed=8, small=None, job_bytes=9))
+    _, walker = page(
+        tmp_path, history("a"), history("b", recipe="fedavg", seed=8, small=None, job_bytes=9)
+    )
     for words in (
         "2 runs compared",
         "Not like with like",
@@ -193,7 +202,10 @@ def test_no_run_is_a_mistake(tmp_path):
 
 
 def test_markup_escapes_text_but_not_markup():
-    assert tag("p", "<&>", Html("<b>x</b>"), class_='"') == '<p class="&quot;">&lt;&amp;&gt;<b>x</b></p>'
+    assert (
+        tag("p", "<&>", Html("<b>x</b>"), class_='"')
+        == '<p class="&quot;">&lt;&amp;&gt;<b>x</b></p>'
+    )
 
 
 def test_the_command_repeats_the_run():
@@ -203,8 +215,26 @@ def test_the_command_repeats_the_run():
     shell = command(history(about={**run.about, "settings": told, "threads": 2}))
     words = shlex.split(shell.replace("\\\n", " "))
     assert words[:5] == ["distilfleet", "run", "koala", "--devices", "5"]
-    assert words[5:13] == ["--small", "conv-xs", "conv-s", "--label", "", "--alpha", "0.5", "--no-lora"]
-    assert words[13:] == ["--wire-kind", "two words; $x", "--rounds", "10", "--seed", "7", "--threads", "2"]
+    assert words[5:13] == [
+        "--small",
+        "conv-xs",
+        "conv-s",
+        "--label",
+        "",
+        "--alpha",
+        "0.5",
+        "--no-lora",
+    ]
+    assert words[13:] == [
+        "--wire-kind",
+        "two words; $x",
+        "--rounds",
+        "10",
+        "--seed",
+        "7",
+        "--threads",
+        "2",
+    ]
 
 
 def test_a_harmless_note_stays_quiet(tmp_path):
@@ -259,7 +289,10 @@ def text_run(name="text", recipe="splitkd", classes=(), **changes):
     own = {"disclosure": "recoverable: smashed data", "method": asdict(method)}
     about = {**run.about, "data": {**run.about["data"], **facts}, **own}
     rounds = [{**row, "large_loss": 0.25} if "large_loss" in row else row for row in run.rounds]
-    falling = [{**row, "small_loss": 1 - 0.05 * row["round"]} if "small_loss" in row else row for row in rounds]
+    falling = [
+        {**row, "small_loss": 1 - 0.05 * row["round"]} if "small_loss" in row else row
+        for row in rounds
+    ]
     return replace(run, about=about, rounds=falling)
 
 
@@ -281,15 +314,30 @@ def test_a_split_run_has_a_student_a_teacher_and_windows(tmp_path):
 
 
 def test_what_a_device_runs_is_what_was_planned(tmp_path):
-    plan = {"devices": [{"id": "device-00", "cut": 0}, {"id": "device-01", "cut": 1}, {"id": "device-02", "cut": 2}]}
+    plan = {
+        "devices": [
+            {"id": "device-00", "cut": 0},
+            {"id": "device-01", "cut": 1},
+            {"id": "device-02", "cut": 2},
+        ]
+    }
     words = page(tmp_path, replace(text_run(), plan=plan))[1].words
-    for told in ("embedding of conv-s", "embedding and 1 layer of conv-s", "embedding and 2 layers of conv-s"):
+    for told in (
+        "embedding of conv-s",
+        "embedding and 1 layer of conv-s",
+        "embedding and 2 layers of conv-s",
+    ):
         assert told in words
 
 
 def test_texts_with_classes_have_an_accuracy(tmp_path):
     words = page(tmp_path, text_run(classes=["light", "music"]))[1].words
-    for told in ("Student, accuracy 80.0 %", "teacher, 90.0 %", "guessing, 50.0 %", "1,200 training texts of digits"):
+    for told in (
+        "Student, accuracy 80.0 %",
+        "teacher, 90.0 %",
+        "guessing, 50.0 %",
+        "1,200 training texts of digits",
+    ):
         assert told in words
 
 
@@ -298,21 +346,31 @@ def test_text_runs_side_by_side_have_one_teacher_and_a_loss_to_reach(tmp_path):
     for words in (
         "What it took to reach 0.5 nats per token",
         "teacher, 0.250",
-        "a: recoverable: smashed data. b: recoverable: smashed data. Split KD protects against outsiders",
+        "a: recoverable: smashed data. b: recoverable: smashed data. Split KD protects against "
+        "outsiders",
         "its one student",
     ):
         assert words in walker.words, words
-    assert 'data-name="a, student"' in source and "teacher" not in "".join(re.findall('data-name="[^"]*"', source))
+    assert 'data-name="a, student"' in source and "teacher" not in "".join(
+        re.findall('data-name="[^"]*"', source)
+    )
     assert "0.250 (best)" not in walker.words
     other = text_run("b", recipe="koala_text")
     source, walker = page(tmp_path, text_run("a"), other)
     assert 'data-name="b, large model"' in source and 'data-name="b, small models, mean"' in source
-    strange = replace(other, about={**other.about, "data": {**other.about["data"], "tokenizer": "another one"}})
-    assert "The tokenizer, so that a nat per token is not the same" in page(tmp_path, text_run("a"), strange)[1].words
+    strange = replace(
+        other, about={**other.about, "data": {**other.about["data"], "tokenizer": "another one"}}
+    )
+    assert (
+        "The tokenizer, so that a nat per token is not the same"
+        in page(tmp_path, text_run("a"), strange)[1].words
+    )
 
 
 def test_an_older_record_of_a_split_run_still_says_who_can_read_the_data(tmp_path):
     run = history(recipe="splitkd")
-    older = replace(run, about={name: value for name, value in run.about.items() if name != "method"})
+    older = replace(
+        run, about={name: value for name, value in run.about.items() if name != "method"}
+    )
     assert "Who can read the data" not in page(tmp_path, older)[1].words
     assert "Who can read the data" in page(tmp_path, replace(older, plan={"devices": []}))[1].words

@@ -20,7 +20,13 @@ def kind_of(measured, predicted, metered=0):
 def rows(metered=0):
     kinds = {"rpi-4b": kind_of(1.0, 2.0, metered), "rpi-5": kind_of(3.0, 2.0, metered)}
     return [
-        {"round": n, "large_accuracy": 0.5, "round_s": [4.0, 8.0], "server_s": [0.5, 0.1], "kinds": kinds}
+        {
+            "round": n,
+            "large_accuracy": 0.5,
+            "round_s": [4.0, 8.0],
+            "server_s": [0.5, 0.1],
+            "kinds": kinds,
+        }
         for n in (1, 2)
     ]
 
@@ -58,7 +64,10 @@ def test_the_page_says_both_and_the_ratio(tmp_path):
     assert "Work</span></th><td>250 ms</td><td>500 ms</td><td>0.5</td>" in page
     assert "No board had a power meter" in page
     assert "Round 2 in time" in page
-    for metered, words in ((4, "Measured by the boards’ power meters."), (1, "By power meters for 4 of 16 jobs")):
+    for metered, words in (
+        (4, "Measured by the boards’ power meters."),
+        (1, "By power meters for 4 of 16 jobs"),
+    ):
         write_page([history(rows=rows(metered))], tmp_path / "page.html")
         assert words in (tmp_path / "page.html").read_text()
 
@@ -68,17 +77,29 @@ def test_a_simulated_run_has_neither():
     assert overlap_block(history()) is None
 
 
-@pytest.mark.parametrize("odd", [{"round_s": "x"}, {"round_s": [1, None]}, {"kinds": []}, {"kinds": {"pi": 3}}])
+@pytest.mark.parametrize(
+    "odd", [{"round_s": "x"}, {"round_s": [1, None]}, {"kinds": []}, {"kinds": {"pi": 3}}]
+)
 def test_odd_records_do_not_break_the_page(odd, tmp_path):
     odd_rows = [{**row, **odd} for row in rows()]
-    odd_times = {"round": None, "jobs": [{"device": 3, "sent_s": "x"}, 7], "server_s": [[1], "x", [2, "y"]]}
+    odd_times = {
+        "round": None,
+        "jobs": [{"device": 3, "sent_s": "x"}, 7],
+        "server_s": [[1], "x", [2, "y"]],
+    }
     write_page([replace(history(rows=odd_rows), times=odd_times)], tmp_path / "page.html")
 
 
 def test_what_goes_on_at_the_same_time_is_said():
     said = overlap_block(replace(history(), times=TIMES))
-    assert "Of 8 s, at least one device computed for 2 s, something was on its way for 3 s, and the server" in said
-    assert "computed for 5.5 s. At the same time: devices and server for 1 s, links and server for 1.5 s" in said
+    assert (
+        "Of 8 s, at least one device computed for 2 s, something was on its way for 3 s, and the "
+        "server" in said
+    )
+    assert (
+        "computed for 5.5 s. At the same time: devices and server for 1 s, links and server for "
+        "1.5 s" in said
+    )
     assert 'd="M0 0h125v1h-125zM375 0h125v1h-125z"' in said
 
 
@@ -99,7 +120,13 @@ def test_a_real_fleet_has_data_of_its_own(tmp_path):
     run = history()
     about = {**run.about, "settings": {**run.about["settings"], "fleet": "fleet.toml"}}
     write_page([replace(run, about=about)], tmp_path / "page.html")
-    assert "5 devices of a real fleet had data of their own and kept them." in (tmp_path / "page.html").read_text()
+    assert (
+        "5 devices of a real fleet had data of their own and kept them."
+        in (tmp_path / "page.html").read_text()
+    )
     pooled = {**about, "recipe": "central", "method": asdict(facts_of("central"))}
     write_page([replace(run, about=pooled)], tmp_path / "page.html")
-    assert "had data of their own and sent them to the server, once." in (tmp_path / "page.html").read_text()
+    assert (
+        "had data of their own and sent them to the server, once."
+        in (tmp_path / "page.html").read_text()
+    )

@@ -20,7 +20,12 @@ def test_summary_adds_up():
     (row,) = summary([history()])
     assert (row.large_accuracy, row.small_accuracy) == pytest.approx((0.9, 0.8))
     assert (row.up_bytes, row.down_bytes, row.bytes_per_device) == (50_000, 50_000, 20_000)
-    assert (row.elapsed_s, row.device_energy_j, row.missed, row.storage_saved) == (200, 125, 10, 0.97)
+    assert (row.elapsed_s, row.device_energy_j, row.missed, row.storage_saved) == (
+        200,
+        125,
+        10,
+        0.97,
+    )
     assert row.large_loss is None
 
 
@@ -71,7 +76,14 @@ def test_names_are_distinct():
 
 @pytest.mark.parametrize(
     ("share", "shown"),
-    [(0.914, "91.4 %"), (1.0, "100.0 %"), (0.99999, "99.99 %"), (0.0, "0.0 %"), (0.0001, "0.01 %"), (-0.2, "-20.0 %")],
+    [
+        (0.914, "91.4 %"),
+        (1.0, "100.0 %"),
+        (0.99999, "99.99 %"),
+        (0.0, "0.0 %"),
+        (0.0001, "0.01 %"),
+        (-0.2, "-20.0 %"),
+    ],
 )
 def test_percent_never_claims_all_or_nothing(share, shown):
     assert percent(share) == shown
@@ -89,7 +101,11 @@ def test_steps_are_few_and_not_too_few(width):
 
 @pytest.mark.parametrize("most", [0.0, 1e-6, 4.2, 59, 3600, 1e6, 1e9])
 def test_axes_hold_their_ticks(most):
-    for axis in (reach_axis("x", most, str), free_axis("x", [most, 2 * most], str), decade_axis("x", 3.0, 4e9, str)):
+    for axis in (
+        reach_axis("x", most, str),
+        free_axis("x", [most, 2 * most], str),
+        decade_axis("x", 3.0, 4e9, str),
+    ):
         assert axis.ticks
         assert all(axis.low - 1e-9 <= tick <= axis.high * (1 + 1e-9) for tick in axis.ticks)
 
@@ -99,7 +115,15 @@ def test_one_round_stands_in_the_middle():
 
 
 def of_seed(name, seed, accuracy, recipe="koala"):
-    rows = [{"round": 1, "large_accuracy": accuracy, "up_bytes": 100, "down_bytes": 100, "elapsed_s": 2.0}]
+    rows = [
+        {
+            "round": 1,
+            "large_accuracy": accuracy,
+            "up_bytes": 100,
+            "down_bytes": 100,
+            "elapsed_s": 2.0,
+        }
+    ]
     return history(name, recipe=recipe, seed=seed, rows=rows)
 
 
@@ -113,7 +137,11 @@ def test_runs_that_differ_by_their_seed_are_repetitions_and_none_is_best():
     assert best_of(runs) == set()
     assert cautions(runs) == []
     (line,) = sentences(runs)
-    assert line == "a, b, c repeat one another under seeds 1, 2, 3: mean large accuracy 98.2 % (98.0 % to 98.4 %)."
+    assert (
+        line
+        == "a, b, c repeat one another under seeds 1, 2, 3: mean large accuracy 98.2 % (98.0 % to "
+        "98.4 %)."
+    )
     (entry,) = as_json(runs)["repetitions"]
     assert entry["seeds"] == ["1", "2", "3"]
     assert entry["large_accuracy"]["mean"] == pytest.approx(0.982)
@@ -122,8 +150,13 @@ def test_runs_that_differ_by_their_seed_are_repetitions_and_none_is_best():
 
 def test_best_is_what_is_better_than_any_other_seed_shows():
     ours = [of_seed("a", 1, 0.98), of_seed("b", 2, 0.97)]
-    assert best_of([*ours, of_seed("c", 1, 0.96, "fedavg"), of_seed("d", 2, 0.95, "fedavg")]) == {0, 1}
-    assert best_of([*ours, of_seed("c", 1, 0.975, "fedavg"), of_seed("d", 2, 0.95, "fedavg")]) == set()
+    assert best_of([*ours, of_seed("c", 1, 0.96, "fedavg"), of_seed("d", 2, 0.95, "fedavg")]) == {
+        0,
+        1,
+    }
+    assert (
+        best_of([*ours, of_seed("c", 1, 0.975, "fedavg"), of_seed("d", 2, 0.95, "fedavg")]) == set()
+    )
 
 
 def test_one_seed_each_calls_nothing_best_and_says_so():
@@ -145,7 +178,8 @@ def test_seconds_of_a_simulation_are_called_so():
 
 
 @pytest.mark.parametrize(
-    ("share", "shown"), [(-14.027, "none, 15 times as much"), (-0.5, "none, 1.5 times as much"), (0.0, "0.0 %")]
+    ("share", "shown"),
+    [(-14.027, "none, 15 times as much"), (-0.5, "none, 1.5 times as much"), (0.0, "0.0 %")],
 )
 def test_a_model_that_takes_more_saves_nothing_in_words(share, shown):
     assert saved(share) == shown
@@ -156,4 +190,7 @@ def test_a_model_that_takes_more_saves_nothing_in_words(share, shown):
 def test_a_run_ends_with_what_is_saved_or_taken(capsys):
     row = {"small": "conv-s", "large": "mlp-l", "storage_saved": 0.9, "flops_saved": -14.027}
     closing(history(about={**history().about, "savings": [row]}), Path("page.html"))
-    assert "conv-s instead of mlp-l saves 90.00% of storage and takes 15 times the FLOPs." in capsys.readouterr().out
+    assert (
+        "conv-s instead of mlp-l saves 90.00% of storage and takes 15 times the FLOPs."
+        in capsys.readouterr().out
+    )

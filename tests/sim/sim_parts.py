@@ -1,4 +1,5 @@
-"""Small real parts for simulated fleets: boards with round numbers, and a method whose devices do as the job says."""
+"""Small real parts for simulated fleets: boards with round numbers, and a method whose devices do
+as the job says."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,7 +14,9 @@ from distilfleet.sim.fleet import SimFleet, World
 ANSWER = {"y": ArraySpec("<f8", (4,))}
 
 
-def board(name, *, speed=1e9, memory=10**9, up=8e6, down=8e6, latency=0.0, transmit=2.0, kind="board"):
+def board(
+    name, *, speed=1e9, memory=10**9, up=8e6, down=8e6, latency=0.0, transmit=2.0, kind="board"
+):
     """A board that sends a million bytes per second, idles at 1 W and computes at 5 W."""
     return Device(
         id=name,
@@ -30,7 +33,13 @@ def board(name, *, speed=1e9, memory=10**9, up=8e6, down=8e6, latency=0.0, trans
 def ask(device, flops=1e9, name="", most_norm=float("inf"), answer=ANSWER):
     """A job of so many FLOPs."""
     expected = Expected(arrays=answer, most_norm=most_norm)
-    return Job(id=name or f"1:{device}", device=device, op="do", arrays={"flops": np.array(flops)}, expected=expected)
+    return Job(
+        id=name or f"1:{device}",
+        device=device,
+        op="do",
+        arrays={"flops": np.array(flops)},
+        expected=expected,
+    )
 
 
 def honest(job):
@@ -91,7 +100,9 @@ def no_data(device):
 
 def fleet(boards, method=None, data=no_data, **world):
     server = world.pop("server", None) or board("server", speed=1e9)
-    return SimFleet({one.id: one for one in boards}, data, method or Doing(), World(server=server, **world))
+    return SimFleet(
+        {one.id: one for one in boards}, data, method or Doing(), World(server=server, **world)
+    )
 
 
 def frame_bytes(job, answer=honest):

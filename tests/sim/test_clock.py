@@ -7,7 +7,12 @@ from distilfleet.sim.clock import COMPUTE, DOWN, UP, Clock
 
 seconds = st.floats(0, 1e6)
 waves = st.lists(
-    st.lists(st.tuples(st.integers(0, 3), seconds, seconds, seconds), min_size=1, max_size=4, unique_by=lambda j: j[0]),
+    st.lists(
+        st.tuples(st.integers(0, 3), seconds, seconds, seconds),
+        min_size=1,
+        max_size=4,
+        unique_by=lambda j: j[0],
+    ),
     max_size=6,
 )
 
@@ -89,7 +94,9 @@ def test_stages_are_first_in_first_out(given_waves):
 
 
 @given(waves, st.lists(seconds, min_size=6, max_size=6))
-def test_stages_of_a_job_come_one_after_the_other_and_cost_no_more_than_they_last(given_waves, until):
+def test_stages_of_a_job_come_one_after_the_other_and_cost_no_more_than_they_last(
+    given_waves, until
+):
     clock = fresh()
     for jobs, until_s in zip(given_waves, until, strict=False):
         before = clock.free_3N.copy()

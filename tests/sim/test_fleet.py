@@ -30,7 +30,7 @@ def after_s(*jobs):
     return max(sum(seconds(job, board(job.device))) for job in jobs)
 
 
-# --- who answers ------------------------------------------------------------------------------------------------
+# --- who answers ----------------------------------------------------------------------------------
 
 
 def test_all_answer_in_the_order_of_the_jobs_whatever_the_finishing_order():
@@ -42,7 +42,12 @@ def test_all_answer_in_the_order_of_the_jobs_whatever_the_finishing_order():
 
 def test_a_goal_calls_the_surplus_off():
     on = fleet(BOARDS)
-    assert reasons(carry_out(on, Wave(jobs=IN_FOUR_SPEEDS, goal=2))) == [None, None, "surplus", "surplus"]
+    assert reasons(carry_out(on, Wave(jobs=IN_FOUR_SPEEDS, goal=2))) == [
+        None,
+        None,
+        "surplus",
+        "surplus",
+    ]
     assert on.tally().elapsed_s == pytest.approx(after_s(*IN_FOUR_SPEEDS[:2]), rel=1e-12)
 
 
@@ -82,14 +87,22 @@ def test_all_in_time_do_not_wait_for_the_deadline():
 
 def test_a_goal_within_the_deadline_ends_the_wave():
     on = fleet(BOARDS)
-    assert reasons(carry_out(on, Wave(jobs=IN_FOUR_SPEEDS, goal=1, deadline_s=2.5))) == [None, *["surplus"] * 3]
+    assert reasons(carry_out(on, Wave(jobs=IN_FOUR_SPEEDS, goal=1, deadline_s=2.5))) == [
+        None,
+        *["surplus"] * 3,
+    ]
     assert on.tally().elapsed_s == pytest.approx(after_s(IN_FOUR_SPEEDS[0]), rel=1e-12)
 
 
 def test_the_deadline_counts_from_the_start_of_the_wave():
     on = fleet(BOARDS)
     on.work(Load(flops=1e9))
-    assert reasons(carry_out(on, Wave(jobs=IN_FOUR_SPEEDS, deadline_s=2.5))) == [None, None, "deadline", "deadline"]
+    assert reasons(carry_out(on, Wave(jobs=IN_FOUR_SPEEDS, deadline_s=2.5))) == [
+        None,
+        None,
+        "deadline",
+        "deadline",
+    ]
     assert on.tally().elapsed_s == 3.5
 
 
@@ -140,7 +153,7 @@ def test_a_missed_device_is_as_before():
     assert {device: int(kept["done"]) for device, kept in on.kept().items()} == {"a": 1, "b": 1}
 
 
-# --- hostile devices --------------------------------------------------------------------------------------------
+# --- hostile devices ------------------------------------------------------------------------------
 
 HOSTILE = {
     "holds NaN": lambda job: {"y": np.array([1, np.nan, 1, 1])},
@@ -178,7 +191,9 @@ def test_a_refused_answer_counts_neither_for_the_goal_nor_for_the_minimum():
 def test_hostile_devices_alone_end_the_run_with_their_reasons(deadline_s):
     on = fleet(BOARDS, Doing(answers=dict.fromkeys(NAMES, HOSTILE["holds NaN"])))
     wave = Wave(jobs=IN_FOUR_SPEEDS, goal=2, minimum=2, deadline_s=deadline_s)
-    with pytest.raises(StarvedError, match=r"4 of 4 devices do not do its job.*a, b, c, d: rejected: y holds NaN"):
+    with pytest.raises(
+        StarvedError, match=r"4 of 4 devices do not do its job.*a, b, c, d: rejected: y holds NaN"
+    ):
         carry_out(on, wave)
 
 
@@ -186,15 +201,26 @@ def test_a_run_ends_when_fewer_devices_than_its_minimum_do_what_they_are_asked()
     on = fleet(BOARDS, Doing(answers=dict.fromkeys(NAMES[:2], HOSTILE["holds NaN"])))
     for minimum in (0, 1, 2):
         on.adopt(Plan(clusters=[NAMES], minimum=minimum))
-        assert sum(isinstance(one, Reply) for one in carry_out(on, Wave(jobs=[ask(name) for name in NAMES]))) == 2
+        assert (
+            sum(
+                isinstance(one, Reply)
+                for one in carry_out(on, Wave(jobs=[ask(name) for name in NAMES]))
+            )
+            == 2
+        )
     on.adopt(Plan(clusters=[NAMES], minimum=3))
-    with pytest.raises(StarvedError, match=r"2 of 4 devices .* needs 3 of its 4 devices. a, b: rejected"):
+    with pytest.raises(
+        StarvedError, match=r"2 of 4 devices .* needs 3 of its 4 devices. a, b: rejected"
+    ):
         carry_out(on, Wave(jobs=[ask(name) for name in NAMES]))
 
 
 def test_refusals_in_different_rounds_add_up_until_the_device_answers():
     refusing = set(NAMES)
-    answers = {name: lambda job: HOSTILE["holds NaN"](job) if job.device in refusing else honest(job) for name in NAMES}
+    answers = {
+        name: lambda job: HOSTILE["holds NaN"](job) if job.device in refusing else honest(job)
+        for name in NAMES
+    }
     on = fleet(BOARDS, Doing(answers=answers))
     for name in NAMES[:3]:
         carry_out(on, Wave(jobs=[ask(name)]))
@@ -217,7 +243,7 @@ def test_a_device_cannot_change_what_the_others_are_sent():
         carry_out(fleet(BOARDS, Doing(answers={"a": scribbles})), Wave(jobs=jobs))
 
 
-# --- prices -----------------------------------------------------------------------------------------------------
+# --- prices ---------------------------------------------------------------------------------------
 
 
 def test_a_job_by_hand():
@@ -229,7 +255,9 @@ def test_a_job_by_hand():
     assert (tally.devices.down_bytes, tally.devices.up_bytes) == (down, up)
     assert tally.elapsed_s == pytest.approx(down_s + 3.0 + up_s, rel=1e-12)
     assert tally.devices.busy_s == pytest.approx(3.0, rel=1e-12)
-    assert tally.devices.energy_j == pytest.approx(1.0 * (down_s + up_s) + 5.0 * 3.0 + 2.0 * up_s, rel=1e-12)
+    assert tally.devices.energy_j == pytest.approx(
+        1.0 * (down_s + up_s) + 5.0 * 3.0 + 2.0 * up_s, rel=1e-12
+    )
     assert tally.server.energy_j == pytest.approx(1.0 * tally.elapsed_s, rel=1e-12)
     assert not tally.devices.measured
 
@@ -258,10 +286,15 @@ def test_a_tally_starts_anew_and_the_clock_goes_on():
     first = on.tally()
     second = on.tally()
     assert second.elapsed_s == first.elapsed_s > 0
-    assert (second.devices.energy_j, second.server.energy_j, second.answered, second.missed) == (0, 0, [], [])
+    assert (second.devices.energy_j, second.server.energy_j, second.answered, second.missed) == (
+        0,
+        0,
+        [],
+        [],
+    )
 
 
-# --- everything at once -----------------------------------------------------------------------------------------
+# --- everything at once ---------------------------------------------------------------------------
 
 some_waves = st.lists(
     st.builds(
@@ -278,11 +311,18 @@ some_waves = st.lists(
 
 @settings(max_examples=60, deadline=None)
 @given(some_waves, st.floats(0, 1), st.sets(st.sampled_from(NAMES), max_size=len(NAMES) - 1))
-def test_whatever_happens_results_are_complete_time_goes_on_and_nothing_is_given_back(given_waves, offline, bad):
-    on = fleet(BOARDS, Doing(answers=dict.fromkeys(bad, HOSTILE["holds NaN"])), offline_share=offline)
+def test_whatever_happens_results_are_complete_time_goes_on_and_nothing_is_given_back(
+    given_waves, offline, bad
+):
+    on = fleet(
+        BOARDS, Doing(answers=dict.fromkeys(bad, HOSTILE["holds NaN"])), offline_share=offline
+    )
     before_s = 0.0
     for number, (flops, goal, minimum, deadline_s) in enumerate(given_waves):
-        jobs = [ask(name, flops=f, name=f"{number}:{name}") for name, f in zip(NAMES, flops, strict=False)]
+        jobs = [
+            ask(name, flops=f, name=f"{number}:{name}")
+            for name, f in zip(NAMES, flops, strict=False)
+        ]
         results = carry_out(on, Wave(jobs=jobs, goal=goal, minimum=minimum, deadline_s=deadline_s))
         assert [(r.job, r.device) for r in results] == [(job.id, job.device) for job in jobs]
         tally = on.tally()
@@ -295,14 +335,16 @@ def test_whatever_happens_results_are_complete_time_goes_on_and_nothing_is_given
         before_s = tally.elapsed_s
 
 
-# --- size -------------------------------------------------------------------------------------------------------
+# --- size -----------------------------------------------------------------------------------------
 
 
 class Waves:
     """The server half: one wave per round."""
 
     def round(self, state, plan, conditions):
-        yield Wave(jobs=[ask(device, name=f"{conditions.round}:{device}") for device in plan.devices])
+        yield Wave(
+            jobs=[ask(device, name=f"{conditions.round}:{device}") for device in plan.devices]
+        )
         return state
 
 
@@ -330,13 +372,16 @@ def test_devices_that_keep_nothing_leave_nothing_behind():
     assert len(method.alive) == 0
 
 
-# --- snapshots --------------------------------------------------------------------------------------------------
+# --- snapshots ------------------------------------------------------------------------------------
 
 
 def test_a_restored_fleet_goes_on_as_the_one_that_never_stopped():
     def second_half(on):
         results = [
-            carry_out(on, Wave(jobs=[ask(n, name=f"{w}:{n}") for n in NAMES], goal=2, deadline_s=1.5)) for w in (2, 3)
+            carry_out(
+                on, Wave(jobs=[ask(n, name=f"{w}:{n}") for n in NAMES], goal=2, deadline_s=1.5)
+            )
+            for w in (2, 3)
         ]
         return [reasons(one) for one in results], on.tally(), on.kept()
 

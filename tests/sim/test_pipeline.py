@@ -8,10 +8,13 @@ from distilfleet.core.types import Collect, Load, Reply, Start, Wave, Work
 
 
 def step(devices, batches, flops, server_flops):
-    """One step of a hand-driven round: all micro-batches start at once, the server works on each as it comes."""
+    """One step of a hand-driven round: all micro-batches start at once, the server works on each as
+    it comes."""
     tickets = []
     for b in range(batches):
-        wave = Wave(jobs=[ask(device, flops=flops / batches, name=f"{b}:{device}") for device in devices])
+        wave = Wave(
+            jobs=[ask(device, flops=flops / batches, name=f"{b}:{device}") for device in devices]
+        )
         tickets.append((yield Start(wave)))
     answered = 0
     for ticket in tickets:
@@ -42,7 +45,9 @@ def test_a_step_takes_its_longest_stage_and_a_share_of_the_others(slowest, batch
     totals = [batches * one for one in (*seconds(each, boards[0]), facts["server"] / 1e9 / batches)]
     longest = max(totals)
     assert answered == batches * len(devices)
-    assert on.tally().elapsed_s == pytest.approx(longest + (sum(totals) - longest) / batches, rel=1e-9)
+    assert on.tally().elapsed_s == pytest.approx(
+        longest + (sum(totals) - longest) / batches, rel=1e-9
+    )
 
 
 def test_the_server_works_while_devices_do():
@@ -50,7 +55,9 @@ def test_the_server_works_while_devices_do():
     ticket = on.start(Wave(jobs=[ask("a", flops=2e9)]))
     on.work(Load(flops=1.5e9))
     on.collect(ticket)
-    assert on.tally().elapsed_s == pytest.approx(sum(seconds(ask("a", flops=2e9), board("a"))), rel=1e-12)
+    assert on.tally().elapsed_s == pytest.approx(
+        sum(seconds(ask("a", flops=2e9), board("a"))), rel=1e-12
+    )
 
 
 def test_work_begun_ahead_is_there_when_asked_for():

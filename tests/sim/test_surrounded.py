@@ -1,4 +1,5 @@
-"""A simulated fleet in shared cells: shares make rates, a plan is taken up, and all of it resumes."""
+"""A simulated fleet in shared cells: shares make rates, a plan is taken up, and all of it
+resumes."""
 
 from dataclasses import replace
 
@@ -64,7 +65,9 @@ def test_a_plans_shares_are_taken_up():
     times_s = []
     for share in (0.8, 0.2):
         given = Assignment(cut=0, bits=8, uplink_share=share, downlink_share=share)
-        rest = Assignment(cut=0, bits=8, uplink_share=(1 - share) / 2, downlink_share=(1 - share) / 2)
+        rest = Assignment(
+            cut=0, bits=8, uplink_share=(1 - share) / 2, downlink_share=(1 - share) / 2
+        )
         plan = replace(EVERYONE, assignments={"a": given, "b": rest, "c": rest})
         times_s.append(lasting_s(surrounded(), plan, job))
     assert times_s[1] == pytest.approx(4 * times_s[0], rel=0.05)
@@ -139,5 +142,7 @@ def test_overlapping_jobs_idle_once():
     _, compute_s, up_s = seconds(jobs[0], BOARDS[0])
     idle_j = BOARDS[0].idle_w * (used.elapsed_s - used.devices.busy_s)
     assert used.devices.busy_s == pytest.approx(2 * compute_s)
-    expected_j = idle_j + BOARDS[0].busy_w * used.devices.busy_s + 2 * up_s * BOARDS[0].link.transmit_w
+    expected_j = (
+        idle_j + BOARDS[0].busy_w * used.devices.busy_s + 2 * up_s * BOARDS[0].link.transmit_w
+    )
     assert used.devices.energy_j == pytest.approx(expected_j, rel=1e-6)

@@ -1,4 +1,5 @@
-"""Devices that lie: what each attack makes of an answer, and that the rest of the device is as before."""
+"""Devices that lie: what each attack makes of an answer, and that the rest of the device is as
+before."""
 
 import numpy as np
 import pytest
@@ -37,7 +38,9 @@ class Honest:
 
 
 def job(number=1, arrays=SENT):
-    return Job(id=f"{number}:train:a", device="a", op="train", arrays=arrays, expected=Expected(arrays={}))
+    return Job(
+        id=f"{number}:train:a", device="a", op="train", arrays=arrays, expected=Expected(arrays={})
+    )
 
 
 def claimed(attack, worker=None, number=1, honest=()):
@@ -70,7 +73,9 @@ def test_updates_are_what_the_attacks_make_of_them():
 def test_the_stealthy_know_what_honest_devices_say():
     honest = [{"w": SENT["w"] + np.float32(k) * STEP} for k in (1, 2, 3)]
     little = claimed("a-little", honest=honest)["w"] - SENT["w"]
-    np.testing.assert_allclose(little, 2 * STEP - 1.5 * np.abs(STEP) * np.std([1, 2, 3]), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        little, 2 * STEP - 1.5 * np.abs(STEP) * np.std([1, 2, 3]), rtol=1e-4, atol=1e-5
+    )
     against = claimed("inner-product", honest=honest)["w"] - SENT["w"]
     np.testing.assert_allclose(against, -2 * STEP, rtol=1e-4, atol=1e-5)
 
@@ -93,7 +98,9 @@ def test_packed_tables_are_bytes_and_others_distributions(attack):
 def test_tables_are_what_the_attacks_make_of_them():
     worker = Honest(table=TABLE)
     order = np.argsort(-TABLE, axis=1)
-    assert (np.argsort(-claimed("runner-up", worker)["soft"], axis=1)[:, :2] == order[:, 1::-1]).all()
+    assert (
+        np.argsort(-claimed("runner-up", worker)["soft"], axis=1)[:, :2] == order[:, 1::-1]
+    ).all()
     assert (claimed("sign-flip", worker)["soft"].argmax(axis=1) == order[:, -1]).all()
     assert (claimed("wrong-labels", worker)["soft"].max(axis=1) > 0.999).all()
     assert not np.isfinite(claimed("nan", worker)["soft"]).any()
@@ -138,7 +145,8 @@ def test_only_liars_lie_and_they_know_the_wave():
     said = [answer["w"] - SENT["w"] for answer in lying.cohort(workers, jobs)]
     np.testing.assert_allclose(said, [2 * STEP, -3 * STEP, 4 * STEP], rtol=1e-4, atol=1e-5)
     alone = lying.cohort(workers, jobs)[1]["w"], workers[1].handle(jobs[1])["w"]
-    assert np.abs(alone[0] - alone[1]).max() < 1e-5  # the mean of the others is what it would say itself
+    # the mean of the others is what it would say itself
+    assert np.abs(alone[0] - alone[1]).max() < 1e-5
 
 
 def test_what_a_liar_keeps_is_what_its_worker_keeps():

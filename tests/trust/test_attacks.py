@@ -24,7 +24,7 @@ def over_the_wire(x_ND, bits):
     return codec.decode(codec.encode(np.ascontiguousarray(x_ND, np.float32), bits))
 
 
-# --- nearest row ------------------------------------------------------------------------------------------------
+# --- nearest row ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("bits", codec.BITS)
@@ -53,11 +53,17 @@ def test_a_table_of_half_floats_in_a_file(tmp_path):
 
 def test_noise_far_longer_than_the_rows_hides_them():
     rows_VD, ids_N = table(1000, 16), said(400, 1000)
-    assert audit.by_nearest_row(rows_VD[ids_N] + 30 * table(400, 16, seed=5), rows_VD, ids_N).share < 0.05
+    assert (
+        audit.by_nearest_row(rows_VD[ids_N] + 30 * table(400, 16, seed=5), rows_VD, ids_N).share
+        < 0.05
+    )
 
 
 def test_nothing_said_is_nothing_recovered():
-    assert audit.by_nearest_row(np.zeros((0, 4), np.float32), table(5, 4), np.zeros(0, np.int64)).share == 0
+    assert (
+        audit.by_nearest_row(np.zeros((0, 4), np.float32), table(5, 4), np.zeros(0, np.int64)).share
+        == 0
+    )
 
 
 @pytest.mark.parametrize(
@@ -93,14 +99,15 @@ def test_a_trained_table_gives_a_real_story_away(bits):
     story = SHARED / "text" / "tinystories_sample_repaired.txt"
     if not (weights.exists() and words.exists() and story.exists()):
         pytest.skip(
-            "real data are not here: weights, tokenizers and text would lie in shared/data beside the repository"
+            "real data are not here: weights, tokenizers and text would lie in shared/data beside "
+            "the repository"
         )
     rows_VD = np.frombuffer(weights.read_bytes(), "<f4", offset=28, count=512 * 64).reshape(512, 64)
     (ids_N,) = tokenizer.from_path(words).encode([story.read_text(encoding="utf-8")[:20_000]])
     assert audit.by_nearest_row(over_the_wire(rows_VD[ids_N], bits), rows_VD, ids_N).share == 1
 
 
-# --- left to right ----------------------------------------------------------------------------------------------
+# --- left to right --------------------------------------------------------------------------------
 
 
 def mixing(rows_VD):
@@ -137,7 +144,7 @@ def test_the_candidates_stay_within_the_vocabulary():
     assert seen == [(0, 0, 9), (1, 0, 9), (2, 0, 9)]
 
 
-# --- a real decoder ---------------------------------------------------------------------------------------------
+# --- a real decoder -------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -161,13 +168,17 @@ def hidden(llama, ids_BT, cut):
     import torch
 
     with torch.no_grad():
-        states = llama.model(torch.as_tensor(ids_BT), use_cache=False, output_hidden_states=True).hidden_states
+        states = llama.model(
+            torch.as_tensor(ids_BT), use_cache=False, output_hidden_states=True
+        ).hidden_states
     return states[cut].numpy()
 
 
 def stepping(llama, cut):
     def step(prefix_t, candidates_K):
-        ids_KT = np.concatenate([np.tile(prefix_t, (len(candidates_K), 1)), candidates_K[:, np.newaxis]], axis=1)
+        ids_KT = np.concatenate(
+            [np.tile(prefix_t, (len(candidates_K), 1)), candidates_K[:, np.newaxis]], axis=1
+        )
         return hidden(llama, ids_KT, cut)[:, -1]
 
     return step

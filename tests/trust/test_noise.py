@@ -1,4 +1,5 @@
-"""Noise has the shape that its proof needs, is the same for the same sample, and is accounted for."""
+"""Noise has the shape that its proof needs, is the same for the same sample, and is accounted
+for."""
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ def on(made, vectors, digest=b"one", tensor="student", visit=0):
     return made.on(vectors, digest=digest, tensor=tensor, visit=visit)
 
 
-# --- distribution -----------------------------------------------------------------------------------------------
+# --- distribution ---------------------------------------------------------------------------------
 
 
 def test_lengths_are_gamma_and_directions_uniform():
@@ -49,7 +50,7 @@ def test_eta_gives_the_wanted_length(width, norm):
     assert width / noise.eta_for(width, norm) == pytest.approx(norm)
 
 
-# --- memoised draws ---------------------------------------------------------------------------------------------
+# --- memoised draws -------------------------------------------------------------------------------
 
 
 def test_a_sample_has_one_memoised_copy():
@@ -90,14 +91,18 @@ def test_averaging_finds_what_fresh_noise_hid_and_a_memoised_copy_keeps():
     assert recovered(True, 60) == pytest.approx(once, abs=0.01)
 
 
-# --- accounts ---------------------------------------------------------------------------------------------------
+# --- accounts -------------------------------------------------------------------------------------
 
 
 @given(st.lists(st.integers(0, 50), max_size=20), st.integers(1, 2))
 def test_fresh_draws_add_up_and_memoised_ones_are_paid_once(visits, tensors):
     visits_S = np.array(visits, np.int64)
-    assert device(2.0, memoised=False).spent_nats(visits_S, tensors) == pytest.approx(2.0 * tensors * visits_S)
-    assert device(2.0).spent_nats(visits_S, tensors) == pytest.approx(2.0 * tensors * (visits_S > 0))
+    assert device(2.0, memoised=False).spent_nats(visits_S, tensors) == pytest.approx(
+        2.0 * tensors * visits_S
+    )
+    assert device(2.0).spent_nats(visits_S, tensors) == pytest.approx(
+        2.0 * tensors * (visits_S > 0)
+    )
 
 
 def test_the_record_says_what_was_spent():

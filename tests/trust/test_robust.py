@@ -36,7 +36,7 @@ def spread(devices, numbers, seed=0):
     return np.random.default_rng(seed).normal(1.0, 1.0, (devices, numbers))
 
 
-# --- against plain readings -------------------------------------------------------------------------------------
+# --- against plain readings -----------------------------------------------------------------------
 
 
 def slow_trimmed_mean(rows, lying):
@@ -62,7 +62,10 @@ def slow_mixing(rows, lying):
 
 def slow_clipped(rows, lying):
     norms = [float(np.linalg.norm(row)) for row in rows]
-    return np.mean([row * min(1, np.median(norms) / norm) for row, norm in zip(rows, norms, strict=True)], axis=0)
+    return np.mean(
+        [row * min(1, np.median(norms) / norm) for row, norm in zip(rows, norms, strict=True)],
+        axis=0,
+    )
 
 
 SLOW = {
@@ -79,13 +82,18 @@ SLOW = {
 @settings(deadline=None, max_examples=40)
 def test_a_rule_is_what_its_paper_says(rule, devices, numbers, seed):
     rows = spread(devices, numbers, seed)
-    np.testing.assert_allclose(aggregate(rule, rows)[0], SLOW[rule](rows, bad(devices)), rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(
+        aggregate(rule, rows)[0], SLOW[rule](rows, bad(devices)), rtol=1e-9, atol=1e-12
+    )
 
 
 @given(devices=st.integers(3, 23), numbers=st.integers(2, 9), seed=st.integers(0, 99))
 @settings(deadline=None, max_examples=40)
 def test_no_step_from_the_geometric_median_comes_nearer_to_all_rows(devices, numbers, seed):
-    rows, shares_D = spread(devices, numbers, seed), capped(np.random.default_rng(seed).uniform(1, 9, devices))
+    rows, shares_D = (
+        spread(devices, numbers, seed),
+        capped(np.random.default_rng(seed).uniform(1, 9, devices)),
+    )
     value_W, _ = aggregate("geometric-median", rows, shares_D)
 
     def far(point_W):
@@ -104,7 +112,10 @@ def test_the_geometric_median_of_points_on_a_line_is_their_median():
 @settings(deadline=None, max_examples=40)
 def test_centred_clipping_is_the_mean_of_rows_of_which_a_fifth_are_drawn_in(devices, numbers, seed):
     """As its paper has it: no row pulls, once those beyond the radius are cut to its length."""
-    rows, shares_D = spread(devices, numbers, seed), capped(np.random.default_rng(seed).uniform(1, 9, devices))
+    rows, shares_D = (
+        spread(devices, numbers, seed),
+        capped(np.random.default_rng(seed).uniform(1, 9, devices)),
+    )
     value_W, _ = aggregate("centred-clipping", rows, shares_D)
     away_D = np.linalg.norm(rows - value_W, axis=1)
     radius = np.sort(away_D)[devices - bad(devices) - 1]
@@ -114,7 +125,8 @@ def test_centred_clipping_is_the_mean_of_rows_of_which_a_fifth_are_drawn_in(devi
 
 @pytest.mark.parametrize(("one", "other"), [(4, 4), (5, 3), (10, 10), (15, 5)])
 def test_camps_of_the_honest_that_are_more_than_may_lie_count_in_full(one, other):
-    """As devices with one class each are: a geometric median takes the side of the larger camp, or of any."""
+    """As devices with one class each are: a geometric median takes the side of the larger camp, or
+    of any."""
     rng = np.random.default_rng(one)
     rows = np.concatenate([rng.normal(3.0, 0.3, (one, 30)), rng.normal(-3.0, 0.3, (other, 30))])
     value_W, counted_D = aggregate("centred-clipping", rows)
@@ -144,7 +156,7 @@ def test_the_guarded_median_is_the_geometric_one_while_no_more_are_discounted_th
     np.testing.assert_array_equal(counted_D, same_D)
 
 
-# --- what every rule must keep ----------------------------------------------------------------------------------
+# --- what every rule must keep --------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("rule", CHOICES)
@@ -203,7 +215,7 @@ def test_a_linear_rule_needs_no_table_of_products(rule):
     np.testing.assert_allclose(lazy.shrink_D, whole.shrink_D, rtol=1e-6)
 
 
-# --- what devices say about themselves --------------------------------------------------------------------------
+# --- what devices say about themselves ------------------------------------------------------------
 
 
 def test_no_device_weighs_more_than_twice_the_median():

@@ -28,9 +28,11 @@ Row = tuple[str, int, str]
 
 
 def audited(history: History) -> dict[str, Any]:
-    """The attacks on a run, scored against the data that its settings give again; plain data for `audit.json`.
+    """The attacks on a run, scored against the data that its settings give again; plain data for
+    `audit.json`.
 
-    Raises ConfigError if the run sent smashed data and kept none of them, RecordError if its data are other ones now.
+    Raises ConfigError if the run sent smashed data and kept none of them, RecordError if its data
+    are other ones now.
     """
     kept = read_wire(history.path)
     facts: dict[str, Any] = {
@@ -43,15 +45,23 @@ def audited(history: History) -> dict[str, Any]:
         return {**facts, "applies": False, "travelled": _travelled(kept)}
     if not kept:
         raise ConfigError(
-            f"{history.path} kept nothing of what travelled, so there is nothing to attack. Run it with --keep-wire 8."
+            f"{history.path} kept nothing of what travelled, so there is nothing to attack. Run it "
+            "with --keep-wire 8."
         )
     rows = [_row(*entry) for entry in _added(_heard(history, kept)).items()]
     best = max(rows, key=lambda row: row["share"])
-    return {**facts, "applies": True, "recovered_share": best["share"], "tokens": best["tokens"], "attacks": rows}
+    return {
+        **facts,
+        "applies": True,
+        "recovered_share": best["share"],
+        "tokens": best["tokens"],
+        "attacks": rows,
+    }
 
 
 def _discloses(history: History) -> str:
-    """The kind of thing that left devices; what an older record does not say, its method built again does."""
+    """The kind of thing that left devices; what an older record does not say, its method built
+    again does."""
     said = history.about.get("method")
     return str(said["discloses"] if said else _again(history).method.facts.discloses)
 
@@ -64,7 +74,9 @@ def _again(history: History) -> Experiment:
 def _travelled(kept: Mapping[str, Exchange]) -> list[str]:
     """Kinds of array in the replies that were kept."""
     replies = [wire.decode_reply(one.reply).arrays for one in kept.values()]
-    counts = Counter(f"{array.dtype}{list(array.shape)}" for arrays in replies for array in arrays.values())
+    counts = Counter(
+        f"{array.dtype}{list(array.shape)}" for arrays in replies for array in arrays.values()
+    )
     return [f"{count} x {kind}" for kind, count in counts.most_common(5)]
 
 
@@ -76,7 +88,8 @@ def _heard(history: History, kept: Mapping[str, Exchange]) -> Iterator[Finding]:
     simulation = experiment.simulation()
     if about_of(experiment, simulation)["data"] != history.about["data"]:
         raise RecordError(
-            f"{history.about['data']['name']} has changed since the run: restore it, for it says what is true"
+            f"{history.about['data']['name']} has changed since the run: restore it, for it says "
+            "what is true"
         )
     state = state_of(method, read_checkpoint(history.path / "checkpoints"))
     torch.set_num_threads(1)

@@ -1,4 +1,5 @@
-"""Measure this machine and write it down as a row of the catalogue, for fleets of boards like it."""
+"""Measure this machine and write it down as a row of the catalogue, for fleets of boards like
+it."""
 
 import os
 import platform
@@ -10,7 +11,18 @@ import numpy as np
 from ..core.chance import stream
 from ..core.errors import ConfigError
 from ..cost import meters
-from ..cost.calibration import Board, Fit, Now, Trial, copy_trial, fit, gemm_trials, nearest, row, timed_s
+from ..cost.calibration import (
+    Board,
+    Fit,
+    Now,
+    Trial,
+    copy_trial,
+    fit,
+    gemm_trials,
+    nearest,
+    row,
+    timed_s,
+)
 from ..cost.catalogue import Entry, as_csv, entries, entry, read
 from .calibrate_flags import Calibrate
 
@@ -21,9 +33,11 @@ STEPS = 128
 BATCH = 8
 """Of the layer: a small transformer's, 1,024 tokens."""
 LAYER_CALLS = 41
-"""Kernels of its forward and backward, views left out: counted with torch's dispatch mode, torch 2.13.0."""
+"""Kernels of its forward and backward, views left out: counted with torch's dispatch mode, torch
+2.13.0."""
 PARTS = 10
-"""Into which the time is divided: three products, the copy, the layer twice, idle and busy watts twice."""
+"""Into which the time is divided: three products, the copy, the layer twice, idle and busy watts
+twice."""
 
 
 def calibrate(asked: Calibrate, clock: Now, pause: Callable[[float], None], day: str) -> str:
@@ -74,18 +88,21 @@ def layer_trials(clock: Now, lasting_s: float) -> list[Trial]:
 def summary(made: Entry, fitted: Fit, trials: list[Trial], like: Entry, out: Path) -> str:
     """For people: trials beside the fit, the row's main numbers, and what to do with it."""
     lines = [
-        f"  {trial.name:<28} {1e3 * trial.took_s:>9.4f} ms   fitted {1e3 * fitted.predicted_s(trial):>9.4f} ms"
+        f"  {trial.name:<28} {1e3 * trial.took_s:>9.4f} ms   fitted "
+        f"{1e3 * fitted.predicted_s(trial):>9.4f} ms"
         for trial in trials
     ]
     trained = "measured" if fitted.training_flops_per_s else f"estimate, as {like.kind}"
     return "\n".join(
         [
             *lines,
-            f"{made.kind}: {made.peak_fp32_flops_per_s / 1e9:.3g} GFLOP/s in products; {made.train_efficiency:.0%} of "
-            f"that in training ({trained}); {made.memory_bytes_per_s / 1e9:.3g} GB/s; a call takes "
-            f"{1e6 * fitted.call_s:.3g} microseconds; the fit errs by {fitted.error_share:.0%}.",
+            f"{made.kind}: {made.peak_fp32_flops_per_s / 1e9:.3g} GFLOP/s in products; "
+            f"{made.train_efficiency:.0%} of that in training ({trained}); "
+            f"{made.memory_bytes_per_s / 1e9:.3g} GB/s; a call takes {1e6 * fitted.call_s:.3g} "
+            f"microseconds; the fit errs by {fitted.error_share:.0%}.",
             f"Watts: {made.idle_w:.3g} idle, {made.busy_w:.3g} busy ({made.source_power}).",
-            f"Nearest kind: {like.kind}, {like.peak_fp32_flops_per_s / 1e9:.3g} GFLOP/s at its peak.",
+            f"Nearest kind: {like.kind}, {like.peak_fp32_flops_per_s / 1e9:.3g} GFLOP/s at its "
+            "peak.",
             f"Row written to {out}.",
         ]
     )
@@ -95,9 +112,13 @@ def _check(asked: Calibrate) -> None:
     for name in ("idle_w", "busy_w", "up_bps", "down_bps", "lasting_s"):
         given = getattr(asked, name)
         if given is not None and not 0 < given < float("inf"):
-            raise ConfigError(f"--{name.replace('_', '-')} is {given}; it must be above 0 and finite")
+            raise ConfigError(
+                f"--{name.replace('_', '-')} is {given}; it must be above 0 and finite"
+            )
     if asked.idle_w is not None and asked.busy_w is not None and asked.busy_w < asked.idle_w:
-        raise ConfigError(f"--busy-w is {asked.busy_w}; it must be at least --idle-w, {asked.idle_w}")
+        raise ConfigError(
+            f"--busy-w is {asked.busy_w}; it must be at least --idle-w, {asked.idle_w}"
+        )
     if not asked.kind.strip():
         raise ConfigError("--kind is empty; give the row a name")
     if asked.out.is_dir() or not asked.out.absolute().parent.is_dir():
@@ -138,7 +159,9 @@ def _load() -> Callable[[], object]:
 def _clock_hz() -> float | None:
     """The highest, from the system's files; None where it does not say."""
     try:
-        return 1e3 * float((SYSTEM / "devices/system/cpu/cpu0/cpufreq/cpuinfo_max_freq").read_text())
+        return 1e3 * float(
+            (SYSTEM / "devices/system/cpu/cpu0/cpufreq/cpuinfo_max_freq").read_text()
+        )
     except (OSError, ValueError):
         return 1e6 * max(map(float, _told_by_system("cpu MHz")), default=0.0) or None
 
@@ -153,14 +176,22 @@ def _told_by_system(name: str) -> list[str]:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         return []
-    return [line.partition(":")[2].strip() for line in lines if line.partition(":")[0].strip() == name]
+    return [
+        line.partition(":")[2].strip() for line in lines if line.partition(":")[0].strip() == name
+    ]
 
 
 def _memory_bytes() -> tuple[int | None, int | None]:
     """All of it, and what is free for a job now; None where the system does not say."""
     try:
-        lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines() if ":" in line)
-        total, usable = (1024 * int(lines[name].split()[0]) for name in ("MemTotal", "MemAvailable"))
+        lines = dict(
+            line.split(":", 1)
+            for line in Path("/proc/meminfo").read_text().splitlines()
+            if ":" in line
+        )
+        total, usable = (
+            1024 * int(lines[name].split()[0]) for name in ("MemTotal", "MemAvailable")
+        )
     except (OSError, ValueError, KeyError, IndexError):
         return None, None
     return total, usable

@@ -13,9 +13,11 @@ class Calibrate:
     out: Path = Path("own-devices.csv")
     """File of rows; other rows in it stay."""
     like: str | None = None
-    """Kind in the catalogue that gives what is not measured, as an estimate. Default: the board nearest in speed."""
+    """Kind in the catalogue that gives what is not measured, as an estimate. Default: the board
+    nearest in speed."""
     idle_w: float | None = None
-    """Watts of the idle board, from a plug or data sheet. Default: its own meter, or an estimate."""
+    """Watts of the idle board, from a plug or data sheet. Default: its own meter, or an
+    estimate."""
     busy_w: float | None = None
     """Watts of the board at full load."""
     up_bps: float | None = None

@@ -31,7 +31,8 @@ def serve(words: list[str]) -> int:
     from ..service.server import serve as served
 
     _log_to_terminal()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C, and as process 1 of a container too
+    # as Ctrl-C, and as process 1 of a container too
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         served(fleet_folder(asked.fleet))
     except KeyboardInterrupt:
@@ -56,7 +57,8 @@ def enrol(words: list[str]) -> int:
 
 
 def agent(words: list[str]) -> int:
-    """Reading flags and enrolling take half the memory that an agent may have: a fresh process does the rest."""
+    """Reading flags and enrolling take half the memory that an agent may have: a fresh process does
+    the rest."""
     _log_to_terminal()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _leave)
@@ -96,17 +98,26 @@ def runs(words: list[str]) -> int:
     if asked.what == "stop":
         queue.stop(asked.name)
         again = f"distilfleet runs resume {asked.name} --fleet {asked.fleet}"
-        print(f"{asked.name} stops after its round, or at once if that has no answer yet. Let it go on with: {again}")
+        print(
+            f"{asked.name} stops after its round, or at once if that has no answer yet. Let it go "
+            f"on with: {again}"
+        )
     elif asked.what == "resume":
         queue.resume(asked.name)
         print(f"{asked.name} is in the queue again: {goes_on(queue, asked.name)}.")
     else:
-        print(json.dumps(listed(queue)) if asked.json else "\n".join(_line(row) for row in listed(queue)) or "No runs.")
+        print(
+            json.dumps(listed(queue))
+            if asked.json
+            else "\n".join(_line(row) for row in listed(queue)) or "No runs."
+        )
     return 0
 
 
 def _line(row: dict[str, str]) -> str:
-    return f"{row['name']:<40}  {row['state']:<9}  {row['rounds']}  {row['error'] or row['waits']}".rstrip()
+    return (
+        f"{row['name']:<40}  {row['state']:<9}  {row['rounds']}  {row['error'] or row['waits']}"
+    ).rstrip()
 
 
 def backup(words: list[str]) -> int:
@@ -144,7 +155,9 @@ def run(fleet: Path, name: str, words: list[str]) -> int:
         return _followed(here, asked, common(flags).rounds)
     except KeyboardInterrupt:
         stop = f"distilfleet runs stop {asked} --fleet {fleet}"
-        print(f"distilfleet: {asked} goes on with the server; this stops it: {stop}", file=sys.stderr)
+        print(
+            f"distilfleet: {asked} goes on with the server; this stops it: {stop}", file=sys.stderr
+        )
         return STOPPED
 
 
@@ -159,7 +172,10 @@ def _followed(here: "FleetFolder", asked: str, rounds: int) -> int:
         elsewhere = ", or this machine's name from elsewhere" if page.is_anywhere else ""
         print(f"Live page: http://{page.nearby}/{elsewhere}", flush=True)
     if not served_now(here):
-        print(f"No server is running here. The run begins when one is: distilfleet serve {here.path}", flush=True)
+        print(
+            f"No server is running here. The run begins when one is: distilfleet serve {here.path}",
+            flush=True,
+        )
     last: dict[str, Any] = {}
 
     def steps() -> Iterator[dict[str, Any]]:
@@ -187,8 +203,14 @@ def _tell_waits(words: str) -> None:
 def missing(line: Mapping[str, Any]) -> list[str]:
     """Who gave no answer in a round, and why; of many, the first."""
     why = dict(line.get("missed_jobs", ()))
-    lines = [f"No answer from {device} in the last round: {reason}" for device, reason in why.items()]
-    return lines if len(lines) <= MOST_MISSING else [*lines[:MOST_MISSING], f"... and {len(lines) - MOST_MISSING} more"]
+    lines = [
+        f"No answer from {device} in the last round: {reason}" for device, reason in why.items()
+    ]
+    return (
+        lines
+        if len(lines) <= MOST_MISSING
+        else [*lines[:MOST_MISSING], f"... and {len(lines) - MOST_MISSING} more"]
+    )
 
 
 def _log_to_terminal() -> None:

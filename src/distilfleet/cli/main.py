@@ -1,7 +1,7 @@
 """The verbs; those of a real fleet are in `cli.fleet`. Each imports its rooms only when it runs.
 
-Exit codes: 0 done; 1 a fault of ours, with the traceback in a log file, or a run that failed; 2 a mistake that the
-message names; 130 and 143 interrupted and resumable.
+Exit codes: 0 done; 1 a fault of ours, with the traceback in a log file, or a run that failed; 2 a
+mistake that the message names; 130 and 143 interrupted and resumable.
 """
 
 import json
@@ -10,7 +10,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -29,25 +29,38 @@ if TYPE_CHECKING:
     from ..record.checkpoint import Checkpoint
     from ..record.run import RunRecord
 
+PURPOSE = (
+    "teach a large model with a fleet of small devices, "
+    "and give every device a small model in return."
+)
+COMMANDS = {
+    "run RECIPE [--flag value ...] [--out DIR]": "train on a simulated fleet",
+    "run --resume DIR [--rounds N]": "go on with an interrupted run, or add rounds",
+    "plan RECIPE [--flag value ...] [--json]": "who would cut where, what it costs, "
+    "and the proven bound",
+    "compare DIR [DIR ...] [--out FILE]": "runs side by side: table and page",
+    "audit DIR [--json]": "what a curious server could recover from what travelled",
+    "devices [--json]": "the catalogue of devices and servers",
+    "calibrate [--kind NAME] [--out FILE]": "measure this board, half a minute: "
+    "its own catalogue row",
+}
+FLEET_COMMANDS = {
+    "serve fleet.toml": "the server",
+    "enrol create --device NAME": "a one-time token for a device; `enrol deny` shuts it out",
+    "agent --token TOKEN --data FILE": "on the device: enrol, then serve jobs until stopped",
+    "run RECIPE --fleet fleet.toml": "hand a run to the server and follow it",
+    "runs [stop NAME | resume NAME]": "runs of the server; stop one after its round, "
+    "or let it go on",
+    "backup DIR": "a copy of the server's folder, while it runs",
+    "split DATA --devices N --out DIR": "a simulation's partition, one file per device",
+}
 USAGE = """\
-distilfleet: teach a large model with a fleet of small devices, and give every device a small model in return.
+distilfleet: {purpose}
 
-  distilfleet run RECIPE [--flag value ...] [--out DIR]   train on a simulated fleet
-  distilfleet run --resume DIR [--rounds N]               go on with an interrupted run, or add rounds
-  distilfleet plan RECIPE [--flag value ...] [--json]     who would cut where, what it costs, and the proven bound
-  distilfleet compare DIR [DIR ...] [--out FILE]          runs side by side: table and page
-  distilfleet audit DIR [--json]                          what a curious server could recover from what travelled
-  distilfleet devices [--json]                            the catalogue of devices and servers
-  distilfleet calibrate [--kind NAME] [--out FILE]        measure this board, half a minute: its own catalogue row
+{commands}
 
 A real fleet:
-  distilfleet serve fleet.toml                            the server
-  distilfleet enrol create --device NAME                  a one-time token for a device; `enrol deny` shuts it out
-  distilfleet agent --token TOKEN --data FILE             on the device: enrol, then serve jobs until stopped
-  distilfleet run RECIPE --fleet fleet.toml               hand a run to the server and follow it
-  distilfleet runs [stop NAME | resume NAME]              runs of the server; stop one after its round, or let it go on
-  distilfleet backup DIR                                  a copy of the server's folder, while it runs
-  distilfleet split DATA --devices N --out DIR            a simulation's partition, one file per device
+{fleet_commands}
 
 {recipes}
 `distilfleet run RECIPE --help` lists a recipe's flags. First try: distilfleet run koala
@@ -69,7 +82,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _usage() -> str:
     from ..recipes.shipped import SHIPPED
 
-    return USAGE.format(recipes=fill(f"Recipes: {', '.join(SHIPPED)}, or your own: path/to/file.py:function.", WIDTH))
+    recipes = f"Recipes: {', '.join(SHIPPED)}, or your own: path/to/file.py:function."
+    return USAGE.format(
+        purpose=PURPOSE,
+        commands=_columns(COMMANDS),
+        fleet_commands=_columns(FLEET_COMMANDS),
+        recipes=fill(recipes, WIDTH),
+    )
+
+
+def _columns(commands: Mapping[str, str]) -> str:
+    """A line for each command, with what it does."""
+    return "\n".join(f"  distilfleet {command:<43} {what}" for command, what in commands.items())
 
 
 def _guarded(words: list[str]) -> int:
@@ -85,18 +109,30 @@ def _guarded(words: list[str]) -> int:
         print(plain(f"distilfleet: {_told(fault)}"), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("distilfleet: stopped at once; `run --resume` goes on from the last checkpoint.", file=sys.stderr)
+        print(
+            "distilfleet: stopped at once; `run --resume` goes on from the last checkpoint.",
+            file=sys.stderr,
+        )
         return INTERRUPTED[signal.SIGINT]
     except Exception as fault:
         if isinstance(fault, ModuleNotFoundError) and fault.name in TRAINING_PACKAGES:
-            print(f"distilfleet: training needs {fault.name}: pip install 'distilfleet[train]'", file=sys.stderr)
+            print(
+                f"distilfleet: training needs {fault.name}: pip install 'distilfleet[train]'",
+                file=sys.stderr,
+            )
             return 2
         if isinstance(fault, ModuleNotFoundError) and fault.name in NETWORK_PACKAGES:
-            print(f"distilfleet: a real fleet needs {fault.name}: pip install 'distilfleet[net]'", file=sys.stderr)
+            print(
+                f"distilfleet: a real fleet needs {fault.name}: pip install 'distilfleet[net]'",
+                file=sys.stderr,
+            )
             return 2
         log = Path(f"distilfleet-fault-{os.getpid()}.log").absolute()
         log.write_text(traceback.format_exc())
-        print(f"distilfleet: a fault of ours: {fault!r}. Please report it with {log}.", file=sys.stderr)
+        print(
+            f"distilfleet: a fault of ours: {fault!r}. Please report it with {log}.",
+            file=sys.stderr,
+        )
         return 1
 
 
@@ -138,7 +174,7 @@ def _dispatch(words: list[str]) -> int:
     return verbs[verb](rest)
 
 
-# --- run --------------------------------------------------------------------------------------------------------
+# --- run ------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,14 +195,17 @@ def _run(words: list[str]) -> int:
         flag = words[0].partition("=")[0]
         if flag != "--resume":
             meant = did_you_mean(flag, ["--resume"])
-            raise ConfigError(f"name a recipe before its flags{meant}: distilfleet run koala {' '.join(words)}")
+            raise ConfigError(
+                f"name a recipe before its flags{meant}: distilfleet run koala {' '.join(words)}"
+            )
         return _resume(parsed(Resume, "distilfleet run", words))
     fleet, rest = _fleet_of(words[1:])
     return _start(words[0], rest) if fleet is None else cli_fleet.run(fleet, words[0], rest)
 
 
 def _fleet_of(words: list[str]) -> tuple[Path | None, list[str]]:
-    """The fleet file that `--fleet FILE` or `--fleet=FILE` names, and the other words. Raises ConfigError."""
+    """The fleet file that `--fleet FILE` or `--fleet=FILE` names, and the other words. Raises
+    ConfigError."""
     places = [at for at, word in enumerate(words) if word.partition("=")[0] == "--fleet"]
     if not places:
         return None, words
@@ -258,7 +297,7 @@ def _pages(path: Path) -> bool:
     return len(history.rounds) >= int(history.about["rounds"])
 
 
-# --- plan -------------------------------------------------------------------------------------------------------
+# --- plan -----------------------------------------------------------------------------------------
 
 
 def _plan(words: list[str]) -> int:
@@ -283,7 +322,7 @@ def _plan(words: list[str]) -> int:
     return 0
 
 
-# --- compare, devices -------------------------------------------------------------------------------------------
+# --- compare, devices -----------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -293,7 +332,8 @@ class Compare:
     runs: tuple[Path, ...]
     """Run directories."""
     out: Path | None = None
-    """The page. Default: compare.html beside the first run, with a number if that is there already."""
+    """The page. Default: compare.html beside the first run, with a number if that is there
+    already."""
     json: bool = False
     """Print one JSON object instead of a table."""
 
@@ -323,7 +363,8 @@ def _free(page: Path) -> Path:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Audit:
-    """Attack what a run kept of its messages (--keep-wire), and say how many tokens a curious server recovers."""
+    """Attack what a run kept of its messages (--keep-wire), and say how many tokens a curious
+    server recovers."""
 
     run: Path
     """Run directory."""

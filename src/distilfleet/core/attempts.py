@@ -1,6 +1,8 @@
-"""What is tried again after the process died in it: how often in a row, so that it is not tried for ever.
+"""What is tried again after the process died in it: how often in a row, so that it is not tried for
+ever.
 
-A count in a file, which whoever lives to see the end of the attempt takes away: what is left is of processes that died.
+A count in a file, which whoever lives to see the end of the attempt takes away: what is left is of
+processes that died.
 """
 
 import json
@@ -24,7 +26,8 @@ class Attempts:
             return 0
 
     def begin(self, about: str) -> None:
-        """An attempt begins. A disk that takes no more takes what is worth more neither, and says so then."""
+        """An attempt begins. A disk that takes no more takes what is worth more neither, and says
+        so then."""
         with suppress(OSError):
             self.file.write_text(json.dumps({"about": about, "attempts": self.died(about) + 1}))
 

@@ -1,7 +1,9 @@
-"""The replies of a wave over the wire, all at once where they are alike: what `wire` does to each, but of many.
+"""The replies of a wave over the wire, all at once where they are alike: what `wire` does to each,
+but of many.
 
-`wire` stays the definition: frames have the same bytes, replies and refusals the same words. Whatever is out of the
-ordinary - a reply of another layout than announced, NaN, a norm near its limit - goes through `wire` by itself.
+`wire` stays the definition: frames have the same bytes, replies and refusals the same words.
+Whatever is out of the ordinary - a reply of another layout than announced, NaN, a norm near its
+limit - goes through `wire` by itself.
 
 Axes: D devices.
 """
@@ -20,12 +22,15 @@ WIDE = wire.DTYPES - {"<f2"}
 
 Layout = tuple[tuple[str, np.dtype, tuple[int, ...]], ...]
 Key = tuple[int, Layout | int]
-"""What answers are alike by: their expectation, and their layout or the table that they are rows of."""
+"""What answers are alike by: their expectation, and their layout or the table that they are rows
+of."""
 
 
 def over_the_wire(job: Job, arrays: Arrays) -> Result:
     """One answer, encoded, decoded and checked."""
-    return wire.admit(wire.decode_reply(wire.encode_reply(job.id, job.device, arrays).to_bytes()), job)
+    return wire.admit(
+        wire.decode_reply(wire.encode_reply(job.id, job.device, arrays).to_bytes()), job
+    )
 
 
 def all_over_the_wire(jobs: Sequence[Job], answers: Sequence[Arrays]) -> list[Result]:
@@ -56,7 +61,8 @@ def _group_over_the_wire(jobs: Sequence[Job], answers: Sequence[Arrays]) -> list
 
 
 def write(jobs: Sequence[Job], answers: Sequence[Arrays]) -> np.ndarray:
-    """The frames of answers of one layout, [D, bytes]; shorter heads leave their row's first bytes unused."""
+    """The frames of answers of one layout, [D, bytes]; shorter heads leave their row's first bytes
+    unused."""
     body = wire.encode_body(answers[0])
     fronts = [wire.reply_head(job, body) + body.manifest for job in jobs]
     longest = max(map(len, fronts))
@@ -85,13 +91,15 @@ def read(frames: np.ndarray, jobs: Sequence[Job], alike: Arrays) -> list[Result]
 
 
 def _norms(table: Arrays, devices: int) -> np.ndarray:
-    """The norm of each device's floating-point arrays together, [D]; NaN or infinity where theirs is."""
+    """The norm of each device's floating-point arrays together, [D]; NaN or infinity where theirs
+    is."""
     squares_D = np.zeros(devices)
     with np.errstate(all="ignore"):
         for array in table.values():
             if array.dtype.kind == "f":
                 flat = array.reshape(devices, -1)
-                squares_D += (flat[:, None, :] @ flat[:, :, None])[:, 0, 0]  # a dot product for each device
+                # a dot product for each device
+                squares_D += (flat[:, None, :] @ flat[:, :, None])[:, 0, 0]
         return np.sqrt(squares_D)
 
 
@@ -103,7 +111,9 @@ def _is_ordinary(layout: Layout, expected: Expected) -> bool:
     announced = expected.arrays
     if not 0 < len(layout) <= wire.MOST_ARRAYS or len(layout) != len(announced):
         return False
-    return all(name in announced and _fits(announced[name], dtype, shape) for name, dtype, shape in layout)
+    return all(
+        name in announced and _fits(announced[name], dtype, shape) for name, dtype, shape in layout
+    )
 
 
 def _fits(spec: ArraySpec, dtype: np.dtype, shape: tuple[int, ...]) -> bool:

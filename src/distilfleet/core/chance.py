@@ -1,4 +1,5 @@
-"""Chance comes in through the door: one independent stream per purpose, derived from the run's seed."""
+"""Chance comes in through the door: one independent stream per purpose, derived from the run's
+seed."""
 
 import hashlib
 from collections.abc import Sequence
@@ -8,11 +9,13 @@ import numpy as np
 Key = tuple[str | int, ...]
 """The seed and the words of a stream."""
 FEW = 512
-"""The count of numbers up to which hashing costs less than a generator: 2, not 8, microseconds to shuffle 15."""
+"""The count of numbers up to which hashing costs less than a generator: 2, not 8, microseconds to
+shuffle 15."""
 
 
 def stream(seed: int, *words: str | int) -> np.random.Generator:
-    """A generator that depends on the seed and on these words alone; equal in every process and on every machine."""
+    """A generator that depends on the seed and on these words alone; equal in every process and on
+    every machine."""
     digest = hashlib.blake2b(repr((seed, *words)).encode(), digest_size=16).digest()
     return np.random.Generator(np.random.PCG64(np.frombuffer(digest, "<u4")))
 

@@ -1,7 +1,8 @@
 """Files that survive a crash, and folders that belong to one process.
 
-A disk that does not take what must be kept, or cannot say that it did, stops the process: after a failed `fsync` nobody
-knows what is on disk, so nothing is tried again. Whatever was promised before is there when the process starts again.
+A disk that does not take what must be kept, or cannot say that it did, stops the process: after a
+failed `fsync` nobody knows what is on disk, so nothing is tried again. Whatever was promised before
+is there when the process starts again.
 """
 
 import errno
@@ -15,14 +16,18 @@ from typing import IO
 from .errors import FileError, RecordError, StorageError
 from .failpoint import reached
 
-REMEDY = "Make room or mend the disk, then start again: what was finished is kept (an interrupted run: --resume)."
+REMEDY = (
+    "Make room or mend the disk, then start again: what was finished is kept (an interrupted run: "
+    "--resume)."
+)
 
 OF_DISKS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS})
 """Faults that a disk recovers from, rather than whoever named the file."""
 
 
 def write_atomically(file: Path, data: bytes, mode: int = 0o666) -> None:
-    """All of `data` under that name, or what was there before; on disk when this returns. Raises StorageError."""
+    """All of `data` under that name, or what was there before; on disk when this returns. Raises
+    StorageError."""
     unfinished = file.with_name(file.name + ".unfinished")
     try:
         with storing(file):
@@ -52,7 +57,8 @@ def sync_folder(folder: Path) -> None:
 
 @contextmanager
 def storing(file: Path) -> Iterator[None]:
-    """Turns what the disk says into a StorageError that names the file; a FileError if it is that file's own fault."""
+    """Turns what the disk says into a StorageError that names the file; a FileError if it is that
+    file's own fault."""
     try:
         yield
     except OSError as fault:

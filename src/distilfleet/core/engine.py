@@ -22,7 +22,8 @@ class Finished(Generic[State]):
 
 
 def drive(steps: Round[State], fleet: Fleet, discounts: list[Discount] | None = None) -> State:
-    """Run one round to its end and return the new server state; its discounts are added to the list."""
+    """Run one round to its end and return the new server state; its discounts are added to the
+    list."""
     answer: Answer = None
     while True:
         try:
@@ -51,7 +52,9 @@ def rounds(
         yield finished
 
 
-def _round(method: Method[State], planner: Planner, fleet: Fleet, state: State, number: int) -> Finished[State]:
+def _round(
+    method: Method[State], planner: Planner, fleet: Fleet, state: State, number: int
+) -> Finished[State]:
     """Raises AgainError if the fleet wants it to be planned for other devices."""
     conditions = fleet.conditions(number)
     plan = planner.plan(conditions)
@@ -72,4 +75,6 @@ def _carry_out(request: Wave | Start | Collect | Work, fleet: Fleet) -> Answer:
         case Work(load):
             fleet.work(load)
             return None
-    raise TypeError(f"a round yields Wave, Start, Collect, Work or Discount, not {type(request).__name__}")
+    raise TypeError(
+        f"a round yields Wave, Start, Collect, Work or Discount, not {type(request).__name__}"
+    )

@@ -13,10 +13,11 @@ class ConfigError(Error):
 
 
 class UnmatchedError(ConfigError):
-    """A device's data are not what a run means by its inputs and labels; the message stays on the device.
+    """A device's data are not what a run means by its inputs and labels; the message stays on the
+    device.
 
-    `mismatch` is for the server: names and shapes, which are there to be matched, and neither counts nor values nor
-    paths.
+    `mismatch` is for the server: names and shapes, which are there to be matched, and neither
+    counts nor values nor paths.
     """
 
     def __init__(self, message: str, mismatch: str) -> None:
@@ -37,11 +38,13 @@ class RecordError(Error):
 
 
 class StorageError(Error):
-    """A disk is full or fails: what must be kept cannot be. The process ends; started again, it goes on."""
+    """A disk is full or fails: what must be kept cannot be. The process ends; started again, it
+    goes on."""
 
 
 class FileError(StorageError):
-    """One file cannot be written although its disk works: a folder has its name, or it is somebody else's."""
+    """One file cannot be written although its disk works: a folder has its name, or it is somebody
+    else's."""
 
 
 class WireError(Error):
@@ -49,7 +52,8 @@ class WireError(Error):
 
 
 class AgainError(Error):
-    """A round waits in vain for its devices, and others can have it: to be done again from its conditions on."""
+    """A round waits in vain for its devices, and others can have it: to be done again from its
+    conditions on."""
 
 
 class StarvedError(Error):
@@ -57,6 +61,7 @@ class StarvedError(Error):
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """A question in brackets, for a message that refuses the word; empty where nothing known is like it."""
+    """A question in brackets, for a message that refuses the word; empty where nothing known is
+    like it."""
     close = get_close_matches(word.lower(), list(known), cutoff=0.55)
     return f" (did you mean {' or '.join(close)}?)" if close else ""

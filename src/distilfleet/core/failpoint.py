@@ -1,8 +1,8 @@
 """Named points at which a drill kills this process.
 
-`DISTILFLEET_KILL_AT=wave.recorded:3` ends the process, as `kill -9` would, when it passes that point a third time.
-Several points are parted by commas. Unset, a point costs one look. The variable can do nothing but end the process of
-whoever set it, so it is not kept from anybody.
+`DISTILFLEET_KILL_AT=wave.recorded:3` ends the process, as `kill -9` would, when it passes that
+point a third time. Several points are parted by commas. Unset, a point costs one look. The variable
+can do nothing but end the process of whoever set it, so it is not kept from anybody.
 """
 
 import os
@@ -33,5 +33,7 @@ def _left() -> dict[str, int]:
             point, _, count = word.partition(":")
             passes[point] = int(count or 1)
     except ValueError:
-        raise ConfigError(f"{VARIABLE} is POINT:PASS, for example wave.recorded:3, not {','.join(words)}") from None
+        raise ConfigError(
+            f"{VARIABLE} is POINT:PASS, for example wave.recorded:3, not {','.join(words)}"
+        ) from None
     return passes

@@ -62,4 +62,5 @@ class FleetStatus:
     uploads_waiting: int
     """How many uploads wait for room."""
     clashes: Mapping[DeviceId, int] = field(default_factory=dict)
-    """The devices whose identity two agents use, and how often one of the two came back since the server started."""
+    """The devices whose identity two agents use, and how often one of the two came back since the
+    server started."""

@@ -30,12 +30,15 @@ def pack(state: object) -> tuple[dict[str, np.ndarray], Any]:
 
     plain = msgspec.to_builtins(state, enc_hook=keep)
     if _count(unpack(plain, arrays, type(state))) != len(arrays):
-        raise TypeError(f"{type(state).__name__} holds arrays in a field that is not typed as arrays")
+        raise TypeError(
+            f"{type(state).__name__} holds arrays in a field that is not typed as arrays"
+        )
     return arrays, plain
 
 
 def unpack(plain: Any, arrays: Arrays, kind: type[T]) -> T:
-    """The state again, bit for bit. Raises msgspec.ValidationError or KeyError if it is of another kind."""
+    """The state again, bit for bit. Raises msgspec.ValidationError or KeyError if it is of another
+    kind."""
 
     def fetch(wanted: type, name: str) -> np.ndarray:
         return arrays[name]
@@ -46,7 +49,10 @@ def unpack(plain: Any, arrays: Arrays, kind: type[T]) -> T:
 def _check(value: object) -> None:
     parts = _parts(value)
     if parts is None and type(value) not in (int, float, str, bool, type(None), np.ndarray):
-        raise TypeError(f"a state holds numbers, strings, tuples, mappings and arrays, not {type(value).__name__}")
+        raise TypeError(
+            "a state holds numbers, strings, tuples, mappings and arrays, not "
+            f"{type(value).__name__}"
+        )
     for part in parts or ():
         _check(part)
 

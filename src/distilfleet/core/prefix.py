@@ -14,4 +14,6 @@ def prefixed(part: str, arrays: Mapping[str, T]) -> dict[str, T]:
 def under(part: str, arrays: Mapping[str, T]) -> dict[str, T]:
     """What `prefixed` put under this name; empty if nothing is."""
     start = f"{part}/"
-    return {name.removeprefix(start): array for name, array in arrays.items() if name.startswith(start)}
+    return {
+        name.removeprefix(start): array for name, array in arrays.items() if name.startswith(start)
+    }

@@ -5,7 +5,21 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from .tally import Tally
-from .types import Arrays, Conditions, Dataset, Device, DeviceId, Job, Load, Metrics, Plan, Result, Round, State, Wave
+from .types import (
+    Arrays,
+    Conditions,
+    Dataset,
+    Device,
+    DeviceId,
+    Job,
+    Load,
+    Metrics,
+    Plan,
+    Result,
+    Round,
+    State,
+    Wave,
+)
 
 DisclosureClass = Literal[
     "everything",
@@ -24,12 +38,14 @@ SMASHED: tuple[DisclosureClass, ...] = ("smashed data", "noisy smashed data")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MethodFacts:
-    """What the product must know of a method, as a run sets it; the run's record keeps it and its page shows it."""
+    """What the product must know of a method, as a run sets it; the run's record keeps it and its
+    page shows it."""
 
     title: str
     """The method's name in headlines."""
     story: tuple[str, ...]
-    """Sentences for people on what a round does; `$devices` stands for the devices that take part in one."""
+    """Sentences for people on what a round does; `$devices` stands for the devices that take part
+    in one."""
     discloses: DisclosureClass
     """The most telling kind of thing that leaves a device."""
     disclosure: str
@@ -37,7 +53,8 @@ class MethodFacts:
     label_counts: bool = False
     """Whether label counts leave devices too, where their owners agree."""
     frozen_teacher: bool = False
-    """Whether the large model is a teacher that stays as it is, and the small one its only student."""
+    """Whether the large model is a teacher that stays as it is, and the small one its only
+    student."""
     real_fleet: bool = True
     """Whether agents may be asked to build the method's workers."""
 
@@ -46,7 +63,8 @@ class Worker(Protocol):
     """The device half of a method."""
 
     def load(self, job: Job) -> Load:
-        """What `handle` will take. Byte counts equal those of the frames, or bound them from above."""
+        """What `handle` will take. Byte counts equal those of the frames, or bound them from
+        above."""
         ...
 
     def handle(self, job: Job) -> Arrays:
@@ -65,13 +83,14 @@ class Worker(Protocol):
 class Method(Protocol[State]):
     """A federated method, both halves: the server's rounds and the device's worker.
 
-    One whose workers can also run side by side has `cohort(workers, jobs)` besides: the same arrays as each worker's
-    `handle`, to 1e-5, from one batched computation.
+    One whose workers can also run side by side has `cohort(workers, jobs)` besides: the same arrays
+    as each worker's `handle`, to 1e-5, from one batched computation.
     """
 
     @property
     def facts(self) -> MethodFacts:
-        """What the product must know of the method as it is set here; nothing else names methods."""
+        """What the product must know of the method as it is set here; nothing else names
+        methods."""
         ...
 
     def init(self, seed: int) -> State:
@@ -87,7 +106,8 @@ class Method(Protocol[State]):
         ...
 
     def evaluate(self, state: State, kept: Mapping[DeviceId, Arrays], test: Dataset) -> Metrics:
-        """Quality on held-out data; `kept` are the worker snapshots that the fleet can see (simulation: all)."""
+        """Quality on held-out data; `kept` are the worker snapshots that the fleet can see
+        (simulation: all)."""
         ...
 
     def models(self, state: State) -> Mapping[str, Arrays]:
@@ -140,7 +160,8 @@ class Fleet(Protocol):
 
 
 class Planner(Protocol):
-    """Facts in, decision out; raises `InfeasibleError`. Must be a pure function of its arguments."""
+    """Facts in, decision out; raises `InfeasibleError`. Must be a pure function of its
+    arguments."""
 
     def plan(self, conditions: Conditions) -> Plan:
         """Who takes part in the round, and with what."""

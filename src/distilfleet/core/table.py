@@ -1,6 +1,7 @@
 """The arrays of many devices side by side: one array per name, with a device axis in front.
 
-What is done to each device's arrays is then done to all of them in one operation, and a device's own are a row.
+What is done to each device's arrays is then done to all of them in one operation, and a device's
+own are a row.
 
 Axes: D devices.
 """

@@ -24,10 +24,12 @@ class Tally:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timed:
-    """When a job was where, in seconds since its round began, on the server's clock. None: it cannot be told.
+    """When a job was where, in seconds since its round began, on the server's clock. None: it
+    cannot be told.
 
-    `sent_s` its offer went out; `received_s` the device had all of it; `begun_s` and `done_s` its work, by the device's
-    own count from there; `offered_s` the answer was announced; `uploaded_s` the server had all of it.
+    `sent_s` its offer went out; `received_s` the device had all of it; `begun_s` and `done_s` its
+    work, by the device's own count from there; `offered_s` the answer was announced; `uploaded_s`
+    the server had all of it.
     """
 
     job: str
@@ -42,13 +44,15 @@ class Timed:
     up_bytes: int
     busy_s: float
     energy_j: float
-    """What the work took, by the board's meter if `metered`, else from its catalogue row and the seconds."""
+    """What the work took, by the board's meter if `metered`, else from its catalogue row and the
+    seconds."""
     metered: bool
     """Whether a power meter of the board measured the joules."""
     flops: float | None = None
     """The operations of the work, as the device declared it before; None if it did not."""
     moved_bytes: float | None = None
-    """What the work moves between memory and processor, as the device declared it before; None if it did not."""
+    """What the work moves between memory and processor, as the device declared it before; None if
+    it did not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +84,8 @@ class Jobs:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PredictedAgainstMeasured:
-    """A round as a real fleet measured it, beside what a simulation says of the same jobs on the catalogue's rows."""
+    """A round as a real fleet measured it, beside what a simulation says of the same jobs on the
+    catalogue's rows."""
 
     round_s: Pair
     """The seconds from its first job to its last answer, or to the server's last work."""

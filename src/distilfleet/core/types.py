@@ -1,8 +1,9 @@
-"""The words that two rooms share. Facts are frozen; a lost device is a value; a round is a generator.
+"""The words that two rooms share. Facts are frozen; a lost device is a value; a round is a
+generator.
 
-A method describes *what* happens in a round by yielding requests (`Wave`, `Start`, `Collect`, `Work`) and
-receiving their results. Where it happens - in virtual time or on real boards - is the fleet's business, so the
-same method cannot behave differently in the two worlds.
+A method describes *what* happens in a round by yielding requests (`Wave`, `Start`, `Collect`,
+`Work`) and receiving their results. Where it happens - in virtual time or on real boards - is the
+fleet's business, so the same method cannot behave differently in the two worlds.
 """
 
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -18,7 +19,7 @@ Arrays = Mapping[str, np.ndarray]
 Metrics = Mapping[str, float]
 State = TypeVar("State")
 
-# --- facts ------------------------------------------------------------------------------------------------------
+# --- facts ----------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +57,8 @@ class Device:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Channel:
-    """What a device finds this round: its radio as if it had its cell to itself, its processor, its battery."""
+    """What a device finds this round: its radio as if it had its cell to itself, its processor, its
+    battery."""
 
     up_bps: float
     down_bps: float
@@ -76,9 +78,11 @@ class Conditions:
     devices: Mapping[DeviceId, Device]
     """Who is enrolled, by name."""
     ids: Sequence[DeviceId]
-    """The names of those devices, by number, so that drawing from a large fleet costs no more than from a small one."""
+    """The names of those devices, by number, so that drawing from a large fleet costs no more than
+    from a small one."""
     channels: Mapping[DeviceId, Channel] = field(default_factory=dict)
-    """The channels of devices that share cells; a device that is not here has its own link to itself."""
+    """The channels of devices that share cells; a device that is not here has its own link to
+    itself."""
     spent_j: Mapping[DeviceId, float] = field(default_factory=dict)
     """What each device that took part has spent since the run began."""
 
@@ -111,7 +115,8 @@ class Forecast:
 
     objective: str
     cost: float
-    """What the objective counts, in its own unit; with `lower_bound` the proof of how good the plan is."""
+    """What the objective counts, in its own unit; with `lower_bound` the proof of how good the plan
+    is."""
     lower_bound: float
     delay_s: float
     """How long one step takes until the last device is done."""
@@ -131,7 +136,8 @@ class Plan:
     """A planner's decision for one round."""
 
     clusters: Sequence[Sequence[DeviceId]]
-    """Devices of one cluster work in parallel, clusters one after another. Round-based methods use one cluster."""
+    """Devices of one cluster work in parallel, clusters one after another. Round-based methods use
+    one cluster."""
     goal: int | None = None
     """How many answers are enough; the rest of a wave is called off. None: wait for all."""
     minimum: int = 1
@@ -170,21 +176,24 @@ class LayerProfile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LanguageProfile:
-    """What a decoder takes, per token at a given context; the planner and the simulator see models as this alone."""
+    """What a decoder takes, per token at a given context; the planner and the simulator see models
+    as this alone."""
 
     name: str
     width: int
     """How many numbers per token go from one layer to the next, the same at every cut."""
     vocabulary: int
     layers: Sequence[LayerProfile]
-    """The decoder's layers in order; `forward_flops` and `output_bytes` for one token at `steps` tokens of context."""
+    """The decoder's layers in order; `forward_flops` and `output_bytes` for one token at `steps`
+    tokens of context."""
     steps: int
     """Tokens of context that the figures are for."""
     head_flops: float
     """What the output table takes forward, for one token."""
     embedding_parameters: int
     other_parameters: int
-    """Parameters of norms and output table, which belong to no layer; a tied table counts once, in the embedding."""
+    """Parameters of norms and output table, which belong to no layer; a tied table counts once, in
+    the embedding."""
     bytes_per_weight: int = 2
 
     @property
@@ -196,7 +205,8 @@ class LanguageProfile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSpec:
-    """What an agent needs to build its worker: names of installed code and typed settings, never code."""
+    """What an agent needs to build its worker: names of installed code and typed settings, never
+    code."""
 
     method: str
     settings: Mapping[str, Any]
@@ -204,7 +214,8 @@ class RunSpec:
     versions: Mapping[str, str]
     seed: int
     data: Mapping[str, Any] = field(default_factory=dict)
-    """What the run means by inputs and labels, by name, as a `data.spec.DataSpec`; empty where it does not say."""
+    """What the run means by inputs and labels, by name, as a `data.spec.DataSpec`; empty where it
+    does not say."""
 
 
 PADDING = -1
@@ -215,9 +226,9 @@ PADDING = -1
 class Dataset:
     """Inputs with optional labels, in memory or memory-mapped.
 
-    `inputs` is what devices' models take: float32, [n, features] for tables, [n, channels, steps] for series and
-    [n, channels, height, width] for images, or int32 [n, tokens] for text. `labels` is int64 [n], or None for a proxy
-    dataset.
+    `inputs` is what devices' models take: float32, [n, features] for tables, [n, channels, steps]
+    for series and [n, channels, height, width] for images, or int32 [n, tokens] for text. `labels`
+    is int64 [n], or None for a proxy dataset.
     """
 
     inputs: np.ndarray
@@ -254,7 +265,7 @@ class Dataset:
         return Dataset(select(self.inputs), labels, large_inputs)
 
 
-# --- work -------------------------------------------------------------------------------------------------------
+# --- work -----------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,7 +275,8 @@ class ArraySpec:
     dtype: str
     shape: tuple[int, ...]
     at_most: bool = False
-    """Whether the first axis may be shorter: how many rows there are is known to the device alone."""
+    """Whether the first axis may be shorter: how many rows there are is known to the device
+    alone."""
     least: float = float("-inf")
     """The bound below which no number may be."""
     sums_to_one: bool = False
@@ -274,7 +286,11 @@ class ArraySpec:
         """Whether an array of this shape is what was announced."""
         if not self.at_most:
             return shape == self.shape
-        return len(shape) == len(self.shape) and shape[0] <= self.shape[0] and shape[1:] == self.shape[1:]
+        return (
+            len(shape) == len(self.shape)
+            and shape[0] <= self.shape[0]
+            and shape[1:] == self.shape[1:]
+        )
 
     @property
     def size_bytes(self) -> int:
@@ -284,7 +300,8 @@ class ArraySpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expected:
-    """The only reply to a job that is let in: these arrays, finite, in range, of a norm no larger than `most_norm`."""
+    """The only reply to a job that is let in: these arrays, finite, in range, of a norm no larger
+    than `most_norm`."""
 
     arrays: Mapping[str, ArraySpec]
     most_norm: float = float("inf")
@@ -314,7 +331,8 @@ class Reply:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Missed:
-    """A device that did not answer, and why: offline, deadline, surplus, memory, or `rejected: ...`."""
+    """A device that did not answer, and why: offline, deadline, surplus, memory, or `rejected:
+    ...`."""
 
     job: str
     device: DeviceId
@@ -368,12 +386,13 @@ class Usage:
         )
 
 
-# --- requests of a round ----------------------------------------------------------------------------------------
+# --- requests of a round --------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wave:
-    """Start these jobs together and wait: until `goal` have answered, or until the deadline if `minimum` have.
+    """Start these jobs together and wait: until `goal` have answered, or until the deadline if
+    `minimum` have.
 
     The result is one `Reply` or `Missed` per job, in the order of the jobs.
     """
@@ -400,7 +419,8 @@ class Collect:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """The server's own computation up to here, declared so that simulation can price it; deployment times it."""
+    """The server's own computation up to here, declared so that simulation can price it; deployment
+    times it."""
 
     load: Load
 
@@ -418,8 +438,9 @@ class Discount:
 
 Request = Wave | Start | Collect | Work | Discount
 Answer = list[Result] | int | None
-"""What a request gives back: results in job order to a wave or a collect, a ticket to a start, else nothing."""
+"""What a request gives back: results in job order to a wave or a collect, a ticket to a start, else
+nothing."""
 Round = Generator[Request, Any, State]
 
 
-# --- seams ------------------------------------------------------------------------------------------------------
+# --- seams ----------------------------------------------------------------------------------------

@@ -1,4 +1,5 @@
-"""Why a round cannot be had, in words: who does not do its job, and the reason that each of them gave."""
+"""Why a round cannot be had, in words: who does not do its job, and the reason that each of them
+gave."""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,8 +12,8 @@ MOST_NAMED = 5
 def cannot_be_had(number: int, refused: Mapping[DeviceId, str], asked: int, needed: str) -> str:
     """With a reason for each device that refused, as it gave it."""
     return (
-        f"round {number} cannot be had: {len(refused)} of {asked} devices do not do its job, and {needed}. "
-        f"{reasons(refused)}"
+        f"round {number} cannot be had: {len(refused)} of {asked} devices do not do its job, and "
+        f"{needed}. {reasons(refused)}"
     )
 
 

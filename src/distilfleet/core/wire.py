@@ -1,11 +1,13 @@
-"""Messages <-> bytes. A frame is a typed header and raw little-endian arrays; nothing on it can execute.
+"""Messages <-> bytes. A frame is a typed header and raw little-endian arrays; nothing on it can
+execute.
 
-    frame  = magic "DF" | version u8 | kind u8 | head length u32 | body manifest length u32 | head | manifest | body
+    frame  = magic "DF" | version u8 | kind u8 | head length u32 | body manifest length u32
+             | head | manifest | body
     head   = msgpack of `JobHead` or `ReplyHead`
     manifest = msgpack of [name, dtype, shape] per array; body = the arrays, one after another
 
-Head and body are separate so that arrays which every job of a wave shares are encoded once. Decoding copies
-nothing: arrays are read-only views of the frame.
+Head and body are separate so that arrays which every job of a wave shares are encoded once.
+Decoding copies nothing: arrays are read-only views of the frame.
 """
 
 import struct
@@ -26,8 +28,11 @@ MOST_ARRAYS = 4096
 MOST_OFF = 1e-3
 """How far from one the sum of a distribution may be."""
 REMEMBERED_BYTES = 1 << 14
-"""A manifest up to this size is read once for all the frames that carry it: those of a wave are alike."""
-DTYPES = frozenset({"<f2", "<f4", "<f8", "|i1", "<i2", "<i4", "<i8", "|u1", "<u2", "<u4", "<u8", "|b1"})
+"""A manifest up to this size is read once for all the frames that carry it: those of a wave are
+alike."""
+DTYPES = frozenset(
+    {"<f2", "<f4", "<f8", "|i1", "<i2", "<i4", "<i8", "|u1", "<u2", "<u4", "<u8", "|b1"}
+)
 _PREFIX = struct.Struct("<2sBBII")
 _JOB = 0
 _REPLY = 1
@@ -124,7 +129,9 @@ def decode_job(frame: bytes, expected: Expected) -> Job:
     """Raises WireError; never anything else, whatever the bytes."""
     head, arrays = _open(frame, _JOB)
     message = _typed(_job_head, head)
-    return Job(id=message.id, device=message.device, op=message.op, arrays=arrays, expected=expected)
+    return Job(
+        id=message.id, device=message.device, op=message.op, arrays=arrays, expected=expected
+    )
 
 
 def decode_reply(frame: bytes) -> Reply:
@@ -137,7 +144,9 @@ def decode_reply(frame: bytes) -> Reply:
 def receive_job(head: bytes, arrays: Arrays, expected: Expected) -> Job:
     """A job from the head of its frame and arrays that are decoded already. Raises WireError."""
     message = _typed(_job_head, memoryview(head)[_PREFIX.size :])
-    return Job(id=message.id, device=message.device, op=message.op, arrays=arrays, expected=expected)
+    return Job(
+        id=message.id, device=message.device, op=message.op, arrays=arrays, expected=expected
+    )
 
 
 def decode_body(body: Body) -> Arrays:
@@ -179,7 +188,10 @@ def admit(reply: Reply, job: Job) -> Result:
     if (reply.job, reply.device) == (job.id, job.device):
         fault = _fault(reply.arrays, job.expected)
     else:
-        fault = f"expected an answer to {job.id} from {job.device}, got one to {reply.job} from {reply.device}"
+        fault = (
+            f"expected an answer to {job.id} from {job.device}, got one to {reply.job} from "
+            f"{reply.device}"
+        )
     if fault is None:
         return reply
     return Missed(job=job.id, device=job.device, reason=f"rejected: {fault}")
@@ -210,7 +222,8 @@ def _array_fault(array: np.ndarray, spec: ArraySpec) -> str | None:
 
 
 def _norm_fault(arrays: Arrays, norm: float, most_norm: float) -> str | None:
-    """What is wrong with all numbers together; their `norm` is not finite if one is not, or is too large to square."""
+    """What is wrong with all numbers together; their `norm` is not finite if one is not, or is too
+    large to square."""
     if not isfinite(norm):
         holder = _not_finite(arrays)
         if holder is not None:
@@ -271,7 +284,9 @@ def _open(frame: bytes, kind: int) -> tuple[memoryview, Arrays]:
         raise WireError(f"a frame has at least {_PREFIX.size} bytes, got {len(frame)}")
     magic, version, found, head_size, manifest_size = _PREFIX.unpack_from(frame)
     if magic != b"DF" or version != VERSION:
-        raise WireError(f"expected a version {VERSION} frame, got magic {magic!r} version {version}")
+        raise WireError(
+            f"expected a version {VERSION} frame, got magic {magic!r} version {version}"
+        )
     if found != kind:
         raise WireError(f"expected a frame of kind {kind}, got {found}")
     manifest_at = _PREFIX.size + head_size
@@ -284,7 +299,9 @@ def _open(frame: bytes, kind: int) -> tuple[memoryview, Arrays]:
 
 
 def _arrays(manifest: bytes | memoryview, data: memoryview) -> Arrays:
-    layout = _remembered(bytes(manifest)) if len(manifest) <= REMEMBERED_BYTES else _layout(manifest)
+    layout = (
+        _remembered(bytes(manifest)) if len(manifest) <= REMEMBERED_BYTES else _layout(manifest)
+    )
     if _end(layout) != len(data):
         raise _misfit(layout, len(data))
     return {name: _view(name, data, dtype, shape, start) for name, dtype, shape, start, _ in layout}
@@ -301,7 +318,8 @@ def _layout(manifest: bytes | memoryview) -> Layout:
         if dtype_name not in DTYPES or name in layout or min(shape, default=0) < 0:
             raise WireError(f"{name}: not an array that can travel: {dtype_name}{list(shape)}")
         dtype = np.dtype(dtype_name)
-        end = start + prod(shape) * dtype.itemsize  # Python integers: no overflow, however large the lie
+        # Python integers: no overflow, however large the lie
+        end = start + prod(shape) * dtype.itemsize
         layout[name] = (name, dtype, shape, start, end)
         start = end
     return tuple(layout.values())
@@ -318,13 +336,19 @@ _remembered = lru_cache(maxsize=64)(_layout)
 def _misfit(layout: Layout, size_bytes: int) -> WireError:
     for name, dtype, shape, start, end in layout:
         if end > size_bytes:
-            return WireError(f"{name}: {size_bytes - start} bytes left, {dtype.str}{list(shape)} needs more")
+            return WireError(
+                f"{name}: {size_bytes - start} bytes left, {dtype.str}{list(shape)} needs more"
+            )
     return WireError(f"{size_bytes - _end(layout)} bytes after the last array")
 
 
-def _view(name: str, data: memoryview, dtype: np.dtype, shape: tuple[int, ...], start: int) -> np.ndarray:
+def _view(
+    name: str, data: memoryview, dtype: np.dtype, shape: tuple[int, ...], start: int
+) -> np.ndarray:
     try:
-        return np.ndarray(shape, dtype, data, start) if start < len(data) else np.empty(shape, dtype)
+        return (
+            np.ndarray(shape, dtype, data, start) if start < len(data) else np.empty(shape, dtype)
+        )
     except ValueError as fault:
         raise WireError(f"{name}: no array has the shape {list(shape)}: {fault}") from None
 

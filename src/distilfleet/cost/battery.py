@@ -1,4 +1,5 @@
-"""What a battery gives and takes. Nothing is lost on the way: what is drawn leaves the battery, what is taken stays."""
+"""What a battery gives and takes. Nothing is lost on the way: what is drawn leaves the battery,
+what is taken stays."""
 
 from dataclasses import dataclass
 from math import inf
@@ -6,7 +7,8 @@ from math import inf
 import numpy as np
 
 CAPACITY_J = {"phone": 62e3, "mcu": 27e3}
-"""A phone's 4,500 mAh at 3.85 V, a sensor's 2,000 mAh at 3.7 V, both estimates; others are on mains."""
+"""A phone's 4,500 mAh at 3.85 V, a sensor's 2,000 mAh at 3.7 V, both estimates; others are on
+mains."""
 STOP_SHARE = 0.15
 """Charge below which a device leaves the job alone: estimate; phones warn at 15 to 20 %."""
 
@@ -20,11 +22,15 @@ class Flow:
     taken_j: np.ndarray
     """What the charger gave: all that it could, unless the battery was full."""
     left_j: np.ndarray
-    """What the battery holds afterwards: what was there, less what was drawn, plus what was taken."""
+    """What the battery holds afterwards: what was there, less what was drawn, plus what was
+    taken."""
 
 
-def flow(stored_j: np.ndarray, capacity_j: np.ndarray, asked_j: np.ndarray, offered_j: np.ndarray) -> Flow:
-    """Charge and drain over a period; a capacity of infinity is mains, which gives all and takes nothing.
+def flow(
+    stored_j: np.ndarray, capacity_j: np.ndarray, asked_j: np.ndarray, offered_j: np.ndarray
+) -> Flow:
+    """Charge and drain over a period; a capacity of infinity is mains, which gives all and takes
+    nothing.
 
     The charger comes first, so a device on its cable runs from it.
     """

@@ -1,9 +1,10 @@
-"""From timed work to a row of the catalogue: how fast a board multiplies and moves memory, and what a call costs.
+"""From timed work to a row of the catalogue: how fast a board multiplies and moves memory, and what
+a call costs.
 
-The model is the catalogue's roofline with a cost per call, t = max(F / R, Q / B) + n l, where R is the board's peak P
-in matrix products and e P in training. P, e P, B and l are fitted by least squares on relative errors: each product is
-taken as bound by arithmetic or by memory, the unknowns are solved for, and products change sides until none wants to.
-Whoever measures hands in the clock.
+The model is the catalogue's roofline with a cost per call, t = max(F / R, Q / B) + n l, where R is
+the board's peak P in matrix products and e P in training. P, e P, B and l are fitted by least
+squares on relative errors: each product is taken as bound by arithmetic or by memory, the unknowns
+are solved for, and products change sides until none wants to. Whoever measures hands in the clock.
 
 Axes: U unknowns.
 """
@@ -58,12 +59,16 @@ class Fit:
         calls_s = trial.calls * self.call_s
         if trial.training:
             return trial.flops / (self.training_flops_per_s or self.peak_flops_per_s) + calls_s
-        return max(trial.flops / self.peak_flops_per_s, trial.moved_bytes / self.memory_bytes_per_s) + calls_s
+        return (
+            max(trial.flops / self.peak_flops_per_s, trial.moved_bytes / self.memory_bytes_per_s)
+            + calls_s
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Board:
-    """What is known of a board beside its speed. None: taken from the row that it is like, as an estimate."""
+    """What is known of a board beside its speed. None: taken from the row that it is like, as an
+    estimate."""
 
     kind: str
     processor: str
@@ -93,7 +98,8 @@ def copy_trial(clock: Now, lasting_s: float) -> Trial:
 
 
 def timed_s(work: Callable[[], object], clock: Now, lasting_s: float) -> float:
-    """Seconds of the fastest of the calls that fill `lasting_s`, at least three, after one to warm up.
+    """Seconds of the fastest of the calls that fill `lasting_s`, at least three, after one to warm
+    up.
 
     The fastest, because what other programs and heat take is priced apart, in `cost.throttle`.
     """
@@ -108,7 +114,8 @@ def timed_s(work: Callable[[], object], clock: Now, lasting_s: float) -> float:
 
 
 def fit(trials: Sequence[Trial]) -> Fit:
-    """Least squares. Raises ConfigError without a product or without a copy, and if the clock stood still."""
+    """Least squares. Raises ConfigError without a product or without a copy, and if the clock stood
+    still."""
     found = _first_guess(trials)
     for _ in range(ROUNDS):
         before = found
@@ -137,18 +144,22 @@ def _first_guess(trials: Sequence[Trial]) -> Fit:
 
 
 def nearest(fitted: Fit, known: Sequence[Entry]) -> Entry:
-    """The board that can train whose speed and memory are the most alike, in logarithms; no phone and no server."""
+    """The board that can train whose speed and memory are the most alike, in logarithms; no phone
+    and no server."""
     candidates = [row for row in known if row.can_train and row.family in BOARDS]
 
     def apart(row: Entry) -> float:
         speed = fitted.peak_flops_per_s / row.peak_fp32_flops_per_s
-        return abs(float(np.log(speed))) + abs(float(np.log(fitted.memory_bytes_per_s / row.memory_bytes_per_s)))
+        return abs(float(np.log(speed))) + abs(
+            float(np.log(fitted.memory_bytes_per_s / row.memory_bytes_per_s))
+        )
 
     return min(candidates, key=apart)
 
 
 def row(board: Board, fitted: Fit, trials: Sequence[Trial], like: Entry, day: str) -> Entry:
-    """The board's own row: what was measured says so, with the day; what was not is that of `like`, as an estimate."""
+    """The board's own row: what was measured says so, with the day; what was not is that of `like`,
+    as an estimate."""
     measured = f"measured {day} by calibrate"
     return replace(
         like,
@@ -158,7 +169,8 @@ def row(board: Board, fitted: Fit, trials: Sequence[Trial], like: Entry, day: st
         measured_fp64_flops_per_s=None,
         source_measured="",
         memory_bytes_per_s=fitted.memory_bytes_per_s,
-        notes=f"a call costs {fitted.call_s:.2g} s and the fit errs by {fitted.error_share:.0%} ({measured})",
+        notes=f"a call costs {fitted.call_s:.2g} s and the fit errs by {fitted.error_share:.0%} "
+        f"({measured})",
         **_peak(board, fitted, like, measured),
         **_training(fitted, trials, like, measured),
         **_memory(board, like, measured),
@@ -181,7 +193,8 @@ def _gemm(size: int, clock: Now, lasting_s: float, rng: np.random.Generator) -> 
 
 
 def _solved(trials: Sequence[Trial], before: Fit) -> Fit:
-    """The unknowns, with each trial on the side that `before` puts it on. A negative cost of calls is none at all."""
+    """The unknowns, with each trial on the side that `before` puts it on. A negative cost of calls
+    is none at all."""
     taken_s = np.array([[trial.took_s] for trial in trials])
     relative = np.array([_shares(trial, before) for trial in trials]) / taken_s
     used = np.flatnonzero(relative.any(axis=0))
@@ -226,8 +239,9 @@ def _peak(board: Board, fitted: Fit, like: Entry, measured: str) -> dict[str, An
         "peak_fp32_flops_per_s": peak,
         "peak_fp16_flops_per_s": like.peak_fp16_flops_per_s * grown,
         "peak_int8_ops_per_s": like.peak_int8_ops_per_s * grown,
-        "source_peak": f"fp32: {measured}, matrix products; cores: the system's; clock: {clock_source}; FLOP per "
-        f"cycle: arithmetic; fp16 and int8: estimate, in the ratio of {like.kind}",
+        "source_peak": f"fp32: {measured}, matrix products; cores: the system's; clock: "
+        f"{clock_source}; FLOP per cycle: arithmetic; fp16 and int8: estimate, in the ratio of "
+        f"{like.kind}",
     }
 
 

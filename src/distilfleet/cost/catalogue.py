@@ -1,7 +1,9 @@
-"""The device catalogue: what each kind of board, phone and server can do, and where every number comes from.
+"""The device catalogue: what each kind of board, phone and server can do, and where every number
+comes from.
 
-Figures are a specification's or an estimate's, good to a factor of two; a measured fleet corrects them. Rows of your
-own, in a file with the same columns, join those that are shipped and win over them.
+Figures are a specification's or an estimate's, good to a factor of two; a measured fleet corrects
+them. Rows of your own, in a file with the same columns, join those that are shipped and win over
+them.
 """
 
 import csv
@@ -94,7 +96,8 @@ MAY_BE_ZERO = frozenset({"idle_w", "transmit_w", "latency_s"})
 
 
 def entries(extra: Path | None = None) -> Mapping[str, Entry]:
-    """Every kind of device by name, in the catalogue's order, then those of `extra`. Raises ConfigError."""
+    """Every kind of device by name, in the catalogue's order, then those of `extra`. Raises
+    ConfigError."""
     shipped = _shipped()
     return shipped if extra is None else MappingProxyType({**shipped, **read(extra)})
 
@@ -105,17 +108,22 @@ def entry(kind: str, extra: Path | None = None) -> Entry:
     found = known.get(kind)
     if found is None:
         raise ConfigError(
-            f"no device kind {kind!r} in the catalogue{did_you_mean(kind, known)}; it has {', '.join(known)}"
+            f"no device kind {kind!r} in the catalogue{did_you_mean(kind, known)}; it has "
+            f"{', '.join(known)}"
         )
     return found
 
 
 def trainable_kinds(extra: Path | None = None) -> tuple[str, ...]:
     """Kinds that can train a model and are not servers."""
-    return tuple(row.kind for row in entries(extra).values() if row.can_train and row.family != SERVER)
+    return tuple(
+        row.kind for row in entries(extra).values() if row.can_train and row.family != SERVER
+    )
 
 
-def device(kind: str, device_id: DeviceId, *, quota_bytes: int | None = None, extra: Path | None = None) -> Device:
+def device(
+    kind: str, device_id: DeviceId, *, quota_bytes: int | None = None, extra: Path | None = None
+) -> Device:
     """A fleet member with a row's facts, its memory held to `quota_bytes`. Raises ConfigError."""
     row = entry(kind, extra)
     return Device(
@@ -126,15 +134,20 @@ def device(kind: str, device_id: DeviceId, *, quota_bytes: int | None = None, ex
         memory_bytes_per_s=row.memory_bytes_per_s,
         idle_w=row.idle_w,
         busy_w=row.busy_w,
-        link=Link(up_bps=row.up_bps, down_bps=row.down_bps, latency_s=row.latency_s, transmit_w=row.transmit_w),
+        link=Link(
+            up_bps=row.up_bps,
+            down_bps=row.down_bps,
+            latency_s=row.latency_s,
+            transmit_w=row.transmit_w,
+        ),
     )
 
 
 def read(path: Path) -> dict[str, Entry]:
     """Rows of a CSV file with the catalogue's columns, in its order.
 
-    Raises ConfigError with file, line and column for a missing column, a value of the wrong kind, a number that is not
-    positive, a number without a source, and a kind that comes twice.
+    Raises ConfigError with file, line and column for a missing column, a value of the wrong kind, a
+    number that is not positive, a number without a source, and a kind that comes twice.
     """
     found: dict[str, Entry] = {}
     for row in _rows(path):
@@ -150,7 +163,9 @@ def _rows(path: Path) -> list[Entry]:
         _check_columns(lines.fieldnames or (), path)
         return [_checked(row, f"{path}, line {lines.line_num}") for row in lines]
     except OSError as fault:
-        raise ConfigError(f"the catalogue {path} cannot be read: {fault.strerror}; give its path") from None
+        raise ConfigError(
+            f"the catalogue {path} cannot be read: {fault.strerror}; give its path"
+        ) from None
     except (UnicodeDecodeError, csv.Error) as fault:
         raise ConfigError(f"{path} is not a CSV file: {fault}") from None
 
@@ -206,7 +221,10 @@ def _read(row: Mapping[str, str]) -> Entry:
 
 def _checked(row: Mapping[str, str | None], where: str) -> Entry:
     """A row of a user's; the shipped ones are checked by tests."""
-    values = {field.name: _value(field.type, field.name, row[field.name], where) for field in fields(Entry)}
+    values = {
+        field.name: _value(field.type, field.name, row[field.name], where)
+        for field in fields(Entry)
+    }
     for name in SOURCE_OF:
         if values[name] is not None:
             _check_number(name, values, where)
@@ -223,7 +241,9 @@ def _check_number(name: str, values: Mapping[str, Any], where: str) -> None:
         raise ConfigError(f"{where}: {name} is {value:g}; it must be above 0 and finite")
     source = SOURCE_OF[name]
     if not values[source].strip():
-        raise ConfigError(f"{where}: {name} is given, but not where it is from: fill {source}, or write estimate")
+        raise ConfigError(
+            f"{where}: {name} is given, but not where it is from: fill {source}, or write estimate"
+        )
 
 
 def _value(wanted: Any, name: str, text: str | None, where: str) -> Any:

@@ -1,6 +1,8 @@
-"""Meters that a system already has, read from its files: a Jetson's rails, a processor's energy counters, a battery.
+"""Meters that a system already has, read from its files: a Jetson's rails, a processor's energy
+counters, a battery.
 
-A rail map per board, because sums over all rails count some twice (jetson-stats, issues 51 and 344).
+A rail map per board, because sums over all rails count some twice (jetson-stats, issues 51 and
+344).
 """
 
 from collections.abc import Callable, Sequence
@@ -16,8 +18,9 @@ WHOLE_BOARD = (
     ("VDD_GPU_SOC", "VDD_CPU_CV", "VIN_SYS_5V0"),
     ("GPU", "CPU", "SOC", "SYS5V"),
 )
-"""Rails that together feed a whole board, the first set that a board has: Orin Nano, NX and Xavier NX; Nano; AGX Orin;
-AGX Xavier. From NVIDIA's guides, from memory: an estimate until seen on each board."""
+"""Rails that together feed a whole board, the first set that a board has: Orin Nano, NX and Xavier
+NX; Nano; AGX Orin; AGX Xavier. From NVIDIA's guides, from memory: an estimate until seen on each
+board."""
 
 
 class Meter(Protocol):
@@ -49,7 +52,8 @@ class Rails:
 
 @dataclass(slots=True)
 class Counters:
-    """RAPL: microjoules that processor packages have used, in counters that begin again at a maximum."""
+    """RAPL: microjoules that processor packages have used, in counters that begin again at a
+    maximum."""
 
     packages: Sequence[tuple[Path, int]]
     """Counter and its maximum."""
@@ -93,7 +97,9 @@ def _is_own_battery(kind: Path) -> bool:
     return kind.read_text().strip() == "Battery" and not peripheral
 
 
-def mean_w(meter: Meter, work: Callable[[], object], clock: Callable[[], float], lasting_s: float) -> float:
+def mean_w(
+    meter: Meter, work: Callable[[], object], clock: Callable[[], float], lasting_s: float
+) -> float:
     """Watts while `work` is done again and again. Raises ConfigError if the meter shows none."""
     began_s = last_s = clock()
     meter.mean_w(1.0)
@@ -104,7 +110,9 @@ def mean_w(meter: Meter, work: Callable[[], object], clock: Callable[[], float],
         spent_j += meter.mean_w(now_s - last_s) * (now_s - last_s)
         last_s = now_s
     if not spent_j > 0:
-        raise ConfigError(f"the power meter ({meter.what}) shows nothing; give --idle-w and --busy-w instead")
+        raise ConfigError(
+            f"the power meter ({meter.what}) shows nothing; give --idle-w and --busy-w instead"
+        )
     return spent_j / (last_s - began_s)
 
 

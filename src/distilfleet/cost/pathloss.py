@@ -1,8 +1,10 @@
-"""How much of a signal is lost on its way, by 3GPP TR 38.901 (release 19, tables 7.4.1-1, 7.4.2-1 and 7.5-6).
+"""How much of a signal is lost on its way, by 3GPP TR 38.901 (release 19, tables 7.4.1-1, 7.4.2-1
+and 7.5-6).
 
-Every loss here is the largest of a few straight lines in the logarithm of distance: beyond a breakpoint the steeper
-line is the higher one, and without line of sight the loss is never below that with it. Distances are horizontal, in
-metres, and may be float32, which halves the time of large fleets.
+Every loss here is the largest of a few straight lines in the logarithm of distance: beyond a
+breakpoint the steeper line is the higher one, and without line of sight the loss is never below
+that with it. Distances are horizontal, in metres, and may be float32, which halves the time of
+large fleets.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +16,8 @@ import numpy as np
 LIGHT_M_PER_S = 299_792_458.0
 HZ_PER_GHZ = 1e9
 ENVIRONMENT_M = 1.0
-"""Effective height of what stands around, subtracted from both antennas for the breakpoint: table 7.4.1-1, note 1."""
+"""Effective height of what stands around, subtracted from both antennas for the breakpoint: table
+7.4.1-1, note 1."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +60,8 @@ class RadioScene:
     clear: Sight
     blocked: Sight
     breakpoint_db: float | None = None
-    """What the line beyond the breakpoint takes off per decade of the squared distance there; None: no breakpoint."""
+    """What the line beyond the breakpoint takes off per decade of the squared distance there; None:
+    no breakpoint."""
     sight_m: tuple[tuple[float, float, float], ...] = ()
     """Chance of line of sight: from, decay and factor of each stretch; see `clear_share`."""
     street: bool = False
@@ -125,21 +129,29 @@ INDOOR = RadioScene(
     sight_m=((1.2, 4.7, 1.0), (6.5, 32.6, 0.32)),
 )
 """InH, mixed office; from 1 to 150 m. Devices at 1.5 m."""
-SCENES: Mapping[str, RadioScene] = MappingProxyType({scene.name: scene for scene in (UMI, UMA, INDOOR)})
+SCENES: Mapping[str, RadioScene] = MappingProxyType(
+    {scene.name: scene for scene in (UMI, UMA, INDOOR)}
+)
 
 
 def log_distance(exponent: float) -> RadioScene:
-    """Free space up to one metre, then 10 x `exponent` dB per decade of distance; no shadowing, Rayleigh fading.
+    """Free space up to one metre, then 10 x `exponent` dB per decade of distance; no shadowing,
+    Rayleigh fading.
 
-    Loss = 20 lg(4 pi f / c) + 10 n lg(d): the shorthand of papers that name exponents instead of places.
+    Loss = 20 lg(4 pi f / c) + 10 n lg(d): the shorthand of papers that name exponents instead of
+    places.
     """
     at_one_db = 20 * float(np.log10(4 * np.pi * HZ_PER_GHZ / LIGHT_M_PER_S))
     line = LineOfSight(constant_db=at_one_db, slope_db=10 * exponent, carrier_db=20.0)
     sight = Sight(lines=(line,), shadow_db=0.0, shadow_m=10.0, rician_db=None)
-    return RadioScene(name=f"exponent {exponent:g}", station_m=0.0, device_m=0.0, clear=sight, blocked=sight)
+    return RadioScene(
+        name=f"exponent {exponent:g}", station_m=0.0, device_m=0.0, clear=sight, blocked=sight
+    )
 
 
-def losses_db(scene: RadioScene, distance_m: np.ndarray, carrier_hz: float) -> tuple[np.ndarray, np.ndarray]:
+def losses_db(
+    scene: RadioScene, distance_m: np.ndarray, carrier_hz: float
+) -> tuple[np.ndarray, np.ndarray]:
     """Loss with line of sight and without it, in dB, of the shape and type of `distance_m`."""
     height_m = scene.station_m - scene.device_m
     log_m = 0.5 * np.log10(distance_m * distance_m + height_m * height_m)
@@ -150,8 +162,9 @@ def losses_db(scene: RadioScene, distance_m: np.ndarray, carrier_hz: float) -> t
 def clear_share(scene: RadioScene, distance_m: np.ndarray) -> np.ndarray:
     """Chance of line of sight at a distance, for devices up to 13 m high.
 
-    Indoors, factor * exp(-(d - from) / decay) on each stretch; outdoors s + exp(-d / decay) (1 - s) with s = from / d.
-    Nearer than the first stretch it is 1, and so it is for a scene without such a law.
+    Indoors, factor * exp(-(d - from) / decay) on each stretch; outdoors s + exp(-d / decay) (1 - s)
+    with s = from / d. Nearer than the first stretch it is 1, and so it is for a scene without such
+    a law.
     """
     share = np.ones_like(distance_m)
     for from_m, decay_m, factor in scene.sight_m:
@@ -176,7 +189,9 @@ def _clear_lines(scene: RadioScene, carrier_hz: float) -> Sequence[LineOfSight]:
     square_m = breakpoint_m(scene, carrier_hz) ** 2 + (scene.station_m - scene.device_m) ** 2
     near = scene.clear.lines[0]
     taken_db = scene.breakpoint_db * float(np.log10(square_m))
-    beyond = LineOfSight(constant_db=near.constant_db - taken_db, slope_db=40.0, carrier_db=near.carrier_db)
+    beyond = LineOfSight(
+        constant_db=near.constant_db - taken_db, slope_db=40.0, carrier_db=near.carrier_db
+    )
     return (*scene.clear.lines, beyond)
 
 

@@ -1,8 +1,9 @@
 """Channels called good, normal and poor.
 
-Placeholders, all of them estimates: the papers that use these words (arXiv 2412.00090 and 2501.17164) could not be read
-for their numbers. Exponents 2, 4 and 6 are what is remembered of them; the bands of channel quality are thirds of the
-table. Whoever has the papers' tables corrects this file and nothing else.
+Placeholders, all of them estimates: the papers that use these words (arXiv 2412.00090 and
+2501.17164) could not be read for their numbers. Exponents 2, 4 and 6 are what is remembered of
+them; the bands of channel quality are thirds of the table. Whoever has the papers' tables corrects
+this file and nothing else.
 """
 
 from collections.abc import Mapping
@@ -38,9 +39,12 @@ class Preset:
         return bounds_db[self.lowest_cqi - 1] + STEP_DB, bounds_db[self.highest_cqi] - STEP_DB
 
     def snr_db(self, law: Cqi, normal: np.ndarray) -> np.ndarray:
-        """Ratios within the band, around its middle; `normal` is standard normal, and half of the band one of it."""
+        """Ratios within the band, around its middle; `normal` is standard normal, and half of the
+        band one of it."""
         low_db, high_db = self.band_db(law)
-        return np.asarray(np.clip(0.5 * (low_db + high_db) + 0.5 * (high_db - low_db) * normal, low_db, high_db))
+        return np.asarray(
+            np.clip(0.5 * (low_db + high_db) + 0.5 * (high_db - low_db) * normal, low_db, high_db)
+        )
 
     def mean_bps_per_hz(self, law: Cqi) -> float:
         """Mean over the band's indices, each as likely."""
@@ -50,4 +54,6 @@ class Preset:
 GOOD = Preset(name="good", exponent=2.0, lowest_cqi=11, highest_cqi=15)
 NORMAL = Preset(name="normal", exponent=4.0, lowest_cqi=6, highest_cqi=10)
 POOR = Preset(name="poor", exponent=6.0, lowest_cqi=1, highest_cqi=5)
-PRESETS: Mapping[str, Preset] = MappingProxyType({preset.name: preset for preset in (GOOD, NORMAL, POOR)})
+PRESETS: Mapping[str, Preset] = MappingProxyType(
+    {preset.name: preset for preset in (GOOD, NORMAL, POOR)}
+)

@@ -1,8 +1,9 @@
-"""From a signal's strength to bits per second: noise, fading, link adaptation, outage and retransmissions.
+"""From a signal's strength to bits per second: noise, fading, link adaptation, outage and
+retransmissions.
 
-Rate laws are interchangeable: each gives the bits per second and hertz at a signal-to-noise ratio, and their mean under
-Rayleigh fading without drawing anything, which is what a planner wants. Ratios are in dB at the edges, as everywhere
-in radio; powers of fading are plain factors around 1.
+Rate laws are interchangeable: each gives the bits per second and hertz at a signal-to-noise ratio,
+and their mean under Rayleigh fading without drawing anything, which is what a planner wants. Ratios
+are in dB at the edges, as everywhere in radio; powers of fading are plain factors around 1.
 """
 
 from dataclasses import dataclass
@@ -14,11 +15,28 @@ import numpy as np
 THERMAL_DBM_PER_HZ = -174.0
 """Noise of a resistor at 290 K, 10 lg(k T / 1 mW)."""
 AWGN_DB = (-9.2, -7.2, -4.9, -2.5, 0.5, 2.3, 4.2, 6.0, 7.8, 9.7, 11.6, 13.3, 14.9, 17.0, 19.0)
-"""Signal over noise at which each index of CQI table 1 loses one block in ten, without fading. From index 4 on,
-ours from the block error tables of Sionna 2.2.0 (PDSCH table 1, blocks of 2,000 bits); 1 to 3 an estimate at the same
-distance from Shannon's limit."""
-FADING_DB = (-1.89, -0.82, 0.95, 2.95, 4.90, 7.39, 8.89, 11.02, 13.32, 14.68, 16.62, 18.91, 21.58, 24.88, 29.32)
-"""The same for a fading channel: MathWorks, 5G NR CQI reporting, as used by AIMM 2.0.3. Needs no margin."""
+"""Signal over noise at which each index of CQI table 1 loses one block in ten, without fading. From
+index 4 on, ours from the block error tables of Sionna 2.2.0 (PDSCH table 1, blocks of 2,000 bits);
+1 to 3 an estimate at the same distance from Shannon's limit."""
+FADING_DB = (
+    -1.89,
+    -0.82,
+    0.95,
+    2.95,
+    4.90,
+    7.39,
+    8.89,
+    11.02,
+    13.32,
+    14.68,
+    16.62,
+    18.91,
+    21.58,
+    24.88,
+    29.32,
+)
+"""The same for a fading channel: MathWorks, 5G NR CQI reporting, as used by AIMM 2.0.3. Needs no
+margin."""
 _TABLE_1 = (
     0.1523, 0.2344, 0.3770, 0.6016, 0.8770, 1.1758, 1.4766, 1.9141,
     2.4063, 2.7305, 3.3223, 3.9023, 4.5234, 5.1152, 5.5547,
@@ -28,7 +46,8 @@ _TABLE_2 = (
     3.9023, 4.5234, 5.1152, 5.5547, 6.2266, 6.9141, 7.4063,
 )  # fmt: skip
 _HIGH_AWGN_DB = (20.8, 22.9, 24.8)
-"""Of the 256QAM rows of table 2: the first two ours from Sionna's PDSCH table 2, the last an estimate, extrapolated."""
+"""Of the 256QAM rows of table 2: the first two ours from Sionna's PDSCH table 2, the last an
+estimate, extrapolated."""
 STEP_DB = 0.1
 QUANTILES = 16_384
 NODES = np.linspace(-32.0, 4.0, 721)
@@ -76,7 +95,8 @@ ATTENUATED = Shannon(gain_share=0.75, distance_db=10 * float(np.log10(1.25)))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cqi:
-    """A table of channel quality indices 1 to 15: the highest whose threshold is met; below the first, outage.
+    """A table of channel quality indices 1 to 15: the highest whose threshold is met; below the
+    first, outage.
 
     Read from a grid of 0.1 dB. Efficiencies: 3GPP TS 38.214, section 5.2.2.1.
     """
@@ -85,7 +105,8 @@ class Cqi:
     """Bits per second and hertz of each index."""
     awgn_db: tuple[float, ...] = AWGN_DB
     margin_db: float = 2.0
-    """Kept above those thresholds, as indices are reported late and channels fade in frequency: estimate."""
+    """Kept above those thresholds, as indices are reported late and channels fade in frequency:
+    estimate."""
 
     @property
     def thresholds_db(self) -> np.ndarray:
@@ -119,10 +140,13 @@ CQI_2 = Cqi(efficiencies=_TABLE_2, awgn_db=(*AWGN_DB[0::2][:4], *AWGN_DB[7:], *_
 
 @cache
 def _indices(law: Cqi) -> np.ndarray:
-    """Index on the grid: entry 0 is below the first threshold, entry 1 at it, each next one 0.1 dB further."""
+    """Index on the grid: entry 0 is below the first threshold, entry 1 at it, each next one 0.1 dB
+    further."""
     first, last = law.thresholds_db[[0, -1]]
     grid_db = first + STEP_DB * (np.arange(round((last - first) / STEP_DB) + 2) - 1)
-    return np.asarray(np.searchsorted(law.thresholds_db, grid_db + STEP_DB / 2, side="right").astype(np.int8))
+    return np.asarray(
+        np.searchsorted(law.thresholds_db, grid_db + STEP_DB / 2, side="right").astype(np.int8)
+    )
 
 
 @cache
@@ -140,17 +164,22 @@ def noise_dbm(bandwidth_hz: float, figure_db: float) -> float:
     return THERMAL_DBM_PER_HZ + 10 * float(np.log10(bandwidth_hz)) + figure_db
 
 
-def shadow(before: np.ndarray, way_m: np.ndarray, apart_m: np.ndarray, normal: np.ndarray) -> np.ndarray:
-    """Shadowing after `way_m` metres, in standard deviations: rho s + sqrt(1 - rho^2) n with rho = exp(-way / apart).
+def shadow(
+    before: np.ndarray, way_m: np.ndarray, apart_m: np.ndarray, normal: np.ndarray
+) -> np.ndarray:
+    """Shadowing after `way_m` metres, in standard deviations: rho s + sqrt(1 - rho^2) n with rho =
+    exp(-way / apart).
 
-    Gudmundson, "Correlation model for shadow fading", Electronics Letters 27(23), 1991; TR 38.901 section 7.4.4.
+    Gudmundson, "Correlation model for shadow fading", Electronics Letters 27(23), 1991; TR 38.901
+    section 7.4.4.
     """
     kept = np.exp(-way_m / apart_m)
     return np.asarray(kept * before + np.sqrt(1.0 - kept * kept) * normal)
 
 
 def fading(direct: np.ndarray, normals: np.ndarray) -> np.ndarray:
-    """Power of a Rician channel, mean 1: |a + b (x + iy)|^2 with a^2 = K / (K + 1), 2 b^2 = 1 / (K + 1).
+    """Power of a Rician channel, mean 1: |a + b (x + iy)|^2 with a^2 = K / (K + 1), 2 b^2 = 1 / (K
+    + 1).
 
     `direct` is K, a plain factor; 0 is Rayleigh. `normals` are x and y, [2, ...].
     """
@@ -163,18 +192,24 @@ def fading(direct: np.ndarray, normals: np.ndarray) -> np.ndarray:
 def fading_quantiles_db(rician_db: float | None) -> np.ndarray:
     """The same power in dB, at the middles of `QUANTILES` equal parts of its distribution, float32.
 
-    One uniform number picks one of them, in a third of the time of two normal ones and a logarithm. The deepest fade is
-    that of one draw in 32,768: -45 dB under Rayleigh.
+    One uniform number picks one of them, in a third of the time of two normal ones and a logarithm.
+    The deepest fade is that of one draw in 32,768: -45 dB under Rayleigh.
     """
     level_db = np.arange(-90.0, 20.0, 0.01)
     chance = outage_share(level_db, np.array(0.0), rician_db)
-    return np.asarray(np.interp((np.arange(QUANTILES) + 0.5) / QUANTILES, chance, level_db).astype(np.float32))
+    return np.asarray(
+        np.interp((np.arange(QUANTILES) + 0.5) / QUANTILES, chance, level_db).astype(np.float32)
+    )
 
 
-def outage_share(threshold_db: np.ndarray, mean_snr_db: np.ndarray, rician_db: float | None = None) -> np.ndarray:
-    """Chance that fading takes the ratio below a threshold; `rician_db` is the factor K, None is Rayleigh.
+def outage_share(
+    threshold_db: np.ndarray, mean_snr_db: np.ndarray, rician_db: float | None = None
+) -> np.ndarray:
+    """Chance that fading takes the ratio below a threshold; `rician_db` is the factor K, None is
+    Rayleigh.
 
-    1 - Q1(sqrt(2 K), sqrt(2 (K + 1) threshold / mean)), as a Poisson mixture of gamma distributions.
+    1 - Q1(sqrt(2 K), sqrt(2 (K + 1) threshold / mean)), as a Poisson mixture of gamma
+    distributions.
     """
     direct = direct_factor(rician_db)
     reach = (direct + 1.0) * ratio(np.subtract(threshold_db, mean_snr_db))
@@ -196,10 +231,12 @@ def direct_factor(rician_db: float | None) -> float:
 
 
 def mean_transmissions(error_share: float, limit: int) -> float:
-    """Times that a block is sent, of at most `limit`, each lost with `error_share`: (1 - q^m) / (1 - q)."""
+    """Times that a block is sent, of at most `limit`, each lost with `error_share`: (1 - q^m) / (1
+    - q)."""
     return sum(error_share**sent for sent in range(limit))
 
 
 def lost_share(error_share: float, limit: int) -> float:
-    """Blocks that no transmission brought through: q^m. To the trainer a lost update, never a silent delay."""
+    """Blocks that no transmission brought through: q^m. To the trainer a lost update, never a
+    silent delay."""
     return error_share**limit

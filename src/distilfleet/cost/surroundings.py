@@ -1,8 +1,10 @@
-"""What a fleet finds around it, round after round: places, radio, cells, heat, batteries, who is there.
+"""What a fleet finds around it, round after round: places, radio, cells, heat, batteries, who is
+there.
 
-One step takes the whole fleet from one round to the next; one draw of fading stands for the round. Every draw depends
-on the seed and the number of the step alone, so state is arrays and two numbers. Devices are worked on in blocks that
-stay in a core's cache, in float32; the energy is in float64, as it must add up.
+One step takes the whole fleet from one round to the next; one draw of fading stands for the round.
+Every draw depends on the seed and the number of the step alone, so state is arrays and two numbers.
+Devices are worked on in blocks that stay in a core's cache, in float32; the energy is in float64,
+as it must add up.
 
 Axes: N devices in the order of the roster, B devices of a block.
 """
@@ -27,8 +29,18 @@ from .radio import CQI_1, QUANTILES, Cqi, RateLaw, fading_quantiles_db, noise_db
 from .throttle import Throttle, sustained_share
 
 BLOCK = 16_384
-"""Small enough for a core's cache, large enough to hide the cost of a call: 8,192 and 50,000 take a tenth more."""
-KEPT = ("phase_2N", "shadow_N", "heat_N", "present_N", "stored_j_N", "up_bps", "down_bps", "slowdown")
+"""Small enough for a core's cache, large enough to hide the cost of a call: 8,192 and 50,000 take a
+tenth more."""
+KEPT = (
+    "phase_2N",
+    "shadow_N",
+    "heat_N",
+    "present_N",
+    "stored_j_N",
+    "up_bps",
+    "down_bps",
+    "slowdown",
+)
 """Arrays that change from step to step; everything else follows from devices, setting and seed."""
 
 
@@ -45,7 +57,8 @@ class Setting:
     """Width of a cell's band in each direction."""
     devices_per_cell: int = 100
     reach_m: float = 100.0
-    """Distance of a station from the sides of its square: stations 200 m apart, TR 38.901 table 7.2-1, UMi."""
+    """Distance of a station from the sides of its square: stations 200 m apart, TR 38.901 table
+    7.2-1, UMi."""
     device_dbm: float = 23.0
     """Power class 3, TS 38.101-1."""
     station_dbm: float = 33.0
@@ -79,7 +92,8 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class EnergySpent:
-    """Energy of a period, [N] each, in joules. A battery holds `taken_j` - `total_j` more afterwards."""
+    """Energy of a period, [N] each, in joules. A battery holds `taken_j` - `total_j` more
+    afterwards."""
 
     idle_j: np.ndarray
     computing_j: np.ndarray
@@ -94,13 +108,15 @@ class EnergySpent:
 
 
 class Surroundings:
-    """The state of a fleet's surroundings. Its arrays, [N] each, are to be read, not written, from outside.
+    """The state of a fleet's surroundings. Its arrays, [N] each, are to be read, not written, from
+    outside.
 
     For the devices that share cells; leave out those on a wire of their own.
     """
 
     up_bps: np.ndarray
-    """Rate of a device alone in its cell, lost blocks sent again; 0 is outage. `down_bps` is alike."""
+    """Rate of a device alone in its cell, lost blocks sent again; 0 is outage. `down_bps` is
+    alike."""
     down_bps: np.ndarray
     cell: np.ndarray
     slowdown: np.ndarray
@@ -118,7 +134,8 @@ class Surroundings:
         seed: int,
         families: Mapping[str, str] | None = None,
     ) -> None:
-        """`families` says which family a kind is of, for battery and heat; by default the catalogue does."""
+        """`families` says which family a kind is of, for battery and heat; by default the catalogue
+        does."""
         self.setting = setting
         self._seed = seed
         self._index = {device: row for row, device in enumerate(devices)}
@@ -153,18 +170,22 @@ class Surroundings:
         return np.asarray(self.present_N & (self.stored_j_N >= self._stop_j_N) & (self.up_bps > 0))
 
     def shares(self) -> np.ndarray:
-        """Share of its cell's band that each device has if all that are reachable take equal parts, [N]."""
+        """Share of its cell's band that each device has if all that are reachable take equal parts,
+        [N]."""
         return equal_shares(self.cell, self.reachable, self.cells)
 
     def durations(self, load: Load) -> tuple[np.ndarray, np.ndarray]:
-        """Seconds that each device computes and sends, [N] each, if all that are reachable do this in equal shares."""
+        """Seconds that each device computes and sends, [N] each, if all that are reachable do this
+        in equal shares."""
         shares = self.shares()
         computing_s, sending_s = np.empty((2, len(shares)), np.float32)
         for rows in _blocks(len(shares)):
             active_B = shares[rows] > 0
             computing_s[rows] = self._computing_s(rows, load) * active_B
             rate_bps_B = self.up_bps[rows] * shares[rows]
-            sending_s[rows] = BITS_PER_BYTE * load.up_bytes / np.where(active_B, rate_bps_B, np.float32(np.inf))
+            sending_s[rows] = (
+                BITS_PER_BYTE * load.up_bytes / np.where(active_B, rate_bps_B, np.float32(np.inf))
+            )
         return computing_s, sending_s
 
     def _computing_s(self, rows: slice, load: Load) -> np.ndarray:
@@ -173,11 +194,14 @@ class Surroundings:
         alone_B = compute_s(load.flops, load.moved_bytes, speed_B, memory_B)
         return np.asarray(alone_B * self.slowdown[rows])
 
-    def step(self, duration_s: float, busy_s: ArrayLike = 0.0, transmit_s: ArrayLike = 0.0) -> EnergySpent:
-        """A round of `duration_s` passes, in which devices computed and sent so long; then what the next one finds.
+    def step(
+        self, duration_s: float, busy_s: ArrayLike = 0.0, transmit_s: ArrayLike = 0.0
+    ) -> EnergySpent:
+        """A round of `duration_s` passes, in which devices computed and sent so long; then what the
+        next one finds.
 
-        The energy is that of `cost.energy.energy_j`, less what an empty battery could not give. Whoever is away idles
-        too.
+        The energy is that of `cost.energy.energy_j`, less what an empty battery could not give.
+        Whoever is away idles too.
         """
         began_s = self.elapsed_s
         duration_s = float(duration_s)
@@ -197,7 +221,9 @@ class Surroundings:
             self._renew(rows, rng, duration_s)
         return energy
 
-    def _come_and_go(self, rows: slice, leaving_B: np.ndarray, began_s: float, duration_s: float) -> None:
+    def _come_and_go(
+        self, rows: slice, leaving_B: np.ndarray, began_s: float, duration_s: float
+    ) -> None:
         present_B = self.present_N[rows]
         self.present_N[rows] = self.setting.churn.after(present_B, leaving_B, began_s, duration_s)
 
@@ -234,7 +260,7 @@ class Surroundings:
         self.steps = int(kept["steps"])
         self.elapsed_s = float(kept["elapsed_s"])
 
-    # --- how it is done -----------------------------------------------------------------------------------------
+    # --- how it is done ---------------------------------------------------------------------------
 
     def _take_facts(self, devices: Sequence[Device], families: Mapping[str, str]) -> None:
         """Facts of the devices as columns."""
@@ -287,10 +313,13 @@ class Surroundings:
     def _draw(self, of: Callable[..., np.ndarray], rows_of_them: int, rows: slice) -> np.ndarray:
         """Numbers for a block, [rows_of_them, B], in memory that every block uses again."""
         count = rows.stop - rows.start
-        return of(dtype=np.float32, out=self._drawn[: rows_of_them * count].reshape(rows_of_them, count))
+        return of(
+            dtype=np.float32, out=self._drawn[: rows_of_them * count].reshape(rows_of_them, count)
+        )
 
     def _spend(self, rows: slice, energy: EnergySpent, duration_s: float, did: "_Did") -> None:
-        """What a block's devices used for what they did; an empty battery gives each part the same share of it."""
+        """What a block's devices used for what they did; an empty battery gives each part the same
+        share of it."""
         idle_j = self._idle_w_N[rows] * np.maximum(duration_s - did.busy_s_B, 0.0)
         computing_j = self._busy_w_N[rows] * did.busy_s_B
         sending_j = self._transmit_w_N[rows] * did.transmit_s_B
@@ -302,7 +331,9 @@ class Surroundings:
         np.multiply(computing_j, given, out=energy.computing_j[rows])
         np.multiply(sending_j, given, out=energy.sending_j[rows])
 
-    def _flow(self, rows: slice, asked_j: np.ndarray, charging_B: np.ndarray, duration_s: float) -> battery.Flow:
+    def _flow(
+        self, rows: slice, asked_j: np.ndarray, charging_B: np.ndarray, duration_s: float
+    ) -> battery.Flow:
         """Through a block's batteries, which hold what is left."""
         charges = charging_B < self.setting.charging_share
         offered_j = charges * (self.setting.charge_w * duration_s)
@@ -319,7 +350,9 @@ class Surroundings:
         up_db, down_db = self._snr_db(rows, duration_s, quantile_B, shadowing_B)
         self.up_bps[rows] = solo_bps(setting.bandwidth_hz, setting.law.bps_per_hz(up_db))
         self.down_bps[rows] = solo_bps(setting.bandwidth_hz, setting.law.bps_per_hz(down_db))
-        self.slowdown[rows] = setting.throttle.slowdown(self.heat_N[rows], self._sustained_N[rows], slowing_B)
+        self.slowdown[rows] = setting.throttle.slowdown(
+            self.heat_N[rows], self._sustained_N[rows], slowing_B
+        )
 
     def _snr_db(
         self, rows: slice, duration_s: float, quantile_B: np.ndarray, normal_B: np.ndarray
@@ -342,14 +375,17 @@ class Surroundings:
         scene = self.setting.scene
         clear_db, blocked_db = losses_db(scene, distance_m, self.setting.carrier_hz)
         loss_db = np.where(clear, clear_db, blocked_db)
-        shadow_db = np.where(clear, np.float32(scene.clear.shadow_db), np.float32(scene.blocked.shadow_db))
+        shadow_db = np.where(
+            clear, np.float32(scene.clear.shadow_db), np.float32(scene.blocked.shadow_db)
+        )
         loss_db += shadow_db * self.shadow_N[rows]
         return loss_db
 
     def _moved_m(self, rows: slice, duration_s: float) -> np.ndarray:
         """Distance from the station after a walk in a square that reflects at its sides.
 
-        A coordinate is the triangle wave |phase - 2R| - R of a phase that runs on; so nobody's direction is state.
+        A coordinate is the triangle wave |phase - 2R| - R of a phase that runs on; so nobody's
+        direction is state.
         """
         reach_m = self.setting.reach_m
         around_m = 4 * reach_m
@@ -360,10 +396,14 @@ class Surroundings:
         place_2B *= place_2B
         return np.asarray(np.sqrt(place_2B[0] + place_2B[1]))
 
-    def _shade(self, rows: slice, clear: np.ndarray, duration_s: float, normal_B: np.ndarray) -> None:
+    def _shade(
+        self, rows: slice, clear: np.ndarray, duration_s: float, normal_B: np.ndarray
+    ) -> None:
         """Shadowing moves on by the way that each device went: see `radio.shadow`."""
         scene = self.setting.scene
-        rate = np.where(clear, np.float32(-1 / scene.clear.shadow_m), np.float32(-1 / scene.blocked.shadow_m))
+        rate = np.where(
+            clear, np.float32(-1 / scene.clear.shadow_m), np.float32(-1 / scene.blocked.shadow_m)
+        )
         kept = np.exp(rate * (self._speed_N[rows] * duration_s))
         self.shadow_N[rows] *= kept
         self.shadow_N[rows] += np.sqrt(1 - kept * kept) * normal_B
@@ -374,7 +414,8 @@ _OF_CHANNEL = ("up_bps", "down_bps", "cell", "slowdown", "battery_share")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Did:
-    """How long a block's devices computed and sent, and the draw that says whether each was on its charger."""
+    """How long a block's devices computed and sent, and the draw that says whether each was on its
+    charger."""
 
     busy_s_B: np.ndarray
     transmit_s_B: np.ndarray

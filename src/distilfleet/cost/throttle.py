@@ -7,8 +7,8 @@ from types import MappingProxyType
 import numpy as np
 
 SUSTAINED_SHARE: Mapping[str, float] = MappingProxyType({"phone": 0.55})
-"""Part of its speed that a hot device keeps, by family: estimate, 0.5 to 0.6 for phones after minutes;
-others keep all."""
+"""Part of its speed that a hot device keeps, by family: estimate, 0.5 to 0.6 for phones after
+minutes; others keep all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,8 +25,11 @@ class Throttle:
         moved = -float(np.expm1(-duration_s / self.warming_s))
         return np.asarray(before + moved * (busy_share - before))
 
-    def slowdown(self, heat: np.ndarray, sustained_share: np.ndarray, normal: np.ndarray) -> np.ndarray:
-        """Seconds that a second of computing takes; `normal` is standard normal, one for each device."""
+    def slowdown(
+        self, heat: np.ndarray, sustained_share: np.ndarray, normal: np.ndarray
+    ) -> np.ndarray:
+        """Seconds that a second of computing takes; `normal` is standard normal, one for each
+        device."""
         hot = 1.0 + (1.0 / sustained_share - 1.0) * heat
         return np.asarray(hot * np.exp(self.spread_share * normal))
 

@@ -49,7 +49,9 @@ def read_inputs(path: Path) -> np.ndarray:
     if key is None and len(arrays) == 1:
         key = next(iter(arrays))
     if key is None:
-        raise ConfigError(f"{path}: no key 'x'; found {_list(arrays)}: name the array of samples 'x'")
+        raise ConfigError(
+            f"{path}: no key 'x'; found {_list(arrays)}: name the array of samples 'x'"
+        )
     return arrays[key]
 
 
@@ -60,7 +62,10 @@ def open_npz(path: Path) -> dict[str, np.ndarray]:
         # opened here: np.load leaves its own file open when the archive is damaged
         with path.open("rb") as file:
             if file.read(len(NPY)) == NPY:
-                raise ConfigError(f"{path}: a single array, not an .npz file: save it with numpy.savez(path, x=...)")
+                raise ConfigError(
+                    f"{path}: a single array, not an .npz file: save it with numpy.savez(path, "
+                    "x=...)"
+                )
             file.seek(0)
             archive = np.load(file, allow_pickle=False)
             _check_members(archive.zip, path)
@@ -70,7 +75,9 @@ def open_npz(path: Path) -> dict[str, np.ndarray]:
     except Exception as error:  # numpy and zipfile raise a dozen kinds
         raise _damaged(path, error) from error
     if not arrays:
-        raise ConfigError(f"{path}: the file holds no array; expected x_train and y_train, or x and y")
+        raise ConfigError(
+            f"{path}: the file holds no array; expected x_train and y_train, or x and y"
+        )
     return arrays
 
 
@@ -80,20 +87,22 @@ def _check_members(archive: zipfile.ZipFile, path: Path) -> None:
     for member in archive.infolist():
         if not member.filename.endswith(".npy"):
             raise ConfigError(
-                f"{path}: holds {shown(member.filename)}; expected arrays alone, as numpy.savez writes them"
+                f"{path}: holds {shown(member.filename)}; expected arrays alone, as numpy.savez "
+                "writes them"
             )
         with archive.open(member) as file:
             announced = _announced(file)
             there = member.file_size - file.tell()
         if announced is not None and announced != there:
             raise ConfigError(
-                f"{path}: {shown(member.filename)} announces {announced} bytes and holds {there}: it is truncated or "
-                f"damaged; write or fetch it again"
+                f"{path}: {shown(member.filename)} announces {announced} bytes and holds {there}: "
+                "it is truncated or damaged; write or fetch it again"
             )
 
 
 def _announced(file: IO[bytes]) -> int | None:
-    """Bytes of an array by its header, which is read; None where it holds objects, or names that are no ASCII."""
+    """Bytes of an array by its header, which is read; None where it holds objects, or names that
+    are no ASCII."""
     read = HEADERS.get(np.lib.format.read_magic(file))
     if read is None:
         return None
@@ -104,24 +113,40 @@ def _announced(file: IO[bytes]) -> int | None:
 def _damaged(path: Path, error: Exception) -> ConfigError:
     if "allow_pickle" in str(error) and "max_header_size" not in str(error):
         return ConfigError(
-            f"{path}: holds Python objects, which could run code and are never loaded; expected plain arrays: store "
-            f"numbers, and text with .astype(str)"
+            f"{path}: holds Python objects, which could run code and are never loaded; expected "
+            "plain arrays: store numbers, and text with .astype(str)"
         )
     why = str(error).partition("\n")[0]
-    return ConfigError(f"{path}: not a readable .npz file ({why}): it may be truncated; write or fetch it again")
+    return ConfigError(
+        f"{path}: not a readable .npz file ({why}): it may be truncated; write or fetch it again"
+    )
 
 
 def _with_parts(arrays: _Arrays, where: str, label: str | None, group: str | None) -> Raw:
     inputs_key = _need(arrays, _of("train", INPUTS), where, "inputs")
-    label_key = _need(arrays, _of("train", (label,) if label else LABELS), where, _flagged("labels", label, "--label"))
+    label_key = _need(
+        arrays,
+        _of("train", (label,) if label else LABELS),
+        where,
+        _flagged("labels", label, "--label"),
+    )
     group_key = _group_key(arrays, _of("train", (group,) if group else GROUPS), where, group)
-    train = Part(inputs=arrays[inputs_key], labels=arrays[label_key], groups=arrays[group_key] if group_key else None)
+    train = Part(
+        inputs=arrays[inputs_key],
+        labels=arrays[label_key],
+        groups=arrays[group_key] if group_key else None,
+    )
     test = _test_part(arrays, label, where)
     return _raw(arrays, where, train, test, (inputs_key, label_key, group_key))
 
 
 def _raw(
-    arrays: _Arrays, where: str, train: Part, test: Part | None, keys: tuple[str | None, ...], used: str = ""
+    arrays: _Arrays,
+    where: str,
+    train: Part,
+    test: Part | None,
+    keys: tuple[str | None, ...],
+    used: str = "",
 ) -> Raw:
     """The dataset with names of classes, and a note on arrays that are not used."""
     names_key = _names_key(arrays, train, set(keys))
@@ -132,7 +157,9 @@ def _raw(
     if names_key:
         classes = tuple(as_text(arrays[names_key]).tolist())
         notes.append(f"class names from key {names_key!r}")
-    rest = {key: array for key, array in arrays.items() if id(array) not in taken and key != names_key}
+    rest = {
+        key: array for key, array in arrays.items() if id(array) not in taken and key != names_key
+    }
     if rest:
         notes.append(f"not used: {_list(rest)}")
     return Raw(where=where, train=train, test=test, class_names=classes, notes=tuple(notes))
@@ -146,15 +173,25 @@ def _test_part(arrays: _Arrays, label: str | None, where: str) -> Part | None:
         return None
     if inputs_key is None or label_key is None:
         found, missing = (inputs_key, "y_test") if inputs_key else (label_key, "x_test")
-        raise ConfigError(f"{where}: key {found!r} has no counterpart; expected {missing!r} too, or neither")
+        raise ConfigError(
+            f"{where}: key {found!r} has no counterpart; expected {missing!r} too, or neither"
+        )
     return Part(inputs=arrays[inputs_key], labels=arrays[label_key])
 
 
 def _without_parts(arrays: _Arrays, where: str, label: str | None, group: str | None) -> Raw:
-    label_key = _need(arrays, (label,) if label else LABELS, where, _flagged("labels", label, "--label"))
+    label_key = _need(
+        arrays, (label,) if label else LABELS, where, _flagged("labels", label, "--label")
+    )
     group_key = _group_key(arrays, (group,) if group else GROUPS, where, group)
-    inputs_key = _inputs_key(arrays, {label_key, group_key}, len(np.atleast_1d(arrays[label_key])), where)
-    train = Part(inputs=arrays[inputs_key], labels=arrays[label_key], groups=arrays[group_key] if group_key else None)
+    inputs_key = _inputs_key(
+        arrays, {label_key, group_key}, len(np.atleast_1d(arrays[label_key])), where
+    )
+    train = Part(
+        inputs=arrays[inputs_key],
+        labels=arrays[label_key],
+        groups=arrays[group_key] if group_key else None,
+    )
     used = f"inputs from key {inputs_key!r}, labels from key {label_key!r}"
     keys = (inputs_key, label_key, group_key)
     return _raw(arrays, where, train, _test_part(arrays, label, where), keys, used)
@@ -164,23 +201,31 @@ def _inputs_key(arrays: _Arrays, taken: set[str | None], count: int, where: str)
     named = _find(arrays, INPUTS)
     if named is not None and named not in taken:
         return named
-    numeric = {key: array for key, array in arrays.items() if key not in taken and array.dtype.kind in "biuf"}
+    numeric = {
+        key: array
+        for key, array in arrays.items()
+        if key not in taken and array.dtype.kind in "biuf"
+    }
     fitting = [key for key, array in numeric.items() if array.ndim >= 2 and len(array) == count]
     if len(fitting) == 1:
         return fitting[0]
     raise ConfigError(
-        f"{where}: {'no array' if not fitting else 'more than one array'} could be the inputs of {count} labels; "
-        f"found {_list(arrays)}: name the array of samples 'x'"
+        f"{where}: {'no array' if not fitting else 'more than one array'} could be the inputs of "
+        f"{count} labels; found {_list(arrays)}: name the array of samples 'x'"
     )
 
 
 def _names_key(arrays: _Arrays, train: Part, taken: set[str | None]) -> str | None:
-    """The key of a text array with exactly one entry per class; of several, the one that is called so."""
+    """The key of a text array with exactly one entry per class; of several, the one that is called
+    so."""
     count = 0 if train.labels.dtype.kind in "USO" else len(np.unique(train.labels))
     fitting = [
         key
         for key, array in arrays.items()
-        if key not in taken and array.dtype.kind in "US" and array.shape == (count,) and count != len(train.labels)
+        if key not in taken
+        and array.dtype.kind in "US"
+        and array.shape == (count,)
+        and count != len(train.labels)
     ]
     others = [key for key in fitting if not any(word in key.lower() for word in OF_OTHERS)]
     found = list(filter(names_classes, fitting)) or others
@@ -195,19 +240,28 @@ def names_classes(key: str) -> bool:
     )
 
 
-def _group_key(arrays: _Arrays, names: tuple[str, ...], where: str, group: str | None) -> str | None:
-    return _need(arrays, names, where, _flagged("groups", group, "--group")) if group else _find(arrays, names)
+def _group_key(
+    arrays: _Arrays, names: tuple[str, ...], where: str, group: str | None
+) -> str | None:
+    return (
+        _need(arrays, names, where, _flagged("groups", group, "--group"))
+        if group
+        else _find(arrays, names)
+    )
 
 
 def _need(arrays: _Arrays, names: tuple[str, ...], where: str, what: str) -> str:
     key = _find(arrays, names)
     if key is None:
-        raise ConfigError(f"{where}: no key for the {what} (looked for {', '.join(names)}); found {_list(arrays)}")
+        raise ConfigError(
+            f"{where}: no key for the {what} (looked for {', '.join(names)}); found {_list(arrays)}"
+        )
     return key
 
 
 def _find(arrays: _Arrays, names: tuple[str, ...] | list[str]) -> str | None:
-    """The key that equals one of `names`: exactly if possible, else in any case and with other signs between words."""
+    """The key that equals one of `names`: exactly if possible, else in any case and with other
+    signs between words."""
     lowered = {key.lower(): key for key in arrays}
     joined = {_joined(key): key for key in arrays}
     for name in names:

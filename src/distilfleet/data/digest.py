@@ -1,4 +1,5 @@
-"""What data are, in 32 hexadecimal digits: by it a run that is resumed can tell that its data changed."""
+"""What data are, in 32 hexadecimal digits: by it a run that is resumed can tell that its data
+changed."""
 
 import hashlib
 from collections.abc import Iterable
@@ -8,10 +9,13 @@ import numpy as np
 
 
 def of_arrays(arrays: Iterable[np.ndarray | None]) -> str:
-    """The digest of these arrays in this order, their types and shapes; about a gigabyte a second."""
+    """The digest of these arrays in this order, their types and shapes; about a gigabyte a
+    second."""
     digest = hashlib.blake2b(digest_size=16)
     for array in arrays:
-        digest.update(b"none" if array is None else f"{array.dtype.str}{list(array.shape)}".encode())
+        digest.update(
+            b"none" if array is None else f"{array.dtype.str}{list(array.shape)}".encode()
+        )
         if array is not None and array.size:
             digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
@@ -22,7 +26,11 @@ def of_files(path: Path) -> str:
     digest = hashlib.blake2b(digest_size=16)
     for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
         if file.is_file():
-            digest.update(f"{file.relative_to(path.parent)}\0{file.stat().st_size}\0".encode(errors="surrogateescape"))
+            digest.update(
+                f"{file.relative_to(path.parent)}\0{file.stat().st_size}\0".encode(
+                    errors="surrogateescape"
+                )
+            )
             with file.open("rb") as content:
                 while block := content.read(1 << 20):
                     digest.update(block)

@@ -1,4 +1,5 @@
-"""Texts by the name or path that a person gives: those that are not blank, with their labels and owners."""
+"""Texts by the name or path that a person gives: those that are not blank, with their labels and
+owners."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,11 +19,14 @@ NAMES = "stdlib, hub:NAME"
 
 
 def read(spec: str, names: Names) -> Corpus:
-    """Documents of `stdlib`, `hub:NAME` or a path. Raises ConfigError with file, place and expectation."""
+    """Documents of `stdlib`, `hub:NAME` or a path. Raises ConfigError with file, place and
+    expectation."""
     corpus = _read(spec, names)
     written = _written(corpus.train)
     if not written:
-        raise ConfigError(f"{corpus.where}: no text; expected at least one document that is not blank")
+        raise ConfigError(
+            f"{corpus.where}: no text; expected at least one document that is not blank"
+        )
     _check_named(written, names, corpus.where)
     owned, of_owners = _owned(written)
     train, of_labels = _labelled(owned, names.missing, corpus.where)
@@ -31,7 +35,9 @@ def read(spec: str, names: Names) -> Corpus:
     notes = [*corpus.notes, *of_blanks, *of_owners, *_marks(written), *of_labels]
     test = None
     if corpus.test is not None:
-        test, of_test = _labelled(_written(corpus.test), names.missing, f"{corpus.where}, test part")
+        test, of_test = _labelled(
+            _written(corpus.test), names.missing, f"{corpus.where}, test part"
+        )
         notes += of_test
     return Corpus(where=corpus.where, train=train, test=test, notes=tuple(notes))
 
@@ -60,7 +66,9 @@ def _read_path(path: Path, spec: str, names: Names) -> Corpus:
         raise ConfigError(f"{spec}: no such file or folder; expected {KINDS}, or a name: {NAMES}")
     reader = next((reader for reader in DOCUMENTS if reader.holds(path)), None)
     if reader is None or reader.documents is None:
-        raise ConfigError(f"{path}: files that end in {path.suffix!r} are no text; expected {KINDS}")
+        raise ConfigError(
+            f"{path}: files that end in {path.suffix!r} are no text; expected {KINDS}"
+        )
     if names.separator is not None and not reader.of_columns:
         raise ConfigError(f"{path}: --separator is for tables: leave it out")
     return reader.documents(path, names)
@@ -75,10 +83,14 @@ def _check_named(documents: Sequence[Document], names: Names, where: str) -> Non
     )
     for flag, named, known in facts:
         if named and not any(known):
-            raise ConfigError(f"{where}: {flag} {named} names a column, which this text does not have: leave it out")
+            raise ConfigError(
+                f"{where}: {flag} {named} names a column, which this text does not have: leave it "
+                "out"
+            )
     if any(owned) and not all(owned):
         raise ConfigError(
-            f"{where}: document {owned.index(False) + 1} has no owner but others have; expected one everywhere"
+            f"{where}: document {owned.index(False) + 1} has no owner but others have; expected "
+            "one everywhere"
         )
 
 
@@ -88,7 +100,9 @@ def _owned(documents: list[Document]) -> tuple[list[Document], tuple[str, ...]]:
     if not any(blank):
         return documents, ()
     pairs = zip(documents, blank, strict=True)
-    owned = [replace(document, owner=UNNAMED) if without else document for document, without in pairs]
+    owned = [
+        replace(document, owner=UNNAMED) if without else document for document, without in pairs
+    ]
     return owned, (f"{sum(blank)} documents have a blank group and belong to {UNNAMED!r}",)
 
 
@@ -98,13 +112,17 @@ def _marks(documents: Sequence[Document]) -> tuple[str, ...]:
     return (f"{count} documents are but a mark such as 'NA': taken as text",) if count else ()
 
 
-def _labelled(documents: list[Document], missing: Missing, where: str) -> tuple[list[Document], tuple[str, ...]]:
-    """Documents that have a label if any has, and a note on those without. Raises ConfigError where that is not asked
-    for."""
+def _labelled(
+    documents: list[Document], missing: Missing, where: str
+) -> tuple[list[Document], tuple[str, ...]]:
+    """Documents that have a label if any has, and a note on those without. Raises ConfigError where
+    that is not asked for."""
     if all(document.label is None for document in documents):
         return documents, ()
     labels = [document.label or "" for document in documents]
-    rows = labelled(labels, missing, lambda row: f"{where}: {documents[row].at or f'document {row + 1}'}")
+    rows = labelled(
+        labels, missing, lambda row: f"{where}: {documents[row].at or f'document {row + 1}'}"
+    )
     gone = len(documents) - len(rows)
     notes = (f"{where}: {gone} documents without a label dropped",) if gone else ()
     return [replace(documents[row], label=labels[row]) for row in rows], notes

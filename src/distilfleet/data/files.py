@@ -1,4 +1,5 @@
-"""Bytes and text of a user's file: whatever cannot be read is one sentence that names file, place and remedy."""
+"""Bytes and text of a user's file: whatever cannot be read is one sentence that names file, place
+and remedy."""
 
 import codecs
 import os
@@ -33,11 +34,16 @@ def named(path: str) -> Path:
 def same_named(name: str) -> tuple[str, ...]:
     """A note where a file or folder is called as a built-in dataset is."""
     there = Path(name).exists()
-    return (f"{name} is the dataset that comes with distilfleet; for what lies here give ./{name}",) if there else ()
+    return (
+        (f"{name} is the dataset that comes with distilfleet; for what lies here give ./{name}",)
+        if there
+        else ()
+    )
 
 
 def check_file(path: Path) -> None:
-    """Refuse what opening would wait for, or what is no file: folders, pipes, devices, links in a circle."""
+    """Refuse what opening would wait for, or what is no file: folders, pipes, devices, links in a
+    circle."""
     try:
         regular = path.is_file()
         there = path.exists()
@@ -55,8 +61,8 @@ def check_size(content_bytes: int, path: Path) -> None:
     memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if content_bytes > LARGEST_SHARE * memory_bytes:
         raise ConfigError(
-            f"{path}: holds {pretty_bytes(content_bytes)}, and this machine has {pretty_bytes(memory_bytes)} of "
-            f"memory: give a part of it"
+            f"{path}: holds {pretty_bytes(content_bytes)}, and this machine has "
+            f"{pretty_bytes(memory_bytes)} of memory: give a part of it"
         )
 
 
@@ -67,11 +73,14 @@ def read_bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}; expected a file that can be read: check its rights") from None
+        raise ConfigError(
+            f"{path}: {error.strerror}; expected a file that can be read: check its rights"
+        ) from None
 
 
 def read_text(path: Path) -> str:
-    """UTF-8, or UTF-16 that begins with its mark; line ends as they are. Raises ConfigError with the line."""
+    """UTF-8, or UTF-16 that begins with its mark; line ends as they are. Raises ConfigError with
+    the line."""
     data = read_bytes(path)
     for begin, what in OTHERS.items():
         if data.startswith(begin):
@@ -79,7 +88,9 @@ def read_text(path: Path) -> str:
     text = _decoded(data, path)
     if "\0" in text:
         line = text.count("\n", 0, text.index("\0")) + 1
-        raise ConfigError(f"{path}: line {line} holds a NUL character; expected text: save the file as UTF-8")
+        raise ConfigError(
+            f"{path}: line {line} holds a NUL character; expected text: save the file as UTF-8"
+        )
     return text
 
 

@@ -16,9 +16,12 @@ NAMES = {
 SAID = "images?|imgs?|pictures?|pics|photos?|data|dataset|set|split|part|folder|samples?"
 """What else such a name may say: train_images, TrainingSet."""
 EXACT = {
-    part: re.compile(rf"(?:(?:{SAID})[\W_\d]*)*(?:{names})[\W_\d]*(?:{SAID})?[\W_\d]*") for part, names in NAMES.items()
+    part: re.compile(rf"(?:(?:{SAID})[\W_\d]*)*(?:{names})[\W_\d]*(?:{SAID})?[\W_\d]*")
+    for part, names in NAMES.items()
 }
-LOOSE = {part: re.compile(rf"(?:.*[\W_])?(?:{names})(?:[\W_\d].*)?") for part, names in NAMES.items()}
+LOOSE = {
+    part: re.compile(rf"(?:.*[\W_])?(?:{names})(?:[\W_\d].*)?") for part, names in NAMES.items()
+}
 """Patterns for names such as seg_train and seg_test."""
 
 Patterns = Mapping[str, re.Pattern[str]]
@@ -36,13 +39,17 @@ class Parts:
 
 def part_of(name: str, patterns: Patterns = EXACT) -> str | None:
     """`train`, `test` or `val` for a folder that is called so, in any case; None for all others."""
-    return next((part for part, pattern in patterns.items() if pattern.fullmatch(name.lower())), None)
+    return next(
+        (part for part, pattern in patterns.items() if pattern.fullmatch(name.lower())), None
+    )
 
 
 def parts(folder: Path, wanted: Wanted) -> Parts:
-    """The folder itself where it holds classes. Raises ConfigError where it may hold either, or two parts for training.
+    """The folder itself where it holds classes. Raises ConfigError where it may hold either, or two
+    parts for training.
 
-    A part holds class folders, so a folder called `train` with `wanted` files directly in it is the class of trains.
+    A part holds class folders, so a folder called `train` with `wanted` files directly in it is the
+    class of trains.
     """
     visible = [place for place in sorted(folder.iterdir()) if not place.name.startswith(".")]
     places = [place for place in visible if _holds(place, wanted)]
@@ -68,19 +75,25 @@ def _check_alone(folder: Path, places: Sequence[Path]) -> None:
     inner = [one for one in sorted(places[0].iterdir()) if one.is_dir() and part_of(one.name)]
     if len(places) == 1 and inner:
         parts = _names(inner)
-        raise ConfigError(f"{folder}: its one folder, {places[0].name}, has {parts}: name {places[0]} instead")
+        raise ConfigError(
+            f"{folder}: its one folder, {places[0].name}, has {parts}: name {places[0]} instead"
+        )
 
 
 def _by_part(deep: Sequence[Path]) -> dict[str, list[Path]]:
     """The folders that are called as each part is."""
     patterns = _patterns(deep)
-    return {part: [place for place in deep if part_of(place.name, patterns) == part] for part in NAMES}
+    return {
+        part: [place for place in deep if part_of(place.name, patterns) == part] for part in NAMES
+    }
 
 
 def below(folder: Path) -> list[Path]:
     """Files at any depth, sorted, neither hidden nor in a hidden folder."""
     files = (file for file in folder.rglob("*") if file.is_file())
-    return sorted(file for file in files if not any(name[0] == "." for name in file.relative_to(folder).parts))
+    return sorted(
+        file for file in files if not any(name[0] == "." for name in file.relative_to(folder).parts)
+    )
 
 
 def _holds(place: Path, wanted: Wanted) -> bool:
@@ -88,7 +101,8 @@ def _holds(place: Path, wanted: Wanted) -> bool:
 
 
 def _patterns(deep: Sequence[Path]) -> Patterns:
-    """Names that say more than their part count only where all of them do, in this way or the plain one."""
+    """Names that say more than their part count only where all of them do, in this way or the plain
+    one."""
     loosely = {part_of(place.name, LOOSE) for place in deep}
     return LOOSE if "train" in loosely and len(loosely) > 1 and None not in loosely else EXACT
 
@@ -96,19 +110,27 @@ def _patterns(deep: Sequence[Path]) -> Patterns:
 def _check_flat(folder: Path, places: Sequence[Path]) -> None:
     if len(places) > 1 and all(part_of(place.name) for place in places):
         raise ConfigError(
-            f"{folder}: {_names(places)} are parts without class folders; expected one folder for each class in them"
+            f"{folder}: {_names(places)} are parts without class folders; expected one folder for "
+            "each class in them"
         )
 
 
-def _check(folder: Path, train: Sequence[Path], held_out: Sequence[Path], others: Sequence[Path]) -> None:
+def _check(
+    folder: Path, train: Sequence[Path], held_out: Sequence[Path], others: Sequence[Path]
+) -> None:
     if others and not (train and held_out):
         raise ConfigError(
-            f"{folder}: {_names([*train, *held_out])} may be a part or a class, with {_names(others)} beside it: put "
-            f"parts in folders called train and test, or classes in a folder of their own"
+            f"{folder}: {_names([*train, *held_out])} may be a part or a class, with "
+            f"{_names(others)} beside it: put parts in folders called train and test, or classes "
+            "in a folder of their own"
         )
     if len(train) != 1:
-        fault = f"{_names(train)} are all called so" if train else f"there is {_names(held_out)} alone"
-        raise ConfigError(f"{folder}: expected one folder for training, such as 'train'; {fault}: rename them")
+        fault = (
+            f"{_names(train)} are all called so" if train else f"there is {_names(held_out)} alone"
+        )
+        raise ConfigError(
+            f"{folder}: expected one folder for training, such as 'train'; {fault}: rename them"
+        )
 
 
 def _notes(test: Path | None, aside: Sequence[Path]) -> tuple[str, ...]:

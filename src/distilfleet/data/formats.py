@@ -1,7 +1,7 @@
 """The kinds of files and folders that hold data: what tells them, and how each is read.
 
-What `--data` and `--proxy` take follows from the rows of `READERS` alone, and so do the words of messages that name it.
-A new format is a row here.
+What `--data` and `--proxy` take follows from the rows of `READERS` alone, and so do the words of
+messages that name it. A new format is a row here.
 """
 
 from collections.abc import Callable, Sequence
@@ -57,7 +57,7 @@ def ending(*endings: str) -> Callable[[Path], bool]:
     return lambda path: path.suffix.lower() in endings and not path.is_dir()
 
 
-# --- readers in the form of the table ---------------------------------------------------------------------------
+# --- readers in the form of the table -------------------------------------------------------------
 
 
 def _arrays(path: Path, label: str | None, group: str | None, reading: Reading) -> Raw:
@@ -71,8 +71,8 @@ def _array_inputs(path: Path, columns: Sequence[FeatureColumn], reading: Reading
 def _table(path: Path, label: str | None, group: str | None, reading: Reading) -> Raw:
     if not tables.is_table(path, label):
         raise ConfigError(
-            f"{path}: files that end in {path.suffix.lower()!r} cannot be read; expected {kinds(SAMPLES)} (a table in "
-            f"a .txt file: name its label column with --label)"
+            f"{path}: files that end in {path.suffix.lower()!r} cannot be read; expected "
+            f"{kinds(SAMPLES)} (a table in a .txt file: name its label column with --label)"
         )
     return tables.read(path, label, group, reading)
 
@@ -89,7 +89,7 @@ def _picture_inputs(path: Path, columns: Sequence[FeatureColumn], reading: Readi
     return images.read_inputs(path)
 
 
-# --- the table --------------------------------------------------------------------------------------------------
+# --- the table ------------------------------------------------------------------------------------
 
 READERS = (
     Reader(
@@ -114,8 +114,15 @@ READERS = (
         of_columns=True,
     ),
     Reader(kind="IDX files (the MNIST family)", holds=idx.holds, samples=_idx, settles=OF_ARRAYS),
-    Reader(kind="a folder of pictures by class", holds=Path.is_dir, samples=_pictures, inputs=_picture_inputs),
-    Reader(kind="a folder of .txt, .md or .py files", holds=Path.is_dir, documents=text_files.folder),
+    Reader(
+        kind="a folder of pictures by class",
+        holds=Path.is_dir,
+        samples=_pictures,
+        inputs=_picture_inputs,
+    ),
+    Reader(
+        kind="a folder of .txt, .md or .py files", holds=Path.is_dir, documents=text_files.folder
+    ),
 )
 """The first row that holds a path and can be read as what is asked for is the one that reads it."""
 SAMPLES = tuple(reader for reader in READERS if reader.samples)

@@ -48,19 +48,23 @@ def _groups(split: Any, group: str | None, where: str) -> np.ndarray | None:
 
 
 def load(name: str, where: str) -> Mapping[str, Any]:
-    """Splits by name, `train` among them. Raises ConfigError, whatever the library or the dataset raises."""
+    """Splits by name, `train` among them. Raises ConfigError, whatever the library or the dataset
+    raises."""
     try:
         import datasets
     except ImportError as error:
-        raise ConfigError(f"{where} needs Hugging Face datasets: pip install 'distilfleet[hub]'") from error
+        raise ConfigError(
+            f"{where} needs Hugging Face datasets: pip install 'distilfleet[hub]'"
+        ) from error
     repository, _, configuration = name.partition(":")
     try:
         splits: Mapping[str, Any] = datasets.load_dataset(repository, configuration or None)
     except Exception as error:
         cause = error.__cause__ or error
         raise ConfigError(
-            f"{where}: cannot be loaded ({_line(error)}{f': {_line(cause)}' if cause is not error else ''}): check the "
-            f"name, the connection and the files"
+            f"{where}: cannot be loaded "
+            f"({_line(error)}{f': {_line(cause)}' if cause is not error else ''}): check the name, "
+            "the connection and the files"
         ) from error
     if "train" not in splits:
         raise ConfigError(f"{where}: no split 'train'; it has {', '.join(splits)}")
@@ -72,19 +76,29 @@ def values(split: Any, name: str, where: str) -> list[Any]:
     try:
         return list(split[name])
     except Exception as error:
-        raise ConfigError(f"{where}: column {name} cannot be read ({_line(error)}): fetch the dataset again") from error
+        raise ConfigError(
+            f"{where}: column {name} cannot be read ({_line(error)}): fetch the dataset again"
+        ) from error
 
 
-def held_out(splits: Mapping[str, Any], label: str | None, where: str) -> tuple[Any, tuple[str, ...]]:
-    """The first split to test on whose labels are there, and a note on one that keeps them to itself."""
+def held_out(
+    splits: Mapping[str, Any], label: str | None, where: str
+) -> tuple[Any, tuple[str, ...]]:
+    """The first split to test on whose labels are there, and a note on one that keeps them to
+    itself."""
     found = [name for name in TEST_SPLITS if name in splits]
-    hidden = [name for name in found if label in splits[name].features and _keeps(splits[name], str(label), where)]
+    hidden = [
+        name
+        for name in found
+        if label in splits[name].features and _keeps(splits[name], str(label), where)
+    ]
     notes = (f"split {', '.join(hidden)} not used: it has no labels",) if hidden else ()
     return next((splits[name] for name in found if name not in hidden), None), notes
 
 
 def class_name(value: Any, named: Sequence[str] | None) -> str:
-    """A label as text, by its name where the dataset has one; blank for -1, which stands for none there."""
+    """A label as text, by its name where the dataset has one; blank for -1, which stands for none
+    there."""
     if value is None or (named and not 0 <= int(value) < len(named)):
         return ""
     return str(named[value] if named else value)
@@ -103,7 +117,7 @@ def _names(feature: Any) -> tuple[str, ...]:
     return tuple(getattr(feature, "names", None) or ())
 
 
-# --- columns ----------------------------------------------------------------------------------------------------
+# --- columns --------------------------------------------------------------------------------------
 
 
 def _label_name(split: Any, label: str | None, where: str) -> str:
@@ -117,8 +131,11 @@ def _column(split: Any, names: Sequence[str], what: str, where: str) -> str:
     return found
 
 
-def _input_names(split: Any, taken: Sequence[str | None], where: str) -> tuple[list[str], tuple[str, ...]]:
-    """The one picture column, else those of lists of numbers, else those of numbers; and a note on the others."""
+def _input_names(
+    split: Any, taken: Sequence[str | None], where: str
+) -> tuple[list[str], tuple[str, ...]]:
+    """The one picture column, else those of lists of numbers, else those of numbers; and a note on
+    the others."""
     free = {name: feature for name, feature in split.features.items() if name not in taken}
     pictures = [name for name, feature in free.items() if _kind(feature) == "Image"]
     lists = [name for name, feature in free.items() if _is_listed(feature)]
@@ -135,7 +152,9 @@ def _kind(feature: Any) -> str:
 
 
 def _is_numeric(feature: Any) -> bool:
-    return _kind(feature) not in (*LISTS, *SOUNDS) and str(getattr(feature, "dtype", "")).startswith(NUMBERS)
+    return _kind(feature) not in (*LISTS, *SOUNDS) and str(
+        getattr(feature, "dtype", "")
+    ).startswith(NUMBERS)
 
 
 def _is_listed(feature: Any) -> bool:
@@ -148,20 +167,28 @@ def _is_listed(feature: Any) -> bool:
 
 def _no_inputs(features: Mapping[str, Any], where: str) -> ConfigError:
     sounds = [name for name, feature in features.items() if _kind(feature) in SOUNDS]
-    advice = f"; {sounds[0]} is sound or video: store its samples as lists of numbers" if sounds else ""
-    return ConfigError(f"{where}: no column of pictures or numbers; it has {', '.join(features)}{advice}")
+    advice = (
+        f"; {sounds[0]} is sound or video: store its samples as lists of numbers" if sounds else ""
+    )
+    return ConfigError(
+        f"{where}: no column of pictures or numbers; it has {', '.join(features)}{advice}"
+    )
 
 
-# --- inputs and labels ------------------------------------------------------------------------------------------
+# --- inputs and labels ----------------------------------------------------------------------------
 
 
-def _inputs(splits: Sequence[Any], names: list[str], where: str) -> tuple[list[np.ndarray], tuple[str, ...]]:
+def _inputs(
+    splits: Sequence[Any], names: list[str], where: str
+) -> tuple[list[np.ndarray], tuple[str, ...]]:
     """Inputs of each split, the pictures of all brought to the format of the first."""
     feature = splits[0].features[names[0]]
     if _kind(feature) != "Image":
         make = _lists if _is_listed(feature) else _table
         return [make(split, names, where) for split in splits], ()
-    pictures = [[_opener(picture) for picture in values(split, names[0], where)] for split in splits]
+    pictures = [
+        [_opener(picture) for picture in values(split, names[0], where)] for split in splits
+    ]
     form, note = images.survey(pictures[0])
     return [images.stack(each, form) for each in pictures], note
 
@@ -176,12 +203,15 @@ def _table(split: Any, names: list[str], where: str) -> np.ndarray:
 
 
 def _lists(split: Any, names: list[str], where: str) -> np.ndarray:
-    """Lists of numbers as series, [n, steps, channels], a channel for each column; other arrays as they are."""
+    """Lists of numbers as series, [n, steps, channels], a channel for each column; other arrays as
+    they are."""
     columns = [_listed(values(split, name, where), name, where) for name in names]
     shapes = [column.shape[1:] for column in columns]
     if len(set(shapes)) > 1 or (len(names) > 1 and columns[0].ndim != 2):
         each = ", ".join(f"{name} {list(shape)}" for name, shape in zip(names, shapes, strict=True))
-        raise ConfigError(f"{where}: columns {each} make no series; expected lists of one length: drop the others")
+        raise ConfigError(
+            f"{where}: columns {each} make no series; expected lists of one length: drop the others"
+        )
     return columns[0] if columns[0].ndim > 2 else np.stack(columns, axis=-1)
 
 
@@ -190,11 +220,20 @@ def _listed(rows: list[Any], name: str, where: str) -> np.ndarray:
         column = np.asarray(rows)
     except ValueError as error:
         lengths = sorted({len(row) for row in rows if row is not None})
-        unlike = f"of {lengths[0]} to {lengths[-1]} numbers" if len(lengths) > 1 else "unlike inside"
-        raise ConfigError(f"{where}: lists in {name} are {unlike}; expected one length: cut or pad them") from error
+        unlike = (
+            f"of {lengths[0]} to {lengths[-1]} numbers" if len(lengths) > 1 else "unlike inside"
+        )
+        raise ConfigError(
+            f"{where}: lists in {name} are {unlike}; expected one length: cut or pad them"
+        ) from error
     if column.dtype.kind not in "biuf":
-        row = next((row for row, one in enumerate(rows) if np.asarray(one).dtype.kind not in "biuf"), 0)
-        raise ConfigError(f"{where}: row {row} (counted from 0) has no numbers in {name}: fill it or remove the row")
+        row = next(
+            (row for row, one in enumerate(rows) if np.asarray(one).dtype.kind not in "biuf"), 0
+        )
+        raise ConfigError(
+            f"{where}: row {row} (counted from 0) has no numbers in {name}: fill it or remove the "
+            "row"
+        )
     return column
 
 

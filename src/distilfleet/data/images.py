@@ -1,7 +1,8 @@
 """Folders of pictures, one folder per class; and pictures of any size and mode to one array.
 
-Bytes stay bytes. Pictures of more than 8 bits (16 bit, 32 bit, float) keep their numbers, as float32 with an axis for
-their one channel, and are scaled by the range that the training part shows, as every other source is.
+Bytes stay bytes. Pictures of more than 8 bits (16 bit, 32 bit, float) keep their numbers, as
+float32 with an axis for their one channel, and are scaled by the range that the training part
+shows, as every other source is.
 """
 
 import unicodedata
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 JPEG = ("JPEG", "MPO")
-"""Phones write the second, a JPEG with further pictures behind it, under the ending of the first."""
+"""Phones write the second, a JPEG with further pictures behind it, under the ending of the
+first."""
 PORTABLE = ("PPM",)
 FORMATS: Mapping[str, Sequence[str]] = {
     ".png": ("PNG",),
@@ -84,11 +86,13 @@ class _Look:
     """Mean grey level of what is not transparent; None where all or nothing is."""
     animated: bool
     highest_of_upper: int | None
-    """The highest upper byte of a colour picture of 16 bits, of which Pillow reads that byte alone."""
+    """The highest upper byte of a colour picture of 16 bits, of which Pillow reads that byte
+    alone."""
 
 
 def read(folder: Path) -> Raw:
-    """`folder/CLASS/*.png`, or `folder/train/CLASS/*` with `folder/test/CLASS/*`, whatever their case."""
+    """`folder/CLASS/*.png`, or `folder/train/CLASS/*` with `folder/test/CLASS/*`, whatever their
+    case."""
     found = parts(folder, is_picture)
     train_files = _by_class(found.train)
     openers = [opener(file) for file, _ in train_files]
@@ -109,7 +113,8 @@ def read_inputs(folder: Path) -> np.ndarray:
 
 
 def is_picture(file: Path) -> bool:
-    """Whether a file is a picture by its ending. Hidden files are none: some systems keep notes in them."""
+    """Whether a file is a picture by its ending. Hidden files are none: some systems keep notes in
+    them."""
     return file.suffix.lower() in FORMATS and not file.name.startswith(".")
 
 
@@ -118,11 +123,12 @@ def opener(file: Path) -> Opener:
     return partial(_open, file)
 
 
-# --- one format for all -----------------------------------------------------------------------------------------
+# --- one format for all ---------------------------------------------------------------------------
 
 
 def survey(openers: Sequence[Opener]) -> tuple[Format, tuple[str, ...]]:
-    """The most common size, grey only if every picture is, one depth; and notes on what is done to some."""
+    """The most common size, grey only if every picture is, one depth; and notes on what is done to
+    some."""
     looks = []
     for each in openers:
         with each() as picture:
@@ -141,9 +147,12 @@ def survey(openers: Sequence[Opener]) -> tuple[Format, tuple[str, ...]]:
 
 
 def stack(openers: Sequence[Opener], form: Format) -> np.ndarray:
-    """Pictures as uint8, [n, height, width] if grey, else [n, height, width, 3]; deep ones float32, [n, h, w, 1]."""
+    """Pictures as uint8, [n, height, width] if grey, else [n, height, width, 3]; deep ones float32,
+    [n, h, w, 1]."""
     last = (1,) if form.deep else () if form.grey else (3,)
-    pixels = np.empty((len(openers), form.height, form.width, *last), dtype=np.float32 if form.deep else np.uint8)
+    pixels = np.empty(
+        (len(openers), form.height, form.width, *last), dtype=np.float32 if form.deep else np.uint8
+    )
     for row, each in enumerate(openers):
         with each() as picture:
             pixels[row] = _pixels(picture, form).reshape(pixels.shape[1:])
@@ -187,7 +196,9 @@ def _is_deep(picture: "Image") -> bool:
 
 def _is_halved(picture: "Image") -> bool:
     """16 bits per colour, of which Pillow keeps the upper 8."""
-    return not _is_deep(picture) and any(";16" in str(tile[3]) for tile in getattr(picture, "tile", ()))
+    return not _is_deep(picture) and any(
+        ";16" in str(tile[3]) for tile in getattr(picture, "tile", ())
+    )
 
 
 def _is_transparent(picture: "Image") -> bool:
@@ -213,8 +224,9 @@ def _check_upper(looks: Sequence[_Look]) -> None:
     uppers = [look.highest_of_upper for look in looks if look.highest_of_upper is not None]
     if uppers and max(uppers) < QUARTER:
         raise ConfigError(
-            f"colour pictures of 16 bits whose values stay below {(max(uppers) + 1) << 8}: of each the upper 8 bits "
-            f"are read, which would leave little: save them with values up to 65535, or with 8 bits"
+            f"colour pictures of 16 bits whose values stay below {(max(uppers) + 1) << 8}: of each "
+            "the upper 8 bits are read, which would leave little: save them with values up to "
+            "65535, or with 8 bits"
         )
 
 
@@ -222,12 +234,18 @@ def _notes(looks: Sequence[_Look], form: Format) -> Iterator[str]:
     count = len(looks)
     resized = sum(look.size != (form.width, form.height) for look in looks)
     if resized:
-        yield f"{resized} of {count} pictures resized to {form.width} x {form.height}, the most common size"
+        yield (
+            f"{resized} of {count} pictures resized to {form.width} x {form.height}, the most "
+            "common size"
+        )
     ranges = [look.range for look in looks if look.range is not None]
     if ranges:
         lowest = min(low for low, _ in ranges)
         highest = max(high for _, high in ranges)
-        yield f"pictures of more than 8 bits: {lowest:g} to {highest:g} seen, which becomes 0 to 1 (0 to 1 stays)"
+        yield (
+            f"pictures of more than 8 bits: {lowest:g} to {highest:g} seen, which becomes 0 to 1 "
+            "(0 to 1 stays)"
+        )
     if any(look.ink is not None for look in looks):
         yield f"transparent pictures laid on grey level {form.background} of 255"
     animated = sum(look.animated for look in looks)
@@ -237,12 +255,13 @@ def _notes(looks: Sequence[_Look], form: Format) -> Iterator[str]:
         yield "of colour pictures of 16 bits the upper 8 are read"
 
 
-# --- one picture ------------------------------------------------------------------------------------------------
+# --- one picture ----------------------------------------------------------------------------------
 
 
 @contextmanager
 def _open(file: Path) -> Iterator["Image"]:
-    """A picture, decoded when its pixels are asked for; whatever a decoder raises becomes one error."""
+    """A picture, decoded when its pixels are asked for; whatever a decoder raises becomes one
+    error."""
     image = _pillow()
     try:
         with warnings.catch_warnings():
@@ -253,7 +272,9 @@ def _open(file: Path) -> Iterator["Image"]:
     except ConfigError as error:
         raise ConfigError(f"{file}: {error}") from error
     except Exception as error:
-        raise ConfigError(f"{file}: not a readable picture ({error}): remove it or fetch it again") from error
+        raise ConfigError(
+            f"{file}: not a readable picture ({error}): remove it or fetch it again"
+        ) from error
 
 
 def _check_content(picture: "Image", file: Path) -> None:
@@ -261,7 +282,9 @@ def _check_content(picture: "Image", file: Path) -> None:
     if width * height > (most := _pillow().MAX_IMAGE_PIXELS):
         raise ConfigError(f"{width} x {height} pixels; expected at most {most}: make it smaller")
     if picture.format not in FORMATS[file.suffix.lower()]:
-        raise ConfigError(f"its content is {picture.format}: give the file the ending of that, or fetch it again")
+        raise ConfigError(
+            f"its content is {picture.format}: give the file the ending of that, or fetch it again"
+        )
 
 
 def _pixels(picture: "Image", form: Format) -> np.ndarray:
@@ -269,7 +292,9 @@ def _pixels(picture: "Image", form: Format) -> np.ndarray:
 
     if _is_deep(picture) != form.deep:
         most = "more than 8 bits and" if form.deep else "8 bits and"
-        raise ConfigError(f"mode {picture.mode}, where others have {most} cannot share its scale: save all alike")
+        raise ConfigError(
+            f"mode {picture.mode}, where others have {most} cannot share its scale: save all alike"
+        )
     upright = ImageOps.exif_transpose(picture)
     flat = _deep(upright) if form.deep else _flat(upright, form)
     if flat.size != (form.width, form.height):
@@ -294,7 +319,7 @@ def _flat(picture: "Image", form: Format) -> "Image":
     return picture.convert("L" if form.grey else "RGB")
 
 
-# --- folders ----------------------------------------------------------------------------------------------------
+# --- folders --------------------------------------------------------------------------------------
 
 
 def _by_class(folder: Path) -> list[tuple[Path, str]]:
@@ -308,8 +333,8 @@ def _by_class(folder: Path) -> list[tuple[Path, str]]:
     ]
     if not found:
         raise ConfigError(
-            f"{folder}: no pictures in class folders; expected {folder.name}/CLASS/*.png (or {_endings()}), one folder "
-            f"per class, or IDX files"
+            f"{folder}: no pictures in class folders; expected {folder.name}/CLASS/*.png (or "
+            f"{_endings()}), one folder per class, or IDX files"
         )
     return found
 
@@ -323,7 +348,11 @@ def _class_name(place: Path) -> str:
 
 def _left(folder: Path) -> Iterator[str]:
     """Notes on what lies in class folders and is not read."""
-    places = [place for place in sorted(folder.iterdir()) if place.is_dir() and not place.name.startswith(".")]
+    places = [
+        place
+        for place in sorted(folder.iterdir())
+        if place.is_dir() and not place.name.startswith(".")
+    ]
     inside = {place.name: below(place) for place in places}
     empty = [name for name, files in inside.items() if not any(map(is_picture, files))]
     if empty:

@@ -17,13 +17,53 @@ WHOLE = re.compile(r"[-+]?\d{1,18}(?:\.0*)?", re.A)
 
 MISSING = frozenset(
     [
-        *("", "na", "n/a", "#n/a", "#n/a n/a", "n.a.", "nan", "-nan", "nat", "null", "none", "nil", "<na>", "\\n"),
+        *(
+            "",
+            "na",
+            "n/a",
+            "#n/a",
+            "#n/a n/a",
+            "n.a.",
+            "nan",
+            "-nan",
+            "nat",
+            "null",
+            "none",
+            "nil",
+            "<na>",
+            "\\n",
+        ),
         *("?", "??", "???", "-", "--", "---", "–", "—", ".", "not available", "undefined"),
-        *("#null!", "#div/0!", "#value!", "#ref!", "#name?", "#num!", "1.#ind", "-1.#ind", "1.#qnan", "-1.#qnan"),
+        *(
+            "#null!",
+            "#div/0!",
+            "#value!",
+            "#ref!",
+            "#name?",
+            "#num!",
+            "1.#ind",
+            "-1.#ind",
+            "1.#qnan",
+            "-1.#qnan",
+        ),
     ]
 )
 PERHAPS = frozenset(
-    {"..", "...", "-1", "-9", "-99", "-999", "-9999", "*", "missing", "unknown", "unlabeled", "unlabelled", "blank"}
+    {
+        "..",
+        "...",
+        "-1",
+        "-9",
+        "-99",
+        "-999",
+        "-9999",
+        "*",
+        "missing",
+        "unknown",
+        "unlabeled",
+        "unlabelled",
+        "blank",
+    }
 )
 """Labels that may stand for none, and may be meant."""
 LONGEST_NAME = 60
@@ -45,20 +85,24 @@ class Classes:
 
 
 def is_missing(text: str) -> bool:
-    """Whether a cell marks a value that nobody has: blank, NA, nan, null, none, ?, - and their like, in any case."""
+    """Whether a cell marks a value that nobody has: blank, NA, nan, null, none, ?, - and their
+    like, in any case."""
     return not text or (len(text) < 16 and text.strip().lower() in MISSING)
 
 
-def labelled(names: Sequence[str], missing: Missing, place: Place, column: str | None = None) -> list[int]:
-    """Rows with a label. Raises ConfigError for the first without one, unless `missing` says what to do."""
+def labelled(
+    names: Sequence[str], missing: Missing, place: Place, column: str | None = None
+) -> list[int]:
+    """Rows with a label. Raises ConfigError for the first without one, unless `missing` says what
+    to do."""
     without = [row for row, name in enumerate(names) if is_missing(name)]
     if missing == "refuse" and without:
         stands = names[without[0]]
         what = "" if column is None else f" in column {shown(column)}"
         what += f" but {stands!r}, which marks a missing one" if stands.strip() else ""
         raise ConfigError(
-            f"{place(without[0])} has no label{what}; expected one in every row: fill it, or --missing drop leaves "
-            f"such rows out, and --missing class takes the mark as a class"
+            f"{place(without[0])} has no label{what}; expected one in every row: fill it, or "
+            "--missing drop leaves such rows out, and --missing class takes the mark as a class"
         )
     gone = frozenset(without if missing == "drop" else ())
     return [row for row in range(len(names)) if row not in gone]
@@ -88,10 +132,15 @@ def _row(where: str, row: int) -> str:
 
 
 def number(raw: Raw) -> Classes:
-    """Number the labels 0, 1, ... in order: whole numbers by value, text by alphabet; each keeps its spelling."""
+    """Number the labels 0, 1, ... in order: whole numbers by value, text by alphabet; each keeps
+    its spelling."""
     values, train = _distinct(tidy(raw.train.labels, raw.where))
     _check_counts(values, np.bincount(train), raw.where)
-    test = None if raw.test is None else _number_test(tidy(raw.test.labels, raw.where), values, raw.where)
+    test = (
+        None
+        if raw.test is None
+        else _number_test(tidy(raw.test.labels, raw.where), values, raw.where)
+    )
     stored = tuple(str(value) for value in values)
     names = raw.class_names or stored
     _check_names(raw)
@@ -100,7 +149,8 @@ def number(raw: Raw) -> Classes:
 
 
 def own_numbers(labels: np.ndarray, where: str) -> np.ndarray:
-    """Numbers of the classes that these labels alone have, in order, int64: not those of any run."""
+    """Numbers of the classes that these labels alone have, in order, int64: not those of any
+    run."""
     return _distinct(tidy(labels, where))[1]
 
 
@@ -116,7 +166,9 @@ def _ordered(values: np.ndarray) -> np.ndarray:
     names = values.astype(str).tolist()
     if values.dtype.kind != "U" or not all(map(WHOLE.fullmatch, names)):
         return np.arange(len(values))
-    return np.array(sorted(range(len(names)), key=lambda place: (_value(names[place]), names[place])))
+    return np.array(
+        sorted(range(len(names)), key=lambda place: (_value(names[place]), names[place]))
+    )
 
 
 def _value(name: str) -> int:
@@ -136,29 +188,49 @@ def alike(names: Iterable[str]) -> list[list[str]]:
 def _alike(names: Sequence[str], where: str) -> tuple[str, ...]:
     """Notes on classes that are alike. Raises ConfigError for 1 beside 1.0."""
     groups = alike(names)
-    mixed = next((group for group in groups if len({"." in name for name in group if WHOLE.fullmatch(name)}) > 1), None)
+    mixed = next(
+        (
+            group
+            for group in groups
+            if len({"." in name for name in group if WHOLE.fullmatch(name)}) > 1
+        ),
+        None,
+    )
     if mixed:
         raise ConfigError(
-            f"{where}: labels {' and '.join(map(shown, mixed))} are one number in two spellings; expected one: write "
-            f"all of a class alike"
+            f"{where}: labels {' and '.join(map(shown, mixed))} are one number in two spellings; "
+            "expected one: write all of a class alike"
         )
-    return tuple(f"classes {' and '.join(map(shown, group))} differ only in how they are written" for group in groups)
+    return tuple(
+        f"classes {' and '.join(map(shown, group))} differ only in how they are written"
+        for group in groups
+    )
 
 
 def _check_names(raw: Raw) -> None:
     """Raises ConfigError for two classes of one name, or one without."""
-    odd = next((name for name, times in Counter(raw.class_names).items() if not name.strip() or times > 1), None)
+    odd = next(
+        (name for name, times in Counter(raw.class_names).items() if not name.strip() or times > 1),
+        None,
+    )
     if odd is not None:
         raise ConfigError(
-            f"{raw.where}: its list of names of classes has {shown(odd)}; expected a name of its own for each class"
+            f"{raw.where}: its list of names of classes has {shown(odd)}; expected a name of its "
+            "own for each class"
         )
 
 
 def _perhaps_none(names: Sequence[str]) -> tuple[str, ...]:
-    """A note on each label that may stand for none, where two or more classes are left without it."""
-    found = [name for name in names if len(names) > 2 and name.strip().lower() in PERHAPS and not _counts_on(names)]
+    """A note on each label that may stand for none, where two or more classes are left without
+    it."""
+    found = [
+        name
+        for name in names
+        if len(names) > 2 and name.strip().lower() in PERHAPS and not _counts_on(names)
+    ]
     return tuple(
-        f"label {name} is a class like the others: remove its samples if it marks missing labels" for name in found
+        f"label {name} is a class like the others: remove its samples if it marks missing labels"
+        for name in found
     )
 
 
@@ -172,13 +244,15 @@ def tidy(labels: np.ndarray, where: str) -> np.ndarray:
     flat = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
     if flat.ndim != 1:
         raise ConfigError(
-            f"{where}: labels have shape {labels.shape}; expected one per sample, [n]; if they are one-hot, store "
-            f"y.argmax(1)"
+            f"{where}: labels have shape {labels.shape}; expected one per sample, [n]; if they are "
+            "one-hot, store y.argmax(1)"
         )
     if flat.dtype.kind in "US":
         return as_text(flat)
     if flat.dtype.kind not in "biuf":
-        raise ConfigError(f"{where}: labels are of type {flat.dtype}; expected whole numbers or text")
+        raise ConfigError(
+            f"{where}: labels are of type {flat.dtype}; expected whole numbers or text"
+        )
     if flat.dtype.kind == "f":
         _check_whole(flat, where)
     _check_64_bits(flat, where)
@@ -189,11 +263,16 @@ def _check_64_bits(labels: np.ndarray, where: str) -> None:
     beyond = np.flatnonzero(np.abs(labels.astype(np.float64)) >= 2.0**63)
     if len(beyond):
         row = beyond[0]
-        raise ConfigError(f"{where}: the label of row {row} is {labels[row]}; expected numbers of 64 bits")
+        raise ConfigError(
+            f"{where}: the label of row {row} is {labels[row]}; expected numbers of 64 bits"
+        )
 
 
-def stratified(labels: np.ndarray, share: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Rows (kept, held out): about `share` of every class is held out, at least one and never all of it."""
+def stratified(
+    labels: np.ndarray, share: float, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows (kept, held out): about `share` of every class is held out, at least one and never all
+    of it."""
     held = np.zeros(len(labels), dtype=bool)
     for value in np.unique(labels):
         rows = np.flatnonzero(labels == value)
@@ -208,29 +287,35 @@ def _check_whole(labels: np.ndarray, where: str) -> None:
         row = int(np.flatnonzero(~whole)[0])
         if np.isnan(labels[row]):
             raise ConfigError(
-                f"{where}: the label of row {row} (counted from 0) is nan, which marks a missing one; expected one for "
-                f"every sample: fill it, or --missing drop leaves such samples out"
+                f"{where}: the label of row {row} (counted from 0) is nan, which marks a missing "
+                "one; expected one for every sample: fill it, or --missing drop leaves such "
+                "samples out"
             )
         raise ConfigError(
-            f"{where}: the label of row {row} (counted from 0) is {labels[row]}; expected whole numbers or text, "
-            f"one per class: bin a continuous target first"
+            f"{where}: the label of row {row} (counted from 0) is {labels[row]}; expected whole "
+            "numbers or text, one per class: bin a continuous target first"
         )
 
 
 def _check_counts(values: np.ndarray, counts: np.ndarray, where: str) -> None:
     if len(values) < 2:
-        raise ConfigError(f"{where}: every label is {str(values[0])!r}; expected at least two classes")
+        raise ConfigError(
+            f"{where}: every label is {str(values[0])!r}; expected at least two classes"
+        )
     if counts.min() < 2:
         rare = str(values[counts.argmin()])
         raise ConfigError(
-            f"{where}: class {rare!r} has a single training sample; expected two or more: remove it or merge it with "
-            f"another class (a continuous target has to be binned)"
+            f"{where}: class {rare!r} has a single training sample; expected two or more: remove "
+            "it or merge it with another class (a continuous target has to be binned)"
         )
 
 
 def _number_test(labels: np.ndarray, values: np.ndarray, where: str) -> np.ndarray:
     if labels.dtype.kind != values.dtype.kind:
-        raise ConfigError(f"{where}: labels are {values.dtype} in the train part but {labels.dtype} in the test part")
+        raise ConfigError(
+            f"{where}: labels are {values.dtype} in the train part but {labels.dtype} in the test "
+            "part"
+        )
     place = {value: number for number, value in enumerate(values.tolist())}
     unseen = np.setdiff1d(labels, values)
     if len(unseen):
@@ -248,8 +333,12 @@ def shown(name: str) -> str:
 
 def shorten(names: list[str], most: int = 20) -> str:
     """A list for a message, cut in the middle: labels and owners often stand last."""
-    names = [name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 3]}..." for name in names]
+    names = [
+        name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 3]}..." for name in names
+    ]
     if len(names) <= most:
         return ", ".join(names)
     half = most // 2
-    return f"{', '.join(names[:half])}, ... {len(names) - most} more ..., {', '.join(names[-half:])}"
+    return (
+        f"{', '.join(names[:half])}, ... {len(names) - most} more ..., {', '.join(names[-half:])}"
+    )

@@ -1,4 +1,5 @@
-"""What a device's owner says about the names in a file, and how names of classes become a run's numbers."""
+"""What a device's owner says about the names in a file, and how names of classes become a run's
+numbers."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -43,19 +44,30 @@ class Naming:
 def need(spec: DataSpec | None, where: str) -> DataSpec:
     """What the run means. Raises ConfigError where a run does not say it."""
     if spec is None:
-        raise ConfigError(f"the run does not say which classes and inputs it means, so {where} cannot be matched")
+        raise ConfigError(
+            f"the run does not say which classes and inputs it means, so {where} cannot be matched"
+        )
     return spec
 
 
 def samples_of(kind: str) -> str:
     """What messages call samples of this kind."""
-    return {"table": "rows of a table", "series": "series", "image": "images", "text": "windows of tokens"}[kind]
+    return {
+        "table": "rows of a table",
+        "series": "series",
+        "image": "images",
+        "text": "windows of tokens",
+    }[kind]
 
 
 def check_shape(shape: tuple[int, ...], spec: DataSpec, where: str) -> None:
     """Raises UnmatchedError for samples that have not the shape of the run's."""
     if shape != spec.shape:
-        fit = ": --fit-pictures brings pictures to the run's size and colours" if spec.kind == "image" else ""
+        fit = (
+            ": --fit-pictures brings pictures to the run's size and colours"
+            if spec.kind == "image"
+            else ""
+        )
         differs = f"samples of shape {list(shape)}; the run's have {list(spec.shape)}"
         raise UnmatchedError(f"{where} holds {differs}{fit}", mismatch=differs)
 
@@ -70,9 +82,13 @@ def check_some(count: int, where: str) -> None:
 def numbered(
     named: np.ndarray, spec: DataSpec, naming: Naming, where: str
 ) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
-    """The run's numbers of these classes, the rows that have them, and a note if others are left out."""
+    """The run's numbers of these classes, the rows that have them, and a note if others are left
+    out."""
     distinct, inverse = np.unique(named, return_inverse=True)
-    found = np.array([_class(naming.classes.get(name, name), spec.classes) for name in distinct.tolist()], np.int64)
+    found = np.array(
+        [_class(naming.classes.get(name, name), spec.classes) for name in distinct.tolist()],
+        np.int64,
+    )
     numbers = found[inverse]
     known = numbers >= 0
     if known.all():
@@ -82,11 +98,16 @@ def numbered(
 
 
 def _class(name: str, classes: Sequence[str]) -> int:
-    """The number of a class, -1 if the run has none of that name. Whole numbers may be spelled otherwise."""
+    """The number of a class, -1 if the run has none of that name. Whole numbers may be spelled
+    otherwise."""
     if name in classes:
         return classes.index(name)
     value = _whole(name)
-    alike = [number for number, known in enumerate(classes) if value is not None and _whole(known) == value]
+    alike = [
+        number
+        for number, known in enumerate(classes)
+        if value is not None and _whole(known) == value
+    ]
     return alike[0] if len(alike) == 1 else -1
 
 
@@ -99,14 +120,19 @@ def _whole(name: str) -> float | None:
 
 
 def check_names(naming: Naming, columns: Sequence[FeatureColumn]) -> None:
-    """Raises ConfigError for a flag that names no column of the run, which may be a slip of the pen."""
+    """Raises ConfigError for a flag that names no column of the run, which may be a slip of the
+    pen."""
     known = [column.name for column in columns]
-    for flag, names in (("--units", naming.units), ("--rename-value", [column for column, _ in naming.values])):
+    for flag, names in (
+        ("--units", naming.units),
+        ("--rename-value", [column for column, _ in naming.values]),
+    ):
         strange = [name for name in names if name not in known]
         if strange:
             differs = f"no such column in the run; it has {shorten(known)}"
             raise UnmatchedError(
-                f"{flag} {strange[0]}: {differs}", mismatch=f"{flag} names a column that the run has not"
+                f"{flag} {strange[0]}: {differs}",
+                mismatch=f"{flag} names a column that the run has not",
             )
     texts = [column.name for column in columns if column.values and column.name in naming.units]
     if texts:
@@ -122,7 +148,9 @@ def nearest(name: str, names: Sequence[str]) -> str:
     return next((folded[one] for one in get_close_matches(name.casefold(), folded, 1)), "RUN")
 
 
-def unknown(strange: Sequence[str], known: Sequence[str], naming: Naming, where: str, column: str = "") -> list[str]:
+def unknown(
+    strange: Sequence[str], known: Sequence[str], naming: Naming, where: str, column: str = ""
+) -> list[str]:
     """A note for samples that are left out. Raises ConfigError unless the owner lets them go."""
     counts = Counter(strange)
     counted = ", ".join(f"{shown(name)} ({count} samples)" for name, count in counts.most_common(5))
@@ -132,7 +160,8 @@ def unknown(strange: Sequence[str], known: Sequence[str], naming: Naming, where:
     pair = f"{strange[0]}={nearest(strange[0], known)}"
     remedy = f"--rename-value {column}:{pair}" if column else f"--rename-class {pair}"
     raise UnmatchedError(
-        f"{where}: {what} {counted}, which is unknown to the run; it has {shorten(list(known))}. Map it with "
-        f"{remedy}, or leave such samples out with --skip-unknown",
-        mismatch=f"{what.replace(' the ', ' a ')} that is unknown to the run, which the device's log names",
+        f"{where}: {what} {counted}, which is unknown to the run; it has {shorten(list(known))}. "
+        f"Map it with {remedy}, or leave such samples out with --skip-unknown",
+        mismatch=f"{what.replace(' the ', ' a ')} that is unknown to the run, which the device's "
+        "log names",
     )

@@ -1,4 +1,5 @@
-"""Numbers as people and loggers write them: 21.5, 1 234,5, 1'234, 60 %, $5, 0x1f. One convention for a whole column."""
+"""Numbers as people and loggers write them: 21.5, 1 234,5, 1'234, 60 %, $5, 0x1f. One convention
+for a whole column."""
 
 import re
 from collections import Counter
@@ -17,7 +18,9 @@ FORM = re.compile(
     rf"(?P<body>\d(?:[\d.,'’{SPACES}]*[\d.,])?|[.,]\d+)(?P<power>[eE][-+−]?\d+)?"
     r"\s?(?P<unit>[^\W\d_][^\s,;]{0,15}|[%‰°℃℉$€£¥₹Ω][^\s,;]{0,15}|)"
 )
-GROUPED = re.compile(rf"\d{{1,3}}(?:,(?:\d{{2,3}},)*\d{{3}}|(?P<mark>['’{SPACES}.])\d{{3}}(?:(?P=mark)\d{{3}})*)")
+GROUPED = re.compile(
+    rf"\d{{1,3}}(?:,(?:\d{{2,3}},)*\d{{3}}|(?P<mark>['’{SPACES}.])\d{{3}}(?:(?P=mark)\d{{3}})*)"
+)
 """Whole numbers with signs between thousands; 12,34,567 as in India."""
 HEXADECIMAL = re.compile(r"0[xX][0-9a-fA-F]+")
 ONE = r"[-+−]?(?:\d[\d.,]*|[.,]\d+)(?:[eE][-+−]?\d+)?"
@@ -33,22 +36,144 @@ ODD = re.compile(
         ]
     )
 )
-"""Looks like a number and is none, or several: (5), <5, ~5, 5-, 5 ± 1, 1_000, 1.5D+03, 1.5x10^3, '5', [1, 2]."""
+"""Looks like a number and is none, or several: (5), <5, ~5, 5-, 5 ± 1, 1_000, 1.5D+03, 1.5x10^3,
+'5', [1, 2]."""
 ALIKE = str.maketrans({"μ": "µ", "℃": "°C", "℉": "°F", "º": "°"})
 """Signs in units that look the same."""
 UNITS = frozenset(
     [
-        *("%", "‰", "°", "°C", "°F", "C", "F", "K", "s", "ms", "us", "µs", "μs", "ns", "min", "h", "d"),
-        *("Hz", "kHz", "MHz", "GHz", "V", "mV", "µV", "kV", "A", "mA", "µA", "W", "mW", "kW", "MW", "Wh", "kWh"),
-        *("J", "mJ", "kJ", "m", "mm", "cm", "km", "µm", "nm", "in", "ft", "mi", "g", "kg", "mg", "µg", "t", "lb"),
-        *("l", "L", "ml", "mL", "Pa", "hPa", "kPa", "MPa", "bar", "mbar", "psi", "mmHg", "ppm", "ppb", "dB", "dBm"),
-        *("lx", "lm", "rpm", "bpm", "m/s", "km/h", "mph", "m/s²", "m/s2", "g/m³", "µg/m³", "mg/l", "mmol/l"),
-        *("°/s", "deg", "rad", "rad/s", "N", "kN", "Nm", "Ω", "kΩ", "B", "kB", "KB", "MB", "GB", "KiB", "MiB"),
-        *("bps", "kbps", "Mbps", "Mbit/s", "W/m²", "T", "mT", "µT", "uT", "G", "k", "M", "l/min", "m³/h", "m³", "m²"),
+        *(
+            "%",
+            "‰",
+            "°",
+            "°C",
+            "°F",
+            "C",
+            "F",
+            "K",
+            "s",
+            "ms",
+            "us",
+            "µs",
+            "μs",
+            "ns",
+            "min",
+            "h",
+            "d",
+        ),
+        *(
+            "Hz",
+            "kHz",
+            "MHz",
+            "GHz",
+            "V",
+            "mV",
+            "µV",
+            "kV",
+            "A",
+            "mA",
+            "µA",
+            "W",
+            "mW",
+            "kW",
+            "MW",
+            "Wh",
+            "kWh",
+        ),
+        *(
+            "J",
+            "mJ",
+            "kJ",
+            "m",
+            "mm",
+            "cm",
+            "km",
+            "µm",
+            "nm",
+            "in",
+            "ft",
+            "mi",
+            "g",
+            "kg",
+            "mg",
+            "µg",
+            "t",
+            "lb",
+        ),
+        *(
+            "l",
+            "L",
+            "ml",
+            "mL",
+            "Pa",
+            "hPa",
+            "kPa",
+            "MPa",
+            "bar",
+            "mbar",
+            "psi",
+            "mmHg",
+            "ppm",
+            "ppb",
+            "dB",
+            "dBm",
+        ),
+        *(
+            "lx",
+            "lm",
+            "rpm",
+            "bpm",
+            "m/s",
+            "km/h",
+            "mph",
+            "m/s²",
+            "m/s2",
+            "g/m³",
+            "µg/m³",
+            "mg/l",
+            "mmol/l",
+        ),
+        *(
+            "°/s",
+            "deg",
+            "rad",
+            "rad/s",
+            "N",
+            "kN",
+            "Nm",
+            "Ω",
+            "kΩ",
+            "B",
+            "kB",
+            "KB",
+            "MB",
+            "GB",
+            "KiB",
+            "MiB",
+        ),
+        *(
+            "bps",
+            "kbps",
+            "Mbps",
+            "Mbit/s",
+            "W/m²",
+            "T",
+            "mT",
+            "µT",
+            "uT",
+            "G",
+            "k",
+            "M",
+            "l/min",
+            "m³/h",
+            "m³",
+            "m²",
+        ),
         *("$", "€", "£", "¥", "₹"),
     ]
 )
-"""Known ones: mixed in one column they are a fault, where other endings, as in 12a and 12b, may be names."""
+"""Known ones: mixed in one column they are a fault, where other endings, as in 12a and 12b, may be
+names."""
 
 POINTS = "points taken as decimal marks, though all could stand between thousands"
 
@@ -72,7 +197,8 @@ class Numbers:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unclear:
-    """A column that looks like numbers and cannot be read: the row where it shows, and what settles it."""
+    """A column that looks like numbers and cannot be read: the row where it shows, and what settles
+    it."""
 
     row: int
     expected: str
@@ -139,7 +265,9 @@ def _mostly(cells: Collection[str], test: Callable[[str], object]) -> bool:
 
 def _either(cells: Sequence[str]) -> bool:
     dotted = [cell.lstrip("+-−") for cell in cells if "." in cell]
-    return bool(dotted) and all(GROUPED.fullmatch(cell) and not cell.startswith("0") for cell in dotted)
+    return bool(dotted) and all(
+        GROUPED.fullmatch(cell) and not cell.startswith("0") for cell in dotted
+    )
 
 
 def _hexadecimal(filled: dict[int, str], rows: int) -> Numbers | Unclear:
@@ -155,7 +283,9 @@ def _bounds(filled: dict[int, str], forms: dict[int, _Form]) -> Unclear | None:
     odd = [row for row, cell in filled.items() if ODD.fullmatch(cell)]
     if 2 * (len(odd) + len(forms)) <= len(filled):
         return None
-    return Unclear(row=odd[0], expected="one plain number in a cell, such as -1.5e3") if odd else None
+    return (
+        Unclear(row=odd[0], expected="one plain number in a cell, such as -1.5e3") if odd else None
+    )
 
 
 def _taken_apart(cell: str) -> _Form | None:
@@ -189,7 +319,9 @@ def _united(
     if len(units) > 1:
         odd = next(row for row, form in forms.items() if form.unit != unit)
         if units.keys() - {""} <= UNITS or 2 * count > len(filled):
-            return Unclear(row=odd, expected=f"one unit in a column, here {unit or 'none'} as in most rows")
+            return Unclear(
+                row=odd, expected=f"one unit in a column, here {unit or 'none'} as in most rows"
+            )
         return None
     stray = next((row for row in filled if row not in forms), None)
     if stray is not None:
@@ -197,20 +329,30 @@ def _united(
     return _decided(forms, unit, decimal, rows)
 
 
-def _decided(forms: dict[int, _Form], unit: str, decimal: Decimal | None, rows: int) -> Numbers | Unclear:
+def _decided(
+    forms: dict[int, _Form], unit: str, decimal: Decimal | None, rows: int
+) -> Numbers | Unclear:
     """The numbers read by one decimal mark."""
     odd = {mark: [row for row, form in forms.items() if mark not in form.fits] for mark in MARKS}
     fitting = [mark for mark in MARKS if not odd[mark]]
     bodies = [form.body for form in forms.values()]
     if decimal is not None and odd[decimal]:
-        return Unclear(row=odd[decimal][0], expected=f"a number with a decimal {decimal}, as --decimal says")
+        return Unclear(
+            row=odd[decimal][0], expected=f"a number with a decimal {decimal}, as --decimal says"
+        )
     if decimal is None and not fitting:
         fewer = min(MARKS, key=lambda mark: len(odd[mark]))
-        return Unclear(row=odd[fewer][0], expected=f"a decimal {fewer}, as in most rows: one convention in a column")
+        return Unclear(
+            row=odd[fewer][0],
+            expected=f"a decimal {fewer}, as in most rows: one convention in a column",
+        )
     is_open = decimal is None and len(fitting) > 1
     commas = [row for row, form in forms.items() if "," in form.body]
     if is_open and commas:
-        return Unclear(row=commas[0], expected="a number that reads one way: settle it with --decimal comma or point")
+        return Unclear(
+            row=commas[0],
+            expected="a number that reads one way: settle it with --decimal comma or point",
+        )
     mark = decimal or fitting[0]
     return Numbers(
         values=_values(forms, mark, rows),
@@ -233,7 +375,14 @@ def _values(forms: dict[int, _Form], decimal: Decimal, rows: int) -> np.ndarray:
 
 def _form_of(forms: dict[int, _Form], decimal: Decimal, unit: str) -> str:
     bodies = [form.body for form in forms.values()]
-    between = sorted({sign for body in bodies for sign in body.partition(MARKS[decimal])[0] if not sign.isdecimal()})
+    between = sorted(
+        {
+            sign
+            for body in bodies
+            for sign in body.partition(MARKS[decimal])[0]
+            if not sign.isdecimal()
+        }
+    )
     facts = ["decimal comma"] if decimal == "comma" and any("," in body for body in bodies) else []
     facts += [f"{' or '.join(map(repr, between))} between thousands"] if between else []
     return ", ".join([*facts, f"unit {unit}"] if unit else facts)

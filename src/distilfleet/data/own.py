@@ -1,8 +1,10 @@
-"""A device's own data: read as they are, then mapped by name onto what a run means by its inputs and labels.
+"""A device's own data: read as they are, then mapped by name onto what a run means by its inputs
+and labels.
 
-A file alone cannot say which number a class has, which column comes first, or what its numbers are scaled by: it may
-lack a class, name its columns in another order, or have seen one season. The run says these things (`DataSpec`); what
-cannot be matched by name is a ConfigError that names the difference and the flag that settles it.
+A file alone cannot say which number a class has, which column comes first, or what its numbers are
+scaled by: it may lack a class, name its columns in another order, or have seen one season. The run
+says these things (`DataSpec`); what cannot be matched by name is a ConfigError that names the
+difference and the flag that settles it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -34,12 +36,14 @@ class Own(Protocol):
     def __len__(self) -> int: ...
 
     def mapped(self, spec: DataSpec | None) -> Mapped:
-        """Raises ConfigError, which names the difference, for data that are not what the run means."""
+        """Raises ConfigError, which names the difference, for data that are not what the run
+        means."""
         ...
 
 
 def read(path: str, naming: Naming) -> Own:
-    """A part that `distilfleet split` wrote, or anything that `run --data` takes. Raises ConfigError."""
+    """A part that `distilfleet split` wrote, or anything that `run --data` takes. Raises
+    ConfigError."""
     file = Path(path).expanduser()
     held = open_npz(file) if file.suffix.lower() == ".npz" and file.is_file() else {}
     if prepared.holds(held):
@@ -54,7 +58,8 @@ def read(path: str, naming: Naming) -> Own:
 
 @dataclass(slots=True, kw_only=True)
 class Cached:
-    """An `Own` that is mapped once for a run, since a worker and a digest are made from the same."""
+    """An `Own` that is mapped once for a run, since a worker and a digest are made from the
+    same."""
 
     own: Own
     spec: DataSpec | None = None
@@ -73,7 +78,7 @@ class Cached:
         return self.done
 
 
-# --- a part that `distilfleet split` wrote ------------------------------------------------------------------------
+# --- a part that `distilfleet split` wrote --------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -102,7 +107,9 @@ class Ready:
         if spec is None:
             return Mapped(data=self.data)
         if self.facts is None:
-            raise ConfigError(f"{self.where} does not say what it holds: write it again with `distilfleet split`")
+            raise ConfigError(
+                f"{self.where} does not say what it holds: write it again with `distilfleet split`"
+            )
         _check_same(self.facts, spec, self.where)
         check_shape(self.data.shape, spec, self.where)
         inputs = self.data.inputs
@@ -113,16 +120,23 @@ class Ready:
             return Mapped(data=Dataset(inputs), notes=notes)
         names = np.array(self.facts.classes)[self.data.labels]
         numbers, kept, skipped = numbered(names, spec, self.naming, self.where)
-        return Mapped(data=Dataset(inputs[kept] if skipped else inputs, numbers), notes=(*notes, *skipped))
+        return Mapped(
+            data=Dataset(inputs[kept] if skipped else inputs, numbers), notes=(*notes, *skipped)
+        )
 
 
 def _part(held: Mapping[str, np.ndarray], where: str, naming: Naming) -> Ready:
     facts = prepared.facts_of(held, where)
     if facts is not None and facts.whose != prepared.DEVICE:
-        raise ConfigError(f"{where}: the {facts.whose}'s part; a device's is named after it, such as device-0.npz")
+        raise ConfigError(
+            f"{where}: the {facts.whose}'s part; a device's is named after it, such as device-0.npz"
+        )
     data = prepared.dataset(held, where)
     if facts is not None and data.labels is not None and data.labels.max() >= len(facts.classes):
-        raise ConfigError(f"{where}: a label {data.labels.max()}, and {len(facts.classes)} names of classes, from 0 on")
+        raise ConfigError(
+            f"{where}: a label {data.labels.max()}, and {len(facts.classes)} names of classes, "
+            "from 0 on"
+        )
     return Ready(data=data, where=where, facts=facts, naming=naming)
 
 
@@ -133,7 +147,9 @@ def _check_same(facts: prepared.PreparedFacts, spec: DataSpec, where: str) -> No
         raise UnmatchedError(f"{where} holds {differs}", mismatch=differs)
     if facts.tokenizer != spec.tokenizer:
         differs = "cut with another tokenizer than the run's"
-        raise UnmatchedError(f"{where} was {differs}: split the text once for all", mismatch=f"windows {differs}")
+        raise UnmatchedError(
+            f"{where} was {differs}: split the text once for all", mismatch=f"windows {differs}"
+        )
     if _names_of(facts.columns) != _names_of(spec.columns):
         differs = f"the columns {_listed(facts.columns)}; the run has {_listed(spec.columns)}"
         raise UnmatchedError(f"{where} has {differs}: split the same data again", mismatch=differs)
@@ -147,8 +163,11 @@ def _listed(columns: Sequence[FeatureColumn]) -> str:
     return shorten([column.name for column in columns]) or "none"
 
 
-def _rescaled(inputs: np.ndarray, mine: Scaling | None, run: Scaling) -> tuple[np.ndarray, tuple[str, ...]]:
-    """The inputs to the bit where the part was scaled as the run is; else scaled back and as the run scales."""
+def _rescaled(
+    inputs: np.ndarray, mine: Scaling | None, run: Scaling
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """The inputs to the bit where the part was scaled as the run is; else scaled back and as the
+    run scales."""
     assert mine is not None
     if np.array_equal(mine.offset, run.offset) and np.array_equal(mine.factor, run.factor):
         return inputs, ()

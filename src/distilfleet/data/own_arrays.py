@@ -40,7 +40,8 @@ class Stored:
 
     @property
     def labels(self) -> np.ndarray:
-        """Numbers of the file's own classes, sorted by name: what can be said before a run names its own."""
+        """Numbers of the file's own classes, sorted by name: what can be said before a run names
+        its own."""
         return labels.own_numbers(self.raw.train.labels, self.where)
 
     def mapped(self, spec: DataSpec | None) -> Mapped:
@@ -64,7 +65,8 @@ class Stored:
         return [] if test is None else [f"its test part of {len(test.labels)} samples is left out"]
 
     def _channels(self, raw: np.ndarray, spec: DataSpec) -> Axis:
-        """The layout that the owner, the format or the run says; of pictures whichever gives the run's shape."""
+        """The layout that the owner, the format or the run says; of pictures whichever gives the
+        run's shape."""
         layout = self.raw.layout
         usual = spec.channels if layout is None else layout.channels
         settled = self.naming.reading.channels_axis
@@ -81,9 +83,13 @@ class Stored:
             differs = f"numbers without names; column {shown(texts[0])} of the run is text"
             raise UnmatchedError(f"{self.where} holds {differs}", mismatch=differs)
         if raw.ndim != 2 or len(order) != raw.shape[1] or set(names) - set(order):
-            differs = f"samples of shape {list(raw.shape[1:])} without names; the run's inputs are {shorten(names)}"
+            differs = (
+                f"samples of shape {list(raw.shape[1:])} without names; the run's inputs are "
+                f"{shorten(names)}"
+            )
             raise UnmatchedError(
-                f"{self.where} holds {differs}: say with --columns what each of yours is, in order", mismatch=differs
+                f"{self.where} holds {differs}: say with --columns what each of yours is, in order",
+                mismatch=differs,
             )
         places = [order.index(name) for name in names]
         return converted(raw[:, places].astype(np.float64), spec.columns, self.naming)
@@ -100,7 +106,8 @@ def _check_stored(raw: np.ndarray, spec: DataSpec, where: str) -> None:
 
 
 def _pictures(raw: np.ndarray, spec: DataSpec, naming: Naming, where: str) -> np.ndarray:
-    """Bytes stay bytes where the run's pixels are bytes or 0 to 1; grey pictures fit a run in colour."""
+    """Bytes stay bytes where the run's pixels are bytes or 0 to 1; grey pictures fit a run in
+    colour."""
     channels, height, width = spec.shape
     if raw.ndim == 3 and channels == 3 and raw.dtype == np.uint8:
         raw = np.repeat(raw[..., np.newaxis], 3, axis=3)
@@ -113,7 +120,8 @@ def _pictures(raw: np.ndarray, spec: DataSpec, naming: Naming, where: str) -> np
 
 
 def _names(raw: Raw, listed: tuple[str, ...], spec: DataSpec) -> np.ndarray:
-    """A name for each label; of numbers, the names that go with them in the file, else in the run's own data."""
+    """A name for each label; of numbers, the names that go with them in the file, else in the run's
+    own data."""
     stored = labels.tidy(raw.train.labels, raw.where)
     if stored.dtype.kind == "U":
         return stored
@@ -131,14 +139,15 @@ def _check_agreed(stored: np.ndarray, mine: np.ndarray, theirs: np.ndarray, wher
     if len(differ):
         first = differ[0]
         raise UnmatchedError(
-            f"{where}: label {stored[first]} is {str(mine[first])!r} here and {str(theirs[first])!r} in the run: "
-            f"store the names of the classes as labels",
+            f"{where}: label {stored[first]} is {str(mine[first])!r} here and "
+            f"{str(theirs[first])!r} in the run: store the names of the classes as labels",
             mismatch="its numbers of classes have other names than the run's",
         )
 
 
 def _by_file(stored: np.ndarray, raw: Raw, listed: tuple[str, ...]) -> np.ndarray | None:
-    """Names of a file belong to its labels in sorted order; where there are more of them, they are counted from 0."""
+    """Names of a file belong to its labels in sorted order; where there are more of them, they are
+    counted from 0."""
     if raw.class_names:
         ordered: np.ndarray = np.array(raw.class_names)[np.unique(stored, return_inverse=True)[1]]
         return ordered
@@ -146,8 +155,8 @@ def _by_file(stored: np.ndarray, raw: Raw, listed: tuple[str, ...]) -> np.ndarra
         return None
     if stored.min() < 0 or stored.max() >= len(listed):
         raise ConfigError(
-            f"{raw.where}: labels from {stored.min()} to {stored.max()}, and {len(listed)} names of classes: which is "
-            f"whose cannot be told; store the names as labels"
+            f"{raw.where}: labels from {stored.min()} to {stored.max()}, and {len(listed)} names "
+            "of classes: which is whose cannot be told; store the names as labels"
         )
     counted: np.ndarray = np.array(listed)[stored]
     return counted
@@ -164,7 +173,9 @@ def listed(held: Mapping[str, np.ndarray], raw: Raw) -> tuple[str, ...]:
     lists = [
         as_text(array)
         for key, array in held.items()
-        if array.dtype.kind in "US" and array.ndim == 1 and len(array) not in (0, len(raw.train.labels))
+        if array.dtype.kind in "US"
+        and array.ndim == 1
+        and len(array) not in (0, len(raw.train.labels))
         if names_classes(key)
     ]
     return tuple(lists[0].tolist()) if len(lists) == 1 and not raw.class_names else ()

@@ -23,7 +23,8 @@ LABEL = "label"
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class OwnTable:
-    """A file with names of columns; read again for each run, so that cells need not stay in memory as text."""
+    """A file with names of columns; read again for each run, so that cells need not stay in memory
+    as text."""
 
     path: Path
     naming: Naming
@@ -61,24 +62,33 @@ class OwnTable:
         data = Dataset(inputs, None if labels is None else labels[whole])
         return Mapped(data=data, notes=(*notes, *of_units))
 
-    def _numbered(self, sheet: Sheet, label: str, spec: DataSpec) -> tuple[Sheet, np.ndarray, tuple[str, ...]]:
-        """The rows whose label the run knows, its numbers of their classes, and notes on rows that are left out."""
+    def _numbered(
+        self, sheet: Sheet, label: str, spec: DataSpec
+    ) -> tuple[Sheet, np.ndarray, tuple[str, ...]]:
+        """The rows whose label the run knows, its numbers of their classes, and notes on rows that
+        are left out."""
         sheet, without = _labelled(sheet, label, self.naming)
-        classes, kept, strange = numbered(np.array(sheet.cells[label]), spec, self.naming, self.where)
+        classes, kept, strange = numbered(
+            np.array(sheet.cells[label]), spec, self.naming, self.where
+        )
         return sheet.rows(kept.tolist()), classes, (*without, *strange)
 
     @property
     def inputs(self) -> np.ndarray:
-        """Columns of numbers in the order of their names, as stored: what can be said before a run names its own."""
+        """Columns of numbers in the order of their names, as stored: what can be said before a run
+        names its own."""
         sheet = _opened(self.path, self.naming)
         names = sorted(set(sheet.cells) - {_label_column(sheet, self.naming, "")})
-        read = {name: numbers.read(sheet.cells[name], self.naming.reading.decimal) for name in names}
+        read = {
+            name: numbers.read(sheet.cells[name], self.naming.reading.decimal) for name in names
+        }
         columns = [FeatureColumn(name=name) for name, found in read.items() if found is not None]
         return tables.encode(sheet, columns, self.naming.reading)
 
     @property
     def labels(self) -> np.ndarray:
-        """Numbers of the file's own classes, sorted by name: what can be said before a run names its own."""
+        """Numbers of the file's own classes, sorted by name: what can be said before a run names
+        its own."""
         sheet = _opened(self.path, self.naming)
         label = _label_column(sheet, self.naming, "")
         if label is None:
@@ -101,32 +111,51 @@ def _opened(path: Path, naming: Naming) -> Sheet:
 
 def _encoded(sheet: Sheet, columns: Sequence[FeatureColumn], naming: Naming) -> np.ndarray:
     """The values as stored; a column that the owner converts may be in any unit."""
-    wanted = [replace(column, unit="") if column.name in naming.units else column for column in columns]
+    wanted = [
+        replace(column, unit="") if column.name in naming.units else column for column in columns
+    ]
     try:
         return tables.encode(sheet, wanted, naming.reading)
     except ConfigError as fault:
-        names = [column.name for column in wanted if not column.values and not _is_numeric(sheet, column, naming)]
-        mismatch = f"column {shorten(list(map(shown, names)))} cannot be read as the numbers that the run means"
+        names = [
+            column.name
+            for column in wanted
+            if not column.values and not _is_numeric(sheet, column, naming)
+        ]
+        mismatch = (
+            f"column {shorten(list(map(shown, names)))} cannot be read as the numbers that the run "
+            "means"
+        )
         raise UnmatchedError(str(fault), mismatch=mismatch) from None
 
 
 def _is_numeric(sheet: Sheet, column: FeatureColumn, naming: Naming) -> bool:
     found = numbers.read(sheet.cells[find(sheet, column.name) or ""], naming.reading.decimal)
-    usual = not isinstance(found, numbers.Numbers) or not (found.unit and column.unit) or found.unit == column.unit
+    usual = (
+        not isinstance(found, numbers.Numbers)
+        or not (found.unit and column.unit)
+        or found.unit == column.unit
+    )
     return isinstance(found, numbers.Numbers) and usual and bool(np.isfinite(found.values).all())
 
 
 def _labelled(sheet: Sheet, label: str, naming: Naming) -> tuple[Sheet, tuple[str, ...]]:
     """Rows that have a label, and a note if others are left out."""
     cells = sheet.cells[label]
-    kept = labelled(cells, naming.reading.missing, lambda row: f"{sheet.where}: line {sheet.lines[row]}", label)
-    return sheet.rows(kept), (f"{len(cells) - len(kept)} rows left out: no label",) if len(kept) < len(cells) else ()
+    kept = labelled(
+        cells, naming.reading.missing, lambda row: f"{sheet.where}: line {sheet.lines[row]}", label
+    )
+    return sheet.rows(kept), (f"{len(cells) - len(kept)} rows left out: no label",) if len(
+        kept
+    ) < len(cells) else ()
 
 
 def _ignored(sheet: Sheet, columns: Sequence[FeatureColumn], label: str | None) -> list[str]:
     wanted = {find(sheet, column.name) for column in columns}
     others = [name for name in sheet.cells if name not in wanted and name != label]
-    return [f"columns that are no inputs of the run are left out: {shorten(others)}"] if others else []
+    return (
+        [f"columns that are no inputs of the run are left out: {shorten(others)}"] if others else []
+    )
 
 
 def find(sheet: Sheet, name: str) -> str | None:
@@ -139,23 +168,31 @@ def _renamed(sheet: Sheet, naming: Naming) -> Sheet:
     absent = [name for name in naming.columns if name not in sheet.cells]
     if absent:
         raise ConfigError(
-            f"{sheet.where}: no column {shown(absent[0])} to --rename; columns: {shorten(list(sheet.cells))}"
+            f"{sheet.where}: no column {shown(absent[0])} to --rename; columns: "
+            f"{shorten(list(sheet.cells))}"
         )
     names = [naming.columns.get(name, name) for name in sheet.cells]
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
-        raise ConfigError(f"{sheet.where}: --rename leaves two columns {shown(twice[0])}; expected each name once")
+        raise ConfigError(
+            f"{sheet.where}: --rename leaves two columns {shown(twice[0])}; expected each name once"
+        )
     return replace(sheet, cells=dict(zip(names, sheet.cells.values(), strict=True)))
 
 
-def _label_column(sheet: Sheet, naming: Naming, of_run: str, inputs: Collection[str] = ()) -> str | None:
-    """The owner's, the run's, or the usual one unless it is an input; None if the file has no such column."""
+def _label_column(
+    sheet: Sheet, naming: Naming, of_run: str, inputs: Collection[str] = ()
+) -> str | None:
+    """The owner's, the run's, or the usual one unless it is an input; None if the file has no such
+    column."""
     if naming.label is None:
         return find(sheet, of_run or LABEL) or (None if LABEL in inputs else find(sheet, LABEL))
     found = find(sheet, naming.columns.get(naming.label, naming.label))
     if found is None:
         columns = shorten(list(sheet.cells))
-        raise ConfigError(f"{sheet.where}: no column {shown(naming.label)} as --label says; columns: {columns}")
+        raise ConfigError(
+            f"{sheet.where}: no column {shown(naming.label)} as --label says; columns: {columns}"
+        )
     return found
 
 
@@ -166,8 +203,8 @@ def _columns(spec: DataSpec, naming: Naming, where: str) -> tuple[FeatureColumn,
         return spec.columns
     if len(naming.order) != spec.shape[0]:
         raise UnmatchedError(
-            f"{where} names its columns, and the run has {spec.shape[0]} inputs without names: say with --columns "
-            f"which columns they are, in order",
+            f"{where} names its columns, and the run has {spec.shape[0]} inputs without names: say "
+            "with --columns which columns they are, in order",
             mismatch="a table with names of columns; the run's inputs have none",
         )
     return tuple(FeatureColumn(name=name) for name in naming.order)
@@ -178,14 +215,18 @@ def _check_columns(sheet: Sheet, columns: Sequence[FeatureColumn]) -> None:
     if missing:
         names = shorten([shown(name) for name in missing])
         raise UnmatchedError(
-            f"{sheet.where}: missing column {names} of the run; columns here: {shorten(list(sheet.cells))}. One with "
-            f"another name can be mapped: --rename OWN={missing[0]}",
+            f"{sheet.where}: missing column {names} of the run; columns here: "
+            f"{shorten(list(sheet.cells))}. One with another name can be mapped: --rename "
+            f"OWN={missing[0]}",
             mismatch=f"missing column {names} of the run",
         )
 
 
-def _known_categories(sheet: Sheet, columns: Sequence[FeatureColumn], naming: Naming) -> tuple[Sheet, tuple[str, ...]]:
-    """Categories under the run's names; rows with others are left out if the owner says so, else refused."""
+def _known_categories(
+    sheet: Sheet, columns: Sequence[FeatureColumn], naming: Naming
+) -> tuple[Sheet, tuple[str, ...]]:
+    """Categories under the run's names; rows with others are left out if the owner says so, else
+    refused."""
     notes = []
     for column in (column for column in columns if column.values):
         name = find(sheet, column.name)
@@ -207,7 +248,11 @@ def _blank_categories(sheet: Sheet, columns: Sequence[FeatureColumn]) -> list[st
         if column.values
     }
     rows = len(sheet.lines)
-    return [f"column {shown(name)}: {count} of {rows} rows have no value" for name, count in counts.items() if count]
+    return [
+        f"column {shown(name)}: {count} of {rows} rows have no value"
+        for name, count in counts.items()
+        if count
+    ]
 
 
 def _is_known(cell: str, column: FeatureColumn) -> bool:

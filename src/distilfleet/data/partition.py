@@ -1,4 +1,5 @@
-"""Which device owns which samples. Seeded; rows are int64, every sample exactly once unless said otherwise."""
+"""Which device owns which samples. Seeded; rows are int64, every sample exactly once unless said
+otherwise."""
 
 import heapq
 from collections.abc import Sequence
@@ -14,14 +15,20 @@ Rows = tuple[np.ndarray, ...]
 def iid(n: int, devices: int, rng: np.random.Generator, least: int = 2) -> Rows:
     """Equal shares of a shuffled dataset."""
     _check(n, devices, least)
-    return _pieces(rng.permutation(n), [n // devices + (device < n % devices) for device in range(devices)])
+    return _pieces(
+        rng.permutation(n), [n // devices + (device < n % devices) for device in range(devices)]
+    )
 
 
-def dirichlet(labels: np.ndarray, devices: int, alpha: float, rng: np.random.Generator, least: int = 2) -> Rows:
-    """Label skew: each class is spread over the devices by a Dirichlet(alpha) draw; a small alpha is more skew.
+def dirichlet(
+    labels: np.ndarray, devices: int, alpha: float, rng: np.random.Generator, least: int = 2
+) -> Rows:
+    """Label skew: each class is spread over the devices by a Dirichlet(alpha) draw; a small alpha
+    is more skew.
 
-    As in Hsu et al., arXiv 1909.06335 section 3, turned class-wise; then devices with fewer than `least` samples
-    receive random ones from whichever device has most, which touches no more labels than it must.
+    As in Hsu et al., arXiv 1909.06335 section 3, turned class-wise; then devices with fewer than
+    `least` samples receive random ones from whichever device has most, which touches no more labels
+    than it must.
     """
     _check(len(labels), devices, least)
     _check_alpha(alpha)
@@ -34,8 +41,11 @@ def dirichlet(labels: np.ndarray, devices: int, alpha: float, rng: np.random.Gen
     return tuple(rng.permutation(np.array(rows, dtype=np.int64)) for rows in owned)
 
 
-def by_quantity(n: int, devices: int, alpha: float, rng: np.random.Generator, least: int = 2) -> Rows:
-    """Same labels everywhere, shares of unequal size by a Dirichlet(alpha) draw, none below `least`."""
+def by_quantity(
+    n: int, devices: int, alpha: float, rng: np.random.Generator, least: int = 2
+) -> Rows:
+    """Same labels everywhere, shares of unequal size by a Dirichlet(alpha) draw, none below
+    `least`."""
     _check(n, devices, least)
     _check_alpha(alpha)
     sizes = least + _sizes(n - least * devices, devices, alpha, rng)
@@ -49,10 +59,11 @@ def by_group(groups: np.ndarray) -> tuple[tuple[str, ...], Rows]:
 
 
 def overlapping(n: int, devices: int, per_device: int, rng: np.random.Generator) -> np.ndarray:
-    """Samples of fleets larger than the data: int32 [devices, per_device], samples shared between devices.
+    """Samples of fleets larger than the data: int32 [devices, per_device], samples shared between
+    devices.
 
-    No device has a sample twice, and samples are used about equally often: devices are dealt slices of one
-    permutation after another.
+    No device has a sample twice, and samples are used about equally often: devices are dealt slices
+    of one permutation after another.
     """
     if not 1 <= per_device <= n:
         raise ConfigError(f"{per_device} samples per device out of {n}; expected 1 to {n}")
@@ -62,11 +73,15 @@ def overlapping(n: int, devices: int, per_device: int, rng: np.random.Generator)
     deals = n // per_device
     for first in range(0, devices, deals):
         count = min(deals, devices - first)
-        rows[first : first + count] = rng.permutation(n)[: count * per_device].reshape(count, per_device)
+        rows[first : first + count] = rng.permutation(n)[: count * per_device].reshape(
+            count, per_device
+        )
     return rows
 
 
-def describe(rows: Sequence[np.ndarray] | np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
+def describe(
+    rows: Sequence[np.ndarray] | np.ndarray, labels: np.ndarray, classes: int
+) -> np.ndarray:
     """How many samples of each class each device has: int64 [devices, classes]."""
     return np.stack([np.bincount(labels[own], minlength=classes) for own in rows])
 
@@ -76,14 +91,16 @@ def _check(n: int, devices: int, least: int) -> None:
         raise ConfigError(f"{devices} devices; expected one or more")
     if n < devices * least:
         raise ConfigError(
-            f"{n} samples cannot give {devices} devices {least} samples each; at most {n // max(least, 1)} devices are "
-            f"possible: choose fewer, or let devices share samples"
+            f"{n} samples cannot give {devices} devices {least} samples each; at most "
+            f"{n // max(least, 1)} devices are possible: choose fewer, or let devices share samples"
         )
 
 
 def _check_alpha(alpha: float) -> None:
     if not 0 < alpha < np.inf:
-        raise ConfigError(f"alpha is {alpha}; expected a number above 0 (0.1 is strong skew, 100 nearly none)")
+        raise ConfigError(
+            f"alpha is {alpha}; expected a number above 0 (0.1 is strong skew, 100 nearly none)"
+        )
 
 
 def _sizes(total: int, devices: int, alpha: float, rng: np.random.Generator) -> np.ndarray:

@@ -1,7 +1,8 @@
 """Parts of a dataset that was loaded, scaled and divided elsewhere: samples as models see them.
 
-`distilfleet split` writes them and they are taken as they are, to the bit. Names and scaling go with them: a device
-holds its part against what a run means, and the server treats further samples, such as a proxy dataset, alike.
+`distilfleet split` writes them and they are taken as they are, to the bit. Names and scaling go
+with them: a device holds its part against what a run means, and the server treats further samples,
+such as a proxy dataset, alike.
 """
 
 from collections.abc import Mapping, Sequence
@@ -91,7 +92,9 @@ def facts_of(arrays: Mapping[str, np.ndarray], where: str) -> PreparedFacts | No
         classes, scaling, columns = treatment(arrays, where)
         return PreparedFacts(whose=whose, classes=classes, scaling=scaling, columns=columns)
     classes = tuple(arrays[CLASSES].tolist()) if CLASSES in arrays else ()
-    return PreparedFacts(whose=whose, classes=classes, scaling=None, columns=(), tokenizer=tokenizer)
+    return PreparedFacts(
+        whose=whose, classes=classes, scaling=None, columns=(), tokenizer=tokenizer
+    )
 
 
 def named(name: str) -> dict[str, np.ndarray]:
@@ -109,7 +112,10 @@ def dataset(arrays: Mapping[str, np.ndarray], where: str) -> Dataset:
     inputs = arrays[INPUTS]
     check_numbers(inputs, where)
     if inputs.ndim < 2 or inputs.dtype.str not in ("<f4", "<i4"):
-        raise ConfigError(f"{where}: {INPUTS} is {inputs.dtype}{list(inputs.shape)}; expected float32 or int32 samples")
+        raise ConfigError(
+            f"{where}: {INPUTS} is {inputs.dtype}{list(inputs.shape)}; expected float32 or int32 "
+            "samples"
+        )
     labels = arrays.get(LABELS)
     if labels is not None:
         _check_labels(labels, len(inputs), where)
@@ -121,7 +127,8 @@ def dataset(arrays: Mapping[str, np.ndarray], where: str) -> Dataset:
 def _check_labels(labels: np.ndarray, samples: int, where: str) -> None:
     if labels.dtype.str != "<i8" or labels.shape != (samples,):
         raise ConfigError(
-            f"{where}: {LABELS} is {labels.dtype}{list(labels.shape)}; expected int64, one per sample: {samples}"
+            f"{where}: {LABELS} is {labels.dtype}{list(labels.shape)}; expected int64, one per "
+            f"sample: {samples}"
         )
     if labels.min(initial=0) < 0:
         raise ConfigError(f"{where}: {LABELS} has {labels.min()}; expected classes from 0 on")
@@ -133,7 +140,9 @@ def treatment(
     """Class names, scaling and columns of a part. Raises ConfigError."""
     missing = [name for name in (CLASSES, KIND, OFFSET, FACTOR, COLUMNS) if name not in arrays]
     if missing:
-        raise ConfigError(f"{where}: the part of a device, without {missing[0]}; the server's is server.npz")
+        raise ConfigError(
+            f"{where}: the part of a device, without {missing[0]}; the server's is server.npz"
+        )
     kind = str(arrays[KIND])
     try:
         columns = msgspec.json.decode(str(arrays[COLUMNS]), type=tuple[FeatureColumn, ...])

@@ -1,5 +1,5 @@
-"""The server's part of a text that `distilfleet split` divided: held-out windows, those that it trains its large model
-on, and the tokenizer. Devices have their windows themselves.
+"""The server's part of a text that `distilfleet split` divided: held-out windows, those that it
+trains its large model on, and the tokenizer. Devices have their windows themselves.
 """
 
 from dataclasses import dataclass
@@ -32,13 +32,17 @@ class ServedText:
 
 
 def write_server(file: Path, served: ServedText) -> None:
-    windows = {} if served.pretraining_data is None else {PRETRAINING: served.pretraining_data.inputs}
+    windows = (
+        {} if served.pretraining_data is None else {PRETRAINING: served.pretraining_data.inputs}
+    )
     if served.pretraining_data is not None and served.pretraining_data.labels is not None:
         windows[PRETRAINING_LABELS] = served.pretraining_data.labels
     prepared.write(
         file,
         served.source.test.dataset(),
-        **prepared.text_facts(prepared.SERVER, served.source.classes, served.source.tokenizer.digest),
+        **prepared.text_facts(
+            prepared.SERVER, served.source.classes, served.source.tokenizer.digest
+        ),
         **{ROWS: np.array(served.rows)},
         **{TOKENIZER: np.frombuffer(served.source.tokenizer.data, np.uint8)},
         **windows,
@@ -47,7 +51,8 @@ def write_server(file: Path, served: ServedText) -> None:
 
 
 def read_server(data: str, context: int) -> ServedText | None:
-    """None for anything but such a part. Raises ConfigError for one that is damaged, or cut for another context."""
+    """None for anything but such a part. Raises ConfigError for one that is damaged, or cut for
+    another context."""
     path = Path(data).expanduser()
     if path.suffix.lower() != ".npz" or not path.is_file():
         return None
@@ -56,10 +61,14 @@ def read_server(data: str, context: int) -> ServedText | None:
         return None
     missing = [name for name in (prepared.CLASSES, ROWS, TOKENIZER) if name not in held]
     if missing:
-        raise ConfigError(f"{path}: no part of a text for the server, without {missing[0]}: split with --recipe")
+        raise ConfigError(
+            f"{path}: no part of a text for the server, without {missing[0]}: split with --recipe"
+        )
     test = prepared.dataset(held, str(path))
     if test.inputs.dtype != np.int32 or test.inputs.shape[1:] != (context,):
-        raise ConfigError(f"{path}: windows of {list(test.inputs.shape[1:])} tokens; --context is {context}")
+        raise ConfigError(
+            f"{path}: windows of {list(test.inputs.shape[1:])} tokens; --context is {context}"
+        )
     windows = from_dataset(test)
     source = TextSource(
         name=prepared.name_of(held, str(path)),
@@ -72,5 +81,7 @@ def read_server(data: str, context: int) -> ServedText | None:
         partition="as `distilfleet split` divided it",
         notes=(),
     )
-    pretraining_data = Dataset(held[PRETRAINING], held.get(PRETRAINING_LABELS)) if PRETRAINING in held else None
+    pretraining_data = (
+        Dataset(held[PRETRAINING], held.get(PRETRAINING_LABELS)) if PRETRAINING in held else None
+    )
     return ServedText(source=source, pretraining_data=pretraining_data, rows=int(held[ROWS]))

@@ -1,4 +1,5 @@
-"""Unlabelled inputs for the server to distil on: a share of the training data, or the user's own."""
+"""Unlabelled inputs for the server to distil on: a share of the training data, or the user's
+own."""
 
 from pathlib import Path
 
@@ -20,24 +21,30 @@ FARTHEST = 1.0
 def hold_out(
     train: Dataset, groups: np.ndarray | None, share: float, rng: np.random.Generator
 ) -> tuple[Dataset, np.ndarray | None, Dataset]:
-    """(private, groups of private, proxy): a uniform share of the samples loses its labels and leaves the devices.
+    """(private, groups of private, proxy): a uniform share of the samples loses its labels and
+    leaves the devices.
 
     Labels play no part in the choice, for a real proxy dataset has none.
     """
     count = round(share * len(train)) if 0 < share < 1 else 0
     if not 0 < count < len(train):
         raise ConfigError(
-            f"a proxy share of {share} of {len(train)} samples; expected a share between 0 and 1 that leaves samples "
-            f"on both sides, such as 0.1"
+            f"a proxy share of {share} of {len(train)} samples; expected a share between 0 and 1 "
+            "that leaves samples on both sides, such as 0.1"
         )
     order = rng.permutation(len(train))
     proxy = np.sort(order[:count])
     private = np.sort(order[count:])
-    return train.take(private), None if groups is None else groups[private], Dataset(train.inputs[proxy])
+    return (
+        train.take(private),
+        None if groups is None else groups[private],
+        Dataset(train.inputs[proxy]),
+    )
 
 
 def from_path(path: str, source: Source, reading: Reading = GUESSED) -> Dataset:
-    """A user's own proxy samples, scaled as `source` was: .npz with `x`, .csv without a label, a folder of pictures."""
+    """A user's own proxy samples, scaled as `source` was: .npz with `x`, .csv without a label, a
+    folder of pictures."""
     file = files.named(path)
     ready = _prepared(file)
     if ready is not None:
@@ -46,7 +53,9 @@ def from_path(path: str, source: Source, reading: Reading = GUESSED) -> Dataset:
     if reading.missing != "refuse":
         raw = raw[present(raw)]
     if len(np.atleast_1d(raw)) == 0:
-        raise ConfigError(f"{file}: no samples; expected unlabelled samples of shape {source.train.shape}")
+        raise ConfigError(
+            f"{file}: no samples; expected unlabelled samples of shape {source.train.shape}"
+        )
     check_numbers(raw, str(file))
     _check_shape(raw, file, source)
     inputs = source.scaling.stored_as(raw, source.train.shape).apply(raw)
@@ -66,7 +75,8 @@ def _prepared(file: Path) -> Dataset | None:
 def _checked(ready: Dataset, file: Path, source: Source) -> Dataset:
     if ready.shape != source.train.shape:
         raise ConfigError(
-            f"{file}: prepared samples have shape {ready.shape}, those of {source.name} {source.train.shape}"
+            f"{file}: prepared samples have shape {ready.shape}, those of {source.name} "
+            f"{source.train.shape}"
         )
     return ready
 
@@ -76,9 +86,14 @@ def _read(file: Path, source: Source, reading: Reading) -> np.ndarray:
         raise ConfigError(f"{file}: no such file or folder; expected unlabelled samples in {KINDS}")
     reader = next((reader for reader in INPUTS if reader.holds(file)), None)
     if reader is None or reader.inputs is None:
-        raise ConfigError(f"{file}: files that end in {file.suffix.lower()!r} cannot be read; expected {KINDS}")
+        raise ConfigError(
+            f"{file}: files that end in {file.suffix.lower()!r} cannot be read; expected {KINDS}"
+        )
     if reader.of_columns and not source.columns:
-        raise ConfigError(f"{file}: a table, but {source.name} is none; expected samples of shape {source.train.shape}")
+        raise ConfigError(
+            f"{file}: a table, but {source.name} is none; expected samples of shape "
+            f"{source.train.shape}"
+        )
     return reader.inputs(file, source.columns, reading)
 
 
@@ -89,8 +104,8 @@ def _check_shape(raw: np.ndarray, file: Path, source: Source) -> None:
         raise ConfigError(f"{file}: {error}: samples of shape {source.train.shape}") from error
     if shape != source.train.shape:
         raise ConfigError(
-            f"{file}: proxy samples have shape {shape}, training samples {source.train.shape}; expected the same: "
-            f"resize or select the proxy samples first"
+            f"{file}: proxy samples have shape {shape}, training samples {source.train.shape}; "
+            "expected the same: resize or select the proxy samples first"
         )
 
 
@@ -99,6 +114,6 @@ def _check_range(inputs: np.ndarray, file: Path) -> None:
     highest = float(inputs.max())
     if lowest < -FARTHEST or highest > 1 + FARTHEST:
         raise ConfigError(
-            f"{file}: pixels span {lowest:g} to {highest:g} where training pixels span 0 to 1; expected the range that "
-            f"the training file has, or uint8"
+            f"{file}: pixels span {lowest:g} to {highest:g} where training pixels span 0 to 1; "
+            "expected the range that the training file has, or uint8"
         )

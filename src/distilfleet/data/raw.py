@@ -1,4 +1,5 @@
-"""What a file reader hands on, before labels are numbered, a test part is made and inputs are scaled."""
+"""What a file reader hands on, before labels are numbered, a test part is made and inputs are
+scaled."""
 
 from dataclasses import dataclass
 
@@ -50,7 +51,10 @@ class Raw:
 def check_part(part: Part, where: str) -> None:
     """Refuse a part that is empty, uneven, not numeric or not finite."""
     if part.inputs.ndim == 0 or part.labels.ndim == 0 or part.inputs.size == 0:
-        raise ConfigError(f"{where}: no samples (inputs have shape {part.inputs.shape}); expected at least two classes")
+        raise ConfigError(
+            f"{where}: no samples (inputs have shape {part.inputs.shape}); expected at least two "
+            "classes"
+        )
     _check_length(part.labels, "labels", part.inputs, where)
     if part.groups is not None:
         _check_length(part.groups, "groups", part.inputs, where)
@@ -58,7 +62,8 @@ def check_part(part: Part, where: str) -> None:
 
 
 def check_numbers(inputs: np.ndarray, where: str) -> None:
-    """Refuse inputs that are no numbers, or that a float32 model cannot hold, naming the first bad place."""
+    """Refuse inputs that are no numbers, or that a float32 model cannot hold, naming the first bad
+    place."""
     if inputs.dtype.kind not in "biuf":
         raise ConfigError(f"{where}: inputs are of type {inputs.dtype}; expected numbers")
     if inputs.dtype.kind != "f":
@@ -70,8 +75,8 @@ def check_numbers(inputs: np.ndarray, where: str) -> None:
         place = tuple(int(axis) for axis in np.argwhere(~usable)[0])
         drop = ", or --missing drop leaves such samples out" if np.isnan(inputs[place]) else ""
         raise ConfigError(
-            f"{where}: {_place(place)} is {inputs[place]}; expected finite numbers: remove that sample or fill the "
-            f"gap{drop}"
+            f"{where}: {_place(place)} is {inputs[place]}; expected finite numbers: remove that "
+            f"sample or fill the gap{drop}"
         )
 
 
@@ -84,7 +89,8 @@ def present(inputs: np.ndarray) -> np.ndarray:
 
 
 def as_text(values: np.ndarray) -> np.ndarray:
-    """Names as a unicode array: bytes decoded, others than UTF-8 as escapes; whole floats without their `.0`."""
+    """Names as a unicode array: bytes decoded, others than UTF-8 as escapes; whole floats without
+    their `.0`."""
     if values.dtype.kind == "S":
         return np.char.decode(values, "utf-8", "backslashreplace")
     if values.dtype.kind != "f":
@@ -92,14 +98,16 @@ def as_text(values: np.ndarray) -> np.ndarray:
     known = np.isfinite(values)
     if (np.abs(values[known]) >= 2.0**63).any() or (values[known] != np.round(values[known])).any():
         return values.astype(str)
-    return np.where(known, np.where(known, values, 0).astype(np.int64).astype(str), values.astype(str))
+    return np.where(
+        known, np.where(known, values, 0).astype(np.int64).astype(str), values.astype(str)
+    )
 
 
 def _check_length(other: np.ndarray, what: str, inputs: np.ndarray, where: str) -> None:
     if len(other) != len(inputs) or (what == "groups" and other.size != len(other)):
         raise ConfigError(
-            f"{where}: {len(inputs)} inputs (shape {inputs.shape}) but {len(other)} {what} (shape {other.shape}); "
-            f"expected one of each per sample"
+            f"{where}: {len(inputs)} inputs (shape {inputs.shape}) but {len(other)} {what} (shape "
+            f"{other.shape}); expected one of each per sample"
         )
 
 

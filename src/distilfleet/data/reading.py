@@ -1,4 +1,5 @@
-"""What a person can settle about a file. Where it is left open it is guessed, and the guess is said in a note."""
+"""What a person can settle about a file. Where it is left open it is guessed, and the guess is said
+in a note."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, fields
@@ -22,8 +23,8 @@ class Reading:
     leave_out: tuple[str, ...] = ()
     """Columns of a table that are to be no inputs."""
     missing: Missing = "refuse"
-    """Rows without a number or label (blank, NA, nan, null, none, ?, -): refuse them, drop them, or drop those without
-    a number and take such a label as a class of its own."""
+    """Rows without a number or label (blank, NA, nan, null, none, ?, -): refuse them, drop them, or
+    drop those without a number and take such a label as a class of its own."""
     sample_kind: Kind | None = None
     """What the samples of an array are. Default: by its shape."""
     channels_axis: Axis | None = None

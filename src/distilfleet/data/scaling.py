@@ -1,4 +1,5 @@
-"""From stored numbers to what a model sees: the axes in order, the range fixed by the train part."""
+"""From stored numbers to what a model sees: the axes in order, the range fixed by the train
+part."""
 
 from dataclasses import dataclass, replace
 
@@ -10,7 +11,8 @@ from .reading import GUESSED, Axis, Kind, Reading
 USUAL = (1, 3, 4)
 """Channels of pictures: grey, colour, colour and transparency."""
 SIZES: dict[Kind, tuple[int, ...]] = {"table": (1, 2, 3, 4), "series": (2, 3), "image": (3, 4)}
-"""Axes that an array of samples of each kind may have; the highest count has an axis of channels."""
+"""Axes that an array of samples of each kind may have; the highest count has an axis of
+channels."""
 CHUNK = 4096
 """Samples that are scaled at once, in float64, so that memory stays near that of the result."""
 SMALLEST_DEVIATION = 1e-30
@@ -20,9 +22,9 @@ SMALLEST_DEVIATION = 1e-30
 class Scaling:
     """Everything needed to treat new samples as the training samples were treated.
 
-    `apply` puts the axes in order (series: channels, steps; images: channels, height, width) and returns
-    `(raw - offset) * factor`. Images of type uint8 are always divided by 255, so that bytes and ready-made 0..1
-    floats mix.
+    `apply` puts the axes in order (series: channels, steps; images: channels, height, width) and
+    returns `(raw - offset) * factor`. Images of type uint8 are always divided by 255, so that bytes
+    and ready-made 0..1 floats mix.
     """
 
     kind: Kind
@@ -38,7 +40,8 @@ class Scaling:
         return tuple(_arrange(raw, self.kind, self.channels).shape[1:])
 
     def stored_as(self, raw: np.ndarray, shape: tuple[int, ...]) -> "Scaling":
-        """The same for pictures with their channels on the other axis, where only that makes them of this shape."""
+        """The same for pictures with their channels on the other axis, where only that makes them
+        of this shape."""
         if self.kind != "image":
             return self
         other = replace(self, channels="first" if self.channels == "last" else "last")
@@ -60,7 +63,8 @@ class Scaling:
 
 
 def fit(raw: np.ndarray, layout: "Layout") -> Scaling:
-    """The scaling that training samples call for: images to 0..1, columns and channels to mean 0, deviation 1."""
+    """The scaling that training samples call for: images to 0..1, columns and channels to mean 0,
+    deviation 1."""
     arranged = _arrange(raw, layout.kind, layout.channels)
     if layout.kind == "image":
         return replace(_fit_range(arranged), channels=layout.channels)
@@ -81,13 +85,20 @@ PICTURES = Layout(kind="image")
 
 
 def layout(raw: np.ndarray, where: str, reading: Reading = GUESSED) -> Layout:
-    """What samples are, as the user says or by their shape. Raises ConfigError where that can be read in two ways."""
+    """What samples are, as the user says or by their shape. Raises ConfigError where that can be
+    read in two ways."""
     kind = reading.sample_kind or _kind_of(raw, where)
     _check_kind(raw, kind, where)
     if kind == "table" or raw.ndim < SIZES[kind][-1]:
         if reading.channels_axis is not None:
-            raise ConfigError(f"{where}: {_many(raw)} are read as {kind}, without channels: leave out --channels-axis")
-        return Layout(kind=kind, notes=_said(raw, kind) if raw.ndim > 2 and reading.sample_kind is None else ())
+            raise ConfigError(
+                f"{where}: {_many(raw)} are read as {kind}, without channels: leave out "
+                "--channels-axis"
+            )
+        return Layout(
+            kind=kind,
+            notes=_said(raw, kind) if raw.ndim > 2 and reading.sample_kind is None else (),
+        )
     channels = reading.channels_axis or _channels_of(raw, kind, where)
     settled = reading.channels_axis is not None and reading.sample_kind is not None
     return Layout(kind=kind, channels=channels, notes=() if settled else _said(raw, kind, channels))
@@ -101,14 +112,16 @@ def _kind_of(raw: np.ndarray, where: str) -> Kind:
     if raw.ndim == 3:
         return "series"
     raise ConfigError(
-        f"{where}: samples have shape {raw.shape[1:]}; expected [features], [steps, channels], [height, width] or "
-        f"[height, width, channels]"
+        f"{where}: samples have shape {raw.shape[1:]}; expected [features], [steps, channels], "
+        "[height, width] or [height, width, channels]"
     )
 
 
 def _check_kind(raw: np.ndarray, kind: Kind, where: str) -> None:
     if raw.ndim not in SIZES[kind]:
-        raise ConfigError(f"{where}: {_many(raw)} cannot be read as {kind}: choose another --sample-kind")
+        raise ConfigError(
+            f"{where}: {_many(raw)} cannot be read as {kind}: choose another --sample-kind"
+        )
 
 
 def _channels_of(raw: np.ndarray, kind: Kind, where: str) -> Axis:
@@ -116,12 +129,17 @@ def _channels_of(raw: np.ndarray, kind: Kind, where: str) -> Axis:
     first, *_, last = sizes = raw.shape[1:]
     evidence = [(first < last, last < first)]
     if kind == "image":
-        evidence = [(first in USUAL, last in USUAL), (sizes[1] == sizes[2], sizes[0] == sizes[1]), *evidence]
+        evidence = [
+            (first in USUAL, last in USUAL),
+            (sizes[1] == sizes[2], sizes[0] == sizes[1]),
+            *evidence,
+        ]
     for is_first, is_last in evidence:
         if is_first != is_last:
             return "first" if is_first else "last"
     raise ConfigError(
-        f"{where}: {_many(raw)} can have their channels on the first or the last axis: settle it with --channels-axis"
+        f"{where}: {_many(raw)} can have their channels on the first or the last axis: settle it "
+        "with --channels-axis"
     )
 
 
@@ -132,8 +150,8 @@ def _said(raw: np.ndarray, kind: Kind, channels: Axis | None = None) -> tuple[st
     count = sizes.pop(0 if channels == "first" else -1)
     rest = " x ".join(map(str, sizes)) + (" steps" if kind == "series" else "")
     return (
-        f"{_many(raw)} are read as {kind}: {rest}, {count} channels on the {channels} axis (else: --sample-kind, "
-        f"--channels-axis)",
+        f"{_many(raw)} are read as {kind}: {rest}, {count} channels on the {channels} axis (else: "
+        "--sample-kind, --channels-axis)",
     )
 
 
@@ -143,7 +161,9 @@ def _many(raw: np.ndarray) -> str:
 
 def _arrange(raw: np.ndarray, kind: Kind, channels: Axis) -> np.ndarray:
     if raw.ndim not in SIZES[kind]:
-        raise ConfigError(f"an array of shape {raw.shape} holds no {kind} samples, which the training data are")
+        raise ConfigError(
+            f"an array of shape {raw.shape} holds no {kind} samples, which the training data are"
+        )
     if kind == "table":
         return raw.reshape(len(raw), -1)
     if raw.ndim < SIZES[kind][-1]:

@@ -1,4 +1,5 @@
-"""The cells of .csv and .tsv files, by the names in their first line, whatever parts fields and whatever ends rows."""
+"""The cells of .csv and .tsv files, by the names in their first line, whatever parts fields and
+whatever ends rows."""
 
 import csv
 import io
@@ -42,7 +43,9 @@ class Sheet:
     def rows(self, kept: Sequence[int]) -> "Sheet":
         """The sheet of some rows, by their numbers."""
         cells = {name: [column[row] for row in kept] for name, column in self.cells.items()}
-        return Sheet(where=self.where, cells=cells, lines=[self.lines[row] for row in kept], notes=self.notes)
+        return Sheet(
+            where=self.where, cells=cells, lines=[self.lines[row] for row in kept], notes=self.notes
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,17 +64,25 @@ class _Table:
 def open_sheet(path: Path, separator: Separator | None = None) -> Sheet:
     """The cells of a file whose first row names the columns. Raises ConfigError with the line."""
     table = _parted(path, separator)
-    for step in (_without_blank_rows, _without_comments, _with_row_names, _without_trailing, _without_unnamed):
+    for step in (
+        _without_blank_rows,
+        _without_comments,
+        _with_row_names,
+        _without_trailing,
+        _without_unnamed,
+    ):
         table = step(table)
     _check_header(table)
     _check_widths(table)
     columns = dict(zip(table.header, zip(*table.body, strict=True), strict=True))
     cells = {name: [cell.strip() for cell in column] for name, column in columns.items()}
     padded = frozenset(name for name, column in columns.items() if cells[name] != list(column))
-    return Sheet(where=table.where, cells=cells, lines=table.lines, notes=table.notes, padded=padded)
+    return Sheet(
+        where=table.where, cells=cells, lines=table.lines, notes=table.notes, padded=padded
+    )
 
 
-# --- lines and fields -------------------------------------------------------------------------------------------
+# --- lines and fields -----------------------------------------------------------------------------
 
 
 def _parted(path: Path, separator: Separator | None) -> _Table:
@@ -88,7 +99,9 @@ def _parted(path: Path, separator: Separator | None) -> _Table:
         lines = [skipped, *lines]
         notes = ["names of columns from the comment above the first row"]
     if len(rows) < 2:
-        raise ConfigError(f"{path}: {len(rows)} rows; expected a row of column names and rows of data")
+        raise ConfigError(
+            f"{path}: {len(rows)} rows; expected a row of column names and rows of data"
+        )
     if mark != "," and not (mark == "\t" and path.suffix.lower() == ".tsv"):
         notes.append(f"fields parted by {mark!r}")
     return _Table(
@@ -102,7 +115,8 @@ def _parted(path: Path, separator: Separator | None) -> _Table:
 
 
 def _below_comments(text: str) -> tuple[str, int, str]:
-    """What is below leading lines that begin with #, how many those are, and the last of them without its #."""
+    """What is below leading lines that begin with #, how many those are, and the last of them
+    without its #."""
     at = 0
     count = 0
     last = ""
@@ -116,7 +130,11 @@ def _below_comments(text: str) -> tuple[str, int, str]:
 def _is_header(line: str, mark: str, row: Sequence[str]) -> bool:
     """Whether a comment names the columns of data that begin below it."""
     names = _fields(line, mark)[0]
-    return len(names) == len(row) > 1 and any(map(numbers.is_number, row)) and not any(map(numbers.is_number, names))
+    return (
+        len(names) == len(row) > 1
+        and any(map(numbers.is_number, row))
+        and not any(map(numbers.is_number, names))
+    )
 
 
 def _fields(line: str, mark: str) -> Rows:
@@ -134,7 +152,8 @@ def _separator(path: Path, text: str, separator: Separator | None) -> str:
     fitting = [mark for mark, each in widths.items() if _alike(each)]
     if len(fitting) > 1:
         raise ConfigError(
-            f"{path}: fields can be parted by {' or '.join(map(repr, fitting))}: settle it with --separator"
+            f"{path}: fields can be parted by {' or '.join(map(repr, fitting))}: settle it with "
+            "--separator"
         )
     bare = re.sub(r'"[^"]*"', "", head)
     return fitting[0] if fitting else max(MARKS.values(), key=bare.count)
@@ -150,7 +169,9 @@ def _widths(text: str, mark: str) -> list[int]:
 
 def _alike(widths: Sequence[int]) -> bool:
     """One more field than in the header is a row name or follows a separator at the end."""
-    return len(widths) > 1 and widths[0] > 1 and all(0 <= width - widths[0] <= 1 for width in widths)
+    return (
+        len(widths) > 1 and widths[0] > 1 and all(0 <= width - widths[0] <= 1 for width in widths)
+    )
 
 
 def _rows(path: Path, text: str, mark: str, skipped: int) -> tuple[Rows, list[int]]:
@@ -165,19 +186,24 @@ def _rows(path: Path, text: str, mark: str, skipped: int) -> tuple[Rows, list[in
                 lines.append(skipped + reader.line_num)
     except csv.Error as error:
         raise ConfigError(
-            f'{path}: line {skipped + reader.line_num}: {error}; expected fields that may be quoted with "'
+            f"{path}: line {skipped + reader.line_num}: {error}; expected fields that may be "
+            'quoted with "'
         ) from error
     return rows, lines
 
 
-# --- rows that say more or less than the header ------------------------------------------------------------------
+# --- rows that say more or less than the header ---------------------------------------------------
 
 
 def _some(table: _Table, kept: Sequence[bool], what: str) -> _Table:
     """Rows that are kept, and how many are not."""
     if all(kept):
         return table
-    pairs = [pair for pair, keep in zip(zip(table.body, table.lines, strict=True), kept, strict=True) if keep]
+    pairs = [
+        pair
+        for pair, keep in zip(zip(table.body, table.lines, strict=True), kept, strict=True)
+        if keep
+    ]
     note = f"{len(kept) - len(pairs)} {what} skipped"
     if not pairs:
         raise ConfigError(f"{table.where}: {note}, and none left; expected rows of data")
@@ -200,12 +226,15 @@ def _with_row_names(table: _Table) -> _Table:
     """Rows as R writes them: one field more than the header in every row, no two the same."""
     width = len(table.header) + 1
     firsts = [row[0] for row in table.body]
-    if any(len(row) != width for row in table.body) or not any(row[-1].strip() for row in table.body):
+    if any(len(row) != width for row in table.body) or not any(
+        row[-1].strip() for row in table.body
+    ):
         return table
     if len(set(firsts)) != len(firsts) or not (table.quoted or _name_rows(firsts)):
         raise ConfigError(
-            f"{table.where}: every row has {width} fields, line 1 has {width - 1}; expected as many: name the first "
-            f"column, and quote numbers with a decimal comma or part fields with ;"
+            f"{table.where}: every row has {width} fields, line 1 has {width - 1}; expected as "
+            "many: name the first column, and quote numbers with a decimal comma or part fields "
+            "with ;"
         )
     return replace(table, body=[row[1:] for row in table.body], notes=(*table.notes, ROW_NAMES))
 
@@ -229,7 +258,11 @@ def _without_trailing(table: _Table) -> _Table:
     if longer:
         notes.append(f"{longer} rows end in a separator: the blank field after it is none")
     header = list(table.header)
-    while len(header) > 1 and not header[-1] and all(_is_blank(row[len(header) - 1 :]) for row in body):
+    while (
+        len(header) > 1
+        and not header[-1]
+        and all(_is_blank(row[len(header) - 1 :]) for row in body)
+    ):
         header.pop()
     if len(header) < width:
         body = [row[: len(header)] if len(row) <= width else row for row in body]
@@ -242,7 +275,8 @@ def _is_blank(cells: Sequence[str]) -> bool:
 
 
 def _without_unnamed(table: _Table) -> _Table:
-    """The table without an index that has no name, as pandas writes it, and without blank columns that have none."""
+    """The table without an index that has no name, as pandas writes it, and without blank columns
+    that have none."""
     _check_widths(table)
     unnamed = [place for place, name in enumerate(table.header) if not name]
     if not unnamed:
@@ -267,8 +301,8 @@ def _without_unnamed(table: _Table) -> _Table:
 def _check_index(table: _Table) -> None:
     if not _is_index([row[0].strip() for row in table.body]):
         raise ConfigError(
-            f"{table.where}: line 1 has no name for column 1, which is no index of rows: line {table.lines[0]} has "
-            f"{shown(table.body[0][0])}; name it"
+            f"{table.where}: line 1 has no name for column 1, which is no index of rows: line "
+            f"{table.lines[0]} has {shown(table.body[0][0])}; name it"
         )
 
 
@@ -276,12 +310,14 @@ def _check_blank(table: _Table, place: int) -> None:
     for row, line in zip(table.body, table.lines, strict=True):
         if row[place].strip():
             raise ConfigError(
-                f"{table.where}: line 1 has no name for column {place + 1}, which line {line} fills: name it"
+                f"{table.where}: line 1 has no name for column {place + 1}, which line {line} "
+                "fills: name it"
             )
 
 
 def _is_index(cells: Sequence[str]) -> bool:
-    """Whether they may number or name rows: whole numbers, numbers that rise, or no two the same."""
+    """Whether they may number or name rows: whole numbers, numbers that rise, or no two the
+    same."""
     if all(cell.isdecimal() for cell in cells):
         return True
     if all(map(numbers.is_number, cells)):
@@ -292,18 +328,22 @@ def _is_index(cells: Sequence[str]) -> bool:
 def _check_header(table: _Table) -> None:
     if all(map(numbers.is_number, table.header)):
         raise ConfigError(
-            f"{table.where}: line 1 is all numbers ({shorten(table.header)}); expected a row of column names"
+            f"{table.where}: line 1 is all numbers ({shorten(table.header)}); expected a row of "
+            "column names"
         )
     name, times = Counter(table.header).most_common(1)[0]
     if times > 1:
-        raise ConfigError(f"{table.where}: line 1 names column {shown(name)} twice; expected each name once")
+        raise ConfigError(
+            f"{table.where}: line 1 names column {shown(name)} twice; expected each name once"
+        )
 
 
 def _check_widths(table: _Table) -> None:
     for row, line in zip(table.body, table.lines, strict=True):
         if len(row) != len(table.header):
             raise ConfigError(
-                f"{table.where}: line {line} has {len(row)} fields; expected {len(table.header)}, as in the first line"
+                f"{table.where}: line {line} has {len(row)} fields; expected {len(table.header)}, "
+                "as in the first line"
             )
 
 

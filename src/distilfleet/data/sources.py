@@ -1,4 +1,5 @@
-"""Where samples come from: one call turns a name or a path into train and test parts, ready for any model."""
+"""Where samples come from: one call turns a name or a path into train and test parts, ready for any
+model."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
@@ -41,7 +42,8 @@ class Source:
     digest: str
     """Equal for equal data, as they are stored."""
     stored: tuple[str, ...] = ()
-    """The labels of the classes as they are stored, where those are numbers that have a name allowed."""
+    """The labels of the classes as they are stored, where those are numbers that have a name
+    allowed."""
 
     def spec(self, label: str | None) -> DataSpec:
         """What devices are told, so that they map their own files onto it."""
@@ -66,8 +68,9 @@ def load(
 ) -> Source:
     """Load `digits`, `hub:NAME` or a path.
 
-    `label` and `group` name a key or column; `holdout` is the share that becomes the test part, stratified by class,
-    where the data has none. Everything wrong with the data is a `ConfigError` that names file, place and remedy.
+    `label` and `group` name a key or column; `holdout` is the share that becomes the test part,
+    stratified by class, where the data has none. Everything wrong with the data is a `ConfigError`
+    that names file, place and remedy.
     """
     if not 0 < holdout < 1:
         raise ConfigError(f"holdout is {holdout}; expected a share between 0 and 1, such as 0.2")
@@ -79,8 +82,11 @@ def load(
     return _finish(read(data, label=label, group=group, reading=reading), reading, holdout, seed)
 
 
-def read(data: str, *, label: str | None = None, group: str | None = None, reading: Reading = GUESSED) -> Raw:
-    """Samples, labels and owners as they were stored and under their own names, checked; not numbered, not scaled."""
+def read(
+    data: str, *, label: str | None = None, group: str | None = None, reading: Reading = GUESSED
+) -> Raw:
+    """Samples, labels and owners as they were stored and under their own names, checked; not
+    numbered, not scaled."""
     raw = _read(data, label, group, reading)
     if reading.missing != "refuse":
         raw = _without_gaps(raw, reading.missing)
@@ -103,7 +109,9 @@ def _prepared(path: Path) -> Source | None:
         raise ConfigError(f"{where}: the part of a device; the server's is server.npz")
     classes, fitted, columns = prepared.treatment(held, where)
     if part.labels is None or part.labels.max(initial=0) >= len(classes):
-        raise ConfigError(f"{where}: expected a label for each sample, from 0 to {len(classes) - 1}")
+        raise ConfigError(
+            f"{where}: expected a label for each sample, from 0 to {len(classes) - 1}"
+        )
     return Source(
         name=prepared.name_of(held, where),
         train=part,
@@ -113,7 +121,9 @@ def _prepared(path: Path) -> Source | None:
         scaling=fitted,
         columns=columns,
         notes=(),
-        digest=of_arrays([part.inputs, part.labels, fitted.offset, fitted.factor, np.array(classes)]),
+        digest=of_arrays(
+            [part.inputs, part.labels, fitted.offset, fitted.factor, np.array(classes)]
+        ),
     )
 
 
@@ -130,7 +140,9 @@ def _read(data: str, label: str | None, group: str | None, reading: Reading) -> 
         raise _absent(data, path.suffix)
     reader = next((reader for reader in SAMPLES if reader.holds(path)), None)
     if reader is None or reader.samples is None:
-        raise ConfigError(f"{path}: files that end in {path.suffix.lower()!r} cannot be read; expected {KINDS}")
+        raise ConfigError(
+            f"{path}: files that end in {path.suffix.lower()!r} cannot be read; expected {KINDS}"
+        )
     if not reader.has_names:
         _refuse_names(str(path), label, group)
     _refuse_settled(str(path), reading, reader.settles)
@@ -139,16 +151,21 @@ def _read(data: str, label: str | None, group: str | None, reading: Reading) -> 
 
 def _absent(data: str, ending: str) -> ConfigError:
     if ending or "/" in data or "\\" in data:
-        return ConfigError(f"{data}: no such file or folder; expected a path to {KINDS}, or a name: {NAMES}")
+        return ConfigError(
+            f"{data}: no such file or folder; expected a path to {KINDS}, or a name: {NAMES}"
+        )
     meant = did_you_mean(data, ["digits"])
-    return ConfigError(f"no dataset is called {data!r}{meant}; there are {NAMES}, or give a path to {KINDS}")
+    return ConfigError(
+        f"no dataset is called {data!r}{meant}; there are {NAMES}, or give a path to {KINDS}"
+    )
 
 
 def _refuse_names(data: str, label: str | None, group: str | None) -> None:
     for flag, value in (("--label", label), ("--group", group)):
         if value is not None:
             raise ConfigError(
-                f"{data}: {flag} {value} names a key or column, which this data does not have: leave it out"
+                f"{data}: {flag} {value} names a key or column, which this data does not have: "
+                "leave it out"
             )
 
 
@@ -156,14 +173,18 @@ def _refuse_settled(data: str, reading: Reading, allowed: Collection[str] = ()) 
     """Refuse flags that settle what this data leaves no doubt about."""
     flag = reading.settled(allowed)
     if flag is not None:
-        raise ConfigError(f"{data}: {flag} settles how another kind of file is read: leave it out here")
+        raise ConfigError(
+            f"{data}: {flag} settles how another kind of file is read: leave it out here"
+        )
 
 
 def _digits() -> Raw:
     try:
         from sklearn.datasets import load_digits
     except ImportError as error:
-        raise ConfigError("digits come with scikit-learn: pip install 'distilfleet[train]'") from error
+        raise ConfigError(
+            "digits come with scikit-learn: pip install 'distilfleet[train]'"
+        ) from error
     bundled = load_digits()
     train = Part(inputs=bundled.images, labels=bundled.target)
     return Raw(where="digits", train=train, layout=PICTURES, notes=files.same_named("digits"))
@@ -178,8 +199,8 @@ def _check(raw: Raw) -> None:
     test_shape = raw.test.inputs.shape[1:]
     if train_shape != test_shape:
         raise ConfigError(
-            f"{raw.where}: samples have shape {train_shape} in the train part but {test_shape} in the test part; "
-            f"expected one shape"
+            f"{raw.where}: samples have shape {train_shape} in the train part but {test_shape} in "
+            "the test part; expected one shape"
         )
 
 
@@ -187,7 +208,12 @@ def _without_gaps(raw: Raw, missing: Missing) -> Raw:
     """Only samples that have all numbers and, unless its absence is a class, a label."""
     train, note = _whole(raw.train, missing)
     test, more = (None, ()) if raw.test is None else _whole(raw.test, missing)
-    return replace(raw, train=train, test=test, notes=(*raw.notes, *note, *(f"test part: {one}" for one in more)))
+    return replace(
+        raw,
+        train=train,
+        test=test,
+        notes=(*raw.notes, *note, *(f"test part: {one}" for one in more)),
+    )
 
 
 def _whole(part: Part, missing: Missing) -> tuple[Part, tuple[str, ...]]:
@@ -217,7 +243,9 @@ def _finish(raw: Raw, reading: Reading, holdout: float, seed: int) -> Source:
     if train.inputs.dtype == np.uint8 != test.inputs.dtype:
         _check_range(tested, fitted, raw.where)
     if inputs.min() == inputs.max():
-        notes.append("all inputs of all training samples are one number: nothing can be learnt from them")
+        notes.append(
+            "all inputs of all training samples are one number: nothing can be learnt from them"
+        )
     return Source(
         name=raw.where,
         train=Dataset(inputs, train.labels),
@@ -234,11 +262,12 @@ def _finish(raw: Raw, reading: Reading, holdout: float, seed: int) -> Source:
 
 
 def _check_range(tested: np.ndarray, fitted: Scaling, where: str) -> None:
-    """Pixels to test on that are no bytes, where those to train on are, must be in the same range."""
+    """Pixels to test on that are no bytes, where those to train on are, must be in the same
+    range."""
     if fitted.kind == "image" and not fits(tested, fitted):
         raise ConfigError(
-            f"{where}: pixels of the test part come to {tested.min():g} to {tested.max():g} where those of the "
-            f"train part are 0 to 1: store both in one range"
+            f"{where}: pixels of the test part come to {tested.min():g} to {tested.max():g} where "
+            "those of the train part are 0 to 1: store both in one range"
         )
 
 

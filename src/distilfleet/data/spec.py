@@ -1,4 +1,5 @@
-"""What a run means by its samples and labels, by name: what a device maps its own file onto, or declines."""
+"""What a run means by its samples and labels, by name: what a device maps its own file onto, or
+declines."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,14 +29,16 @@ class DataSpec:
     classes: tuple[str, ...] = ()
     """Names of the classes, in the order of their numbers; empty for a run without labels."""
     stored: tuple[str, ...] = ()
-    """The labels as the run's own data store them, where those are numbers that have a name besides."""
+    """The labels as the run's own data store them, where those are numbers that have a name
+    besides."""
     columns: tuple[FeatureColumn, ...] = ()
     """Feature columns in the order of the inputs; empty where inputs have no names."""
     label: str = ""
     """The column or key of labels in the run's own data, where somebody named it."""
     offset: tuple[float, ...] = ()
     factor: tuple[float, ...] = ()
-    """The scaling of the run's own data, for each column or channel, or one for all pixels: see `Scaling`."""
+    """The scaling of the run's own data, for each column or channel, or one for all pixels: see
+    `Scaling`."""
     channels: Axis = "last"
     """Which axis of a stored sample has the channels, in the run's own data."""
     tokenizer: str = ""
@@ -43,14 +46,17 @@ class DataSpec:
 
     @property
     def scaling(self) -> Scaling:
-        """Raises ConfigError for text, which is not scaled, and for figures that are not as many as the inputs."""
+        """Raises ConfigError for text, which is not scaled, and for figures that are not as many as
+        the inputs."""
         if self.kind == "text":
             raise ConfigError("the run is of text; this device's data are numbers")
         count = 1 if self.kind == "image" else self.shape[0]
         if not len(self.offset) == len(self.factor) == count:
             raise ConfigError(f"the run's scaling has {len(self.offset)} offsets; expected {count}")
         form = (-1, 1) if self.kind == "series" else (-1,)
-        offset, factor = (np.array(values, np.float64).reshape(form) for values in (self.offset, self.factor))
+        offset, factor = (
+            np.array(values, np.float64).reshape(form) for values in (self.offset, self.factor)
+        )
         return Scaling(kind=self.kind, offset=offset, factor=factor, channels=self.channels)
 
 

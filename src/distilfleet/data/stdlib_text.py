@@ -14,14 +14,26 @@ LIMIT_BYTES = 2_000_000
 LARGEST_BYTES = 150_000
 """Larger files are tables or pages of help."""
 SKIPPED = frozenset(
-    ["site-packages", "dist-packages", "test", "tests", "idlelib", "lib2to3", "encodings", "pydoc_data", "__pycache__"]
+    [
+        "site-packages",
+        "dist-packages",
+        "test",
+        "tests",
+        "idlelib",
+        "lib2to3",
+        "encodings",
+        "pydoc_data",
+        "__pycache__",
+    ]
 )
 
 
 def sample(limit_bytes: int = LIMIT_BYTES) -> tuple[list[str], str]:
-    """(texts of some files in the order of their names, a note). The same for the same release of Python.
+    """(texts of some files in the order of their names, a note). The same for the same release of
+    Python.
 
-    A digest of a file's name decides whether it is in, so that a release which adds a file changes little.
+    A digest of a file's name decides whether it is in, so that a release which adds a file changes
+    little.
     """
     root = Path(sysconfig.get_path("stdlib"))
     texts: dict[str, str] = {}
@@ -32,16 +44,25 @@ def sample(limit_bytes: int = LIMIT_BYTES) -> tuple[list[str], str]:
             texts[name] = text
             left_bytes -= len(text)
     if not texts:
-        raise ConfigError(f"{root}: no sources of the standard library here: give --data a text of your own")
+        raise ConfigError(
+            f"{root}: no sources of the standard library here: give --data a text of your own"
+        )
     release = ".".join(map(str, sys.version_info[:3]))
-    note = f"{len(texts)} sources of the standard library of Python {release}, {limit_bytes - left_bytes} characters"
+    note = (
+        f"{len(texts)} sources of the standard library of Python {release}, "
+        f"{limit_bytes - left_bytes} characters"
+    )
     return [texts[name] for name in sorted(texts)], note
 
 
 def _names(root: Path) -> Iterator[str]:
     for folder, inner, files in os.walk(root):
-        inner[:] = [name for name in inner if name not in SKIPPED and not name.startswith("config-")]
-        yield from ((Path(folder) / name).relative_to(root).as_posix() for name in files if _wanted(name))
+        inner[:] = [
+            name for name in inner if name not in SKIPPED and not name.startswith("config-")
+        ]
+        yield from (
+            (Path(folder) / name).relative_to(root).as_posix() for name in files if _wanted(name)
+        )
 
 
 def _wanted(name: str) -> bool:

@@ -1,4 +1,5 @@
-"""Tables in .csv and .tsv files: numbers stay, short text becomes 0/1 columns, dates and row numbers go."""
+"""Tables in .csv and .tsv files: numbers stay, short text becomes 0/1 columns, dates and row
+numbers go."""
 
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -25,13 +26,15 @@ OWNERS = re.compile(
 MOST_VALUES = 20
 """A text column with more distinct values is dropped instead of becoming that many inputs."""
 DATE = re.compile(
-    r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}(?:[ T]\d.*)?|\d{1,2}:\d{2}(?::\d{2}.*)?(?: ?[AaPp]\.?[Mm]\.?)?"
+    r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}(?:[ T]\d.*)?|\d{1,2}:\d{2}(?::\d{2}.*)?(?: "
+    r"?[AaPp]\.?[Mm]\.?)?"
     r"|\d{1,2}[- ][A-Za-z]{3,9}\.?[- ,]+\d{2,4}.*|[A-Za-z]{3,9} \d{1,2},? \d{4}.*"
 )
 MOST_NAMES = 200
 """Columns that one note names."""
 STAND_INS = (-999.0, -9999.0, -99999.0)
-"""Numbers by which sensors and their software say that there is none, where all others are far above."""
+"""Numbers by which sensors and their software say that there is none, where all others are far
+above."""
 LONG = 10
 """Rows from which on rising numbers are no chance."""
 GLANCE = 50
@@ -54,7 +57,8 @@ class Table:
     numbers: dict[str, Numbers]
 
     def finite(self, name: str, missing: bool) -> np.ndarray:
-        """The numbers of a column, NaN where one is missing. Raises ConfigError with the line of what is none."""
+        """The numbers of a column, NaN where one is missing. Raises ConfigError with the line of
+        what is none."""
         values = self.numbers[name].values
         odd = np.isinf(values) | (np.abs(values) > FLOAT32_MAX)
         if not missing:
@@ -65,7 +69,8 @@ class Table:
 
 
 def is_table(path: Path, label: str | None) -> bool:
-    """Whether a file is a table by its ending; a .txt file is text unless its label column is named."""
+    """Whether a file is a table by its ending; a .txt file is text unless its label column is
+    named."""
     ending = path.suffix.lower()
     return ending in (".csv", ".tsv") or (ending == ".txt" and bool(label))
 
@@ -77,16 +82,22 @@ def read(
     reading: Reading = GUESSED,
     columns: Sequence[FeatureColumn] | None = None,
 ) -> Raw:
-    """A labelled table: `label` and `group` name columns, by default those called label and group, if any.
+    """A labelled table: `label` and `group` name columns, by default those called label and group,
+    if any.
 
-    `columns` are those of other data, to be found here by name; by default every other column that can be an input is.
+    `columns` are those of other data, to be found here by name; by default every other column that
+    can be an input is.
     """
     sheet = open_sheet(path, reading.separator)
     label_name = _need(sheet, label or "label", "label", "--label")
     group_name = _need(sheet, group, "group", "--group") if group else _find(sheet, "group")
     _check_below(sheet, label_name)
     sheet, of_labels = _labelled(sheet, label_name, reading)
-    of_groups = [f"owners from column {shown(group_name)}"] if group_name is not None and group is None else []
+    of_groups = (
+        [f"owners from column {shown(group_name)}"]
+        if group_name is not None and group is None
+        else []
+    )
     left_out = _left_out(sheet, reading, label_name)
     names = [name for name in sheet.cells if name not in (label_name, group_name, *left_out)]
     columns, inputs, of_columns = _inputs(sheet, names, reading, columns)
@@ -104,7 +115,10 @@ def _left_out(sheet: Sheet, reading: Reading, label_name: str) -> list[str]:
     """The columns that are to be no inputs."""
     names = [_need(sheet, name, "left-out", "--leave-out") for name in reading.leave_out]
     if label_name in names:
-        raise ConfigError(f"{sheet.where}: --leave-out {label_name} names the label column: name another with --label")
+        raise ConfigError(
+            f"{sheet.where}: --leave-out {label_name} names the label column: name another with "
+            "--label"
+        )
     return names
 
 
@@ -115,31 +129,46 @@ def _inputs(
     if columns is None:
         table = Table(sheet=sheet, numbers=_numbers(sheet, names, reading.decimal))
         found, notes = _features(table, names)
-        return found, _encoded(table, {column.name: column.name for column in found}, found, reading), notes
+        return (
+            found,
+            _encoded(table, {column.name: column.name for column in found}, found, reading),
+            notes,
+        )
     wanted = {column.name.casefold() for column in columns}
     unknown = [name for name in names if name.casefold() not in wanted]
     notes = (f"columns that are not asked for left out: {shorten(unknown)}",) if unknown else ()
     return tuple(columns), encode(sheet, columns, reading), notes
 
 
-def read_inputs(path: Path, columns: Sequence[FeatureColumn], reading: Reading = GUESSED) -> np.ndarray:
+def read_inputs(
+    path: Path, columns: Sequence[FeatureColumn], reading: Reading = GUESSED
+) -> np.ndarray:
     """The inputs of an unlabelled file that has these columns, float64 [n, features]."""
     return encode(open_sheet(path, reading.separator), columns, reading)
 
 
-def encode(sheet: Sheet, columns: Sequence[FeatureColumn], reading: Reading = GUESSED) -> np.ndarray:
-    """The inputs of a sheet, float64 [n, features]; a text value that training did not have is all zeros.
+def encode(
+    sheet: Sheet, columns: Sequence[FeatureColumn], reading: Reading = GUESSED
+) -> np.ndarray:
+    """The inputs of a sheet, float64 [n, features]; a text value that training did not have is all
+    zeros.
 
     A missing number is NaN where rows without are to be dropped, else a ConfigError.
     """
     found = {column.name: _need(sheet, column.name, "feature", "") for column in columns}
-    table = _table(sheet, [found[column.name] for column in columns if not column.values], reading.decimal)
+    table = _table(
+        sheet, [found[column.name] for column in columns if not column.values], reading.decimal
+    )
     return _encoded(table, found, columns, reading)
 
 
-def _encoded(table: Table, found: Mapping[str, str], columns: Sequence[FeatureColumn], reading: Reading) -> np.ndarray:
+def _encoded(
+    table: Table, found: Mapping[str, str], columns: Sequence[FeatureColumn], reading: Reading
+) -> np.ndarray:
     """float64 [n, features]; `found` are the names of the columns in this table."""
-    return np.concatenate([_encode(table, found[column.name], column, reading) for column in columns], axis=1)
+    return np.concatenate(
+        [_encode(table, found[column.name], column, reading) for column in columns], axis=1
+    )
 
 
 def _table(sheet: Sheet, names: Sequence[str], decimal: Decimal | None) -> Table:
@@ -147,7 +176,9 @@ def _table(sheet: Sheet, names: Sequence[str], decimal: Decimal | None) -> Table
     read = {name: numbers.read(sheet.cells[name], decimal) for name in names}
     for name, found in read.items():
         if found is None:
-            raise ConfigError(f"{sheet.where}: column {shown(name)} holds text or nothing; expected numbers")
+            raise ConfigError(
+                f"{sheet.where}: column {shown(name)} holds text or nothing; expected numbers"
+            )
     return Table(sheet=sheet, numbers=_clear(sheet, read, needed=True))
 
 
@@ -157,31 +188,47 @@ def _encode(table: Table, name: str, column: FeatureColumn, reading: Reading) ->
         return np.stack([cells == value for value in column.values], axis=1).astype(np.float64)
     unit = table.numbers[name].unit
     if unit and column.unit and unit != column.unit:
-        raise ConfigError(f"{table.sheet.where}: column {shown(name)} is in {unit}; expected {column.unit}")
+        raise ConfigError(
+            f"{table.sheet.where}: column {shown(name)} is in {unit}; expected {column.unit}"
+        )
     return table.finite(name, missing=reading.missing != "refuse")[:, np.newaxis]
 
 
-# --- which columns are inputs -----------------------------------------------------------------------------------
+# --- which columns are inputs ---------------------------------------------------------------------
 
 
 def _numbers(sheet: Sheet, names: Sequence[str], decimal: Decimal | None) -> dict[str, Numbers]:
-    """The numbers of the columns that are numbers. Raises ConfigError for one that can be read in two ways."""
-    read = {name: None if _is_time(sheet, name) else numbers.read(sheet.cells[name], decimal) for name in names}
+    """The numbers of the columns that are numbers. Raises ConfigError for one that can be read in
+    two ways."""
+    read = {
+        name: None if _is_time(sheet, name) else numbers.read(sheet.cells[name], decimal)
+        for name in names
+    }
     found = _clear(sheet, read)
     _check_points(sheet, found, decimal)
     return found
 
 
-def _features(table: Table, names: Sequence[str]) -> tuple[tuple[FeatureColumn, ...], tuple[str, ...]]:
+def _features(
+    table: Table, names: Sequence[str]
+) -> tuple[tuple[FeatureColumn, ...], tuple[str, ...]]:
     sheet = table.sheet
     decided = [_decide(sheet, name, table.numbers.get(name)) for name in names]
     columns = tuple(column for column in decided if isinstance(column, FeatureColumn))
     dropped = [column for column in decided if isinstance(column, Dropped)]
     if not columns:
-        reasons = "; ".join(f"{shown(column.name)}: {column.reason}" for column in dropped) or "no other column"
-        raise ConfigError(f"{sheet.where}: no column can be a feature ({reasons}); expected columns of numbers")
+        reasons = (
+            "; ".join(f"{shown(column.name)}: {column.reason}" for column in dropped)
+            or "no other column"
+        )
+        raise ConfigError(
+            f"{sheet.where}: no column can be a feature ({reasons}); expected columns of numbers"
+        )
     facts = [(column.name, f"dropped: {column.reason}") for column in dropped]
-    facts += [(column.name, _described(sheet, column, table.numbers.get(column.name))) for column in columns]
+    facts += [
+        (column.name, _described(sheet, column, table.numbers.get(column.name)))
+        for column in columns
+    ]
     return columns, _notes(facts)
 
 
@@ -204,7 +251,9 @@ def _described(sheet: Sheet, column: FeatureColumn, read: Numbers | None) -> str
         return f"read as numbers: {facts}" if facts else ""
     blank = sum(map(is_missing, sheet.cells[column.name]))
     rest = f"; {blank} rows have none of them" if blank else ""
-    return f"became {len(column.values)} inputs, one per value: {shorten(list(column.values))}{rest}"
+    return (
+        f"became {len(column.values)} inputs, one per value: {shorten(list(column.values))}{rest}"
+    )
 
 
 def _course(name: str, values: np.ndarray) -> str:
@@ -212,16 +261,22 @@ def _course(name: str, values: np.ndarray) -> str:
     known = values[np.isfinite(values)]
     if len(np.unique(known)) == 1:
         return "every row has the same number"
-    standing = [mark for mark in STAND_INS if mark in known and (known[known != mark] > 0.1 * mark).all()]
+    standing = [
+        mark for mark in STAND_INS if mark in known and (known[known != mark] > 0.1 * mark).all()
+    ]
     if standing:
         count = np.count_nonzero(known == standing[0])
         return (
-            f"{count} are {standing[0]:g}, which may stand for a missing one and is taken as it is (leave such cells "
-            "blank and give --missing drop, or --leave-out does without)"
+            f"{count} are {standing[0]:g}, which may stand for a missing one and is taken as it is "
+            "(leave such cells blank and give --missing drop, or --leave-out does without)"
         )
     if len(known) >= LONG and (known[1:] > known[:-1]).all():
         return "they rise from row to row, as times and row numbers do (--leave-out does without)"
-    return "its name is one of row numbers (--leave-out does without)" if ROW_NUMBERS.fullmatch(name) else ""
+    return (
+        "its name is one of row numbers (--leave-out does without)"
+        if ROW_NUMBERS.fullmatch(name)
+        else ""
+    )
 
 
 def _perhaps_owners(columns: Sequence[FeatureColumn]) -> tuple[str, ...]:
@@ -229,7 +284,10 @@ def _perhaps_owners(columns: Sequence[FeatureColumn]) -> tuple[str, ...]:
     found = [shown(column.name) for column in columns if OWNERS.fullmatch(column.name)]
     if not found:
         return ()
-    return (f"column {shorten(found)} is an input; if it says whose a row is, --group makes a device of each",)
+    return (
+        f"column {shorten(found)} is an input; if it says whose a row is, --group makes a device "
+        "of each",
+    )
 
 
 def _decide(sheet: Sheet, name: str, read: Numbers | None) -> FeatureColumn | Dropped:
@@ -242,7 +300,11 @@ def _decide(sheet: Sheet, name: str, read: Numbers | None) -> FeatureColumn | Dr
         return Dropped(name=name, reason="dates and times are no features")
     values = sorted({cell for cell in cells if not is_missing(cell)})
     reason = _no_categories(values, cells)
-    return FeatureColumn(name=name, values=tuple(values)) if reason is None else Dropped(name=name, reason=reason)
+    return (
+        FeatureColumn(name=name, values=tuple(values))
+        if reason is None
+        else Dropped(name=name, reason=reason)
+    )
 
 
 def _no_categories(values: Sequence[str], cells: Sequence[str]) -> str | None:
@@ -256,8 +318,11 @@ def _no_categories(values: Sequence[str], cells: Sequence[str]) -> str | None:
     return None
 
 
-def _clear(sheet: Sheet, read: dict[str, Numbers | Unclear | None], needed: bool = False) -> dict[str, Numbers]:
-    """Those that are numbers. Raises ConfigError for one that looks like numbers and cannot be read."""
+def _clear(
+    sheet: Sheet, read: dict[str, Numbers | Unclear | None], needed: bool = False
+) -> dict[str, Numbers]:
+    """Those that are numbers. Raises ConfigError for one that looks like numbers and cannot be
+    read."""
     for name, found in read.items():
         if isinstance(found, Unclear):
             raise _no_number(sheet, name, found.row, found.expected, needed)
@@ -265,7 +330,8 @@ def _clear(sheet: Sheet, read: dict[str, Numbers | Unclear | None], needed: bool
 
 
 def _check_points(sheet: Sheet, found: dict[str, Numbers], decimal: Decimal | None) -> None:
-    """Points between three digits are decimal marks, unless another column proves that commas are."""
+    """Points between three digits are decimal marks, unless another column proves that commas
+    are."""
     comma = next((name for name, read in found.items() if read.proves == "comma"), None)
     either = next((name for name, read in found.items() if read.either), None)
     if decimal is None and comma is not None and either is not None:
@@ -274,12 +340,14 @@ def _check_points(sheet: Sheet, found: dict[str, Numbers], decimal: Decimal | No
             sheet,
             either,
             row,
-            f"a number that reads one way, but {shown(comma)} has decimal commas: settle it with --decimal comma or "
-            f"point",
+            f"a number that reads one way, but {shown(comma)} has decimal commas: settle it with "
+            "--decimal comma or point",
         )
 
 
-def _no_number(sheet: Sheet, name: str, row: int, expected: str = "", needed: bool = False) -> ConfigError:
+def _no_number(
+    sheet: Sheet, name: str, row: int, expected: str = "", needed: bool = False
+) -> ConfigError:
     """`needed`: whether there is no doing without the column."""
     cell = sheet.cells[name][row]
     remedy = "correct the cell or remove the row"
@@ -288,8 +356,8 @@ def _no_number(sheet: Sheet, name: str, row: int, expected: str = "", needed: bo
     elif expected and not needed:
         remedy += f", or --leave-out {shown(name)} does without the column"
     return ConfigError(
-        f"{sheet.where}: line {sheet.lines[row]}, column {shown(name)} holds {shown(cell)}; expected "
-        f"{expected or 'a finite number'}: {remedy}"
+        f"{sheet.where}: line {sheet.lines[row]}, column {shown(name)} holds {shown(cell)}; "
+        f"expected {expected or 'a finite number'}: {remedy}"
     )
 
 
@@ -303,17 +371,21 @@ def _mostly(cells: Collection[str], test: Callable[[str], object]) -> bool:
     return 2 * sum(test(cell) is not None for cell in filled) > len(filled)
 
 
-# --- label and owner --------------------------------------------------------------------------------------------
+# --- label and owner ------------------------------------------------------------------------------
 
 
 def _labelled(sheet: Sheet, name: str, reading: Reading) -> tuple[Sheet, tuple[str, ...]]:
     """Rows with a label, and what was decided about it. Raises ConfigError with the line."""
     cells = sheet.cells[name]
-    kept = labelled(cells, reading.missing, lambda row: f"{sheet.where}: line {sheet.lines[row]}", name)
+    kept = labelled(
+        cells, reading.missing, lambda row: f"{sheet.where}: line {sheet.lines[row]}", name
+    )
     left_out = len(cells) - len(kept)
     notes = (f"{left_out} of {len(cells)} rows left out: no label",) if left_out else ()
     if not kept:
-        raise ConfigError(f"{sheet.where}: no row has a label in column {shown(name)}; expected one in every row")
+        raise ConfigError(
+            f"{sheet.where}: no row has a label in column {shown(name)}; expected one in every row"
+        )
     if name in sheet.padded:
         notes = (*notes, f"spaces around labels in column {shown(name)} left out")
     present = sheet.rows(kept) if left_out else sheet
@@ -330,17 +402,18 @@ def _check_classes(sheet: Sheet, name: str) -> None:
     if len(odd):
         raise ConfigError(
             f"{sheet.where}: line {sheet.lines[odd[0]]}, label column {shown(name)} holds "
-            f"{shown(sheet.cells[name][odd[0]])}; expected whole numbers or text, one per class: bin a continuous "
-            f"target first"
+            f"{shown(sheet.cells[name][odd[0]])}; expected whole numbers or text, one per class: "
+            "bin a continuous target first"
         )
 
 
 def _check_below(sheet: Sheet, label: str) -> None:
-    """A label column that is called like one of its own labels has its first row taken for names."""
+    """A label column that is called like one of its own labels has its first row taken for
+    names."""
     if label in sheet.cells[label] and any(map(numbers.is_number, sheet.cells)):
         raise ConfigError(
-            f"{sheet.where}: line 1 looks like data, not like names ({shorten(list(sheet.cells))}); expected a row of "
-            f"column names: write one above it"
+            f"{sheet.where}: line 1 looks like data, not like names "
+            f"({shorten(list(sheet.cells))}); expected a row of column names: write one above it"
         )
 
 
@@ -353,7 +426,8 @@ def _need(sheet: Sheet, name: str, what: str, flag: str) -> str:
         if any(map(numbers.is_number, sheet.cells)):
             advice += "; if line 1 is data, write a row of names above it"
         raise ConfigError(
-            f"{sheet.where}: no {what} column {shown(name)}; columns: {shorten(list(sheet.cells))}{advice}"
+            f"{sheet.where}: no {what} column {shown(name)}; columns: "
+            f"{shorten(list(sheet.cells))}{advice}"
         )
     return found
 
@@ -362,7 +436,7 @@ def _find(sheet: Sheet, name: str) -> str | None:
     found = list(named(sheet.cells, name))
     if len(found) > 1:
         raise ConfigError(
-            f"{sheet.where}: columns {' and '.join(map(shown, found))} differ only in case; expected one: "
-            f"name it as it is spelled"
+            f"{sheet.where}: columns {' and '.join(map(shown, found))} differ only in case; "
+            "expected one: name it as it is spelled"
         )
     return found[0] if found else None

@@ -1,8 +1,8 @@
 """Text for language models: documents become windows of token ids, each owned by one device.
 
-A text without labels is a stream: the documents of a device one after the other, a separator before each, cut into
-windows that do not overlap and stay the same in every epoch, so that what a teacher says about one can be kept. A
-labelled text is one window per document, cut or padded.
+A text without labels is a stream: the documents of a device one after the other, a separator before
+each, cut into windows that do not overlap and stay the same in every epoch, so that what a teacher
+says about one can be kept. A labelled text is one window per document, cut or padded.
 """
 
 from collections.abc import Sequence
@@ -44,7 +44,8 @@ class Wanted:
     devices: int = 8
     label: str | None = None
     group: str | None = None
-    """Column that names the owner, by default `group` if there is one: one device for each, however many."""
+    """Column that names the owner, by default `group` if there is one: one device for each, however
+    many."""
     missing: Missing = "refuse"
     separator: Separator | None = None
     """See `reading.Reading`."""
@@ -73,8 +74,13 @@ class TextSource:
 
     @property
     def digest(self) -> str:
-        """Equal for the same windows cut by the same tokenizer; a run that is resumed can tell that a text changed."""
-        texts = [array for part in (self.train, self.test) for array in (part.ids_NT, part.lengths_N, part.labels_N)]
+        """Equal for the same windows cut by the same tokenizer; a run that is resumed can tell that
+        a text changed."""
+        texts = [
+            array
+            for part in (self.train, self.test)
+            for array in (part.ids_NT, part.lengths_N, part.labels_N)
+        ]
         return of_arrays([np.array(self.tokenizer.digest), *texts, *self.rows])
 
     def data(self, device: int) -> Windows:
@@ -91,7 +97,8 @@ class _Cut:
 
 
 def load(spec: str, wanted: Wanted) -> TextSource:
-    """Load `stdlib`, `hub:NAME` or a path. Everything wrong with it is a ConfigError that names place and remedy."""
+    """Load `stdlib`, `hub:NAME` or a path. Everything wrong with it is a ConfigError that names
+    place and remedy."""
     _check(wanted)
     corpus = read(spec, _names(wanted))
     owners = {document.owner for document in corpus.train if document.owner is not None}
@@ -107,7 +114,9 @@ def load(spec: str, wanted: Wanted) -> TextSource:
         train = replace(train, labels_N=classes.train)
         test = replace(test, labels_N=classes.test)
         notes += classes.notes
-    notes.append(f"tokenizer {made.name}, {made.vocabulary} entries: {_density(cut.windows, corpus)}")
+    notes.append(
+        f"tokenizer {made.name}, {made.vocabulary} entries: {_density(cut.windows, corpus)}"
+    )
     return TextSource(
         name=corpus.where,
         train=train,
@@ -122,19 +131,27 @@ def load(spec: str, wanted: Wanted) -> TextSource:
 
 
 def _names(wanted: Wanted) -> Names:
-    return Names(label=wanted.label, group=wanted.group, missing=wanted.missing, separator=wanted.separator)
+    return Names(
+        label=wanted.label, group=wanted.group, missing=wanted.missing, separator=wanted.separator
+    )
 
 
 def _check(wanted: Wanted) -> None:
     if wanted.alpha is not None:
         raise ConfigError(
-            "--alpha: text is divided in runs of whole documents, which differ between devices as they are; Dirichlet "
-            "skews classes of independent samples: leave --alpha out, or name the owners with --group"
+            "--alpha: text is divided in runs of whole documents, which differ between devices as "
+            "they are; Dirichlet skews classes of independent samples: leave --alpha out, or name "
+            "the owners with --group"
         )
     if wanted.context < 2:
-        raise ConfigError(f"a context of {wanted.context} tokens; expected 2 or more: the first predicts the second")
+        raise ConfigError(
+            f"a context of {wanted.context} tokens; expected 2 or more: the first predicts the "
+            "second"
+        )
     if not 0 < wanted.holdout < 1:
-        raise ConfigError(f"holdout is {wanted.holdout}; expected a share between 0 and 1, such as 0.1")
+        raise ConfigError(
+            f"holdout is {wanted.holdout}; expected a share between 0 and 1, such as 0.1"
+        )
     if wanted.devices < 1:
         raise ConfigError(f"{wanted.devices} devices; expected one or more")
 
@@ -144,7 +161,7 @@ def _density(cut: Windows, corpus: Corpus) -> str:
     return f"{cut.tokens} training tokens for {characters} characters"
 
 
-# --- the test part ----------------------------------------------------------------------------------------------
+# --- the test part --------------------------------------------------------------------------------
 
 
 def _with_test(corpus: Corpus, wanted: Wanted) -> Corpus:
@@ -152,8 +169,12 @@ def _with_test(corpus: Corpus, wanted: Wanted) -> Corpus:
         return corpus
     if corpus.train[0].label is not None:
         return _held_by_class(corpus, wanted)
-    train, test, held_out = _held_documents(corpus.train, wanted) or _held_ends(corpus.train, wanted.holdout)
-    return replace(corpus, train=train, test=test, notes=(*corpus.notes, f"no test part: {held_out} held out"))
+    train, test, held_out = _held_documents(corpus.train, wanted) or _held_ends(
+        corpus.train, wanted.holdout
+    )
+    return replace(
+        corpus, train=train, test=test, notes=(*corpus.notes, f"no test part: {held_out} held out")
+    )
 
 
 def _held_by_class(corpus: Corpus, wanted: Wanted) -> Corpus:
@@ -168,8 +189,11 @@ def _held_by_class(corpus: Corpus, wanted: Wanted) -> Corpus:
     )
 
 
-def _held_documents(documents: Sequence[Document], wanted: Wanted) -> tuple[list[Document], list[Document], str] | None:
-    """Whole documents, in random order while they fit in the share; None where too few are left on either side."""
+def _held_documents(
+    documents: Sequence[Document], wanted: Wanted
+) -> tuple[list[Document], list[Document], str] | None:
+    """Whole documents, in random order while they fit in the share; None where too few are left on
+    either side."""
     if len(documents) < MANY:
         return None
     letters = [len(document.text) for document in documents]
@@ -186,7 +210,9 @@ def _held_documents(documents: Sequence[Document], wanted: Wanted) -> tuple[list
     return train, test, f"{len(held)} documents, seed {wanted.seed},"
 
 
-def _held_ends(documents: Sequence[Document], holdout: float) -> tuple[list[Document], list[Document], str]:
+def _held_ends(
+    documents: Sequence[Document], holdout: float
+) -> tuple[list[Document], list[Document], str]:
     """The end of each document, from the start of a line if there is one near."""
     train = []
     test = []
@@ -208,22 +234,27 @@ def _test(corpus: Corpus, made: Tokenizer, wanted: Wanted) -> Windows:
     cut = _windows(corpus.test or (), _tokens(corpus.test or (), made), made, wanted.context)
     if not len(cut) or not cut.lengths_N.max() > 1:
         raise ConfigError(
-            f"{corpus.where}: the test part has no text to predict; expected some: raise --holdout above "
-            f"{wanted.holdout:g}, or give more text"
+            f"{corpus.where}: the test part has no text to predict; expected some: raise --holdout "
+            f"above {wanted.holdout:g}, or give more text"
         )
     return cut
 
 
-# --- windows and owners -----------------------------------------------------------------------------------------
+# --- windows and owners ---------------------------------------------------------------------------
 
 
 def _tokens(documents: Sequence[Document], made: Tokenizer) -> list[np.ndarray]:
     first = [] if made.separator is None else [made.separator]
     front = np.array(first, dtype=np.int32)
-    return [np.concatenate([front, ids]) for ids in made.encode([document.text for document in documents])]
+    return [
+        np.concatenate([front, ids])
+        for ids in made.encode([document.text for document in documents])
+    ]
 
 
-def _windows(documents: Sequence[Document], tokens: Sequence[np.ndarray], made: Tokenizer, context: int) -> Windows:
+def _windows(
+    documents: Sequence[Document], tokens: Sequence[np.ndarray], made: Tokenizer, context: int
+) -> Windows:
     labelled = bool(documents) and documents[0].label is not None
     return (windows.one_each if labelled else windows.packed)(tokens, context, made.padding)
 
@@ -241,47 +272,72 @@ def _cut(corpus: Corpus, made: Tokenizer, wanted: Wanted) -> _Cut:
 def _check_length(corpus: Corpus, tokens: int, wanted: Wanted) -> None:
     if corpus.train[0].label is None and tokens < wanted.context:
         raise ConfigError(
-            f"{corpus.where}: {tokens} training tokens; expected at least one window of {wanted.context}: give more "
-            f"text, or a shorter --context"
+            f"{corpus.where}: {tokens} training tokens; expected at least one window of "
+            f"{wanted.context}: give more text, or a shorter --context"
         )
 
 
 def _cut_labelled(corpus: Corpus, cut: Windows, wanted: Wanted) -> _Cut:
     if corpus.train[0].owner is not None:
         owners, rows = by_group(np.array([document.owner for document in corpus.train]))
-        return _Cut(windows=cut, rows=rows, owners=owners, partition=f"one device per owner, {len(owners)} owners")
+        return _Cut(
+            windows=cut,
+            rows=rows,
+            owners=owners,
+            partition=f"one device per owner, {len(owners)} owners",
+        )
     _check_enough(corpus.where, len(cut), wanted)
     rows = tuple(np.array_split(np.arange(len(cut)), wanted.devices))
-    return _Cut(windows=cut, rows=rows, partition="runs of documents in the order of the file, equal in number")
+    return _Cut(
+        windows=cut,
+        rows=rows,
+        partition="runs of documents in the order of the file, equal in number",
+    )
 
 
-def _cut_by_owner(corpus: Corpus, tokens: Sequence[np.ndarray], made: Tokenizer, wanted: Wanted) -> _Cut:
+def _cut_by_owner(
+    corpus: Corpus, tokens: Sequence[np.ndarray], made: Tokenizer, wanted: Wanted
+) -> _Cut:
     owners, documents = by_group(np.array([document.owner for document in corpus.train]))
     runs = [[tokens[row] for row in own] for own in documents]
     cut = [windows.packed(run, wanted.context, made.padding) for run in runs]
     # a single token predicts nothing
     trainable = [place for place, part in enumerate(cut) if part.lengths_N.max(initial=0) > 1]
     if not trainable:
-        raise ConfigError(f"{corpus.where}: no owner has two tokens to train on; expected more text")
+        raise ConfigError(
+            f"{corpus.where}: no owner has two tokens to train on; expected more text"
+        )
     owners = tuple(owners[place] for place in trainable)
-    return _join([cut[place] for place in trainable], f"one device per owner, {len(owners)} owners", owners)
+    return _join(
+        [cut[place] for place in trainable], f"one device per owner, {len(owners)} owners", owners
+    )
 
 
-def _cut_stream(corpus: Corpus, tokens: Sequence[np.ndarray], made: Tokenizer, wanted: Wanted) -> _Cut:
-    """Runs of whole documents, about equal in tokens; of windows where documents are too few or too uneven."""
+def _cut_stream(
+    corpus: Corpus, tokens: Sequence[np.ndarray], made: Tokenizer, wanted: Wanted
+) -> _Cut:
+    """Runs of whole documents, about equal in tokens; of windows where documents are too few or too
+    uneven."""
     bounds = _bounds(tokens, wanted.devices)
     runs = [tokens[start:end] for start, end in pairwise(bounds)]
     if all(sum(map(len, run)) >= wanted.context for run in runs):
         parts = [windows.packed(run, wanted.context, made.padding) for run in runs]
-        return _join(parts, f"runs of whole documents, {len(tokens)} in all, about equal in tokens", None)
+        return _join(
+            parts, f"runs of whole documents, {len(tokens)} in all, about equal in tokens", None
+        )
     cut = windows.packed(tokens, wanted.context, made.padding)
     _check_enough(corpus.where, len(cut), wanted)
     rows = tuple(np.array_split(np.arange(len(cut)), wanted.devices))
-    return _Cut(windows=cut, rows=rows, partition="runs of windows in the order of the text, equal in number")
+    return _Cut(
+        windows=cut,
+        rows=rows,
+        partition="runs of windows in the order of the text, equal in number",
+    )
 
 
 def _bounds(tokens: Sequence[np.ndarray], devices: int) -> np.ndarray:
-    """First document of each device, and the end: where the running total comes nearest to equal shares."""
+    """First document of each device, and the end: where the running total comes nearest to equal
+    shares."""
     ends = np.cumsum([0, *map(len, tokens)])
     shares = ends[-1] * np.arange(devices + 1) / devices
     bounds: np.ndarray = np.abs(ends[np.newaxis] - shares[:, np.newaxis]).argmin(axis=1)
@@ -293,7 +349,10 @@ def _absent(owners: set[str], kept: tuple[str, ...] | None) -> tuple[str, ...]:
     lost = sorted(owners.difference(kept or ()))
     if not lost:
         return ()
-    return (f"{len(lost)} owners have no device, for too little of theirs is not held out: {labels.shorten(lost)}",)
+    return (
+        f"{len(lost)} owners have no device, for too little of theirs is not held out: "
+        f"{labels.shorten(lost)}",
+    )
 
 
 def _join(parts: Sequence[Windows], partition: str, owners: tuple[str, ...] | None) -> _Cut:
@@ -305,12 +364,13 @@ def _join(parts: Sequence[Windows], partition: str, owners: tuple[str, ...] | No
 def _check_enough(where: str, count: int, wanted: Wanted) -> None:
     if count < wanted.devices:
         raise ScarceError(
-            f"{where}: {count} windows of {wanted.context} tokens for {wanted.devices} devices; expected one each: "
-            f"choose --devices up to {count}, a shorter --context, or give more text"
+            f"{where}: {count} windows of {wanted.context} tokens for {wanted.devices} devices; "
+            f"expected one each: choose --devices up to {count}, a shorter --context, or give more "
+            "text"
         )
 
 
-# --- classes ----------------------------------------------------------------------------------------------------
+# --- classes --------------------------------------------------------------------------------------
 
 
 def _classes(corpus: Corpus) -> labels.Classes | None:
@@ -321,4 +381,7 @@ def _classes(corpus: Corpus) -> labels.Classes | None:
 
 
 def _part(documents: Sequence[Document]) -> Part:
-    return Part(inputs=np.zeros(len(documents)), labels=np.array([str(document.label) for document in documents]))
+    return Part(
+        inputs=np.zeros(len(documents)),
+        labels=np.array([str(document.label) for document in documents]),
+    )

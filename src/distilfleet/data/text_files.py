@@ -1,4 +1,5 @@
-"""Readers of texts: plain files, folders, tables, JSON and the hub, a document per file, line, row or entry."""
+"""Readers of texts: plain files, folders, tables, JSON and the hub, a document per file, line, row
+or entry."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -49,7 +50,8 @@ class Corpus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Names:
-    """Columns that the user named, and what is to be done with texts that have no label where others do."""
+    """Columns that the user named, and what is to be done with texts that have no label where
+    others do."""
 
     label: str | None = None
     group: str | None = None
@@ -58,7 +60,7 @@ class Names:
     """What parts the fields of a table."""
 
 
-# --- plain text -------------------------------------------------------------------------------------------------
+# --- plain text -----------------------------------------------------------------------------------
 
 
 def plain(path: Path, names: Names) -> Corpus:
@@ -72,9 +74,13 @@ def folder(path: Path, names: Names) -> Corpus:
     """A document of each file below it that is text by its ending."""
     found = [file for file in below(path) if file.suffix.lower() in ENDINGS]
     if not found:
-        raise ConfigError(f"{path}: no text in this folder; expected files that end in {', '.join(ENDINGS)}")
+        raise ConfigError(
+            f"{path}: no text in this folder; expected files that end in {', '.join(ENDINGS)}"
+        )
     documents = [Document(text=_text(file)) for file in found]
-    return Corpus(where=str(path), train=documents, notes=(f"{len(found)} files, one document each, by name",))
+    return Corpus(
+        where=str(path), train=documents, notes=(f"{len(found)} files, one document each, by name",)
+    )
 
 
 def _text(path: Path) -> str:
@@ -82,11 +88,12 @@ def _text(path: Path) -> str:
 
 
 def _decoded(path: Path) -> str:
-    """Ends of lines as they are stored: what ends one elsewhere may stand inside a string of JSON."""
+    """Ends of lines as they are stored: what ends one elsewhere may stand inside a string of
+    JSON."""
     return files.read_text(path)
 
 
-# --- tables -----------------------------------------------------------------------------------------------------
+# --- tables ---------------------------------------------------------------------------------------
 
 
 def table(path: Path, names: Names) -> Corpus:
@@ -94,8 +101,12 @@ def table(path: Path, names: Names) -> Corpus:
     sheet = sheets.open_sheet(path, names.separator)
     lowered = {name.lower(): name for name in sheet.cells}
     text = _column(lowered, TEXTS, None, f"{path}: line 1 names no column of text")
-    label = _column(lowered, LABELS, names.label, f"{path}: no column {names.label!r} for the labels")
-    group = _column(lowered, GROUPS, names.group, f"{path}: no column {names.group!r} for the owners")
+    label = _column(
+        lowered, LABELS, names.label, f"{path}: no column {names.label!r} for the labels"
+    )
+    group = _column(
+        lowered, GROUPS, names.group, f"{path}: no column {names.group!r} for the owners"
+    )
     if text is None:
         raise _no_text(str(path), sheet.cells)
     absent = [None] * len(sheet.lines)
@@ -103,13 +114,19 @@ def table(path: Path, names: Names) -> Corpus:
     owners = sheet.cells[group] if group else absent
     documents = [
         Document(text=content, label=kind, owner=owner, at=f"line {line}")
-        for content, kind, owner, line in zip(sheet.cells[text], labels, owners, sheet.lines, strict=True)
+        for content, kind, owner, line in zip(
+            sheet.cells[text], labels, owners, sheet.lines, strict=True
+        )
     ]
     others = [name for name in sheet.cells if name not in (text, label, group)]
-    return Corpus(where=str(path), train=documents, notes=(*sheet.notes, *_used(text, label, group, others)))
+    return Corpus(
+        where=str(path), train=documents, notes=(*sheet.notes, *_used(text, label, group, others))
+    )
 
 
-def _column(lowered: Mapping[str, str], known: Sequence[str], named: str | None, missing: str) -> str | None:
+def _column(
+    lowered: Mapping[str, str], known: Sequence[str], named: str | None, missing: str
+) -> str | None:
     """The column that the user named, else the first with a name in use."""
     if named is None:
         return next((lowered[name] for name in known if name in lowered), None)
@@ -120,11 +137,14 @@ def _column(lowered: Mapping[str, str], known: Sequence[str], named: str | None,
 
 def _no_text(where: str, columns: Iterable[str]) -> ConfigError:
     return ConfigError(
-        f"{where}: no column of text; expected one called {', '.join(TEXTS)}, it has {', '.join(columns)}"
+        f"{where}: no column of text; expected one called {', '.join(TEXTS)}, it has "
+        f"{', '.join(columns)}"
     )
 
 
-def _used(text: str, label: str | None, group: str | None, others: Iterable[str]) -> tuple[str, ...]:
+def _used(
+    text: str, label: str | None, group: str | None, others: Iterable[str]
+) -> tuple[str, ...]:
     used = [f"text from {text!r}"]
     used += [f"labels from {label!r}"] if label else []
     used += [f"owners from {group!r}"] if group else []
@@ -136,7 +156,7 @@ def _unused(names: Iterable[str]) -> tuple[str, ...]:
     return (f"not used: {left}",) if left else ()
 
 
-# --- JSON -------------------------------------------------------------------------------------------------------
+# --- JSON -----------------------------------------------------------------------------------------
 
 Entry = Mapping[str, msgspec.Raw]
 UNREADABLE = (msgspec.DecodeError, KeyError, RecursionError, ValueError)
@@ -153,7 +173,9 @@ def json_lines(path: Path, names: Names) -> Corpus:
     text = _decoded(path)
     lines = text.split("\n" if "\n" in text else "\r")
     return _entries(
-        path, names, [(f"line {number}", line) for number, line in enumerate(lines, 1) if line.strip(BLANK)]
+        path,
+        names,
+        [(f"line {number}", line) for number, line in enumerate(lines, 1) if line.strip(BLANK)],
     )
 
 
@@ -164,14 +186,20 @@ def _entries(path: Path, names: Names, entries: Iterable[tuple[str, str | msgspe
     lowered = set(map(str.lower, seen))
     text = next(((name,) for name in TEXTS if name in lowered), INSTRUCTION)
     used = {*text, *_keys(names.label, LABELS[:1]), *_keys(names.group, GROUPS)}
-    return Corpus(where=str(path), train=documents, notes=_unused(key for key in seen if key.lower() not in used))
+    return Corpus(
+        where=str(path),
+        train=documents,
+        notes=_unused(key for key in seen if key.lower() not in used),
+    )
 
 
 def _keys(named: str | None, known: Sequence[str]) -> tuple[str, ...]:
     return tuple(known) if named is None else (named.lower(),)
 
 
-def _document(line: str | msgspec.Raw, names: Names, path: Path, at: str, seen: dict[str, None]) -> Document:
+def _document(
+    line: str | msgspec.Raw, names: Names, path: Path, at: str, seen: dict[str, None]
+) -> Document:
     """One object with a text, or one instruction, keys in any case; `seen` gathers its keys."""
     try:
         spelled = _entry(line)
@@ -180,9 +208,13 @@ def _document(line: str | msgspec.Raw, names: Names, path: Path, at: str, seen: 
         label = _field(entry, (names.label, names.label.lower()) if names.label else LABELS[:1])
         owner = _field(entry, (names.group, names.group.lower()) if names.group else GROUPS)
         text = next((_string(entry[name]) for name in TEXTS if name in entry), None)
-        return Document(text=_instruction(entry) if text is None else text, label=label, owner=owner, at=at)
+        return Document(
+            text=_instruction(entry) if text is None else text, label=label, owner=owner, at=at
+        )
     except UNREADABLE as error:
-        raise ConfigError(f'{path}: {at}: {_what(error)}; expected an object such as {{"text": "..."}}') from error
+        raise ConfigError(
+            f'{path}: {at}: {_what(error)}; expected an object such as {{"text": "..."}}'
+        ) from error
 
 
 def _what(error: Exception) -> str:
@@ -195,7 +227,9 @@ def _field(entry: Entry, known: Sequence[str]) -> str | None:
         return None
     name = _name(found)
     if isinstance(name, float) and not name.is_integer():
-        raise ValueError(f"{name} where a class or owner is expected, which is text or a whole number")
+        raise ValueError(
+            f"{name} where a class or owner is expected, which is text or a whole number"
+        )
     return name if isinstance(name, str) else "" if name is None else bytes(found).decode()
 
 
@@ -221,7 +255,9 @@ def json_file(path: Path, names: Names) -> Corpus:
             f"{path}: {error}; expected a list of objects, or an object of parts such as "
             f'{{"train": [["text", "label"]], "test": ...}}'
         ) from error
-    return _entries(path, names, [(f"entry {number}", entry) for number, entry in enumerate(entries, 1)])
+    return _entries(
+        path, names, [(f"entry {number}", entry) for number, entry in enumerate(entries, 1)]
+    )
 
 
 def _parts(parts: Mapping[str, Sequence[tuple[str, str | None]]], path: Path) -> Corpus:
@@ -237,7 +273,9 @@ def _parts(parts: Mapping[str, Sequence[tuple[str, str | None]]], path: Path) ->
     return Corpus(where=str(path), train=train, test=test or None, notes=notes)
 
 
-def _labelled_documents(parts: Mapping[str, Sequence[tuple[str, str | None]]], names: Sequence[str]) -> list[Document]:
+def _labelled_documents(
+    parts: Mapping[str, Sequence[tuple[str, str | None]]], names: Sequence[str]
+) -> list[Document]:
     return [
         Document(text=text, label=label or "", at=f"part {name!r}, entry {number}")
         for name in names
@@ -245,7 +283,7 @@ def _labelled_documents(parts: Mapping[str, Sequence[tuple[str, str | None]]], n
     ]
 
 
-# --- hub --------------------------------------------------------------------------------------------------------
+# --- hub ------------------------------------------------------------------------------------------
 
 
 def from_hub(name: str, names: Names) -> Corpus:
@@ -253,7 +291,9 @@ def from_hub(name: str, names: Names) -> Corpus:
     where = f"hub:{name}"
     splits = hub.load(name, where)
     lowered = {column.lower(): column for column in splits["train"].features}
-    label = _column(lowered, LABELS, names.label, f"{where}: no column {names.label!r} for the labels")
+    label = _column(
+        lowered, LABELS, names.label, f"{where}: no column {names.label!r} for the labels"
+    )
     test, hidden = hub.held_out(splits, label, where)
     return Corpus(
         where=where,
@@ -268,8 +308,12 @@ def _rows(split: Any, names: Names, where: str) -> list[Document]:
     text = _column(lowered, TEXTS, None, "")
     if text is None:
         raise _no_text(where, split.features)
-    label = _column(lowered, LABELS, names.label, f"{where}: no column {names.label!r} for the labels")
-    group = _column(lowered, GROUPS, names.group, f"{where}: no column {names.group!r} for the owners")
+    label = _column(
+        lowered, LABELS, names.label, f"{where}: no column {names.label!r} for the labels"
+    )
+    group = _column(
+        lowered, GROUPS, names.group, f"{where}: no column {names.group!r} for the owners"
+    )
     texts = hub.values(split, text, where)
     absent = [None] * len(texts)
     labels = _kinds(split, label, where) if label else absent

@@ -1,7 +1,8 @@
 """Text to token ids: a tokenizer trained on the data, one of a model, or plain bytes.
 
-Ids are int32 and below `vocabulary`. No tokenizer adds special ids on its own; who cuts documents into windows puts
-the separator. Everything but plain bytes is kept in the format of the `tokenizers` library, tokenizer.json.
+Ids are int32 and below `vocabulary`. No tokenizer adds special ids on its own; who cuts documents
+into windows puts the separator. Everything but plain bytes is kept in the format of the
+`tokenizers` library, tokenizer.json.
 """
 
 import hashlib
@@ -68,7 +69,8 @@ class Tokenizer:
 
 
 def choose(wanted: str | Path | None, texts: Sequence[str], vocabulary: int) -> Tokenizer:
-    """None: trained on `texts`. Else `bytes`, a file, a folder of a model, or its name on the Hugging Face hub.
+    """None: trained on `texts`. Else `bytes`, a file, a folder of a model, or its name on the
+    Hugging Face hub.
 
     A `Path` is a file or folder, even one that is called `bytes`.
     """
@@ -91,7 +93,9 @@ def plain_bytes() -> Tokenizer:
         separator=256,
         digest=_digest(BYTES),
         data=BYTES,
-        encode=lambda texts: [np.frombuffer(text.encode(), np.uint8).astype(np.int32) for text in texts],
+        encode=lambda texts: [
+            np.frombuffer(text.encode(), np.uint8).astype(np.int32) for text in texts
+        ],
         decode=lambda ids: bytes(ids[ids < 256].astype(np.uint8)).decode("utf-8", "replace"),
     )
 
@@ -99,7 +103,10 @@ def plain_bytes() -> Tokenizer:
 def train(texts: Iterable[str], vocabulary: int) -> Tokenizer:
     """Byte-level byte-pair encoding with so many entries; the same texts give the same entries."""
     if vocabulary < LEAST_VOCABULARY:
-        raise ConfigError(f"a vocabulary of {vocabulary}; expected at least {LEAST_VOCABULARY}, or --tokenizer bytes")
+        raise ConfigError(
+            f"a vocabulary of {vocabulary}; expected at least {LEAST_VOCABULARY}, or --tokenizer "
+            "bytes"
+        )
     lib = _library()
     trained = _byte_level(lib.models.BPE())
     alphabet = lib.pre_tokenizers.ByteLevel.alphabet()
@@ -116,7 +123,8 @@ def train(texts: Iterable[str], vocabulary: int) -> Tokenizer:
 
 
 def _pieces(text: str) -> Iterator[str]:
-    """The text, parted in unbroken words of more than `LONGEST_WORD`, which training would take the square of."""
+    """The text, parted in unbroken words of more than `LONGEST_WORD`, which training would take the
+    square of."""
     start = 0
     for word in UNBROKEN.finditer(text):
         yield text[start : word.end()]
@@ -137,14 +145,17 @@ def restore(data: bytes, name: str = "stored") -> Tokenizer:
 
 
 def from_path(path: Path) -> Tokenizer:
-    """A tokenizer.json, GPT-2's vocabulary beside its merges, a folder with either, or a .bin of llama2.c."""
+    """A tokenizer.json, GPT-2's vocabulary beside its merges, a folder with either, or a .bin of
+    llama2.c."""
     if path.is_dir():
         return _from_folder(path)
     if path.suffix == ".bin":
         return _wrap(_llama2c(path), str(path))
     if path.suffix == ".json":
         return _from_json(path)
-    raise ConfigError(f"{path}: no tokenizer; expected tokenizer.json, a vocabulary beside its merges, or a .bin")
+    raise ConfigError(
+        f"{path}: no tokenizer; expected tokenizer.json, a vocabulary beside its merges, or a .bin"
+    )
 
 
 def from_hub(name: str) -> Tokenizer:
@@ -159,8 +170,8 @@ def from_hub(name: str) -> Tokenizer:
         raise ConfigError(f"tokenizer {name!r}: {NEEDED}") from error
     except (OSError, ValueError, RuntimeError) as error:
         raise ConfigError(
-            f"tokenizer {name!r}: no such file, and not to be had from the hub ({error}); expected a file, a folder, "
-            f"the name of a model there, or 'bytes'"
+            f"tokenizer {name!r}: no such file, and not to be had from the hub ({error}); expected "
+            "a file, a folder, the name of a model there, or 'bytes'"
         ) from error
 
 
@@ -217,12 +228,14 @@ def _check_ids(data: bytes, name: str) -> Sequence[_Added]:
 
 
 def _check_added(inner: "tokenizers.Tokenizer", added: Sequence[_Added], name: str) -> None:
-    """The library gives a token that does not follow the vocabulary another id than its file says, in silence."""
+    """The library gives a token that does not follow the vocabulary another id than its file says,
+    in silence."""
     moved = next((one for one in added if inner.token_to_id(one.content) != one.id), None)
     if moved is not None:
         raise ConfigError(
-            f"{name}: {moved.content!r} is to have id {moved.id}, which the tokenizers library makes "
-            f"{inner.token_to_id(moved.content)}, since added tokens follow the vocabulary: number them so"
+            f"{name}: {moved.content!r} is to have id {moved.id}, which the tokenizers library "
+            f"makes {inner.token_to_id(moved.content)}, since added tokens follow the vocabulary: "
+            "number them so"
         )
 
 
@@ -246,7 +259,9 @@ def _wrap(inner: "tokenizers.Tokenizer", name: str) -> Tokenizer:
         inner.model.dropout = None  # the same text would get other ids each time
     entries = inner.get_vocab(with_added_tokens=True)
     if not entries:
-        raise ConfigError(f"{name}: a tokenizer without a vocabulary; expected one that was trained")
+        raise ConfigError(
+            f"{name}: a tokenizer without a vocabulary; expected one that was trained"
+        )
     data = inner.to_str().encode()
     return Tokenizer(
         name=name,
@@ -284,10 +299,14 @@ def _from_folder(path: Path) -> Tokenizer:
             return _from_json(path / name)
     if (path / "tokenizer.model").exists():
         raise ConfigError(
-            f"{path}: a tokenizer of SentencePiece alone; expected tokenizer.json, which transformers makes of it: "
+            f"{path}: a tokenizer of SentencePiece alone; expected tokenizer.json, which "
+            "transformers makes of it: "
             f"AutoTokenizer.from_pretrained({str(path)!r}).save_pretrained({str(path)!r})"
         )
-    raise ConfigError(f"{path}: no tokenizer in this folder; expected tokenizer.json, or vocab.json and merges.txt")
+    raise ConfigError(
+        f"{path}: no tokenizer in this folder; expected tokenizer.json, or vocab.json and "
+        "merges.txt"
+    )
 
 
 def _from_json(path: Path) -> Tokenizer:
@@ -299,7 +318,9 @@ def _from_json(path: Path) -> Tokenizer:
     merges = _merges(path)
     pairs = _pairs(merges, vocabulary)
     if max(vocabulary.values(), default=0) >= MOST_ENTRIES:
-        raise ConfigError(f"{path}: ids up to {max(vocabulary.values())}; expected ids below {MOST_ENTRIES}")
+        raise ConfigError(
+            f"{path}: ids up to {max(vocabulary.values())}; expected ids below {MOST_ENTRIES}"
+        )
     with _refused(f"{path}: not a vocabulary"):
         made = _byte_level(_library().models.BPE(vocabulary, pairs))
     made.add_special_tokens([token for token in SEPARATORS if token in vocabulary])
@@ -316,8 +337,8 @@ def _pairs(path: Path, vocabulary: Mapping[str, int]) -> list[tuple[str, str]]:
             continue
         if len(parts) != 2 or not {*parts, "".join(parts)} <= vocabulary.keys():
             raise ConfigError(
-                f"{path}: line {number} is {line!r}; expected two entries of the vocabulary that make a third: the "
-                f"files may not belong together"
+                f"{path}: line {number} is {line!r}; expected two entries of the vocabulary that "
+                "make a third: the files may not belong together"
             )
         pairs.append((parts[0], parts[1]))
     return pairs
@@ -335,18 +356,23 @@ def _merges(path: Path) -> Path:
     names = ("merges.txt", "vocab.bpe", path.name.replace("encoder.json", "vocab.bpe"))
     found = next((path.with_name(name) for name in names if path.with_name(name).is_file()), None)
     if found is None or found == path:
-        raise ConfigError(f"{path}: a vocabulary without merges; expected {' or '.join(names[:2])} beside it")
+        raise ConfigError(
+            f"{path}: a vocabulary without merges; expected {' or '.join(names[:2])} beside it"
+        )
     return found
 
 
 def _llama2c(path: Path) -> "tokenizers.Tokenizer":
-    """Vocabulary of llama2.c as byte-pair encoding: of two merges the one with the better scored result comes first."""
+    """Vocabulary of llama2.c as byte-pair encoding: of two merges the one with the better scored
+    result comes first."""
     lib = _library()
     tokens, scores = _llama2c_entries(path)
     ids = {token: number for number, token in enumerate(tokens)}
     merges = _merge_order(tokens, scores)
     made: tokenizers.Tokenizer = lib.Tokenizer(
-        lib.models.BPE(ids, merges, byte_fallback=True, unk_token=LLAMA2C_SPECIAL[0], fuse_unk=False)
+        lib.models.BPE(
+            ids, merges, byte_fallback=True, unk_token=LLAMA2C_SPECIAL[0], fuse_unk=False
+        )
     )
     made.normalizer = lib.normalizers.Prepend(" ")
     made.decoder = lib.decoders.Sequence(
@@ -357,7 +383,8 @@ def _llama2c(path: Path) -> "tokenizers.Tokenizer":
 
 
 def _llama2c_entries(path: Path) -> tuple[list[str], list[float]]:
-    """Entries and scores; a file is an int32, then for each entry float32 score, int32 length, and its bytes."""
+    """Entries and scores; a file is an int32, then for each entry float32 score, int32 length, and
+    its bytes."""
     data = path.read_bytes()
     at = 4
     tokens: list[str] = []
@@ -366,15 +393,22 @@ def _llama2c_entries(path: Path) -> tuple[list[str], list[float]]:
         while at < len(data):
             score, length = struct.unpack_from("<fi", data, at)
             if not 0 <= length <= LONGEST_BYTES:
-                raise ConfigError(f"{path}: not a vocabulary of llama2.c: entry {len(tokens)} has {length} bytes")
+                raise ConfigError(
+                    f"{path}: not a vocabulary of llama2.c: entry {len(tokens)} has {length} bytes"
+                )
             at += 8 + length
             tokens.append(data[at - length : at].decode())
             scores.append(score)
     except (struct.error, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not a vocabulary of llama2.c: entry {len(tokens)} is unreadable") from error
+        raise ConfigError(
+            f"{path}: not a vocabulary of llama2.c: entry {len(tokens)} is unreadable"
+        ) from error
     has_bytes = len(tokens) > LLAMA2C_BYTES + 256 and tokens[LLAMA2C_BYTES] == "<0x00>"
     if not has_bytes or at != len(data):
-        raise ConfigError(f"{path}: not a vocabulary of llama2.c; expected <unk>, <s>, </s>, 256 bytes, and entries")
+        raise ConfigError(
+            f"{path}: not a vocabulary of llama2.c; expected <unk>, <s>, </s>, 256 bytes, and "
+            "entries"
+        )
     return [*LLAMA2C_SPECIAL, *tokens[LLAMA2C_BYTES:]], scores
 
 

@@ -1,4 +1,5 @@
-"""A device's numbers in a run's units: converted as its owner says, scaled as the run scales, and looked at."""
+"""A device's numbers in a run's units: converted as its owner says, scaled as the run scales, and
+looked at."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,8 +14,8 @@ from .spec import DataSpec
 
 FAR = 10.0
 NEAR = 3.0
-"""Deviations of the run's own data. Half of a column beyond the first is in another unit, or must be said to be meant;
-half of it beyond the second is worth a word."""
+"""Deviations of the run's own data. Half of a column beyond the first is in another unit, or must
+be said to be meant; half of it beyond the second is worth a word."""
 NARROW = 0.01
 ENOUGH = 10
 """A column that varies less than this beside the run's, over so many samples, is worth a word."""
@@ -22,8 +23,8 @@ FARTHEST = 1.0
 FARTHEST_OF_BYTES = 0.1
 LEAST_SPAN = 0.02
 USUAL_SPAN = 0.6
-"""How far pixels may leave the range of the run's, which is that of the format where they are bytes or 0 to 1; how
-much of it they must fill, and of how much less it is worth a word."""
+"""How far pixels may leave the range of the run's, which is that of the format where they are bytes
+or 0 to 1; how much of it they must fill, and of how much less it is worth a word."""
 
 
 def converted(raw: np.ndarray, columns: Sequence[FeatureColumn], naming: Naming) -> np.ndarray:
@@ -37,8 +38,11 @@ def converted(raw: np.ndarray, columns: Sequence[FeatureColumn], naming: Naming)
     return raw
 
 
-def scaled(raw: np.ndarray, spec: DataSpec, where: str, naming: Naming) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Inputs in the run's units. Raises ConfigError where nothing is left, or where values are of another unit."""
+def scaled(
+    raw: np.ndarray, spec: DataSpec, where: str, naming: Naming
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Inputs in the run's units. Raises ConfigError where nothing is left, or where values are of
+    another unit."""
     check_some(len(raw), where)
     inputs = spec.scaling.apply(raw)
     check_shape(tuple(inputs.shape[1:]), spec, where)
@@ -60,25 +64,35 @@ def fits(inputs: np.ndarray, scaling: Scaling) -> bool:
     return lowest >= -farthest and highest <= 1 + farthest and highest - lowest >= LEAST_SPAN
 
 
-def _check_pixels(inputs: np.ndarray, spec: DataSpec, where: str, naming: Naming) -> tuple[str, ...]:
+def _check_pixels(
+    inputs: np.ndarray, spec: DataSpec, where: str, naming: Naming
+) -> tuple[str, ...]:
     lowest = float(inputs.min())
     highest = float(inputs.max())
     if naming.any_range or fits(inputs, spec.scaling):
-        usual = lowest >= -FARTHEST_OF_BYTES and highest <= 1 + FARTHEST_OF_BYTES and highest - lowest >= USUAL_SPAN
-        note = f"pixels come to {lowest:g} to {highest:g} in the run's units, where its own are 0 to 1"
+        usual = (
+            lowest >= -FARTHEST_OF_BYTES
+            and highest <= 1 + FARTHEST_OF_BYTES
+            and highest - lowest >= USUAL_SPAN
+        )
+        note = (
+            f"pixels come to {lowest:g} to {highest:g} in the run's units, where its own are 0 to 1"
+        )
         return () if usual else (note,)
     begin = spec.offset[0]
     end = spec.offset[0] + 1 / spec.factor[0]
     raise UnmatchedError(
-        f"{where}: pixels come to {lowest:g} to {highest:g} in the run's units, where its own are 0 to 1: store them "
-        f"from {begin:g} to {end:g}, as the run does, or as bytes; --any-range takes them as they are",
+        f"{where}: pixels come to {lowest:g} to {highest:g} in the run's units, where its own are "
+        f"0 to 1: store them from {begin:g} to {end:g}, as the run does, or as bytes; --any-range "
+        "takes them as they are",
         mismatch=f"pixels of another range; the run's are stored from {begin:g} to {end:g}",
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Measured:
-    """Columns or channels beside the run's, one entry each, in the run's deviations from its means."""
+    """Columns or channels beside the run's, one entry each, in the run's deviations from its
+    means."""
 
     names: Sequence[str]
     middles: np.ndarray
@@ -89,12 +103,14 @@ class Measured:
         """A sentence on where the middle is, in the numbers that were stored."""
         mean = self.spec.offset[at]
         return (
-            f"{self.names[at]} is about {self.middles[at] / self.spec.factor[at] + mean:g} here and {mean:g} in the run"
+            f"{self.names[at]} is about {self.middles[at] / self.spec.factor[at] + mean:g} here "
+            f"and {mean:g} in the run"
         )
 
 
 def _measured(inputs: np.ndarray, raw: np.ndarray, spec: DataSpec) -> Measured:
-    """All that have a unit: what is 0 or 1 has none, nor has what is constant in the run; those are 0 apart."""
+    """All that have a unit: what is 0 or 1 has none, nor has what is constant in the run; those are
+    0 apart."""
     axes = (0,) if spec.kind == "table" else (0, 2)
     unitless = np.array(spec.factor) == 0
     if spec.kind == "table":
@@ -105,7 +121,8 @@ def _measured(inputs: np.ndarray, raw: np.ndarray, spec: DataSpec) -> Measured:
 
 
 def _check_units(measured: Measured, samples: int, where: str, naming: Naming) -> tuple[str, ...]:
-    """Notes on what lies far from the run's, or hardly varies compared to it. Raises ConfigError for another unit."""
+    """Notes on what lies far from the run's, or hardly varies compared to it. Raises ConfigError
+    for another unit."""
     apart = np.abs(measured.middles)
     far = np.flatnonzero(apart > FAR).tolist()
     if far and not naming.any_range:
@@ -124,10 +141,12 @@ def _check_units(measured: Measured, samples: int, where: str, naming: Naming) -
 def _another_unit(measured: Measured, at: int, where: str) -> UnmatchedError:
     name = measured.names[at]
     deviations = abs(measured.middles[at])
-    convert = f"--units {name}=FACTOR,OFFSET brings it to the run's; " if measured.spec.columns else ""
+    convert = (
+        f"--units {name}=FACTOR,OFFSET brings it to the run's; " if measured.spec.columns else ""
+    )
     return UnmatchedError(
-        f"{where}: {measured.sentence(at)}, {deviations:.0f} of the run's deviations apart: is it in another unit? "
-        f"{convert}--any-range takes it as it is",
+        f"{where}: {measured.sentence(at)}, {deviations:.0f} of the run's deviations apart: is it "
+        f"in another unit? {convert}--any-range takes it as it is",
         mismatch=f"{name} seems to be in another unit than the run's",
     )
 

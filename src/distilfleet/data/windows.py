@@ -13,7 +13,8 @@ from ..core.types import PADDING, Dataset
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Windows:
-    """Token ids of one length, what of them is text, and the class of each window if there are classes."""
+    """Token ids of one length, what of them is text, and the class of each window if there are
+    classes."""
 
     ids_NT: np.ndarray
     """int32, padded at the end with an id that the model has."""
@@ -41,7 +42,8 @@ class Windows:
         return Windows(ids_NT=self.ids_NT[rows], lengths_N=self.lengths_N[rows], labels_N=kinds)
 
     def dataset(self) -> Dataset:
-        """The windows for workers, with `PADDING` where there is no text; `from_dataset` is the way back."""
+        """The windows for workers, with `PADDING` where there is no text; `from_dataset` is the way
+        back."""
         return Dataset(np.where(self.mask, self.ids_NT, np.int32(PADDING)), self.labels_N)
 
 
@@ -65,13 +67,15 @@ def one_each(documents: Sequence[np.ndarray], context: int, padding: int) -> Win
 
 
 def packed(documents: Sequence[np.ndarray], context: int, padding: int) -> Windows:
-    """One document after the other, cut into full windows; what is left over goes, unless it is all there is."""
+    """One document after the other, cut into full windows; what is left over goes, unless it is all
+    there is."""
     ids = np.concatenate([np.zeros(0, dtype=np.int32), *documents])
     full = len(ids) // context
     if full == 0:
         return one_each([ids] if len(ids) else [], context, padding)
     return Windows(
-        ids_NT=ids[: full * context].reshape(full, context), lengths_N=np.full(full, context, dtype=np.int32)
+        ids_NT=ids[: full * context].reshape(full, context),
+        lengths_N=np.full(full, context, dtype=np.int32),
     )
 
 

@@ -1,4 +1,5 @@
-"""Pooled data: devices send all their data once and the server trains alone. The upper bound, and no privacy."""
+"""Pooled data: devices send all their data once and the server trains alone. The upper bound, and
+no privacy."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -7,7 +8,19 @@ from typing import Literal
 import numpy as np
 
 from ..core.protocols import MethodFacts, Worker
-from ..core.types import Arrays, Conditions, Dataset, Device, DeviceId, Metrics, Plan, Reply, Round, Wave, Work
+from ..core.types import (
+    Arrays,
+    Conditions,
+    Dataset,
+    Device,
+    DeviceId,
+    Metrics,
+    Plan,
+    Reply,
+    Round,
+    Wave,
+    Work,
+)
 from ..nn.data_worker import INPUTS, LABELS, DataWorker, data_job, paired
 from ..nn.loads import server_load
 from ..nn.train import LocalTraining, task, train
@@ -40,8 +53,9 @@ class Central:
         return MethodFacts(
             title="Central training",
             story=(
-                f"The server trained one {self.who} model on the pooled data alone, without regard to privacy: what "
-                "could be reached if every device gave its data away, and an upper reference for the other methods.",
+                f"The server trained one {self.who} model on the pooled data alone, without regard "
+                "to privacy: what could be reached if every device gave its data away, and an "
+                "upper reference for the other methods.",
             ),
             discloses="everything",
             disclosure="everything: all data of all devices that took part lie on the server",
@@ -61,8 +75,16 @@ class Central:
         number = state.round + 1
         known = frozenset(state.givers)
         shape = self.model.shape
-        jobs = [data_job(number, device, "<f4", shape, True) for device in plan.devices if device not in known]
-        results = (yield Wave(jobs=jobs, minimum=plan.minimum, deadline_s=plan.deadline_s)) if jobs else []
+        jobs = [
+            data_job(number, device, "<f4", shape, True)
+            for device in plan.devices
+            if device not in known
+        ]
+        results = (
+            (yield Wave(jobs=jobs, minimum=plan.minimum, deadline_s=plan.deadline_s))
+            if jobs
+            else []
+        )
         replies = paired([result for result in results if isinstance(result, Reply)])
         inputs = np.concatenate([state.inputs, *(reply.arrays[INPUTS] for reply in replies)])
         given = [np.clip(reply.arrays[LABELS], 0, self.model.classes - 1) for reply in replies]

@@ -1,7 +1,8 @@
-"""Distillation on pooled text: devices send all their windows once, and the server has teacher, student and data.
+"""Distillation on pooled text: devices send all their windows once, and the server has teacher,
+student and data.
 
-What split KD is held against: the same teacher, loss, steps, windows per step and step size, without the split, the
-wire's rounding and the averaging. No privacy.
+What split KD is held against: the same teacher, loss, steps, windows per step and step size,
+without the split, the wire's rounding and the averaging. No privacy.
 
 Axes: n windows, T tokens of a window.
 """
@@ -87,8 +88,9 @@ class CentralKD:
             title="Central KD",
             story=(
                 *pretraining_story(self.teacher, self.pretraining_data),
-                f"There the small model ({self.student.name}) learnt from the pooled text{teacher}{stays}, without "
-                "regard to privacy: an upper reference for split KD.",
+                f"There the small model ({self.student.name}) learnt from the pooled "
+                f"text{teacher}{stays}, without regard to privacy: an upper reference for split "
+                "KD.",
             ),
             discloses="everything",
             disclosure="everything: all text of all devices that took part lies on the server",
@@ -113,7 +115,11 @@ class CentralKD:
         number = state.round + 1
         known = frozenset(state.givers)
         jobs = [self._ask(number, device) for device in plan.devices if device not in known]
-        results = (yield Wave(jobs=jobs, minimum=plan.minimum, deadline_s=plan.deadline_s)) if jobs else []
+        results = (
+            (yield Wave(jobs=jobs, minimum=plan.minimum, deadline_s=plan.deadline_s))
+            if jobs
+            else []
+        )
         replies = paired([result for result in results if isinstance(result, Reply)])
         state = replace(self._with(state, replies), round=number)
         if not len(state.windows):
@@ -145,13 +151,18 @@ class CentralKD:
 
     def _ask(self, number: int, device: DeviceId) -> Job:
         dtype = "<i2" if self.student.vocabulary <= NARROW else "<i4"
-        return data_job(number, device, dtype, (self.student.context,), self.student.classes is not None)
+        return data_job(
+            number, device, dtype, (self.student.context,), self.student.classes is not None
+        )
 
     def _with(self, state: State, replies: list[Reply]) -> State:
-        """Ids and classes that there are not are as good as none: a device that sends some is taken for padding."""
+        """Ids and classes that there are not are as good as none: a device that sends some is taken
+        for padding."""
         came = [np.minimum(reply.arrays[INPUTS], self.student.vocabulary - 1) for reply in replies]
         most = (self.student.classes or 1) - 1
-        labels = [np.clip(reply.arrays[LABELS], 0, most) for reply in replies if LABELS in reply.arrays]
+        labels = [
+            np.clip(reply.arrays[LABELS], 0, most) for reply in replies if LABELS in reply.arrays
+        ]
         return replace(
             state,
             windows=np.concatenate([state.windows, *came]).astype(np.int32),
@@ -168,13 +179,18 @@ class CentralKD:
         if self.teacher is None:
             return own
         return own + Load(
-            flops=forward_flops(self.profiles[self.teacher.name]) * self.training.batch * context * self.training.steps
+            flops=forward_flops(self.profiles[self.teacher.name])
+            * self.training.batch
+            * context
+            * self.training.steps
         )
 
 
 def tiny() -> CentralKD:
     """The smallest useful instance: forty tokens."""
-    teacher, student = (LanguageModel(name=name, vocabulary=40, context=8) for name in ("llama:64x2", "llama:32x2"))
+    teacher, student = (
+        LanguageModel(name=name, vocabulary=40, context=8) for name in ("llama:64x2", "llama:32x2")
+    )
     return CentralKD(
         teacher=teacher,
         student=student,

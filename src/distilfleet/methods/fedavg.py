@@ -1,10 +1,12 @@
-"""Federated averaging: devices train one model from where the server left it, the server averages what comes back.
+"""Federated averaging: devices train one model from where the server left it, the server averages
+what comes back.
 
-With the large model this is the conventional approach that KOALA is held against; devices that cannot hold it make it
-a counterfactual, which the recipe says. With the small model it is the plain federation of small devices.
+With the large model this is the conventional approach that KOALA is held against; devices that
+cannot hold it make it a counterfactual, which the recipe says. With the small model it is the plain
+federation of small devices.
 
-Source: McMahan et al., "Communication-efficient learning of deep networks from decentralized data", AISTATS 2017.
-https://arxiv.org/abs/1602.05629
+Source: McMahan et al., "Communication-efficient learning of deep networks from decentralized data",
+AISTATS 2017. https://arxiv.org/abs/1602.05629
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +14,19 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from ..core.protocols import MethodFacts, Worker
-from ..core.types import Arrays, Conditions, Dataset, Device, DeviceId, Job, Metrics, Plan, Reply, Round, Wave
+from ..core.types import (
+    Arrays,
+    Conditions,
+    Dataset,
+    Device,
+    DeviceId,
+    Job,
+    Metrics,
+    Plan,
+    Reply,
+    Round,
+    Wave,
+)
 from ..nn.merge import merge
 from ..nn.train import LocalTraining
 from ..nn.weight_worker import WeightWorker, held_out_accuracy, train_together, trained_reply
@@ -42,14 +56,14 @@ class FedAvg:
         return MethodFacts(
             title="FedAvg",
             story=(
-                f"In each round $devices trained the same {self.who} model on private data and sent its weights to "
-                "the server.",
-                "The server averaged the weights, in proportion to each device’s samples, and returned the average. "
-                "There was no distillation and no proxy data.",
+                f"In each round $devices trained the same {self.who} model on private data and "
+                "sent its weights to the server.",
+                "The server averaged the weights, in proportion to each device’s samples, and "
+                "returned the average. There was no distillation and no proxy data.",
             ),
             discloses="weights",
-            disclosure=f"weights and sample counts: the server sees each device's trained {self.who} model, never its "
-            "data",
+            disclosure="weights and sample counts: the server sees each device's trained "
+            f"{self.who} model, never its data",
         )
 
     def init(self, seed: int) -> State:
@@ -59,10 +73,18 @@ class FedAvg:
         expected = trained_reply(self.model, norm(state.weights), None)
         number = state.round + 1
         jobs = [
-            Job(id=f"{number}:train:{device}", device=device, op="train", arrays=state.weights, expected=expected)
+            Job(
+                id=f"{number}:train:{device}",
+                device=device,
+                op="train",
+                arrays=state.weights,
+                expected=expected,
+            )
             for device in plan.devices
         ]
-        results = yield Wave(jobs=jobs, goal=plan.goal, minimum=plan.minimum, deadline_s=plan.deadline_s)
+        results = yield Wave(
+            jobs=jobs, goal=plan.goal, minimum=plan.minimum, deadline_s=plan.deadline_s
+        )
         replies = [result for result in results if isinstance(result, Reply)]
         if not replies:
             return State(round=number, weights=state.weights)

@@ -1,10 +1,11 @@
-"""Federated averaging of a language model: devices train the whole student on their own windows, the server averages.
+"""Federated averaging of a language model: devices train the whole student on their own windows,
+the server averages.
 
-Weights travel as half floats, down whole and up as what a round changed; the average is weighted by the tokens that a
-device predicted. Adam's moments stay on the device from round to round.
+Weights travel as half floats, down whole and up as what a round changed; the average is weighted by
+the tokens that a device predicted. Adam's moments stay on the device from round to round.
 
-Source: McMahan et al., "Communication-efficient learning of deep networks from decentralized data", AISTATS 2017.
-https://arxiv.org/abs/1602.05629
+Source: McMahan et al., "Communication-efficient learning of deep networks from decentralized data",
+AISTATS 2017. https://arxiv.org/abs/1602.05629
 """
 
 from collections.abc import Mapping
@@ -33,7 +34,15 @@ from ..core.types import (
 from ..nn.language import LanguageModel
 from ..nn.loads import frames
 from ..nn.merge import Merged, combine
-from ..nn.token_training import TokenTraining, predicted, quality, rows_of, scratch, train_steps, training_load
+from ..nn.token_training import (
+    TokenTraining,
+    predicted,
+    quality,
+    rows_of,
+    scratch,
+    train_steps,
+    training_load,
+)
 from ..nn.trace import trace
 from ..nn.weights import norm, put, to_arrays
 from ..trust.choices import Rule
@@ -64,12 +73,17 @@ class Trainer:
 
     def handle(self, job: Job) -> Arrays:
         number = int(job.arrays["round"])
-        before = {name: array.astype(np.float32) for name, array in job.arrays.items() if name != "round"}
+        before = {
+            name: array.astype(np.float32) for name, array in job.arrays.items() if name != "round"
+        }
         module = put(scratch(self.model), before)
         key = (self.seed, "windows", self.device.id)
         rows_SB = rows_of(len(self.data), self.training, number, key)
         self.moments = train_steps(module, self.data, rows_SB, self.training, self.moments)
-        learnt = {name: (after - before[name]).astype(np.float16) for name, after in to_arrays(module).items()}
+        learnt = {
+            name: (after - before[name]).astype(np.float16)
+            for name, after in to_arrays(module).items()
+        }
         return {**learnt, TOKENS: np.array(int(predicted(self.data)[rows_SB].sum()))}
 
     def snapshot(self) -> Arrays:
@@ -93,11 +107,13 @@ class FedAvgText:
         return MethodFacts(
             title="FedAvg",
             story=(
-                f"In each round $devices trained the whole small model ({self.student.name}) on private text and sent "
-                "what had changed in its weights; the server averaged that by tokens. There was no teacher.",
+                f"In each round $devices trained the whole small model ({self.student.name}) on "
+                "private text and sent what had changed in its weights; the server averaged that "
+                "by tokens. There was no teacher.",
             ),
             discloses="weights",
-            disclosure="weights and token counts: the server sees each device's trained student, never its text",
+            disclosure="weights and token counts: the server sees each device's trained student, "
+            "never its text",
         )
 
     def init(self, seed: int) -> State:
@@ -109,21 +125,36 @@ class FedAvgText:
         arrays = {**sent, "round": np.array(number)}
         expected = self._expected(state.student)
         jobs = [
-            Job(id=f"{number}:train:{device}", device=device, op="train", arrays=arrays, expected=expected)
+            Job(
+                id=f"{number}:train:{device}",
+                device=device,
+                op="train",
+                arrays=arrays,
+                expected=expected,
+            )
             for device in plan.devices
         ]
-        results = yield Wave(jobs=jobs, goal=plan.goal, minimum=plan.minimum, deadline_s=plan.deadline_s)
+        results = yield Wave(
+            jobs=jobs, goal=plan.goal, minimum=plan.minimum, deadline_s=plan.deadline_s
+        )
         replies = [result for result in results if isinstance(result, Reply)]
         if not replies:
             return State(round=number, student=state.student)
         merged = self._merged(sent, replies)
         yield from merged.discounts
-        stepped = {name: sent[name].astype(np.float32) + step for name, step in merged.weights.items()}
+        stepped = {
+            name: sent[name].astype(np.float32) + step for name, step in merged.weights.items()
+        }
         return State(round=number, student=stepped)
 
     def worker(self, device: Device, data: Dataset, seed: int) -> Worker:
         return Trainer(
-            device=device, data=data, model=self.student, profile=self.profile, training=self.training, seed=seed
+            device=device,
+            data=data,
+            model=self.student,
+            profile=self.profile,
+            training=self.training,
+            seed=seed,
         )
 
     def evaluate(self, state: State, kept: Mapping[DeviceId, Arrays], test: Dataset) -> Metrics:
@@ -134,13 +165,17 @@ class FedAvgText:
 
     def _expected(self, student: Arrays) -> Expected:
         arrays = {name: ArraySpec("<f2", array.shape) for name, array in student.items()}
-        return Expected(arrays={**arrays, TOKENS: ArraySpec("<i8", ())}, most_norm=10 * norm(student))
+        return Expected(
+            arrays={**arrays, TOKENS: ArraySpec("<i8", ())}, most_norm=10 * norm(student)
+        )
 
     def _merged(self, sent: Arrays, replies: list[Reply]) -> Merged:
         """Of what the round changed; a device counts for no more tokens than its steps can have."""
         most = self.training.steps * self.training.batch * self.student.context
         shares = [float(np.clip(reply.arrays[TOKENS], 1, most)) for reply in replies]
-        learnt = [{name: np.asarray(reply.arrays[name], np.float32) for name in sent} for reply in replies]
+        learnt = [
+            {name: np.asarray(reply.arrays[name], np.float32) for name in sent} for reply in replies
+        ]
         nothing = {name: np.zeros(array.shape, np.float32) for name, array in sent.items()}
         return combine(learnt, nothing, shares, [reply.device for reply in replies], self.aggregate)
 

@@ -1,9 +1,10 @@
-"""FedDF: average the devices' models per architecture, then distil the ensemble of all of them into each average.
+"""FedDF: average the devices' models per architecture, then distil the ensemble of all of them into
+each average.
 
 There is no large model: the server's models are the devices' own architectures.
 
-Source: Lin et al., "Ensemble distillation for robust model fusion in federated learning", NeurIPS 2020, algorithms 1
-and 3. https://arxiv.org/abs/2006.07242
+Source: Lin et al., "Ensemble distillation for robust model fusion in federated learning", NeurIPS
+2020, algorithms 1 and 3. https://arxiv.org/abs/2006.07242
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -35,7 +36,14 @@ from ..nn.loads import server_load
 from ..nn.merge import away, doubted, lowest, merge
 from ..nn.refine import ensemble
 from ..nn.train import LocalTraining
-from ..nn.weight_worker import WeightWorker, by_model, held_out_accuracy, scratch, train_together, trained_reply
+from ..nn.weight_worker import (
+    WeightWorker,
+    by_model,
+    held_out_accuracy,
+    scratch,
+    train_together,
+    trained_reply,
+)
 from ..nn.weights import norm, put, to_arrays
 from ..nn.zoo import Model, model
 from ..trust.choices import Rule
@@ -67,12 +75,15 @@ class FedDF:
         return MethodFacts(
             title="FedDF",
             story=(
-                "In each round $devices trained a small model on private data and sent its weights to the server.",
-                "The server averaged the weights of each architecture, trained each average to match the mean output "
-                f"of all received models on {proxy}, and returned it. There is no large model.",
+                "In each round $devices trained a small model on private data and sent its weights "
+                "to the server.",
+                "The server averaged the weights of each architecture, trained each average to "
+                f"match the mean output of all received models on {proxy}, and returned it. There "
+                "is no large model.",
             ),
             discloses="weights",
-            disclosure="weights and sample counts: the server sees each device's trained small model, never its data",
+            disclosure="weights and sample counts: the server sees each device's trained small "
+            "model, never its data",
         )
 
     def init(self, seed: int) -> State:
@@ -81,14 +92,19 @@ class FedDF:
 
     def round(self, state: State, plan: Plan, conditions: Conditions) -> Round[State]:
         number = state.round + 1
-        model_of = {device: self.smalls[conditions.devices[device].kind].name for device in plan.devices}
+        model_of = {
+            device: self.smalls[conditions.devices[device].kind].name for device in plan.devices
+        }
         jobs = self._jobs(state, number, model_of)
-        results = yield Wave(jobs=jobs, goal=plan.goal, minimum=plan.minimum, deadline_s=plan.deadline_s)
+        results = yield Wave(
+            jobs=jobs, goal=plan.goal, minimum=plan.minimum, deadline_s=plan.deadline_s
+        )
         groups = by_model((result for result in results if isinstance(result, Reply)), model_of)
         if not groups:
             return replace(state, round=number)
         merged = {
-            name: merge(self._by_name[name], state.small[name], own, self.aggregate) for name, own in groups.items()
+            name: merge(self._by_name[name], state.small[name], own, self.aggregate)
+            for name, own in groups.items()
         }
         ensemble_PC, doubts = self._ensemble(groups, away(merged.values()))
         discounts = [one for group in merged.values() for one in group.discounts]
@@ -101,7 +117,10 @@ class FedDF:
         return State(seed=state.seed, round=number, small=small)
 
     def _jobs(self, state: State, number: int, model_of: Mapping[DeviceId, str]) -> list[Job]:
-        expected = {name: trained_reply(one, norm(state.small[name]), None) for name, one in self._by_name.items()}
+        expected = {
+            name: trained_reply(one, norm(state.small[name]), None)
+            for name, one in self._by_name.items()
+        }
         return [
             Job(
                 id=f"{number}:train:{device}",
@@ -117,25 +136,36 @@ class FedDF:
         self, groups: Mapping[str, Sequence[Reply]], gone: Collection[DeviceId]
     ) -> tuple[np.ndarray, list[Discount]]:
         """Mean output of all models that count, and whose outputs counted for less."""
-        kept = [(name, reply) for name, own in groups.items() for reply in own if reply.device not in gone]
+        kept = [
+            (name, reply)
+            for name, own in groups.items()
+            for reply in own
+            if reply.device not in gone
+        ]
         logits_NPC = np.stack([self._logits(name, reply.arrays) for name, reply in kept])
         ensemble_PC, counted_N = ensemble(logits_NPC, self.aggregate)
         return ensemble_PC, doubted([reply.device for _, reply in kept], counted_N, self.aggregate)
 
     def worker(self, device: Device, data: Dataset, seed: int) -> Worker:
-        return WeightWorker(device=device, data=data, model=self.smalls[device.kind], local=self.local, seed=seed)
+        return WeightWorker(
+            device=device, data=data, model=self.smalls[device.kind], local=self.local, seed=seed
+        )
 
     def cohort(self, workers: Sequence[WeightWorker], jobs: Sequence[Job]) -> Sequence[Arrays]:
         return train_together(workers, jobs)
 
     def evaluate(self, state: State, kept: Mapping[DeviceId, Arrays], test: Dataset) -> Metrics:
-        scores = [held_out_accuracy(one, state.small[name], test) for name, one in self._by_name.items()]
+        scores = [
+            held_out_accuracy(one, state.small[name], test) for name, one in self._by_name.items()
+        ]
         return {"small_accuracy": float(np.mean(scores))}
 
     def models(self, state: State) -> Mapping[str, Arrays]:
         return {f"small-{name}": weights for name, weights in state.small.items()}
 
-    def _fuse(self, name: str, average: Arrays, ensemble_PC: np.ndarray, seed: int, number: int) -> Arrays:
+    def _fuse(
+        self, name: str, average: Arrays, ensemble_PC: np.ndarray, seed: int, number: int
+    ) -> Arrays:
         soft_PC = soft.soften(ensemble_PC, self.fusion.temperature)
         rng = stream(seed, "feddf", name, number)
         module = put(scratch(self._by_name[name]), average)

@@ -1,8 +1,10 @@
-"""FedMD: devices of any architecture agree on class scores over a proxy dataset; weights never travel.
+"""FedMD: devices of any architecture agree on class scores over a proxy dataset; weights never
+travel.
 
-A device learns ("digests") the consensus of the last round, trains on its own data ("revisits"), and sends its class
-scores, float32 as published. There is no large model. The published method first trains every device on *labelled*
-public data; here the proxy dataset has no labels, as for KOALA, so that step is left out.
+A device learns ("digests") the consensus of the last round, trains on its own data ("revisits"),
+and sends its class scores, float32 as published. There is no large model. The published method
+first trains every device on *labelled* public data; here the proxy dataset has no labels, as for
+KOALA, so that step is left out.
 
 Source: Li and Wang, "FedMD: heterogenous federated learning via model distillation", 2019.
 https://arxiv.org/abs/1910.03581
@@ -14,7 +16,19 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from ..core.protocols import MethodFacts, Worker
-from ..core.types import Arrays, ArraySpec, Conditions, Dataset, Device, DeviceId, Metrics, Plan, Reply, Round, Wave
+from ..core.types import (
+    Arrays,
+    ArraySpec,
+    Conditions,
+    Dataset,
+    Device,
+    DeviceId,
+    Metrics,
+    Plan,
+    Reply,
+    Round,
+    Wave,
+)
 from ..core.units import pretty_count
 from ..nn.distil import Distillation
 from ..nn.merge import doubted
@@ -52,8 +66,9 @@ class FedMD:
         return MethodFacts(
             title="FedMD",
             story=(
-                f"In each round $devices learnt the fleet’s consensus on {proxy}, trained on private data, and sent "
-                "class scores on the proxy data to the server, never weights or data.",
+                f"In each round $devices learnt the fleet’s consensus on {proxy}, trained on "
+                "private data, and sent class scores on the proxy data to the server, never "
+                "weights or data.",
                 "The server averaged the scores into the next consensus. There is no large model.",
             ),
             discloses="answers on proxy data",
@@ -66,8 +81,12 @@ class FedMD:
     def round(self, state: State, plan: Plan, conditions: Conditions) -> Round[State]:
         number = state.round + 1
         answer = {"soft": ArraySpec("<f4", (len(self.proxy), self.classes), sums_to_one=True)}
-        jobs = learn_jobs(number, plan.devices, state.holders, self.proxy, state.consensus_PC, answer)
-        results = yield Wave(jobs=jobs, goal=plan.goal, minimum=plan.minimum, deadline_s=plan.deadline_s)
+        jobs = learn_jobs(
+            number, plan.devices, state.holders, self.proxy, state.consensus_PC, answer
+        )
+        results = yield Wave(
+            jobs=jobs, goal=plan.goal, minimum=plan.minimum, deadline_s=plan.deadline_s
+        )
         replies = [result for result in results if isinstance(result, Reply)]
         if not replies:
             return replace(state, round=number)
@@ -79,7 +98,9 @@ class FedMD:
 
     def worker(self, device: Device, data: Dataset, seed: int) -> Worker:
         model = self.smalls[device.kind]
-        return SoftLabelWorker(device=device, data=data, model=model, local=self.local, digest=self.digest, seed=seed)
+        return SoftLabelWorker(
+            device=device, data=data, model=model, local=self.local, digest=self.digest, seed=seed
+        )
 
     def evaluate(self, state: State, kept: Mapping[DeviceId, Arrays], test: Dataset) -> Metrics:
         return kept_accuracy(kept, {one.name: one for one in self.smalls.values()}, test)
@@ -93,5 +114,9 @@ def tiny() -> FedMD:
     proxy = Dataset(np.random.default_rng(0).normal(size=(12, 8)).astype(np.float32))
     smalls = {"rpi-4b": model("mlp-xs", (8,), 3), "rpi-5": model("mlp-s", (8,), 3)}
     return FedMD(
-        smalls=smalls, proxy=proxy, classes=3, local=LocalTraining(passes=1, batch=8), digest=Distillation(passes=1)
+        smalls=smalls,
+        proxy=proxy,
+        classes=3,
+        local=LocalTraining(passes=1, batch=8),
+        digest=Distillation(passes=1),
     )

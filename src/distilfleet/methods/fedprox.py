@@ -1,9 +1,11 @@
 """FedProx: federated averaging whose devices pay for straying from the model that they received.
 
-A device minimises the loss of its own data plus mu/2 |w - w_t|^2, where w_t is what the server sent; the server
-averages as in FedAvg, which is what remains with mu = 0. Devices here all make the same number of passes.
+A device minimises the loss of its own data plus mu/2 |w - w_t|^2, where w_t is what the server
+sent; the server averages as in FedAvg, which is what remains with mu = 0. Devices here all make the
+same number of passes.
 
-Source: Li et al., "Federated optimization in heterogeneous networks", MLSys 2020, https://arxiv.org/abs/1812.06127.
+Source: Li et al., "Federated optimization in heterogeneous networks", MLSys 2020,
+https://arxiv.org/abs/1812.06127.
 """
 
 from collections.abc import Mapping, Sequence
@@ -51,10 +53,11 @@ class FedProx:
         return MethodFacts(
             title="FedProx",
             story=(
-                "In each round $devices trained the same small model on private data, with a penalty on every step "
-                f"away from the weights that it received (a proximal term of weight {self.mu}), and sent its weights "
-                "to the server.",
-                "The server averaged the weights, in proportion to each device’s samples, and returned the average.",
+                "In each round $devices trained the same small model on private data, with a "
+                "penalty on every step away from the weights that it received (a proximal term of "
+                f"weight {self.mu}), and sent its weights to the server.",
+                "The server averaged the weights, in proportion to each device’s samples, and "
+                "returned the average.",
             ),
             discloses="weights",
             disclosure=self._server.facts.disclosure,
@@ -68,7 +71,14 @@ class FedProx:
 
     def worker(self, device: Device, data: Dataset, seed: int) -> Worker:
         proximal = Proximal(self.mu)
-        return WeightWorker(device=device, data=data, model=self.model, local=self.local, seed=seed, objective=proximal)
+        return WeightWorker(
+            device=device,
+            data=data,
+            model=self.model,
+            local=self.local,
+            seed=seed,
+            objective=proximal,
+        )
 
     def cohort(self, workers: Sequence[WeightWorker], jobs: Sequence[Job]) -> Sequence[Arrays]:
         return train_together(workers, jobs)

@@ -1,18 +1,21 @@
 """KOALA: small models on devices teach a large one on the server, which teaches them back.
 
-A round: devices train small models on private data; the server distils them into its large model on an unlabelled
-proxy dataset (reverse distillation: T^2 KL(soft labels || large), no labels, no cross-entropy), then distils the
-large model back into the small ones (forward distillation: an output loss and an intermediate-layer loss).
+A round: devices train small models on private data; the server distils them into its large model on
+an unlabelled proxy dataset (reverse distillation: T^2 KL(soft labels || large), no labels, no
+cross-entropy), then distils the large model back into the small ones (forward distillation: an
+output loss and an intermediate-layer loss).
 
-Homogeneous mode: one small architecture, averaged by data size into one global small model that speaks for all.
-Heterogeneous mode: each device has the architecture that it can afford; the outputs of all of them on the proxy
-dataset are refined into one consensus, and each architecture is averaged over the devices that share it.
+Homogeneous mode: one small architecture, averaged by data size into one global small model that
+speaks for all. Heterogeneous mode: each device has the architecture that it can afford; the outputs
+of all of them on the proxy dataset are refined into one consensus, and each architecture is
+averaged over the devices that share it.
 
-Two wires. `weights`, as in the paper: small models go up and down. `soft-labels`: a device gets the proxy inputs once;
-from then on only soft labels travel, one byte per class, and it keeps its model to itself.
+Two wires. `weights`, as in the paper: small models go up and down. `soft-labels`: a device gets the
+proxy inputs once; from then on only soft labels travel, one byte per class, and it keeps its model
+to itself.
 
-Source (KOALA): "Federated Knowledge Transfer Fine-tuning Large Server Model with Resource-Constrained IoT Clients",
-https://arxiv.org/abs/2407.05268.
+Source (KOALA): "Federated Knowledge Transfer Fine-tuning Large Server Model with
+Resource-Constrained IoT Clients", https://arxiv.org/abs/2407.05268.
 What its public texts leave open is decided in docs/design/0005-koala.md.
 
 Axes: N devices, P proxy samples, C classes.
@@ -81,9 +84,12 @@ class KoalaSettings:
     """The rule for soft labels; `refine` is applied to what it leaves."""
     local: LocalTraining = field(default_factory=LocalTraining)
     reverse: Distillation = field(default_factory=lambda: Distillation(passes=2, batch=32, lr=2e-3))
-    forward: Distillation = field(default_factory=lambda: Distillation(passes=1, feature_weight=0.1))
+    forward: Distillation = field(
+        default_factory=lambda: Distillation(passes=1, feature_weight=0.1)
+    )
     ema: float = 0.0
-    """Share of the old forward teacher that is kept each round; 0: the large model itself teaches."""
+    """Share of the old forward teacher that is kept each round; 0: the large model itself
+    teaches."""
     mixtures: int = 1024
     """Proxy augmentation: mixtures of proxy samples, with noise, that are added in each round."""
 
@@ -108,7 +114,8 @@ class State:
     holders: tuple[DeviceId, ...]
     """Devices that have the proxy inputs."""
     soft_PC: np.ndarray
-    """The teacher's soft labels on the proxy inputs, for devices; empty before the first round and with weights."""
+    """The teacher's soft labels on the proxy inputs, for devices; empty before the first round and
+    with weights."""
     proxy_kl_nats: float
     told_labels: int
     """Devices that told their label counts in the last round."""
@@ -128,10 +135,13 @@ class Koala:
     def facts(self) -> MethodFacts:
         reverse = (
             f"The server distilled that knowledge into its large model ({self.large.name}) on "
-            f"{pretty_count(len(self.proxy), 'unlabelled proxy sample')} (reverse distillation), then "
+            f"{pretty_count(len(self.proxy), 'unlabelled proxy sample')} (reverse distillation), "
+            "then "
         )
         return (
-            self._facts_of_labels(reverse) if self.settings.wire == "soft-labels" else self._facts_of_weights(reverse)
+            self._facts_of_labels(reverse)
+            if self.settings.wire == "soft-labels"
+            else self._facts_of_weights(reverse)
         )
 
     def _facts_of_weights(self, reverse: str) -> MethodFacts:
@@ -139,15 +149,17 @@ class Koala:
         return MethodFacts(
             title="KOALA",
             story=(
-                "In each round $devices trained a small model on private data and sent its weights to the server, "
-                "never the data.",
-                self._mixture("refined into one consensus and each architecture was averaged on its own"),
-                f"{reverse}distilled the large model back into the small ones (forward distillation) and returned "
-                "them.",
+                "In each round $devices trained a small model on private data and sent its weights "
+                "to the server, never the data.",
+                self._mixture(
+                    "refined into one consensus and each architecture was averaged on its own"
+                ),
+                f"{reverse}distilled the large model back into the small ones (forward "
+                "distillation) and returned them.",
             ),
             discloses="weights",
-            disclosure="weights and sample counts: the server sees each device's trained small model, never its data"
-            + counts,
+            disclosure="weights and sample counts: the server sees each device's trained small "
+            "model, never its data" + counts,
             label_counts=self._counts_labels,
         )
 
@@ -156,14 +168,15 @@ class Koala:
         return MethodFacts(
             title="KOALA",
             story=(
-                "In each round $devices trained a small model on private data and sent its soft labels on the proxy "
-                "data to the server, never weights or data.",
+                "In each round $devices trained a small model on private data and sent its soft "
+                "labels on the proxy data to the server, never weights or data.",
                 self._mixture("refined into one consensus"),
-                f"{reverse}sent the large model’s soft labels back, from which each device taught its own small model "
-                "(forward distillation).",
+                f"{reverse}sent the large model’s soft labels back, from which each device taught "
+                "its own small model (forward distillation).",
             ),
             discloses="answers on proxy data",
-            disclosure=f"proxy soft labels and sample counts: no weights and no data leave a device{counts}",
+            disclosure="proxy soft labels and sample counts: no weights and no data leave a "
+            f"device{counts}",
             label_counts=self._counts_labels,
         )
 
@@ -172,7 +185,10 @@ class Koala:
         names = sorted(self._by_name)
         if self.settings.mode == "heterogeneous" or len(names) > 1:
             models = ", ".join(names)
-            return f"Each device had the architecture that it could afford ({models}), so the outputs were {refined}."
+            return (
+                f"Each device had the architecture that it could afford ({models}), so the outputs "
+                f"were {refined}."
+            )
         return f"All small models share one architecture ({names[0]}) and were merged into one."
 
     def init(self, seed: int) -> State:
@@ -194,9 +210,17 @@ class Koala:
 
     def round(self, state: State, plan: Plan, conditions: Conditions) -> Round[State]:
         soft_wire = self.settings.wire == "soft-labels"
-        model_of = {device: self.smalls[conditions.devices[device].kind].name for device in plan.devices}
-        jobs = self._label_jobs(state, plan.devices) if soft_wire else self._weight_jobs(state, model_of)
-        results = yield Wave(jobs=jobs, goal=plan.goal, minimum=plan.minimum, deadline_s=plan.deadline_s)
+        model_of = {
+            device: self.smalls[conditions.devices[device].kind].name for device in plan.devices
+        }
+        jobs = (
+            self._label_jobs(state, plan.devices)
+            if soft_wire
+            else self._weight_jobs(state, model_of)
+        )
+        results = yield Wave(
+            jobs=jobs, goal=plan.goal, minimum=plan.minimum, deadline_s=plan.deadline_s
+        )
         replies = [result for result in results if isinstance(result, Reply)]
         state = replace(state, round=state.round + 1, told_labels=self._with_label_counts(replies))
         if not replies:
@@ -210,11 +234,18 @@ class Koala:
         settings = self.settings
         if settings.wire == "soft-labels":
             return SoftLabelWorker(
-                device=device, data=data, model=model, local=settings.local, digest=settings.forward, seed=seed
+                device=device,
+                data=data,
+                model=model,
+                local=settings.local,
+                digest=settings.forward,
+                seed=seed,
             )
         return WeightWorker(device=device, data=data, model=model, local=settings.local, seed=seed)
 
-    def cohort(self, workers: Sequence[WeightWorker | SoftLabelWorker], jobs: Sequence[Job]) -> Sequence[Arrays]:
+    def cohort(
+        self, workers: Sequence[WeightWorker | SoftLabelWorker], jobs: Sequence[Job]
+    ) -> Sequence[Arrays]:
         learners = [worker for worker in workers if isinstance(worker, WeightWorker)]
         if len(learners) == len(workers):
             return train_together(learners, jobs)
@@ -229,23 +260,36 @@ class Koala:
             metrics["told_labels"] = float(state.told_labels)
         if self.settings.wire == "soft-labels":
             return {**metrics, **kept_accuracy(kept, self._by_name, test)}
-        by_name = {name: held_out_accuracy(model, state.small[name], test) for name, model in self._by_name.items()}
+        by_name = {
+            name: held_out_accuracy(model, state.small[name], test)
+            for name, model in self._by_name.items()
+        }
         scores = [by_name[model.name] for model in self.smalls.values()]
         return {**metrics, "small_accuracy": float(np.mean(scores))}
 
     def models(self, state: State) -> Mapping[str, Arrays]:
-        return {"large": state.large, **{f"small-{name}": weights for name, weights in state.small.items()}}
+        return {
+            "large": state.large,
+            **{f"small-{name}": weights for name, weights in state.small.items()},
+        }
 
-    # --- jobs ---------------------------------------------------------------------------------------------------
+    # --- jobs -------------------------------------------------------------------------------------
 
     def _weight_jobs(self, state: State, model_of: Mapping[DeviceId, str]) -> list[Job]:
         classes = self.large.classes if self._counts_labels else None
         expected = {
-            name: trained_reply(model, norm(state.small[name]), classes) for name, model in self._by_name.items()
+            name: trained_reply(model, norm(state.small[name]), classes)
+            for name, model in self._by_name.items()
         }
         number = state.round + 1
         return [
-            Job(id=f"{number}:train:{d}", device=d, op="train", arrays=state.small[name], expected=expected[name])
+            Job(
+                id=f"{number}:train:{d}",
+                device=d,
+                op="train",
+                arrays=state.small[name],
+                expected=expected[name],
+            )
             for d, name in model_of.items()
         ]
 
@@ -255,11 +299,15 @@ class Koala:
             "soft": ArraySpec("|u1", (len(self.proxy), self.large.classes)),
             counts: label_spec(self.large.classes) if self._counts_labels else ArraySpec("<i8", ()),
         }
-        return learn_jobs(state.round + 1, devices, state.holders, self.proxy, state.soft_PC, answer)
+        return learn_jobs(
+            state.round + 1, devices, state.holders, self.proxy, state.soft_PC, answer
+        )
 
-    # --- what the server makes of the answers -------------------------------------------------------------------
+    # --- what the server makes of the answers -----------------------------------------------------
 
-    def _exchange_weights(self, state: State, groups: Mapping[str, Sequence[Reply]]) -> Round[State]:
+    def _exchange_weights(
+        self, state: State, groups: Mapping[str, Sequence[Reply]]
+    ) -> Round[State]:
         merges = {
             name: merge(self._by_name[name], state.small[name], own, self.settings.aggregate)
             for name, own in groups.items()
@@ -268,13 +316,20 @@ class Koala:
         rng = stream(state.seed, "koala", state.round)
         proxy = augment(self.proxy, self.settings.mixtures, rng).data
         gone = away(merges.values())
-        speakers = [(name, reply) for name, own in groups.items() for reply in own if reply.device not in gone]
+        speakers = [
+            (name, reply)
+            for name, own in groups.items()
+            for reply in own
+            if reply.device not in gone
+        ]
         discounts = [one for group in merges.values() for one in group.discounts]
         if self.settings.mode == "homogeneous":
             ((name, weights),) = merged.items()
             soft_PC = self._soft(name, weights, proxy.inputs)
         else:
-            soft_NPC = np.stack([self._soft(name, reply.arrays, proxy.inputs) for name, reply in speakers])
+            soft_NPC = np.stack(
+                [self._soft(name, reply.arrays, proxy.inputs) for name, reply in speakers]
+            )
             soft_PC, ours = self._consensus(soft_NPC, [reply for _, reply in speakers])
             discounts = lowest([*discounts, *ours])
         yield from discounts
@@ -292,27 +347,42 @@ class Koala:
         yield Work(server_load([(self.large, len(self.proxy), 0)]))
         holders = tuple(dict.fromkeys((*state.holders, *(reply.device for reply in replies))))
         teacher = put(scratch(self.large), state.teacher or state.large)
-        taught_PC = soft.soften(predict(teacher, self.proxy.for_large.inputs), self.settings.temperature)
+        taught_PC = soft.soften(
+            predict(teacher, self.proxy.for_large.inputs), self.settings.temperature
+        )
         return replace(state, holders=holders, soft_PC=taught_PC)
 
-    def _reverse(self, state: State, proxy: Dataset, soft_PC: np.ndarray, rng: np.random.Generator) -> Round[State]:
+    def _reverse(
+        self, state: State, proxy: Dataset, soft_PC: np.ndarray, rng: np.random.Generator
+    ) -> Round[State]:
         """Small teaches large."""
         module = put(scratch(self.large), state.large)
-        done = distil(module, proxy.for_large.inputs, soft_PC, self.settings.reverse, rng, state.moments)
+        done = distil(
+            module, proxy.for_large.inputs, soft_PC, self.settings.reverse, rng, state.moments
+        )
         yield Work(server_load([(self.large, len(proxy), self.settings.reverse.passes)]))
         teacher = blend(state.teacher, done.weights, self.settings.ema) if self.settings.ema else {}
-        return replace(state, large=done.weights, moments=done.moments, teacher=teacher, proxy_kl_nats=done.loss_nats)
+        return replace(
+            state,
+            large=done.weights,
+            moments=done.moments,
+            teacher=teacher,
+            proxy_kl_nats=done.loss_nats,
+        )
 
     def _forward(
         self, state: State, merged: Mapping[str, Arrays], proxy: Dataset, rng: np.random.Generator
     ) -> Round[State]:
-        """Large teaches small: the architectures that took part, one at a time, the same lesson for all."""
+        """Large teaches small: the architectures that took part, one at a time, the same lesson for
+        all."""
         small = {**state.small, **merged}
         adapters = dict(state.adapters)
         distillation = self.settings.forward
         if distillation.passes == 0:
             return replace(state, small=small)
-        given = teacher_outputs(put(scratch(self.large), state.teacher or state.large), proxy, distillation)
+        given = teacher_outputs(
+            put(scratch(self.large), state.teacher or state.large), proxy, distillation
+        )
         readings = 1 if given.kept else distillation.passes * len(merged)
         yield Work(server_load([(self.large, len(proxy) * readings, 0)]))
         for name, weights in merged.items():
@@ -323,18 +393,23 @@ class Koala:
             yield Work(server_load([(model, len(proxy), distillation.passes)]))
         return replace(state, small=small, adapters=adapters)
 
-    # --- outputs ------------------------------------------------------------------------------------------------
+    # --- outputs ----------------------------------------------------------------------------------
 
     def _soft(self, name: str, weights: Arrays, inputs: np.ndarray) -> np.ndarray:
-        return soft.soften(predict(put(scratch(self._by_name[name]), weights), inputs), self.settings.temperature)
+        return soft.soften(
+            predict(put(scratch(self._by_name[name]), weights), inputs), self.settings.temperature
+        )
 
-    def _consensus(self, soft_NPC: np.ndarray, replies: Sequence[Reply]) -> tuple[np.ndarray, list[Discount]]:
+    def _consensus(
+        self, soft_NPC: np.ndarray, replies: Sequence[Reply]
+    ) -> tuple[np.ndarray, list[Discount]]:
         rule = self.settings.agree
         soft_PC, counted_N = consensus(soft_NPC, self._labels(replies), self.settings.refine, rule)
         return soft_PC, doubted([reply.device for reply in replies], counted_N, rule)
 
     def _labels(self, replies: Sequence[Reply]) -> np.ndarray:
-        """[N, C], or [N, 1] where only sample counts leave the devices; rows add up to the capped sizes.
+        """[N, C], or [N, 1] where only sample counts leave the devices; rows add up to the capped
+        sizes.
 
         A device that keeps its label counts is taken to have as many samples of each class.
         """
@@ -343,11 +418,15 @@ class Koala:
         if not self._counts_labels:
             return size_N1
         counts = [np.maximum(reply.arrays[LABELS], 0) for reply in replies]
-        counts_NC = np.stack([one if len(one) == classes else np.ones(classes) for one in counts]).astype(np.float64)
+        counts_NC = np.stack(
+            [one if len(one) == classes else np.ones(classes) for one in counts]
+        ).astype(np.float64)
         return np.asarray(size_N1 * counts_NC / np.maximum(counts_NC.sum(axis=1, keepdims=True), 1))
 
     def _with_label_counts(self, replies: Sequence[Reply]) -> int:
-        return sum(len(r.arrays[LABELS]) == self.large.classes for r in replies if LABELS in r.arrays)
+        return sum(
+            len(r.arrays[LABELS]) == self.large.classes for r in replies if LABELS in r.arrays
+        )
 
     @property
     def _counts_labels(self) -> bool:

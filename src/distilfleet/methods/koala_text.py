@@ -1,17 +1,19 @@
-"""KOALA's exchange for text: small language models on devices and a large one on the server teach each other by ids.
+"""KOALA's exchange for text: small language models on devices and a large one on the server teach
+each other by ids.
 
-A device trains its own small model on its own windows, and for each position of the server's public windows sends ids
-drawn from what the model says there: an unbiased account of a distribution over the whole vocabulary in a few bytes.
-The ids of all devices together are drawn from their mixture, which the server distils into the large model (reverse
-distillation). Ids drawn from the large model go back, and devices distil them into their small ones (forward
-distillation). Weights and private text never travel. Public text is its own label, so both distillations take
-cross-entropy with them.
+A device trains its own small model on its own windows, and for each position of the server's public
+windows sends ids drawn from what the model says there: an unbiased account of a distribution over
+the whole vocabulary in a few bytes. The ids of all devices together are drawn from their mixture,
+which the server distils into the large model (reverse distillation). Ids drawn from the large model
+go back, and devices distil them into their small ones (forward distillation). Weights and private
+text never travel. Public text is its own label, so both distillations take cross-entropy with them.
 
-Sources: for the exchange KOALA, "Federated Knowledge Transfer Fine-tuning Large Server Model with Resource-Constrained
-IoT Clients", https://arxiv.org/abs/2407.05268; for drawn ids Anshumann et al., "Sparse logit sampling", ACL 2025,
-https://arxiv.org/abs/2503.16870.
+Sources: for the exchange KOALA, "Federated Knowledge Transfer Fine-tuning Large Server Model with
+Resource-Constrained IoT Clients", https://arxiv.org/abs/2407.05268; for drawn ids Anshumann et al.,
+"Sparse logit sampling", ACL 2025, https://arxiv.org/abs/2503.16870.
 
-Axes: P public windows, N positions of them that count, K ids drawn for a position, T tokens of a window.
+Axes: P public windows, N positions of them that count, K ids drawn for a position, T tokens of a
+window.
 """
 
 from collections.abc import Mapping, Sequence
@@ -128,12 +130,18 @@ class LanguageWorker:
         if "taught" in job.arrays:
             rows_SB = rows_of(len(public), self.settings.forward, number, (*where, "public"))
             teacher = drawn(public, job.arrays["taught"], self.settings.forward.temperature)
-            self.moments = train_steps(module, public, rows_SB, self.settings.forward, self.moments, teacher)
+            self.moments = train_steps(
+                module, public, rows_SB, self.settings.forward, self.moments, teacher
+            )
         rows_SB = rows_of(len(self.data), self.settings.local, number, (*where, "windows"))
         self.moments = train_steps(module, self.data, rows_SB, self.settings.local, self.moments)
         self.weights = to_arrays(module)
         rng = stream(self.seed, "draws", job.id)
-        return {"ids": draw_ids(module, public, self.settings.draws, self.settings.reverse.temperature, rng)}
+        return {
+            "ids": draw_ids(
+                module, public, self.settings.draws, self.settings.reverse.temperature, rng
+            )
+        }
 
     def snapshot(self) -> Arrays:
         kept = prefixed("weights", self.weights) | prefixed("moments", self.moments)
@@ -165,15 +173,16 @@ class KoalaText:
             title="KOALA",
             story=(
                 *pretraining_story(self.large, self.pretraining_data),
-                f"In each round $devices trained a small model ({self.small.name}) on private text and sent, for every "
-                "position of the server’s public windows, ids drawn from what that model says there; never weights or "
-                "text.",
-                f"The server distilled the mixture into its large model ({self.large.name}) and sent ids drawn from "
-                "that one back, which devices distilled into their small models.",
+                f"In each round $devices trained a small model ({self.small.name}) on private text "
+                "and sent, for every position of the server’s public windows, ids drawn from what "
+                "that model says there; never weights or text.",
+                f"The server distilled the mixture into its large model ({self.large.name}) and "
+                "sent ids drawn from that one back, which devices distilled into their small "
+                "models.",
             ),
             discloses="answers on public text",
-            disclosure="soft labels on public text: ids drawn from each device's model; no weights and no text leave "
-            "a device",
+            disclosure="soft labels on public text: ids drawn from each device's model; no weights "
+            "and no text leave a device",
         )
 
     def init(self, seed: int) -> State:
@@ -183,17 +192,25 @@ class KoalaText:
     def round(self, state: State, plan: Plan, conditions: Conditions) -> Round[State]:
         state = replace(state, round=state.round + 1)
         jobs = [self._job(state, device) for device in plan.devices]
-        results = yield Wave(jobs=jobs, goal=plan.goal, minimum=plan.minimum, deadline_s=plan.deadline_s)
+        results = yield Wave(
+            jobs=jobs, goal=plan.goal, minimum=plan.minimum, deadline_s=plan.deadline_s
+        )
         replies = [result for result in results if isinstance(result, Reply)]
         if not replies:
             return state
         module = put(scratch(self.large), state.large)
         training = self.settings.reverse
-        mixture = drawn(self.public, np.concatenate([r.arrays["ids"] for r in replies], axis=1), training.temperature)
+        mixture = drawn(
+            self.public,
+            np.concatenate([r.arrays["ids"] for r in replies], axis=1),
+            training.temperature,
+        )
         rows_SB = rows_of(len(self.public), training, state.round, (state.seed, "reverse"))
         moments = train_steps(module, self.public, rows_SB, training, state.moments, mixture)
         rng = stream(state.seed, "taught", state.round)
-        taught_NK = draw_ids(module, self.public, self.settings.draws, self.settings.forward.temperature, rng)
+        taught_NK = draw_ids(
+            module, self.public, self.settings.draws, self.settings.forward.temperature, rng
+        )
         yield Work(self._load())
         return replace(
             state,
@@ -206,7 +223,12 @@ class KoalaText:
     def worker(self, device: Device, data: Dataset, seed: int) -> Worker:
         profile = self.profiles[self.small.name]
         return LanguageWorker(
-            device=device, data=data, model=self.small, profile=profile, settings=self.settings, seed=seed
+            device=device,
+            data=data,
+            model=self.small,
+            profile=profile,
+            settings=self.settings,
+            seed=seed,
         )
 
     def evaluate(self, state: State, kept: Mapping[DeviceId, Arrays], test: Dataset) -> Metrics:
@@ -214,7 +236,14 @@ class KoalaText:
         large = quality("large", put(scratch(self.large), state.large), test)
         own = [under("weights", one) for one in list(kept.values())[:MOST_JUDGED]]
         small = [quality("small", self._small(weights), test) for weights in own if weights]
-        return {**large, **{name: float(np.mean([one[name] for one in small])) for one in small[:1] for name in one}}
+        return {
+            **large,
+            **{
+                name: float(np.mean([one[name] for one in small]))
+                for one in small[:1]
+                for name in one
+            },
+        }
 
     def models(self, state: State) -> Mapping[str, Arrays]:
         return {"large": state.large}
@@ -225,12 +254,23 @@ class KoalaText:
     def _job(self, state: State, device: DeviceId) -> Job:
         arrays = {"round": np.array(state.round)}
         if device not in state.holders:
-            arrays["public"] = self.public.inputs.astype("<i2" if self.small.vocabulary < 1 << 15 else "<i4")
+            arrays["public"] = self.public.inputs.astype(
+                "<i2" if self.small.vocabulary < 1 << 15 else "<i4"
+            )
         if len(state.taught_NK):
             arrays["taught"] = state.taught_NK
-        answer = ArraySpec(id_dtype(self.small.vocabulary), (int(predicted(self.public).sum()), self.settings.draws))
+        answer = ArraySpec(
+            id_dtype(self.small.vocabulary),
+            (int(predicted(self.public).sum()), self.settings.draws),
+        )
         expected = Expected(arrays={"ids": answer})
-        return Job(id=f"{state.round}:learn:{device}", device=device, op="learn", arrays=arrays, expected=expected)
+        return Job(
+            id=f"{state.round}:learn:{device}",
+            device=device,
+            op="learn",
+            arrays=arrays,
+            expected=expected,
+        )
 
     def _load(self) -> Load:
         profile = self.profiles[self.large.name]
@@ -239,20 +279,25 @@ class KoalaText:
 
 
 def drawn(windows: Dataset, ids_NK: np.ndarray, temperature: float) -> TeacherOf:
-    """A teacher that is known by ids, for all positions of these windows that count; a step has some of the windows."""
+    """A teacher that is known by ids, for all positions of these windows that count; a step has
+    some of the windows."""
     counts = predicted(windows)
     first = np.cumsum(counts) - counts
 
     def of(some: Dataset, rows_B: np.ndarray) -> SampledTeacher:
         at_N = np.concatenate([np.arange(first[row], first[row] + counts[row]) for row in rows_B])
-        return SampledTeacher(ids_NK=to_tensor(ids_NK[at_N].astype(np.int64)), temperature=temperature)
+        return SampledTeacher(
+            ids_NK=to_tensor(ids_NK[at_N].astype(np.int64)), temperature=temperature
+        )
 
     return of
 
 
 def tiny() -> KoalaText:
     """The smallest useful instance: forty tokens, six public windows."""
-    large, small = (LanguageModel(name=name, vocabulary=40, context=8) for name in ("llama:64x2", "llama:32x2"))
+    large, small = (
+        LanguageModel(name=name, vocabulary=40, context=8) for name in ("llama:64x2", "llama:32x2")
+    )
     few = TokenTraining(steps=2, batch=2)
     start_P1: Sequence[Sequence[int]] = [[0], [5], [11], [18], [24], [31]]
     return KoalaText(

@@ -1,4 +1,5 @@
-"""Each device alone: it trains its own model on its own data and exchanges nothing. The lower bound."""
+"""Each device alone: it trains its own model on its own data and exchanges nothing. The lower
+bound."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -45,8 +46,8 @@ class Alone:
         return MethodFacts(
             title="Local training",
             story=(
-                f"Each device trained its own model{model} alone and exchanged nothing: what a device reaches without "
-                "the fleet, and a lower reference for the other methods.",
+                f"Each device trained its own model{model} alone and exchanged nothing: what a "
+                "device reaches without the fleet, and a lower reference for the other methods.",
             ),
             discloses="sample counts",
             disclosure="sample counts: no weights, no labels and no data leave a device",
@@ -59,7 +60,13 @@ class Alone:
         number = state.round + 1
         expected = Expected(arrays={SAMPLES: ArraySpec("<i8", ())})
         jobs = [
-            Job(id=f"{number}:learn:{device}", device=device, op="learn", arrays={}, expected=expected)
+            Job(
+                id=f"{number}:learn:{device}",
+                device=device,
+                op="learn",
+                arrays={},
+                expected=expected,
+            )
             for device in plan.devices
         ]
         yield Wave(jobs=jobs, goal=plan.goal, minimum=plan.minimum, deadline_s=plan.deadline_s)
@@ -68,7 +75,12 @@ class Alone:
     def worker(self, device: Device, data: Dataset, seed: int) -> Worker:
         model = self.smalls[device.kind]
         return SoftLabelWorker(
-            device=device, data=data, model=model, local=self.local, digest=Distillation(), seed=seed
+            device=device,
+            data=data,
+            model=model,
+            local=self.local,
+            digest=Distillation(),
+            seed=seed,
         )
 
     def evaluate(self, state: State, kept: Mapping[DeviceId, Arrays], test: Dataset) -> Metrics:

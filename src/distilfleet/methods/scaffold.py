@@ -1,18 +1,20 @@
 """SCAFFOLD: control variates correct the drift of devices whose data differ.
 
-The server keeps a model x and a control variate c, the mean gradient as far as it knows; a device keeps one of its own,
-c_i. A device steps with g - c_i + c instead of its gradient g, so that it moves as the fleet would. Afterwards its c_i
-becomes c_i - c + a (the paper's option II), where a = (x - y) / (K lr) is the mean of its K steps, and it answers with
-its model y and with a, which is c moved by what its own c_i changed. The server averages both, and moves c towards the
-latter by the share of the fleet that took part. All control variates begin at zero; the server's step size is one.
+The server keeps a model x and a control variate c, the mean gradient as far as it knows; a device
+keeps one of its own, c_i. A device steps with g - c_i + c instead of its gradient g, so that it
+moves as the fleet would. Afterwards its c_i becomes c_i - c + a (the paper's option II), where a =
+(x - y) / (K lr) is the mean of its K steps, and it answers with its model y and with a, which is c
+moved by what its own c_i changed. The server averages both, and moves c towards the latter by the
+share of the fleet that took part. All control variates begin at zero; the server's step size is
+one.
 
-Two departures, which are none with equal devices and plain descent: averages count devices by their samples, as those
-of FedAvg do; and under momentum, which the paper does not have, K is how many steps of plain descent go as far under a
-constant gradient, as in Wang et al., "Tackling the objective inconsistency problem", NeurIPS 2020,
-https://arxiv.org/abs/2007.07481.
+Two departures, which are none with equal devices and plain descent: averages count devices by their
+samples, as those of FedAvg do; and under momentum, which the paper does not have, K is how many
+steps of plain descent go as far under a constant gradient, as in Wang et al., "Tackling the
+objective inconsistency problem", NeurIPS 2020, https://arxiv.org/abs/2007.07481.
 
-Source: Karimireddy et al., "SCAFFOLD: Stochastic controlled averaging for federated learning", ICML 2020, algorithm 1,
-https://arxiv.org/abs/1910.06378.
+Source: Karimireddy et al., "SCAFFOLD: Stochastic controlled averaging for federated learning", ICML
+2020, algorithm 1, https://arxiv.org/abs/1910.06378.
 
 Axes: D devices.
 """
@@ -83,7 +85,8 @@ class Controller:
 
     def load(self, job: Job) -> Load:
         control_bytes = 4 * profile(self.learner.model).parameters
-        return self.learner.load_with(job, 3 * control_bytes)  # the server's, its own, and their difference
+        # the server's, its own, and their difference
+        return self.learner.load_with(job, 3 * control_bytes)
 
     def handle(self, job: Job) -> Arrays:
         return control_together([self], [job])[0]
@@ -108,19 +111,24 @@ class Scaffold:
         return MethodFacts(
             title="SCAFFOLD",
             story=(
-                "In each round $devices trained the same small model on private data, each step corrected by the "
-                "difference between the fleet’s mean gradient and the device’s own, as far as both were known (control "
-                "variates), and sent weights and control variate to the server.",
-                "The server averaged both, in proportion to each device’s samples, and returned the averages.",
+                "In each round $devices trained the same small model on private data, each step "
+                "corrected by the difference between the fleet’s mean gradient and the device’s "
+                "own, as far as both were known (control variates), and sent weights and control "
+                "variate to the server.",
+                "The server averaged both, in proportion to each device’s samples, and returned "
+                "the averages.",
             ),
             discloses="weights and control variates",
-            disclosure="weights, control variates and sample counts: the server sees each device's trained small model "
-            "and the mean gradient of its steps, never its data",
+            disclosure="weights, control variates and sample counts: the server sees each device's "
+            "trained small model and the mean gradient of its steps, never its data",
         )
 
     def init(self, seed: int) -> State:
         net = self.model.build(seed)
-        control = {name: np.zeros(tuple(weight.shape), np.float32) for name, weight in net.named_parameters()}
+        control = {
+            name: np.zeros(tuple(weight.shape), np.float32)
+            for name, weight in net.named_parameters()
+        }
         return State(round=0, weights=to_arrays(net), control=control)
 
     def round(self, state: State, plan: Plan, conditions: Conditions) -> Round[State]:
@@ -128,10 +136,18 @@ class Scaffold:
         sent = {**state.weights, **prefixed(CONTROL, state.control)}
         expected = self._expected(sent)
         jobs = [
-            Job(id=f"{number}:train:{device}", device=device, op="train", arrays=sent, expected=expected)
+            Job(
+                id=f"{number}:train:{device}",
+                device=device,
+                op="train",
+                arrays=sent,
+                expected=expected,
+            )
             for device in plan.devices
         ]
-        results = yield Wave(jobs=jobs, goal=plan.goal, minimum=plan.minimum, deadline_s=plan.deadline_s)
+        results = yield Wave(
+            jobs=jobs, goal=plan.goal, minimum=plan.minimum, deadline_s=plan.deadline_s
+        )
         replies = [result for result in results if isinstance(result, Reply)]
         if not replies:
             return replace(state, round=number)
@@ -155,7 +171,14 @@ class Scaffold:
     def worker(self, device: Device, data: Dataset, seed: int) -> Worker:
         own = Controlled()
         return Controller(
-            learner=WeightWorker(device=device, data=data, model=self.model, local=self.local, seed=seed, objective=own)
+            learner=WeightWorker(
+                device=device,
+                data=data,
+                model=self.model,
+                local=self.local,
+                seed=seed,
+                objective=own,
+            )
         )
 
     def cohort(self, workers: Sequence[Controller], jobs: Sequence[Job]) -> Sequence[Arrays]:
@@ -176,7 +199,9 @@ def control_together(workers: Sequence[Controller], jobs: Sequence[Job]) -> list
     own = [worker.control or zero for worker in workers]
     drift = {name: server[f"{CONTROL}/{name}"] - column(own, name) for name in names}
     learners = [worker.learner for worker in workers]
-    answers = train_together(learners, jobs, [{DRIFT: DeviceRow(drift, d)} for d in range(len(jobs))])
+    answers = train_together(
+        learners, jobs, [{DRIFT: DeviceRow(drift, d)} for d in range(len(jobs))]
+    )
     lengths_D = np.array([_length(learner) for learner in learners], np.float32)
     trained = {name: column(answers, name) for name in answers[0]}
     mean = {name: _over(server[name] - trained[name], lengths_D) for name in names}
@@ -188,15 +213,19 @@ def control_together(workers: Sequence[Controller], jobs: Sequence[Job]) -> list
 
 
 def _server(jobs: Sequence[Job]) -> Arrays:
-    """What the server sent, with a device axis in front: one for all where all have the very same arrays."""
+    """What the server sent, with a device axis in front: one for all where all have the very same
+    arrays."""
     sent = [job.arrays for job in jobs]
     some = sent[:1] if all(one is sent[0] for one in sent) else sent
     return {name: column(some, name) for name in sent[0]}
 
 
 def _length(learner: WeightWorker) -> float:
-    """How far the device's steps go together, under a gradient of one that does not change: K lr in plain descent."""
-    return learner.local.lr * _as_plain(steps(len(learner.data), learner.local), learner.local.momentum)
+    """How far the device's steps go together, under a gradient of one that does not change: K lr in
+    plain descent."""
+    return learner.local.lr * _as_plain(
+        steps(len(learner.data), learner.local), learner.local.momentum
+    )
 
 
 @lru_cache(maxsize=1024)
@@ -213,4 +242,6 @@ def _over(table: np.ndarray, lengths_D: np.ndarray) -> np.ndarray:
 
 def tiny() -> Scaffold:
     """The smallest useful instance: eight features, three classes."""
-    return Scaffold(model=model("mlp-xs", (8,), 3), local=LocalTraining(passes=1, batch=8, momentum=0.0))
+    return Scaffold(
+        model=model("mlp-xs", (8,), 3), local=LocalTraining(passes=1, batch=8, momentum=0.0)
+    )

@@ -67,7 +67,8 @@ class Address:
 
 
 def host_of(text: str) -> str:
-    """A host without a port in its one spelling; IPv6 with or without brackets. Raises ConfigError."""
+    """A host without a port in its one spelling; IPv6 with or without brackets. Raises
+    ConfigError."""
     try:
         return _host(text.strip())
     except ConfigError as fault:
@@ -84,9 +85,12 @@ def is_ip(host: str) -> bool:
 
 
 def all_of(address: Address) -> list[Address]:
-    """Where a name is listened on: at all its addresses, 127.0.0.1 before ::1. Raises ConfigError if it has none."""
+    """Where a name is listened on: at all its addresses, 127.0.0.1 before ::1. Raises ConfigError
+    if it has none."""
     try:
-        found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        found = socket.getaddrinfo(
+            address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
     except OSError:
         raise ConfigError(f"{address.host} is no name or address that this machine knows") from None
     hosts = {str(where[0]): family for family, _, _, _, where in found}
@@ -134,7 +138,9 @@ def _host(text: str) -> str:
 def _check_kind(text: str) -> None:
     """What is an address elsewhere, and not here."""
     if _SCHEME.match(text):
-        raise ConfigError(f"it is a URL; leave out {text.partition('/')[0][:20]}// and what comes after the port")
+        raise ConfigError(
+            f"it is a URL; leave out {text.partition('/')[0][:20]}// and what comes after the port"
+        )
     if "/" in text or text.startswith("unix:"):
         raise ConfigError("it is a path, which no other machine can reach")
     if "@" in text:
@@ -150,7 +156,9 @@ def _ip(host: str) -> IPv4Address | IPv6Address:
 def _six(text: str) -> str:
     if "%" in text:
         zone = text.partition("%")[2][:20]
-        raise ConfigError(f"its zone, %{zone}, is of one machine alone; take a name, or an address that all know")
+        raise ConfigError(
+            f"its zone, %{zone}, is of one machine alone; take a name, or an address that all know"
+        )
     if ":" not in text or not is_ip(text):
         raise ConfigError(f"{_shown(text)} is no IPv6 address")
     return str(_ip(text))
@@ -163,12 +171,16 @@ def _name(text: str) -> str:
     if len(name) > MOST_NAME or not all(_LABEL.fullmatch(label) for label in labels):
         raise ConfigError(f"{_shown(text)} is no name of a host")
     if _NUMBER.fullmatch(labels[-1]):
-        raise ConfigError(f"{_shown(text)} is no IPv4 address: it has four numbers from 0 to 255, none written as 01")
+        raise ConfigError(
+            f"{_shown(text)} is no IPv4 address: it has four numbers from 0 to 255, none written "
+            "as 01"
+        )
     return name
 
 
 def _in_dns(text: str) -> str:
-    """Letters of other scripts as DNS has them, of which none may be taken for another or left out on the way."""
+    """Letters of other scripts as DNS has them, of which none may be taken for another or left out
+    on the way."""
     from unicodedata import normalize  # an agent has no memory to spare for what it seldom needs
 
     written = normalize("NFC", text)
@@ -178,7 +190,9 @@ def _in_dns(text: str) -> str:
     except UnicodeError:
         return ""
     if not same:
-        raise ConfigError(f"{_shown(text)} can be read as several names; write the one of DNS, xn--...")
+        raise ConfigError(
+            f"{_shown(text)} can be read as several names; write the one of DNS, xn--..."
+        )
     return name
 
 

@@ -1,7 +1,7 @@
 """A device's agent: enrols, connects, does jobs, and keeps its answers until they are committed.
 
-One loop for words and one thread for work, so that beats go out while a job trains. What a worker is, the agent is
-told by name and settings alone; `build` makes it from installed code.
+One loop for words and one thread for work, so that beats go out while a job trains. What a worker
+is, the agent is told by name and settings alone; `build` makes it from installed code.
 """
 
 import asyncio
@@ -27,7 +27,19 @@ from .device_side import Begin, DeviceOutput, DeviceSide, Held, Prepare, Refused
 from .job_runner import DeclinedError, JobRunner
 from .keys import Badge
 from .outbox import Outbox
-from .protocol import AnyMessage, Beat, Chunk, Committed, Numbering, Received, Refuse, Welcome, parted, run_of, trunk_of
+from .protocol import (
+    AnyMessage,
+    Beat,
+    Chunk,
+    Committed,
+    Numbering,
+    Received,
+    Refuse,
+    Welcome,
+    parted,
+    run_of,
+    trunk_of,
+)
 from .renewal import keys_of, renewal_due
 from .store import SqliteStore
 from .transport import Connection, connect
@@ -37,24 +49,26 @@ log = logging.getLogger(__name__)
 FIRST_BACKOFF_S = 0.2
 MOST_BACKOFF_S = 15.0
 BACKOFF_GROWTH = 1.5
-"""Pauses before another try are drawn between nothing and a bound that grows: a fleet is back soon after its server,
-and not in one moment."""
+"""Pauses before another try are drawn between nothing and a bound that grows: a fleet is back soon
+after its server, and not in one moment."""
 ACCOUNT = "account.json"
 ACCOUNT_S = 1.0
 DIED = (
-    "declined: the agent's process died {} times in a row in a job of this run, as where memory does not suffice; stop "
-    "the agent and start it again to have it tried anew"
+    "declined: the agent's process died {} times in a row in a job of this run, as where memory "
+    "does not suffice; stop the agent and start it again to have it tried anew"
 )
 TRIES = "tries.json"
 MOST_DEATHS = 10
 """A process that ended so often in a row in jobs of one run does no more of them."""
 Build = Callable[[RunSpec], Worker]
-"""Makes a worker on this device's own data. Raises ConfigError for what is not installed or not allowed here."""
+"""Makes a worker on this device's own data. Raises ConfigError for what is not installed or not
+allowed here."""
 
 
 @dataclass(slots=True)
 class Gauge:
-    """Seconds on the wall and joules of a job: from the board's meter if it has one, else from its catalogue row."""
+    """Seconds on the wall and joules of a job: from the board's meter if it has one, else from its
+    catalogue row."""
 
     device: Device
     meter: Meter | None = None
@@ -66,7 +80,9 @@ class Gauge:
         arrays = work()
         busy_s = max(time.perf_counter() - began_s, 1e-9)
         mean_w = self.device.busy_w if self.meter is None else self.meter.mean_w(busy_s)
-        return arrays, Usage(busy_s=busy_s, energy_j=mean_w * busy_s, measured=self.meter is not None)
+        return arrays, Usage(
+            busy_s=busy_s, energy_j=mean_w * busy_s, measured=self.meter is not None
+        )
 
 
 @dataclass(slots=True)
@@ -111,7 +127,8 @@ class Agent:
         self.attempts = Attempts(self.folder / TRIES)
 
     async def serve(self) -> None:
-        """Until cancelled: connect, do what is asked, and again after a pause that grows with each failure."""
+        """Until cancelled: connect, do what is asked, and again after a pause that grows with each
+        failure."""
         working = asyncio.create_task(self._work())
         failures = 0
         try:
@@ -126,13 +143,15 @@ class Agent:
             working.cancel()
 
     async def leave(self) -> None:
-        """Tell the server that this agent stops; returns when it has heard that. No session begins any more.
+        """Tell the server that this agent stops; returns when it has heard that. No session begins
+        any more.
 
         Whoever stops it may have mended what ended it before.
         """
         self.leaving = True
         self.attempts.over()
-        if not self.over.is_set():  # also before the welcome: the server has a session from the hello on
+        # also before the welcome: the server has a session from the hello on
+        if not self.over.is_set():
             self.outbox.put(Refuse("stopped", 0.0))
             await self.over.wait()
 
@@ -146,7 +165,12 @@ class Agent:
         self.outbox = Outbox()
         self.over.clear()
         self.outbox.put(self.side.hello(time.monotonic()))
-        parts = self._read(connection), self._write(connection), self._beat(), self._stay_certified()
+        parts = (
+            self._read(connection),
+            self._write(connection),
+            self._beat(),
+            self._stay_certified(),
+        )
         tasks = [asyncio.create_task(part) for part in parts]
         try:
             await asyncio.wait([*tasks, working], return_when=asyncio.FIRST_COMPLETED)
@@ -203,7 +227,9 @@ class Agent:
         while not self.side.over(time.monotonic()):
             if self.side.open:
                 self.outbox.put(Beat(self.battery_share()))
-            await asyncio.sleep(self.side.beat_s * self.rng.uniform(0.8, 1.0) if self.side.open else 1.0)
+            await asyncio.sleep(
+                self.side.beat_s * self.rng.uniform(0.8, 1.0) if self.side.open else 1.0
+            )
 
     async def _stay_certified(self) -> None:
         """A session may outlast the certificate that it came with."""
@@ -233,7 +259,8 @@ class Agent:
                     self.outbox.put(output)
 
     def _prepare(self, wanted: Prepare) -> None:
-        """Have the worker of a run built, once, while words go on: a model may take minutes to load."""
+        """Have the worker of a run built, once, while words go on: a model may take minutes to
+        load."""
         if wanted.run == self.run and (self.runner is not None or self.building):
             return
         self.run = wanted.run
@@ -265,20 +292,27 @@ class Agent:
             self.runner = JobRunner(worker, self.store, Gauge(self.device, self.meter), self._check)
 
     def _check_data(self, digest: str) -> None:
-        """Raises ConfigError for other data than those that the run was begun with here: its worker came from them."""
+        """Raises ConfigError for other data than those that the run was begun with here: its worker
+        came from them."""
         begun = self.store.begun_with(digest)
         if begun != digest:
-            log.warning("the data of this device had the digest %s when it began this run, and have %s", begun, digest)
+            log.warning(
+                "the data of this device had the digest %s when it began this run, and have %s",
+                begun,
+                digest,
+            )
             raise ConfigError(
-                "this device's data have changed since it began this run: put the old ones back, or let it take part "
-                "in the next one"
+                "this device's data have changed since it began this run: put the old ones back, "
+                "or let it take part in the next one"
             )
 
     def _moved(self, size_bytes: int) -> None:
         """On the link; what is left bounds the jobs that are let in."""
         day = today()
         self.account.moved(size_bytes, day)
-        self.side.most_bytes = int(min(self.caps.job_bytes, self.account.left_bytes(self.caps, day)))
+        self.side.most_bytes = int(
+            min(self.caps.job_bytes, self.account.left_bytes(self.caps, day))
+        )
         self.side.ever_bytes = int(min(self.caps.job_bytes, self.account.ever_bytes(self.caps)))
 
     def _check(self, job: Job, load: Load) -> None:
@@ -289,7 +323,9 @@ class Agent:
             raise DeclinedError(reason)
         if load.up_bytes > left_bytes:
             when = LATER if load.up_bytes <= self.account.ever_bytes(self.caps) else "declined"
-            raise DeclinedError(f"{when}: an answer of {load.up_bytes} bytes, and {left_bytes:.0f} may yet travel")
+            raise DeclinedError(
+                f"{when}: an answer of {load.up_bytes} bytes, and {left_bytes:.0f} may yet travel"
+            )
 
     async def _work(self) -> None:
         """Jobs and what became of them, one after the other."""
@@ -310,7 +346,8 @@ class Agent:
                 await self._do(task)
 
     def _counted_too(self, first: Settle) -> tuple[list[str], Begin | Settle | Prepare | None]:
-        """All that counted, for one write to the disk, and what comes after them: a round ends for all at once."""
+        """All that counted, for one write to the disk, and what comes after them: a round ends for
+        all at once."""
         keys = [first.key]
         while not self.todo.empty():
             task = self.todo.get_nowait()
@@ -364,7 +401,9 @@ class Agent:
     def _keep_account(self) -> None:
         """Once a second at most: a job may take less time than this."""
         if self.account_timer is None:
-            self.account_timer = asyncio.get_running_loop().call_later(ACCOUNT_S, self._write_account)
+            self.account_timer = asyncio.get_running_loop().call_later(
+                ACCOUNT_S, self._write_account
+            )
 
     def _write_account(self) -> None:
         self.account_timer = None

@@ -1,7 +1,7 @@
 """What a device's owner allows, and the account of what the device did, kept over restarts.
 
-Bytes are those of the session's messages in both directions, TLS not counted. A job is declined if its answer might go
-beyond what is left; only words that keep a session alive go beyond it.
+Bytes are those of the session's messages in both directions, TLS not counted. A job is declined if
+its answer might go beyond what is left; only words that keep a session alive go beyond it.
 """
 
 from dataclasses import dataclass
@@ -26,7 +26,8 @@ class Caps:
     jobs: int | None = None
     busy_s: float | None = None
     hours: tuple[int, int] = (0, 24)
-    """The hours of the day in which the device works, local time: from, until; (22, 6) is a night."""
+    """The hours of the day in which the device works, local time: from, until; (22, 6) is a
+    night."""
     day_bytes: int | None = None
     total_bytes: int | None = None
 
@@ -75,23 +76,30 @@ class Account(msgspec.Struct, kw_only=True):
     def left_bytes(self, caps: Caps, day: str) -> float:
         """That may yet travel today."""
         today = self.day_bytes if day == self.day else 0
-        return min(self.ever_bytes(caps), inf if caps.day_bytes is None else max(0, caps.day_bytes - today))
+        return min(
+            self.ever_bytes(caps), inf if caps.day_bytes is None else max(0, caps.day_bytes - today)
+        )
 
     def ever_bytes(self, caps: Caps) -> float:
         """That may yet travel on all days together, and at most on one."""
-        left_bytes = inf if caps.total_bytes is None else max(0, caps.total_bytes - self.total_bytes)
+        left_bytes = (
+            inf if caps.total_bytes is None else max(0, caps.total_bytes - self.total_bytes)
+        )
         return min(left_bytes, inf if caps.day_bytes is None else caps.day_bytes)
 
 
 def refusal(caps: Caps, account: Account, device: Device, load: Load, hour: int) -> str | None:
-    """Why this job is not for this device; None if it is. What passes by itself comes last, and begins with `LATER`."""
+    """Why this job is not for this device; None if it is. What passes by itself comes last, and
+    begins with `LATER`."""
     if caps.jobs is not None and account.jobs >= caps.jobs:
         return f"declined: {caps.jobs} jobs are done"
     if caps.busy_s is not None and account.busy_s >= caps.busy_s:
         return f"declined: {caps.busy_s:g} s of work are done"
     if load.memory_bytes > device.memory_bytes:
         return "memory"
-    lasting_s = float(compute_s(load.flops, load.moved_bytes, device.speed_flops_per_s, device.memory_bytes_per_s))
+    lasting_s = float(
+        compute_s(load.flops, load.moved_bytes, device.speed_flops_per_s, device.memory_bytes_per_s)
+    )
     if caps.job_s is not None and lasting_s > caps.job_s:
         return f"declined: {lasting_s:.3g} s of work, more than {caps.job_s:g} s for one job"
     if not caps.at(hour):

@@ -1,54 +1,60 @@
-"""The server between rounds and sessions: waves become jobs of devices, answers become results, outcomes are journaled.
+"""The server between rounds and sessions: waves become jobs of devices, answers become results,
+outcomes are journaled.
 
-Like the sessions below it, in `server_side`, it knows no socket, clock or thread. What has to go out comes back from
-each method as `Send` and `Drop`.
+Like the sessions below it, in `server_side`, it knows no socket, clock or thread. What has to go
+out comes back from each method as `Send` and `Drop`.
 
 What is on disk before what
 ---------------------------
 
-A round is a checkpoint of the server, and on each device a worker that has learnt from its jobs. The two must agree
-whenever any process dies, so that the order of writes is the heart of this file:
+A round is a checkpoint of the server, and on each device a worker that has learnt from its jobs.
+The two must agree whenever any process dies, so that the order of writes is the heart of this file:
 
-    devices:  answer and worker on disk -> answer sent                            Committed -> answer may go
-                                               |                                      ^
-    server:                             wave over -> outcomes journaled -> checkpoint -> round committed
-                                                         `record`          (training)       `commit`
+    devices:  answer and worker on disk -> answer sent                  Committed -> answer may go
+                                               |                            ^
+    server:           wave over -> outcomes journaled -> checkpoint -> round committed
+                                       `record`          (training)       `commit`
 
-- An answer counts when its round's checkpoint is on disk and the journal has that round as committed. Only then does
-  its device hear `Committed(counted=True)` and let go of it. If the server dies before, it begins the round again
-  under the same keys, and devices give the answers that they still hold.
-- A job that was missed is journaled at once, because its device hears `Committed(counted=False)` at once and takes
-  back what the job did to its worker. After a crash it stays missed, whatever the device would say by then.
-- `record` comes before the checkpoint. So a checkpoint without its outcomes means that the journal has lost
-  something, which `mark` finds out.
+- An answer counts when its round's checkpoint is on disk and the journal has that round as
+  committed. Only then does its device hear `Committed(counted=True)` and let go of it. If the
+  server dies before, it begins the round again under the same keys, and devices give the answers
+  that they still hold.
+- A job that was missed is journaled at once, because its device hears `Committed(counted=False)` at
+  once and takes back what the job did to its worker. After a crash it stays missed, whatever the
+  device would say by then.
+- `record` comes before the checkpoint. So a checkpoint without its outcomes means that the journal
+  has lost something, which `mark` finds out.
 
 A round
 -------
 
-    prepare --> begin --> start --> collect ... collect --> start ... --> record --> (checkpoint) --> begin of the next
-                  |                    |                                                                = commit
+    prepare --> begin --> start --> collect ... --> record --> (checkpoint) --> begin of the next
+                  |                    |                                            = commit
                   |                    +--AgainError--> begin_again --> start ...
-                  +--abandon: the run failed; its last round on disk is committed, all else is called off
+                  +--abandon: the run failed; its last round on disk is committed, all else is
+                              called off
 
-`begin` of round n commits round n - 1: that the next one begins says that the checkpoint is on disk. `plan` may come
-after `begin`, with who takes part. Several waves of a round may be under way; each has a ticket. `collect` is asked
-again and again until its wave is over (`wave.Collecting`), and raises `AgainError` if other devices are to have the
-round, `StarvedError` if too few can. A round that is done again gets a new branch: keys are `RUN~1/JOB` from there on,
-so that no answer to the first try is taken for one to the second.
+`begin` of round n commits round n - 1: that the next one begins says that the checkpoint is on
+disk. `plan` may come after `begin`, with who takes part. Several waves of a round may be under way;
+each has a ticket. `collect` is asked again and again until its wave is over (`wave.Collecting`),
+and raises `AgainError` if other devices are to have the round, `StarvedError` if too few can. A
+round that is done again gets a new branch: keys are `RUN~1/JOB` from there on, so that no answer to
+the first try is taken for one to the second.
 
 A key
 -----
 
-    assigned: in `jobs` --answer or decline--> result of its wave --wave over--> in `outcomes`, if it counted in
-    `counted` --commit--> settled
+    assigned: in `jobs` --answer or decline--> result of its wave --wave over--> in `outcomes`,
+    if it counted in `counted` --commit--> settled
 
-`unknown` has keys that devices asked for and whose outcome is not decided: of the run's round under way, or of any run
-while the server has just started and no run is on. A late answer, of a key that is not in `jobs` any more, is counted
-and dropped; its device has heard, or will, that it did not count.
+`unknown` has keys that devices asked for and whose outcome is not decided: of the run's round under
+way, or of any run while the server has just started and no run is on. A late answer, of a key that
+is not in `jobs` any more, is counted and dropped; its device has heard, or will, that it did not
+count.
 
-From the network `enter`, `leave`, `receive` and `tick` may come at any time, also between rounds. What devices ask
-then is answered from the journal. If nothing was called for `asleep_s`, the process stood still, and everybody's
-clocks begin anew.
+From the network `enter`, `leave`, `receive` and `tick` may come at any time, also between rounds.
+What devices ask then is answered from the journal. If nothing was called for `asleep_s`, the
+process stood still, and everybody's clocks begin anew.
 """
 
 from collections.abc import Iterable, Sequence
@@ -85,7 +91,8 @@ MOST_TIMED = 5000
 ASLEEP_S = 5.0
 """A process that is not called for so long stood still: it is called twice a second."""
 AGAIN_S = 30.0
-"""After so long a job is offered again to a device that has put it off, while the round waits for it."""
+"""After so long a job is offered again to a device that has put it off, while the round waits for
+it."""
 
 
 @dataclass(slots=True)
@@ -138,11 +145,13 @@ class Coordinator:
     others: Sequence[DeviceId] = ()
     """Devices that can do the round again."""
     unknown: dict[str, DeviceId] = field(default_factory=dict)
-    """Keys of answers that devices hold and nobody has asked for yet: of this run, or of any before it is known."""
+    """Keys of answers that devices hold and nobody has asked for yet: of this run, or of any before
+    it is known."""
     given_up: set[DeviceId] = field(default_factory=set)
     """Devices whose patience ran out, until they come back."""
     waits: str = ""
-    """What the round waits for, in words, while it cannot be over with the devices that are here."""
+    """What the round waits for, in words, while it cannot be over with the devices that are
+    here."""
     asleep_s: float = ASLEEP_S
     stood_still_s: float = 0.0
     """For how long the process has stood still since somebody looked."""
@@ -153,7 +162,7 @@ class Coordinator:
     offered_s: float = 0.0
     """When jobs that were put off were last offered again."""
 
-    # --- from the round -----------------------------------------------------------------------------------------
+    # --- from the round ---------------------------------------------------------------------------
 
     def prepare(self, run: str, spec: bytes, roster: Sequence[DeviceId] = ()) -> Outbound:
         """A run begins or goes on, on these devices. Whatever another run left is called off.
@@ -171,11 +180,14 @@ class Coordinator:
         return outbound + self._call_off() + self._handle(self.server.prepare(Setup(run, spec)))
 
     def abandon(self, number: int) -> Outbound:
-        """A run failed after this round. Its answers counted if no later round has begun, all else did not."""
+        """A run failed after this round. Its answers counted if no later round has begun, all else
+        did not."""
         return (self.commit(number) if self.number == number else []) + self._call_off()
 
     def _call_off(self) -> Outbound:
-        left = [(key, device) for device, state in self.server.devices.items() for key in state.tasks]
+        left = [
+            (key, device) for device, state in self.server.devices.items() for key in state.tasks
+        ]
         left += self.counted.items()
         self.waves = {}
         self.jobs = {}
@@ -199,7 +211,8 @@ class Coordinator:
         return outbound
 
     def begin_again(self) -> tuple[Sequence[DeviceId], Outbound]:
-        """Who can have the round under way. Its jobs get keys of a new branch; nothing of its answers counts."""
+        """Who can have the round under way. Its jobs get keys of a new branch; nothing of its
+        answers counts."""
         trunk = trunk_of(self.run)
         self.journal.branch_off(trunk, self.number - 1)
         self.run = branch_of(trunk, self.journal.branches(trunk)[0])
@@ -216,14 +229,17 @@ class Coordinator:
         self.quorum = Quorum.of(plan)
 
     def start(self, wave: Wave, now_s: float) -> tuple[int, Outbound]:
-        """Jobs go out. What the journal has as missed stays missed: this round was under way before a crash."""
+        """Jobs go out. What the journal has as missed stays missed: this round was under way before
+        a crash."""
         self._wake(now_s)
         self.tickets += 1
         self.server.now_s = self.last_answer_s = now_s
         given_up = frozenset(self.given_up)
         collecting = Collecting(wave, now_s, self.patience_s, self.longest_s, self.quorum, given_up)
         self.waves[self.tickets] = collecting
-        missed = {outcome.job: outcome.reason for outcome in self.journal.outcomes(self.run, self.number)}
+        missed = {
+            outcome.job: outcome.reason for outcome in self.journal.outcomes(self.run, self.number)
+        }
         outbound: Outbound = []
         bodies: dict[int, Body] = {}
         for job in wave.jobs:
@@ -238,8 +254,9 @@ class Coordinator:
     def collect(self, ticket: int, now_s: float) -> tuple[list[Result] | None, Outbound]:
         """The results, once the wave is over; None until then.
 
-        Who missed is on disk by then. Answers alone wait for `record`: after a crash the same devices give them again.
-        Raises AgainError if the round is to be done again with other devices, StarvedError if none can have it.
+        Who missed is on disk by then. Answers alone wait for `record`: after a crash the same
+        devices give them again. Raises AgainError if the round is to be done again with other
+        devices, StarvedError if none can have it.
         """
         self._wake(now_s)
         wave = self.waves[ticket]
@@ -253,7 +270,8 @@ class Coordinator:
         return results, self._finish(results)
 
     def _finish(self, results: Sequence[Result]) -> Outbound:
-        """A wave is over: its outcomes wait for `record`, or are on disk when this returns if a job was missed."""
+        """A wave is over: its outcomes wait for `record`, or are on disk when this returns if a job
+        was missed."""
         missed = [result for result in results if isinstance(result, Missed)]
         self.quorum.note(results)
         self.given_up |= {one.device for one in missed if one.reason == "offline"}
@@ -266,7 +284,8 @@ class Coordinator:
         return [one for result in results for one in self._close(result)]
 
     def record(self) -> None:
-        """All outcomes so far are on disk when this returns: they must be before the checkpoint that builds on them."""
+        """All outcomes so far are on disk when this returns: they must be before the checkpoint
+        that builds on them."""
         if self.outcomes:
             self.journal.record(self.outcomes)
             self.outcomes = []
@@ -281,10 +300,11 @@ class Coordinator:
         self.counted = {}
         return self._settle(counted.items(), True)
 
-    # --- from the network ---------------------------------------------------------------------------------------
+    # --- from the network -------------------------------------------------------------------------
 
     def enter(self, hello: Hello, now_s: float, instance: str = "") -> tuple[int, Outbound]:
-        """A device says hello: its fence, 0 if it is refused, and what to send. See `ServerSide.enter`."""
+        """A device says hello: its fence, 0 if it is refused, and what to send. See
+        `ServerSide.enter`."""
         self._wake(now_s)
         self.given_up.discard(hello.device)
         for wave in self.waves.values() if self.waits else ():
@@ -302,7 +322,8 @@ class Coordinator:
         return self._handle(self.server.receive(device, fence, message, now_s))
 
     def tick(self, now_s: float) -> Outbound:
-        """Now and then: who is silent for too long is away, and a round that waits for devices says so."""
+        """Now and then: who is silent for too long is away, and a round that waits for devices says
+        so."""
         self._wake(now_s)
         outbound = self._handle(self.server.tick(now_s))
         self.waits = self._waits(now_s)
@@ -321,7 +342,7 @@ class Coordinator:
             loses_nothing=is_quiet or not (self.counted or any(wave.answers for wave in going)),
         )
 
-    # --- inside -------------------------------------------------------------------------------------------------
+    # --- inside -----------------------------------------------------------------------------------
 
     def _check(self, wave: Collecting, now_s: float) -> None:
         """Raises AgainError or StarvedError for a wave that waits in vain."""
@@ -329,7 +350,11 @@ class Coordinator:
             return
         refused = self.refused | wave.refused
         able = [device for device in self.roster if device not in refused]
-        here = [device for device in able if wave.spares(device) and not self.server.away_s(device, now_s)]
+        here = [
+            device
+            for device in able
+            if wave.spares(device) and not self.server.away_s(device, now_s)
+        ]
         if len(here) >= wave.quorum.wanted:
             self.others = here
             self.refused = refused
@@ -407,14 +432,19 @@ class Coordinator:
         job = assigned.job
         if job.id in wave.results:
             return
-        result = Missed(job=job.id, device=job.device, reason=reason) if reply is None else admit(reply, job)
+        result = (
+            Missed(job=job.id, device=job.device, reason=reason)
+            if reply is None
+            else admit(reply, job)
+        )
         if isinstance(result, Reply):
             result = self.spool.keep(result)
         if wave.take(result):
             self.last_answer_s = self.called_s
 
     def _answer(self, asked: AskedFor) -> Outbound:
-        """What became of jobs that a device still holds answers to. Unknown ones of this run may yet be asked for.
+        """What became of jobs that a device still holds answers to. Unknown ones of this run may
+        yet be asked for.
 
         So may all of them while the server has started and does not know yet which run goes on.
         """

@@ -1,6 +1,7 @@
 """SQLite files that must not lose what they were given, and words for when they did.
 
-A disk that takes nothing, and a file that is damaged, end the process: nobody knows then what is on disk.
+A disk that takes nothing, and a file that is damaged, end the process: nobody knows then what is on
+disk.
 """
 
 import sqlite3
@@ -16,7 +17,8 @@ OF_FILES = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
 
 def open_database(file: Path, schema: str, remedy: str) -> sqlite3.Connection:
-    """Checked, and set so that a commit is on disk. Raises RecordError with the remedy if the file is damaged."""
+    """Checked, and set so that a commit is on disk. Raises RecordError with the remedy if the file
+    is damaged."""
     try:
         base = sqlite3.connect(file, check_same_thread=False)
     except sqlite3.OperationalError as fault:
@@ -46,7 +48,8 @@ def storing(base: sqlite3.Connection) -> Iterator[None]:
 
 @contextmanager
 def storing_whole(base: sqlite3.Connection) -> Iterator[None]:
-    """The same, and in the file itself, so that a copy of it without its write-ahead log has it too."""
+    """The same, and in the file itself, so that a copy of it without its write-ahead log has it
+    too."""
     with storing(base):
         yield
     with asking(base):

@@ -1,4 +1,5 @@
-"""A device's end of a session as a state machine, and the answers that it holds; the server's is in `server_side`."""
+"""A device's end of a session as a state machine, and the answers that it holds; the server's is in
+`server_side`."""
 
 from dataclasses import dataclass, field
 
@@ -141,7 +142,8 @@ class DeviceSide:
         return now_s - self.last_seen_s >= LEASE_BEATS * self.beat_s
 
     def answer(self, key: str, held: Held) -> list[DeviceOutput]:
-        """A job is done and its answer on this device's disk. Says nothing if it is no longer wanted."""
+        """A job is done and its answer on this device's disk. Says nothing if it is no longer
+        wanted."""
         if self.running.pop(key, None) != held.job_digest:
             return []
         self.held[key] = held
@@ -194,9 +196,15 @@ class DeviceSide:
         run = trunk_of(run_of(message.key))
         done = [key for key in (*self.held, *self.running) if trunk_of(run_of(key)) == run]
         done = done if message.key in self.held else []
-        since = done[done.index(message.key) :] if message.key in done and not message.counted else [message.key]
+        since = (
+            done[done.index(message.key) :]
+            if message.key in done and not message.counted
+            else [message.key]
+        )
         out = [settle for key in reversed(since) for settle in self._forget(key, message.counted)]
-        return out + [Decline(key, "built on an answer that did not count") for key in since[1:] if self.open]
+        return out + [
+            Decline(key, "built on an answer that did not count") for key in since[1:] if self.open
+        ]
 
     def _forget(self, key: str, counted: bool) -> list[DeviceOutput]:
         known = key in self.held or key in self.running

@@ -86,7 +86,8 @@ async def renew(badge: Badge, folder: Path) -> None:
 
 
 def _next_key(folder: Path) -> bytes:
-    """A key on disk before anybody is asked to certify it, so that asking again is asking for the same."""
+    """A key on disk before anybody is asked to certify it, so that asking again is asking for the
+    same."""
     file = folder / NEXT_KEY
     if not file.exists():
         write_private(file, new_key())

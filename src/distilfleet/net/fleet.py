@@ -1,6 +1,8 @@
-"""The real fleet: `core.protocols.Fleet` over sessions with agents. It measures where the simulated one prices.
+"""The real fleet: `core.protocols.Fleet` over sessions with agents. It measures where the simulated
+one prices.
 
-A round runs in its own thread, sessions in another; between them nothing is shared but calls into the loop.
+A round runs in its own thread, sessions in another; between them nothing is shared but calls into
+the loop.
 """
 
 import asyncio
@@ -17,7 +19,19 @@ import numpy as np
 from ..core.errors import AgainError
 from ..core.failpoint import reached
 from ..core.tally import Tally, Timed, Times
-from ..core.types import Arrays, Conditions, Device, DeviceId, Load, Missed, Plan, Reply, Result, Usage, Wave
+from ..core.types import (
+    Arrays,
+    Conditions,
+    Device,
+    DeviceId,
+    Load,
+    Missed,
+    Plan,
+    Reply,
+    Result,
+    Usage,
+    Wave,
+)
 from ..cost.energy import energy_j
 from .loops import begin
 from .mark import marked
@@ -29,7 +43,8 @@ T = TypeVar("T")
 POLL_S = 0.5
 """A wave that is not over is looked at again after so long."""
 Waiting = Callable[[Standing], None]
-"""Hears how a round stands, again and again while it is not over, and that it goes on; what it raises ends it."""
+"""Hears how a round stands, again and again while it is not over, and that it goes on; what it
+raises ends it."""
 
 
 def ignore(_standing: Standing) -> None:
@@ -37,9 +52,11 @@ def ignore(_standing: Standing) -> None:
 
 
 class NetFleet:
-    """Implements `core.protocols.Fleet`. A round's outcomes are committed when the next one begins, or by `finish`.
+    """Implements `core.protocols.Fleet`. A round's outcomes are committed when the next one begins,
+    or by `finish`.
 
-    Whoever drives it must have each round's checkpoint on disk before the next round: `checkpoint_every_s` of zero.
+    Whoever drives it must have each round's checkpoint on disk before the next round:
+    `checkpoint_every_s` of zero.
     """
 
     def __init__(
@@ -131,10 +148,13 @@ class NetFleet:
         return tally
 
     def _server_usage(self, now_s: float) -> Usage:
-        """As modelled: a server draws its power at work while it computes, and else its idle power."""
+        """As modelled: a server draws its power at work while it computes, and else its idle
+        power."""
         serving_s = sum(end_s - begin_s for begin_s, end_s in self._serving)
         lasting_s = max(now_s - self._tally_s, serving_s)
-        server_j = energy_j(lasting_s, serving_s, 0.0, self._server.idle_w, self._server.busy_w, 0.0)
+        server_j = energy_j(
+            lasting_s, serving_s, 0.0, self._server.idle_w, self._server.busy_w, 0.0
+        )
         return Usage(busy_s=serving_s, energy_j=float(server_j))
 
     def kept(self) -> Mapping[DeviceId, Arrays]:
@@ -154,7 +174,8 @@ class NetFleet:
         self._call(lambda: self._commit(number))
 
     def abandon(self, number: int) -> None:
-        """The run failed after this round, whose checkpoint is on disk: nothing of what came since is wanted."""
+        """The run failed after this round, whose checkpoint is on disk: nothing of what came since
+        is wanted."""
         self._call(lambda: self._abandon(number))
 
     def _results(self, coming: "Future[list[Result]]") -> list[Result]:
@@ -171,7 +192,9 @@ class NetFleet:
         self._session_server.coordinator.plan(plan)
 
     async def _prepare(self, run: str, spec: bytes) -> None:
-        self._session_server.dispatch(self._session_server.coordinator.prepare(run, spec, self._ids))
+        self._session_server.dispatch(
+            self._session_server.coordinator.prepare(run, spec, self._ids)
+        )
         reached("run.opened")
 
     async def _begin_round(self, number: int) -> Sequence[DeviceId]:

@@ -1,16 +1,17 @@
 """How TLS handshakes are set in gRPC, which is imported here first, and why they fail.
 
-gRPC reads its settings from the environment, once, when it is imported. Its Python interface has no lowest TLS version:
-TLS 1.2 is left one cipher that needs an RSA certificate, and `identity` issues elliptic-curve ones, so that no TLS 1.2
-handshake can succeed. A test holds this.
+gRPC reads its settings from the environment, once, when it is imported. Its Python interface has no
+lowest TLS version: TLS 1.2 is left one cipher that needs an RSA certificate, and `identity` issues
+elliptic-curve ones, so that no TLS 1.2 handshake can succeed. A test holds this.
 
-gRPC's core checks certificates itself and tells C's standard error alone. So a pipe takes the place of C's `stderr`,
-and the lines that say why are asked for. Python's own `sys.stderr` stays what it is, and whatever other libraries write
-goes on to file descriptor 2. Who sets GRPC_VERBOSITY wants the lines as they are: then nothing is caught and nothing
-counted, as on systems without glibc.
+gRPC's core checks certificates itself and tells C's standard error alone. So a pipe takes the place
+of C's `stderr`, and the lines that say why are asked for. Python's own `sys.stderr` stays what it
+is, and whatever other libraries write goes on to file descriptor 2. Who sets GRPC_VERBOSITY wants
+the lines as they are: then nothing is caught and nothing counted, as on systems without glibc.
 
-Not told by gRPC, and so not counted: who connects and says nothing until the time for handshakes is over, who finds all
-connections taken, and a device that turns away from a certificate that it does not trust. Its own log has that.
+Not told by gRPC, and so not counted: who connects and says nothing until the time for handshakes is
+over, who finds all connections taken, and a device that turns away from a certificate that it does
+not trust. Its own log has that.
 """
 
 import ctypes
@@ -96,7 +97,8 @@ def _make_stderr(libc: ctypes.CDLL, writing: int) -> None:
 
 
 def _begin_anew(caught: bool) -> None:
-    """A process that was forked has no thread that listens, and a lock that may be held by none that is left."""
+    """A process that was forked has no thread that listens, and a lock that may be held by none
+    that is left."""
     global _lock, _failed
     _lock = threading.Lock()
     _failed = Counter()
@@ -117,7 +119,8 @@ def _import_grpc() -> None:
     ciphers = os.environ.get("GRPC_SSL_CIPHER_SUITES")
     if "grpc" in sys.modules and ciphers != CIPHERS:
         raise ImportError(
-            f"gRPC would allow TLS 1.2: import distilfleet.net before grpc, or set GRPC_SSL_CIPHER_SUITES={CIPHERS}"
+            "gRPC would allow TLS 1.2: import distilfleet.net before grpc, or set "
+            f"GRPC_SSL_CIPHER_SUITES={CIPHERS}"
         )
     os.environ["GRPC_SSL_CIPHER_SUITES"] = CIPHERS
     if quiet:

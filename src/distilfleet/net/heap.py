@@ -1,6 +1,8 @@
-"""The C library's heap, where a process has glibc: it keeps what is freed unless it is told otherwise.
+"""The C library's heap, where a process has glibc: it keeps what is freed unless it is told
+otherwise.
 
-Messages of a mebibyte come and go; without this, a server that once had many at a time stays as large as it was then.
+Messages of a mebibyte come and go; without this, a server that once had many at a time stays as
+large as it was then.
 """
 
 import ctypes
@@ -12,7 +14,8 @@ M_ARENA_MAX = -8
 SERVER_ARENAS = 2
 AGENT_ARENAS = 1
 LARGE_BYTES = 256 << 10
-"""A block of this size or more has pages of its own, which go back to the system when it is freed."""
+"""A block of this size or more has pages of its own, which go back to the system when it is
+freed."""
 EVERY_BYTES = 32 << 20
 
 

@@ -1,8 +1,9 @@
-"""Who is who: a certificate authority, one-time tokens, certificates of seven days, and a list of who is denied.
+"""Who is who: a certificate authority, one-time tokens, certificates of seven days, and a list of
+who is denied.
 
-A device makes its own key. Its token holds the authority's certificate, so that the device knows the server before it
-says a word, and a secret that is never sent: the request carries its HMAC. Only elliptic-curve keys are issued, which
-`transport` relies on to refuse TLS 1.2.
+A device makes its own key. Its token holds the authority's certificate, so that the device knows
+the server before it says a word, and a secret that is never sent: the request carries its HMAC.
+Only elliptic-curve keys are issued, which `transport` relies on to refuse TLS 1.2.
 """
 
 import hmac
@@ -35,24 +36,30 @@ SKEW_S = 300.0
 """The clock of a device may be behind by so much."""
 URN = "urn:distilfleet:device:"
 RESTORE = (
-    "It says which devices are of this fleet and which are shut out. Restore the server's folder from a copy that "
-    "`distilfleet backup` made; or move `authority` away: then every device needs a new token, see docs/operations.md."
+    "It says which devices are of this fleet and which are shut out. Restore the server's folder "
+    "from a copy that `distilfleet backup` made; or move `authority` away: then every device needs "
+    "a new token, see docs/operations.md."
 )
 SCHEMA = """
-create table if not exists tokens (device text primary key, secret blob, expires_s real) without rowid;
-create table if not exists used (device text primary key, secret blob, expires_s real, key blob) without rowid;
+create table if not exists tokens (
+    device text primary key, secret blob, expires_s real
+) without rowid;
+create table if not exists used (
+    device text primary key, secret blob, expires_s real, key blob
+) without rowid;
 create table if not exists denied (device text primary key) without rowid;
 """
 
 
-# --- the authority ----------------------------------------------------------------------------------------------
+# --- the authority --------------------------------------------------------------------------------
 
 
 class Authority:
     """Issues and denies. One folder, readable by its owner alone."""
 
     def __init__(self, folder: Path, life_s: float = LIFE_S) -> None:
-        """Certificates of devices are good for `life_s`. Raises RecordError if the folder is damaged."""
+        """Certificates of devices are good for `life_s`. Raises RecordError if the folder is
+        damaged."""
         self._life_s = life_s
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         base = folder / "identity.sqlite"
@@ -75,23 +82,37 @@ class Authority:
         """The SHA-256 of the authority's certificate, in hexadecimal digits."""
         return self.certificate.fingerprint(hashes.SHA256()).hex()
 
-    def token(self, device: DeviceId, kind: str, address: str, lasting_s: float, now_s: float) -> Token:
+    def token(
+        self, device: DeviceId, kind: str, address: str, lasting_s: float, now_s: float
+    ) -> Token:
         """A new one; an older one of this device is void. Whoever holds it becomes the device."""
         secret = os.urandom(16)
         expires_s = now_s + lasting_s
         with storing_whole(self._base):
-            self._base.execute("insert or replace into tokens values (?, ?, ?)", (device, secret, expires_s))
+            self._base.execute(
+                "insert or replace into tokens values (?, ?, ?)", (device, secret, expires_s)
+            )
             self._base.execute("delete from used where device = ?", (device,))
             self._base.execute("delete from denied where device = ?", (device,))
         der = self.certificate.public_bytes(serialization.Encoding.DER)
-        return Token(address=address, device=device, kind=kind, authority=der, secret=secret, expires_s=expires_s)
+        return Token(
+            address=address,
+            device=device,
+            kind=kind,
+            authority=der,
+            secret=secret,
+            expires_s=expires_s,
+        )
 
     def enrol(self, device: DeviceId, request: bytes, proof: bytes, now_s: float) -> bytes:
         """A certificate for a token, which is then good for this key alone: an answer may be lost.
 
         Raises WireError with the reason.
         """
-        tokens = "select secret, expires_s, null from tokens where device = ? union select secret, expires_s, key from"
+        tokens = (
+            "select secret, expires_s, null from tokens where device = ? union select secret, "
+            "expires_s, key from"
+        )
         row = self._row(f"{tokens} used where device = ?", device, device)
         if row is None:
             raise WireError("no token, or used already")
@@ -106,11 +127,14 @@ class Authority:
             raise WireError("no token, or used already")
         with storing_whole(self._base):
             self._base.execute("delete from tokens where device = ?", (device,))
-            self._base.execute("insert or replace into used values (?, ?, ?, ?)", (device, secret, expires_s, key))
+            self._base.execute(
+                "insert or replace into used values (?, ?, ?, ?)", (device, secret, expires_s, key)
+            )
         return certificate
 
     def sign(self, device: DeviceId, request: bytes, now_s: float) -> bytes:
-        """A certificate for the key in a request; nothing else of the request counts. Raises WireError."""
+        """A certificate for the key in a request; nothing else of the request counts. Raises
+        WireError."""
         try:
             asked = x509.load_der_x509_csr(request)
             key = asked.public_key()
@@ -119,12 +143,16 @@ class Authority:
             raise WireError("unreadable certificate request") from None
         if not sound or not isinstance(key, ec.EllipticCurvePublicKey):
             raise WireError("a certificate request has an elliptic-curve key and is signed by it")
-        return self._issue(key, f"{URN}{device}", [x509.UniformResourceIdentifier(f"{URN}{device}")], now_s)
+        return self._issue(
+            key, f"{URN}{device}", [x509.UniformResourceIdentifier(f"{URN}{device}")], now_s
+        )
 
     def server_keys(self, names: Sequence[str], now_s: float) -> Keys:
         """A fresh key for the server under these host names and addresses."""
         key = ec.generate_private_key(ec.SECP256R1())
-        certificate = self._issue(key.public_key(), names[0], [_name(name) for name in names], now_s)
+        certificate = self._issue(
+            key.public_key(), names[0], [_name(name) for name in names], now_s
+        )
         return Keys(key=_pem(key), certificate=certificate, authority=self.pem)
 
     def deny(self, device: DeviceId) -> None:
@@ -148,20 +176,29 @@ class Authority:
         self._base.close()
 
     def _issue(
-        self, key: ec.EllipticCurvePublicKey, common: str, names: Sequence[x509.GeneralName], now_s: float
+        self,
+        key: ec.EllipticCurvePublicKey,
+        common: str,
+        names: Sequence[x509.GeneralName],
+        now_s: float,
     ) -> bytes:
         device = common.startswith(URN)
         use = ExtendedKeyUsageOID.CLIENT_AUTH if device else ExtendedKeyUsageOID.SERVER_AUTH
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common[-64:])])
-        builder = _builder(subject, self.certificate.subject, key, now_s, self._life_s if device else SERVER_LIFE_S)
-        builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        builder = _builder(
+            subject, self.certificate.subject, key, now_s, self._life_s if device else SERVER_LIFE_S
+        )
+        builder = builder.add_extension(
+            x509.BasicConstraints(ca=False, path_length=None), critical=True
+        )
         builder = builder.add_extension(x509.ExtendedKeyUsage([use]), critical=False)
         builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
         return builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
 
 def _found(folder: Path, base: Path) -> None:
-    """A new authority. Its database gets its name last, so that one that is missing later is known to be lost."""
+    """A new authority. Its database gets its name last, so that one that is missing later is known
+    to be lost."""
     certificate = folder / "authority.pem"
     if (folder / "identity.sqlite").exists():
         raise RecordError(f"{certificate} is missing. {RESTORE}")
@@ -186,14 +223,17 @@ def _pair(folder: Path) -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
         key = _private(files[0].read_bytes())
         certificate = x509.load_pem_x509_certificate(files[1].read_bytes())
     except (OSError, ValueError, TypeError, AssertionError, UnsupportedAlgorithm) as fault:
-        raise RecordError(f"{files[0]} and {files[1]} cannot both be read: {fault}. {RESTORE}") from None
+        raise RecordError(
+            f"{files[0]} and {files[1]} cannot both be read: {fault}. {RESTORE}"
+        ) from None
     if _public(key) != _public(certificate):
         raise RecordError(f"{files[0]} is not the key of {files[1]}. {RESTORE}")
     return key, certificate
 
 
 def _check_whole(base: Path) -> None:
-    """An empty one would let in whoever was shut out: it was copied without its -wal, or lost. Raises RecordError."""
+    """An empty one would let in whoever was shut out: it was copied without its -wal, or lost.
+    Raises RecordError."""
     if not base.exists() or not base.stat().st_size:
         raise RecordError(f"{base} is missing or empty. {RESTORE}")
 
@@ -212,7 +252,7 @@ def peer_of(certificate: bytes) -> Peer:
     return Peer(uris[0].removeprefix(URN), read.not_valid_after_utc.timestamp())
 
 
-# --- the device -------------------------------------------------------------------------------------------------
+# --- the device -----------------------------------------------------------------------------------
 
 
 def new_key() -> bytes:
@@ -229,7 +269,11 @@ def new_request(device: DeviceId) -> tuple[bytes, bytes]:
 def request_for(key: bytes, device: DeviceId) -> bytes:
     """A certificate request, DER."""
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, device[-64:])])
-    request = x509.CertificateSigningRequestBuilder().subject_name(name).sign(_private(key), hashes.SHA256())
+    request = (
+        x509.CertificateSigningRequestBuilder()
+        .subject_name(name)
+        .sign(_private(key), hashes.SHA256())
+    )
     return request.public_bytes(serialization.Encoding.DER)
 
 
@@ -252,7 +296,11 @@ def authority_pem(der: bytes) -> bytes:
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, now_s: float, life_s: float
+    subject: x509.Name,
+    issuer: x509.Name,
+    key: ec.EllipticCurvePublicKey,
+    now_s: float,
+    life_s: float,
 ) -> x509.CertificateBuilder:
     start = datetime.fromtimestamp(now_s, UTC)
     return (
@@ -272,11 +320,17 @@ def _name(name: str) -> x509.GeneralName:
 
 
 def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
-    form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    form = (
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
     return key.private_bytes(*form)
 
 
-def _public(of: ec.EllipticCurvePrivateKey | x509.Certificate | x509.CertificateSigningRequest) -> bytes:
+def _public(
+    of: ec.EllipticCurvePrivateKey | x509.Certificate | x509.CertificateSigningRequest,
+) -> bytes:
     form = serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
     return of.public_key().public_bytes(*form)
 

@@ -1,8 +1,8 @@
 """The device's work: jobs in, answers out, and on disk what is needed to take an answer back.
 
-A device that missed is as if it had never had the job. So the disk keeps how the worker came to be: now and then its
-state, and since then the jobs, which are done again where the worker must be had anew. Short jobs over a large state,
-as in split KD, then cost the disk their own few bytes each.
+A device that missed is as if it had never had the job. So the disk keeps how the worker came to be:
+now and then its state, and since then the jobs, which are done again where the worker must be had
+anew. Short jobs over a large state, as in split KD, then cost the disk their own few bytes each.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -44,7 +44,8 @@ class Store(Protocol):
         ...
 
     def finish(self, key: str, held: Held, job: bytes, state: Arrays | None) -> None:
-        """A job is done; with the worker's state after it, or None if the job is to be done again."""
+        """A job is done; with the worker's state after it, or None if the job is to be done
+        again."""
         ...
 
     def keep(self, keys: Sequence[str]) -> None:
@@ -114,7 +115,8 @@ class JobRunner:
         self.fresh = False
 
     def refresh(self) -> None:
-        """Have the worker as its history says: after a start, a failed job, or one that was taken back."""
+        """Have the worker as its history says: after a start, a failed job, or one that was taken
+        back."""
         if self.fresh:
             return
         history = self.store.history()
@@ -136,7 +138,8 @@ class JobRunner:
         self.since_s += busy_s
 
     def _state_if_due(self, data: bytes, busy_s: float) -> Arrays | None:
-        """The worker's, once doing the jobs again would take longer than `REDONE_S`, or they more room than it."""
+        """The worker's, once doing the jobs again would take longer than `REDONE_S`, or they more
+        room than it."""
         self._has_done(data, busy_s)
         if self.since_bytes <= self.state_bytes and self.since_s <= REDONE_S:
             return None

@@ -1,7 +1,8 @@
 """What survives the server: outcomes of jobs and committed rounds, in one SQLite file.
 
-Write-ahead log with full synchronisation: what a call has written is on disk when it returns. An outcome is on disk
-before its device hears of it, a round is committed after its checkpoint is on disk.
+Write-ahead log with full synchronisation: what a call has written is on disk when it returns. An
+outcome is on disk before its device hears of it, a round is committed after its checkpoint is on
+disk.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,18 +14,20 @@ from ..core.types import DeviceId
 from .database import asking, open_database, storing
 
 RESTORE = (
-    "Restore it from a copy that `distilfleet backup` made; or move it away with its -wal: then runs that are not "
-    "finished go on as new branches, see docs/operations.md."
+    "Restore it from a copy that `distilfleet backup` made; or move it away with its -wal: then "
+    "runs that are not finished go on as new branches, see docs/operations.md."
 )
 SCHEMA = """
 create table if not exists facts (name text primary key, value integer not null) without rowid;
 create table if not exists outcomes (
-    key text primary key, run text not null, round integer not null, job text not null, device text not null,
-    reason text not null, digest blob not null
+    key text primary key, run text not null, round integer not null, job text not null,
+    device text not null, reason text not null, digest blob not null
 ) without rowid;
 create index if not exists of_round on outcomes (run, round);
 create table if not exists rounds (run text, round integer, primary key (run, round)) without rowid;
-create table if not exists branches (run text, number integer, round integer, primary key (run, number)) without rowid;
+create table if not exists branches (
+    run text, number integer, round integer, primary key (run, number)
+) without rowid;
 """
 
 
@@ -81,7 +84,9 @@ class SqliteJournal:
     def record(self, outcomes: Sequence[Outcome]) -> None:
         rows = [(o.key, o.run, o.round, o.job, o.device, o.reason, o.digest) for o in outcomes]
         with storing(self._base):
-            self._base.executemany("insert or replace into outcomes values (?, ?, ?, ?, ?, ?, ?)", rows)
+            self._base.executemany(
+                "insert or replace into outcomes values (?, ?, ?, ?, ?, ?, ?)", rows
+            )
 
     def commit(self, run: str, number: int) -> None:
         with storing(self._base):
@@ -98,7 +103,8 @@ class SqliteJournal:
         return (int(found[0][0]), int(found[0][1])) if found else (0, 0)
 
     def branch_off(self, run: str, number: int, latest: int = 0) -> None:
-        """Go on from this round as a branch with a number of its own; `latest` was used, whatever is known here."""
+        """Go on from this round as a branch with a number of its own; `latest` was used, whatever
+        is known here."""
         branch = max(self.branches(run)[0], latest) + 1
         with storing(self._base):
             self._base.execute("insert into branches values (?, ?, ?)", (run, branch, number))
@@ -106,20 +112,29 @@ class SqliteJournal:
     def verdicts(self, keys: Iterable[str]) -> Mapping[str, bool]:
         found: dict[str, bool] = {}
         for key in keys:
-            for run, number, reason in self._rows("select run, round, reason from outcomes where key = ?", key):
+            for run, number, reason in self._rows(
+                "select run, round, reason from outcomes where key = ?", key
+            ):
                 if reason or number <= self.committed(run):
                     found[key] = not reason
         return found
 
     def outcomes(self, run: str, number: int) -> Sequence[Outcome]:
-        query = "select key, run, round, job, device, reason, digest from outcomes where run = ? and round = ?"
+        query = (
+            "select key, run, round, job, device, reason, digest from outcomes where run = ? and "
+            "round = ?"
+        )
         names = ("key", "run", "round", "job", "device", "reason", "digest")
-        return [Outcome(**dict(zip(names, row, strict=True))) for row in self._rows(query, run, number)]
+        return [
+            Outcome(**dict(zip(names, row, strict=True))) for row in self._rows(query, run, number)
+        ]
 
     def begin(self) -> int:
         """The number of this start of the server."""
         with storing(self._base):
-            self._base.execute("insert into facts values ('starts', 1) on conflict do update set value = value + 1")
+            self._base.execute(
+                "insert into facts values ('starts', 1) on conflict do update set value = value + 1"
+            )
         ((starts,),) = self._rows("select value from facts where name = 'starts'")
         return int(starts)
 

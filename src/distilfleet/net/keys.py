@@ -1,6 +1,7 @@
 """What a device has of its identity, without what it takes to make or read certificates.
 
-Reading one loads a library of nine megabytes, a seventh of what a device's agent may have; so an idle agent does not.
+Reading one loads a library of nine megabytes, a seventh of what a device's agent may have; so an
+idle agent does not.
 """
 
 import hmac
@@ -55,7 +56,8 @@ class Token(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         return token
 
     def proof(self, request: bytes) -> bytes:
-        """The HMAC of a certificate request, by which the authority knows that the secret is known."""
+        """The HMAC of a certificate request, by which the authority knows that the secret is
+        known."""
         return hmac.digest(self.secret, request, "sha256")
 
 
@@ -75,7 +77,8 @@ class Peer:
     device: DeviceId
     expires_s: float
     instance: str = ""
-    """The agent's process, by a name of its own choice: two agents with one identity have two. Empty if it has none."""
+    """The agent's process, by a name of its own choice: two agents with one identity have two.
+    Empty if it has none."""
 
 
 class Badge(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,7 +97,9 @@ def badge_of(folder: Path) -> Badge:
     try:
         return msgspec.json.decode((folder / "badge.json").read_bytes(), type=Badge)
     except (OSError, msgspec.DecodeError):
-        raise ConfigError(f"{folder}: not enrolled; start once with --token, from `enrol create`") from None
+        raise ConfigError(
+            f"{folder}: not enrolled; start once with --token, from `enrol create`"
+        ) from None
 
 
 def take_key(folder: Path) -> None:

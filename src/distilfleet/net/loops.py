@@ -8,11 +8,13 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
-def begin(loop: asyncio.AbstractEventLoop, work: Callable[[], Coroutine[Any, Any, T]]) -> "Future[T]":
+def begin(
+    loop: asyncio.AbstractEventLoop, work: Callable[[], Coroutine[Any, Any, T]]
+) -> "Future[T]":
     """Work under way in the loop. Raises RuntimeError if the loop is over.
 
-    The coroutine is made in the loop: a signal that comes between making one here and handing it over would leave it
-    behind, never awaited.
+    The coroutine is made in the loop: a signal that comes between making one here and handing it
+    over would leave it behind, never awaited.
     """
     future: Future[T] = Future()
 

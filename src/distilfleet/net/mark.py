@@ -1,9 +1,11 @@
-"""What a checkpoint says of the journal, so that a journal that has lost something is found out, and made whole.
+"""What a checkpoint says of the journal, so that a journal that has lost something is found out,
+and made whole.
 
-SQLite takes the end of its write-ahead log for where the log's first damaged frame is: all later commits are lost, and
-nothing tells. The same goes for a copy of the file without its log. But before a round's checkpoint is written, the
-journal has all outcomes of that round, and the round before is committed. What does not hold of the two together was
-lost by the journal, since a checkpoint has a digest.
+SQLite takes the end of its write-ahead log for where the log's first damaged frame is: all later
+commits are lost, and nothing tells. The same goes for a copy of the file without its log. But
+before a round's checkpoint is written, the journal has all outcomes of that round, and the round
+before is committed. What does not hold of the two together was lost by the journal, since a
+checkpoint has a digest.
 """
 
 from collections.abc import Mapping
@@ -49,7 +51,8 @@ def is_behind(journal: SqliteJournal, mark: Mark, number: int) -> bool:
 
 
 def go_back(journal: SqliteJournal, run: str, mark: Mark | None, number: int) -> None:
-    """A new branch from the checkpoint of this round: what it counted has counted, whatever the journal knows."""
+    """A new branch from the checkpoint of this round: what it counted has counted, whatever the
+    journal knows."""
     if mark is not None:
         known = {outcome.key for outcome in journal.outcomes(mark.run, number)}
         lost = [

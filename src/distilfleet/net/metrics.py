@@ -43,10 +43,18 @@ class Totals:
         self.server_j += line.get("server_energy_j", 0.0)
 
 
-def exposition(status: FleetStatus, totals: Totals, page_refused: Mapping[int, int] | None = None) -> bytes:
+def exposition(
+    status: FleetStatus, totals: Totals, page_refused: Mapping[int, int] | None = None
+) -> bytes:
     """In the text format; of requests for the page that were refused, how many by status."""
     refused = {str(code): times for code, times in dict(page_refused or {}).items()}
-    pages = _by(CounterMetricFamily, "page_requests_refused", "Requests for the page, refused", "status", refused)
+    pages = _by(
+        CounterMetricFamily,
+        "page_requests_refused",
+        "Requests for the page, refused",
+        "status",
+        refused,
+    )
     registry = CollectorRegistry()
     registry.register(_Collected((*_families(status, totals), pages)))
     ProcessCollector(registry=registry)
@@ -66,8 +74,12 @@ class _Collected:
 def _families(status: FleetStatus, totals: Totals) -> Iterator[Metric]:
     yield from _of_sessions(status)
     yield from _of_rounds(status, totals)
-    yield GaugeMetricFamily("distilfleet_uploads_bytes", "Room that uploads take now", status.uploading_bytes)
-    yield GaugeMetricFamily("distilfleet_uploads_waiting", "Uploads that wait for room", status.uploads_waiting)
+    yield GaugeMetricFamily(
+        "distilfleet_uploads_bytes", "Room that uploads take now", status.uploading_bytes
+    )
+    yield GaugeMetricFamily(
+        "distilfleet_uploads_waiting", "Uploads that wait for room", status.uploads_waiting
+    )
 
 
 def _of_sessions(status: FleetStatus) -> Iterator[Metric]:
@@ -78,8 +90,20 @@ def _of_sessions(status: FleetStatus) -> Iterator[Metric]:
     here = len(status.devices) - doing["away"]
     yield GaugeMetricFamily("distilfleet_sessions_open", "Devices with a session", here)
     yield _by(GaugeMetricFamily, "devices", "Devices by what they do now", "state", doing)
-    yield _by(CounterMetricFamily, "sessions_refused", "Sessions refused or ended", "reason", status.refused)
-    yield _by(CounterMetricFamily, "identity_clashes", "Two agents with one identity", "device", status.clashes)
+    yield _by(
+        CounterMetricFamily,
+        "sessions_refused",
+        "Sessions refused or ended",
+        "reason",
+        status.refused,
+    )
+    yield _by(
+        CounterMetricFamily,
+        "identity_clashes",
+        "Two agents with one identity",
+        "device",
+        status.clashes,
+    )
     yield _by(CounterMetricFamily, "traffic_bytes", "Bytes of sessions", "direction", traffic)
 
 
@@ -88,12 +112,20 @@ def _of_rounds(status: FleetStatus, totals: Totals) -> Iterator[Metric]:
     joules = {"devices": totals.device_j, "server": totals.server_j}
     metered = "As measured, or modelled where there is no meter"
     yield CounterMetricFamily("distilfleet_jobs_answered", "Answers that counted", totals.answered)
-    yield _by(CounterMetricFamily, "jobs_missed", "Jobs without an answer that counts", "reason", missed)
-    yield CounterMetricFamily("distilfleet_answers_late", "Answers that came after their wave", status.late)
+    yield _by(
+        CounterMetricFamily, "jobs_missed", "Jobs without an answer that counts", "reason", missed
+    )
+    yield CounterMetricFamily(
+        "distilfleet_answers_late", "Answers that came after their wave", status.late
+    )
     yield _by(CounterMetricFamily, "energy_joules", metered, "who", joules)
     yield CounterMetricFamily("distilfleet_rounds", "Finished rounds", totals.rounds)
-    yield SummaryMetricFamily("distilfleet_round_seconds", "Of finished rounds", totals.rounds, totals.lasting_s)
-    yield GaugeMetricFamily("distilfleet_jobs_under_way", "Jobs of the waves under way", status.jobs)
+    yield SummaryMetricFamily(
+        "distilfleet_round_seconds", "Of finished rounds", totals.rounds, totals.lasting_s
+    )
+    yield GaugeMetricFamily(
+        "distilfleet_jobs_under_way", "Jobs of the waves under way", status.jobs
+    )
 
 
 def _by(kind: Any, name: str, words: str, label: str, values: Labelled) -> Metric:

@@ -1,4 +1,5 @@
-"""The sessions at one moment, copied into frozen facts: to be called in the loop of the sessions."""
+"""The sessions at one moment, copied into frozen facts: to be called in the loop of the
+sessions."""
 
 from collections.abc import Mapping
 
@@ -9,13 +10,17 @@ from .session_server import SessionServer
 from .traffic import Traffic
 
 
-def observe(session_server: SessionServer, kinds: Mapping[DeviceId, str], now_s: float) -> FleetStatus:
+def observe(
+    session_server: SessionServer, kinds: Mapping[DeviceId, str], now_s: float
+) -> FleetStatus:
     """The devices come in the order of `kinds`."""
     coordinator = session_server.coordinator
     uploads = coordinator.server.uploads
     waves = list(coordinator.waves.values())
     answered = sum(wave.answers for wave in waves)
-    devices = [_device_status(session_server, device, kind, now_s) for device, kind in kinds.items()]
+    devices = [
+        _device_status(session_server, device, kind, now_s) for device, kind in kinds.items()
+    ]
     return FleetStatus(
         devices=tuple(devices),
         run=trunk_of(coordinator.run),
@@ -33,7 +38,9 @@ def observe(session_server: SessionServer, kinds: Mapping[DeviceId, str], now_s:
     )
 
 
-def _device_status(session_server: SessionServer, device: DeviceId, kind: str, now_s: float) -> DeviceStatus:
+def _device_status(
+    session_server: SessionServer, device: DeviceId, kind: str, now_s: float
+) -> DeviceStatus:
     server = session_server.coordinator.server
     traffic = session_server.traffic.get(device, Traffic())
     state = server.devices.get(device)

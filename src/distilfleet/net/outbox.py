@@ -1,4 +1,5 @@
-"""Messages on their way out of a session: what somebody waits for goes at once, and takes along what nobody does."""
+"""Messages on their way out of a session: what somebody waits for goes at once, and takes along
+what nobody does."""
 
 import asyncio
 from collections import deque
@@ -20,7 +21,8 @@ from .protocol import (
 LINGER_S = 0.003
 """A message that nobody waits for may wait so long for company."""
 MOST_UNSENT_BYTES = 256 << 10
-"""A reader who lets more bytes pile up is dropped. Chunks count without their data, which grants bound."""
+"""A reader who lets more bytes pile up is dropped. Chunks count without their data, which grants
+bound."""
 
 
 @dataclass(slots=True, eq=False)
@@ -28,7 +30,8 @@ class Outbox:
     """One end's. Belongs to the loop's thread."""
 
     version: int = 0
-    """The version that the other end speaks, once it is known: older ones take one message at a time."""
+    """The version that the other end speaks, once it is known: older ones take one message at a
+    time."""
     numbering: Numbering = field(default_factory=Numbering)
     waiting: deque[AnyMessage] = field(default_factory=deque)
     waiting_bytes: int = 0

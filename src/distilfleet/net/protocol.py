@@ -1,17 +1,20 @@
 """What server and devices say to each other: a closed list of typed messages, each its own bytes.
 
-Every transfer goes the same way in both directions: `Offer`, `Grant`, `Chunk` ..., `Received`. A grant is cumulative
-("I hold what is before `start`, send up to `until`"), so that hearing it twice, late or out of order does no harm, and
-no body travels before there is room for it; a small one goes along with its offer, and again if there was no room.
-`Received` says that the bytes are there, `Committed` that the outcome is on disk: a device keeps its answer until then.
+Every transfer goes the same way in both directions: `Offer`, `Grant`, `Chunk` ..., `Received`. A
+grant is cumulative ("I hold what is before `start`, send up to `until`"), so that hearing it twice,
+late or out of order does no harm, and no body travels before there is room for it; a small one goes
+along with its offer, and again if there was no room. `Received` says that the bytes are there,
+`Committed` that the outcome is on disk: a device keeps its answer until then.
 
 A job goes by its *key*, the run's name and the job's id, so that keys never repeat.
 
     message on the wire = number in its session u32, little endian | msgpack of one of the structs
-    payload of a stream = a message, or, since version 3, several: 0 u32 | (length u32 | message) ...
+    payload of a stream = a message, or, since version 3, several:
+                          0 u32 | (length u32 | message) ...
 
-Numbers turn a network that loses, repeats or reorders into one that breaks: what comes twice is dropped, a gap ends the
-session, and the next session resumes. Within a session order can be relied on.
+Numbers turn a network that loses, repeats or reorders into one that breaks: what comes twice is
+dropped, a gap ends the session, and the next session resumes. Within a session order can be relied
+on.
 """
 
 import struct
@@ -78,7 +81,8 @@ class Welcome(Message, frozen=True, tag=2):
 
 
 class Refuse(Message, frozen=True, tag=3):
-    """Either: no session, or none any more, why, and after how long there may be one. The last words of a session."""
+    """Either: no session, or none any more, why, and after how long there may be one. The last
+    words of a session."""
 
     reason: Reason
     retry_s: Amount
@@ -115,7 +119,8 @@ class Offer(Message, frozen=True, tag=6):
     """How long the job of an answer waited at the device; None if that was off in between."""
     flops: Work | None = None
     moved_bytes: Work | None = None
-    """The work of an answer as declared before it, so that a forecast can be held against what it took."""
+    """The work of an answer as declared before it, so that a forecast can be held against what it
+    took."""
 
 
 class Grant(Message, frozen=True, tag=7):
@@ -145,7 +150,8 @@ class Received(Message, frozen=True, tag=9):
 
 
 class Committed(Message, frozen=True, tag=10):
-    """Server: the outcome is on disk. A device that did not count goes back to what it was before the job."""
+    """Server: the outcome is on disk. A device that did not count goes back to what it was before
+    the job."""
 
     key: Text
     counted: bool
@@ -158,7 +164,9 @@ class Decline(Message, frozen=True, tag=11):
     reason: Reason
 
 
-AnyMessage = Hello | Welcome | Refuse | Beat | Setup | Offer | Grant | Chunk | Received | Committed | Decline
+AnyMessage = (
+    Hello | Welcome | Refuse | Beat | Setup | Offer | Grant | Chunk | Received | Committed | Decline
+)
 _NUMBER = struct.Struct("<I")
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(AnyMessage).decode
@@ -177,7 +185,8 @@ class Numbering:
         return _NUMBER.pack(self.sent) + encode(message)
 
     def read(self, data: bytes) -> AnyMessage | None:
-        """None for what came before. Raises WireError for a gap or unreadable bytes; never anything else."""
+        """None for what came before. Raises WireError for a gap or unreadable bytes; never anything
+        else."""
         number, message = decode(data)
         if number <= self.received:
             return None
@@ -202,7 +211,9 @@ def encode(message: AnyMessage) -> bytes:
 def decode(data: bytes) -> tuple[int, AnyMessage]:
     """A message and its number. Raises WireError; never anything else, whatever the bytes."""
     if not _NUMBER.size < len(data) <= MOST_MESSAGE_BYTES:
-        raise WireError(f"a message has {_NUMBER.size + 1} to {MOST_MESSAGE_BYTES} bytes, got {len(data)}")
+        raise WireError(
+            f"a message has {_NUMBER.size + 1} to {MOST_MESSAGE_BYTES} bytes, got {len(data)}"
+        )
     try:
         return _NUMBER.unpack_from(data)[0], _decode(memoryview(data)[_NUMBER.size :])
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as fault:
@@ -213,7 +224,9 @@ def joined(messages: Sequence[bytes]) -> bytes:
     """One payload for all of them, to be taken apart by `parted`."""
     if len(messages) == 1:
         return messages[0]
-    return b"".join([_NUMBER.pack(0), *(part for one in messages for part in (_NUMBER.pack(len(one)), one))])
+    return b"".join(
+        [_NUMBER.pack(0), *(part for one in messages for part in (_NUMBER.pack(len(one)), one))]
+    )
 
 
 def parted(data: bytes) -> list[bytes]:
@@ -282,11 +295,14 @@ def key_of(run: str, job: str) -> str:
 def listed(keys: Sequence[str]) -> tuple[str, ...]:
     """As many as a hello may hold."""
     ends = accumulate(len(key.encode()) + 5 for key in keys)
-    return tuple(key for key, end in zip(keys, ends, strict=True) if end <= MOST_KEYS_BYTES)[:MOST_KEYS]
+    return tuple(key for key, end in zip(keys, ends, strict=True) if end <= MOST_KEYS_BYTES)[
+        :MOST_KEYS
+    ]
 
 
 def branch_of(run: str, number: int) -> str:
-    """The name of a run that went on from an older checkpoint, for the n-th time, than its devices did."""
+    """The name of a run that went on from an older checkpoint, for the n-th time, than its devices
+    did."""
     return f"{run}~{number}" if number else run
 
 
@@ -312,7 +328,7 @@ def job_of(key: str) -> str:
     return key.partition("/")[2]
 
 
-# --- frames of jobs ---------------------------------------------------------------------------------------------
+# --- frames of jobs -------------------------------------------------------------------------------
 
 _expected = msgspec.msgpack.Decoder(Expected).decode
 
@@ -321,7 +337,9 @@ def pack_job(job: Job, body: Body | None = None) -> Pieces:
     """What a device needs to do a job: the reply that is expected of it, and the job's frame."""
     expected = _encode(job.expected)
     frame = encode_job(job, body)
-    return Pieces((_NUMBER.pack(len(expected)) + expected + frame.head, frame.body.manifest, frame.body.data))
+    return Pieces(
+        (_NUMBER.pack(len(expected)) + expected + frame.head, frame.body.manifest, frame.body.data)
+    )
 
 
 def unpack_job(data: bytes) -> Job:

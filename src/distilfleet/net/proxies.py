@@ -1,7 +1,9 @@
-"""Which proxy of the environment a connection goes through, decided here so that a message can name it.
+"""Which proxy of the environment a connection goes through, decided here so that a message can name
+it.
 
-As curl, and gRPC by itself, have it: `grpc_proxy`, `https_proxy`, `http_proxy`, in small or capital letters, the first
-that is set; and none for what `no_grpc_proxy` or `no_proxy` lists. What stays on this machine never goes through one.
+As curl, and gRPC by itself, have it: `grpc_proxy`, `https_proxy`, `http_proxy`, in small or capital
+letters, the first that is set; and none for what `no_grpc_proxy` or `no_proxy` lists. What stays on
+this machine never goes through one.
 """
 
 import os
@@ -14,7 +16,9 @@ from .address import Address, is_ip
 
 PROXIES = ("grpc_proxy", "https_proxy", "http_proxy")
 EXCEPTIONS = ("no_grpc_proxy", "no_proxy")
-_URL = re.compile(r"(?:(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://)?(?P<user>[^/]*@)?(?P<place>[^/@\s]+)/?")
+_URL = re.compile(
+    r"(?:(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://)?(?P<user>[^/]*@)?(?P<place>[^/@\s]+)/?"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,11 +56,14 @@ def proxy_for(address: Address, environment: Mapping[str, str] | None = None) ->
 def _named(variable: str, given: Mapping[str, str]) -> tuple[str, str] | None:
     """What is set, and under which of its two spellings."""
     spellings = (variable, variable.upper())
-    return next(((name, given[name].strip()) for name in spellings if given.get(name, "").strip()), None)
+    return next(
+        ((name, given[name].strip()) for name in spellings if given.get(name, "").strip()), None
+    )
 
 
 def _proxy(variable: str, url: str) -> Proxy | None:
-    """None for kinds that cannot carry a session (socks, TLS to the proxy): as gRPC, which goes without."""
+    """None for kinds that cannot carry a session (socks, TLS to the proxy): as gRPC, which goes
+    without."""
     found = _URL.fullmatch(url)
     if found is None or (found["scheme"] or "http").lower() != "http":
         return None
@@ -64,12 +71,15 @@ def _proxy(variable: str, url: str) -> Proxy | None:
 
 
 def _is_excepted(address: Address, given: Mapping[str, str]) -> bool:
-    listed = next((named[1] for name in EXCEPTIONS if (named := _named(name, given)) is not None), "")
+    listed = next(
+        (named[1] for name in EXCEPTIONS if (named := _named(name, given)) is not None), ""
+    )
     return any(_covers(entry.lower(), address) for entry in re.split(r"[,\s]+", listed) if entry)
 
 
 def _covers(entry: str, address: Address) -> bool:
-    """Of `no_proxy`: everything, a host, all names under one, or a network; with or without a port."""
+    """Of `no_proxy`: everything, a host, all names under one, or a network; with or without a
+    port."""
     host, colon, port = entry.rpartition(":")
     if colon and port.isdecimal() and (":" not in host or host.endswith("]")):
         return int(port) == address.port and _covers(host, address)

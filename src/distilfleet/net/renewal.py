@@ -19,8 +19,11 @@ class Renewal(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def keys_of(folder: Path) -> Keys:
-    """The key is the one that the certificate is for: power may have failed between the two files."""
-    certificate, authority = ((folder / f"{name}.pem").read_bytes() for name in ("certificate", "authority"))
+    """The key is the one that the certificate is for: power may have failed between the two
+    files."""
+    certificate, authority = (
+        (folder / f"{name}.pem").read_bytes() for name in ("certificate", "authority")
+    )
     if (folder / NEXT_KEY).exists():
         from .identity import belongs
 
@@ -30,7 +33,8 @@ def keys_of(folder: Path) -> Keys:
 
 
 def renewal_due(folder: Path, now_s: float) -> bool:
-    """Whether it is time for a new certificate. The answer is worked out once for each, and kept beside it."""
+    """Whether it is time for a new certificate. The answer is worked out once for each, and kept
+    beside it."""
     certificate = (folder / "certificate.pem").read_bytes()
     digest = digest_of(certificate).hex()
     try:

@@ -1,59 +1,69 @@
-"""The server's end of all sessions as a state machine: messages go in, messages and events come out.
+"""The server's end of all sessions as a state machine: messages go in, messages and events come
+out.
 
-Neither this end nor a device's, in `device_side`, knows a socket, a clock, a thread or a disk. Every method gets the
-time as an argument and returns a list of what is to be done, so that a test can drive thousands of sessions a minute
-over a network that loses, repeats, reorders and cuts.
+Neither this end nor a device's, in `device_side`, knows a socket, a clock, a thread or a disk.
+Every method gets the time as an argument and returns a list of what is to be done, so that a test
+can drive thousands of sessions a minute over a network that loses, repeats, reorders and cuts.
 
 How the machines couple
 -----------------------
 
-    round thread                 loop of the sessions                                  the device's process
-    NetFleet ---- waves ----> Coordinator ---- jobs ----> ServerSide ==== messages ==== DeviceSide ---> JobRunner
-             <--- results ---             <--- events ---            (SessionServer,               <---
-                                                                      Outbox, gRPC)
+    round thread              loop of the sessions                          the device's process
+    NetFleet -- waves --> Coordinator -- jobs --> ServerSide == messages == DeviceSide --> JobRunner
+             <- results -            <- events --         (SessionServer,              <--
+                                                           Outbox, gRPC)
 
-The coordinator knows waves and the journal and no messages; this machine knows messages and no waves. It tells the
-coordinator three things: `Arrived`, an answer is whole; `Declined`, a device will not do a job, or answered something
-else; and `AskedFor`, a device holds answers to jobs that are not under way here. The coordinator tells it three:
-`assign` a job, `settle` one, and `prepare` devices for a run. `Send` and `Drop` pass through to the connections.
+The coordinator knows waves and the journal and no messages; this machine knows messages and no
+waves. It tells the coordinator three things: `Arrived`, an answer is whole; `Declined`, a device
+will not do a job, or answered something else; and `AskedFor`, a device holds answers to jobs that
+are not under way here. The coordinator tells it three: `assign` a job, `settle` one, and `prepare`
+devices for a run. `Send` and `Drop` pass through to the connections.
 
-One machine has the sessions of all devices, because they share the room for what is under way: `uploads` bounds the
-bytes of answers that devices may be sending, `downloads` those of jobs. Whoever finds no room waits in line.
+One machine has the sessions of all devices, because they share the room for what is under way:
+`uploads` bounds the bytes of answers that devices may be sending, `downloads` those of jobs.
+Whoever finds no room waits in line.
 
 A device
 --------
 
-    never came --hello--> live --lease over, upload stalled, Refuse, leave--> away --hello--> live, fence + 1 ...
+    never came --hello--> live --lease over, upload stalled, Refuse, leave--> away
+    away --hello--> live, fence + 1 ...
 
-- A device has one session. Its *fence* counts them; what an older session still says, or its end, is ignored, since
-  it carries an older fence. So a connection that is half open does no harm.
-- A session is over if nothing was heard for `LEASE_BEATS` beats, or if an upload that has room does not get on for
-  `STALL_S`. If this process itself stood still, the time before `woke_s` counts against nobody.
-- Jobs outlive sessions. The end of a session gives back the room of its transfers, and the next hello has every job
-  offered again that has no answer yet.
-- Two agents may have one identity. The later one displaces the earlier; an agent that was displaced and comes back
-  while the other is live is refused, with pauses that double. A device may begin `MOST_SESSIONS` in `SESSIONS_S`.
+- A device has one session. Its *fence* counts them; what an older session still says, or its end,
+  is ignored, since it carries an older fence. So a connection that is half open does no harm.
+- A session is over if nothing was heard for `LEASE_BEATS` beats, or if an upload that has room does
+  not get on for `STALL_S`. If this process itself stood still, the time before `woke_s` counts
+  against nobody.
+- Jobs outlive sessions. The end of a session gives back the room of its transfers, and the next
+  hello has every job offered again that has no answer yet.
+- Two agents may have one identity. The later one displaces the earlier; an agent that was displaced
+  and comes back while the other is live is refused, with pauses that double. A device may begin
+  `MOST_SESSIONS` in `SESSIONS_S`.
 
 A job
 -----
 
     assign --> waiting for downloads --> offered --Grant, Chunk ...--> with the device --Received-->
-           --> answer offered --> waiting for uploads --> granted --Chunk ...--> whole --> Arrived --settle--> gone
+           --> answer offered --> waiting for uploads --> granted --Chunk ...--> whole --> Arrived
+           --settle--> gone
 
-- The job leaves memory when its answer is whole; the digest of the answer stays, so that an answer offered again is
-  received again without a byte, and another answer to the same job is rejected.
+- The job leaves memory when its answer is whole; the digest of the answer stays, so that an answer
+  offered again is received again without a byte, and another answer to the same job is rejected.
 - An offer that is larger than any answer to the job is declined before a byte of it travels.
-- `settle` may come at any time, also while the job is on its way or never was here: the room is given back, and the
-  device is told `Committed` if it is there. If it is not, its next hello lists the key, `AskedFor` comes out, and
-  `settle` is called again. That is why a device keeps an answer until it has heard what became of it.
-- A small frame comes along with its offer, and needs no grant. If there was no room it is ignored, and granted later.
+- `settle` may come at any time, also while the job is on its way or never was here: the room is
+  given back, and the device is told `Committed` if it is there. If it is not, its next hello lists
+  the key, `AskedFor` comes out, and `settle` is called again. That is why a device keeps an answer
+  until it has heard what became of it.
+- A small frame comes along with its offer, and needs no grant. If there was no room it is ignored,
+  and granted later.
 
 What may come when
 ------------------
 
-Before `enter` nothing of a device is listened to. Then messages may come in any order, twice, or for jobs that are
-settled: whatever does not fit the state is ignored. Only a message that no device ever says raises `WireError`, which
-ends the session. Gaps and repeats within a session never get here, since `protocol.Numbering` sees to them.
+Before `enter` nothing of a device is listened to. Then messages may come in any order, twice, or
+for jobs that are settled: whatever does not fit the state is ignored. Only a message that no device
+ever says raises `WireError`, which ends the session. Gaps and repeats within a session never get
+here, since `protocol.Numbering` sees to them.
 """
 
 from collections import deque
@@ -88,7 +98,8 @@ BEAT_S = 15.0
 LEASE_BEATS = 3
 """Beats that may be missed before a session counts as over."""
 SKEW_S = 0.5
-"""What a device says of its work may differ by so much from what the server sees, and is still believed."""
+"""What a device says of its work may differ by so much from what the server sees, and is still
+believed."""
 DOWN_BYTES = 64 << 20
 """The most bytes of jobs that are on their way at once."""
 STALL_S = 30.0
@@ -98,15 +109,19 @@ SESSIONS_S = 60.0
 """Sessions that one identity may begin in so long; who wants more is told when to come back."""
 CLASH_S = 5.0
 MOST_CLASH_S = 300.0
-"""The first and the longest pause of an agent whose identity another agent uses: it doubles with each try."""
+"""The first and the longest pause of an agent whose identity another agent uses: it doubles with
+each try."""
 MOST_DISPLACED = 16
 """Agents of one identity that are remembered after a newer one took their place."""
 UPGRADE_S = 600.0
 """A device that speaks no version of this server's need not come back sooner."""
 STOPPED = "stopped at the device"
-CLASH = "another agent uses this identity: stop one of the two, or enrol one anew with a token of its own"
+CLASH = (
+    "another agent uses this identity: stop one of the two, or enrol one anew with a token of its "
+    "own"
+)
 
-# --- what comes out ---------------------------------------------------------------------------------------------
+# --- what comes out -------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +155,8 @@ class Declined:
 
 @dataclass(frozen=True, slots=True)
 class AskedFor:
-    """A device holds answers to jobs that are not under way: say with `settle` what became of them."""
+    """A device holds answers to jobs that are not under way: say with `settle` what became of
+    them."""
 
     device: DeviceId
     keys: tuple[str, ...]
@@ -158,7 +174,7 @@ class Drop:
 Output = Send | Arrived | Declined | AskedFor | Drop
 
 
-# --- the server's end -------------------------------------------------------------------------------------------
+# --- the server's end -----------------------------------------------------------------------------
 
 
 @dataclass(slots=True)
@@ -207,21 +223,25 @@ class ServerSide:
     uploads: FlowControl
     """The room for answers on their way."""
     downloads: FlowControl = field(default_factory=lambda: FlowControl(DOWN_BYTES))
-    """The room for jobs on their way: an offer waits for it, and it is free again when the device has the job."""
+    """The room for jobs on their way: an offer waits for it, and it is free again when the device
+    has the job."""
     now_s: float = 0.0
     """The time as it was last handed in."""
     woke_s: float = -inf
-    """When this process went on after it stood still: whoever was silent until then had nobody to speak to."""
+    """When this process went on after it stood still: whoever was silent until then had nobody to
+    speak to."""
     beat_s: float = BEAT_S
     clash_s: float = CLASH_S
     chunk_bytes: int = CHUNK_BYTES
     setup: Setup | None = None
     devices: dict[DeviceId, _DeviceState] = field(default_factory=dict)
     clashes: dict[DeviceId, int] = field(default_factory=dict)
-    """How often an agent came back although another one had taken its place: two have one identity."""
+    """How often an agent came back although another one had taken its place: two have one
+    identity."""
 
     def enter(self, hello: Hello, now_s: float, instance: str = "") -> tuple[int, list[Output]]:
-        """A device says hello: its fence, 0 if it is refused, and what to do. Any older session is over.
+        """A device says hello: its fence, 0 if it is refused, and what to do. Any older session is
+        over.
 
         `instance` tells one agent from another with the same identity; empty for who does not say.
         """
@@ -245,7 +265,8 @@ class ServerSide:
         return state.fence, out + self.offer_all(hello.device)
 
     def _refusal(self, device: DeviceId, state: _DeviceState, instance: str) -> Refuse | None:
-        """Who comes back after another took its place, and that one is still there, does not take it again."""
+        """Who comes back after another took its place, and that one is still there, does not take
+        it again."""
         if state.live and instance != state.instance and instance in state.displaced:
             self.clashes[device] = self.clashes.get(device, 0) + 1
             state.comebacks += 1
@@ -271,12 +292,17 @@ class ServerSide:
         state.begun_s.append(self.now_s)
 
     def superseded(self, device: DeviceId) -> Refuse:
-        """The last words to a session after which another of its device has begun: only a second agent hears them."""
-        return Refuse(CLASH, min(self.clash_s * 2 ** min(self._state(device).comebacks, 20), MOST_CLASH_S))
+        """The last words to a session after which another of its device has begun: only a second
+        agent hears them."""
+        return Refuse(
+            CLASH, min(self.clash_s * 2 ** min(self._state(device).comebacks, 20), MOST_CLASH_S)
+        )
 
     def offer_all(self, device: DeviceId) -> list[Output]:
         """Jobs that the device has not answered, again."""
-        return [one for task in self._state(device).tasks.values() for one in self._offer(device, task)]
+        return [
+            one for task in self._state(device).tasks.values() for one in self._offer(device, task)
+        ]
 
     def offer_again(self, device: DeviceId, key: str) -> list[Output]:
         """A job that the device has put off."""
@@ -324,7 +350,9 @@ class ServerSide:
         self.setup = setup
         return [Send(device, setup) for device, state in self.devices.items() if state.live]
 
-    def assign(self, device: DeviceId, key: str, data: bytes | Pieces, most_bytes: int) -> list[Output]:
+    def assign(
+        self, device: DeviceId, key: str, data: bytes | Pieces, most_bytes: int
+    ) -> list[Output]:
         """Give a device a job; its answer may have `most_bytes`."""
         state = self._state(device)
         if key in state.tasks:
@@ -339,7 +367,9 @@ class ServerSide:
         out = [*self._granted(self.uploads.free(key)), *self._passed(key)]
         return [*out, Send(device, Committed(key, counted))] if state.live else out
 
-    def receive(self, device: DeviceId, fence: int, message: AnyMessage, now_s: float) -> list[Output]:
+    def receive(
+        self, device: DeviceId, fence: int, message: AnyMessage, now_s: float
+    ) -> list[Output]:
         """Raises WireError for what no device says: end its session."""
         state = self._state(device)
         if not state.live or state.fence != fence:
@@ -368,7 +398,8 @@ class ServerSide:
             if reason:
                 out += [Drop(device, state.fence, reason), *self.leave(device, state.fence)]
         for _, task in self._holders(list(self.downloads.taken)):
-            if task.out is not None and now_s - task.down_s >= STALL_S:  # a slow one goes on, others need not wait
+            # a slow one goes on, others need not wait
+            if task.out is not None and now_s - task.down_s >= STALL_S:
                 out += self._passed(task.out.key)
         return out
 
@@ -412,7 +443,9 @@ class ServerSide:
         if task.arrived is not None:
             return [Declined(device, offer.key, "rejected: answered twice, and not the same")]
         if not 1 <= offer.size_bytes <= task.most_bytes:
-            reason = f"rejected: offers {offer.size_bytes} bytes, at most {task.most_bytes} are expected"
+            reason = (
+                f"rejected: offers {offer.size_bytes} bytes, at most {task.most_bytes} are expected"
+            )
             return [Declined(device, offer.key, reason)]
         out = self._expect(task, offer)
         if task.incoming is None or not self.uploads.ask(offer.key, offer.size_bytes):
@@ -423,7 +456,8 @@ class ServerSide:
         return [*out, Send(device, task.incoming.grant(self.now_s))]
 
     def _expect(self, task: _Task, offer: Offer) -> list[Output]:
-        """Be ready for what is offered: an upload goes on where it was cut, and another one begins anew."""
+        """Be ready for what is offered: an upload goes on where it was cut, and another one begins
+        anew."""
         same = task.incoming is not None and task.incoming.is_of(offer)
         out: list[Output] = [] if same else self._granted(self.uploads.free(offer.key))
         parts = task.incoming.parts if task.incoming is not None and same else []
@@ -431,7 +465,9 @@ class ServerSide:
         task.moved_s = task.offered_s = self.now_s
         return out
 
-    def _chunk(self, device: DeviceId, task: _Task, incoming: Incoming, chunk: Chunk) -> list[Output]:
+    def _chunk(
+        self, device: DeviceId, task: _Task, incoming: Incoming, chunk: Chunk
+    ) -> list[Output]:
         if not incoming.take(chunk, self.now_s):
             return []
         task.moved_s = self.now_s
@@ -440,7 +476,12 @@ class ServerSide:
         out = self._granted(self.uploads.free(chunk.key))
         task.incoming = None
         if not incoming.sound():
-            return [*out, Declined(device, chunk.key, "rejected: the bytes do not have the digest that was offered")]
+            return [
+                *out,
+                Declined(
+                    device, chunk.key, "rejected: the bytes do not have the digest that was offered"
+                ),
+            ]
         return out + self._whole(device, task, incoming)
 
     def _whole(self, device: DeviceId, task: _Task, incoming: Incoming) -> list[Output]:
@@ -448,7 +489,12 @@ class ServerSide:
         timed = self._timed(device, task, offer)
         task.arrived = offer.digest
         task.out = None
-        usage = Usage(busy_s=timed.busy_s, energy_j=timed.energy_j, up_bytes=offer.size_bytes, measured=offer.measured)
+        usage = Usage(
+            busy_s=timed.busy_s,
+            energy_j=timed.energy_j,
+            up_bytes=offer.size_bytes,
+            measured=offer.measured,
+        )
         return [
             *self._passed(offer.key),
             Send(device, Received(offer.key, offer.digest)),
@@ -457,7 +503,8 @@ class ServerSide:
 
     def _timed(self, device: DeviceId, task: _Task, offer: Offer) -> Timed:
         assert task.out is not None, "it goes when the answer is here"
-        sent_s = task.offered_s if task.sent_s is None else task.sent_s  # begun in an earlier life of this server
+        # begun in an earlier life of this server
+        sent_s = task.offered_s if task.sent_s is None else task.sent_s
         received_s, begun_s, done_s = _worked(task, offer, sent_s)
         return Timed(
             job=offer.key,
@@ -488,7 +535,10 @@ class ServerSide:
 
     def _holders(self, keys: list[str]) -> list[tuple[DeviceId, _Task]]:
         return [
-            (device, state.tasks[key]) for key in keys for device, state in self.devices.items() if key in state.tasks
+            (device, state.tasks[key])
+            for key in keys
+            for device, state in self.devices.items()
+            if key in state.tasks
         ]
 
     def _free(self, state: _DeviceState) -> list[Output]:
@@ -512,10 +562,14 @@ def _sane(count: float | None) -> float | None:
     return count if count is not None and 0 <= count < inf else None
 
 
-def _worked(task: _Task, offer: Offer, sent_s: float) -> tuple[float | None, float | None, float | None]:
-    """When a job had come, was begun and done: from what the device says, in the server's time; None if unbelievable.
+def _worked(
+    task: _Task, offer: Offer, sent_s: float
+) -> tuple[float | None, float | None, float | None]:
+    """When a job had come, was begun and done: from what the device says, in the server's time;
+    None if unbelievable.
 
-    An answer is offered after its work. What seems to end later began earlier: that the job had come was heard late.
+    An answer is offered after its work. What seems to end later began earlier: that the job had
+    come was heard late.
     """
     if task.received_s is None or offer.waited_s is None:
         return task.received_s, None, None

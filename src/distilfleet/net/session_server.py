@@ -1,4 +1,5 @@
-"""The server's sessions on real streams: reads, writes and ticks around a `Coordinator`, in one asynchronous loop."""
+"""The server's sessions on real streams: reads, writes and ticks around a `Coordinator`, in one
+asynchronous loop."""
 
 import asyncio
 import logging
@@ -163,7 +164,10 @@ class SessionServer:
     def _tick(self) -> None:
         self.dispatch(self.coordinator.tick(time.monotonic()))
         if self.coordinator.stood_still_s:
-            log.warning("stood still for %.0f s: all devices have their time anew", self.coordinator.stood_still_s)
+            log.warning(
+                "stood still for %.0f s: all devices have their time anew",
+                self.coordinator.stood_still_s,
+            )
             self.coordinator.stood_still_s = 0.0
         for device in [device for device in self.live if self.denied(device)]:
             self._end(device, "denied")
@@ -175,7 +179,8 @@ class SessionServer:
         self._log_refused()
 
     def dispatch(self, outbound: Outbound) -> None:
-        """Put messages into the outboxes of their devices, and end sessions that are to be dropped."""
+        """Put messages into the outboxes of their devices, and end sessions that are to be
+        dropped."""
         for one in outbound:
             session = self.live.get(one.device)
             if session is None:
@@ -196,14 +201,18 @@ class SessionServer:
         if message.device != peer.device:
             raise self._refusal("hello from another device than the certificate's")
         if peer.device not in self.enrolled or self.denied(peer.device):
-            refusal = self._refusal("denied")  # before it is said: who hears it may hang up, which cancels this
+            # before it is said: who hears it may hang up, which cancels this
+            refusal = self._refusal("denied")
             with suppress(ConnectionError):
-                await stream.write(Numbering().write(Refuse("denied: this device is not of this fleet", 60.0)))
+                await stream.write(
+                    Numbering().write(Refuse("denied: this device is not of this fleet", 60.0))
+                )
             raise refusal
         return message
 
     async def _first(self, stream: Stream, numbering: Numbering) -> AnyMessage | None:
-        """The first message; None if it cannot be read. Raises WireError if there is none, or a large one."""
+        """The first message; None if it cannot be read. Raises WireError if there is none, or a
+        large one."""
         try:
             data = await asyncio.wait_for(stream.read(), HELLO_S)
         except TimeoutError:
@@ -244,7 +253,9 @@ class SessionServer:
             own.traffic.up.add(len(data), time.monotonic())
             for message in own.numbering.messages(data):
                 self._note(peer.device, message)
-                self.dispatch(self.coordinator.receive(peer.device, own.fence, message, time.monotonic()))
+                self.dispatch(
+                    self.coordinator.receive(peer.device, own.fence, message, time.monotonic())
+                )
 
     def _note(self, device: DeviceId, message: AnyMessage) -> None:
         """What the log says of a message: of refusals to do a job, each that is new."""

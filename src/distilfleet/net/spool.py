@@ -1,32 +1,38 @@
-"""Where answers wait for the end of their wave: in memory up to a limit, beyond it in a file of this process alone.
+"""Where answers wait for the end of their wave: in memory up to a limit, beyond it in a file of
+this process alone.
 
-A wave of a hundred devices may bring a hundred models before the first is averaged. Journal and checkpoint do not need
-them: after a crash devices give their answers again. So what is spooled may be lost with the process, and must be: it
-is what single devices answered.
+A wave of a hundred devices may bring a hundred models before the first is averaged. Journal and
+checkpoint do not need them: after a crash devices give their answers again. So what is spooled may
+be lost with the process, and must be: it is what single devices answered.
 
-- `Spool.keep` returns a reply that looks the same to whoever reads it. Its arrays are in memory while `most_bytes`
-  suffices, and else a `Spooled`, a mapping that reads an array anew at each look. A rule of aggregation that goes
-  through the devices one by one holds one array at a time.
-- `Spool.let_go` is called when the wave is over and its replies go on to the round. It counts memory alone. Room in
-  the file is free again when nobody holds the `Spooled` any more: a finalizer gives it back, in whichever thread drops
-  the last reference, possibly in the middle of a `put` of the same thread. Hence the lock may be taken twice.
+- `Spool.keep` returns a reply that looks the same to whoever reads it. Its arrays are in memory
+  while `most_bytes` suffices, and else a `Spooled`, a mapping that reads an array anew at each
+  look. A rule of aggregation that goes through the devices one by one holds one array at a time.
+- `Spool.let_go` is called when the wave is over and its replies go on to the round. It counts
+  memory alone. Room in the file is free again when nobody holds the `Spooled` any more: a finalizer
+  gives it back, in whichever thread drops the last reference, possibly in the middle of a `put` of
+  the same thread. Hence the lock may be taken twice.
 - A full disk is no fault of a run: the answer stays in memory then, with a warning.
 
 The file
 --------
 
-It has no name, so that nothing of it is left when the process ends, however it ends. What is in it is sealed with
-AES-GCM under a key that exists in this process's memory alone: no single device's answer can be read from the disk,
-and a disk that changes a byte is found out.
+It has no name, so that nothing of it is left when the process ends, however it ends. What is in it
+is sealed with AES-GCM under a key that exists in this process's memory alone: no single device's
+answer can be read from the disk, and a disk that changes a byte is found out.
 
-    array = piece 0 | tag | piece 1 | tag ...          pieces of PIECE_BYTES, the last one shorter; tags of 16 bytes
-    answer = array | array ...                         one after another, from a place that `_allocate` finds
+    array = piece 0 | tag | piece 1 | tag ...    pieces of PIECE_BYTES, the last one shorter; tags
+                                                 of 16 bytes
+    answer = array | array ...                   one after another, from a place that `_allocate`
+                                                 finds
 
-The nonce of a piece is its number among all that were ever sealed under this key, which never repeats. It is kept with
-the array's place in memory, so that a piece that was moved or is of an earlier answer does not open.
+The nonce of a piece is its number among all that were ever sealed under this key, which never
+repeats. It is kept with the array's place in memory, so that a piece that was moved or is of an
+earlier answer does not open.
 
-Free places are kept by their exact size: the answers of a wave are of one size, so that the next wave's fit where the
-last one's were. When nothing in the file is held any more, it is cut to nothing.
+Free places are kept by their exact size: the answers of a wave are of one size, so that the next
+wave's fit where the last one's were. When nothing in the file is held any more, it is cut to
+nothing.
 """
 
 import errno
@@ -88,7 +94,8 @@ class Spooled(Mapping[str, np.ndarray]):
 
 
 class SealedFile:
-    """The file. Room in it is used again when nobody holds the arrays any more, in whichever thread that happens."""
+    """The file. Room in it is used again when nobody holds the arrays any more, in whichever thread
+    that happens."""
 
     def __init__(self, folder: Path | None = None) -> None:
         with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
@@ -96,7 +103,8 @@ class SealedFile:
         weakref.finalize(self, os.close, self._file)
         self._seal = AESGCM(AESGCM.generate_key(256))
         self._lock = threading.RLock()
-        """May be asked for twice by one thread: whenever it makes something, it may also clear something away."""
+        """May be asked for twice by one thread: whenever it makes something, it may also clear
+        something away."""
         self._number = 0
         self._end = 0
         self._free: dict[int, list[int]] = {}
@@ -138,13 +146,17 @@ class SealedFile:
         try:
             return self._seal.decrypt(_nonce(number), sealed, None)
         except InvalidTag:
-            raise StorageError("the disk lost or changed an answer; start the server again") from None
+            raise StorageError(
+                "the disk lost or changed an answer; start the server again"
+            ) from None
 
     def _write(self, array: np.ndarray, at: int) -> _Entry:
         entry = _Entry(array.dtype, array.shape, at, array.nbytes, self._number)
         flat = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
         for start in range(0, array.nbytes, PIECE_BYTES):
-            sealed = self._seal.encrypt(_nonce(self._number), flat[start : start + PIECE_BYTES].data, None)
+            sealed = self._seal.encrypt(
+                _nonce(self._number), flat[start : start + PIECE_BYTES].data, None
+            )
             self._number += 1
             if os.pwrite(self._file, sealed, at) < len(sealed):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -1,4 +1,5 @@
-"""A device's disk: answers that are not settled, and how each run's worker came to be, in one SQLite file."""
+"""A device's disk: answers that are not settled, and how each run's worker came to be, in one
+SQLite file."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,9 +23,12 @@ create index if not exists of_key on work (key);
 create table if not exists runs (run text primary key);
 create table if not exists data (run text primary key, digest text not null);
 """
-"""A row of `work` for each job done, in order. `data` is its answer until that is settled. `state` is the worker's
-after it; or `job` is there, to be done again after the newest state before it."""
-RENEW = "Move the folder away and enrol this device anew, with a new token: it begins with a new worker."
+"""A row of `work` for each job done, in order. `data` is its answer until that is settled. `state`
+is the worker's after it; or `job` is there, to be done again after the newest state before it."""
+RENEW = (
+    "Move the folder away and enrol this device anew, with a new token: it begins with a new "
+    "worker."
+)
 KEPT_RUNS = 4
 """Runs whose worker a device remembers: the one under way, and those that may have been stopped."""
 
@@ -38,7 +42,8 @@ class SqliteStore:
         self._run = ""
 
     def open_run(self, run: str) -> bool:
-        """Turn to this run's worker; whether it was under way here. A branch of a run finds the run's.
+        """Turn to this run's worker; whether it was under way here. A branch of a run finds the
+        run's.
 
         Those of other runs stay for when they are resumed, `KEPT_RUNS` in all.
         """
@@ -64,8 +69,11 @@ class SqliteStore:
             self._base.execute(f"update runs set rowid = {newest} where run = ?", (self._run,))  # noqa: S608
 
     def begun_with(self, digest: str) -> str:
-        """The digest of the data that this run's first job here was done with; this one, if none was done yet."""
-        done = self._base.execute("select 1 from work where run = ? limit 1", (self._run,)).fetchone()
+        """The digest of the data that this run's first job here was done with; this one, if none
+        was done yet."""
+        done = self._base.execute(
+            "select 1 from work where run = ? limit 1", (self._run,)
+        ).fetchone()
         kept = self._base.execute("select digest from data where run = ?", (self._run,)).fetchone()
         if done and kept:
             return str(kept[0])
@@ -76,10 +84,18 @@ class SqliteStore:
 
     def keys(self) -> list[str]:
         """Of answers that are not settled, of all runs."""
-        return [key for (key,) in self._base.execute("select key from work where data is not null order by number")]
+        return [
+            key
+            for (key,) in self._base.execute(
+                "select key from work where data is not null order by number"
+            )
+        ]
 
     def held(self) -> Mapping[str, Held]:
-        query = "select key, digest, data, busy_s, energy_j, measured from work where data is not null order by number"
+        query = (
+            "select key, digest, data, busy_s, energy_j, measured from work where data is not null "
+            "order by number"
+        )
         answers: dict[str, Held] = {}
         for key, digest, data, busy_s, energy_j, measured in self._base.execute(query):
             effort = Effort(busy_s=busy_s, energy_j=energy_j, measured=bool(measured))
@@ -87,12 +103,17 @@ class SqliteStore:
         return answers
 
     def history(self) -> JobHistory:
-        newest = "select number, manifest, state from work where run = ? and state is not null order by number desc"
+        newest = (
+            "select number, manifest, state from work where run = ? and state is not null order by "
+            "number desc"
+        )
         jobs = "select job from work where run = ? and number > ? order by number"
         found = self._base.execute(newest, (self._run,)).fetchone()
         number = 0 if found is None else found[0]
         state = None if found is None else decode_body(Body(found[1], found[2]))
-        return JobHistory(state, tuple(job for (job,) in self._base.execute(jobs, (self._run, number))))
+        return JobHistory(
+            state, tuple(job for (job,) in self._base.execute(jobs, (self._run, number)))
+        )
 
     def finish(self, key: str, held: Held, job: bytes, state: Arrays | None) -> None:
         effort = held.effort
@@ -107,15 +128,25 @@ class SqliteStore:
 
     def keep(self, keys: Sequence[str]) -> None:
         with storing(self._base):
-            self._base.executemany("update work set data = null where key = ?", [(key,) for key in keys])
+            self._base.executemany(
+                "update work set data = null where key = ?", [(key,) for key in keys]
+            )
             for run in {trunk_of(run_of(key)) for key in keys}:
                 self._forget_settled(run)
 
     def _forget_settled(self, run: str) -> None:
         """What is older than the newest state that no unsettled answer goes back beyond."""
-        first = "select coalesce(min(number), 1 << 62) from work where run = :run and data is not null"
-        newest = f"select max(number) from work where run = :run and state is not null and number < ({first})"  # noqa: S608
-        self._base.execute(f"delete from work where run = :run and number < ({newest})", {"run": run})  # noqa: S608
+        first = (
+            "select coalesce(min(number), 1 << 62) from work where run = :run and data is not null"
+        )
+        newest = (
+            "select max(number) from work where run = :run and state is not null "  # noqa: S608
+            f"and number < ({first})"
+        )
+        self._base.execute(
+            f"delete from work where run = :run and number < ({newest})",  # noqa: S608
+            {"run": run},
+        )
 
     def take_back(self, key: str) -> None:
         with storing(self._base):

@@ -12,7 +12,8 @@ LEAST_BYTES = 1000
 
 @dataclass(slots=True)
 class Direction:
-    """One direction of it. A window opens with its first bytes, so that pauses do not count as a slow link."""
+    """One direction of it. A window opens with its first bytes, so that pauses do not count as a
+    slow link."""
 
     total_bytes: int = 0
     rate_bps: float = 0.0

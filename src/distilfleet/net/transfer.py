@@ -6,28 +6,33 @@ from dataclasses import asdict, dataclass, field
 from .protocol import CHUNK_BYTES, Chunk, Grant, Offer, Pieces, Received, chunks_of, digest_of
 
 EAGER_BYTES = 64 << 10
-"""A frame of so few bytes goes along with its offer: waiting for a grant would take longer than the bytes do."""
+"""A frame of so few bytes goes along with its offer: waiting for a grant would take longer than the
+bytes do."""
 WINDOW = 4
 """Chunks of one frame under way, at most."""
 AHEAD_S = 0.5
-"""No more is under way than the link carries in so long, or one chunk: this is what a cut can cost."""
+"""No more is under way than the link carries in so long, or one chunk: this is what a cut can
+cost."""
 
 
 def eager(size_bytes: int, chunk_bytes: int) -> bool:
-    """Whether a frame comes along with its offer, and needs no grant unless it has to be sent again."""
+    """Whether a frame comes along with its offer, and needs no grant unless it has to be sent
+    again."""
     return size_bytes <= min(EAGER_BYTES, chunk_bytes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Effort:
-    """What an answer took, and what it was declared to take: the fields that an `Offer` of it has too."""
+    """What an answer took, and what it was declared to take: the fields that an `Offer` of it has
+    too."""
 
     busy_s: float = 0.0
     energy_j: float = 0.0
     measured: bool = False
     """Whether the joules are a meter's."""
     waited_s: float | None = None
-    """How long the job waited at the device before it was begun; None if that was off in between."""
+    """How long the job waited at the device before it was begun; None if that was off in
+    between."""
     flops: float | None = None
     moved_bytes: float | None = None
     """The bytes of memory that the work moves, as declared before it like its `flops`."""
@@ -126,7 +131,8 @@ class Incoming:
         return Grant(self.offer.key, self.offer.attempt, have, have + self.ahead)
 
     def take(self, chunk: Chunk, now_s: float) -> bool:
-        """Whether it was the next one, of the size that it must have; anything else is as if it had not come."""
+        """Whether it was the next one, of the size that it must have; anything else is as if it had
+        not come."""
         at = chunk.index * self.chunk_bytes
         wanted = min(self.chunk_bytes, self.offer.size_bytes - at)
         if chunk.index != len(self.parts) or len(chunk.data) != wanted or wanted <= 0:
@@ -136,8 +142,8 @@ class Incoming:
         return True
 
     def _pace(self, now_s: float) -> None:
-        """One chunk at a time until the link is known to be fast. The mean is not fooled by bursts, the last one is
-        not by how fast the link once was."""
+        """One chunk at a time until the link is known to be fast. The mean is not fooled by bursts,
+        the last one is not by how fast the link once was."""
         began_s = self.began_s if self.began_s is not None else now_s
         self.chunks += 1
         each_s = max((now_s - began_s) / self.chunks, now_s - self.moved_s)

@@ -1,9 +1,10 @@
 """The one file that knows gRPC: streams of bytes over mutual TLS 1.3, and single calls.
 
-Another transport would be another such file: `listen`, `connect`, `call`, and a stream with `read`, `write`, `close`.
+Another transport would be another such file: `listen`, `connect`, `call`, and a stream with `read`,
+`write`, `close`.
 
-What a stranger can take is limited: connections, seconds for a handshake, streams, headers, and at the listener for
-those without a certificate the bytes of a request.
+What a stranger can take is limited: connections, seconds for a handshake, streams, headers, and at
+the listener for those without a certificate the bytes of a request.
 """
 
 import asyncio
@@ -31,8 +32,9 @@ INSTANCE = "distilfleet-instance"
 MOST_INSTANCE = 64
 """At most so many characters of it count."""
 KEEPALIVE_S = 60
-"""Either end pings a connection that has been silent for so long. By itself a server of gRPC takes more than one ping
-in five minutes for a flood and ends the connection (`too_many_pings`), so it is told to expect them."""
+"""Either end pings a connection that has been silent for so long. By itself a server of gRPC takes
+more than one ping in five minutes for a flood and ends the connection (`too_many_pings`), so it is
+told to expect them."""
 OPTIONS = (
     ("grpc.max_send_message_length", MOST_MESSAGE_BYTES),
     ("grpc.keepalive_time_ms", KEEPALIVE_S * 1000),
@@ -50,19 +52,22 @@ LISTENING = (
     ("grpc.max_connection_idle_ms", 60_000),
     ("grpc.absolute_max_metadata_size", 8192),
 )
-"""A stream that nobody reads any more holds a window of bytes; gRPC's own would grow to many megabytes each."""
+"""A stream that nobody reads any more holds a window of bytes; gRPC's own would grow to many
+megabytes each."""
 MOST_CONNECTIONS = 4096
 PLAIN = {
-    "certificate is not yet valid": "its certificate is not valid yet; is the clock right, here and there?",
+    "certificate is not yet valid": "its certificate is not valid yet; is the clock right, here "
+    "and there?",
     "certificate has expired": "its certificate has expired; is the clock right, here and there?",
-    "Hostname Verification": "its certificate is for another name: the server's fleet file has the one to use",
+    "Hostname Verification": "its certificate is for another name: the server's fleet file has the "
+    "one to use",
     "CERTIFICATE_VERIFY_FAILED": "it is not the server that this device enrols or has enrolled at",
     "BAD_SIGNATURE": "it is not the server that this device enrols or has enrolled at",
     "Connection refused": "nobody listens there",
     "WRONG_VERSION_NUMBER": "whoever listens there speaks no TLS",
     "Domain name not found": "there is no such name",
-    "Socket closed": "it hung up. If that goes on, this device's certificate may be too old, or the clock wrong here: "
-    "a new token helps, from `enrol create`",
+    "Socket closed": "it hung up. If that goes on, this device's certificate may be too old, or "
+    "the clock wrong here: a new token helps, from `enrol create`",
 }
 """What gRPC says of a connection that did not come about -> what that means to a device."""
 
@@ -140,7 +145,8 @@ def _handlers(calls: dict[str, OnCall], stream: OnStream | None) -> dict[str, An
 
 
 def _bound(server: grpc.aio.Server, address: Address, credentials: grpc.ServerCredentials) -> int:
-    """The port, at all addresses of the name that this machine has. Raises ConfigError if one is taken, or none there.
+    """The port, at all addresses of the name that this machine has. Raises ConfigError if one is
+    taken, or none there.
 
     gRPC by itself is content with one of several, and says nothing of the others.
     """
@@ -214,7 +220,8 @@ async def connect(address: str, keys: Keys, instance: str = "") -> Connection:
 
 
 async def call(address: str, keys: Keys, name: str, data: bytes, timeout_s: float) -> bytes:
-    """One request and its answer. Raises WireError if it is refused, ConnectionError if there is no server."""
+    """One request and its answer. Raises WireError if it is refused, ConnectionError if there is no
+    server."""
     where = Address.read(address)
     async with _channel(where, keys) as channel:
         try:
@@ -239,7 +246,9 @@ def _plain_words(fault: Exception) -> str:
 def _via(address: Address) -> str:
     """That it is perhaps not the server which does not answer."""
     proxy = proxy_for(address)
-    return "" if proxy is None else f"through {proxy}, which no_proxy={address.host} would leave out: "
+    return (
+        "" if proxy is None else f"through {proxy}, which no_proxy={address.host} would leave out: "
+    )
 
 
 def _channel(address: Address, keys: Keys) -> grpc.aio.Channel:
@@ -279,11 +288,13 @@ class _Accepted:
 def _streamed(on: OnStream) -> Callable[[Any, Any], Awaitable[None]]:
     async def handle(_requests: Any, context: Any) -> None:
         try:
-            await context.send_initial_metadata(())  # else with the first message, and if sending that is cancelled,
-            # gRPC sends them again at the end, which fails: the stream would stay open at the device
+            # else with the first message, and if sending that is cancelled, gRPC sends them again
+            # at the end, which fails: the stream would stay open at the device
+            await context.send_initial_metadata(())
             await on(replace(_peer(context), instance=_instance(context)), _Accepted(context))
         except asyncio.CancelledError:
-            return  # which ends the stream at both ends; what is cancelled stays open at the device's
+            # which ends the stream at both ends; what is cancelled stays open at the device's
+            return
         except WireError as fault:
             await context.abort(grpc.StatusCode.PERMISSION_DENIED, str(fault))
 

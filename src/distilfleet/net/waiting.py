@@ -1,4 +1,5 @@
-"""What a round that cannot be over now waits for, and why one that never can be cannot, in words."""
+"""What a round that cannot be over now waits for, and why one that never can be cannot, in
+words."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +14,8 @@ class Standing:
     """How a round that is not over stands."""
 
     waits: str = ""
-    """The devices that it waits for, in words; empty while it can be over with those that are here."""
+    """The devices that it waits for, in words; empty while it can be over with those that are
+    here."""
     is_paused: bool = False
     """Whether it has waited for so long that other runs may have their turn."""
     loses_nothing: bool = False
@@ -21,12 +23,16 @@ class Standing:
 
 
 def waits(number: int, wave: Collecting, lacking: Sequence[DeviceId], now_s: float) -> str:
-    """For `longest_s` a round waits, from then on its run is said to pause; either goes on by itself."""
+    """For `longest_s` a round waits, from then on its run is said to pause; either goes on by
+    itself."""
     reasons = {job.device: wave.put_off[job.id] for job in wave.jobs if job.id in wave.put_off}
-    who = named([f"{device} ({reasons[device]})" if device in reasons else device for device in lacking])
+    who = named(
+        [f"{device} ({reasons[device]})" if device in reasons else device for device in lacking]
+    )
     return (
-        f"round {number} {'is paused, waiting' if wave.is_paused(now_s) else 'waits'} for devices: {wave.answers} of "
-        f"{len(wave.jobs)} have answered, and {_needed(wave)}. Not here, or without an answer: {who}"
+        f"round {number} {'is paused, waiting' if wave.is_paused(now_s) else 'waits'} for devices: "
+        f"{wave.answers} of {len(wave.jobs)} have answered, and {_needed(wave)}. Not here, or "
+        f"without an answer: {who}"
     )
 
 

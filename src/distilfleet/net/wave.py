@@ -20,7 +20,8 @@ AwayS = Callable[[DeviceId], float]
 
 @dataclass(slots=True)
 class Quorum:
-    """How many devices a round needs, at least one: it may lose others, and never counts with fewer."""
+    """How many devices a round needs, at least one: it may lose others, and never counts with
+    fewer."""
 
     least: int = 1
     devices: set[DeviceId] = field(default_factory=set)
@@ -50,15 +51,19 @@ class Quorum:
 
     def note(self, results: Iterable[Result]) -> None:
         """What came of a wave."""
-        self.lost |= {one.device for one in results if isinstance(one, Missed) and one.reason != SURPLUS}
+        self.lost |= {
+            one.device for one in results if isinstance(one, Missed) and one.reason != SURPLUS
+        }
 
 
 @dataclass(slots=True)
 class Collecting:
-    """A wave under way. The first result of a job counts, and of answers the first `goal`; what comes later is late.
+    """A wave under way. The first result of a job counts, and of answers the first `goal`; what
+    comes later is late.
 
-    It is over at its deadline, or when every device that is still awaited has been away for longer than the patience,
-    counted from when it was last heard or from the wave's begin; but never before its round has a quorum.
+    It is over at its deadline, or when every device that is still awaited has been away for longer
+    than the patience, counted from when it was last heard or from the wave's begin; but never
+    before its round has a quorum.
     """
 
     wave: Wave
@@ -67,7 +72,8 @@ class Collecting:
     longest_s: float = LONGEST_S
     quorum: Quorum = field(default_factory=Quorum)
     given_up: frozenset[DeviceId] = frozenset()
-    """Devices that an earlier wave gave up: until they are heard again, nobody waits for them anew."""
+    """Devices that an earlier wave gave up: until they are heard again, nobody waits for them
+    anew."""
     results: dict[str, Result] = field(default_factory=dict)
     put_off: dict[str, str] = field(default_factory=dict)
     """Reasons of jobs that are declined for now."""
@@ -91,7 +97,8 @@ class Collecting:
         self.results[job.id] = Missed(job=job.id, device=job.device, reason=reason)
 
     def renew(self, now_s: float) -> None:
-        """The first device is back after the wave had waited for all: what kept it away often kept the others too."""
+        """The first device is back after the wave had waited for all: what kept it away often kept
+        the others too."""
         if not self.renewed:
             self.began_s = now_s
             self.renewed = True
@@ -123,19 +130,27 @@ class Collecting:
         """Whether nobody is awaited any more and the round has no quorum, or can have none."""
         if self.refused and not self.quorum.holds(without=self.refused):
             return True
-        return not any(self._expects(job, now_s, away_s) for job in self.jobs) and not self._is_enough()
+        return (
+            not any(self._expects(job, now_s, away_s) for job in self.jobs)
+            and not self._is_enough()
+        )
 
     def spares(self, device: DeviceId) -> bool:
         """Whether the wave waits neither for this device nor in vain."""
         return device not in self.refused and all(job.device != device for job in self._open())
 
     def lacks(self, now_s: float, away_s: AwayS) -> list[DeviceId]:
-        """The devices without which the wave cannot be over now; empty while it can be, or has just begun."""
+        """The devices without which the wave cannot be over now; empty while it can be, or has just
+        begun."""
         late = now_s >= self.due_s
         waited_s = now_s - self.began_s
         if waited_s < min(SOON_S, self.patience_s) or self.answers >= self._goal:
             return []
-        lacking = [job for job in self._open() if late or job.id in self.put_off or away_s(job.device) > 0.0]
+        lacking = [
+            job
+            for job in self._open()
+            if late or job.id in self.put_off or away_s(job.device) > 0.0
+        ]
         missed = [one.device for one in self.results.values() if isinstance(one, Missed)]
         if self.quorum.holds(without=[*missed, *(job.device for job in lacking)]):
             return []
@@ -152,7 +167,9 @@ class Collecting:
     @property
     def due_s(self) -> float:
         """When the wave is over, whoever has not answered."""
-        return self.began_s + (self.longest_s if self.wave.deadline_s is None else self.wave.deadline_s)
+        return self.began_s + (
+            self.longest_s if self.wave.deadline_s is None else self.wave.deadline_s
+        )
 
     def _expects(self, job: Job, now_s: float, away_s: AwayS) -> bool:
         if job.id in self.results or job.id in self.put_off:

@@ -1,4 +1,5 @@
-"""Adam whose moments are named arrays, so that a later round, or a restored run, goes on with them."""
+"""Adam whose moments are named arrays, so that a later round, or a restored run, goes on with
+them."""
 
 from collections.abc import Mapping
 
@@ -12,7 +13,8 @@ from .weights import to_array, to_tensor
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 EPS = 1e-8
 EPS_HALF = 1e-4
-"""Added to the root of the second moment. Adam's own is nothing in half precision, where small squares are, too."""
+"""Added to the root of the second moment. Adam's own is nothing in half precision, where small
+squares are, too."""
 
 
 def adam_of(named: Mapping[str, nn.Parameter], lr: float, moments: Arrays) -> torch.optim.Adam:
@@ -20,12 +22,17 @@ def adam_of(named: Mapping[str, nn.Parameter], lr: float, moments: Arrays) -> to
     by_type: dict[torch.dtype, list[nn.Parameter]] = {}
     for parameter in named.values():
         by_type.setdefault(parameter.dtype, []).append(parameter)
-    groups = [{"params": own, "eps": EPS_HALF if dtype == torch.float16 else EPS} for dtype, own in by_type.items()]
+    groups = [
+        {"params": own, "eps": EPS_HALF if dtype == torch.float16 else EPS}
+        for dtype, own in by_type.items()
+    ]
     adam = torch.optim.Adam(groups, lr=lr)
     for name, parameter in named.items():
         parameter.grad = None
         if f"step/{name}" in moments:
-            adam.state[parameter] = {part: _moment(moments, part, name, parameter.dtype) for part in MOMENTS}
+            adam.state[parameter] = {
+                part: _moment(moments, part, name, parameter.dtype) for part in MOMENTS
+            }
     return adam
 
 

@@ -1,7 +1,8 @@
-"""What layers before a cut give for each of many next tokens, with the text before them computed once.
+"""What layers before a cut give for each of many next tokens, with the text before them computed
+once.
 
-Candidates stand side by side at one position: each sees the text before and itself, none another. So the keys and
-values of the text are neither computed again nor copied for every candidate.
+Candidates stand side by side at one position: each sees the text before and itself, none another.
+So the keys and values of the text are neither computed again nor copied for every candidate.
 
 Axes: t tokens so far, K candidates, R candidate rows, Q queries, D width.
 """
@@ -20,7 +21,8 @@ SIDE_BY_SIDE = 512
 
 
 class Candidates:
-    """A front with at least one layer, asked for one text after the other. Implements `trust.audit.Step`."""
+    """A front with at least one layer, asked for one text after the other. Implements
+    `trust.audit.Step`."""
 
     def __init__(self, front: Front, rows_RD: np.ndarray) -> None:
         """Candidates are numbers of these embedding rows."""
@@ -33,7 +35,9 @@ class Candidates:
         with torch.no_grad():
             self._read(prefix_t)
             spans = range(0, len(candidates_K), SIDE_BY_SIDE)
-            return np.concatenate([self._side_by_side(candidates_K[at : at + SIDE_BY_SIDE]) for at in spans])
+            return np.concatenate(
+                [self._side_by_side(candidates_K[at : at + SIDE_BY_SIDE]) for at in spans]
+            )
 
     def _read(self, prefix_t: np.ndarray) -> None:
         seen = len(self._prefix)
@@ -48,7 +52,9 @@ class Candidates:
     def _side_by_side(self, candidates_K: np.ndarray) -> np.ndarray:
         before = len(self._prefix)
         count = len(candidates_K)
-        seen_QK = torch.cat([torch.ones(count, before, dtype=torch.bool), torch.eye(count, dtype=torch.bool)], dim=1)
+        seen_QK = torch.cat(
+            [torch.ones(count, before, dtype=torch.bool), torch.eye(count, dtype=torch.bool)], dim=1
+        )
         out_KD = self._run(candidates_K, torch.full((count,), before), seen_QK)
         if before:
             self._cache.crop(-count)

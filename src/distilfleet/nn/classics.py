@@ -1,7 +1,9 @@
-"""Published image networks, written from their papers: the large and small models of KOALA-style studies.
+"""Published image networks, written from their papers: the large and small models of KOALA-style
+studies.
 
-Every function takes the shape of one sample and the number of classes. Strides are those of the papers (224 px), and
-each net also runs on 32 px. Parameter counts at 1000 classes equal those of the published weights.
+Every function takes the shape of one sample and the number of classes. Strides are those of the
+papers (224 px), and each net also runs on 32 px. Parameter counts at 1000 classes equal those of
+the published weights.
 
 Axes: N samples, C channels, H height, W width.
 """
@@ -38,11 +40,13 @@ MOBILENET_V3_SMALL_BLOCKS: tuple[V3Block, ...] = (
     (5, 576, 96, True, nn.Hardswish, 1),
     (5, 576, 96, True, nn.Hardswish, 1),
 )
-"""Kernel, expanded channels, channels, squeeze-and-excite, activation, stride: table 2 of the paper."""
+"""Kernel, expanded channels, channels, squeeze-and-excite, activation, stride: table 2 of the
+paper."""
 SHUFFLENET_V2_BLOCKS = (4, 8, 4)
 SQUEEZENET_FIRES = (((64, 16, 64), (128, 16, 64)), ((128, 32, 128), (256, 32, 128)))
 SQUEEZENET_LAST_FIRES = ((256, 48, 192), (384, 48, 192), (384, 64, 256), (512, 64, 256))
-"""Channels in, squeezed, and of each of the two expansions; a pool follows every group but the last."""
+"""Channels in, squeezed, and of each of the two expansions; a pool follows every group but the
+last."""
 
 
 class Residual(nn.Module):
@@ -59,7 +63,8 @@ class Residual(nn.Module):
 
 
 class SqueezeExcite(nn.Module):
-    """Channels scaled by a gate that sees their means (MobileNetV3, section 5.3: hard sigmoid, a quarter the width)."""
+    """Channels scaled by a gate that sees their means (MobileNetV3, section 5.3: hard sigmoid, a
+    quarter the width)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -108,11 +113,14 @@ class ShuffleUnit(nn.Module):
         else:
             kept_NCHW = self.left(x_NCHW)
             worked_NCHW = x_NCHW
-        return nn.functional.channel_shuffle(torch.cat([kept_NCHW, self.right(worked_NCHW)], dim=1), 2)
+        return nn.functional.channel_shuffle(
+            torch.cat([kept_NCHW, self.right(worked_NCHW)], dim=1), 2
+        )
 
 
 def vgg19(shape: tuple[int, ...], classes: int) -> nn.Module:
-    """VGG19 without batch normalisation (arXiv 1409.1556): features, pool to 7x7, three dense layers."""
+    """VGG19 without batch normalisation (arXiv 1409.1556): features, pool to 7x7, three dense
+    layers."""
     layers: list[nn.Module] = []
     channels = shape[0]
     for width, depth in VGG19_WIDTHS:
@@ -121,7 +129,11 @@ def vgg19(shape: tuple[int, ...], classes: int) -> nn.Module:
             channels = width
         layers.append(nn.MaxPool2d(2))
     head = nn.Sequential(
-        nn.AdaptiveAvgPool2d(7), nn.Flatten(), *_dense(512 * 49, 4096), *_dense(4096, 4096), nn.Linear(4096, classes)
+        nn.AdaptiveAvgPool2d(7),
+        nn.Flatten(),
+        *_dense(512 * 49, 4096),
+        *_dense(4096, 4096),
+        nn.Linear(4096, classes),
     )
     return _initialised(nn.Sequential(nn.Sequential(*layers), head))
 
@@ -147,7 +159,9 @@ def mobilenet_v3_small(shape: tuple[int, ...], classes: int) -> nn.Module:
         layers.append(_bottleneck(channels, block))
         channels = block[2]
     layers.append(_conv(channels, 576, 1, 1, nn.Hardswish))
-    head = nn.Sequential(*_pooled(), nn.Linear(576, 1024), nn.Hardswish(), nn.Dropout(0.2), nn.Linear(1024, classes))
+    head = nn.Sequential(
+        *_pooled(), nn.Linear(576, 1024), nn.Hardswish(), nn.Dropout(0.2), nn.Linear(1024, classes)
+    )
     return _initialised(nn.Sequential(*layers, head))
 
 
@@ -176,11 +190,16 @@ def squeezenet1_1(shape: tuple[int, ...], classes: int) -> nn.Module:
     return _initialised(nn.Sequential(*layers, head))
 
 
-# --- parts ------------------------------------------------------------------------------------------------------
+# --- parts ----------------------------------------------------------------------------------------
 
 
 def _conv(
-    inputs: int, outputs: int, kernel: int, stride: int, act: type[nn.Module] | None, groups: int = 1
+    inputs: int,
+    outputs: int,
+    kernel: int,
+    stride: int,
+    act: type[nn.Module] | None,
+    groups: int = 1,
 ) -> nn.Sequential:
     """Convolution that keeps the size at stride 1, batch normalisation, activation if any."""
     conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)
@@ -188,7 +207,9 @@ def _conv(
     return nn.Sequential(conv, nn.BatchNorm2d(outputs), *acts)
 
 
-def _depthwise(channels: int, kernel: int, stride: int, act: type[nn.Module] | None) -> nn.Sequential:
+def _depthwise(
+    channels: int, kernel: int, stride: int, act: type[nn.Module] | None
+) -> nn.Sequential:
     return _conv(channels, channels, kernel, stride, act, groups=channels)
 
 
@@ -196,7 +217,9 @@ def _inverted(inputs: int, expansion: int, outputs: int, stride: int) -> nn.Modu
     """MobileNetV2's inverted residual with a linear bottleneck."""
     wide = inputs * expansion
     widen = [_conv(inputs, wide, 1, 1, nn.ReLU6)] if expansion > 1 else []
-    body = nn.Sequential(*widen, _depthwise(wide, 3, stride, nn.ReLU6), _conv(wide, outputs, 1, 1, None))
+    body = nn.Sequential(
+        *widen, _depthwise(wide, 3, stride, nn.ReLU6), _conv(wide, outputs, 1, 1, None)
+    )
     return Residual(body) if stride == 1 and inputs == outputs else body
 
 
@@ -205,7 +228,9 @@ def _bottleneck(inputs: int, block: V3Block) -> nn.Module:
     kernel, wide, outputs, excite, act, stride = block
     widen = [_conv(inputs, wide, 1, 1, act)] if wide != inputs else []
     gates = [SqueezeExcite(wide)] if excite else []
-    body = nn.Sequential(*widen, _depthwise(wide, kernel, stride, act), *gates, _conv(wide, outputs, 1, 1, None))
+    body = nn.Sequential(
+        *widen, _depthwise(wide, kernel, stride, act), *gates, _conv(wide, outputs, 1, 1, None)
+    )
     return Residual(body) if stride == 1 and inputs == outputs else body
 
 

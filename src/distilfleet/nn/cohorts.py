@@ -1,8 +1,10 @@
-"""Whether devices of a model may be trained side by side: what trains together must be what trains alone.
+"""Whether devices of a model may be trained side by side: what trains together must be what trains
+alone.
 
-A batched computation knows a net's weights and operations, not what its own Python decides: hooks, attributes, branches
-on data, weights that it freezes as it goes. So a user's net is tried both ways, once, and where the two differ its
-devices are trained one after the other. Nets of the zoo are known; tests compare them.
+A batched computation knows a net's weights and operations, not what its own Python decides: hooks,
+attributes, branches on data, weights that it freezes as it goes. So a user's net is tried both
+ways, once, and where the two differ its devices are trained one after the other. Nets of the zoo
+are known; tests compare them.
 """
 
 import re
@@ -50,19 +52,29 @@ def why_apart(model: Model, local: LocalTraining) -> str | None:
         alone.append(train(net, task, local))
         changed = _changed(before, _own_state(net))
         if changed is not None:
-            return f"it changes its own {changed} as it runs, which side by side would be changed for all at once"
+            return (
+                f"it changes its own {changed} as it runs, which side by side would be changed for "
+                "all at once"
+            )
         again.append(train(model.build(seed=0), task, local))
     decomposition = _decomposition(model, trial[0].data)
     if decomposition is not None:
-        return f"its {decomposition} carries the rounding of other kernels on to more than the last digits"
+        return (
+            f"its {decomposition} carries the rounding of other kernels on to more than the last "
+            "digits"
+        )
     endless = _endless(alone)
     if endless is not None:
-        return f"its {endless} becomes NaN or infinity on ordinary samples, where nothing can be compared"
+        return (
+            f"its {endless} becomes NaN or infinity on ordinary samples, where nothing can be "
+            "compared"
+        )
     if _difference(alone, again) is not None:
         return "it remembers something outside of itself, so that no run of it can be repeated"
     try:
         together = _cohort(model, trial, local)
-    except Exception as fault:  # whatever torch cannot batch, and whatever a user's net makes of being batched
+    except Exception as fault:
+        # whatever torch cannot batch, and whatever a user's net makes of being batched
         return f"torch cannot batch it over models ({words(fault)})"
     return _difference(alone, together)
 
@@ -74,19 +86,24 @@ class _Seen(TorchDispatchMode):  # type: ignore[no-untyped-call]
         super().__init__()  # type: ignore[no-untyped-call]
         self.names: list[str] = []
 
-    def __torch_dispatch__(self, operation: Any, types: Any, facts: Any = (), rest: Any = None) -> Any:
+    def __torch_dispatch__(
+        self, operation: Any, types: Any, facts: Any = (), rest: Any = None
+    ) -> Any:
         self.names.append(operation.overloadpacket.__name__)
         return operation(*facts, **(rest or {}))
 
 
 def _decomposition(model: Model, data: Dataset) -> str | None:
-    """The first decomposition of matrices in the net. Its gradient divides by differences of eigenvalues, so that two
-    ways to compute the same part by far more than they round, in some rounds and not in others: one try shows nothing.
+    """The first decomposition of matrices in the net. Its gradient divides by differences of
+    eigenvalues, so that two ways to compute the same part by far more than they round, in some
+    rounds and not in others: one try shows nothing.
     """
     net = model.build(seed=0).eval()
     with _Seen() as seen:
         net(to_tensor(data.inputs).to(weight_dtype(net)))
-    return next((name.strip("_") for name in seen.names if DECOMPOSING.fullmatch(name.strip("_"))), None)
+    return next(
+        (name.strip("_") for name in seen.names if DECOMPOSING.fullmatch(name.strip("_"))), None
+    )
 
 
 def _changed(before: Mapping[str, str], after: Mapping[str, str]) -> str | None:
@@ -95,7 +112,10 @@ def _changed(before: Mapping[str, str], after: Mapping[str, str]) -> str | None:
 
 def _endless(weights: Sequence[Arrays]) -> str | None:
     """The name of the first array that holds NaN or infinity."""
-    return next((name for one in weights for name, array in one.items() if not np.isfinite(array).all()), None)
+    return next(
+        (name for one in weights for name, array in one.items() if not np.isfinite(array).all()),
+        None,
+    )
 
 
 def _trial(model: Model, local: LocalTraining) -> list[Task]:
@@ -106,7 +126,9 @@ def _trial(model: Model, local: LocalTraining) -> list[Task]:
     trained = {name for name, _ in net.named_parameters()}
     weights = []
     for _ in SAMPLES:
-        moved = {name: _moved(array, rng) if name in trained else array for name, array in start.items()}
+        moved = {
+            name: _moved(array, rng) if name in trained else array for name, array in start.items()
+        }
         weights.append(to_arrays(put(net, moved)))
     data = [_random_data(model, samples, rng) for samples in SAMPLES]
     keys = [(0, "cohorts", d) for d in range(len(SAMPLES))]
@@ -119,7 +141,8 @@ def _random_data(model: Model, samples: int, rng: np.random.Generator) -> Datase
 
 
 def _cohort(model: Model, trial: Sequence[Task], local: LocalTraining) -> list[Arrays]:
-    """New weights of each device, trained side by side. Raises where torch would batch it in name only."""
+    """New weights of each device, trained side by side. Raises where torch would batch it in name
+    only."""
     weights: dict[int, Arrays] = {}
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message="There is a performance drop")

@@ -35,15 +35,27 @@ class DataWorker:
         pass
 
 
-def data_job(number: int, device: DeviceId, dtype: str, shape: Sequence[int], labelled: bool) -> Job:
+def data_job(
+    number: int, device: DeviceId, dtype: str, shape: Sequence[int], labelled: bool
+) -> Job:
     """Ask for samples of this type and shape."""
     most = MOST_BYTES // (np.dtype(dtype).itemsize * prod(shape))
     arrays = {INPUTS: ArraySpec(dtype, (most, *shape), at_most=True)}
     if labelled:
         arrays[LABELS] = ArraySpec("<i8", (most,), at_most=True)
-    return Job(id=f"{number}:give:{device}", device=device, op="give", arrays={}, expected=Expected(arrays=arrays))
+    return Job(
+        id=f"{number}:give:{device}",
+        device=device,
+        op="give",
+        arrays={},
+        expected=Expected(arrays=arrays),
+    )
 
 
 def paired(replies: Sequence[Reply]) -> list[Reply]:
     """Those with a label for each sample, or with none at all."""
-    return [r for r in replies if LABELS not in r.arrays or len(r.arrays[LABELS]) == len(r.arrays[INPUTS])]
+    return [
+        r
+        for r in replies
+        if LABELS not in r.arrays or len(r.arrays[LABELS]) == len(r.arrays[INPUTS])
+    ]

@@ -1,4 +1,5 @@
-"""Distillation on proxy inputs: a student learns from soft labels, and, if asked, from a teacher's features.
+"""Distillation on proxy inputs: a student learns from soft labels, and, if asked, from a teacher's
+features.
 
 Axes: P proxy samples, B batch, C classes.
 """
@@ -39,7 +40,8 @@ class Distillation:
     lr: float = 1e-3
     temperature: float = 3.0
     feature_weight: float = 0.0
-    """The weight beta of the intermediate-layer loss, where a teacher's layers are at hand; zero leaves it out."""
+    """The weight beta of the intermediate-layer loss, where a teacher's layers are at hand; zero
+    leaves it out."""
     early_stop: bool = False
     """Stop when the loss on a tenth of the proxy set, kept aside, no longer falls."""
 
@@ -62,14 +64,16 @@ class TeacherOutputs:
     taps: tuple[Tap, ...]
     """The layers of the large model whose features are taught; empty without."""
     outputs_of: Callable[[Tensor], Mapping[str, Tensor]]
-    """Gives the outputs of the large model (its logits) and of its taps, by module, for rows of the samples."""
+    """Gives the outputs of the large model (its logits) and of its taps, by module, for rows of the
+    samples."""
     kept: bool
     """Whether the outputs were worked out once, instead of whenever they are read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Augmented:
-    """Proxy samples and mixtures of them: row r is `share[r]` of sample `own[r]`, the rest of `partner[r]`."""
+    """Proxy samples and mixtures of them: row r is `share[r]` of sample `own[r]`, the rest of
+    `partner[r]`."""
 
     data: Dataset
     own: np.ndarray
@@ -79,11 +83,14 @@ class Augmented:
     def mix(self, soft_PC: np.ndarray) -> np.ndarray:
         """Soft labels of the rows, where only those of the proxy samples are known."""
         share = self.share[:, None]
-        return np.asarray(share * soft_PC[self.own] + (1 - share) * soft_PC[self.partner], np.float32)
+        return np.asarray(
+            share * soft_PC[self.own] + (1 - share) * soft_PC[self.partner], np.float32
+        )
 
 
 def predict(module: nn.Module, inputs: np.ndarray) -> np.ndarray:
-    """Logits, [samples, C], in evaluation mode; the same each time, even of a net that draws at random."""
+    """Logits, [samples, C], in evaluation mode; the same each time, even of a net that draws at
+    random."""
     module.eval()
     parts = []
     with drawing(stream(0, "predict")), torch.no_grad():
@@ -106,7 +113,8 @@ def distil(
     rng: np.random.Generator,
     moments: Arrays | None = None,
 ) -> Distilled:
-    """Reverse distillation: the student, as it stands, learns the soft labels; no labels, no cross-entropy.
+    """Reverse distillation: the student, as it stands, learns the soft labels; no labels, no
+    cross-entropy.
 
     Args:
         student: holds the weights to start from; trained in place.
@@ -133,13 +141,14 @@ def distil(
 def _check_moments(moments: Arrays, named: Iterable[str]) -> None:
     if moments and not any(f"step/{name}" in moments for name in named):
         raise RecordError(
-            "the run's optimiser was kept in an older form, by the places of weights and not by their names. Resume it "
-            "with the distilfleet that wrote it, or start the run anew."
+            "the run's optimiser was kept in an older form, by the places of weights and not by "
+            "their names. Resume it with the distilfleet that wrote it, or start the run anew."
         )
 
 
 def teacher_outputs(large: nn.Module, proxy: Dataset, settings: Distillation) -> TeacherOutputs:
-    """What the large model, frozen, gives for these samples: worked out once if it fits into memory, else when read."""
+    """What the large model, frozen, gives for these samples: worked out once if it fits into
+    memory, else when read."""
     x = to_tensor(proxy.for_large.inputs)
     small_x = x if proxy.large_inputs is None else to_tensor(proxy.inputs)
     stages = taps(large, proxy.for_large.shape) if settings.feature_weight else ()
@@ -161,7 +170,9 @@ def teacher_outputs(large: nn.Module, proxy: Dataset, settings: Distillation) ->
     return TeacherOutputs(inputs=small_x, taps=stages, outputs_of=read, kept=True)
 
 
-def _worked_out(compute: Callable[[Tensor], Mapping[str, Tensor]], samples: int) -> dict[str, Tensor]:
+def _worked_out(
+    compute: Callable[[Tensor], Mapping[str, Tensor]], samples: int
+) -> dict[str, Tensor]:
     """The outputs for all samples, of the modules that have one for each of them."""
     parts = [compute(rows_B) for rows_B in torch.split(torch.arange(samples), PREDICT_BATCH)]
     names = [name for name in parts[0] if all(name in part for part in parts)]
@@ -175,16 +186,20 @@ def teach(
     rng: np.random.Generator,
     adapters: Arrays,
 ) -> tuple[Distilled, Arrays]:
-    """Forward distillation: the small model learns the large one's outputs and, through adapters, its features.
+    """Forward distillation: the small model learns the large one's outputs and, through adapters,
+    its features.
 
     Args:
         small: holds the weights to start from; trained in place.
         teacher: the outputs of the large model, with features if `settings` has a weight for them.
         adapters: weights of an earlier call, or empty.
 
-    Source: KOALA, https://arxiv.org/abs/2407.05268 (output and intermediate-layer loss; pairing and metric are ours).
+    Source: KOALA, https://arxiv.org/abs/2407.05268 (output and intermediate-layer loss; pairing and
+    metric are ours).
     """
-    stages = pairs(taps(small, tuple(teacher.inputs.shape[1:])), teacher.taps) if teacher.taps else ()
+    stages = (
+        pairs(taps(small, tuple(teacher.inputs.shape[1:])), teacher.taps) if teacher.taps else ()
+    )
     bridges = _adapters(stages, adapters)
     with watching(small, [own.module for own, _ in stages]) as features:
 
@@ -212,7 +227,8 @@ def _distances(
     learnt: Mapping[str, Tensor],
     taught: Mapping[str, Tensor],
 ) -> Iterator[Tensor]:
-    """How far the small model's features are from the large one's, a stage after the other, where both have some."""
+    """How far the small model's features are from the large one's, a stage after the other, where
+    both have some."""
     for bridge, (small, large) in zip(bridges, stages, strict=True):
         if small.module in learnt and large.module in taught:
             yield feature_distance(bridge(learnt[small.module].float()), taught[large.module])
@@ -239,7 +255,9 @@ def augment(proxy: Dataset, mixtures: int, rng: np.random.Generator) -> "Augment
     deviation = NOISE * inputs.std()
     noise = rng.standard_normal((mixtures, *inputs.shape[1:]), np.float32) * deviation
     mixed[samples:] += noise
-    return Augmented(data=Dataset(np.asarray(mixed, np.float32)), own=own, partner=partner, share=share)
+    return Augmented(
+        data=Dataset(np.asarray(mixed, np.float32)), own=own, partner=partner, share=share
+    )
 
 
 def _descend(
@@ -269,7 +287,9 @@ def _descend(
     return last
 
 
-def _step(student: nn.Module, loss: Callable[[Tensor], Tensor], adam: torch.optim.Adam, rows_B: np.ndarray) -> float:
+def _step(
+    student: nn.Module, loss: Callable[[Tensor], Tensor], adam: torch.optim.Adam, rows_B: np.ndarray
+) -> float:
     student.train()
     adam.zero_grad()
     value = loss(torch.from_numpy(rows_B))

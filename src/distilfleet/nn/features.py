@@ -1,7 +1,8 @@
-"""Intermediate layers of any module, found by watching one forward pass, and adapters that make two nets comparable.
+"""Intermediate layers of any module, found by watching one forward pass, and adapters that make two
+nets comparable.
 
-A tap is the last output of each spatial size, and the input of the head. No network is rewritten for it: taps are
-read by forward hooks.
+A tap is the last output of each spatial size, and the input of the head. No network is rewritten
+for it: taps are read by forward hooks.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -47,12 +48,17 @@ def taps(module: nn.Module, shape: tuple[int, ...]) -> tuple[Tap, ...]:
 
 
 def _per_sample(module: nn.Module, shape: tuple[int, ...]) -> dict[str, Tensor]:
-    """Outputs of two samples, by module: real numbers, a row for each sample, whose size no sample changes."""
+    """Outputs of two samples, by module: real numbers, a row for each sample, whose size no sample
+    changes."""
     training = module.training
     three = _outputs(module.eval(), 3, shape)
     two = _outputs(module, 2, shape)
     module.train(training)
-    return {name: output for name, output in two.items() if name in three and _is_row_each(output, three[name])}
+    return {
+        name: output
+        for name, output in two.items()
+        if name in three and _is_row_each(output, three[name])
+    }
 
 
 def _outputs(module: nn.Module, samples: int, shape: tuple[int, ...]) -> dict[str, Tensor]:
@@ -70,17 +76,23 @@ def _is_row_each(of_two: Tensor, of_three: Tensor) -> bool:
 
 def _watchable(module: nn.Module) -> list[str]:
     """Names of submodules that take hooks; compiled ones (TorchScript) take none."""
-    return [name for name, part in module.named_modules() if not isinstance(part, torch.jit.ScriptModule)]
+    return [
+        name
+        for name, part in module.named_modules()
+        if not isinstance(part, torch.jit.ScriptModule)
+    ]
 
 
 def of_all(outputs: Mapping[str, Tensor], samples: int) -> dict[str, Tensor]:
-    """The outputs that have a row for each sample: an expert that saw some of them says nothing of the rest."""
+    """The outputs that have a row for each sample: an expert that saw some of them says nothing of
+    the rest."""
     return {name: output for name, output in outputs.items() if len(output) == samples}
 
 
 @contextmanager
 def watching(module: nn.Module, names: Sequence[str]) -> Iterator[dict[str, Tensor]]:
-    """The outputs of the named submodules, in the order in which they came, filled at each forward pass."""
+    """The outputs of the named submodules, in the order in which they came, filled at each forward
+    pass."""
     outputs: dict[str, Tensor] = {}
 
     def watch(name: str) -> torch.utils.hooks.RemovableHandle:
@@ -100,7 +112,8 @@ def watching(module: nn.Module, names: Sequence[str]) -> Iterator[dict[str, Tens
 
 
 class Adapter(nn.Module):
-    """The small net's features in the large net's shape: a 1x1 map of the channels, pooled to its spatial size.
+    """The small net's features in the large net's shape: a 1x1 map of the channels, pooled to its
+    spatial size.
 
     Lives on the server while it teaches and is thrown away at export.
     """
@@ -116,7 +129,8 @@ class Adapter(nn.Module):
 
 
 def resize(features: Tensor, spatial: tuple[int, ...]) -> Tensor:
-    """Average pooling to a spatial size, or a vector spread over one; a no-op where it fits already.
+    """Average pooling to a spatial size, or a vector spread over one; a no-op where it fits
+    already.
 
     Sizes of unlike many axes are pooled as one row of positions.
     """
@@ -135,7 +149,8 @@ def resize(features: Tensor, spatial: tuple[int, ...]) -> Tensor:
 
 
 def pairs(small: Sequence[Tap], large: Sequence[Tap]) -> tuple[tuple[Tap, Tap], ...]:
-    """Stages to compare, deepest with deepest, without those so wide that an adapter would be larger than most nets."""
+    """Stages to compare, deepest with deepest, without those so wide that an adapter would be
+    larger than most nets."""
     count = min(len(small), len(large))
     deepest = zip(small[len(small) - count :], large[len(large) - count :], strict=True)
     return tuple((own, its) for own, its in deepest if own.shape[0] * its.shape[0] <= MOST_NUMBERS)

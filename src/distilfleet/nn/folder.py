@@ -1,7 +1,9 @@
-"""A model's folder, looked at before `transformers` reads it: it may hold sizes and weights, and name no code.
+"""A model's folder, looked at before `transformers` reads it: it may hold sizes and weights, and
+name no code.
 
-Some settings of a config.json make `transformers` fetch and run what they name, such as kernels of a hub, and others
-are followed to files elsewhere. Which attention is computed and how is decided here, not by who made the folder.
+Some settings of a config.json make `transformers` fetch and run what they name, such as kernels of
+a hub, and others are followed to files elsewhere. Which attention is computed and how is decided
+here, not by who made the folder.
 """
 
 import json
@@ -16,7 +18,14 @@ from ..core.errors import ConfigError
 CONFIG = "config.json"
 INDEX = "model.safetensors.index.json"
 ADAPTER = "adapter_config.json"
-CODE = ("auto_map", "custom_generate", "custom_pipelines", "kernel_config", "use_kernels", "trust_remote_code")
+CODE = (
+    "auto_map",
+    "custom_generate",
+    "custom_pipelines",
+    "kernel_config",
+    "use_kernels",
+    "trust_remote_code",
+)
 """Settings that name code, or allow it."""
 QUANTISED = ("quantization_config", "compression_config")
 """Settings whose weights take kernels of their own."""
@@ -32,18 +41,22 @@ DEEPEST = 64
 
 
 def check(folder: Path) -> None:
-    """Raises ConfigError for a folder that names code or files elsewhere, or whose weights are no floats."""
+    """Raises ConfigError for a folder that names code or files elsewhere, or whose weights are no
+    floats."""
     if (folder / ADAPTER).exists():
         raise ConfigError(
-            f"{folder}: holds an adapter, which names a model to be fetched ({ADAPTER}): merge it into that model and "
-            f"save the whole"
+            f"{folder}: holds an adapter, which names a model to be fetched ({ADAPTER}): merge it "
+            "into that model and save the whole"
         )
     settings = _object(folder / CONFIG) if (folder / CONFIG).exists() else {}
     _check_settings(settings, folder / CONFIG)
     arrays = sum(_check_weights(file) for file in _weights(folder))
     layers = [settings[name] for name in LAYERS if isinstance(settings.get(name), int)]
     if arrays and max(layers, default=0) > arrays:
-        raise ConfigError(f"{folder / CONFIG}: {max(layers)} layers, but the weights beside it are {arrays} arrays")
+        raise ConfigError(
+            f"{folder / CONFIG}: {max(layers)} layers, but the weights beside it are {arrays} "
+            "arrays"
+        )
 
 
 def _object(file: Path) -> Mapping[str, Any]:
@@ -52,7 +65,9 @@ def _object(file: Path) -> Mapping[str, Any]:
     except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"{file}: not a readable {CONFIG} ({error}): fetch it again") from error
     if not isinstance(found, dict):
-        raise ConfigError(f"{file}: expected an object of JSON, it is {type(found).__name__}: fetch it again")
+        raise ConfigError(
+            f"{file}: expected an object of JSON, it is {type(found).__name__}: fetch it again"
+        )
     return found
 
 
@@ -60,23 +75,27 @@ def _check_settings(settings: Mapping[str, Any], file: Path) -> None:
     for name, value in _every(settings, file):
         if name in CODE and value:
             raise ConfigError(
-                f"{file}: {name} = {_short(value)} names code, and none is run that comes with a model: take it out; "
-                f"a family that transformers knows needs none"
+                f"{file}: {name} = {_short(value)} names code, and none is run that comes with a "
+                "model: take it out; a family that transformers knows needs none"
             )
         if name in QUANTISED and value:
             raise ConfigError(
-                f"{file}: {name} = {_short(value)} asks for kernels of its own: take the model in 16 or 32 bits"
+                f"{file}: {name} = {_short(value)} asks for kernels of its own: take the model in "
+                "16 or 32 bits"
             )
         if IMPLEMENTATION in name and not _is_ours(value):
             raise ConfigError(
-                f"{file}: {name} = {_short(value)}, of which none but {', '.join(OURS)} is run: take it out"
+                f"{file}: {name} = {_short(value)}, of which none but {', '.join(OURS)} is run: "
+                "take it out"
             )
 
 
 def _every(settings: Mapping[str, Any], file: Path, deep: int = 0) -> Iterator[tuple[str, Any]]:
     """Names and values at any depth."""
     if deep > DEEPEST:
-        raise ConfigError(f"{file}: settings inside settings, more than {DEEPEST} deep: fetch it again")
+        raise ConfigError(
+            f"{file}: settings inside settings, more than {DEEPEST} deep: fetch it again"
+        )
     for name, value in settings.items():
         yield name, value
         for part in value if isinstance(value, list) else (value,):
@@ -111,7 +130,9 @@ def _weights(folder: Path) -> Sequence[Path]:
 
 def _check_named(name: str, folder: Path, index: Path) -> None:
     if Path(name).name != name or not name.endswith(".safetensors"):
-        raise ConfigError(f"{index}: {name!r} is no .safetensors file in this folder: fetch the model again")
+        raise ConfigError(
+            f"{index}: {name!r} is no .safetensors file in this folder: fetch the model again"
+        )
     if not (folder / name).is_file():
         raise ConfigError(f"{index}: {name} is not there: fetch the model again")
 
@@ -127,5 +148,8 @@ def _check_weights(file: Path) -> int:
         ) from error
     odd = next((name for name, kind in kinds.items() if kind not in FLOATS), None)
     if odd is not None:
-        raise ConfigError(f"{file}: {odd} is of type {kinds[odd]}; expected {', '.join(FLOATS)}: take it in 16 bits")
+        raise ConfigError(
+            f"{file}: {odd} is of type {kinds[odd]}; expected {', '.join(FLOATS)}: take it in 16 "
+            "bits"
+        )
     return len(kinds)

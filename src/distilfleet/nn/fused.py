@@ -1,13 +1,17 @@
-"""Output table and distillation loss in one pass: logits of a few rows at a time, their gradient made on the way.
+"""Output table and distillation loss in one pass: logits of a few rows at a time, their gradient
+made on the way.
 
-The usual code holds several tables of [tokens, vocabulary]; here there are only ever a few blocks of 128 rows, because
-the gradient of the loss with respect to logits is known in closed form and made in the forward pass. It costs the same
-products. The plain losses in `losses.py` say what is computed.
+The usual code holds several tables of [tokens, vocabulary]; here there are only ever a few blocks
+of 128 rows, because the gradient of the loss with respect to logits is known in closed form and
+made in the forward pass. It costs the same products. The plain losses in `losses.py` say what is
+computed.
 
-Products run in the output table's type, as they do in the model itself; softmax, losses and sums run in float32
-(float64 if the table is). With a bfloat16 table logits are rounded to 8 bits, in the plain way as here.
+Products run in the output table's type, as they do in the model itself; softmax, losses and sums
+run in float32 (float64 if the table is). With a bfloat16 table logits are rounded to 8 bits, in the
+plain way as here.
 
-Axes: N rows (tokens), V vocabulary, H width of the student, D width of the teacher, K ids of a row, R rows of a block.
+Axes: N rows (tokens), V vocabulary, H width of the student, D width of the teacher, K ids of a row,
+R rows of a block.
 """
 
 from dataclasses import dataclass
@@ -33,12 +37,14 @@ class DenseTeacher:
 
     hidden_ND: Tensor
     table_VD: Tensor
-    """May have more or fewer rows than the student's: what one lacks gets no probability in the other."""
+    """May have more or fewer rows than the student's: what one lacks gets no probability in the
+    other."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class SampledTeacher:
-    """Ids drawn from the teacher, repeats included. Unbiased; the loss lacks the teacher's entropy, a constant."""
+    """Ids drawn from the teacher, repeats included. Unbiased; the loss lacks the teacher's entropy,
+    a constant."""
 
     ids_NK: Tensor
     temperature: float = 1.0
@@ -47,7 +53,8 @@ class SampledTeacher:
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class TopKTeacher:
-    """The likeliest ids, different ones in each row, and their log-probabilities; what they lack of 1 is the tail."""
+    """The likeliest ids, different ones in each row, and their log-probabilities; what they lack of
+    1 is the tail."""
 
     ids_NK: Tensor
     log_p_NK: Tensor
@@ -67,12 +74,14 @@ def fused_kd(
     kd_weight: float = 0.5,
     temperature: float = 1.0,
 ) -> Tensor:
-    """kd_weight T^2 KL(teacher || student) + (1 - kd_weight) CE, in nats, averaged over the rows that count.
+    """kd_weight T^2 KL(teacher || student) + (1 - kd_weight) CE, in nats, averaged over the rows
+    that count.
 
     Args:
         hidden_NH: the student's last hidden states.
         table_VH: its output table; its gradient is made only if it requires one.
-        labels_N: the right ids, and -100 for rows that count in neither loss. None: no CE, every row counts.
+        labels_N: the right ids, and -100 for rows that count in neither loss. None: no CE, every
+            row counts.
         teacher: what it says of the same rows. None: CE alone, at full weight.
         kd_weight: between 0 and 1. Without labels KL has full weight.
         temperature: of both sides of the KL; CE is at 1.
@@ -148,7 +157,13 @@ class _Sums:
 
     @classmethod
     def over(
-        cls, hidden_NH: Tensor, table_VH: Tensor, task: _Task, *, wants_hidden: bool, wants_table: bool
+        cls,
+        hidden_NH: Tensor,
+        table_VH: Tensor,
+        task: _Task,
+        *,
+        wants_hidden: bool,
+        wants_table: bool,
     ) -> "_Sums":
         rows_M = _counting(hidden_NH, task.labels_N)
         weights_VH = table_VH.detach()[: _vocabulary(table_VH, task.teacher)]
@@ -167,9 +182,15 @@ class _Sums:
         return sums
 
     def _add_loss(
-        self, hidden_RH: Tensor, weights_VH: Tensor, rows_R: Tensor, task: _Task, blocks: list[Tensor]
+        self,
+        hidden_RH: Tensor,
+        weights_VH: Tensor,
+        rows_R: Tensor,
+        task: _Task,
+        blocks: list[Tensor],
     ) -> Tensor:
-        """Adds the loss of these rows; gives its gradient with respect to their logits, in one of the blocks."""
+        """Adds the loss of these rows; gives its gradient with respect to their logits, in one of
+        the blocks."""
         logits_RV, gradient_RV, log_q_RV, other_RV = blocks
         _multiply(hidden_RH, weights_VH, logits_RV)
         soft_share = task.kd_weight
@@ -186,7 +207,9 @@ class _Sums:
         log_q_RV.mul_(soft_share * task.temperature)
         return log_q_RV if labels_N is None else gradient_RV.add_(log_q_RV)
 
-    def _add_gradients(self, gradient_RV: Tensor, hidden_RH: Tensor, weights_VH: Tensor, rows_R: Tensor) -> None:
+    def _add_gradients(
+        self, gradient_RV: Tensor, hidden_RH: Tensor, weights_VH: Tensor, rows_R: Tensor
+    ) -> None:
         if self.hidden_NH is not None:
             self.hidden_NH[rows_R] = (gradient_RV @ weights_VH).to(self.hidden_NH.dtype)
         if self.table_VH is None:
@@ -201,7 +224,7 @@ class _Sums:
                 table_VH[rows] += gradient_TR @ hidden_RH
 
 
-# --- of one block: the summed loss is returned, gradients with respect to logits are left in place -----------------
+# --- of one block: the summed loss is returned, gradients with respect to logits are left in place
 
 
 def _cross_entropy(logits_RV: Tensor, labels_R: Tensor, out_RV: Tensor) -> Tensor:
@@ -212,8 +235,11 @@ def _cross_entropy(logits_RV: Tensor, labels_R: Tensor, out_RV: Tensor) -> Tenso
     return loss
 
 
-def _divergence(task: _Task, rows_R: Tensor, log_q_RV: Tensor, spare_RV: Tensor, other_RV: Tensor) -> Tensor:
-    """The divergence of the teacher from the student, whose tempered log-probabilities become the gradient."""
+def _divergence(
+    task: _Task, rows_R: Tensor, log_q_RV: Tensor, spare_RV: Tensor, other_RV: Tensor
+) -> Tensor:
+    """The divergence of the teacher from the student, whose tempered log-probabilities become the
+    gradient."""
     teacher = task.teacher
     assert teacher is not None
     if isinstance(teacher, DenseTeacher):
@@ -249,7 +275,8 @@ def _sampled(ids_RK: Tensor, log_q_RV: Tensor) -> Tensor:
 
 
 def _top_k(ids_RK: Tensor, log_p_RK: Tensor, log_q_RV: Tensor) -> Tensor:
-    """q - p at the listed ids, q (1 - tail p / tail q) elsewhere. The mass of ids that the student lacks is spread."""
+    """q - p at the listed ids, q (1 - tail p / tail q) elsewhere. The mass of ids that the student
+    lacks is spread."""
     known_RK = ids_RK < log_q_RV.shape[1]
     ids_RK = ids_RK.where(known_RK, 0)
     p_RK, tail_p_R1 = _spread(log_p_RK, known_RK)
@@ -273,7 +300,7 @@ def _spread(log_p_RK: Tensor, known_RK: Tensor) -> tuple[Tensor, Tensor]:
     return p_RK / whole_R1, tail_R1 / whole_R1
 
 
-# --- shapes -----------------------------------------------------------------------------------------------------
+# --- shapes ---------------------------------------------------------------------------------------
 
 
 def _multiply(hidden_RH: Tensor, table_VH: Tensor, out_RV: Tensor) -> None:
@@ -287,7 +314,9 @@ def _multiply(hidden_RH: Tensor, table_VH: Tensor, out_RV: Tensor) -> None:
 def _blocks(weights_VH: Tensor, rows: int) -> list[Tensor]:
     """Logits, gradient and two more; memory that is never touched takes none."""
     shape = (rows, len(weights_VH))
-    return [torch.empty(shape, dtype=_exact(weights_VH), device=weights_VH.device) for _ in range(4)]
+    return [
+        torch.empty(shape, dtype=_exact(weights_VH), device=weights_VH.device) for _ in range(4)
+    ]
 
 
 def _exact(table: Tensor) -> torch.dtype:
@@ -311,7 +340,8 @@ def _check(hidden_NH: Tensor, table_VH: Tensor, task: _Task) -> None:
         raise ValueError("a loss needs labels, a teacher or both")
     if not 0 <= task.kd_weight <= 1 or task.temperature <= 0:
         raise ValueError(
-            f"kd_weight lies between 0 and 1 and temperature above 0; they are {task.kd_weight} and {task.temperature}"
+            f"kd_weight lies between 0 and 1 and temperature above 0; they are {task.kd_weight} "
+            f"and {task.temperature}"
         )
     _check_shapes(hidden_NH, table_VH, task.labels_N)
     if task.teacher is not None:
@@ -320,7 +350,10 @@ def _check(hidden_NH: Tensor, table_VH: Tensor, task: _Task) -> None:
 
 def _check_shapes(hidden_NH: Tensor, table_VH: Tensor, labels_N: Tensor | None) -> None:
     if hidden_NH.dim() != 2 or table_VH.dim() != 2 or hidden_NH.shape[1] != table_VH.shape[1]:
-        raise ValueError(f"hidden states {tuple(hidden_NH.shape)} do not fit an output table {tuple(table_VH.shape)}")
+        raise ValueError(
+            f"hidden states {tuple(hidden_NH.shape)} do not fit an output table "
+            f"{tuple(table_VH.shape)}"
+        )
     if labels_N is not None and labels_N.shape != hidden_NH.shape[:1]:
         raise ValueError(f"{tuple(labels_N.shape)} labels for {len(hidden_NH)} rows")
 
@@ -331,6 +364,6 @@ def _check_teacher(teacher: Teacher, rows: int, temperature: float) -> None:
         raise ValueError(f"the teacher speaks of {len(first)} rows, the student of {rows}")
     if not isinstance(teacher, DenseTeacher) and teacher.temperature != temperature:
         raise ValueError(
-            f"the teacher's signal was taken at temperature {teacher.temperature}, the loss is at {temperature}: "
-            "take it anew, or the loss is biased"
+            f"the teacher's signal was taken at temperature {teacher.temperature}, the loss is at "
+            f"{temperature}: take it anew, or the loss is biased"
         )

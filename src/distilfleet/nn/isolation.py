@@ -1,4 +1,5 @@
-"""A user's Python held apart from the rest: what it draws from is seeded, and what it sets is set back."""
+"""A user's Python held apart from the rest: what it draws from is seeded, and what it sets is set
+back."""
 
 import random
 from collections.abc import Iterator
@@ -10,7 +11,8 @@ import torch
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Torch, numpy's old generator and Python's own start at this seed, and go on where they were afterwards."""
+    """Torch, numpy's old generator and Python's own start at this seed, and go on where they were
+    afterwards."""
     of_python = random.getstate()
     of_numpy = np.random.get_state()
     try:

@@ -1,8 +1,10 @@
-"""Language models by name: small LLaMAs to train from scratch, folders, hub names and llama2.c files.
+"""Language models by name: small LLaMAs to train from scratch, folders, hub names and llama2.c
+files.
 
-Whatever the name, what comes out is an ordinary decoder of `transformers` with two independent tables, of which both
-have exactly as many rows as the tokenizer has ids. Models whose logits are more than a product of the last hidden
-state with the output table are refused, because the loss and the split rest on that.
+Whatever the name, what comes out is an ordinary decoder of `transformers` with two independent
+tables, of which both have exactly as many rows as the tokenizer has ids. Models whose logits are
+more than a product of the last hidden state with the output table are refused, because the loss and
+the split rest on that.
 """
 
 import re
@@ -16,13 +18,22 @@ import torch
 import transformers
 from safetensors import SafetensorError
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification, LlamaConfig
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    LlamaConfig,
+)
 
 from ..core.errors import ConfigError
 from . import folder, llama2c
 from .split import refusing, self_check
 
-ZOO: Mapping[str, tuple[int, int]] = {"llama-tiny": (64, 2), "llama-small": (128, 4), "llama-medium": (256, 6)}
+ZOO: Mapping[str, tuple[int, int]] = {
+    "llama-tiny": (64, 2),
+    "llama-small": (128, 4),
+    "llama-medium": (256, 6),
+}
 """Width and layers."""
 EXPLICIT = re.compile(r"llama:(\d+)x(\d+)")
 HUB = re.compile(r"[\w.-]+(/[\w.-]+)?")
@@ -45,7 +56,8 @@ UNSCALED: Mapping[str, tuple[object, ...]] = {
     "lm_head_multiplier": (None, 1),
     "embedding_multiplier": (None, 1),
 }
-"""Settings that stand between the tables and the layers, and the values at which they do nothing."""
+"""Settings that stand between the tables and the layers, and the values at which they do
+nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,17 +97,20 @@ def load(
     """The decoder of this name, in training mode, with untied tables of `vocabulary` rows.
 
     Args:
-        name: `llama-tiny`, `llama-small`, `llama-medium`, `llama:WIDTHxLAYERS`, `llama-3.1-8b` and `llama-3.2-1b`
-            (all with new weights); a llama2.c `.bin` file; a Hugging Face folder; or a hub name.
-        vocabulary: ids of the tokenizer. Rows that a checkpoint has beyond them are padding, and are cut, so that they
-            never get probability.
+        name: `llama-tiny`, `llama-small`, `llama-medium`, `llama:WIDTHxLAYERS`, `llama-3.1-8b` and
+            `llama-3.2-1b` (all with new weights); a llama2.c `.bin` file; a Hugging Face folder; or
+            a hub name.
+        vocabulary: ids of the tokenizer. Rows that a checkpoint has beyond them are padding, and
+            are cut, so that they never get probability.
         context: tokens of the longest sequence.
         seed: of new weights; torch's own seed stays as it was.
         dtype: of the weights in memory, whatever the file has.
-        classes: asks for a classifier with that many; its table is new unless the checkpoint has one.
+        classes: asks for a classifier with that many; its table is new unless the checkpoint has
+            one.
 
     Raises:
-        ConfigError: there is no such model, its weights are missing or another model's, or its family is unsupported.
+        ConfigError: there is no such model, its weights are missing or another model's, or its
+            family is unsupported.
     """
     with refusing(name):
         with _seeded(seed):
@@ -109,7 +124,8 @@ def load(
 
 
 def config(name: str, *, vocabulary: int | None = None, context: int | None = None) -> Any:
-    """The `transformers` configuration of a model, checked for support; weights are not looked at."""
+    """The `transformers` configuration of a model, checked for support; weights are not looked
+    at."""
     found = _config(name, vocabulary, context)
     with refusing(name):
         _check_family(name, found)
@@ -121,8 +137,8 @@ def config(name: str, *, vocabulary: int | None = None, context: int | None = No
 def check_tokenizers(teacher: Mapping[str, int], student: Mapping[str, int]) -> None:
     """Refuses vocabularies (token to id, as of `get_vocab`) that give a token different ids.
 
-    One may have tokens at its end that the other lacks. Anything else would train without an error and be wrong:
-    the teacher would say which of *its* ids comes next.
+    One may have tokens at its end that the other lacks. Anything else would train without an error
+    and be wrong: the teacher would say which of *its* ids comes next.
     """
     moved = [token for token, at in student.items() if teacher.get(token, at) != at]
     lacking = sorted(set(student) ^ set(teacher), key=lambda token: _id_in(token, teacher, student))
@@ -131,16 +147,19 @@ def check_tokenizers(teacher: Mapping[str, int], student: Mapping[str, int]) -> 
     if strange:
         token = strange[0]
         raise ConfigError(
-            f"teacher and student have different tokenizers: {len(strange)} of {len(student)} tokens differ, the first "
-            f"is {token!r} with id {teacher.get(token)} in the teacher and {student.get(token)} in the student. "
-            "Distillation of token probabilities needs one tokenizer: choose a student of the teacher's family"
+            f"teacher and student have different tokenizers: {len(strange)} of {len(student)} "
+            f"tokens differ, the first is {token!r} with id {teacher.get(token)} in the teacher "
+            f"and {student.get(token)} in the student. Distillation of token probabilities needs "
+            "one tokenizer: choose a student of the teacher's family"
         )
 
 
-# --- where models come from -------------------------------------------------------------------------------------
+# --- where models come from -----------------------------------------------------------------------
 
 
-def _built(name: str, vocabulary: int, context: int, dtype: torch.dtype, classes: int | None) -> Any:
+def _built(
+    name: str, vocabulary: int, context: int, dtype: torch.dtype, classes: int | None
+) -> Any:
     if llama2c.is_file(name):
         return _from_llama2c(name, dtype, classes)
     found = config(name, vocabulary=vocabulary, context=context)
@@ -154,7 +173,8 @@ def _built(name: str, vocabulary: int, context: int, dtype: torch.dtype, classes
 
 
 def _pretrained(kind: Any, name: str, found: Any, dtype: torch.dtype) -> Any:
-    """Weights of a folder or of the hub, from safetensors files alone: others can run code when they are read."""
+    """Weights of a folder or of the hub, from safetensors files alone: others can run code when
+    they are read."""
     settings = {DTYPE: dtype, "config": found, "use_safetensors": True, "trust_remote_code": False}
     try:
         model, facts = kind.from_pretrained(name, output_loading_info=True, **settings)
@@ -163,26 +183,36 @@ def _pretrained(kind: Any, name: str, found: Any, dtype: torch.dtype) -> Any:
             f"{name}: no weights in safetensors files ({_line(error)}); put model.safetensors there"
         ) from error
     except (RuntimeError, ValueError, KeyError, SafetensorError) as error:
-        raise ConfigError(f"{name}: the weights do not fit its config.json ({_line(error)})") from error
+        raise ConfigError(
+            f"{name}: the weights do not fit its config.json ({_line(error)})"
+        ) from error
     _check_keys(name, facts, HEADS if kind is AutoModelForSequenceClassification else ("score.",))
     return model
 
 
 def _check_keys(name: str, facts: Mapping[str, Any], heads: tuple[str, ...]) -> None:
-    """Every weight has its place and every place its weight, save a new head and the one that it replaces."""
+    """Every weight has its place and every place its weight, save a new head and the one that it
+    replaces."""
     missing = [key for key in facts["missing_keys"] if not key.startswith("score.")]
-    unused = [key for key in facts["unexpected_keys"] if not key.startswith(heads) and not key.endswith(ANGLES)]
+    unused = [
+        key
+        for key in facts["unexpected_keys"]
+        if not key.startswith(heads) and not key.endswith(ANGLES)
+    ]
     odd = [*missing, *facts["mismatched_keys"], *unused]
     if odd:
         raise ConfigError(
             f"{name}: the weights are of another model than config.json: {len(missing)} missing, "
-            f"{len(facts['mismatched_keys'])} of another shape, {len(unused)} that it does not use, such as {odd[0]}"
+            f"{len(facts['mismatched_keys'])} of another shape, {len(unused)} that it does not "
+            f"use, such as {odd[0]}"
         )
 
 
 def _from_llama2c(name: str, dtype: torch.dtype, classes: int | None) -> Any:
     if classes is not None:
-        raise ConfigError(f"{name}: a llama2.c file predicts tokens and cannot be loaded as a classifier")
+        raise ConfigError(
+            f"{name}: a llama2.c file predicts tokens and cannot be loaded as a classifier"
+        )
     sizes, weights = llama2c.read(Path(name))
     kind: Any = AutoModelForCausalLM
     model = kind.from_config(llama2c.config(sizes), **{DTYPE: dtype})
@@ -197,8 +227,9 @@ def _config(name: str, vocabulary: int | None, context: int | None) -> Any:
         return llama2c.config(llama2c.read(Path(name))[0])
     if Path(name).is_file() or not (Path(name).is_dir() or HUB.fullmatch(name)):
         raise ConfigError(
-            f"unknown language model {name!r}: there is no such folder; known are {', '.join([*ZOO, *PUBLISHED])}, "
-            "llama:WIDTHxLAYERS, a folder with config.json, a hub name such as org/model, and a llama2.c .bin file"
+            f"unknown language model {name!r}: there is no such folder; known are "
+            f"{', '.join([*ZOO, *PUBLISHED])}, llama:WIDTHxLAYERS, a folder with config.json, a "
+            "hub name such as org/model, and a llama2.c .bin file"
         )
     try:
         folder.check(_folder(name))
@@ -207,8 +238,9 @@ def _config(name: str, vocabulary: int | None, context: int | None) -> Any:
         raise
     except Exception as error:
         raise ConfigError(
-            f"unknown language model {name!r}: neither a folder with a readable config.json nor to be had from the "
-            f"hub ({_line(error)}); known by name are {', '.join([*ZOO, *PUBLISHED])} and llama:WIDTHxLAYERS"
+            f"unknown language model {name!r}: neither a folder with a readable config.json nor to "
+            f"be had from the hub ({_line(error)}); known by name are "
+            f"{', '.join([*ZOO, *PUBLISHED])} and llama:WIDTHxLAYERS"
         ) from error
 
 
@@ -222,7 +254,8 @@ def _folder(name: str) -> Path:
 
 
 def is_new(name: str) -> bool:
-    """Whether its weights are new; a folder with a model in it has what it has, however it is called."""
+    """Whether its weights are new; a folder with a model in it has what it has, however it is
+    called."""
     return not is_folder(name) and (name in ZOO or name in PUBLISHED or name.startswith("llama:"))
 
 
@@ -264,60 +297,76 @@ def _new_size(name: str) -> tuple[int, int]:
         width = int(explicit[1])
         layers = int(explicit[2])
     if width < 1 or width % HEAD_WIDTH or layers < 1:
-        raise ConfigError(f"{name}: write llama:WIDTHxLAYERS with a width that {HEAD_WIDTH} divides, as in llama:96x3")
+        raise ConfigError(
+            f"{name}: write llama:WIDTHxLAYERS with a width that {HEAD_WIDTH} divides, as in "
+            "llama:96x3"
+        )
     return width, layers
 
 
-# --- checks and repairs -----------------------------------------------------------------------------------------
+# --- checks and repairs ---------------------------------------------------------------------------
 
 
 def _check_family(name: str, found: Any) -> None:
     if found.is_encoder_decoder:
         raise ConfigError(
-            f"{name} is not a decoder ({found.model_type} has an encoder): take one such as LLaMA or Qwen"
+            f"{name} is not a decoder ({found.model_type} has an encoder): take one such as LLaMA "
+            "or Qwen"
         )
     for setting, harmless in UNSCALED.items():
         if (value := getattr(found, setting, None)) not in harmless:
             raise ConfigError(
-                f"{name}: {found.model_type} has {setting} = {value}, which changes embeddings or logits outside of "
-                "tables and layers; supported are families without, such as LLaMA, Qwen, Mistral, Phi-3 and SmolLM3"
+                f"{name}: {found.model_type} has {setting} = {value}, which changes embeddings or "
+                "logits outside of tables and layers; supported are families without, such as "
+                "LLaMA, Qwen, Mistral, Phi-3 and SmolLM3"
             )
     if type(found) not in transformers.MODEL_FOR_CAUSAL_LM_MAPPING:
-        raise ConfigError(f"{name} is not a decoder: {found.model_type} cannot predict the next token")
+        raise ConfigError(
+            f"{name} is not a decoder: {found.model_type} cannot predict the next token"
+        )
 
 
 def _check_context(name: str, found: Any, context: int) -> None:
     most = getattr(found, "max_position_embeddings", None)
     if not isinstance(most, int) or most < 1:
         raise ConfigError(
-            f"{name} cannot be used: {found.model_type} says no longest sequence, max_position_embeddings"
+            f"{name} cannot be used: {found.model_type} says no longest sequence, "
+            "max_position_embeddings"
         )
     if context > most:
-        raise ConfigError(f"{name} takes {most} tokens at most, and sequences are {context}: shorten them")
+        raise ConfigError(
+            f"{name} takes {most} tokens at most, and sequences are {context}: shorten them"
+        )
     for kind, bound in _angles_by_batch(found):
         if context > bound:
             raise ConfigError(
-                f"{name} turns by {kind!r} angles, which beyond {bound} tokens depend on the longest text of a batch, "
-                f"and sequences are {context}: a text would have another result with others beside it; shorten them "
-                f"to {bound}"
+                f"{name} turns by {kind!r} angles, which beyond {bound} tokens depend on the "
+                f"longest text of a batch, and sequences are {context}: a text would have another "
+                f"result with others beside it; shorten them to {bound}"
             )
 
 
 def _angles_by_batch(found: Any) -> Iterator[tuple[str, int]]:
-    """Kinds of rotary angles that the longest text of a batch decides about, and the tokens up to which none does."""
+    """Kinds of rotary angles that the longest text of a batch decides about, and the tokens up to
+    which none does."""
     rope = getattr(found, "rope_parameters", None) or getattr(found, "rope_scaling", None) or {}
     for one in [part for part in rope.values() if isinstance(part, Mapping)] or [rope]:
         kind = str(one.get("rope_type", one.get("type")))
         if kind == "longrope" or "dynamic" in kind:
-            named = (one.get(ORIGINAL), getattr(found, ORIGINAL, None), found.max_position_embeddings)
+            named = (
+                one.get(ORIGINAL),
+                getattr(found, ORIGINAL, None),
+                found.max_position_embeddings,
+            )
             yield kind, next(bound for bound in named if bound)
 
 
 def _untie(model: Any) -> None:
     """Gives input and output a table each, equal at first.
 
-    A tied table would be trained in two places, on devices as rows and on the server as output, and would need their
-    gradients summed at every step; two independent tables need nothing, at the price of memory.
+    A tied table would be trained in two places, on devices as rows and on the server as output, and
+    would need their gradients summed at every step; two independent tables need nothing, at the
+    price of memory.
     """
     table = model.get_input_embeddings()
     output = model.get_output_embeddings()
@@ -330,12 +379,17 @@ def _cut_rows(model: Any, name: str, vocabulary: int) -> None:
     rows = model.get_input_embeddings().weight.shape[0]
     if rows < vocabulary:
         raise ConfigError(
-            f"{name} has embeddings for {rows} tokens and the tokenizer has {vocabulary}: they do not belong together"
+            f"{name} has embeddings for {rows} tokens and the tokenizer has {vocabulary}: they do "
+            "not belong together"
         )
     for table in (model.get_input_embeddings(), model.get_output_embeddings()):
         if table is not None and rows > vocabulary:
             table.weight = nn.Parameter(table.weight.detach()[:vocabulary].clone())
-            setattr(table, "num_embeddings" if isinstance(table, nn.Embedding) else "out_features", vocabulary)
+            setattr(
+                table,
+                "num_embeddings" if isinstance(table, nn.Embedding) else "out_features",
+                vocabulary,
+            )
     model.config.vocab_size = vocabulary
 
 
@@ -354,10 +408,12 @@ def _seeded(seed: int) -> Iterator[None]:
         yield
 
 
-# --- published sizes --------------------------------------------------------------------------------------------
+# --- published sizes ------------------------------------------------------------------------------
 
 
-def _llama3(width: int, hidden: int, layers: int, *, factor: int, tied: bool, head_width: int) -> dict[str, Any]:
+def _llama3(
+    width: int, hidden: int, layers: int, *, factor: int, tied: bool, head_width: int
+) -> dict[str, Any]:
     scaling = {
         "rope_type": "llama3",
         "factor": float(factor),
@@ -365,7 +421,11 @@ def _llama3(width: int, hidden: int, layers: int, *, factor: int, tied: bool, he
         "high_freq_factor": 4.0,
         "original_max_position_embeddings": 8192,
     }
-    rope = {ROPE: {**scaling, "rope_theta": 500_000.0}} if NEWER else {ROPE: scaling, "rope_theta": 500_000.0}
+    rope = (
+        {ROPE: {**scaling, "rope_theta": 500_000.0}}
+        if NEWER
+        else {ROPE: scaling, "rope_theta": 500_000.0}
+    )
     return {
         "vocab_size": 128_256,
         "hidden_size": width,
@@ -385,4 +445,5 @@ PUBLISHED: Mapping[str, Mapping[str, Any]] = {
     "llama-3.1-8b": _llama3(4096, 14_336, 32, factor=8, tied=False, head_width=128),
     "llama-3.2-1b": _llama3(2048, 8192, 16, factor=32, tied=True, head_width=64),
 }
-"""Sizes as published with the models, https://arxiv.org/abs/2407.21783 and their model cards; weights are not here."""
+"""Sizes as published with the models, https://arxiv.org/abs/2407.21783 and their model cards;
+weights are not here."""

@@ -1,7 +1,8 @@
 """Checkpoints of llama2.c, as small models are published in: read, never written.
 
-A file is a header of seven int32 (width, hidden width, layers, heads, key and value heads, vocabulary, context)
-and float32 arrays one after the other. A negative vocabulary says that the output table is a separate one.
+A file is a header of seven int32 (width, hidden width, layers, heads, key and value heads,
+vocabulary, context) and float32 arrays one after the other. A negative vocabulary says that the
+output table is a separate one.
 
 Source: https://github.com/karpathy/llama2.c, `run.c` and `export.py` (legacy format, version 0).
 """
@@ -47,7 +48,8 @@ def is_file(name: str) -> bool:
 
 
 def read(path: Path) -> tuple[Sizes, dict[str, np.ndarray]]:
-    """Sizes, and arrays named and laid out as those of a LLaMA of `transformers`. Raises ConfigError."""
+    """Sizes, and arrays named and laid out as those of a LLaMA of `transformers`. Raises
+    ConfigError."""
     raw = path.read_bytes()
     sizes = _sizes(path, raw)
     shapes = dict(_parts(sizes))
@@ -55,7 +57,8 @@ def read(path: Path) -> tuple[Sizes, dict[str, np.ndarray]]:
     expected_bytes = HEADER.size + 4 * sum(counts)
     if len(raw) != expected_bytes:
         raise ConfigError(
-            f"{path} is no llama2.c checkpoint: its header asks for {expected_bytes} bytes, it has {len(raw)}"
+            f"{path} is no llama2.c checkpoint: its header asks for {expected_bytes} bytes, it has "
+            f"{len(raw)}"
         )
     values = np.frombuffer(raw, "<f4", offset=HEADER.size)
     parts = np.split(values, np.cumsum(counts)[:-1])
@@ -80,7 +83,9 @@ def config(sizes: Sizes) -> Any:
 
 def _sizes(path: Path, raw: bytes) -> Sizes:
     if len(raw) < HEADER.size:
-        raise ConfigError(f"{path} is no llama2.c checkpoint: {len(raw)} bytes are less than its header")
+        raise ConfigError(
+            f"{path} is no llama2.c checkpoint: {len(raw)} bytes are less than its header"
+        )
     width, hidden, layers, heads, kv_heads, vocabulary, context = HEADER.unpack_from(raw)
     every = (width, hidden, layers, heads, kv_heads, abs(vocabulary), context)
     if min(every) < 1 or max(every) > MOST or width % heads or heads % kv_heads:
@@ -120,7 +125,8 @@ def _parts(sizes: Sizes) -> list[tuple[str, tuple[int, ...]]]:
 
 
 def _renamed(sizes: Sizes, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Copies under the names of `transformers`, the rotated pairs of queries and keys moved to where it wants them."""
+    """Copies under the names of `transformers`, the rotated pairs of queries and keys moved to
+    where it wants them."""
     named = {
         "model.embed_tokens.weight": arrays["table"].copy(),
         "model.norm.weight": arrays["norm"].copy(),
@@ -130,11 +136,14 @@ def _renamed(sizes: Sizes, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarra
     for name in inside:
         for layer, one in enumerate(arrays[name]):
             paired = name in ("self_attn.q_proj", "self_attn.k_proj")
-            named[f"model.layers.{layer}.{name}.weight"] = _halves(one, sizes.head_width) if paired else one.copy()
+            named[f"model.layers.{layer}.{name}.weight"] = (
+                _halves(one, sizes.head_width) if paired else one.copy()
+            )
     return named
 
 
 def _halves(weight_OI: np.ndarray, head_width: int) -> np.ndarray:
-    """Rows 2i and 2i + 1 of a head turn together in llama2.c, rows i and i + half in `transformers`."""
+    """Rows 2i and 2i + 1 of a head turn together in llama2.c, rows i and i + half in
+    `transformers`."""
     heads = weight_OI.reshape(-1, head_width // 2, 2, weight_OI.shape[1])
     return heads.swapaxes(1, 2).reshape(weight_OI.shape).copy()

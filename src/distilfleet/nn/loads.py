@@ -1,4 +1,5 @@
-"""What training and distillation take, from the profile of the real model: declared before a job runs."""
+"""What training and distillation take, from the profile of the real model: declared before a job
+runs."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -21,7 +22,8 @@ def training_load(
     up_bytes: int = 0,
     extra_bytes: int = 0,
 ) -> Load:
-    """Work and memory of local training, and the bytes of the job's frame and of its reply's if they are given.
+    """Work and memory of local training, and the bytes of the job's frame and of its reply's if
+    they are given.
 
     `extra_bytes` are those of arrays that a local objective reads in each step.
     """
@@ -39,20 +41,25 @@ def training_load(
 
 
 def proxy_load(model: Model, samples: int, passes: int, batch: int) -> Load:
-    """Work and memory of `passes` of distillation over `samples` proxy inputs, and one prediction of all of them."""
+    """Work and memory of `passes` of distillation over `samples` proxy inputs, and one prediction
+    of all of them."""
     facts = profile(model)
     steps = -(-samples // batch) * passes
     input_bytes = 4 * samples * prod(model.shape)
     return Load(
         flops=facts.train_flops * steps * batch + facts.forward_flops * samples,
-        moved_bytes=float(steps * step_traffic_bytes(facts, batch) + samples * facts.activation_bytes),
-        memory_bytes=training_memory_bytes(facts, batch) + input_bytes if passes else facts.weight_bytes + input_bytes,
+        moved_bytes=float(
+            steps * step_traffic_bytes(facts, batch) + samples * facts.activation_bytes
+        ),
+        memory_bytes=training_memory_bytes(facts, batch) + input_bytes
+        if passes
+        else facts.weight_bytes + input_bytes,
     )
 
 
 def step_traffic_bytes(facts: Profile, batch: int) -> int:
-    """Bytes through memory in one training step: weights read twice, gradients and momentum written and read,
-    activations written and read."""
+    """Bytes through memory in one training step: weights read twice, gradients and momentum written
+    and read, activations written and read."""
     return 6 * facts.weight_bytes + 2 * batch * facts.activation_bytes
 
 
@@ -65,11 +72,14 @@ def frames(job: Job) -> Load:
 def exact_frames(job: Job, reply: Arrays) -> Load:
     """The bytes of the job's frame and of this reply's, where the announcement is a bound."""
     down, up = wire.head_bytes(job)
-    return Load(down_bytes=down + wire.encoded_bytes(job.arrays), up_bytes=up + wire.encoded_bytes(reply))
+    return Load(
+        down_bytes=down + wire.encoded_bytes(job.arrays), up_bytes=up + wire.encoded_bytes(reply)
+    )
 
 
 def server_load(parts: Sequence[tuple[Model, int, int]]) -> Load:
-    """The server's own work: (model, samples, passes) of training, or of one prediction where passes is zero."""
+    """The server's own work: (model, samples, passes) of training, or of one prediction where
+    passes is zero."""
     total = Load()
     for model, samples, passes in parts:
         facts = profile(model)

@@ -1,4 +1,5 @@
-"""Losses of training and distillation. Axes: B batch, C classes or channels, N rows, V vocabulary, K ids of a row."""
+"""Losses of training and distillation. Axes: B batch, C classes or channels, N rows, V vocabulary,
+K ids of a row."""
 
 import math
 
@@ -7,7 +8,8 @@ import torch.nn.functional as F  # noqa: N812 (the field's own name)
 from torch import Tensor
 
 EQUAL_SHARES = 0.3
-"""Weight of equal class shares beside a device's own in calibration, so that no class is out of the question."""
+"""Weight of equal class shares beside a device's own in calibration, so that no class is out of the
+question."""
 
 
 def soft_kl(student_BC: Tensor, soft_BC: Tensor, *, temperature: float) -> Tensor:
@@ -18,18 +20,20 @@ def soft_kl(student_BC: Tensor, soft_BC: Tensor, *, temperature: float) -> Tenso
         soft_BC: the teacher's probabilities at the same temperature.
         temperature: > 0; the factor T^2 keeps the size of gradients.
 
-    Source: Hinton et al., https://arxiv.org/abs/1503.02531; direction as in KOALA, https://arxiv.org/abs/2407.05268.
+    Source: Hinton et al., https://arxiv.org/abs/1503.02531; direction as in KOALA,
+    https://arxiv.org/abs/2407.05268.
     """
     log_BC = F.log_softmax(student_BC / temperature, dim=-1)
     return temperature**2 * F.kl_div(log_BC, soft_BC, reduction="batchmean")
 
 
 def prior_shift(counts_C: Tensor) -> Tensor:
-    """What logit calibration adds to the logits while a device trains: the log of its class shares, mixed with equal
-    ones.
+    """What logit calibration adds to the logits while a device trains: the log of its class shares,
+    mixed with equal ones.
 
-    A class that the device lacks is then pushed down less by its absence. Without the mixture it would drop out of the
-    softmax, and a device of one class would have nothing to learn: its loss is 0.
+    A class that the device lacks is then pushed down less by its absence. Without the mixture it
+    would drop out of the softmax, and a device of one class would have nothing to learn: its loss
+    is 0.
     Source: Zhang et al., FedLC, https://arxiv.org/abs/2209.00189; the form is balanced softmax,
     https://arxiv.org/abs/2007.10740.
     """
@@ -37,15 +41,25 @@ def prior_shift(counts_C: Tensor) -> Tensor:
 
 
 def feature_distance(student: Tensor, teacher: Tensor) -> Tensor:
-    """Mean squared distance of two feature maps of one shape, each scaled to unit norm per sample."""
-    return (F.normalize(student.flatten(1), dim=1) - F.normalize(teacher.flatten(1), dim=1)).square().sum(1).mean()
+    """Mean squared distance of two feature maps of one shape, each scaled to unit norm per
+    sample."""
+    return (
+        (F.normalize(student.flatten(1), dim=1) - F.normalize(teacher.flatten(1), dim=1))
+        .square()
+        .sum(1)
+        .mean()
+    )
 
 
-# --- distillation over a vocabulary -----------------------------------------------------------------------------
+# --- distillation over a vocabulary ---------------------------------------------------------------
 
 
 def forward_kl(
-    student_NV: Tensor, teacher_NV: Tensor, *, temperature: float = 1.0, mask_N: Tensor | None = None
+    student_NV: Tensor,
+    teacher_NV: Tensor,
+    *,
+    temperature: float = 1.0,
+    mask_N: Tensor | None = None,
 ) -> Tensor:
     """T^2 KL(teacher || student), nats, averaged over the rows that count.
 
@@ -60,9 +74,14 @@ def forward_kl(
 
 
 def reverse_kl(
-    student_NV: Tensor, teacher_NV: Tensor, *, temperature: float = 1.0, mask_N: Tensor | None = None
+    student_NV: Tensor,
+    teacher_NV: Tensor,
+    *,
+    temperature: float = 1.0,
+    mask_N: Tensor | None = None,
 ) -> Tensor:
-    """T^2 KL(student || teacher): prefers a student that is right about less. Arguments as of `forward_kl`.
+    """T^2 KL(student || teacher): prefers a student that is right about less. Arguments as of
+    `forward_kl`.
 
     Source: Gu et al., MiniLLM, https://arxiv.org/abs/2306.08543.
     """
@@ -78,17 +97,21 @@ def generalised_jsd(
     temperature: float = 1.0,
     mask_N: Tensor | None = None,
 ) -> Tensor:
-    """T^2 (beta KL(teacher || m) + (1 - beta) KL(student || m)) with m = beta teacher + (1 - beta) student.
+    """T^2 (beta KL(teacher || m) + (1 - beta) KL(student || m)) with m = beta teacher + (1 - beta)
+    student.
 
-    Between forward KL (divided by beta, beta to 0) and reverse KL (divided by 1 - beta, beta to 1). Other arguments as
-    of `forward_kl`; beta lies between 0 and 1, ends excluded.
+    Between forward KL (divided by beta, beta to 0) and reverse KL (divided by 1 - beta, beta to 1).
+    Other arguments as of `forward_kl`; beta lies between 0 and 1, ends excluded.
 
     Source: Agarwal et al., GKD, https://arxiv.org/abs/2306.13649, eq. 1.
     """
     _check_share("beta", beta)
     log_q_NV, log_p_NV = _log_probabilities(student_NV, teacher_NV, temperature)
     log_m_NV = _log_mixture(log_p_NV, log_q_NV, beta)
-    return _mean(temperature**2 * (beta * _kl(log_p_NV, log_m_NV) + (1 - beta) * _kl(log_q_NV, log_m_NV)), mask_N)
+    return _mean(
+        temperature**2 * (beta * _kl(log_p_NV, log_m_NV) + (1 - beta) * _kl(log_q_NV, log_m_NV)),
+        mask_N,
+    )
 
 
 def skewed_kl(
@@ -99,7 +122,8 @@ def skewed_kl(
     temperature: float = 1.0,
     mask_N: Tensor | None = None,
 ) -> Tensor:
-    """T^2 KL(teacher || alpha teacher + (1 - alpha) student): gradients stay bounded where the student has nothing.
+    """T^2 KL(teacher || alpha teacher + (1 - alpha) student): gradients stay bounded where the
+    student has nothing.
 
     Source: Ko et al., DistiLLM, https://arxiv.org/abs/2402.03898, section 3.1.
     """
@@ -123,15 +147,23 @@ def skewed_reverse_kl(
 
 
 def tail(log_p_NK: Tensor) -> Tensor:
-    """Probability that is left for the tokens which are not listed, [N]; a little above 0 even if rounding ate it."""
+    """Probability that is left for the tokens which are not listed, [N]; a little above 0 even if
+    rounding ate it."""
     return (1 - log_p_NK.exp().sum(-1)).clamp_min(torch.finfo(log_p_NK.dtype).eps)
 
 
-def _log_probabilities(student_NV: Tensor, teacher_NV: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+def _log_probabilities(
+    student_NV: Tensor, teacher_NV: Tensor, temperature: float
+) -> tuple[Tensor, Tensor]:
     if student_NV.shape != teacher_NV.shape or temperature <= 0:
         shapes = f"{tuple(student_NV.shape)} and {tuple(teacher_NV.shape)}"
-        raise ValueError(f"logits of one shape and a temperature above 0 expected, not {shapes} and {temperature}")
-    return F.log_softmax(student_NV / temperature, -1), F.log_softmax(teacher_NV.detach() / temperature, -1)
+        raise ValueError(
+            f"logits of one shape and a temperature above 0 expected, not {shapes} and "
+            f"{temperature}"
+        )
+    return F.log_softmax(student_NV / temperature, -1), F.log_softmax(
+        teacher_NV.detach() / temperature, -1
+    )
 
 
 def _kl(log_p_NV: Tensor, log_q_NV: Tensor) -> Tensor:

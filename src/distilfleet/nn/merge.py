@@ -1,8 +1,10 @@
-"""Many devices' weights become one model's: by an aggregation rule, and never by an update out of all proportion.
+"""Many devices' weights become one model's: by an aggregation rule, and never by an update out of
+all proportion.
 
-An update whose norm is over `robust.MOST_NORM` times the median of its round is left out under every rule, the plain
-mean included. Rules look at parameters alone. Normalisation statistics go along with the plain mean; beside every other
-rule they are trimmed, and counters take the middle one instead of the largest.
+An update whose norm is over `robust.MOST_NORM` times the median of its round is left out under
+every rule, the plain mean included. Rules look at parameters alone. Normalisation statistics go
+along with the plain mean; beside every other rule they are trimmed, and counters take the middle
+one instead of the largest.
 
 Axes: D devices, B numbers of a block.
 """
@@ -24,7 +26,8 @@ ROWS_BYTES = 1 << 24
 """Bytes of updates that are laid side by side at once."""
 MANY = 200
 MOST_NUMBERS = 1 << 26
-"""All updates of more devices than this are laid side by side, if they are at most so many numbers (256 MB)."""
+"""All updates of more devices than this are laid side by side, if they are at most so many numbers
+(256 MB)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,13 +42,20 @@ def merge(model: Model, sent: Arrays, replies: Sequence[Reply], rule: Rule) -> M
     """One model of the replies' weights, each counted by its samples."""
     answers = [reply.arrays for reply in replies]
     devices = [reply.device for reply in replies]
-    return combine(answers, {name: sent[name] for name in layout(model)}, sizes(replies), devices, rule)
+    return combine(
+        answers, {name: sent[name] for name in layout(model)}, sizes(replies), devices, rule
+    )
 
 
 def combine(
-    answers: Sequence[Arrays], sent: Arrays, shares: Sequence[float], devices: Sequence[DeviceId], rule: Rule
+    answers: Sequence[Arrays],
+    sent: Arrays,
+    shares: Sequence[float],
+    devices: Sequence[DeviceId],
+    rule: Rule,
 ) -> Merged:
-    """One model of weights that devices made of what was sent; `shares` is how much they say that they count."""
+    """One model of weights that devices made of what was sent; `shares` is how much they say that
+    they count."""
     stays_D = robust.stays(lengths(answers, sent))
     outside = [device for device, stays in zip(devices, stays_D, strict=True) if not stays]
     discounts = [Discount(device=device, kept=0.0, by="norm") for device in outside]
@@ -119,7 +129,8 @@ def _middle(answers: Sequence[Arrays], name: str) -> np.ndarray:
 
 
 def _geometry(answers: Sequence[Arrays], sent: Arrays, rule: Rule) -> np.ndarray | robust.Rows:
-    """Inner products of updates, or, of many devices, the updates themselves where the rule can do with them."""
+    """Inner products of updates, or, of many devices, the updates themselves where the rule can do
+    with them."""
     rows = _parameter_rows(answers, sent)
     size = len(answers) * sum(start.size for _, start in _parameters(sent))
     if rule in robust.LINEAR and len(answers) > MANY and size <= MOST_NUMBERS:
@@ -128,7 +139,11 @@ def _geometry(answers: Sequence[Arrays], sent: Arrays, rule: Rule) -> np.ndarray
 
 
 def _combined(
-    answers: Sequence[Arrays], name: str, start: np.ndarray, verdict: robust.Verdict, shares_D: np.ndarray
+    answers: Sequence[Arrays],
+    name: str,
+    start: np.ndarray,
+    verdict: robust.Verdict,
+    shares_D: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
     """One array by a rule, and in how many of its numbers each device counted, [D]."""
     moved = np.zeros(start.size)
@@ -152,8 +167,11 @@ def _parameters(sent: Arrays) -> Iterator[tuple[str, np.ndarray]]:
             yield name, start.astype(np.float32, copy=False)
 
 
-def _rows(answers: Sequence[Arrays], name: str, start: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
-    """Every device's change of some numbers of one array, with where they are, in the precision of `start`."""
+def _rows(
+    answers: Sequence[Arrays], name: str, start: np.ndarray
+) -> Iterator[tuple[slice, np.ndarray]]:
+    """Every device's change of some numbers of one array, with where they are, in the precision of
+    `start`."""
     wide = max(1, ROWS_BYTES // (start.itemsize * len(answers)))
     start_W = start.ravel()
     flat = [answer[name].reshape(-1) for answer in answers]

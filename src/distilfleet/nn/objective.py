@@ -1,10 +1,13 @@
-"""A method's own local objective: what it adds to the loss of a device's data, said once, as a gradient.
+"""A method's own local objective: what it adds to the loss of a device's data, said once, as a
+gradient.
 
-Training asks for it in every step and adds it to the gradient of the cross-entropy, of one device (`nn/train.py`:
-`train`), of a cohort under `vmap`, and of perceptrons with their own backward pass (`train_cohort`) alike. FedProx is
-`mu * (weight - received)`, the gradient of a proximal term; SCAFFOLD adds the difference of two control variates.
+Training asks for it in every step and adds it to the gradient of the cross-entropy, of one device
+(`nn/train.py`: `train`), of a cohort under `vmap`, and of perceptrons with their own backward pass
+(`train_cohort`) alike. FedProx is `mu * (weight - received)`, the gradient of a proximal term;
+SCAFFOLD adds the difference of two control variates.
 
-An objective sees weights and a device's own arrays. A term that depends on a model's outputs does not fit in here.
+An objective sees weights and a device's own arrays. A term that depends on a model's outputs does
+not fit in here.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,21 +22,24 @@ from ..core.types import Arrays
 from .weights import to_tensor
 
 Extra = Mapping[str, Arrays]
-"""What a device brings along for its objective: by a name of the objective's choice, an array for each parameter."""
+"""What a device brings along for its objective: by a name of the objective's choice, an array for
+each parameter."""
 Tensors = Mapping[str, Tensor]
 
 
 class Objective(Protocol):
     """What a method adds to the loss of a device's own data.
 
-    Devices whose objectives are equal train side by side, so it is a frozen dataclass of plain settings.
+    Devices whose objectives are equal train side by side, so it is a frozen dataclass of plain
+    settings.
     """
 
     def gradient(self, weight: Tensor, received: Tensor, extra: Tensors) -> Tensor:
         """What is added to the gradient of one parameter, in every step.
 
-        `received` is that parameter as it came from the server, `extra` are the device's own arrays of that parameter.
-        All have its shape, in a cohort with a device axis in front: work number by number, and change none of them.
+        `received` is that parameter as it came from the server, `extra` are the device's own arrays
+        of that parameter. All have its shape, in a cohort with a device axis in front: work number
+        by number, and change none of them.
         """
         ...
 
@@ -50,7 +56,10 @@ class Added:
     def alone(objective: Objective, parameters: Tensors, extra: Extra) -> "Added":
         """The objective of one device, whose parameters are still those that it received."""
         received = {name: weight.detach().clone() for name, weight in parameters.items()}
-        own = {kind: {name: to_tensor(array) for name, array in one.items()} for kind, one in extra.items()}
+        own = {
+            kind: {name: to_tensor(array) for name, array in one.items()}
+            for kind, one in extra.items()
+        }
         return Added(objective, received, own)
 
     def first(self, k: int) -> "Added":
@@ -65,7 +74,8 @@ class Added:
 
     @torch.no_grad()
     def to_gradients_of(self, parameters: Tensors) -> None:
-        """Adds to the gradients that a backward pass has left; a parameter without one stays without."""
+        """Adds to the gradients that a backward pass has left; a parameter without one stays
+        without."""
         for name, weight in parameters.items():
             if weight.grad is not None:
                 weight.grad += self.gradient(name, weight)

@@ -1,4 +1,5 @@
-"""A user's own net, of which nothing is known but what it does: whether it can be trained, sent and put together again.
+"""A user's own net, of which nothing is known but what it does: whether it can be trained, sent and
+put together again.
 
 Axes: C classes.
 """
@@ -32,7 +33,8 @@ def materialised(net: nn.Module, shape: Sequence[int]) -> nn.Module:
 
 
 def as_written(net: nn.Module) -> nn.Module:
-    """The net as it was before torch.compile: each copy of a compiled one would be compiled anew."""
+    """The net as it was before torch.compile: each copy of a compiled one would be compiled
+    anew."""
     for module in list(net.modules()):
         for name, part in list(module.named_children()):
             if _as_written(part) is not part:
@@ -48,15 +50,21 @@ def _as_written(part: nn.Module) -> nn.Module:
 def can_be_copied(net: nn.Module) -> bool:
     """Whether a deep copy is the same net.
 
-    Slots and hooks on weights are lost on the way, weights of TorchScript become results of a computation, and a
-    function that closes over the net goes on to speak of the first.
+    Slots and hooks on weights are lost on the way, weights of TorchScript become results of a
+    computation, and a function that closes over the net goes on to speak of the first.
     """
-    hooked = any(weight._backward_hooks or weight._post_accumulate_grad_hooks for weight in net.parameters())
-    return not hooked and not any(_loses(part) or _closes_over(vars(part)) for part in net.modules())
+    hooked = any(
+        weight._backward_hooks or weight._post_accumulate_grad_hooks for weight in net.parameters()
+    )
+    return not hooked and not any(
+        _loses(part) or _closes_over(vars(part)) for part in net.modules()
+    )
 
 
 def _loses(part: nn.Module) -> bool:
-    return isinstance(part, torch.jit.ScriptModule) or any(vars(kind).get("__slots__") for kind in type(part).__mro__)
+    return isinstance(part, torch.jit.ScriptModule) or any(
+        vars(kind).get("__slots__") for kind in type(part).__mro__
+    )
 
 
 def _closes_over(value: object) -> bool:
@@ -68,7 +76,8 @@ def _closes_over(value: object) -> bool:
 
 
 def fault_of(net: nn.Module, shape: Sequence[int], classes: int) -> str | None:
-    """Why this net cannot be a model of the fleet, or None. Raises ConfigError where running it fails."""
+    """Why this net cannot be a model of the fleet, or None. Raises ConfigError where running it
+    fails."""
     fault = _fault_of_state(net)
     if fault is not None:
         return fault
@@ -80,11 +89,16 @@ def fault_of(net: nn.Module, shape: Sequence[int], classes: int) -> str | None:
                 return fault
         late = min(set(net.state_dict()) - names, default=None)
         if late is not None:
-            return f"it makes the weight {late} as it runs; make it in __init__, or let it be a lazy layer"
+            return (
+                f"it makes the weight {late} as it runs; make it in __init__, or let it be a lazy "
+                "layer"
+            )
         return _fault_of_gradients(net.train(), torch.randn(2, *shape))
 
 
-def _fault_of_output(net: nn.Module, samples: int, shape: Sequence[int], classes: int) -> str | None:
+def _fault_of_output(
+    net: nn.Module, samples: int, shape: Sequence[int], classes: int
+) -> str | None:
     output = logits(net, torch.randn(samples, *shape))
     if output.shape != (samples, classes):
         given = {1: "one sample gives", 2: "two samples give", 3: "three samples give"}[samples]
@@ -107,17 +121,24 @@ def _fault_of_arrays(state: Mapping[str, Tensor], trained: Sequence[str]) -> str
     odd = next((name for name, tensor in state.items() if not _travels(tensor)), None)
     if odd is not None:
         return (
-            f"{odd} is {_kind(state[odd])}; weights and buffers that travel are plain real numbers, integers or bools"
+            f"{odd} is {_kind(state[odd])}; weights and buffers that travel are plain real "
+            "numbers, integers or bools"
         )
     taken = RESERVED.intersection(state)
     if taken:
-        return f"a weight is called {min(taken)}, as is what devices send beside their weights; rename it"
+        return (
+            f"a weight is called {min(taken)}, as is what devices send beside their weights; "
+            "rename it"
+        )
     missing = next((name for name in trained if name not in state), None)
     if missing is not None:
         return f"its state_dict lacks the weight {missing}"
     endless = next((name for name, tensor in state.items() if not tensor.isfinite().all()), None)
     if endless is not None:
-        return f"{endless} holds NaN or infinity, which cannot travel; register such a buffer with persistent=False"
+        return (
+            f"{endless} holds NaN or infinity, which cannot travel; register such a buffer with "
+            "persistent=False"
+        )
     return None
 
 
@@ -126,9 +147,15 @@ def _fault_of_putting(net: nn.Module) -> str | None:
     before = to_arrays(net)
     moved = {name: -array if array.dtype.kind == "f" else array for name, array in before.items()}
     after = to_arrays(put(net, moved))
-    lost = next((name for name, array in moved.items() if not np.array_equal(after[name], array)), None)
+    lost = next(
+        (name for name, array in moved.items() if not np.array_equal(after[name], array)), None
+    )
     put(net, before)
-    return None if lost is None else f"{lost} does not keep what is copied into its place in the state_dict"
+    return (
+        None
+        if lost is None
+        else f"{lost} does not keep what is copied into its place in the state_dict"
+    )
 
 
 def _fault_of_gradients(net: nn.Module, x_B: Tensor) -> str | None:
@@ -139,7 +166,8 @@ def _fault_of_gradients(net: nn.Module, x_B: Tensor) -> str | None:
     sparse = next((name for name, weight in net.named_parameters() if _sparse(weight)), None)
     if sparse is not None:
         return (
-            f"the gradient of {sparse} is sparse, which our optimisers do not take; build its layer with sparse=False"
+            f"the gradient of {sparse} is sparse, which our optimisers do not take; build its "
+            "layer with sparse=False"
         )
     return None
 

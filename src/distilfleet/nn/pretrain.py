@@ -1,4 +1,5 @@
-"""A language model, or a text classifier, trained and judged the plain way: all of it on one machine.
+"""A language model, or a text classifier, trained and judged the plain way: all of it on one
+machine.
 
 Axes: B windows, T tokens of a window, N positions that count, D width.
 """
@@ -26,7 +27,8 @@ LOGITS = 512
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pretraining:
-    """Adam, with a warm-up over the first twentieth of the steps and a cosine to a tenth of the step size."""
+    """Adam, with a warm-up over the first twentieth of the steps and a cosine to a tenth of the
+    step size."""
 
     steps: int = 400
     batch: int = 16
@@ -34,7 +36,8 @@ class Pretraining:
 
 
 def pretraining_story(model: LanguageModel | None, windows: Dataset | None) -> tuple[str, ...]:
-    """The sentence of a run's page on a large model that the server trains first; none where it comes trained."""
+    """The sentence of a run's page on a large model that the server trains first; none where it
+    comes trained."""
     if model is None or windows is None:
         return ()
     own = pretty_count(len(windows), "window" if windows.labels is None else "text")
@@ -43,7 +46,9 @@ def pretraining_story(model: LanguageModel | None, windows: Dataset | None) -> t
 
 def mask_of(lengths_B: np.ndarray, context: int) -> Tensor:
     """One where there is text, [B, T] int64."""
-    return torch.from_numpy((np.arange(context)[None] < np.asarray(lengths_B)[:, None]).astype(np.int64))
+    return torch.from_numpy(
+        (np.arange(context)[None] < np.asarray(lengths_B)[:, None]).astype(np.int64)
+    )
 
 
 def pretrain(module: nn.Module, windows: Dataset, settings: Pretraining, seed: int) -> None:
@@ -67,7 +72,8 @@ def pretrain(module: nn.Module, windows: Dataset, settings: Pretraining, seed: i
 
 
 def nats_per_token(module: nn.Module, windows: Dataset) -> tuple[float, float]:
-    """Mean cross-entropy of what comes next, or of the class, and the share of positions where the model is right."""
+    """Mean cross-entropy of what comes next, or of the class, and the share of positions where the
+    model is right."""
     module.eval()
     read = reader(module)
     table_VD = split.output_table(module)
@@ -79,7 +85,9 @@ def nats_per_token(module: nn.Module, windows: Dataset) -> tuple[float, float]:
             parts = zip(torch.split(hidden_ND, LOGITS), torch.split(labels_N, LOGITS), strict=True)
             for hidden_RD, labels_R in parts:
                 logits_RV = hidden_RD @ table_VD.T
-                nats += float(torch.nn.functional.cross_entropy(logits_RV, labels_R, reduction="sum"))
+                nats += float(
+                    torch.nn.functional.cross_entropy(logits_RV, labels_R, reduction="sum")
+                )
                 right += int((logits_RV.argmax(dim=-1) == labels_R).sum())
             count += len(labels_N)
     positions = max(1, count)
@@ -89,9 +97,11 @@ def nats_per_token(module: nn.Module, windows: Dataset) -> tuple[float, float]:
 def reader(module: nn.Module) -> Callable[[Dataset], tuple[Tensor, Tensor]]:
     """Reads windows with the model, in the mode that it is in now, again and again.
 
-    Gives last hidden states of the positions that count, [N, D], and what is to be predicted there, [N].
+    Gives last hidden states of the positions that count, [N, D], and what is to be predicted there,
+    [N].
     """
-    return partial(_read, module, split.Back(module, 0))  # which takes as long to make as a small model's step
+    # which takes as long to make as a small model's step
+    return partial(_read, module, split.Back(module, 0))
 
 
 def _read(module: nn.Module, back: split.Back, windows: Dataset) -> tuple[Tensor, Tensor]:

@@ -1,8 +1,9 @@
-"""What a model takes, traced from the model itself without its weights' memory: on torch's meta device, or, of a user's
-own net, as it was built.
+"""What a model takes, traced from the model itself without its weights' memory: on torch's meta
+device, or, of a user's own net, as it was built.
 
-FLOPs count two per multiply-accumulate of matrix products and convolutions; everything elementwise is left out, as in
-the published counts. Two samples are traced and the figures halved, because BatchNorm refuses to train on one.
+FLOPs count two per multiply-accumulate of matrix products and convolutions; everything elementwise
+is left out, as in the published counts. Two samples are traced and the figures halved, because
+BatchNorm refuses to train on one.
 
 Axes: N samples, K classes.
 """
@@ -49,7 +50,8 @@ class Profile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Savings:
-    """What a device saves that keeps the small model instead of the large one (KOALA's headline figures)."""
+    """What a device saves that keeps the small model instead of the large one (KOALA's headline
+    figures)."""
 
     small: str
     large: str
@@ -75,8 +77,8 @@ def profile(model: Model) -> Profile:
 def _of_own(model: Model) -> Profile:
     """The profile of a user's net as it was built.
 
-    It is traced with weights and inputs that take no memory, or, where its Python wants to see numbers, by a pass of
-    two real samples.
+    It is traced with weights and inputs that take no memory, or, where its Python wants to see
+    numbers, by a pass of two real samples.
     """
     net = model.build(seed=0)
     inputs_N = torch.zeros(SAMPLES, *model.shape, dtype=weight_dtype(net))
@@ -89,13 +91,15 @@ def _of_own(model: Model) -> Profile:
 
 
 def _traced_or_guessed(net: nn.Module, inputs_N: torch.Tensor) -> Profile:
-    """The profile by a pass, or, of a net that cannot be watched (one that differentiates as it runs), by its weights.
+    """The profile by a pass, or, of a net that cannot be watched (one that differentiates as it
+    runs), by its weights.
 
     Each weight then counts as used once for each sample, and twice as often on the way back.
     """
     try:
         return _traced(net, inputs_N)
-    except Exception:  # whatever watching a user's net leads to; that it runs was seen when it was loaded
+    except Exception:
+        # whatever watching a user's net leads to; that it runs was seen when it was loaded
         count = sum(weight.numel() for weight in net.parameters())
     return Profile(
         parameters=count,
@@ -134,7 +138,8 @@ def _traced(net: nn.Module, inputs_N: torch.Tensor) -> Profile:
 
 
 def training_memory_bytes(profile: Profile, batch: int) -> int:
-    """Memory of one training step with momentum: weights, gradients, momentum, and activations of a batch."""
+    """Memory of one training step with momentum: weights, gradients, momentum, and activations of a
+    batch."""
     return WEIGHT_COPIES * profile.weight_bytes + batch * profile.activation_bytes
 
 
@@ -154,11 +159,12 @@ def savings(large: Model, small: Model) -> Savings:
     )
 
 
-# --- tracing ----------------------------------------------------------------------------------------------------
+# --- tracing --------------------------------------------------------------------------------------
 
 
 def _counter(hidden_bytes: list[int]) -> FlopCounterMode:
-    """Counts FLOPs, and adds to the list what operations keep for the way back that tracing does not see."""
+    """Counts FLOPs, and adds to the list what operations keep for the way back that tracing does
+    not see."""
 
     def recurrent(*facts: Any, **rest: Any) -> int:
         hidden_bytes.append(_recurrent_bytes(*facts))
@@ -167,16 +173,20 @@ def _counter(hidden_bytes: list[int]) -> FlopCounterMode:
     mapping = {
         torch.ops.aten.convolution_backward: _convolution_backward_flops,
         torch.ops.aten.mkldnn_rnn_layer: recurrent,
-        torch.ops.aten.mkldnn_rnn_layer_backward: lambda *facts, **rest: 2 * _recurrent_flops(*facts, **rest),
+        torch.ops.aten.mkldnn_rnn_layer_backward: lambda *facts, **rest: (
+            2 * _recurrent_flops(*facts, **rest)
+        ),
     }
     return FlopCounterMode(display=False, custom_mapping=mapping)
 
 
 def _convolution_backward_flops(*facts: Any, out_shape: Sequence[Any], **_rest: Any) -> int:
-    """FLOPs, as many as in the forward pass, for each gradient asked for, of the input and of the weights.
+    """FLOPs, as many as in the forward pass, for each gradient asked for, of the input and of the
+    weights.
 
-    Stands in for torch's own formula, which forgets groups and so takes a depthwise convolution for a dense one. The
-    facts are the arguments of `aten::convolution_backward`, tensors given as shapes.
+    Stands in for torch's own formula, which forgets groups and so takes a depthwise convolution for
+    a dense one. The facts are the arguments of `aten::convolution_backward`, tensors given as
+    shapes.
     """
     outputs, inputs, weight, *_, transposed, _padding, _groups, wanted = facts
     positions = inputs if transposed else outputs
@@ -184,8 +194,11 @@ def _convolution_backward_flops(*facts: Any, out_shape: Sequence[Any], **_rest: 
     return each * (bool(wanted[0]) + bool(wanted[1]))
 
 
-def _recurrent_flops(inputs: Any, to_gates: Any, between_gates: Any, *_rest: Any, **_more: Any) -> int:
-    """FLOPs of one layer of an LSTM on all steps, [steps, samples, features], and its two matrices."""
+def _recurrent_flops(
+    inputs: Any, to_gates: Any, between_gates: Any, *_rest: Any, **_more: Any
+) -> int:
+    """FLOPs of one layer of an LSTM on all steps, [steps, samples, features], and its two
+    matrices."""
     flops: int = 2 * inputs[0] * inputs[1] * (prod(to_gates) + prod(between_gates))
     return flops
 
@@ -193,8 +206,8 @@ def _recurrent_flops(inputs: Any, to_gates: Any, between_gates: Any, *_rest: Any
 def _recurrent_bytes(inputs: Any, to_gates: Any, *_rest: Any) -> int:
     """Bytes that one layer of an LSTM keeps of all steps: gates, states and their order in memory.
 
-    Measured of oneDNN, up to a few kB: 16 numbers for each of the layer's, 3 for each input. Without numbers, as a net
-    is traced, it says none.
+    Measured of oneDNN, up to a few kB: 16 numbers for each of the layer's, 3 for each input.
+    Without numbers, as a net is traced, it says none.
     """
     hidden = to_gates[0] // 4
     kept: int = 4 * inputs[0] * inputs[1] * (16 * hidden + 3 * inputs[2])
@@ -214,7 +227,8 @@ def _as_kept(saved: torch.Tensor) -> torch.Tensor:
 
 
 def _activation_bytes(kept: Sequence[torch.Tensor], net: nn.Module) -> int:
-    """A sample's part of the memory behind saved tensors, each counted once and weights not at all."""
+    """A sample's part of the memory behind saved tensors, each counted once and weights not at
+    all."""
     weights = {_memory(weight) for weight in [*net.parameters(), *net.buffers()]}
     sizes = {_memory(saved): saved.untyped_storage().nbytes() for saved in kept}
     total_bytes = sum(size for memory, size in sizes.items() if memory not in weights)
@@ -222,7 +236,8 @@ def _activation_bytes(kept: Sequence[torch.Tensor], net: nn.Module) -> int:
 
 
 def _memory(tensor: torch.Tensor) -> int:
-    """Equal for views of the same memory, as long as it lives; a meta tensor has no address to compare."""
+    """Equal for views of the same memory, as long as it lives; a meta tensor has no address to
+    compare."""
     memory: int = tensor.untyped_storage()._cdata
     return memory
 
@@ -233,7 +248,8 @@ def _size_bytes(tensors: Sequence[torch.Tensor]) -> int:
 
 @contextmanager
 def _watched(net: nn.Module, counter: FlopCounterMode) -> Iterator[dict[str, LayerProfile]]:
-    """The profile of each leaf with weights, filled as the forward pass reaches it; used twice, it counts twice."""
+    """The profile of each leaf with weights, filled as the forward pass reaches it; used twice, it
+    counts twice."""
     layers: dict[str, LayerProfile] = {}
     started: dict[str, int] = {}
 
@@ -263,7 +279,9 @@ def _is_leaf(module: nn.Module) -> bool:
     return takes_hooks and not any(module.children()) and any(True for _ in module.parameters())
 
 
-def _layer(name: str, leaf: nn.Module, flops: float, output: object, before: LayerProfile | None) -> LayerProfile:
+def _layer(
+    name: str, leaf: nn.Module, flops: float, output: object, before: LayerProfile | None
+) -> LayerProfile:
     return LayerProfile(
         name=name,
         forward_flops=flops + (before.forward_flops if before else 0.0),

@@ -1,7 +1,8 @@
 """Refine: from many devices' soft labels to one consensus, in one place, with named choices.
 
-A choice is weights times sharpening: `mean`, `prior`, `entropy`, `variance` say how much each device counts for
-each sample; a suffix `+era` or `+sharp` says how the mean is sharpened afterwards.
+A choice is weights times sharpening: `mean`, `prior`, `entropy`, `variance` say how much each
+device counts for each sample; a suffix `+era` or `+sharp` says how the mean is sharpened
+afterwards.
 
 Axes: N devices, P proxy samples, C classes.
 """
@@ -24,23 +25,28 @@ def refine(soft_NPC: np.ndarray, labels_NC: np.ndarray, choice: Refine) -> np.nd
 
     Args:
         soft_NPC: each device's soft labels.
-        labels_NC: how many samples of each class each device trained on; used for its size and for `prior`.
+        labels_NC: how many samples of each class each device trained on; used for its size and for
+            `prior`.
         choice: see the module docstring.
 
-    Sources: `mean`: Lin et al., FedDF, https://arxiv.org/abs/2006.07242. `variance`: Cho et al., Fed-ET,
-    https://arxiv.org/abs/2204.12703. `era`: Itahara et al., DS-FL, https://arxiv.org/abs/2008.06180. `sharp`, a
-    power mean that stays stable where ERA saturates: SCARLET, https://arxiv.org/abs/2504.19602.
+    Sources: `mean`: Lin et al., FedDF, https://arxiv.org/abs/2006.07242. `variance`: Cho et al.,
+    Fed-ET, https://arxiv.org/abs/2204.12703. `era`: Itahara et al., DS-FL,
+    https://arxiv.org/abs/2008.06180. `sharp`, a power mean that stays stable where ERA saturates:
+    SCARLET, https://arxiv.org/abs/2504.19602.
     """
     weigh, _, sharpen = choice.partition("+")
     mean_PC = _weighted(soft_NPC, _WEIGH[weigh](soft_NPC, labels_NC.astype(np.float32)))
     return _SHARPEN[sharpen](mean_PC)
 
 
-def consensus(soft_NPC: np.ndarray, labels_NC: np.ndarray, choice: Refine, rule: Rule) -> tuple[np.ndarray, np.ndarray]:
-    """`refine` under an aggregation rule, and how much each device counted relative to the median device, [N].
+def consensus(
+    soft_NPC: np.ndarray, labels_NC: np.ndarray, choice: Refine, rule: Rule
+) -> tuple[np.ndarray, np.ndarray]:
+    """`refine` under an aggregation rule, and how much each device counted relative to the median
+    device, [N].
 
-    The rule sees each device's soft labels as one row, less the plain mean of all. It changes the rows and how much a
-    device counts, and sharpening comes last.
+    The rule sees each device's soft labels as one row, less the plain mean of all. It changes the
+    rows and how much a device counts, and sharpening comes last.
     """
     if rule == "mean":
         return refine(soft_NPC, labels_NC, choice), np.ones(len(soft_NPC))
@@ -65,20 +71,24 @@ def consensus(soft_NPC: np.ndarray, labels_NC: np.ndarray, choice: Refine, rule:
     return consensus_PC, robust.counted(verdict, inside_N)
 
 
-def _verdict(rows_NB: np.ndarray, share_N: np.ndarray, rule: Rule) -> tuple[robust.Verdict, np.ndarray]:
+def _verdict(
+    rows_NB: np.ndarray, share_N: np.ndarray, rule: Rule
+) -> tuple[robust.Verdict, np.ndarray]:
     """What a rule makes of rows less their plain mean, and that mean, [B]."""
     centre_B = rows_NB.mean(axis=0)
     return robust.judge(rule, robust.products([rows_NB - centre_B]), share_N), centre_B
 
 
 def _bounded(weights_NPC: np.ndarray) -> np.ndarray:
-    """No device counts out of all proportion to the median one: to be sure is a device's own word, too."""
+    """No device counts out of all proportion to the median one: to be sure is a device's own word,
+    too."""
     most_PC = robust.MOST_WEIGHT * np.median(weights_NPC, axis=0)
     return np.asarray(np.minimum(weights_NPC, np.maximum(most_PC, _TINY)))
 
 
 def ensemble(scores_NPC: np.ndarray, rule: Rule) -> tuple[np.ndarray, np.ndarray]:
-    """The mean of scores of any scale, under a rule, and how much each device counted, as in `consensus`."""
+    """The mean of scores of any scale, under a rule, and how much each device counted, as in
+    `consensus`."""
     devices = len(scores_NPC)
     if rule == "mean":
         return np.asarray(np.mean(scores_NPC, axis=0)), np.ones(devices)

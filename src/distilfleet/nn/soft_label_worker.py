@@ -26,8 +26,9 @@ NO_LABELS = np.zeros((0, 0), np.float32)
 class SoftLabelWorker:
     """Keeps its model; weights never leave the device.
 
-    A job may bring the proxy inputs (`proxy`, once) and soft labels to learn (`soft`); the answer is the device's own
-    soft labels on the proxy set, if it has one, in the coding of the expected reply: bytes or float32.
+    A job may bring the proxy inputs (`proxy`, once) and soft labels to learn (`soft`); the answer
+    is the device's own soft labels on the proxy set, if it has one, in the coding of the expected
+    reply: bytes or float32.
     """
 
     device: Device
@@ -40,7 +41,9 @@ class SoftLabelWorker:
     proxy: np.ndarray | None = None
 
     def load(self, job: Job) -> Load:
-        train = training_load(self.model, len(self.data), self.local) + frames(as_answered(job, self.device))
+        train = training_load(self.model, len(self.data), self.local) + frames(
+            as_answered(job, self.device)
+        )
         proxy = job.arrays.get("proxy", self.proxy)
         if proxy is None:
             return train
@@ -57,7 +60,9 @@ class SoftLabelWorker:
             distil(module, self.proxy, soft_PC, self.digest, rng)
         key = (self.seed, "train", job.id)
         start = to_arrays(module)
-        self.weights = train(module, task(start, self.data, self.model.classes, self.local, key), self.local)
+        self.weights = train(
+            module, task(start, self.data, self.model.classes, self.local, key), self.local
+        )
         return self._answer(job, module)
 
     def _answer(self, job: Job, module: nn.Module) -> Arrays:
@@ -89,7 +94,8 @@ def learn_jobs(
     soft_PC: np.ndarray,
     answer: Mapping[str, ArraySpec],
 ) -> list[Job]:
-    """One job per device: learn these soft labels (if there are any), train, and answer with your own.
+    """One job per device: learn these soft labels (if there are any), train, and answer with your
+    own.
 
     Devices that do not hold the proxy inputs yet are sent them along.
     """
@@ -112,7 +118,9 @@ def learn_jobs(
 
 def kept_weights(kept: Arrays) -> dict[str, np.ndarray]:
     """The model in a pupil's snapshot."""
-    return {name.split("/", 2)[2]: array for name, array in kept.items() if name.startswith("weights/")}
+    return {
+        name.split("/", 2)[2]: array for name, array in kept.items() if name.startswith("weights/")
+    }
 
 
 def kept_model(kept: Arrays) -> str:
@@ -120,8 +128,11 @@ def kept_model(kept: Arrays) -> str:
     return unquote(next(name for name in kept if name.startswith("weights/")).split("/", 2)[1])
 
 
-def kept_accuracy(kept: Mapping[DeviceId, Arrays], models: Mapping[str, Model], test: Dataset) -> dict[str, float]:
-    """`small_accuracy`, the mean over devices that have a model, a hundred at most; empty if none has."""
+def kept_accuracy(
+    kept: Mapping[DeviceId, Arrays], models: Mapping[str, Model], test: Dataset
+) -> dict[str, float]:
+    """`small_accuracy`, the mean over devices that have a model, a hundred at most; empty if none
+    has."""
     scores = []
     for snapshot in list(kept.values())[:MOST_JUDGED]:
         weights = kept_weights(snapshot)

@@ -16,8 +16,9 @@ def soften(logits_PC: np.ndarray, temperature: float) -> np.ndarray:
 
 
 def pack(soft_PC: np.ndarray) -> np.ndarray:
-    """One byte per class, [P, C] uint8, on a square-root scale: small probabilities, the dark knowledge, keep
-    relative precision. The error of a probability p is at most (2 sqrt(p) + 1/510) / 510."""
+    """One byte per class, [P, C] uint8, on a square-root scale: small probabilities, the dark
+    knowledge, keep relative precision. The error of a probability p is at most (2 sqrt(p) + 1/510)
+    / 510."""
     return np.asarray(np.round(np.sqrt(soft_PC) * LEVELS), np.uint8)
 
 

@@ -1,12 +1,13 @@
 """A decoder of `transformers` cut in two at any layer, by public calls only: depth-sliced twins.
 
-Each side is an ordinary base model of the family, made on the meta device from a copy of the configuration with fewer
-layers, into which the real modules are put. So `transformers` itself makes masks and rotary angles on both sides, and
-all that has to travel beside the smashed data are two small tables of integers: padding mask and positions. Sides made
-from one model share its modules; fronts and backs of several cuts therefore train the same weights.
+Each side is an ordinary base model of the family, made on the meta device from a copy of the
+configuration with fewer layers, into which the real modules are put. So `transformers` itself makes
+masks and rotary angles on both sides, and all that has to travel beside the smashed data are two
+small tables of integers: padding mask and positions. Sides made from one model share its modules;
+fronts and backs of several cuts therefore train the same weights.
 
-Tables stay outside: a front takes embedding rows, a back gives the last hidden state, and whoever computes the loss
-applies `output_table`.
+Tables stay outside: a front takes embedding rows, a back gives the last hidden state, and whoever
+computes the loss applies `output_table`.
 
 Axes: B sequences, T tokens, H width, V vocabulary or classes.
 """
@@ -40,12 +41,23 @@ BOUND = re.compile("window|chunk|original_max|attention_size|block_size|floor_sc
 LARGE = 50_000_000
 """Parameters above which the self-check runs the first layers alone."""
 TOLERANCES = {torch.float64: 1e-6, torch.float32: 1e-4, torch.bfloat16: 2e-2, torch.float16: 2e-2}
-PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "qkv_proj", "gate_up_proj")
+PROJECTIONS = (
+    "q_proj",
+    "k_proj",
+    "v_proj",
+    "o_proj",
+    "gate_proj",
+    "up_proj",
+    "down_proj",
+    "qkv_proj",
+    "gate_up_proj",
+)
 """Layers that get adapters, in the families that are supported."""
 
 
 class Front(nn.Module):
-    """The device's side: embedding rows through layers [0, cut). At cut 0 the rows themselves are the smashed data."""
+    """The device's side: embedding rows through layers [0, cut). At cut 0 the rows themselves are
+    the smashed data."""
 
     def __init__(self, full: nn.Module, cut: int) -> None:
         super().__init__()
@@ -62,7 +74,8 @@ class Front(nn.Module):
 
 
 class Back(nn.Module):
-    """The server's side: smashed data through layers [cut, N) and the last norm, to the last hidden state."""
+    """The server's side: smashed data through layers [cut, N) and the last norm, to the last hidden
+    state."""
 
     def __init__(self, full: nn.Module, cut: int) -> None:
         super().__init__()
@@ -82,7 +95,8 @@ def depth(full: nn.Module) -> int:
 
 
 def token_table(full: nn.Module) -> Tensor:
-    """The rows that enter the first layer, [V, H]; the weights themselves unless the family scales them."""
+    """The rows that enter the first layer, [V, H]; the weights themselves unless the family scales
+    them."""
     table: Any = _base(full).get_input_embeddings()
     weight: Tensor = table.weight
     scaled = type(table) is not nn.Embedding
@@ -90,7 +104,8 @@ def token_table(full: nn.Module) -> Tensor:
 
 
 def output_table(full: nn.Module) -> nn.Parameter:
-    """What turns last hidden states into logits, [V, H]: the output table, or a classifier's scores."""
+    """What turns last hidden states into logits, [V, H]: the output table, or a classifier's
+    scores."""
     model: Any = full
     layer = model.score if hasattr(model, "score") else model.get_output_embeddings()
     if not isinstance(layer, nn.Linear) or layer.bias is not None:
@@ -104,17 +119,20 @@ def positions(mask_BT: Tensor) -> Tensor:
 
 
 def last_token(hidden_BTH: Tensor, mask_BT: Tensor) -> Tensor:
-    """The hidden state of the last token of each sequence that is no padding, [B, H]: what a classifier reads."""
+    """The hidden state of the last token of each sequence that is no padding, [B, H]: what a
+    classifier reads."""
     steps_T = torch.arange(mask_BT.shape[1], device=mask_BT.device)
     last_B = (steps_T * (mask_BT > 0)).argmax(-1)
     return hidden_BTH[torch.arange(len(last_B), device=last_B.device), last_B]
 
 
 def checkpoint(side: nn.Module) -> None:
-    """Recomputes activations of this side (front, back or whole model) in the backward pass, to save memory."""
+    """Recomputes activations of this side (front, back or whole model) in the backward pass, to
+    save memory."""
     net: Any = side.net if isinstance(side, Front | Back) else side
     if net is not None:
-        newer = getattr(net, "activation_checkpointing_enable", None)  # its name from some version 5 on
+        # its name from some version 5 on
+        newer = getattr(net, "activation_checkpointing_enable", None)
         (newer or net.gradient_checkpointing_enable)({"use_reentrant": False})
 
 
@@ -129,17 +147,21 @@ def slice_config(config: Any, low: int, high: int) -> Any:
     return sliced
 
 
-# --- adapters ---------------------------------------------------------------------------------------------------
+# --- adapters -------------------------------------------------------------------------------------
 
 
 def add_lora(full: nn.Module, *, rank: int, seed: int) -> nn.Module:
-    """The model with low-rank adapters in every projection and all else frozen; call it before splitting.
+    """The model with low-rank adapters in every projection and all else frozen; call it before
+    splitting.
 
     Source: Hu et al., LoRA, https://arxiv.org/abs/2106.09685.
     """
     from peft import LoraConfig, inject_adapter_in_model  # seconds, for those who want adapters
 
-    names = sorted({name.rpartition(".")[2] for name, _ in _base(full).layers.named_modules()} & set(PROJECTIONS))
+    names = sorted(
+        {name.rpartition(".")[2] for name, _ in _base(full).layers.named_modules()}
+        & set(PROJECTIONS)
+    )
     if not names:
         _unsupported(full, "none of its layers has a projection that adapters are known for")
     with torch.random.fork_rng(devices=[]):
@@ -149,7 +171,8 @@ def add_lora(full: nn.Module, *, rank: int, seed: int) -> nn.Module:
 
 
 def merged_weights(full: nn.Module) -> dict[str, np.ndarray]:
-    """Copies of all weights, adapters added to what they adapt, under the names of the model without them."""
+    """Copies of all weights, adapters added to what they adapt, under the names of the model
+    without them."""
     plain = copy.deepcopy(full)
     names = [name for name, _ in plain.named_parameters()]
     own_names = [name for name in names if ".lora_" not in name]
@@ -158,10 +181,13 @@ def merged_weights(full: nn.Module) -> dict[str, np.ndarray]:
 
         for layer in [module for module in plain.modules() if isinstance(module, BaseTunerLayer)]:
             layer.merge()
-    return {name.replace(".base_layer", ""): array for name, array in get_weights(plain, own_names).items()}
+    return {
+        name.replace(".base_layer", ""): array
+        for name, array in get_weights(plain, own_names).items()
+    }
 
 
-# --- which weights belong where ---------------------------------------------------------------------------------
+# --- which weights belong where -------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,9 +209,12 @@ class ParameterNames:
 
 
 def parts(full: nn.Module, *, trainable: bool = True) -> ParameterNames:
-    """Where each parameter belongs, by its name in the whole model; a tied table belongs to the embedding."""
+    """Where each parameter belongs, by its name in the whole model; a tied table belongs to the
+    embedding."""
     base = _base(full)
-    names = {id(one): name for name, one in full.named_parameters() if one.requires_grad or not trainable}
+    names = {
+        id(one): name for name, one in full.named_parameters() if one.requires_grad or not trainable
+    }
 
     def taken(weights: Iterable[nn.Parameter]) -> tuple[str, ...]:
         """Their names; none is given out twice."""
@@ -207,14 +236,15 @@ def get_weights(full: nn.Module, names: Sequence[str]) -> dict[str, np.ndarray]:
 
 
 def put_weights(full: nn.Module, arrays: Arrays) -> None:
-    """Copies arrays into the parameters of these names. Raises KeyError or RuntimeError if they are another model's."""
+    """Copies arrays into the parameters of these names. Raises KeyError or RuntimeError if they are
+    another model's."""
     weights = dict(full.named_parameters())
     with torch.no_grad():
         for name, array in arrays.items():
             weights[name].copy_(to_tensor(array))
 
 
-# --- self-check -------------------------------------------------------------------------------------------------
+# --- self-check -----------------------------------------------------------------------------------
 
 
 @contextmanager
@@ -232,13 +262,14 @@ def refusing(name: str) -> Iterator[None]:
 
 
 def self_check(full: nn.Module, context: int | None = None) -> float:
-    """Largest difference of split and unsplit model on a few random tokens, relative to the largest value.
+    """Largest difference of split and unsplit model on a few random tokens, relative to the largest
+    value.
 
-    The texts of the batch are of unlike length, and longer than every window of the configuration that `context`
-    tokens can pass, as far as that is cheap. A large model is checked by its first layers. Raises ConfigError above
-    1e-4 (float32) or 2e-2 (16 bits), between split and whole and between a text alone and in the batch: some families
-    change hidden states where no split can see it, and some treat a text by what stands beside it; both would be wrong
-    without an exception.
+    The texts of the batch are of unlike length, and longer than every window of the configuration
+    that `context` tokens can pass, as far as that is cheap. A large model is checked by its first
+    layers. Raises ConfigError above 1e-4 (float32) or 2e-2 (16 bits), between split and whole and
+    between a text alone and in the batch: some families change hidden states where no split can see
+    it, and some treat a text by what stands beside it; both would be wrong without an exception.
     """
     mode = full.training
     full.eval()
@@ -258,9 +289,13 @@ def _checked(full: nn.Module, steps: int) -> float:
     worst = _largest(_cut_gap(full, layers, cut, given, whole_BTH) for cut in {0, layers // 2})
     if not worst <= most:
         _unsupported(full, f"cut in two it differs by {worst:.2g}, and at most {most} is allowed")
-    worst_in_batch = _largest(_batch_gap(base, given, row, whole_BTH) for row in range(len(given.ids_BT)))
+    worst_in_batch = _largest(
+        _batch_gap(base, given, row, whole_BTH) for row in range(len(given.ids_BT))
+    )
     if not worst_in_batch <= most:
-        _unsupported(full, f"a text in a batch differs by {worst_in_batch:.2g} from the same text alone")
+        _unsupported(
+            full, f"a text in a batch differs by {worst_in_batch:.2g} from the same text alone"
+        )
     return worst
 
 
@@ -327,7 +362,8 @@ def _whole(base: Any, given: _Texts) -> Tensor:
 
 
 def _cut_gap(full: nn.Module, layers: int, cut: int, given: _Texts, whole_BTH: Tensor) -> float:
-    """How far the first layers, run as front and back from rows, are from the same run whole from ids."""
+    """How far the first layers, run as front and back from rows, are from the same run whole from
+    ids."""
     mask_BT = given.mask_BT
     positions_BT = positions(mask_BT)
     front_BTH = token_table(full)[given.ids_BT]
@@ -368,11 +404,12 @@ def _relative(one: Tensor, other: Tensor) -> float:
     return float(gap) / scale
 
 
-# --- twins ------------------------------------------------------------------------------------------------------
+# --- twins ----------------------------------------------------------------------------------------
 
 
 def _twin(full: nn.Module, low: int, high: int, norm: nn.Module) -> Any:
-    """A base model of layers [low, high) made of the full model's own modules, without a token table."""
+    """A base model of layers [low, high) made of the full model's own modules, without a token
+    table."""
     model: Any = full
     base = _base(full)
     make = cast(Any, AutoModel).from_config
@@ -380,7 +417,8 @@ def _twin(full: nn.Module, low: int, high: int, norm: nn.Module) -> Any:
     with torch.device("meta"):  # no memory for what is replaced at once
         twin: Any = make(config, attn_implementation=model.config._attn_implementation)
     for name, _ in list(twin.named_children()):
-        if name not in ("embed_tokens", "layers", "norm"):  # rotary angles, of one kind or of several
+        # rotary angles, of one kind or of several
+        if name not in ("embed_tokens", "layers", "norm"):
             setattr(twin, name, copy.deepcopy(getattr(base, name)))
     twin.embed_tokens = nn.Identity()
     twin.layers = nn.ModuleList(base.layers[low:high])
@@ -407,7 +445,8 @@ def _base(full: nn.Module) -> Any:
 def _check_cut(full: nn.Module, cut: int) -> None:
     if not 0 <= cut <= depth(full):
         raise ConfigError(
-            f"cut {cut} is beyond the model: {_name(full)} has {depth(full)} layers, so 0 to {depth(full)}"
+            f"cut {cut} is beyond the model: {_name(full)} has {depth(full)} layers, so 0 to "
+            f"{depth(full)}"
         )
 
 
@@ -425,4 +464,7 @@ def _unsupported(full: nn.Module, reason: str) -> NoReturn:
 
 
 def _refusal(name: str, reason: str) -> str:
-    return f"{name} cannot be split: {reason}. docs/families.md lists the families that can, such as LLaMA and Qwen3"
+    return (
+        f"{name} cannot be split: {reason}. docs/families.md lists the families that can, such as "
+        "LLaMA and Qwen3"
+    )

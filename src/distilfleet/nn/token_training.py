@@ -1,9 +1,10 @@
 """Steps of a whole language model on windows, by weights and moments as arrays; and what they take.
 
-For methods in which one place trains all of a model. Split KD, where two places share a step, has its own.
+For methods in which one place trains all of a model. Split KD, where two places share a step, has
+its own.
 
-Axes: B windows of a step, S steps, T tokens of a window, N positions that count, K ids drawn for a position, V
-vocabulary.
+Axes: B windows of a step, S steps, T tokens of a window, N positions that count, K ids drawn for a
+position, V vocabulary.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -51,20 +52,27 @@ def scratch(model: LanguageModel) -> nn.Module:
 def pretrained(
     model: LanguageModel, pretraining_data: Dataset | None, settings: Pretraining, seed: int
 ) -> dict[str, np.ndarray]:
-    """Weights after the plain training on these windows; without windows those that the model comes with."""
+    """Weights after the plain training on these windows; without windows those that the model comes
+    with."""
     module = model.build(seed)
     if pretraining_data is not None:
         pretrain(module, pretraining_data, settings, seed)
     return to_arrays(module)
 
 
-def rows_of(windows: int, settings: TokenTraining, round_number: int, key: Sequence[str | int]) -> np.ndarray:
-    """Which windows the steps of a round take, [S, B]: endless seeded passes; `key` is seed and words of a stream."""
+def rows_of(
+    windows: int, settings: TokenTraining, round_number: int, key: Sequence[str | int]
+) -> np.ndarray:
+    """Which windows the steps of a round take, [S, B]: endless seeded passes; `key` is seed and
+    words of a stream."""
     seed, *words = key
     wanted = settings.steps * settings.batch
     drawn = np.arange((round_number - 1) * wanted, round_number * wanted)
     pass_number, place = np.divmod(drawn, windows)
-    orders = {one: stream(int(seed), *words, int(one)).permutation(windows) for one in np.unique(pass_number)}
+    orders = {
+        one: stream(int(seed), *words, int(one)).permutation(windows)
+        for one in np.unique(pass_number)
+    }
     rows = [orders[one][at] for one, at in zip(pass_number, place, strict=True)]
     return np.array(rows, np.int64).reshape(settings.steps, settings.batch)
 
@@ -78,7 +86,9 @@ def train_steps(
     teacher_of: TeacherOf | None = None,
 ) -> dict[str, np.ndarray]:
     """Train in place; gives the optimiser's moments, to go on with."""
-    named = {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}
+    named = {
+        name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad
+    }
     adam = adam_of(named, settings.lr, moments)
     module.train()
     read = reader(module)
@@ -116,7 +126,8 @@ def dense(teacher: nn.Module) -> TeacherOf:
 def draw_ids(
     module: nn.Module, windows: Dataset, draws: int, temperature: float, rng: np.random.Generator
 ) -> np.ndarray:
-    """Ids drawn from what the model says of every position that counts, [N, K], at this temperature."""
+    """Ids drawn from what the model says of every position that counts, [N, K], at this
+    temperature."""
     seeded = torch.Generator().manual_seed(int(rng.integers(1 << 62)))
     table_VD = split.output_table(module)
     module.eval()
@@ -124,7 +135,9 @@ def draw_ids(
     with torch.no_grad():
         for hidden_ND in _hidden(module, windows):
             shares_NV = torch.softmax(hidden_ND @ table_VD.T / temperature, dim=-1)
-            drawn.append(torch.multinomial(shares_NV, draws, replacement=True, generator=seeded).numpy())
+            drawn.append(
+                torch.multinomial(shares_NV, draws, replacement=True, generator=seeded).numpy()
+            )
     return np.concatenate(drawn).astype(np.dtype(id_dtype(len(table_VD))))
 
 
@@ -146,12 +159,13 @@ def predicted(windows: Dataset) -> np.ndarray:
     return np.asarray(np.maximum((windows.inputs >= 0).sum(axis=1) - 1, 0))
 
 
-# --- what it takes ----------------------------------------------------------------------------------------------
+# --- what it takes --------------------------------------------------------------------------------
 
 
 def training_load(profile: LanguageProfile, settings: TokenTraining, context: int) -> Load:
-    """Forward and twice that backward, at full windows; memory for weights, gradient and two moments, float32, for
-    activations as in https://arxiv.org/abs/2205.05198, and for blocks of logits."""
+    """Forward and twice that backward, at full windows; memory for weights, gradient and two
+    moments, float32, for activations as in https://arxiv.org/abs/2205.05198, and for blocks of
+    logits."""
     tokens = settings.batch * context
     activations_bytes = 34 * tokens * profile.width * len(profile.layers)
     logits_bytes = 16 * min(tokens, 128) * profile.vocabulary

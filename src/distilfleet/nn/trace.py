@@ -1,16 +1,20 @@
-"""What a decoder takes, traced from the model itself on torch's meta device: no weights, not even of one of 8 billion.
+"""What a decoder takes, traced from the model itself on torch's meta device: no weights, not even
+of one of 8 billion.
 
-FLOPs count two per multiply-accumulate of matrix products; norms, rotary angles and softmax are left out, as in the
-published counts. Attention is causal, so of the square of scores only the half on and below the diagonal is counted
-(a kernel that skips the other half does that; eager attention does both), and with a sliding window only the band. So
-a LLaMA layer of p weights and width d takes 2 p + 2 S d FLOPs per token, forward, at S tokens of context.
+FLOPs count two per multiply-accumulate of matrix products; norms, rotary angles and softmax are
+left out, as in the published counts. Attention is causal, so of the square of scores only the half
+on and below the diagonal is counted (a kernel that skips the other half does that; eager attention
+does both), and with a sliding window only the band. So a LLaMA layer of p weights and width d takes
+2 p + 2 S d FLOPs per token, forward, at S tokens of context.
 """
 
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode  # the name that torch's own documentation gives
+
+# the name that torch's own documentation gives
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModelForCausalLM
 
@@ -19,7 +23,8 @@ from .language import DTYPE, config
 from .split import depth, refusing
 
 SCORES = (torch.ops.aten.bmm, torch.ops.aten.baddbmm)
-"""Products of two activations: queries with keys, and scores with values. Weights come as `mm` and `addmm`."""
+"""Products of two activations: queries with keys, and scores with values. Weights come as `mm` and
+`addmm`."""
 BYTES_PER_WEIGHT = 2
 
 
@@ -35,8 +40,8 @@ def trace(
     Args:
         model: a name as of `language.load`, or a configuration of `transformers`.
         steps: tokens of a sequence.
-        vocabulary: for names of new models, which have none of their own; replaces a checkpoint's, whose rows beyond
-            the tokenizer's are cut when it is loaded.
+        vocabulary: for names of new models, which have none of their own; replaces a checkpoint's,
+            whose rows beyond the tokenizer's are cut when it is loaded.
         bytes_per_weight: on the machine that runs it, of activations as well.
 
     Raises:
@@ -48,7 +53,8 @@ def trace(
 
 
 def _traced(model: str | Any, settings: Any, steps: int, bytes_per_weight: int) -> LanguageProfile:
-    with FakeTensorMode():  # the meta device, but it says that it is a processor: version 4 asks for autocast there
+    # the meta device, but it says that it is a processor: version 4 asks for autocast there
+    with FakeTensorMode():
         net = _without_weights(settings)
         flops = _forward_flops(net, steps)
     return LanguageProfile(
@@ -67,7 +73,8 @@ def _traced(model: str | Any, settings: Any, steps: int, bytes_per_weight: int) 
 def weighs(model: str, profile: LanguageProfile, vocabulary: int | None) -> bool:
     """Whether a profile has as many weights in the same places as the model of this name.
 
-    Unlike `trace` it may be asked while another thread computes: FLOPs are counted by hooks on all modules there are.
+    Unlike `trace` it may be asked while another thread computes: FLOPs are counted by hooks on all
+    modules there are.
     """
     with FakeTensorMode():
         net = _without_weights(_settings(model, profile.steps, vocabulary))
@@ -78,7 +85,9 @@ def weighs(model: str, profile: LanguageProfile, vocabulary: int | None) -> bool
 
 
 def _settings(model: str | Any, steps: int, vocabulary: int | None) -> Any:
-    settings = config(model, vocabulary=vocabulary, context=steps) if isinstance(model, str) else model
+    settings = (
+        config(model, vocabulary=vocabulary, context=steps) if isinstance(model, str) else model
+    )
     if vocabulary is not None:
         settings.vocab_size = vocabulary
     return settings
@@ -106,10 +115,14 @@ def _masks(settings: Any, mask_B1TT: Tensor) -> Any:
     return dict.fromkeys(kinds, mask_B1TT) if kinds else mask_B1TT
 
 
-def _layer(net: Any, at: int, flops: dict[str, Any], steps: int, bytes_per_weight: int) -> LayerProfile:
+def _layer(
+    net: Any, at: int, flops: dict[str, Any], steps: int, bytes_per_weight: int
+) -> LayerProfile:
     layer = net.base_model.layers[at]
     counts = flops[_scope(net, f"{net.base_model_prefix}.layers.{at}")]
-    scores = sum(counts.get(operation, 0) for operation in SCORES) * _attended_share(net.config, at, steps)
+    scores = sum(counts.get(operation, 0) for operation in SCORES) * _attended_share(
+        net.config, at, steps
+    )
     return LayerProfile(
         name=f"layer {at}",
         forward_flops=(_linear(counts) + scores) / steps,
@@ -121,7 +134,11 @@ def _layer(net: Any, at: int, flops: dict[str, Any], steps: int, bytes_per_weigh
 def _attended_share(settings: Any, at: int, steps: int) -> float:
     """The part of the square of scores that counts: a half, or the band of a sliding window."""
     kinds = getattr(settings, "layer_types", None)
-    window = None if kinds and kinds[at] == "full_attention" else getattr(settings, "sliding_window", None)
+    window = (
+        None
+        if kinds and kinds[at] == "full_attention"
+        else getattr(settings, "sliding_window", None)
+    )
     reach = min(window or steps, steps)
     return (reach - reach * reach / (2 * steps)) / steps
 
@@ -131,7 +148,9 @@ def _linear(counts: Any) -> float:
 
 
 def _others(net: Any) -> int:
-    inside = _count(net.get_input_embeddings()) + sum(_count(layer) for layer in net.base_model.layers)
+    inside = _count(net.get_input_embeddings()) + sum(
+        _count(layer) for layer in net.base_model.layers
+    )
     return _count(net) - inside
 
 

@@ -1,9 +1,11 @@
-"""What a device does with its own data: seeded mini-batch training of a small model, alone or side by side.
+"""What a device does with its own data: seeded mini-batch training of a small model, alone or side
+by side.
 
-`train` runs one device; `train_cohort` runs many of one architecture in one batched computation, to the same weights
-within 1e-5. Both take the method's `Objective`, if it has one, and follow the same schedule of rows. A short last batch
-is filled from the start of the device's own shuffled order: batches are always full, so normalisation statistics see
-only real samples and no mask enters the loss; devices with less data simply leave the cohort earlier.
+`train` runs one device; `train_cohort` runs many of one architecture in one batched computation, to
+the same weights within 1e-5. Both take the method's `Objective`, if it has one, and follow the same
+schedule of rows. A short last batch is filled from the start of the device's own shuffled order:
+batches are always full, so normalisation statistics see only real samples and no mask enters the
+loss; devices with less data simply leave the cohort earlier.
 
 Axes: D devices of a cohort, P passes, N samples, S steps, B batch, C classes.
 """
@@ -33,10 +35,12 @@ Batch = tuple[Tensor, Tensor, Tensor]
 """Inputs, labels, and what is added to logits, each with a leading device axis."""
 Gradients = Iterable[tuple[str, Product | Tensor]]
 COHORT_STEP_FLOPS = 50e6
-"""Work per step and device above which a cohort is slower than one device after the other: measured on two CPU cores,
-4.3x faster at 11 MFLOP, 2.3x at 44, 0.6x at 76 (grouped convolutions). See docs/design/0004-cohorts.md."""
+"""Work per step and device above which a cohort is slower than one device after the other: measured
+on two CPU cores, 4.3x faster at 11 MFLOP, 2.3x at 44, 0.6x at 76 (grouped convolutions). See
+docs/design/0004-cohorts.md."""
 COHORT_BYTES = 256e6
-"""Weights, gradients and momentum of devices that are trained at once, and what their objective reads and adds."""
+"""Weights, gradients and momentum of devices that are trained at once, and what their objective
+reads and adds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,8 +100,11 @@ def tasks(
     ]
 
 
-def _rows_of_each(samples: Sequence[int], local: LocalTraining, keys: Sequence[Key]) -> list[np.ndarray]:
-    """The rows of every step, [S, B], of each device; devices with equally many samples are shuffled in one call."""
+def _rows_of_each(
+    samples: Sequence[int], local: LocalTraining, keys: Sequence[Key]
+) -> list[np.ndarray]:
+    """The rows of every step, [S, B], of each device; devices with equally many samples are
+    shuffled in one call."""
     devices_of_size: dict[int, list[int]] = {}
     for d, count in enumerate(samples):
         devices_of_size.setdefault(count, []).append(d)
@@ -110,7 +117,8 @@ def _rows_of_each(samples: Sequence[int], local: LocalTraining, keys: Sequence[K
 
 
 def batch_size(samples: int, local: LocalTraining) -> int:
-    """The device's own: with little data the largest power of two not above it, so that a fleet has few batch sizes.
+    """The device's own: with little data the largest power of two not above it, so that a fleet has
+    few batch sizes.
 
     At least two, the same sample twice if need be: batch normalisation cannot take one.
     """
@@ -123,8 +131,11 @@ def steps(samples: int, local: LocalTraining) -> int:
 
 
 def schedule(orders_KPN: np.ndarray, batch: int) -> np.ndarray:
-    """Rows of every step, [K, S, B], from [K, P, N]; one pass per order, whose last batch is filled from its start."""
-    return orders_KPN.take(_filled(orders_KPN.shape[2], batch), axis=2).reshape(len(orders_KPN), -1, batch)
+    """Rows of every step, [K, S, B], from [K, P, N]; one pass per order, whose last batch is filled
+    from its start."""
+    return orders_KPN.take(_filled(orders_KPN.shape[2], batch), axis=2).reshape(
+        len(orders_KPN), -1, batch
+    )
 
 
 @lru_cache(maxsize=1024)
@@ -170,13 +181,17 @@ def _sgd(module: nn.Module, local: LocalTraining) -> torch.optim.SGD:
 
 @contextmanager
 def drawing(rng: np.random.Generator) -> Iterator[None]:
-    """What a net draws at random inside depends on `rng`, which stays as it was; everybody's own seeds do, too."""
+    """What a net draws at random inside depends on `rng`, which stays as it was; everybody's own
+    seeds do, too."""
     with seeded(int(deepcopy(rng).integers(1 << 62))):
         yield
 
 
 def train_cohort(
-    module: nn.Module, tasks: Sequence[Task], local: LocalTraining, objective: Objective | None = None
+    module: nn.Module,
+    tasks: Sequence[Task],
+    local: LocalTraining,
+    objective: Objective | None = None,
 ) -> Iterator[tuple[list[int], dict[str, np.ndarray]]]:
     """New weights of some devices after the other: which they are, and [D, ...] of each array.
 
@@ -211,9 +226,15 @@ def _train_chunk(
     if objective is not None:
         added = Added(objective, received, side_by_side([task.extra for task in tasks]))
     own_name = _own_names(module)
-    parameters = {name: weights[name] for name, weight in module.named_parameters() if weight.requires_grad}
-    moments = {name: torch.zeros_like(tensor) for name, tensor in parameters.items() if local.momentum}
-    buffers = {name: weights[name] for name in dict.fromkeys(own_name.values()) if name not in parameters}
+    parameters = {
+        name: weights[name] for name, weight in module.named_parameters() if weight.requires_grad
+    }
+    moments = {
+        name: torch.zeros_like(tensor) for name, tensor in parameters.items() if local.momentum
+    }
+    buffers = {
+        name: weights[name] for name in dict.fromkeys(own_name.values()) if name not in parameters
+    }
     gradients_of = _differentiated(module)
     samples = _together(tasks)
     lengths = np.array([len(task.rows_SB) for task in tasks])
@@ -221,12 +242,17 @@ def _train_chunk(
         k = int((lengths > s).sum())
         working = _first(parameters, k)
         found = gradients_of(working, _first(buffers, k), samples.batch(s, k))
-        _descend(working, _first(moments, k), found, local, None if added is None else added.first(k))
+        _descend(
+            working, _first(moments, k), found, local, None if added is None else added.first(k)
+        )
     return {name: as_array(weights[own]) for name, own in own_name.items()}
 
 
-def _differentiated(module: nn.Module) -> Callable[[Mapping[str, Tensor], Mapping[str, Tensor], Batch], Gradients]:
-    """What gives the gradients for weights, buffers and a batch of each device; a perceptron's are written out."""
+def _differentiated(
+    module: nn.Module,
+) -> Callable[[Mapping[str, Tensor], Mapping[str, Tensor], Batch], Gradients]:
+    """What gives the gradients for weights, buffers and a batch of each device; a perceptron's are
+    written out."""
     layers = linear_layers(module)
     if layers:
         return lambda weights, _buffers, batch: gradients(layers, weights, *batch)
@@ -250,30 +276,47 @@ class _Samples:
 
 
 def _own_names(module: nn.Module) -> dict[str, str]:
-    """Each name in the state, and the one that torch goes by: weights that are used twice have two."""
+    """Each name in the state, and the one that torch goes by: weights that are used twice have
+    two."""
     first: dict[int, str] = {}
-    return {name: first.setdefault(id(tensor), name) for name, tensor in module.state_dict(keep_vars=True).items()}
+    return {
+        name: first.setdefault(id(tensor), name)
+        for name, tensor in module.state_dict(keep_vars=True).items()
+    }
 
 
 def _by_autograd(
-    loss: Callable[..., Tensor], weights: Mapping[str, Tensor], buffers: Mapping[str, Tensor], batch: Batch
+    loss: Callable[..., Tensor],
+    weights: Mapping[str, Tensor],
+    buffers: Mapping[str, Tensor],
+    batch: Batch,
 ) -> Gradients:
-    """Gradients of every device's loss for the weights that it depends on; buffers are updated in place."""
+    """Gradients of every device's loss for the weights that it depends on; buffers are updated in
+    place."""
     tracked = {name: tensor.requires_grad_() for name, tensor in weights.items()}
     loss_D = loss(tracked, buffers, *batch)
     found = torch.autograd.grad(loss_D.sum(), list(tracked.values()), allow_unused=True)
-    return [(name, gradient) for name, gradient in zip(tracked, found, strict=True) if gradient is not None]
+    return [
+        (name, gradient)
+        for name, gradient in zip(tracked, found, strict=True)
+        if gradient is not None
+    ]
 
 
 def _loss(module: nn.Module) -> Callable[..., Tensor]:
-    """(weights, buffers, x, y, shift), each with a leading device axis -> losses [D]; buffers are updated in place.
+    """(weights, buffers, x, y, shift), each with a leading device axis -> losses [D]; buffers are
+    updated in place.
 
-    Frozen weights go with the buffers. The sum is then differentiated in the ordinary way, a fifth to a quarter faster
-    than `vmap(grad(...))`.
+    Frozen weights go with the buffers. The sum is then differentiated in the ordinary way, a fifth
+    to a quarter faster than `vmap(grad(...))`.
     """
 
     def loss(
-        weights: dict[str, Tensor], buffers: dict[str, Tensor], x_B: Tensor, y_B: Tensor, shift_C: Tensor
+        weights: dict[str, Tensor],
+        buffers: dict[str, Tensor],
+        x_B: Tensor,
+        y_B: Tensor,
+        shift_C: Tensor,
     ) -> Tensor:
         logits_BC = functional_call(module, {**weights, **buffers}, (x_B.to(dtype),)).float()
         return _cross_entropy(logits_BC + shift_C, y_B)
@@ -283,13 +326,18 @@ def _loss(module: nn.Module) -> Callable[..., Tensor]:
 
 
 def _cross_entropy(logits_BC: Tensor, y_B: Tensor) -> Tensor:
-    """Torch's own, to the bit, of operations that vmap batches in one call each: a sixth less per small step."""
+    """Torch's own, to the bit, of operations that vmap batches in one call each: a sixth less per
+    small step."""
     return -F.log_softmax(logits_BC, dim=-1).gather(1, y_B[:, None]).mean()
 
 
 @torch.no_grad()
 def _descend(
-    w: Mapping[str, Tensor], m: Mapping[str, Tensor], gradients: Gradients, local: LocalTraining, added: Added | None
+    w: Mapping[str, Tensor],
+    m: Mapping[str, Tensor],
+    gradients: Gradients,
+    local: LocalTraining,
+    added: Added | None,
 ) -> None:
     """One step of torch.optim.SGD, for all devices at once, in place: weights, moments, gradients.
 
@@ -318,7 +366,8 @@ def _add(tensor: Tensor, gradient: Product | Tensor, *, beta: float, alpha: floa
 
 
 def _stack(module: nn.Module, weights: Sequence[Arrays]) -> dict[str, Tensor]:
-    """[D, ...] of each array, in the module's types; one array for all where they start from the very same ones."""
+    """[D, ...] of each array, in the module's types; one array for all where they start from the
+    very same ones."""
     first = weights[0]
     devices = len(weights)
     shared = all(one is first for one in weights)

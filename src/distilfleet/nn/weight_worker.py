@@ -1,4 +1,5 @@
-"""The device half of methods in which weights travel: train the model that comes with the job and send it back."""
+"""The device half of methods in which weights travel: train the model that comes with the job and
+send it back."""
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,19 +17,30 @@ from .distil import accuracy, predict
 from .loads import training_load
 from .objective import Extra, Objective
 from .profile import profile
-from .train import COHORT_STEP_FLOPS, LocalTraining, Task, batch_size, task, tasks, train, train_cohort
+from .train import (
+    COHORT_STEP_FLOPS,
+    LocalTraining,
+    Task,
+    batch_size,
+    task,
+    tasks,
+    train,
+    train_cohort,
+)
 from .weights import put, to_arrays
 from .zoo import Model
 
 SAMPLES = "samples"
 LABELS = "labels"
 NORM_SLACK = 10.0
-"""A reply's norm may be this many times the norm of what was sent, plus its root-mean-square size; more is refused."""
+"""A reply's norm may be this many times the norm of what was sent, plus its root-mean-square size;
+more is refused."""
 
 
 def scratch(model: Model) -> nn.Module:
-    """A module to put weights into. Of the zoo there is one per model, which whoever takes it overwrites; a user's own
-    may remember more than its weights, so that every taker has it as it was built."""
+    """A module to put weights into. Of the zoo there is one per model, which whoever takes it
+    overwrites; a user's own may remember more than its weights, so that every taker has it as it
+    was built."""
     return model.build(seed=0) if model.is_own else _reused(model)
 
 
@@ -41,12 +53,17 @@ def _reused(model: Model) -> nn.Module:
 def layout(model: Model) -> Mapping[str, ArraySpec]:
     """Names, types and shapes of the model's weights, and that no variance is below nothing."""
     specs = wire.specs(to_arrays(scratch(model)))
-    variances = {name: replace(spec, least=0.0) for name, spec in specs.items() if name.endswith("running_var")}
+    variances = {
+        name: replace(spec, least=0.0)
+        for name, spec in specs.items()
+        if name.endswith("running_var")
+    }
     return {**specs, **variances}
 
 
 def trained_reply(model: Model, sent_norm: float, classes: int | None) -> Expected:
-    """What a worker answers: new weights and how many samples they come from, per class if `classes` is given."""
+    """What a worker answers: new weights and how many samples they come from, per class if
+    `classes` is given."""
     count = {SAMPLES: ArraySpec("<i8", ())} if classes is None else {LABELS: label_spec(classes)}
     root_size = float(np.sqrt(profile(model).parameters))
     most_norm = NORM_SLACK * (sent_norm + root_size)
@@ -54,9 +71,12 @@ def trained_reply(model: Model, sent_norm: float, classes: int | None) -> Expect
 
 
 def sizes(replies: Sequence[Reply]) -> list[float]:
-    """Sample counts that the devices report, each capped at ten times the median: a lie cannot buy the average."""
+    """Sample counts that the devices report, each capped at ten times the median: a lie cannot buy
+    the average."""
     arrays = [reply.arrays for reply in replies]
-    counts = column(arrays, SAMPLES) if SAMPLES in arrays[0] else [one[LABELS].sum() for one in arrays]
+    counts = (
+        column(arrays, SAMPLES) if SAMPLES in arrays[0] else [one[LABELS].sum() for one in arrays]
+    )
     counts_D = np.asarray(counts, np.float64)
     most = 10 * np.median(counts_D)
     return [float(count) for count in np.clip(counts_D, 1.0, most)]
@@ -78,7 +98,8 @@ def held_out_accuracy(model: Model, weights: Arrays, test: Dataset) -> float:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WeightWorker:
-    """Trains the model that comes with the job and sends it back, with the number of samples. Keeps nothing."""
+    """Trains the model that comes with the job and sends it back, with the number of samples. Keeps
+    nothing."""
 
     device: Device
     data: Dataset
@@ -136,7 +157,8 @@ class WeightWorker:
 def train_together(
     workers: Sequence[WeightWorker], jobs: Sequence[Job], extras: Sequence[Extra] | None = None
 ) -> list[Arrays]:
-    """Each worker's `learn`, side by side where one architecture, batch size and small steps allow it."""
+    """Each worker's `learn`, side by side where one architecture, batch size and small steps allow
+    it."""
     if extras is None:
         extras = [{}] * len(jobs)
     answers: dict[int, Arrays] = {}
@@ -152,15 +174,25 @@ def _alike(workers: Sequence[WeightWorker]) -> list[list[int]]:
     groups: dict[Hashable, list[int]] = {}
     for i, worker in enumerate(workers):
         batch = batch_size(len(worker.data), worker.local)
-        kind = worker.model, worker.local, worker.objective, batch, worker.device.shares_label_counts
+        kind = (
+            worker.model,
+            worker.local,
+            worker.objective,
+            batch,
+            worker.device.shares_label_counts,
+        )
         groups.setdefault(kind, []).append(i)
     return list(groups.values())
 
 
-def _train_alike(workers: Sequence[WeightWorker], jobs: Sequence[Job], extras: Sequence[Extra]) -> list[Arrays]:
+def _train_alike(
+    workers: Sequence[WeightWorker], jobs: Sequence[Job], extras: Sequence[Extra]
+) -> list[Arrays]:
     if len(jobs) > 1 and _is_faster_together(workers[0]):
         return _train_side_by_side(workers, jobs, extras)
-    return [worker.learn(job, extra) for worker, job, extra in zip(workers, jobs, extras, strict=True)]
+    return [
+        worker.learn(job, extra) for worker, job, extra in zip(workers, jobs, extras, strict=True)
+    ]
 
 
 def _is_faster_together(worker: WeightWorker) -> bool:
@@ -168,7 +200,9 @@ def _is_faster_together(worker: WeightWorker) -> bool:
     return step_flops < COHORT_STEP_FLOPS and why_apart(worker.model, worker.local) is None
 
 
-def _train_side_by_side(workers: Sequence[WeightWorker], jobs: Sequence[Job], extras: Sequence[Extra]) -> list[Arrays]:
+def _train_side_by_side(
+    workers: Sequence[WeightWorker], jobs: Sequence[Job], extras: Sequence[Extra]
+) -> list[Arrays]:
     first = workers[0]
     cohort = tasks(
         [job.arrays for job in jobs],
@@ -188,7 +222,8 @@ def _train_side_by_side(workers: Sequence[WeightWorker], jobs: Sequence[Job], ex
 
 
 def label_counts(device: Device, data: Dataset, classes: int) -> np.ndarray:
-    """Samples per class, [classes] int64; of a device whose owner keeps that, how many there are in all, [1]."""
+    """Samples per class, [classes] int64; of a device whose owner keeps that, how many there are in
+    all, [1]."""
     assert data.labels is not None, "a device trains on labelled data"
     if not device.shares_label_counts:
         return np.array([len(data)])

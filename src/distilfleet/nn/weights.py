@@ -25,13 +25,15 @@ def to_array(tensor: Tensor) -> np.ndarray:
 
 
 def as_array(tensor: Tensor) -> np.ndarray:
-    """The tensor's own memory where it can be. What is bfloat16, which arrays do not have, becomes float32, exactly."""
+    """The tensor's own memory where it can be. What is bfloat16, which arrays do not have, becomes
+    float32, exactly."""
     plain = tensor.detach().cpu()
     return (plain.float() if plain.dtype == torch.bfloat16 else plain).numpy()
 
 
 def put(module: nn.Module, weights: Arrays) -> nn.Module:
-    """The module with these weights copied in. Raises KeyError or RuntimeError if they are another model's."""
+    """The module with these weights copied in. Raises KeyError or RuntimeError if they are another
+    model's."""
     with torch.no_grad():
         for name, tensor in module.state_dict().items():
             tensor.copy_(to_tensor(weights[name]))
@@ -48,10 +50,11 @@ def average(
 ) -> dict[str, np.ndarray]:
     """Weighted mean over models of one architecture; counters (integers) take the largest.
 
-    No more than a block of arrays is looked at at once: those of a real fleet may lie on disk. `names`: of these alone.
+    No more than a block of arrays is looked at at once: those of a real fleet may lie on disk.
+    `names`: of these alone.
 
-    Source: McMahan et al., "Communication-efficient learning of deep networks from decentralized data",
-    AISTATS 2017, algorithm 1. https://arxiv.org/abs/1602.05629
+    Source: McMahan et al., "Communication-efficient learning of deep networks from decentralized
+    data", AISTATS 2017, algorithm 1. https://arxiv.org/abs/1602.05629
     """
     total = float(sum(shares))
     scaled = [np.float32(share / total) for share in shares]
@@ -65,7 +68,11 @@ def blend(old: Arrays, new: Arrays, keep: float) -> dict[str, np.ndarray]:
 
 def norm(weights: Arrays) -> float:
     """Euclidean norm over all floating-point arrays."""
-    wide = (a if a.itemsize > 2 else a.astype(np.float32) for a in weights.values() if a.dtype.kind == "f")
+    wide = (
+        a if a.itemsize > 2 else a.astype(np.float32)
+        for a in weights.values()
+        if a.dtype.kind == "f"
+    )
     return float(np.sqrt(sum(float(np.vdot(a, a)) for a in wide)))
 
 

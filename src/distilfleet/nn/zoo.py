@@ -1,10 +1,13 @@
-"""Models by name: small and large nets for images, series and tables, the published ones, and the user's own.
+"""Models by name: small and large nets for images, series and tables, the published ones, and the
+user's own.
 
-Zoo nets are `nn.Sequential` of named stages (`stem`, `stage1`, ..., `head`), so that distillation can tap the output of
-each. They have no dropout, so training is deterministic, and GroupNorm in place of BatchNorm, because running averages
-suffer when models are averaged; `conv-bn` is the one exception. Early strides keep them cheap on a device.
+Zoo nets are `nn.Sequential` of named stages (`stem`, `stage1`, ..., `head`), so that distillation
+can tap the output of each. They have no dropout, so training is deterministic, and GroupNorm in
+place of BatchNorm, because running averages suffer when models are averaged; `conv-bn` is the one
+exception. Early strides keep them cheap on a device.
 
-Axes: N samples, C channels, L steps, H height, W width; nets of one family work on L and on HW alike.
+Axes: N samples, C channels, L steps, H height, W width; nets of one family work on L and on HW
+alike.
 """
 
 import copy
@@ -46,9 +49,11 @@ class Model:
     classes: int
 
     def build(self, seed: int) -> nn.Module:
-        """A new net in training mode; the same seed gives the same weights. Torch's own seed stays as it was.
+        """A new net in training mode; the same seed gives the same weights. Torch's own seed stays
+        as it was.
 
-        A user's factory, which may read files, is called once per seed, and what it made is copied where that can be.
+        A user's factory, which may read files, is called once per seed, and what it made is copied
+        where that can be.
         """
         if not self.is_own or not can_be_copied(_kept(self, seed)):
             return _built(self, seed)
@@ -64,11 +69,13 @@ class Model:
 
 
 def model(name: str, shape: Sequence[int], classes: int) -> Model:
-    """The named model for samples of this shape, checked by a forward pass: of the zoo on the meta device, without
-    memory, of a user's own for real."""
+    """The named model for samples of this shape, checked by a forward pass: of the zoo on the meta
+    device, without memory, of a user's own for real."""
     sizes = tuple(int(size) for size in shape)
     if min(sizes, default=0) < 1 or classes < 2:
-        raise ConfigError(f"a model needs sizes of at least 1 and at least 2 classes, not {sizes} and {classes}")
+        raise ConfigError(
+            f"a model needs sizes of at least 1 and at least 2 classes, not {sizes} and {classes}"
+        )
     return _checked(Model(name=name, shape=sizes, classes=int(classes)))
 
 
@@ -82,12 +89,14 @@ def smalls_for(shape: Sequence[int]) -> tuple[str, ...]:
     return SMALLS[_family(shape)]
 
 
-# --- finding and checking ---------------------------------------------------------------------------------------
+# --- finding and checking -------------------------------------------------------------------------
 
 
 def _family(shape: Sequence[int]) -> str:
     if len(shape) not in FAMILIES:
-        raise ConfigError(f"no zoo net takes samples of shape {tuple(shape)}; give a table, a series or an image")
+        raise ConfigError(
+            f"no zoo net takes samples of shape {tuple(shape)}; give a table, a series or an image"
+        )
     return FAMILIES[len(shape)]
 
 
@@ -102,12 +111,16 @@ def _built(wanted: Model, seed: int) -> nn.Module:
     with seeded(seed), settings_kept():
         net: object = factory(wanted.shape, wanted.classes)
         if not isinstance(net, nn.Module):
-            raise ConfigError(f"{wanted.name} returned {type(net).__name__}; a model factory returns a torch.nn.Module")
+            raise ConfigError(
+                f"{wanted.name} returned {type(net).__name__}; a model factory returns a "
+                "torch.nn.Module"
+            )
         net = as_written(net)
         for switch in (net.eval, net.train):
             if switch() is not net:
                 raise ConfigError(
-                    f"{switch.__name__}() of {wanted.name} does not return the net; end it in return self"
+                    f"{switch.__name__}() of {wanted.name} does not return the net; end it in "
+                    "return self"
                 )
         return materialised(net, wanted.shape).train()
 
@@ -118,14 +131,21 @@ def _checked(wanted: Model) -> Model:
     fault = _fault(wanted)
     if fault is None:
         return wanted
-    fitting = [name for name in ZOO if _fault(Model(name=name, shape=wanted.shape, classes=wanted.classes)) is None]
+    fitting = [
+        name
+        for name in ZOO
+        if _fault(Model(name=name, shape=wanted.shape, classes=wanted.classes)) is None
+    ]
     remedy = f"these do: {', '.join(fitting)}" if fitting else "no zoo model does"
     verb = "cannot be trained on" if wanted.is_own else "does not take"
-    raise ConfigError(f"model {wanted.name} {verb} samples of shape {wanted.shape} ({fault}); {remedy}")
+    raise ConfigError(
+        f"model {wanted.name} {verb} samples of shape {wanted.shape} ({fault}); {remedy}"
+    )
 
 
 def _fault(wanted: Model) -> str | None:
-    """Why the net does not map [2, *shape] to [2, classes]; None if it does. Two samples, for BatchNorm's sake."""
+    """Why the net does not map [2, *shape] to [2, classes]; None if it does. Two samples, for
+    BatchNorm's sake."""
     try:
         if wanted.is_own:
             return fault_of(wanted.build(seed=0), wanted.shape, wanted.classes)
@@ -153,7 +173,10 @@ def _factory(name: str) -> Factory:
         )
     found = getattr(_module(place), function, None)
     if not callable(found):
-        raise ConfigError(f"{place} has no function {function}; define {function}(shape, classes) -> torch.nn.Module")
+        raise ConfigError(
+            f"{place} has no function {function}; define {function}(shape, classes) -> "
+            "torch.nn.Module"
+        )
     factory: Factory = found
     return factory
 
@@ -161,12 +184,16 @@ def _factory(name: str) -> Factory:
 def _module(place: str) -> ModuleType:
     try:
         with settings_kept():
-            return _module_at(Path(place)) if place.endswith(".py") else importlib.import_module(place)
+            return (
+                _module_at(Path(place)) if place.endswith(".py") else importlib.import_module(place)
+            )
     except Error:
         raise
     except (Exception, SystemExit) as error:  # a user's file may raise anything
         remedy = "mend it, install what is missing, or name the file as path/to/file.py:function"
-        raise ConfigError(f"cannot import {place} for a model ({words(error)}); {remedy}") from error
+        raise ConfigError(
+            f"cannot import {place} for a model ({words(error)}); {remedy}"
+        ) from error
 
 
 def _module_at(path: Path) -> ModuleType:
@@ -187,7 +214,7 @@ def _module_at(path: Path) -> ModuleType:
     return module
 
 
-# --- images -----------------------------------------------------------------------------------------------------
+# --- images ---------------------------------------------------------------------------------------
 
 
 def conv_xs(shape: tuple[int, ...], classes: int) -> nn.Module:
@@ -225,7 +252,7 @@ def conv_bn(shape: tuple[int, ...], classes: int) -> nn.Module:
     return _stages(_image(shape), classes, (12, 24, 32), _normalised)
 
 
-# --- series -----------------------------------------------------------------------------------------------------
+# --- series ---------------------------------------------------------------------------------------
 
 
 def wave_xs(shape: tuple[int, ...], classes: int) -> nn.Module:
@@ -253,7 +280,7 @@ def wave_xl(shape: tuple[int, ...], classes: int) -> nn.Module:
     return _stages(_series(shape), classes, (64, 128, 192), _residual)
 
 
-# --- tables, and anything flattened -----------------------------------------------------------------------------
+# --- tables, and anything flattened ---------------------------------------------------------------
 
 
 def mlp_xs(shape: tuple[int, ...], classes: int) -> nn.Module:
@@ -283,10 +310,12 @@ def mlp_xl(shape: tuple[int, ...], classes: int) -> nn.Module:
 
 def perceptron(shape: tuple[int, ...], classes: int) -> nn.Module:
     """One hidden layer of 64."""
-    return nn.Sequential(nn.Flatten(), nn.Linear(prod(shape), 64), nn.ReLU(), nn.Linear(64, classes))
+    return nn.Sequential(
+        nn.Flatten(), nn.Linear(prod(shape), 64), nn.ReLU(), nn.Linear(64, classes)
+    )
 
 
-# --- parts ------------------------------------------------------------------------------------------------------
+# --- parts ----------------------------------------------------------------------------------------
 
 Stage = Callable[[int, int, int, int], nn.Module]
 """Makes a stage of dimensions (1: series, 2: image), channels in, channels out and stride."""
@@ -304,10 +333,15 @@ def _series(shape: tuple[int, ...]) -> tuple[int, ...]:
     return shape
 
 
-def _stages(shape: tuple[int, ...], classes: int, widths: tuple[int, ...], stage: Stage) -> nn.Sequential:
-    """A stem, a stage that halves the size for each further width, and a head on the means over positions."""
+def _stages(
+    shape: tuple[int, ...], classes: int, widths: tuple[int, ...], stage: Stage
+) -> nn.Sequential:
+    """A stem, a stage that halves the size for each further width, and a head on the means over
+    positions."""
     dims = len(shape) - 1
-    parts: dict[str, nn.Module] = {"stem": _stem(shape, widths[0], nn.BatchNorm2d if stage is _normalised else _norm)}
+    parts: dict[str, nn.Module] = {
+        "stem": _stem(shape, widths[0], nn.BatchNorm2d if stage is _normalised else _norm)
+    }
     for number, (inputs, outputs) in enumerate(pairwise(widths), 1):
         parts[f"stage{number}"] = stage(dims, inputs, outputs, 2)
     left = _left(nn.Sequential(OrderedDict(parts)), shape)
@@ -326,49 +360,62 @@ def _left(body: nn.Module, shape: tuple[int, ...]) -> tuple[int, ...]:
 def _stem(shape: tuple[int, ...], width: int, norm: Callable[[int], nn.Module]) -> nn.Module:
     """The first stage, which shrinks large samples.
 
-    A series is not normalised here: that would take away the amplitude, and with it gravity in an accelerometer's data.
+    A series is not normalised here: that would take away the amplitude, and with it gravity in an
+    accelerometer's data.
     """
     stride = _stem_stride(shape)
     if len(shape) == 2:
         return nn.Sequential(_conv(1, shape[0], width, stride, kernel=9, bias=True), nn.ReLU())
     pool = [nn.MaxPool2d(2)] if stride > 1 else []
-    return nn.Sequential(_conv(2, shape[0], width, max(1, stride // 2)), *pool, norm(width), nn.ReLU())
+    return nn.Sequential(
+        _conv(2, shape[0], width, max(1, stride // 2)), *pool, norm(width), nn.ReLU()
+    )
 
 
 def _stem_stride(shape: tuple[int, ...]) -> int:
-    """1, 2 or 4: the larger the sample, the sooner it shrinks, so that no net is dear on a device."""
+    """1, 2 or 4: the larger the sample, the sooner it shrinks, so that no net is dear on a
+    device."""
     few, many = (16, 64) if len(shape) == 2 else (12, 48)
     size = max(shape[1:])
     return 1 if size <= few else 2 if size <= many else 4
 
 
 def _head(left: tuple[int, ...], width: int, classes: int, side: int) -> nn.Module:
-    """Logits from the mean over a series, or over each part of an image, at most `side` of them each way: small nets
-    need to know where.
+    """Logits from the mean over a series, or over each part of an image, at most `side` of them
+    each way: small nets need to know where.
 
-    The windows that are averaged are all of one size and lie at equal distances, which every runtime of a board has as
-    one operation. Adaptive pooling, whose windows differ, becomes a gather there wherever sizes do not divide.
+    The windows that are averaged are all of one size and lie at equal distances, which every
+    runtime of a board has as one operation. Adaptive pooling, whose windows differ, becomes a
+    gather there wherever sizes do not divide.
     """
     if len(left) == 1:
         return nn.Sequential(nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(width, classes))
     sides = [min(side, size) for size in left]
     strides = [size // many for size, many in zip(left, sides, strict=True)]
-    kernels = [size - (many - 1) * stride for size, many, stride in zip(left, sides, strides, strict=True)]
-    pool = nn.Identity() if max(kernels) == 1 else nn.AvgPool2d((kernels[0], kernels[1]), (strides[0], strides[1]))
+    kernels = [
+        size - (many - 1) * stride for size, many, stride in zip(left, sides, strides, strict=True)
+    ]
+    pool = (
+        nn.Identity()
+        if max(kernels) == 1
+        else nn.AvgPool2d((kernels[0], kernels[1]), (strides[0], strides[1]))
+    )
     return nn.Sequential(pool, nn.Flatten(), nn.Linear(width * prod(sides), classes))
 
 
 def _conv(
     dims: int, inputs: int, outputs: int, stride: int, *, kernel: int = 0, **options: Any
 ) -> nn.Conv1d | nn.Conv2d:
-    """Convolution that keeps the size at stride 1; without bias unless asked, as a normalisation follows."""
+    """Convolution that keeps the size at stride 1; without bias unless asked, as a normalisation
+    follows."""
     make = nn.Conv1d if dims == 1 else nn.Conv2d
     width = kernel or (5 if dims == 1 else 3)
     return make(inputs, outputs, width, stride, width // 2, **{"bias": False, **options})
 
 
 def _initialised(net: nn.Sequential) -> nn.Sequential:
-    """Convolutions as in He et al. 2015 (arXiv 1502.01852), so that what is not normalised keeps its size."""
+    """Convolutions as in He et al. 2015 (arXiv 1502.01852), so that what is not normalised keeps
+    its size."""
     for layer in net.modules():
         if isinstance(layer, nn.Conv1d | nn.Conv2d):
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
@@ -382,8 +429,11 @@ def _norm(channels: int) -> nn.Module:
 
 
 def _plain(dims: int, inputs: int, outputs: int, stride: int) -> nn.Module:
-    """Images are convolved in full and pooled after, which is worth a point or two of accuracy over a stride."""
-    return nn.Sequential(_conv(dims, inputs, outputs, 1), _norm(outputs), nn.ReLU(), nn.MaxPool2d(stride))
+    """Images are convolved in full and pooled after, which is worth a point or two of accuracy over
+    a stride."""
+    return nn.Sequential(
+        _conv(dims, inputs, outputs, 1), _norm(outputs), nn.ReLU(), nn.MaxPool2d(stride)
+    )
 
 
 def _normalised(dims: int, inputs: int, outputs: int, stride: int) -> nn.Module:
@@ -392,7 +442,9 @@ def _normalised(dims: int, inputs: int, outputs: int, stride: int) -> nn.Module:
 
 def _separable(dims: int, inputs: int, outputs: int, stride: int) -> nn.Module:
     depthwise = _conv(dims, inputs, inputs, stride, groups=inputs)
-    return nn.Sequential(depthwise, _conv(dims, inputs, outputs, 1, kernel=1), _norm(outputs), nn.ReLU())
+    return nn.Sequential(
+        depthwise, _conv(dims, inputs, outputs, 1, kernel=1), _norm(outputs), nn.ReLU()
+    )
 
 
 def _bypassed(dims: int, inputs: int, outputs: int, stride: int) -> nn.Module:
@@ -407,20 +459,23 @@ def _residual(dims: int, inputs: int, outputs: int, stride: int) -> nn.Module:
 
 
 def _with_shortcut(body: nn.Module, dims: int, inputs: int, outputs: int, stride: int) -> nn.Module:
-    """Normalised convolutions beside one that is not, so that amplitudes survive: on the watch data worth 5 points."""
+    """Normalised convolutions beside one that is not, so that amplitudes survive: on the watch data
+    worth 5 points."""
     shortcut = _conv(dims, inputs, outputs, stride, kernel=1, bias=True)
     return nn.Sequential(classics.Residual(body, shortcut), nn.ReLU())
 
 
 def _mlp(shape: tuple[int, ...], classes: int, widths: tuple[int, ...]) -> nn.Sequential:
-    parts: dict[str, nn.Module] = {"stem": nn.Sequential(nn.Flatten(), nn.Linear(prod(shape), widths[0]), nn.ReLU())}
+    parts: dict[str, nn.Module] = {
+        "stem": nn.Sequential(nn.Flatten(), nn.Linear(prod(shape), widths[0]), nn.ReLU())
+    }
     for number, (inputs, outputs) in enumerate(pairwise(widths), 1):
         parts[f"stage{number}"] = nn.Sequential(nn.Linear(inputs, outputs), nn.ReLU())
     parts["head"] = nn.Linear(widths[-1], classes)
     return nn.Sequential(OrderedDict(parts))
 
 
-# --- names ------------------------------------------------------------------------------------------------------
+# --- names ----------------------------------------------------------------------------------------
 
 ZOO: dict[str, Factory] = {
     "conv-xs": conv_xs,

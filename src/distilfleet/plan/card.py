@@ -1,9 +1,11 @@
-"""CARD, as published: one device after the other, with the whole band and server, its own cut and server clock.
+"""CARD, as published: one device after the other, with the whole band and server, its own cut and
+server clock.
 
-CARD (arXiv 2412.00090) minimises a weighted sum of delay and server energy, each between its extremes over all cuts and
-clocks. For a given cut, the best clock has a closed form that does not contain the cut, so cuts are tried
-one by one. Its server energy goes with the square of the clock and has no static part. A reference: it knows neither
-queues at the server nor a shared cell, so no bound comes with it.
+CARD (arXiv 2412.00090) minimises a weighted sum of delay and server energy, each between its
+extremes over all cuts and clocks. For a given cut, the best clock has a closed form that does not
+contain the cut, so cuts are tried one by one. Its server energy goes with the square of the clock
+and has no static part. A reference: it knows neither queues at the server nor a shared cell, so no
+bound comes with it.
 
 Axes: N devices, K options.
 """
@@ -28,8 +30,11 @@ class Card:
     """The server's energy as the paper counts it: without static power."""
 
 
-def card(facts: PlanFacts, server: Device, *, weight: float = 0.5, lowest_share: float = 0.3) -> Card:
-    """`weight` is that of delay against energy, strictly between 0 and 1; clocks go down to `lowest_share`."""
+def card(
+    facts: PlanFacts, server: Device, *, weight: float = 0.5, lowest_share: float = 0.3
+) -> Card:
+    """`weight` is that of delay against energy, strictly between 0 and 1; clocks go down to
+    `lowest_share`."""
     above_w = server.busy_w - server.idle_w
     own_NK = _own_s(facts)
     server_s_K = facts.options.server_flops / server.speed_flops_per_s
@@ -45,16 +50,23 @@ def card(facts: PlanFacts, server: Device, *, weight: float = 0.5, lowest_share:
 
 
 def _least(
-    facts: PlanFacts, value_NK: np.ndarray, clock: np.ndarray, delay_NK: np.ndarray, energy_NK: np.ndarray
+    facts: PlanFacts,
+    value_NK: np.ndarray,
+    clock: np.ndarray,
+    delay_NK: np.ndarray,
+    energy_NK: np.ndarray,
 ) -> Card:
     """The allowed option of the least value, device by device."""
     chosen = np.where(facts.allowed_GK[facts.kind], value_NK, np.inf).argmin(axis=1)
     each = np.arange(len(facts))
-    return Card(chosen=chosen, clock=clock, delay_s=delay_NK[each, chosen], server_j=energy_NK[each, chosen])
+    return Card(
+        chosen=chosen, clock=clock, delay_s=delay_NK[each, chosen], server_j=energy_NK[each, chosen]
+    )
 
 
 def _own_s(facts: PlanFacts) -> np.ndarray:
-    """Seconds of each device under each option with the whole cell, without the server's, [N, K]."""
+    """Seconds of each device under each option with the whole cell, without the server's, [N,
+    K]."""
     options = facts.options
     own_NK = facts.seconds_GK[facts.kind] * facts.slowdown[:, None] + facts.base_s[:, None]
     own_NK = own_NK + facts.up_s_per_byte[:, None] * options.up_bytes
@@ -62,7 +74,8 @@ def _own_s(facts: PlanFacts) -> np.ndarray:
 
 
 def _range(facts: PlanFacts, lowest_NK: np.ndarray, highest_NK: np.ndarray) -> np.ndarray:
-    """How far a device's allowed options reach from the least of the low values to the most of the high ones, [N]."""
+    """How far a device's allowed options reach from the least of the low values to the most of the
+    high ones, [N]."""
     allowed_NK = facts.allowed_GK[facts.kind]
     least = np.where(allowed_NK, lowest_NK, np.inf).min(axis=1)
     most = np.where(allowed_NK, highest_NK, -np.inf).max(axis=1)

@@ -1,10 +1,12 @@
 """The least energy with which every device of a cluster is done by a deadline.
 
-The prices of `makespan`, with the energy of an option added: at any prices, the sum over devices of the least of
-energy + priced use, less what the prices buy, is a lower bound on the energy. A choice of options is a plan if its
-slices can be stretched within the deadline. Aiming a little earlier leaves room for rounding.
+The prices of `makespan`, with the energy of an option added: at any prices, the sum over devices of
+the least of energy + priced use, less what the prices buy, is a lower bound on the energy. A choice
+of options is a plan if its slices can be stretched within the deadline. Aiming a little earlier
+leaves room for rounding.
 
-Energy is what devices spend above idling, and the server's: a device is switched on until the deadline in any case.
+Energy is what devices spend above idling, and the server's: a device is switched on until the
+deadline in any case.
 
 Source: the aim of arXiv 2501.17164, least energy within a delay; the joint solution is ours.
 """
@@ -25,7 +27,8 @@ AIMS = (1.0, 0.998, 0.99, 0.97, 0.9)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deadline:
-    """Options, slices of the whole cell or server in seconds, the energy, and what none comes below."""
+    """Options, slices of the whole cell or server in seconds, the energy, and what none comes
+    below."""
 
     chosen: np.ndarray
     slices_s: Triple
@@ -54,7 +57,9 @@ def least_energy(
 class _Search:
     """The best plan and the best bound so far; the quickest plan is the first."""
 
-    def __init__(self, facts: PlanFacts, server: ServerFacts, deadline_s: float, quickest: Makespan) -> None:
+    def __init__(
+        self, facts: PlanFacts, server: ServerFacts, deadline_s: float, quickest: Makespan
+    ) -> None:
         self.roots = Roots.of(facts, server)
         self.shortlist = undominated(facts)
         self.deadline_s = deadline_s
@@ -89,7 +94,8 @@ class _Search:
             prices = moved_freely(prices, usage, 1.5 / (1 + step / 20))
 
     def bridge(self, gap: float, steps: int = 8) -> None:
-        """From the best plan towards the latest wish, those first that save most, as far as the deadline allows."""
+        """From the best plan towards the latest wish, those first that save most, as far as the
+        deadline allows."""
         start = self.best
         order = self._by_saving(start)
         low = 0
@@ -143,14 +149,16 @@ class _Search:
 
     def result(self) -> Deadline:
         bound_j = min(self.bound_j, self.energy_j)
-        return Deadline(chosen=self.best, slices_s=self.slices_s, energy_j=self.energy_j, lower_bound_j=bound_j)
+        return Deadline(
+            chosen=self.best, slices_s=self.slices_s, energy_j=self.energy_j, lower_bound_j=bound_j
+        )
 
 
 def _too_early(deadline_s: float, quickest: Makespan) -> str:
     possible_s = quickest.delay_s
     refuted_s = quickest.lower_bound_s
     return (
-        f"no plan is done within {deadline_s:.4g} s: the quickest one takes {possible_s:.4g} s, and none takes less"
-        f" than {refuted_s:.4g} s. Allow {possible_s:.4g} s, or ask for less: fewer bits, a smaller batch, a cached"
-        " teacher, fewer devices"
+        f"no plan is done within {deadline_s:.4g} s: the quickest one takes {possible_s:.4g} s, "
+        f"and none takes less than {refuted_s:.4g} s. Allow {possible_s:.4g} s, or ask for less: "
+        "fewer bits, a smaller batch, a cached teacher, fewer devices"
     )

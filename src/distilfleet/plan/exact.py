@@ -1,7 +1,7 @@
 """The last few open questions, answered by trying everything.
 
-At prices with bound L, a device that takes an option dearer for it by more than cost - L is in no better plan. What is
-left open is often a handful of devices with two options each.
+At prices with bound L, a device that takes an option dearer for it by more than cost - L is in no
+better plan. What is left open is often a handful of devices with two options each.
 
 Axes: N devices, P plans tried, M devices with more than one option left.
 """
@@ -16,7 +16,8 @@ MOST_PLANS = 1 << 16
 
 
 def best_left(terms: Terms, open_rows: Sequence[np.ndarray]) -> np.ndarray | None:
-    """The best choice of these options of each device; None if there are too many choices to try."""
+    """The best choice of these options of each device; None if there are too many choices to
+    try."""
     free = np.array([n for n, rows in enumerate(open_rows) if len(rows) > 1], int)
     plans = np.prod([float(len(open_rows[n])) for n in free])
     if plans > MOST_PLANS:
@@ -37,7 +38,8 @@ def _every(open_rows: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def _costs(terms: Terms, chosen: np.ndarray, free: np.ndarray, grid_MP: np.ndarray) -> np.ndarray:
-    """Cost of each plan, [P], up to a constant: of the cells, only those count whose devices are free to choose."""
+    """Cost of each plan, [P], up to a constant: of the cells, only those count whose devices are
+    free to choose."""
     facts = terms.facts
     held = np.ones(len(chosen))
     held[free] = 0.0
@@ -54,7 +56,8 @@ def _costs(terms: Terms, chosen: np.ndarray, free: np.ndarray, grid_MP: np.ndarr
 
 
 def _own_costs(terms: Terms, free: np.ndarray, grid_MP: np.ndarray) -> np.ndarray:
-    """Own cost of each device that is free to choose, in each plan, [M, P], up to what no choice changes."""
+    """Own cost of each device that is free to choose, in each plan, [M, P], up to what no choice
+    changes."""
     facts = terms.facts
     seconds_MP = facts.seconds_GK[facts.kind[free][:, None], grid_MP]
     own_MP = seconds_MP * terms.own[free, None] + terms.server_own_K[grid_MP]

@@ -1,7 +1,7 @@
 """A fleet in columns, grouped by hardware, so that no array of devices times options is ever built.
 
-What a device computes is (seconds of its hardware) x (its slowdown), what it sends (bytes of an option) x (seconds
-per byte of its cell): one number per device and one per hardware and option.
+What a device computes is (seconds of its hardware) x (its slowdown), what it sends (bytes of an
+option) x (seconds per byte of its cell): one number per device and one per hardware and option.
 
 Axes: N devices, sorted by hardware; G kinds of hardware; K options.
 """
@@ -67,7 +67,8 @@ class Hardware:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanFacts:
-    """Devices of a cluster and the options they have. `base_s` is what every step takes whatever is chosen."""
+    """Devices of a cluster and the options they have. `base_s` is what every step takes whatever is
+    chosen."""
 
     options: Options
     hardware: Hardware
@@ -164,14 +165,16 @@ def sorted_by(roster: Roster, allowed_NK: np.ndarray) -> Roster:
 
 
 def _kinds(facts: PlanFacts, allowed_NK: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Devices alike in hardware and in what is allowed: the first of each kind, and the kind of each device, [N]."""
+    """Devices alike in hardware and in what is allowed: the first of each kind, and the kind of
+    each device, [N]."""
     keys = np.column_stack([facts.kind, np.packbits(allowed_NK, axis=1)])
     _, first, kind = np.unique(keys, axis=0, return_index=True, return_inverse=True)
     return first, kind.ravel()
 
 
 def facts_of(hardware: Hardware, kind_N: np.ndarray, radio: "Radio", options: Options) -> PlanFacts:
-    """Columns from arrays; `kind_N` is sorted. Devices may use the options that fit their memory."""
+    """Columns from arrays; `kind_N` is sorted. Devices may use the options that fit their
+    memory."""
     seconds_GK = compute_s(
         options.device_flops[None],
         options.device_moved_bytes[None],
@@ -204,8 +207,11 @@ class Radio:
     base_s: np.ndarray
 
 
-def roster_of(devices: Sequence[Device], channels: Mapping[DeviceId, Channel], options: Options) -> Roster:
-    """Columns from the facts of a round. A device without a channel has its own link, a cell to itself."""
+def roster_of(
+    devices: Sequence[Device], channels: Mapping[DeviceId, Channel], options: Options
+) -> Roster:
+    """Columns from the facts of a round. A device without a channel has its own link, a cell to
+    itself."""
     traits = [_traits(device) for device in devices]
     number = {trait: g for g, trait in enumerate(sorted(set(traits)))}
     kinds = np.array([number[trait] for trait in traits], int)
@@ -246,7 +252,8 @@ def _radio(devices: Sequence[Device], channels: Mapping[DeviceId, Channel]) -> R
 
 
 def _cells(channels: Sequence[Channel | None]) -> np.ndarray:
-    """Numbers from zero without holes: one for each shared cell, one for each device on its own link."""
+    """Numbers from zero without holes: one for each shared cell, one for each device on its own
+    link."""
     number: dict[object, int] = {}
     keys = (("cell", c.cell) if c else ("own", n) for n, c in enumerate(channels))
     return np.array([number.setdefault(key, len(number)) for key in keys], int)

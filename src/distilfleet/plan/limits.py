@@ -19,7 +19,8 @@ LEAST_BPS = 1.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """A device never cuts above `privacy_floor`, and spends at most `energy_j` above idling in a step."""
+    """A device never cuts above `privacy_floor`, and spends at most `energy_j` above idling in a
+    step."""
 
     privacy_floor: int = 0
     energy_j: float | None = None
@@ -41,8 +42,9 @@ def check_channels(conditions: Conditions) -> None:
     found = conditions.channels.get(lost)
     cell = f" in cell {found.cell}" if found else ""
     raise InfeasibleError(
-        f"device {lost} has no {way} in round {conditions.round}: {min(up_bps, down_bps):.2g} bit/s{cell}, so no cut"
-        " is short enough. Leave it out of the round, or wait for its channel"
+        f"device {lost} has no {way} in round {conditions.round}: {min(up_bps, down_bps):.2g} "
+        f"bit/s{cell}, so no cut is short enough. Leave it out of the round, or wait for its "
+        "channel"
     )
 
 
@@ -67,8 +69,8 @@ def _check_floor(options: Options, floor: int) -> None:
     deepest = int(options.cut.max())
     if floor > deepest:
         raise InfeasibleError(
-            f"a privacy floor of {floor} is beyond {options.model}: its {options.layers} layers can be cut at"
-            f" {deepest} at most. Set it to {deepest} or less"
+            f"a privacy floor of {floor} is beyond {options.model}: its {options.layers} layers "
+            f"can be cut at {deepest} at most. Set it to {deepest} or less"
         )
 
 
@@ -79,13 +81,19 @@ def _no_memory(roster: Roster, device: int, g: int, floor: int) -> str:
     least = int(needed_K.argmin())
     needed_bytes = needed_K[least]
     lacks = (
-        f"device {roster.ids[device]} lends {pretty_bytes(memory_bytes)}, and its least option"
-        f" (cut {options.cut[least]}, {options.bits[least]} bits) takes {pretty_bytes(needed_bytes)},"
-        f" {pretty_bytes(needed_bytes - memory_bytes)} more"
+        f"device {roster.ids[device]} lends {pretty_bytes(memory_bytes)}, and its least option "
+        f"(cut {options.cut[least]}, {options.bits[least]} bits) takes "
+        f"{pretty_bytes(needed_bytes)}, {pretty_bytes(needed_bytes - memory_bytes)} more"
     )
     if (options.device_memory_bytes <= memory_bytes).any():
-        return f"{lacks}. It is the privacy floor of {floor} that asks for so much: lower it, or leave the device out"
-    return f"{lacks}. Hold fewer rows of the tables, take a smaller batch, cache the teacher, or leave the device out"
+        return (
+            f"{lacks}. It is the privacy floor of {floor} that asks for so much: lower it, or "
+            "leave the device out"
+        )
+    return (
+        f"{lacks}. Hold fewer rows of the tables, take a smaller batch, cache the teacher, or "
+        "leave the device out"
+    )
 
 
 def _within_energy(roster: Roster, energy_j: float) -> Roster:

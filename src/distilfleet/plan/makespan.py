@@ -67,7 +67,8 @@ SMALL = 500
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Makespan:
-    """Options and slices of the whole cell or server in seconds, the time they take, and what none comes below."""
+    """Options and slices of the whole cell or server in seconds, the time they take, and what none
+    comes below."""
 
     chosen: np.ndarray
     slices_s: Triple
@@ -75,9 +76,13 @@ class Makespan:
     lower_bound_s: float
 
 
-def least_makespan(facts: PlanFacts, server: ServerFacts, *, gap: float = 8e-3, steps: int = 150) -> Makespan:
+def least_makespan(
+    facts: PlanFacts, server: ServerFacts, *, gap: float = 8e-3, steps: int = 150
+) -> Makespan:
     """Stops at this relative gap between the plan and its bound."""
-    search = Search(Roots.of(facts, server), undominated(facts) if len(facts) <= SMALL else extreme(facts))
+    search = Search(
+        Roots.of(facts, server), undominated(facts) if len(facts) <= SMALL else extreme(facts)
+    )
     for step in range(steps):
         if search.good(gap):
             break
@@ -155,8 +160,8 @@ class Search:
     def relieve(self, gap: float, steps: int = 30) -> None:
         """A little later than the bound, make what is used too much dearer and nothing cheaper.
 
-        A cell that does not bind has next to no price, at which its devices waver between two options; a price that
-        only rises makes up their minds and costs nothing elsewhere.
+        A cell that does not bind has next to no price, at which its devices waver between two
+        options; a price that only rises makes up their minds and costs nothing elsewhere.
         """
         prices = self.prices
         for _ in range(steps):
@@ -184,7 +189,9 @@ class Search:
         """The best plan, with the slices of devices that have a cell to themselves."""
         bound_s = min(self.bound_s, self.delay_s)
         slices_s = self.roots.with_alone(self.best, self.slices_s)
-        return Makespan(chosen=self.best, slices_s=slices_s, delay_s=self.delay_s, lower_bound_s=bound_s)
+        return Makespan(
+            chosen=self.best, slices_s=slices_s, delay_s=self.delay_s, lower_bound_s=bound_s
+        )
 
 
 def moved(prices: Triple, usage: Triple, exponent: float) -> Triple:
@@ -194,7 +201,9 @@ def moved(prices: Triple, usage: Triple, exponent: float) -> Triple:
 
 def moved_freely(prices: Triple, usage: Triple, exponent: float) -> Triple:
     """What is used too much gets dearer, what is used too little cheaper."""
-    up, down, server = (_moved(price, used, exponent) for price, used in zip(prices, usage, strict=True))
+    up, down, server = (
+        _moved(price, used, exponent) for price, used in zip(prices, usage, strict=True)
+    )
     return up, down, server
 
 
@@ -203,7 +212,9 @@ def _moved(price: np.ndarray, used: np.ndarray, exponent: float) -> np.ndarray:
 
 
 def _dearer(prices: Triple, usage: Triple) -> Triple:
-    up, down, server = (price * np.clip(used, 1, 10) ** 1.5 for price, used in zip(prices, usage, strict=True))
+    up, down, server = (
+        price * np.clip(used, 1, 10) ** 1.5 for price, used in zip(prices, usage, strict=True)
+    )
     return up, down, server
 
 

@@ -1,9 +1,11 @@
-"""Long-term energy budgets without a look into the future: drift plus penalty, as in OPEN (arXiv 2403.05158).
+"""Long-term energy budgets without a look into the future: drift plus penalty, as in OPEN (arXiv
+2403.05158).
 
-A device that has spent more than its budget owes the rest. A round's plan minimises V x delay + debt x energy, so that
-debts price joules; a larger V waits less and lets debts grow higher, in proportion. What was spent is among a round's
-conditions: planning itself remembers nothing. The published queue forgets what a device saves in a round; here it may
-spend that later, so a debt is what all rounds together have cost beyond their budget.
+A device that has spent more than its budget owes the rest. A round's plan minimises V x delay +
+debt x energy, so that debts price joules; a larger V waits less and lets debts grow higher, in
+proportion. What was spent is among a round's conditions: planning itself remembers nothing. The
+published queue forgets what a device saves in a round; here it may spend that later, so a debt is
+what all rounds together have cost beyond their budget.
 """
 
 from collections.abc import Mapping

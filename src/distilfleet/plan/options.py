@@ -1,7 +1,9 @@
-"""Every way to cut a model, as columns: what each takes of device, server, radio and memory in one step.
+"""Every way to cut a model, as columns: what each takes of device, server, radio and memory in one
+step.
 
-A decoder sends the same number of bytes at every cut, so only computing and memory tell its cuts apart; a
-convolutional net shrinks its activations, and there inner cuts pay. Formulas and sources: docs/design/0008.
+A decoder sends the same number of bytes at every cut, so only computing and memory tell its cuts
+apart; a convolutional net shrinks its activations, and there inner cuts pay. Formulas and sources:
+docs/design/0008.
 
 Axes: K options.
 """
@@ -16,8 +18,9 @@ from ..core.errors import ConfigError
 from ..core.types import LanguageProfile
 
 KEPT_BYTES = 34
-"""Bytes per token, number of width and layer that are kept for the backward pass in 16 bits with fused
-attention (Korthikanti et al., "Reducing activation recomputation", MLSys 2023, eq. 2 without its quadratic term)."""
+"""Bytes per token, number of width and layer that are kept for the backward pass in 16 bits with
+fused attention (Korthikanti et al., "Reducing activation recomputation", MLSys 2023, eq. 2 without
+its quadratic term)."""
 RECOMPUTED_BYTES = 2
 """The same where a layer keeps its input alone and computes the rest again."""
 PASSING_BYTES = 4
@@ -25,17 +28,20 @@ PASSING_BYTES = 4
 STATE_BYTES = 16
 """Bytes per trained weight: full precision, two moments and a gradient."""
 ADAPTED_WIDTHS = 8
-"""A rank-one adapter of a layer's four attention matrices has about this many numbers per number of width."""
+"""A rank-one adapter of a layer's four attention matrices has about this many numbers per number of
+width."""
 LABEL_BYTES = 4
 FRAME_BYTES = 256
-"""About what a message takes beside its arrays; so no message is empty and every device has a share each way."""
+"""About what a message takes beside its arrays; so no message is empty and every device has a share
+each way."""
 GROUP = 32
 """Numbers that share a 16-bit scale at 4 bits; at 8 bits a token's whole row does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What a step takes under each choice, [K] each. Choices are named by their two cuts and the bits on the wire."""
+    """What a step takes under each choice, [K] each. Choices are named by their two cuts and the
+    bits on the wire."""
 
     model: str
     layers: int
@@ -60,18 +66,28 @@ class Options:
         return len(self.cut)
 
     def at(self, cut: int) -> "Options":
-        """Those with this cut of the student alone. Raises ConfigError for a cut beyond the model."""
+        """Those with this cut of the student alone. Raises ConfigError for a cut beyond the
+        model."""
         kept_K = self.cut == cut
         if not kept_K.any():
-            raise ConfigError(f"a cut of {cut} is beyond {self.model}, which has {self.layers} layers")
+            raise ConfigError(
+                f"a cut of {cut} is beyond {self.model}, which has {self.layers} layers"
+            )
         columns = {name: getattr(self, name) for name in self.__slots__}
-        return Options(**{name: v[kept_K] if isinstance(v, np.ndarray) else v for name, v in columns.items()})
+        return Options(
+            **{name: v[kept_K] if isinstance(v, np.ndarray) else v for name, v in columns.items()}
+        )
 
     def find(self, teacher_cut: int, cut: int, bits: int) -> int:
         """The row of a choice. Raises ConfigError where there is none."""
-        (rows,) = np.nonzero((self.teacher_cut == teacher_cut) & (self.cut == cut) & (self.bits == bits))
+        (rows,) = np.nonzero(
+            (self.teacher_cut == teacher_cut) & (self.cut == cut) & (self.bits == bits)
+        )
         if not len(rows):
-            raise ConfigError(f"{self.model} has no option with teacher cut {teacher_cut}, cut {cut} and {bits} bits")
+            raise ConfigError(
+                f"{self.model} has no option with teacher cut {teacher_cut}, cut {cut} and {bits} "
+                "bits"
+            )
         return int(rows[0])
 
 
@@ -126,7 +142,9 @@ def wire_bits(bits: int, width: int) -> float:
     raise ConfigError(f"smashed data travel with 16, 8 or 4 bits, got {bits}")
 
 
-def decoder_options(teacher: LanguageProfile | None, student: LanguageProfile, work: Workload) -> Options:
+def decoder_options(
+    teacher: LanguageProfile | None, student: LanguageProfile, work: Workload
+) -> Options:
     """Options of a decoder distilled from a teacher, or split without one. Raises ConfigError."""
     _check(teacher, work)
     split = _SplitDecoder.of(teacher, student, work)
@@ -148,7 +166,7 @@ def decoder_options(teacher: LanguageProfile | None, student: LanguageProfile, w
     )
 
 
-# --- parts of a decoder -----------------------------------------------------------------------------------------
+# --- parts of a decoder ---------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,8 +182,14 @@ class _Teacher:
     @staticmethod
     def of(teacher: LanguageProfile | None, work: Workload) -> "_Teacher":
         if teacher is None or work.teacher_cached:
-            return _Teacher(width=0, flops=np.zeros(1), weight_bytes=np.zeros(1), head_flops=0.0, held_bytes=0.0)
-        bits = work.teacher_bits if work.teacher_bits > 8 else wire_bits(work.teacher_bits, teacher.width)
+            return _Teacher(
+                width=0, flops=np.zeros(1), weight_bytes=np.zeros(1), head_flops=0.0, held_bytes=0.0
+            )
+        bits = (
+            work.teacher_bits
+            if work.teacher_bits > 8
+            else wire_bits(work.teacher_bits, teacher.width)
+        )
         return _Teacher(
             width=teacher.width,
             flops=_below([layer.forward_flops for layer in teacher.layers]) * work.batch_tokens,
@@ -216,7 +240,8 @@ class _Student:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _SplitDecoder:
-    """A decoder and its teacher under every choice: what a step takes of each, [K], summed over its parts."""
+    """A decoder and its teacher under every choice: what a step takes of each, [K], summed over its
+    parts."""
 
     teacher: _Teacher
     student: _Student
@@ -226,8 +251,11 @@ class _SplitDecoder:
     bits_K: np.ndarray
 
     @staticmethod
-    def of(teacher: LanguageProfile | None, student: LanguageProfile, work: Workload) -> "_SplitDecoder":
-        """Choices in ascending order of the teacher's cut, then of the student's, then from the most bits down."""
+    def of(
+        teacher: LanguageProfile | None, student: LanguageProfile, work: Workload
+    ) -> "_SplitDecoder":
+        """Choices in ascending order of the teacher's cut, then of the student's, then from the
+        most bits down."""
         teacher_cuts = work.teacher_cuts if teacher and not work.teacher_cached else (0,)
         cuts = range(len(student.layers) + 1)
         choices = list(product(sorted(teacher_cuts), cuts, sorted(work.bits, reverse=True)))
@@ -256,24 +284,33 @@ class _SplitDecoder:
         return 1 + self.work.backward
 
     def device_flops(self) -> np.ndarray:
-        flops_K = self.teacher.flops[self.teacher_cut_K] + self.passes * self.student.flops[self.cut_K]
+        flops_K = (
+            self.teacher.flops[self.teacher_cut_K] + self.passes * self.student.flops[self.cut_K]
+        )
         head_flops = int(self.work.labels_kept) * (self.work.head * self.student.head_flops)
         return np.asarray(flops_K + head_flops)
 
     def device_moved_bytes(self) -> np.ndarray:
         """Weights once a pass, activations and embeddings written and read."""
-        weights_K = self.teacher.weight_bytes[self.teacher_cut_K] + self.passes * self.student.weight_bytes[self.cut_K]
+        weights_K = (
+            self.teacher.weight_bytes[self.teacher_cut_K]
+            + self.passes * self.student.weight_bytes[self.cut_K]
+        )
         embeddings_bytes = 2 * 2 * self.work.batch_tokens * self.widths
         head_bytes = int(self.work.labels_kept) * 2 * self.head_bytes
         return np.asarray(weights_K + 2 * self._activations_bytes() + embeddings_bytes + head_bytes)
 
     def device_memory_bytes(self) -> np.ndarray:
-        weights_K = self.teacher.weight_bytes[self.teacher_cut_K] + self.student.weight_bytes[self.cut_K]
+        weights_K = (
+            self.teacher.weight_bytes[self.teacher_cut_K] + self.student.weight_bytes[self.cut_K]
+        )
         state_K = self.student.state_bytes[self.cut_K]
         rows_bytes = 2 * self.widths * self.student.rows
         sent_bytes = 2 * self.work.batch_tokens * self.widths
         head_bytes = int(self.work.labels_kept) * self.head_bytes
-        return np.asarray(weights_K + state_K + self._activations_bytes() + rows_bytes + sent_bytes + head_bytes)
+        return np.asarray(
+            weights_K + state_K + self._activations_bytes() + rows_bytes + sent_bytes + head_bytes
+        )
 
     def _activations_bytes(self) -> np.ndarray:
         """What a device keeps of the student's layers, and what passes through the teacher's."""
@@ -296,14 +333,20 @@ class _SplitDecoder:
 
     def up_bytes(self) -> np.ndarray:
         """Smashed data, labels or the gradient of the loss, and a share of the trained weights."""
-        smashed_K = self._packed(self.bits_K, self.teacher.width) + self._packed(self.bits_K, self.student.width)
+        smashed_K = self._packed(self.bits_K, self.teacher.width) + self._packed(
+            self.bits_K, self.student.width
+        )
         labels_bytes = 0 if self.work.labels_kept else LABEL_BYTES * self.work.batch_tokens
         gradient_K = int(self.work.labels_kept) * self._gradient_bytes()
-        return np.asarray(FRAME_BYTES + smashed_K + self._per_step_bytes() + labels_bytes + gradient_K)
+        return np.asarray(
+            FRAME_BYTES + smashed_K + self._per_step_bytes() + labels_bytes + gradient_K
+        )
 
     def down_bytes(self) -> np.ndarray:
-        """A gradient for who learns, a hidden state for who keeps labels, a share of the weights."""
-        learns_K = (self.cut_K > 0) | (self.work.rank is None)  # a frozen embedding wants no gradient
+        """A gradient for who learns, a hidden state for who keeps labels, a share of the
+        weights."""
+        # a frozen embedding wants no gradient
+        learns_K = (self.cut_K > 0) | (self.work.rank is None)
         gradient_K = np.where(learns_K, self._gradient_bytes(), 0.0)
         hidden_K = int(self.work.labels_kept) * self._packed(self.bits_K, self.student.width)
         return np.asarray(FRAME_BYTES + gradient_K + self._per_step_bytes() + hidden_K)
@@ -331,6 +374,9 @@ def _below(values: Sequence[float]) -> np.ndarray:
 def _check(teacher: LanguageProfile | None, work: Workload) -> None:
     deepest = max(work.teacher_cuts, default=0)
     if teacher is not None and deepest > len(teacher.layers):
-        raise ConfigError(f"teacher cut {deepest} is beyond {teacher.name}, which has {len(teacher.layers)} layers")
+        raise ConfigError(
+            f"teacher cut {deepest} is beyond {teacher.name}, which has {len(teacher.layers)} "
+            "layers"
+        )
     if not work.bits or work.batch_tokens < 1 or work.steps < 1:
         raise ConfigError("a workload has at least one token, one step and one choice of bits")

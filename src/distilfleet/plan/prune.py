@@ -1,8 +1,10 @@
-"""Which options can win at all on a device, exactly: nothing that is dropped could have made a plan better.
+"""Which options can win at all on a device, exactly: nothing that is dropped could have made a plan
+better.
 
-Costs of a plan grow with each of an option's four figures (seconds of computing, bytes up, bytes down, work of the
-server). Where they are concave in the bytes and the work, a mix of two options that is no worse in any figure proves
-a third one useless, since the better of the two costs no more than the mix: see docs/design/0008.
+Costs of a plan grow with each of an option's four figures (seconds of computing, bytes up, bytes
+down, work of the server). Where they are concave in the bytes and the work, a mix of two options
+that is no worse in any figure proves a third one useless, since the better of the two costs no more
+than the mix: see docs/design/0008.
 
 Axes: N devices, K options, G kinds of hardware, F figures.
 """
@@ -27,7 +29,8 @@ def undominated(facts: PlanFacts) -> Shortlist:
 
 
 def extreme(facts: PlanFacts) -> Shortlist:
-    """Allowed options that no mix of two others beats: enough for the total and for the bound on the makespan."""
+    """Allowed options that no mix of two others beats: enough for the total and for the bound on
+    the makespan."""
     return _each(facts, _hull)
 
 
@@ -40,7 +43,9 @@ def all_on_the_server(facts: PlanFacts, shortlist: Shortlist) -> np.ndarray:
     return chosen
 
 
-def _each(facts: PlanFacts, prune: Callable[[bytes, bytes, bytes, int], tuple[int, ...]]) -> Shortlist:
+def _each(
+    facts: PlanFacts, prune: Callable[[bytes, bytes, bytes, int], tuple[int, ...]]
+) -> Shortlist:
     options = facts.options
     figures = np.stack([options.up_bytes, options.down_bytes, options.server_flops])
     shared = figures.astype(float).tobytes()
@@ -51,7 +56,9 @@ def _each(facts: PlanFacts, prune: Callable[[bytes, bytes, bytes, int], tuple[in
     return shortlist
 
 
-def _figures(seconds: bytes, allowed: bytes, shared: bytes, count: int) -> tuple[np.ndarray, np.ndarray]:
+def _figures(
+    seconds: bytes, allowed: bytes, shared: bytes, count: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Allowed options by their seconds, and their figures scaled to at most one, [F, K]."""
     (rows,) = np.nonzero(np.frombuffer(allowed, bool))
     shared_FK = np.frombuffer(shared).reshape(-1, count)
@@ -113,10 +120,14 @@ def _mixed(one: list[float], other: list[float], middle: list[float]) -> bool:
 
 
 def _pairs(figures: np.ndarray, places: list[int]) -> list[int]:
-    """Drop what a mix of any two of the others beats, the others being those that are still there."""
+    """Drop what a mix of any two of the others beats, the others being those that are still
+    there."""
     columns = figures.T.tolist()
     for place in list(places):
         others = [other for other in places if other != place]
-        if any(_mixed(columns[one], columns[other], columns[place]) for one, other in combinations(others, 2)):
+        if any(
+            _mixed(columns[one], columns[other], columns[place])
+            for one, other in combinations(others, 2)
+        ):
             places = others
     return places

@@ -10,7 +10,8 @@ from .terms import Sums, Terms
 
 
 def walk(terms: Terms, start: np.ndarray, end: np.ndarray) -> np.ndarray:
-    """The cheapest choice on the way from one to the other, device by device, evenly over the cells."""
+    """The cheapest choice on the way from one to the other, device by device, evenly over the
+    cells."""
     facts = terms.facts
     (moving,) = np.nonzero(start != end)
     if not len(moving):
@@ -64,7 +65,9 @@ def _squares(cell: np.ndarray, step: np.ndarray, total: np.ndarray) -> np.ndarra
     return growth
 
 
-def change_minds(terms: Terms, chosen: np.ndarray, shortlist: Shortlist, most: int = 400) -> np.ndarray:
+def change_minds(
+    terms: Terms, chosen: np.ndarray, shortlist: Shortlist, most: int = 400
+) -> np.ndarray:
     """Best single changes, one after the other, until none helps."""
     chosen = chosen.copy()
     for _ in range(most):
@@ -75,7 +78,9 @@ def change_minds(terms: Terms, chosen: np.ndarray, shortlist: Shortlist, most: i
     return chosen
 
 
-def _best_moves(terms: Terms, chosen: np.ndarray, shortlist: Shortlist) -> list[tuple[float, int, int]]:
+def _best_moves(
+    terms: Terms, chosen: np.ndarray, shortlist: Shortlist
+) -> list[tuple[float, int, int]]:
     """The most useful change to each option in each kind of hardware: gain, device and option."""
     found = []
     now = terms.own_cost(chosen)
@@ -83,7 +88,9 @@ def _best_moves(terms: Terms, chosen: np.ndarray, shortlist: Shortlist) -> list[
     for devices, g in terms.facts.groups:
         current = _marginal(terms, rest, devices, chosen[devices]) + now[devices]
         for row in shortlist[g].tolist():
-            gains = current - _own_cost(terms, devices, g, row) - _marginal(terms, rest, devices, row)
+            gains = (
+                current - _own_cost(terms, devices, g, row) - _marginal(terms, rest, devices, row)
+            )
             place = int(gains.argmax())
             found.append((float(gains[place]), devices.start + place, row))
     return found
@@ -107,6 +114,10 @@ def _without(terms: Terms, chosen: np.ndarray, sums: Sums) -> Sums:
 
 def _marginal(terms: Terms, rest: Sums, devices: slice, rows: np.ndarray | int) -> np.ndarray:
     """What a device adds to the squared sums, under an option of its own or one for all."""
-    own = (terms.up[devices] * terms.up_K[rows], terms.down[devices] * terms.down_K[rows], terms.server_K[rows])
+    own = (
+        terms.up[devices] * terms.up_K[rows],
+        terms.down[devices] * terms.down_K[rows],
+        terms.server_K[rows],
+    )
     added = [part * (2 * others[devices] + part) for others, part in zip(rest, own, strict=True)]
     return np.asarray(sum(added))

@@ -8,9 +8,11 @@ from ..core.types import Conditions, Plan
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """`per_round` devices in one cluster, drawn from who is enrolled; its cost does not grow with the fleet.
+    """`per_round` devices in one cluster, drawn from who is enrolled; its cost does not grow with
+    the fleet.
 
-    `spare` more are called than needed, so that a round need not wait for its slowest (over-selection).
+    `spare` more are called than needed, so that a round need not wait for its slowest
+    (over-selection).
     """
 
     per_round: int
@@ -26,7 +28,9 @@ class Sample:
         if called == len(ids):
             chosen = tuple(ids)
         else:
-            rows = stream(self.seed, "sample", conditions.round).choice(len(ids), called, replace=False)
+            rows = stream(self.seed, "sample", conditions.round).choice(
+                len(ids), called, replace=False
+            )
             chosen = tuple(ids[row] for row in rows)
         return Plan(
             clusters=(chosen,),

@@ -1,12 +1,13 @@
-"""Time slices within a deadline: what a step does to cells and server if every device is done by then.
+"""Time slices within a deadline: what a step does to cells and server if every device is done by
+then.
 
-A device that has T - t seconds left for uplink, server and downlink, which whole would take it u, s and d, slices them
-at prices l in proportion to sqrt(l x seconds). It then uses
+A device that has T - t seconds left for uplink, server and downlink, which whole would take it u, s
+and d, slices them at prices l in proportion to sqrt(l x seconds). It then uses
 
     (sqrt(l_up u) + sqrt(l_server s) + sqrt(l_down d))^2 / (T - t)
 
-of what is priced, the least that there is; if that, summed over the devices, exceeds what the prices can buy (their
-sum), then T is impossible, whatever the prices: weak duality.
+of what is priced, the least that there is; if that, summed over the devices, exceeds what the
+prices can buy (their sum), then T is impossible, whatever the prices: weak duality.
 
 Axes: N devices, H options of a shortlist, C cells.
 """
@@ -26,9 +27,11 @@ Triple = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Roots:
-    """Square roots of the seconds that a device would occupy a whole cell or server: one factor each side.
+    """Square roots of the seconds that a device would occupy a whole cell or server: one factor
+    each side.
 
-    A device that has its cell to itself shares nothing there, and its seconds on the air are its own.
+    A device that has its cell to itself shares nothing there, and its seconds on the air are its
+    own.
     """
 
     facts: PlanFacts
@@ -59,7 +62,8 @@ class Roots:
         )
 
     def sums(self, chosen: np.ndarray) -> Triple:
-        """Over each cell's uplink and downlink and over the server; their squares are the shortest queues."""
+        """Over each cell's uplink and downlink and over the server; their squares are the shortest
+        queues."""
         facts = self.facts
         up = facts.per_cell(self.up * self.up_K[chosen])
         down = facts.per_cell(self.down * self.down_K[chosen])
@@ -97,7 +101,8 @@ class Roots:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Slices:
-    """What devices do at a deadline and prices. `left_s` may be negative: such a deadline is impossible."""
+    """What devices do at a deadline and prices. `left_s` may be negative: such a deadline is
+    impossible."""
 
     roots: Roots
     chosen: np.ndarray
@@ -119,7 +124,9 @@ class Slices:
     @property
     def excess(self) -> float:
         """Above zero, the deadline is impossible."""
-        return float((self.priced * self.pressure).sum()) - sum(float(price.sum()) for price in self.prices)
+        return float((self.priced * self.pressure).sum()) - sum(
+            float(price.sum()) for price in self.prices
+        )
 
     @property
     def slope(self) -> float:
@@ -137,26 +144,37 @@ class Slices:
         return up / np.sqrt(up_price), down / np.sqrt(down_price), server / np.sqrt(server_price)
 
     def stretched(self, usage: Triple) -> Triple:
-        """Seconds of each device's slices, [N] each, stretched so that nothing is used more than once."""
+        """Seconds of each device's slices, [N] each, stretched so that nothing is used more than
+        once."""
         roots = self.roots
         cell = roots.facts.cell
         per_root_s = 1 / np.maximum(self.pressure, 1e-300)
         up_price, down_price, server_price = (np.sqrt(price) for price in self.prices)
         up_used, down_used, server_used = usage
         up_s = per_root_s * roots.up * roots.up_K[self.chosen] * (up_price * up_used)[cell]
-        down_s = per_root_s * roots.down * roots.down_K[self.chosen] * (down_price * down_used)[cell]
+        down_s = (
+            per_root_s * roots.down * roots.down_K[self.chosen] * (down_price * down_used)[cell]
+        )
         server_s = per_root_s * roots.server_K[self.chosen] * server_price * server_used
         return up_s, down_s, server_s
 
 
 def slices(
-    roots: Roots, shortlist: Shortlist, deadline_s: float, prices: Triple, energy: "Energy | None" = None
+    roots: Roots,
+    shortlist: Shortlist,
+    deadline_s: float,
+    prices: Triple,
+    energy: "Energy | None" = None,
 ) -> Slices:
     """Every device takes the option that uses least of what is priced, energy included if it is."""
     priced = _Priced.at(roots, prices)
     count = len(roots.facts)
     answer = Slices(
-        roots=roots, chosen=np.empty(count, int), priced=np.empty(count), left_s=np.empty(count), prices=prices
+        roots=roots,
+        chosen=np.empty(count, int),
+        priced=np.empty(count),
+        left_s=np.empty(count),
+        prices=prices,
     )
     for devices, g in roots.facts.groups:
         rows = shortlist[g]
@@ -172,7 +190,12 @@ def slices(
 
 
 def _fill_in(
-    answer: Slices, devices: slice, rows: np.ndarray, best: np.ndarray, used_HN: np.ndarray, left_HN: np.ndarray
+    answer: Slices,
+    devices: slice,
+    rows: np.ndarray,
+    best: np.ndarray,
+    used_HN: np.ndarray,
+    left_HN: np.ndarray,
 ) -> None:
     """What these devices do under the options that are best for them."""
     each = np.arange(len(best))
@@ -183,7 +206,8 @@ def _fill_in(
 
 @dataclass(frozen=True, slots=True)
 class _Priced:
-    """The roots times those of prices: one factor per device each way, [N], and the server's part per option, [K]."""
+    """The roots times those of prices: one factor per device each way, [N], and the server's part
+    per option, [K]."""
 
     roots: Roots
     up: np.ndarray
@@ -194,10 +218,16 @@ class _Priced:
     def at(roots: Roots, prices: Triple) -> "_Priced":
         up_price, down_price, server_price = (np.sqrt(price) for price in prices)
         cell = roots.facts.cell
-        return _Priced(roots, up_price[cell] * roots.up, down_price[cell] * roots.down, server_price * roots.server_K)
+        return _Priced(
+            roots,
+            up_price[cell] * roots.up,
+            down_price[cell] * roots.down,
+            server_price * roots.server_K,
+        )
 
     def of(self, devices: slice, rows: np.ndarray) -> np.ndarray:
-        """Root of what these devices use of what is priced under these options, times their time left, [H, N]."""
+        """Root of what these devices use of what is priced under these options, times their time
+        left, [H, N]."""
         used_HN = np.multiply.outer(self.roots.up_K[rows], self.up[devices])
         used_HN += np.multiply.outer(self.roots.down_K[rows], self.down[devices])
         used_HN += self.server_K[rows][:, None]
@@ -216,7 +246,8 @@ def held(roots: Roots, chosen: np.ndarray, deadline_s: float, prices: Triple) ->
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Energy:
-    """Joules of a device's options: per second of its hardware and per byte sent, [N]; of the server's work, [K]."""
+    """Joules of a device's options: per second of its hardware and per byte sent, [N]; of the
+    server's work, [K]."""
 
     computing_w: np.ndarray
     sending: np.ndarray

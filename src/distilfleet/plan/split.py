@@ -1,6 +1,8 @@
-"""The planner of split models: who cuts where, with which share of cell and server, at which clock, beside whom.
+"""The planner of split models: who cuts where, with which share of cell and server, at which clock,
+beside whom.
 
-It remembers nothing: a round's plan follows from the round's conditions, what devices have spent among them.
+It remembers nothing: a round's plan follows from the round's conditions, what devices have spent
+among them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,10 +32,10 @@ CLOCKS = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3)
 class SplitPlanner:
     """Plans a round of a split model, for whoever is in its conditions.
 
-    Objectives: `sum`, the mean of delay and priced energy; `makespan`, the earliest end of a step; `deadline`, least
-    energy within `budget.delay_s`; `open`, least delay while each device spends `budget.energy_j` per step in the long
-    run; `card`, the published reference. In the first three, `budget.energy_j` is what a device spends in a step at
-    most, above idling.
+    Objectives: `sum`, the mean of delay and priced energy; `makespan`, the earliest end of a step;
+    `deadline`, least energy within `budget.delay_s`; `open`, least delay while each device spends
+    `budget.energy_j` per step in the long run; `card`, the published reference. In the first three,
+    `budget.energy_j` is what a device spends in a step at most, above idling.
     """
 
     options: Options
@@ -52,12 +54,14 @@ class SplitPlanner:
     cluster: int | None = None
     """Devices side by side at most; None: as many as the server's memory holds."""
     outage: Literal["refuse", "leave out"] = "refuse"
-    """What to do with a device without a channel; a round without any device is refused in any case."""
+    """What to do with a device without a channel; a round without any device is refused in any
+    case."""
     sample: Sample | None = None
     """Who takes part; None: everybody."""
 
     def plan(self, conditions: Conditions) -> Plan:
-        """Raises InfeasibleError, which says which device, which limit, by how much, and what to do.
+        """Raises InfeasibleError, which says which device, which limit, by how much, and what to
+        do.
 
         A round that nobody can be reached in has no device, where outage means leaving out.
         """
@@ -79,8 +83,11 @@ class SplitPlanner:
         value = _Value(self.objective, best.cost / scale, best.lower_bound / scale)
         return _plan(rosters, best.server, best.decisions, value)
 
-    def _best_clock(self, rosters: Sequence[Roster], debts_j: Mapping[DeviceId, float]) -> "_AtClock":
-        """The cheapest of the clocks, with the least bound of all of them. Raises InfeasibleError if none will do."""
+    def _best_clock(
+        self, rosters: Sequence[Roster], debts_j: Mapping[DeviceId, float]
+    ) -> "_AtClock":
+        """The cheapest of the clocks, with the least bound of all of them. Raises InfeasibleError
+        if none will do."""
         best: _AtClock | None = None
         bound = np.inf
         refused = None
@@ -99,7 +106,8 @@ class SplitPlanner:
         return replace(best, lower_bound=bound)
 
     def roster(self, conditions: Conditions) -> Roster:
-        """The round's devices in columns, with the options that memory, privacy and budget leave them."""
+        """The round's devices in columns, with the options that memory, privacy and budget leave
+        them."""
         there = reached(conditions) if self.outage == "leave out" else []
         if not there:
             check_channels(conditions)
@@ -111,7 +119,8 @@ class SplitPlanner:
         return within(roster, Limits(privacy_floor=self.privacy_floor, energy_j=hard_j))
 
     def stages(self, conditions: Conditions, plan: Plan) -> tuple[list[DeviceId], Stages]:
-        """Seconds and joules by stage that a plan means for these conditions, in the order of the devices named."""
+        """Seconds and joules by stage that a plan means for these conditions, in the order of the
+        devices named."""
         roster = self.roster(replace(conditions, ids=plan.devices))
         row = {device: n for n, device in enumerate(roster.ids)}
         server = ServerFacts.of(self.server, plan.server_clock_share)
@@ -141,8 +150,12 @@ class SplitPlanner:
         if self.objective != "open":
             return {}
         if self.budget.energy_j is None:
-            raise ConfigError("the objective open needs energy to keep to: set it in the budget, per step")
-        return owed_j(conditions.spent_j, self.budget.energy_j * self.steps * (conditions.round - 1))
+            raise ConfigError(
+                "the objective open needs energy to keep to: set it in the budget, per step"
+            )
+        return owed_j(
+            conditions.spent_j, self.budget.energy_j * self.steps * (conditions.round - 1)
+        )
 
     def _servers(self) -> list[ServerFacts]:
         """The server at each clock worth trying; nothing but the highest is quickest."""
@@ -163,21 +176,38 @@ class SplitPlanner:
         return [part(roster, rows) for rows in runs(facts.computing_s(first) + sending_s, most)]
 
     def _decide(
-        self, rosters: Sequence[Roster], server: ServerFacts, debts_j: Mapping[DeviceId, float], beat_cost: float
+        self,
+        rosters: Sequence[Roster],
+        server: ServerFacts,
+        debts_j: Mapping[DeviceId, float],
+        beat_cost: float,
     ) -> list[Decision]:
         deadlines_s = self._deadlines_s(rosters, server)
         beat_cost = beat_cost if len(rosters) == 1 else float("inf")
-        aims = [self._aim(one, debts_j, until_s) for one, until_s in zip(rosters, deadlines_s, strict=True)]
-        return [decide(one.facts, server, aim, beat_cost) for one, aim in zip(rosters, aims, strict=True)]
+        aims = [
+            self._aim(one, debts_j, until_s)
+            for one, until_s in zip(rosters, deadlines_s, strict=True)
+        ]
+        return [
+            decide(one.facts, server, aim, beat_cost)
+            for one, aim in zip(rosters, aims, strict=True)
+        ]
 
-    def _aim(self, roster: Roster, debts_j: Mapping[DeviceId, float], deadline_s: float | None) -> Aim:
+    def _aim(
+        self, roster: Roster, debts_j: Mapping[DeviceId, float], deadline_s: float | None
+    ) -> Aim:
         price = np.full(len(roster.ids), self.price_s_per_j)
         server_price = self.price_s_per_j
         if self.objective == "open":
             owed_j = np.array([debts_j.get(device, 0.0) for device in roster.ids])
             price = owed_j / self.delay_weight
             server_price = 0.0
-        return Aim(objective=self.objective, price=price, server_price_s_per_j=server_price, deadline_s=deadline_s)
+        return Aim(
+            objective=self.objective,
+            price=price,
+            server_price_s_per_j=server_price,
+            deadline_s=deadline_s,
+        )
 
     def _deadlines_s(self, rosters: Sequence[Roster], server: ServerFacts) -> list[float | None]:
         """Deadlines of clusters one after the other, in proportion to what each needs."""
@@ -191,7 +221,8 @@ class SplitPlanner:
         return [self.budget.delay_s * one / sum(needed) for one in needed]
 
     def _card(self, roster: Roster) -> Plan:
-        """Turns of one device each. A plan has one clock: the mean of the published ones, weighted by work."""
+        """Turns of one device each. A plan has one clock: the mean of the published ones, weighted
+        by work."""
         found = card(roster.facts, self.server, lowest_share=min(self.clocks))
         clock = _mean_clock(found, roster.facts.options.server_flops[found.chosen])
         turns = [part(roster, np.array([n])) for n in range(len(roster.ids))]
@@ -232,8 +263,13 @@ class _AtClock:
         return _AtClock(server=server, decisions=decisions, cost=cost, lower_bound=lower_bound)
 
 
-def _plan(rosters: Sequence[Roster], server: ServerFacts, decisions: Sequence[Decision], value: _Value) -> Plan:
-    seen = [stages(one.facts, server, decision) for one, decision in zip(rosters, decisions, strict=True)]
+def _plan(
+    rosters: Sequence[Roster], server: ServerFacts, decisions: Sequence[Decision], value: _Value
+) -> Plan:
+    seen = [
+        stages(one.facts, server, decision)
+        for one, decision in zip(rosters, decisions, strict=True)
+    ]
     assignments: dict[DeviceId, Assignment] = {}
     for one, decision, stage in zip(rosters, decisions, seen, strict=True):
         assignments |= _assignments(one, decision, stage)

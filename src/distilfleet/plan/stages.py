@@ -1,7 +1,8 @@
 """Where a step's seconds and joules go: computing, uplink, server, downlink, device by device.
 
-The radio sends at full power in its share of the cell's time and idles otherwise; a device idles while it receives and
-waits for its turn on the air, and has no job while the server works: the accounting of docs/design/0003.
+The radio sends at full power in its share of the cell's time and idles otherwise; a device idles
+while it receives and waits for its turn on the air, and has no job while the server works: the
+accounting of docs/design/0003.
 
 Axes: N devices.
 """
@@ -20,7 +21,8 @@ from .options import Options
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stages:
-    """Seconds and joules of each device's step, [N] each. A message's latency counts as time on the air."""
+    """Seconds and joules of each device's step, [N] each. A message's latency counts as time on the
+    air."""
 
     compute_s: np.ndarray
     uplink_s: np.ndarray
@@ -45,7 +47,11 @@ class Stages:
     def binds(self) -> str:
         """radio, device or server: where most of all devices' delay is."""
         radio_s = float(self.uplink_s.sum() + self.downlink_s.sum())
-        seconds = {"radio": radio_s, "device": float(self.compute_s.sum()), "server": float(self.server_s.sum())}
+        seconds = {
+            "radio": radio_s,
+            "device": float(self.compute_s.sum()),
+            "server": float(self.server_s.sum()),
+        }
         return max(seconds, key=lambda name: seconds[name])
 
 
@@ -73,7 +79,9 @@ def stages(facts: PlanFacts, server: ServerFacts, decision: Decision) -> Stages:
 
 def joined(parts: Sequence[Stages]) -> Stages:
     """The stages of several clusters as one, in their order."""
-    return Stages(**{name: np.concatenate([getattr(p, name) for p in parts]) for name in Stages.__slots__})
+    return Stages(
+        **{name: np.concatenate([getattr(p, name) for p in parts]) for name in Stages.__slots__}
+    )
 
 
 def remarks(options: Options, seen: Stages, privacy_floor: int = 0) -> list[str]:
@@ -81,33 +89,45 @@ def remarks(options: Options, seen: Stages, privacy_floor: int = 0) -> list[str]
     lines = [_binding(seen), _best_cuts(options)]
     if len(set(options.bits.tolist())) > 1:
         lines.append(
-            "bits       fewer are always faster and cheaper: allow what the model's quality tolerates, no less"
+            "bits       fewer are always faster and cheaper: allow what the model's quality "
+            "tolerates, no less"
         )
     if privacy_floor and options.same_bytes and not options.teacher_cut.any():
         lines.append(
-            "privacy    the floor holds for the student; a teacher's embeddings tell their tokens at any floor"
+            "privacy    the floor holds for the student; a teacher's embeddings tell their tokens "
+            "at any floor"
         )
     return lines
 
 
 def _binding(seen: Stages) -> str:
     total_s = max(float(seen.delay_s.sum()), 1e-300)
-    parts = {"radio": seen.uplink_s + seen.downlink_s, "device": seen.compute_s, "server": seen.server_s}
+    parts = {
+        "radio": seen.uplink_s + seen.downlink_s,
+        "device": seen.compute_s,
+        "server": seen.server_s,
+    }
     shares = [f"{name} {seconds.sum() / total_s:.0%}" for name, seconds in parts.items()]
     return f"binds      {seen.binds}: of all devices' delay, {', '.join(shares)}"
 
 
 def _best_cuts(options: Options) -> str:
     if not options.same_bytes:
-        return f"cuts       {options.model} sends fewer bytes the deeper it is cut, so a cut in between may be best"
+        return (
+            f"cuts       {options.model} sends fewer bytes the deeper it is cut, so a cut in "
+            "between may be best"
+        )
     return (
-        f"cuts       every cut of {options.model} sends the same bytes, and every layer between two cuts takes the"
-        " same work, so the best cut is an end point: the first or the last that memory, privacy floor and budget"
-        " allow"
+        f"cuts       every cut of {options.model} sends the same bytes, and every layer between "
+        "two cuts takes the same work, so the best cut is an end point: the first or the last that "
+        "memory, privacy floor and budget allow"
     )
 
 
 def rows(ids: Sequence[DeviceId], seen: Stages) -> list[dict[str, Any]]:
     """One table per device: its id, then seconds and joules by stage, as plain numbers."""
     columns = {name: getattr(seen, name).tolist() for name in Stages.__slots__}
-    return [{"id": device, **{name: column[n] for name, column in columns.items()}} for n, device in enumerate(ids)]
+    return [
+        {"id": device, **{name: column[n] for name, column in columns.items()}}
+        for n, device in enumerate(ids)
+    ]

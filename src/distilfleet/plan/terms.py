@@ -1,11 +1,13 @@
 """The cost of a plan in closed form: the sum of delays and priced energies under the best shares.
 
-With w the price of a device's second of waiting, the best share of a cell or of the server goes with the square root
-of what a device sends, and the cost of fixed options is
+With w the price of a device's second of waiting, the best share of a cell or of the server goes
+with the square root of what a device sends, and the cost of fixed options is
 
-    own costs + sum over cells (S_up^2 + S_down^2) + S_server^2,    S = sum over devices of sqrt(w x seconds).
+    own costs + sum over cells (S_up^2 + S_down^2) + S_server^2,
+    S = sum over devices of sqrt(w x seconds).
 
-A device's radio sends in its share of the cell's time, so that a byte costs it the same energy whatever its share.
+A device's radio sends in its share of the cell's time, so that a byte costs it the same energy
+whatever its share.
 
 Axes: N devices, K options, C cells.
 """
@@ -22,7 +24,8 @@ Sums = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
-    """What the cost is made of: one factor per device and one per option. `price` is in seconds per joule."""
+    """What the cost is made of: one factor per device and one per option. `price` is in seconds per
+    joule."""
 
     facts: PlanFacts
     own: np.ndarray
@@ -41,7 +44,9 @@ class Terms:
     server_own_K: np.ndarray
 
     @staticmethod
-    def of(facts: PlanFacts, server: ServerFacts, price: np.ndarray, server_price_s_per_j: float) -> "Terms":
+    def of(
+        facts: PlanFacts, server: ServerFacts, price: np.ndarray, server_price_s_per_j: float
+    ) -> "Terms":
         """Terms at these prices; `price` is in seconds per joule, [N]."""
         hardware = facts.hardware.rows(facts.kind)
         options = facts.options
@@ -70,7 +75,11 @@ class Terms:
         """Sums of roots under these options, whose squares are the rest of the cost."""
         up = self.up * self.up_K[chosen_N]
         down = self.down * self.down_K[chosen_N]
-        return self.facts.per_cell(up), self.facts.per_cell(down), self.server_K[chosen_N].sum(keepdims=True)
+        return (
+            self.facts.per_cell(up),
+            self.facts.per_cell(down),
+            self.server_K[chosen_N].sum(keepdims=True),
+        )
 
     def cost(self, chosen_N: np.ndarray) -> float:
         """Cost of the whole cluster under these options and the best shares."""

@@ -1,8 +1,10 @@
-"""The least mean of delay and priced energy: cuts for every device, and shares of cells and server, all at once.
+"""The least mean of delay and priced energy: cuts for every device, and shares of cells and server,
+all at once.
 
-The cost (`terms`) is convex in its sums S, so Frank and Wolfe's method (1956) with an exact line search minimises it
-over mixed choices: each step lets every device pick what is cheapest at the current prices 2 S, and proves a lower
-bound for every plan. Rounding walks from one pure choice to another and stops where it is cheapest.
+The cost (`terms`) is convex in its sums S, so Frank and Wolfe's method (1956) with an exact line
+search minimises it over mixed choices: each step lets every device pick what is cheapest at the
+current prices 2 S, and proves a lower bound for every plan. Rounding walks from one pure choice to
+another and stops where it is cheapest.
 
 Axes: N devices, H options of a shortlist, C cells.
 """
@@ -23,14 +25,17 @@ MOST_TO_POLISH = 2000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Total:
-    """A choice per device, its cost, and what no choice can come below. Costs are sums over the fleet."""
+    """A choice per device, its cost, and what no choice can come below. Costs are sums over the
+    fleet."""
 
     chosen: np.ndarray
     cost: float
     lower_bound: float
 
 
-def least_total(terms: Terms, *, gap: float = 1e-4, steps: int = 60, beat_cost: float = float("inf")) -> Total:
+def least_total(
+    terms: Terms, *, gap: float = 1e-4, steps: int = 60, beat_cost: float = float("inf")
+) -> Total:
     """Stops at this relative gap, or when it is proven that `beat_cost` cannot be beaten."""
     search = _Search(terms, extreme(terms.facts))
     for step in range(steps):
@@ -62,7 +67,8 @@ class _Search:
         return self.cost - self.bound <= gap * self.cost
 
     def advance(self) -> None:
-        """One step of Frank and Wolfe: respond to the prices, take over bound and choice, mix them in."""
+        """One step of Frank and Wolfe: respond to the prices, take over bound and choice, mix them
+        in."""
         self._respond()
         self.bound = max(self.bound, float(self.value.sum()) - squared(self.sums))
         sums = self.terms.sums(self.chosen)
@@ -71,7 +77,8 @@ class _Search:
         self._mix_in(sums, own)
 
     def _mix_in(self, sums: Sums, own_cost: float) -> None:
-        """Move the mixed choice towards this one, as far as the cost on the line between them falls."""
+        """Move the mixed choice towards this one, as far as the cost on the line between them
+        falls."""
         steps = [new - old for new, old in zip(sums, self.sums, strict=True)]
         share = self._best_share(steps, own_cost)
         up, down, server = (old + share * step for old, step in zip(self.sums, steps, strict=True))
@@ -117,14 +124,17 @@ class _Search:
         """What the root of a byte up and down costs these devices: twice the sum of their cell."""
         cell = self.terms.facts.cell[devices]
         up_sum, down_sum, _ = self.sums
-        return 2 * up_sum[cell] * self.terms.up[devices], 2 * down_sum[cell] * self.terms.down[devices]
+        return 2 * up_sum[cell] * self.terms.up[devices], 2 * down_sum[cell] * self.terms.down[
+            devices
+        ]
 
     def round(self) -> None:
         """The best of the choices on a walk from the best one to the latest one."""
         self._accept(walk(self.terms, self.best, self.chosen))
 
     def polish(self) -> None:
-        """Single devices change their minds, the most useful first; then all choices that are left open are tried."""
+        """Single devices change their minds, the most useful first; then all choices that are left
+        open are tried."""
         if len(self.terms.facts) <= MOST_TO_POLISH:
             self._accept(change_minds(self.terms, self.best, self.shortlist))
         self._respond()
@@ -135,7 +145,8 @@ class _Search:
             self.bound = self.cost
 
     def left_open(self, room_cost: float) -> list[np.ndarray]:
-        """The options that each device may have in a better plan than the best: those not dearer than this."""
+        """The options that each device may have in a better plan than the best: those not dearer
+        than this."""
         rows: list[np.ndarray] = []
         for devices, g in self.terms.facts.groups:
             spare_HN = self.values(devices, g) - self.value[devices]

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flags:
-    """All devices send their data once and the server trains alone: the upper bound, and no privacy."""
+    """All devices send their data once and the server trains alone: the upper bound, and no
+    privacy."""
 
     common: CommonFlags = Common()
     proxy: ProxyFlags = ProxyData()
@@ -34,9 +35,13 @@ def central(flags: Flags) -> "Experiment":
         model = large_model(flags.large, setup)
     else:
         if flags.large is not None:
-            raise ConfigError("--large changes nothing here: with --who small the server trains no large model")
+            raise ConfigError(
+                "--large changes nothing here: with --who small the server trains no large model"
+            )
         names = () if flags.small is None else (flags.small,)
         model = next(iter(assign(setup, Smalls(small=names), flags.training.local_batch).values()))
     method = Central(model=model, who=flags.who, local=local(flags.training))
     models = Models(smalls={}, large=model if flags.who == "large" else None, local=method.local)
-    return assemble(flags.common, setup, method, models, ["Upper bound: all private data lie on the server."])
+    return assemble(
+        flags.common, setup, method, models, ["Upper bound: all private data lie on the server."]
+    )

@@ -1,4 +1,5 @@
-"""The recipe `central_kd`: all text pooled on the server and distilled there, what split KD is held against."""
+"""The recipe `central_kd`: all text pooled on the server and distilled there, what split KD is held
+against."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -11,7 +12,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flags:
-    """All devices send their text once and the server distils alone: the upper reference of split KD, no privacy."""
+    """All devices send their text once and the server distils alone: the upper reference of split
+    KD, no privacy."""
 
     common: CommonFlags = TEXT
     language: LanguageFlags = Language()
@@ -32,4 +34,6 @@ def central_kd(flags: Flags) -> "Experiment":
         pretraining_data=setup.pretraining_data if teacher is not None else None,
         pretraining=pretraining(language),
     )
-    return sampled(flags.common, setup, method, "Upper reference: all private text lies on the server.")
+    return sampled(
+        flags.common, setup, method, "Upper reference: all private text lies on the server."
+    )

@@ -1,4 +1,5 @@
-"""From flags to an experiment on samples with classes: data, a proxy dataset, and a model for each kind of device."""
+"""From flags to an experiment on samples with classes: data, a proxy dataset, and a model for each
+kind of device."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -48,7 +49,8 @@ class ClassifierSetup:
     """The digest of a proxy dataset of the user's own."""
 
     def simulation(self) -> Simulation:
-        """The private samples divided among simulated devices. Raises ConfigError for the server's part of data."""
+        """The private samples divided among simulated devices. Raises ConfigError for the server's
+        part of data."""
         if self.source.train is self.source.test:
             raise ConfigError(part_alone(self.source.name))
         division = divide(self.private, self.groups, self.common)
@@ -98,35 +100,49 @@ def classifier_setup(common: Common, proxy: ProxyData | None) -> ClassifierSetup
         common=common,
         devices=enrol(common, ids),
         server=catalogue.device(common.server, "server", extra=common.catalogue),
-        proxy_digest=of_files(Path(proxy.proxy).expanduser()) if proxy is not None and proxy.proxy else "",
+        proxy_digest=of_files(Path(proxy.proxy).expanduser())
+        if proxy is not None and proxy.proxy
+        else "",
     )
 
 
 def assign(setup: ClassifierSetup, smalls: Smalls, batch: int) -> dict[str, Model]:
     """A small model for each kind of device.
 
-    Homogeneous: the one that is named, or the zoo's middle one, or the largest below it that fits everywhere.
-    Heterogeneous: kinds in order of speed get models in order of work, each the largest up to its rank that fits.
-    Raises InfeasibleError naming device, model and bytes, before anything is trained.
+    Homogeneous: the one that is named, or the zoo's middle one, or the largest below it that fits
+    everywhere. Heterogeneous: kinds in order of speed get models in order of work, each the largest
+    up to its rank that fits. Raises InfeasibleError naming device, model and bytes, before anything
+    is trained.
     """
     named = [name for name in smalls.small if "=" not in name]
     settled = dict(name.split("=", 1) for name in smalls.small if "=" in name)
     unknown = [kind for kind in settled if kind not in setup.kinds]
     if unknown:
-        raise ConfigError(f"--small {unknown[0]}=...: no such kind in this fleet; it has {', '.join(setup.kinds)}")
-    models = [zoo.model(name, setup.shape, setup.classes) for name in named or zoo.smalls_for(setup.shape)]
+        raise ConfigError(
+            f"--small {unknown[0]}=...: no such kind in this fleet; it has {', '.join(setup.kinds)}"
+        )
+    models = [
+        zoo.model(name, setup.shape, setup.classes) for name in named or zoo.smalls_for(setup.shape)
+    ]
     models.sort(key=lambda model: profile(model).train_flops)
     if smalls.mode == "heterogeneous":
         chosen = _by_speed(setup.kinds, models, batch)
     else:
         if len(named) > 1:
-            raise ConfigError(f"homogeneous mode takes one --small, got {', '.join(named)}; or --mode heterogeneous")
-        chosen = dict.fromkeys(setup.kinds, models[0] if named else _one_for_all(setup.kinds, models, batch))
+            raise ConfigError(
+                f"homogeneous mode takes one --small, got {', '.join(named)}; or --mode "
+                "heterogeneous"
+            )
+        chosen = dict.fromkeys(
+            setup.kinds, models[0] if named else _one_for_all(setup.kinds, models, batch)
+        )
     chosen |= {kind: zoo.model(name, setup.shape, setup.classes) for kind, name in settled.items()}
     for kind, device in setup.kinds.items():
         check_fits(device, chosen[kind], batch)
     if smalls.mode == "homogeneous" and len(set(chosen.values())) > 1:
-        raise ConfigError("--small KIND=MODEL gives kinds different models; say --mode heterogeneous")
+        raise ConfigError(
+            "--small KIND=MODEL gives kinds different models; say --mode heterogeneous"
+        )
     return chosen
 
 
@@ -139,9 +155,10 @@ def check_fits(device: Device, model: Model, batch: int) -> None:
     need_bytes = training_memory_bytes(profile(model), batch)
     if need_bytes > device.memory_bytes:
         raise InfeasibleError(
-            f"{device.kind} cannot train {model.name}: it needs {pretty_bytes(need_bytes)} ({need_bytes} bytes), a job "
-            f"may use {pretty_bytes(device.memory_bytes)} there. Choose a smaller --small, raise --memory-quota-bytes, "
-            f"lower --local-batch, or leave that kind out of --device-kinds."
+            f"{device.kind} cannot train {model.name}: it needs {pretty_bytes(need_bytes)} "
+            f"({need_bytes} bytes), a job may use {pretty_bytes(device.memory_bytes)} there. "
+            "Choose a smaller --small, raise --memory-quota-bytes, lower --local-batch, or leave "
+            "that kind out of --device-kinds."
         )
 
 
@@ -150,7 +167,9 @@ def _check(common: Common) -> None:
         raise ConfigError("--device-kinds is empty; name at least one, see `distilfleet devices`")
     divided = common.alpha is not None or common.devices is not None or common.skew != "label"
     if common.group is not None and divided:
-        raise ConfigError("--group makes one device per owner: leave out --alpha, --skew and --devices")
+        raise ConfigError(
+            "--group makes one device per owner: leave out --alpha, --skew and --devices"
+        )
 
 
 def _hold_out(
@@ -160,15 +179,25 @@ def _hold_out(
         return source.train, source.groups, None
     if proxy.proxy is not None:
         return source.train, source.groups, proxies.from_path(proxy.proxy, source, common.reading)
-    return proxies.hold_out(source.train, source.groups, proxy.proxy_share, stream(common.seed, "proxy"))
+    return proxies.hold_out(
+        source.train, source.groups, proxy.proxy_share, stream(common.seed, "proxy")
+    )
 
 
-def _absent(source: sources.Source, groups: np.ndarray | None, ids: Sequence[DeviceId]) -> tuple[str, ...]:
+def _absent(
+    source: sources.Source, groups: np.ndarray | None, ids: Sequence[DeviceId]
+) -> tuple[str, ...]:
     """A note on owners of whom nothing is left to train on."""
-    lost = sorted(source.owners.difference(ids)) if groups is not None and source.owners.intersection(ids) else []
+    lost = (
+        sorted(source.owners.difference(ids))
+        if groups is not None and source.owners.intersection(ids)
+        else []
+    )
     if not lost:
         return ()
-    return (f"{len(lost)} owners have no device, for all their samples are held out: {shorten(lost)}",)
+    return (
+        f"{len(lost)} owners have no device, for all their samples are held out: {shorten(lost)}",
+    )
 
 
 def _one_for_all(kinds: Mapping[str, Device], models: Sequence[Model], batch: int) -> Model:
@@ -183,7 +212,9 @@ def _by_speed(kinds: Mapping[str, Device], models: Sequence[Model], batch: int) 
     chosen = {}
     for rank, device in enumerate(slowest_first):
         up_to = models[: 1 + (rank * len(models)) // len(slowest_first)]
-        fitting = [m for m in up_to if training_memory_bytes(profile(m), batch) <= device.memory_bytes]
+        fitting = [
+            m for m in up_to if training_memory_bytes(profile(m), batch) <= device.memory_bytes
+        ]
         chosen[device.kind] = fitting[-1] if fitting else models[0]
     return {kind: chosen[kind] for kind in kinds}
 
@@ -201,7 +232,8 @@ def local(training: Training, calibrate: bool = False) -> LocalTraining:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Models:
-    """The models of a run: what devices train, by kind, what the server has, and what devices are spared."""
+    """The models of a run: what devices train, by kind, what the server has, and what devices are
+    spared."""
 
     smalls: Mapping[str, Model]
     large: Model | None = None
@@ -212,7 +244,11 @@ class Models:
 
 
 def assemble(
-    common: Common, setup: ClassifierSetup, method: Method[Any], models: Models, notes: Sequence[str] = ()
+    common: Common,
+    setup: ClassifierSetup,
+    method: Method[Any],
+    models: Models,
+    notes: Sequence[str] = (),
 ) -> Experiment:
     """The experiment that a simulation, or a server with its devices, carries out."""
     lying, said = _poisoned(common, setup, method)
@@ -234,7 +270,9 @@ def assemble(
         models={kind: model.name for kind, model in models.smalls.items()},
         about={
             "models": _names(models),
-            "training_bytes": {model.name: training_memory_bytes(profile(model), batch) for model in distinct},
+            "training_bytes": {
+                model.name: training_memory_bytes(profile(model), batch) for model in distinct
+            },
             "data": _data(setup),
             "savings": _savings(models),
             "notes": [*said, *notes, *setup.source.notes],
@@ -249,8 +287,13 @@ def _poisoned(common: Common, setup: ClassifierSetup, method: Method[Any]) -> tu
     if common.poison is None:
         return method, []
     liars = pick(tuple(setup.devices), common.poison_share, common.seed)
-    lying = Poisoned(method=method, liars=liars, attack=common.poison, classes=setup.classes, seed=common.seed)
-    return lying, [f"An experiment: {len(liars)} devices lie ({common.poison}): {', '.join(sorted(liars)[:20])}."]
+    lying = Poisoned(
+        method=method, liars=liars, attack=common.poison, classes=setup.classes, seed=common.seed
+    )
+    return lying, [
+        f"An experiment: {len(liars)} devices lie ({common.poison}): "
+        f"{', '.join(sorted(liars)[:20])}."
+    ]
 
 
 def _apart(common: Common, method: Method[Any], models: Models) -> tuple[str, ...]:
@@ -267,7 +310,9 @@ def _apart(common: Common, method: Method[Any], models: Models) -> tuple[str, ..
 
 
 def _names(models: Models) -> dict[str, Any]:
-    names = {"small": sorted({model.name for model in models.smalls.values() if model != models.large})}
+    names = {
+        "small": sorted({model.name for model in models.smalls.values() if model != models.large})
+    }
     return names if models.large is None else {"large": models.large.name, **names}
 
 
@@ -277,7 +322,9 @@ def _reference(models: Models) -> Model | None:
 
 def _distinct(models: Models) -> list[Model]:
     reference = _reference(models)
-    return list(dict.fromkeys([*([] if reference is None else [reference]), *models.smalls.values()]))
+    return list(
+        dict.fromkeys([*([] if reference is None else [reference]), *models.smalls.values()])
+    )
 
 
 def _data(setup: ClassifierSetup) -> dict[str, Any]:

@@ -34,7 +34,8 @@ class Division:
 
 
 def names(groups: np.ndarray | None, common: Common) -> Sequence[DeviceId]:
-    """The devices: one per owner where the data name them and nobody asks otherwise, or numbered."""
+    """The devices: one per owner where the data name them and nobody asks otherwise, or
+    numbered."""
     if groups is None or not _by_owner(common):
         return numbered(common.devices or DEVICES)
     return partition.by_group(groups)[0]
@@ -44,12 +45,18 @@ def divide(private: Dataset, groups: np.ndarray | None, common: Common) -> Divis
     """Raises ConfigError, for example where there are too few samples for so many devices."""
     if groups is None or not _by_owner(common):
         division = _drawn(private, common)
-        ignored = "; owners named in the data are ignored" if groups is not None and _is_dirichlet(common) else ""
+        ignored = (
+            "; owners named in the data are ignored"
+            if groups is not None and _is_dirichlet(common)
+            else ""
+        )
     else:
         owners, rows = partition.by_group(groups)
         division = Division(rows=rows, how=f"one device per owner, {len(owners)} owners")
         ignored = ""
-    return Division(rows=division.rows, how=division.how + ignored + _of_one_class(private, division.rows))
+    return Division(
+        rows=division.rows, how=division.how + ignored + _of_one_class(private, division.rows)
+    )
 
 
 def _by_owner(common: Common) -> bool:
@@ -71,17 +78,22 @@ def _drawn(private: Dataset, common: Common) -> Division:
         how = f"IID, {LEAST_OWN} samples each, shared between devices, seed {common.seed}"
         return Division(rows=shared, how=how)
     if alpha == inf:
-        return Division(rows=partition.iid(len(private), count, rng), how=f"IID, seed {common.seed}")
+        return Division(
+            rows=partition.iid(len(private), count, rng), how=f"IID, seed {common.seed}"
+        )
     if common.skew == "quantity":
         uneven = partition.by_quantity(len(private), count, alpha, rng)
-        return Division(rows=uneven, how=f"uneven quantities, Dirichlet alpha {alpha:g}, seed {common.seed}")
+        return Division(
+            rows=uneven, how=f"uneven quantities, Dirichlet alpha {alpha:g}, seed {common.seed}"
+        )
     assert private.labels is not None
     skewed = partition.dirichlet(private.labels, count, alpha, rng)
     return Division(rows=skewed, how=f"Dirichlet alpha {alpha:g}, seed {common.seed}")
 
 
 def _of_one_class(private: Dataset, rows: Rows) -> str:
-    """What to say where most devices have samples of one class alone: nothing tells it from another there."""
+    """What to say where most devices have samples of one class alone: nothing tells it from another
+    there."""
     assert private.labels is not None
     some = rows[:MOST_LOOKED_AT]
     alone = sum(len(np.unique(private.labels[own])) == 1 for own in some)

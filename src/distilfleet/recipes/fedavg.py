@@ -1,4 +1,5 @@
-"""The recipe `fedavg`: federated averaging of the large model (the conventional approach) or of a small one."""
+"""The recipe `fedavg`: federated averaging of the large model (the conventional approach) or of a
+small one."""
 
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
@@ -21,7 +22,8 @@ class Flags:
     proxy: ProxyFlags = ProxyData()
     training: TrainingFlags = Training()
     who: Literal["large", "small"] = "small"
-    """Which model the devices train. `large` ignores their memory: a counterfactual, and the record says so."""
+    """Which model the devices train. `large` ignores their memory: a counterfactual, and the record
+    says so."""
     large: str | None = None
     """The large model. Default: the zoo's for the data."""
     small: str | None = None
@@ -47,8 +49,18 @@ def fedavg(flags: Flags) -> "Experiment":
         smalls = assign(setup, Smalls(small=names), flags.training.local_batch)
         notes = []
     model = next(iter(smalls.values()))
-    method = FedAvg(model=model, who=flags.who, local=local(flags.training, flags.calibrate), aggregate=flags.aggregate)
-    models = Models(smalls=smalls, large=large if flags.who == "large" else None, spared=large, local=method.local)
+    method = FedAvg(
+        model=model,
+        who=flags.who,
+        local=local(flags.training, flags.calibrate),
+        aggregate=flags.aggregate,
+    )
+    models = Models(
+        smalls=smalls,
+        large=large if flags.who == "large" else None,
+        spared=large,
+        local=method.local,
+    )
     return assemble(flags.common, setup, method, models, notes)
 
 

@@ -1,4 +1,5 @@
-"""The recipe `fedavg_text`: devices train the whole student on their text, and the server averages it."""
+"""The recipe `fedavg_text`: devices train the whole student on their text, and the server averages
+it."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -16,8 +17,8 @@ class Flags:
 
     common: CommonFlags = TEXT
     language: LanguageFlags = Language()
-    """The teacher is not used; the server's share of the text is left out all the same, so that devices own as much
-    as under split KD."""
+    """The teacher is not used; the server's share of the text is left out all the same, so that
+    devices own as much as under split KD."""
     aggregate: Rule = ROBUST
     """How devices' weights become one model's; `mean` is the published method."""
 

@@ -1,10 +1,20 @@
-"""The recipe `feddf`: ensemble distillation of the devices' own architectures, without a large model."""
+"""The recipe `feddf`: ensemble distillation of the devices' own architectures, without a large
+model."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..trust.choices import ROBUST, Rule
-from .flags import Common, CommonFlags, ProxyData, ProxyFlags, SmallFlags, Smalls, Training, TrainingFlags
+from .flags import (
+    Common,
+    CommonFlags,
+    ProxyData,
+    ProxyFlags,
+    SmallFlags,
+    Smalls,
+    Training,
+    TrainingFlags,
+)
 
 if TYPE_CHECKING:
     from ..training.experiment import Experiment
@@ -12,7 +22,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flags:
-    """FedDF, a baseline: average the devices' models per architecture, distil their ensemble into each average."""
+    """FedDF, a baseline: average the devices' models per architecture, distil their ensemble into
+    each average."""
 
     common: CommonFlags = Common()
     smalls: SmallFlags = Smalls()

@@ -4,7 +4,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..trust.choices import ROBUST, Rule
-from .flags import Common, CommonFlags, ProxyData, ProxyFlags, SmallFlags, Smalls, Training, TrainingFlags
+from .flags import (
+    Common,
+    CommonFlags,
+    ProxyData,
+    ProxyFlags,
+    SmallFlags,
+    Smalls,
+    Training,
+    TrainingFlags,
+)
 
 if TYPE_CHECKING:
     from ..training.experiment import Experiment
@@ -12,7 +21,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flags:
-    """FedMD, a baseline: class scores on the proxy set travel, averaged by the server; weights do not."""
+    """FedMD, a baseline: class scores on the proxy set travel, averaged by the server; weights do
+    not."""
 
     common: CommonFlags = Common()
     smalls: SmallFlags = Smalls()

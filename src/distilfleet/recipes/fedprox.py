@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flags:
-    """FedProx, a baseline: federated averaging with a proximal term that keeps devices near what they received."""
+    """FedProx, a baseline: federated averaging with a proximal term that keeps devices near what
+    they received."""
 
     common: CommonFlags = Common()
     proxy: ProxyFlags = ProxyData()

@@ -1,4 +1,5 @@
-"""Recipes by name: the ones that ship are modules in this room, a user's own is `path/to/file.py:function`."""
+"""Recipes by name: the ones that ship are modules in this room, a user's own is
+`path/to/file.py:function`."""
 
 import importlib
 import sys
@@ -26,7 +27,8 @@ class Recipe:
     function: Callable[[Any], "Experiment"]
 
     def build(self, flags: Any) -> "Experiment":
-        """The experiment, with torch set to its threads: equal bits need equal numbers of them. Raises ConfigError."""
+        """The experiment, with torch set to its threads: equal bits need equal numbers of them.
+        Raises ConfigError."""
         check(flags)
         import torch
 
@@ -44,20 +46,26 @@ def recipe(name: str) -> Recipe:
         build = getattr(importlib.import_module(f".{name}", __package__), name)
     else:
         raise ConfigError(
-            f"no recipe {name!r}{did_you_mean(name, SHIPPED)}; there are {', '.join(SHIPPED)}, or your own: "
-            f"path/to/file.py:function"
+            f"no recipe {name!r}{did_you_mean(name, SHIPPED)}; there are {', '.join(SHIPPED)}, or "
+            "your own: path/to/file.py:function"
         )
     if not callable(build):
         raise ConfigError(f"{name}: the file has no function of that name")
     hints = list(_arguments(build).values())
     if len(hints) != 1 or not isinstance(hints[0], type) or not is_dataclass(hints[0]):
-        raise ConfigError(f"{name}: a recipe takes one argument, annotated with a dataclass of flags")
+        raise ConfigError(
+            f"{name}: a recipe takes one argument, annotated with a dataclass of flags"
+        )
     return Recipe(name=name, flags=hints[0], function=build)
 
 
 def _arguments(build: Callable[..., Any]) -> dict[str, Any]:
     """Their types. What comes back is left unread: its module loads what a run is made of."""
-    taken = {name: hint for name, hint in getattr(build, "__annotations__", {}).items() if name != "return"}
+    taken = {
+        name: hint
+        for name, hint in getattr(build, "__annotations__", {}).items()
+        if name != "return"
+    }
     return get_type_hints(SimpleNamespace(__annotations__=taken), getattr(build, "__globals__", {}))
 
 

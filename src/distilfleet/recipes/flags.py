@@ -1,8 +1,8 @@
 """What a person can set: frozen dataclasses whose fields are the flags of the command line.
 
-A recipe's own dataclass holds the shared ones as fields; on the command line and in `run.toml` all of them are flat.
-Reading flags, or help on them, must not take seconds: neither this module nor a recipe's loads torch, and what a recipe
-builds from is imported by the function that builds it.
+A recipe's own dataclass holds the shared ones as fields; on the command line and in `run.toml` all
+of them are flat. Reading flags, or help on them, must not take seconds: neither this module nor a
+recipe's loads torch, and what a recipe builds from is imported by the function that builds it.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -22,19 +22,61 @@ ReadingFlags = Annotated[Reading, Flat]
 
 ONE_OR_MORE = frozenset(
     [
-        *("devices", "per_round", "minimum", "rounds", "threads", "local_passes", "local_batch", "memory_quota_bytes"),
-        *("context", "batch", "steps", "pretrain_steps", "micro_batches", "cluster", "test_windows"),
+        *(
+            "devices",
+            "per_round",
+            "minimum",
+            "rounds",
+            "threads",
+            "local_passes",
+            "local_batch",
+            "memory_quota_bytes",
+        ),
+        *(
+            "context",
+            "batch",
+            "steps",
+            "pretrain_steps",
+            "micro_batches",
+            "cluster",
+            "test_windows",
+        ),
     ]
 )
 NOT_NEGATIVE = frozenset(
-    {"spare", "seed", "mixtures", "checkpoint_every_s", "feature_weight", "local_weight_decay", "keep_wire", "noise"}
+    {
+        "spare",
+        "seed",
+        "mixtures",
+        "checkpoint_every_s",
+        "feature_weight",
+        "local_weight_decay",
+        "keep_wire",
+        "noise",
+    }
     | {"mu"}
 )
 ABOVE_ZERO = frozenset(
-    {"bandwidth_hz", "deadline_s", "delay_budget_s", "energy_budget_j", "temperature", "alpha", "lr"}
+    {
+        "bandwidth_hz",
+        "deadline_s",
+        "delay_budget_s",
+        "energy_budget_j",
+        "temperature",
+        "alpha",
+        "lr",
+    }
 )
 SHARES = frozenset(
-    {"offline_share", "ema", "local_momentum", "kd_weight", "pretrain_share", "label_counts_share", "poison_share"}
+    {
+        "offline_share",
+        "ema",
+        "local_momentum",
+        "kd_weight",
+        "pretrain_share",
+        "label_counts_share",
+        "poison_share",
+    }
 )
 
 
@@ -53,9 +95,14 @@ APPLIES = (
     Applies(
         flag="bandwidth_hz",
         when=lambda flat: flat.get("channels") != "own",
-        otherwise="with --channels own devices share no cells; add --channels normal, say, or leave it out",
+        otherwise="with --channels own devices share no cells; add --channels normal, say, or "
+        "leave it out",
     ),
-    Applies(flag="poison_share", when=lambda flat: "poison" in flat, otherwise="no device lies without --poison"),
+    Applies(
+        flag="poison_share",
+        when=lambda flat: "poison" in flat,
+        otherwise="no device lies without --poison",
+    ),
     Applies(
         flag="proxy_share",
         when=lambda flat: "proxy" not in flat,
@@ -74,7 +121,8 @@ APPLIES = (
     Applies(
         flag="vocabulary",
         when=lambda flat: "tokenizer" not in flat,
-        otherwise="the tokenizer that is named has its own entries; leave out --vocabulary or --tokenizer",
+        otherwise="the tokenizer that is named has its own entries; leave out --vocabulary or "
+        "--tokenizer",
     ),
     Applies(
         flag="small",
@@ -89,8 +137,8 @@ class Common:
     """Data, fleet and run: the flags that every recipe has."""
 
     data: str = "digits"
-    """Dataset: `digits` (comes with scikit-learn), `hub:NAME`, or a path: .npz, .csv, IDX files, a folder of images by
-    class."""
+    """Dataset: `digits` (comes with scikit-learn), `hub:NAME`, or a path: .npz, .csv, IDX files, a
+    folder of images by class."""
     holdout: float = 0.2
     """Share of the data that is held out for testing, where the data has no test part."""
     label: str | None = None
@@ -114,15 +162,18 @@ class Common:
     rounds: int = 20
     """Rounds to train."""
     alpha: float | None = None
-    """Skew between devices, Dirichlet: 0.1 is extreme, 1 mild, inf none. Default: 0.5. Not with --group."""
+    """Skew between devices, Dirichlet: 0.1 is extreme, 1 mild, inf none. Default: 0.5. Not with
+    --group."""
     skew: Literal["label", "quantity"] = "label"
     """What --alpha skews: which labels a device has, or how many samples."""
     seed: int = 0
     """Of everything that is drawn at random."""
     threads: int = 1
-    """Processor threads. More help large models on idle cores; on busy ones they wait for each other."""
+    """Processor threads. More help large models on idle cores; on busy ones they wait for each
+    other."""
     cohorts: Literal["on", "off"] = "on"
-    """Train devices of one architecture side by side where that is faster; off: one after the other."""
+    """Train devices of one architecture side by side where that is faster; off: one after the
+    other."""
     out: Path | None = None
     """Directory of the run's record. Default: runs/RECIPE-TIME."""
     checkpoint_every_s: float = 30.0
@@ -130,8 +181,8 @@ class Common:
     server: str = "server-rtx4060ti-16g"
     """The server's kind."""
     channels: Literal["own", "good", "normal", "poor", "street", "city", "office"] = "own"
-    """Radio: every device's own link at its catalogue rate; or cells that devices share, of one quality or in a scene
-    with places, walking, fading, heat and batteries."""
+    """Radio: every device's own link at its catalogue rate; or cells that devices share, of one
+    quality or in a scene with places, walking, fading, heat and batteries."""
     bandwidth_hz: float = 20e6
     """Of a cell, in each direction, where devices share cells."""
     keep_wire: int = 0
@@ -141,7 +192,8 @@ class Common:
     offline_share: float = 0.0
     """Share of calls that find a device offline."""
     label_counts_share: float = 1.0
-    """Share of simulated owners who let the server hear how many samples of each class their device has."""
+    """Share of simulated owners who let the server hear how many samples of each class their device
+    has."""
     poison: Attack | None = None
     """An experiment: some simulated devices lie in this way."""
     poison_share: float = 0.2
@@ -171,7 +223,8 @@ class Smalls:
     """The devices' models."""
 
     small: tuple[str, ...] = ()
-    """Small models: zoo names, `module:function`, or KIND=MODEL to settle one kind of device. Default: from the zoo."""
+    """Small models: zoo names, `module:function`, or KIND=MODEL to settle one kind of device.
+    Default: from the zoo."""
     mode: Literal["homogeneous", "heterogeneous"] = "homogeneous"
     """One architecture for all devices, or for each what its memory and speed afford."""
 
@@ -181,7 +234,8 @@ class ProxyData:
     """The unlabelled proxy dataset."""
 
     proxy: str | None = None
-    """Unlabelled inputs: .npz, .csv or a folder of images. Default: a share of the training data, unlabelled."""
+    """Unlabelled inputs: .npz, .csv or a folder of images. Default: a share of the training data,
+    unlabelled."""
     proxy_share: float = 0.15
     """That share; it is taken from the devices."""
 
@@ -191,17 +245,20 @@ class Language:
     """Text, and the two models that learn from it."""
 
     teacher: str = "llama:128x2"
-    """The large model: llama:WIDTHxLAYERS (trained by this command first), a folder, a hub name, or a llama2.c file."""
+    """The large model: llama:WIDTHxLAYERS (trained by this command first), a folder, a hub name, or
+    a llama2.c file."""
     student: str = "llama:64x1"
     """The small model, named the same way."""
     tokenizer: str | None = None
-    """A folder, file or hub name, or `bytes`. Default: the teacher's own, or one trained on the text."""
+    """A folder, file or hub name, or `bytes`. Default: the teacher's own, or one trained on the
+    text."""
     context: int = 64
     """Tokens of a window."""
     vocabulary: int = 512
     """Entries of a tokenizer that is trained."""
     pretrain_share: float = 0.75
-    """Share of the training text that the server owns; it trains the teacher where that does not come trained."""
+    """Share of the training text that the server owns; it trains the teacher where that does not
+    come trained."""
     pretrain_steps: int = 1000
     """Steps of that training."""
     pretrain_lr: float = 2e-3
@@ -227,7 +284,13 @@ ProxyFlags = Annotated[ProxyData, Flat]
 LanguageFlags = Annotated[Language, Flat]
 DEVICES = 8
 """Of a run on text."""
-TEXT = Common(data="stdlib", devices=DEVICES, rounds=60, holdout=0.1, device_kinds=("rpi-4b", "rpi-5", "jetson-nano"))
+TEXT = Common(
+    data="stdlib",
+    devices=DEVICES,
+    rounds=60,
+    holdout=0.1,
+    device_kinds=("rpi-4b", "rpi-5", "jetson-nano"),
+)
 
 
 def flatten(flags: Any) -> dict[str, Any]:
@@ -246,7 +309,10 @@ def flatten(flags: Any) -> dict[str, Any]:
 
 def common(flags: Any) -> Common:
     """The shared flags of a recipe's; their defaults if it has none."""
-    return next((v for v in (getattr(flags, f.name) for f in fields(flags)) if isinstance(v, Common)), Common())
+    return next(
+        (v for v in (getattr(flags, f.name) for f in fields(flags)) if isinstance(v, Common)),
+        Common(),
+    )
 
 
 def with_common(flags: T, common: Common) -> T:
@@ -260,7 +326,8 @@ def with_common(flags: T, common: Common) -> T:
 
 
 def check(flags: Any) -> None:
-    """Raises ConfigError for a number that is out of its range, or a flag that changes nothing, in any recipe."""
+    """Raises ConfigError for a number that is out of its range, or a flag that changes nothing, in
+    any recipe."""
     flat = flatten(flags)
     for name, value in flat.items():
         wanted = _unmet(name, value)
@@ -310,7 +377,9 @@ RENAMED = {
 def renamed(kind: Any, names: Iterable[str]) -> dict[str, str]:
     """Those of the names that these flags do not have any more, and what they are called now."""
     known = names_of(kind)
-    return {name: RENAMED[name] for name in names if name not in known and RENAMED.get(name) in known}
+    return {
+        name: RENAMED[name] for name in names if name not in known and RENAMED.get(name) in known
+    }
 
 
 def names_of(kind: Any) -> set[str]:
@@ -321,13 +390,19 @@ def names_of(kind: Any) -> set[str]:
 
 
 def unflatten(kind: type[T], flat: Mapping[str, Any]) -> T:
-    """The flags again. Raises ConfigError if a value is of the wrong type, or has a name of before."""
+    """The flags again. Raises ConfigError if a value is of the wrong type, or has a name of
+    before."""
     import msgspec
 
     for old, new in renamed(kind, flat).items():
-        raise ConfigError(f"the settings of this run name {old}, which is called {new} now: rename it in its run.toml")
+        raise ConfigError(
+            f"the settings of this run name {old}, which is called {new} now: rename it in its "
+            "run.toml"
+        )
     try:
-        return msgspec.convert(_nest(kind, flat), kind, strict=False, dec_hook=lambda other, value: other(value))
+        return msgspec.convert(
+            _nest(kind, flat), kind, strict=False, dec_hook=lambda other, value: other(value)
+        )
     except msgspec.ValidationError as fault:
         raise ConfigError(f"the settings of this run cannot be read: {fault}") from None
 

@@ -1,4 +1,5 @@
-"""Whether what a flag names on the Hugging Face hub is to be had: asked once, before libraries try again and again."""
+"""Whether what a flag names on the Hugging Face hub is to be had: asked once, before libraries try
+again and again."""
 
 import re
 from pathlib import Path
@@ -15,7 +16,8 @@ REQUIRED = "config.json", "tokenizer.json"
 
 
 def check_to_be_had(flag: str, name: str, known: str) -> None:
-    """Raises ConfigError for a name that is no file or folder, not in the hub's cache here, and not on the hub.
+    """Raises ConfigError for a name that is no file or folder, not in the hub's cache here, and not
+    on the hub.
 
     Args:
         known: what else could have been named.
@@ -37,8 +39,8 @@ def check_to_be_had(flag: str, name: str, known: str) -> None:
     fault = _asked(name)
     if fault:
         raise ConfigError(
-            f"{flag} {name}: there is no such folder or file, it is none of {known}, it is not in this machine's cache "
-            f"of the hub, and {fault}"
+            f"{flag} {name}: there is no such folder or file, it is none of {known}, it is not in "
+            f"this machine's cache of the hub, and {fault}"
         )
 
 
@@ -50,7 +52,13 @@ def _asked(name: str) -> str:
     try:
         HfApi().model_info(name, timeout=PATIENCE_S)
     except HfHubHTTPError as error:
-        return f"the Hugging Face hub does not give it ({type(error).__name__}); look at the spelling, or log in"
+        return (
+            f"the Hugging Face hub does not give it ({type(error).__name__}); look at the "
+            "spelling, or log in"
+        )
     except Exception as error:  # whatever a network can do
-        return f"the Hugging Face hub cannot be reached from here ({type(error).__name__}); name a folder"
+        return (
+            f"the Hugging Face hub cannot be reached from here ({type(error).__name__}); name a "
+            "folder"
+        )
     return ""

@@ -4,26 +4,38 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from ..trust.choices import ROBUST, Refine, Rule
-from .flags import Common, CommonFlags, ProxyData, ProxyFlags, SmallFlags, Smalls, Training, TrainingFlags
+from .flags import (
+    Common,
+    CommonFlags,
+    ProxyData,
+    ProxyFlags,
+    SmallFlags,
+    Smalls,
+    Training,
+    TrainingFlags,
+)
 
 if TYPE_CHECKING:
     from ..training.experiment import Experiment
 
 FORWARD = {"homogeneous": (1, 1e-4), "heterogeneous": (3, 1e-3)}
-"""Passes and step size of forward distillation. Where few devices share an architecture, its average has more to learn
-from the large model; where all do, the large model has learnt from that average, and harder teaching sets both back."""
+"""Passes and step size of forward distillation. Where few devices share an architecture, its
+average has more to learn from the large model; where all do, the large model has learnt from that
+average, and harder teaching sets both back."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flags:
-    """KOALA: devices train small models; the server distils them into a large one, and the large one back."""
+    """KOALA: devices train small models; the server distils them into a large one, and the large
+    one back."""
 
     common: CommonFlags = Common()
     smalls: SmallFlags = Smalls()
     proxy: ProxyFlags = ProxyData()
     training: TrainingFlags = Training()
     large: str | None = None
-    """The server's model: a zoo name or `module:function`. Default: the zoo's large net for the data."""
+    """The server's model: a zoo name or `module:function`. Default: the zoo's large net for the
+    data."""
     wire: Literal["weights", "soft-labels"] = "weights"
     """What devices send: their weights, or one byte per class and proxy sample."""
     refine: Refine = "entropy"
@@ -37,17 +49,20 @@ class Flags:
     reverse_lr: float = 2e-3
     """Adam's step size, small teaches large."""
     forward_passes: int | None = None
-    """Passes over the proxy set per round, large teaches small. Default: 1, or 3 in heterogeneous mode."""
+    """Passes over the proxy set per round, large teaches small. Default: 1, or 3 in heterogeneous
+    mode."""
     forward_lr: float | None = None
     """Adam's step size, large teaches small. Default: 0.0001, or 0.001 in heterogeneous mode."""
     feature_weight: float = 0.1
-    """Weight of the intermediate-layer loss in forward distillation; with weights on the wire only."""
+    """Weight of the intermediate-layer loss in forward distillation; with weights on the wire
+    only."""
     calibrate: bool = True
     """Logit calibration on devices, for classes that they lack."""
     mixtures: int = 1024
     """Mixtures of proxy samples, with noise, added per round."""
     ema: float = 0.0
-    """Share of the forward teacher that is kept each round: a moving average of the large model teaches."""
+    """Share of the forward teacher that is kept each round: a moving average of the large model
+    teaches."""
     early_stop: bool = False
     """Stop a distillation when the loss on a tenth of the proxy set no longer falls."""
 

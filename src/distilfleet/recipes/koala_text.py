@@ -1,4 +1,5 @@
-"""The recipe `koala_text`: small language models on devices and a large one on the server teach each other by ids."""
+"""The recipe `koala_text`: small language models on devices and a large one on the server teach
+each other by ids."""
 
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -12,7 +13,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flags:
-    """KOALA's exchange for text: drawn ids on public windows travel, never weights or private text."""
+    """KOALA's exchange for text: drawn ids on public windows travel, never weights or private
+    text."""
 
     common: CommonFlags = TEXT
     language: LanguageFlags = Language()
@@ -33,8 +35,9 @@ def koala_text(flags: Flags) -> "Experiment":
     language = flags.language
     if setup.pretraining_data is None or setup.classes is not None:
         raise ConfigError(
-            "koala_text needs text without labels and a teacher that this command trains: the public windows are the "
-            "server's; name a teacher such as llama:128x4 and leave out --label"
+            "koala_text needs text without labels and a teacher that this command trains: the "
+            "public windows are the server's; name a teacher such as llama:128x4 and leave out "
+            "--label"
         )
     own = token_training(language)
     method = KoalaText(

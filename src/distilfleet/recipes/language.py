@@ -17,7 +17,16 @@ from ..data.prepared_text import read_server
 from ..data.spec import DataSpec
 from ..data.tokenizer import FILES as TOKENIZERS
 from ..data.tokenizer import Tokenizer, from_path
-from ..nn.language import PUBLISHED, ZOO, LanguageModel, check_tokenizers, config, is_folder, is_new, is_published
+from ..nn.language import (
+    PUBLISHED,
+    ZOO,
+    LanguageModel,
+    check_tokenizers,
+    config,
+    is_folder,
+    is_new,
+    is_published,
+)
 from ..nn.pretrain import Pretraining
 from ..nn.token_training import TokenTraining
 from ..nn.trace import trace
@@ -51,11 +60,16 @@ class TextSetup:
         return len(self.source.classes) or None
 
     def simulation(self) -> Simulation:
-        """The windows of the text as they are divided among devices. Raises ConfigError for the server's part."""
+        """The windows of the text as they are divided among devices. Raises ConfigError for the
+        server's part."""
         if not self.private:
             raise ConfigError(part_alone(self.source.name))
         owned = dict(zip(self.devices, self.private, strict=True))
-        return Simulation(data=owned.__getitem__, samples=sum(map(len, self.private)), partition=self.source.partition)
+        return Simulation(
+            data=owned.__getitem__,
+            samples=sum(map(len, self.private)),
+            partition=self.source.partition,
+        )
 
 
 def text_setup(common: Common, language: Language) -> TextSetup:
@@ -66,14 +80,18 @@ def text_setup(common: Common, language: Language) -> TextSetup:
     source = replace(source, notes=(*source.notes, *_unused(language)))
     for model in (language.teacher, language.student):
         _check_tokenizer(model, source.tokenizer)
-    own, pretraining_data = _divided(source, language) if served is None else ((), served.pretraining_data)
+    own, pretraining_data = (
+        _divided(source, language) if served is None else ((), served.pretraining_data)
+    )
     ids = source.owners or numbered(len(own) or common.devices or DEVICES)
     facts: dict[str, Any] = {
         "vocabulary": source.tokenizer.vocabulary,
         "context": language.context,
         "classes": len(source.classes) or None,
     }
-    models = {name: LanguageModel(name=name, **facts) for name in (language.teacher, language.student)}
+    models = {
+        name: LanguageModel(name=name, **facts) for name in (language.teacher, language.student)
+    }
     return TextSetup(
         source=source,
         private=own,
@@ -82,7 +100,9 @@ def text_setup(common: Common, language: Language) -> TextSetup:
         server=catalogue.device(common.server, "server", extra=common.catalogue),
         teacher=models[language.teacher],
         student=models[language.student],
-        profiles={name: _profile(name, language.context, source.tokenizer.vocabulary) for name in models},
+        profiles={
+            name: _profile(name, language.context, source.tokenizer.vocabulary) for name in models
+        },
         test=some_of(source.test.dataset(), language.test_windows),
         rows=max(len(np.unique(data.inputs)) for data in own) if served is None else served.rows,
     )
@@ -101,7 +121,9 @@ def _check_names(language: Language) -> None:
 def _unused(language: Language) -> tuple[str, ...]:
     """Notes on settings of a training that does not take place."""
     names = ("pretrain_share", "pretrain_steps", "pretrain_lr")
-    set_ones = [option(name) for name in names if getattr(language, name) != getattr(Language(), name)]
+    set_ones = [
+        option(name) for name in names if getattr(language, name) != getattr(Language(), name)
+    ]
     if not set_ones or not comes_trained(language.teacher):
         return ()
     return (f"{', '.join(set_ones)} not used: {language.teacher} comes trained",)
@@ -126,11 +148,19 @@ def comes_trained(name: str) -> bool:
 
 
 def assemble(
-    common: Common, setup: TextSetup, method: Method[Any], planner: Planner, notes: Sequence[str] = ()
+    common: Common,
+    setup: TextSetup,
+    method: Method[Any],
+    planner: Planner,
+    notes: Sequence[str] = (),
 ) -> Experiment:
-    """The experiment that a simulation, or a server with its devices, carries out. Raises ConfigError."""
+    """The experiment that a simulation, or a server with its devices, carries out. Raises
+    ConfigError."""
     if common.poison is not None:
-        raise ConfigError("--poison makes liars of devices that send weights or soft labels of classes, not of text")
+        raise ConfigError(
+            "--poison makes liars of devices that send weights or soft labels of classes, not of "
+            "text"
+        )
     return Experiment(
         method=method,
         planner=planner,
@@ -165,7 +195,10 @@ def _wanted(common: Common, language: Language) -> text.Wanted:
     if common.group is not None and common.devices not in (None, TEXT.devices):
         raise ConfigError("--group makes one device per owner: leave out --devices")
     if common.skew != "label":
-        raise ConfigError(f"--skew {common.skew} changes nothing here: text is not skewed by quantity; leave it out")
+        raise ConfigError(
+            f"--skew {common.skew} changes nothing here: text is not skewed by quantity; leave it "
+            "out"
+        )
     settled = common.reading.settled(allowed=("missing", "separator"))
     if settled is not None:
         raise ConfigError(f"{settled} is for tables and arrays of numbers: leave it out")
@@ -191,8 +224,8 @@ def _check_tokenizer(model: str, chosen: Tokenizer) -> None:
     rows = config(model).vocab_size
     if model.endswith(".bin") and rows != chosen.vocabulary:
         raise ConfigError(
-            f"{model} has {rows} tokens and the tokenizer {chosen.name} has {chosen.vocabulary}: it is another "
-            f"model's; name the file that belongs to it with --tokenizer"
+            f"{model} has {rows} tokens and the tokenizer {chosen.name} has {chosen.vocabulary}: "
+            "it is another model's; name the file that belongs to it with --tokenizer"
         )
     if any((Path(model) / name).is_file() for name in TOKENIZERS):
         check_tokenizers(from_path(Path(model)).entries, chosen.entries)
@@ -211,28 +244,48 @@ def _own_tokenizer(teacher: str) -> str | Path | None:
 
 def some_of(data: Dataset, windows: int) -> Dataset:
     """So many of the windows, evenly spaced; all of them if there are no more."""
-    return data.take(np.unique(np.linspace(0, len(data) - 1, min(windows, len(data))).round().astype(np.int64)))
+    return data.take(
+        np.unique(np.linspace(0, len(data) - 1, min(windows, len(data))).round().astype(np.int64))
+    )
 
 
-def _divided(source: text.TextSource, language: Language) -> tuple[tuple[Dataset, ...], Dataset | None]:
-    """What devices own, and what the server does: the first part of every device's text, or, of labelled texts, which
-    may be sorted by class, any."""
+def _divided(
+    source: text.TextSource, language: Language
+) -> tuple[tuple[Dataset, ...], Dataset | None]:
+    """What devices own, and what the server does: the first part of every device's text, or, of
+    labelled texts, which may be sorted by class, any."""
     datasets = _own(source)
     if comes_trained(language.teacher):
         return datasets, None
     cuts = [round(language.pretrain_share * len(data)) for data in datasets]
     if any(cut == len(data) for cut, data in zip(cuts, datasets, strict=True)):
-        raise ScarceError("--pretrain-share leaves a device without text; lower it, or give more text")
+        raise ScarceError(
+            "--pretrain-share leaves a device without text; lower it, or give more text"
+        )
     orders = [_order(data, device) for device, data in enumerate(datasets)]
-    own = [data.take(np.sort(order[cut:])) for cut, order, data in zip(cuts, orders, datasets, strict=True)]
-    parts = [data.take(np.sort(order[:cut])) for cut, order, data in zip(cuts, orders, datasets, strict=True)]
-    labels = None if parts[0].labels is None else np.concatenate([p.labels for p in parts if p.labels is not None])
+    own = [
+        data.take(np.sort(order[cut:]))
+        for cut, order, data in zip(cuts, orders, datasets, strict=True)
+    ]
+    parts = [
+        data.take(np.sort(order[:cut]))
+        for cut, order, data in zip(cuts, orders, datasets, strict=True)
+    ]
+    labels = (
+        None
+        if parts[0].labels is None
+        else np.concatenate([p.labels for p in parts if p.labels is not None])
+    )
     return tuple(own), Dataset(np.concatenate([part.inputs for part in parts]), labels)
 
 
 def _order(data: Dataset, device: int) -> np.ndarray:
     """Drawn from the stream of the same name in every version, so that weights stay the same."""
-    return np.arange(len(data)) if data.labels is None else stream(0, "school", device).permutation(len(data))
+    return (
+        np.arange(len(data))
+        if data.labels is None
+        else stream(0, "school", device).permutation(len(data))
+    )
 
 
 def _names(setup: TextSetup) -> dict[str, Any]:
@@ -248,7 +301,11 @@ def _data(setup: TextSetup) -> dict[str, Any]:
         "tokenizer": setup.source.tokenizer.digest,
         "digest": setup.source.digest,
     }
-    return facts if setup.pretraining_data is None else {**facts, "pretraining": len(setup.pretraining_data)}
+    return (
+        facts
+        if setup.pretraining_data is None
+        else {**facts, "pretraining": len(setup.pretraining_data)}
+    )
 
 
 def token_training(language: Language, *, devices: int = 1) -> TokenTraining:

@@ -3,7 +3,16 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .flags import Common, CommonFlags, ProxyData, ProxyFlags, SmallFlags, Smalls, Training, TrainingFlags
+from .flags import (
+    Common,
+    CommonFlags,
+    ProxyData,
+    ProxyFlags,
+    SmallFlags,
+    Smalls,
+    Training,
+    TrainingFlags,
+)
 
 if TYPE_CHECKING:
     from ..training.experiment import Experiment
@@ -11,7 +20,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flags:
-    """Each device trains alone and exchanges nothing: the lower bound. A proxy share is set aside all the same."""
+    """Each device trains alone and exchanges nothing: the lower bound. A proxy share is set aside
+    all the same."""
 
     common: CommonFlags = Common()
     smalls: SmallFlags = Smalls()

@@ -20,7 +20,10 @@ def enrol(common: Common, ids: Sequence[DeviceId]) -> dict[DeviceId, Device]:
     """A fleet of `--device-kinds` in turn. Raises ConfigError for a kind that no catalogue has."""
     quota_bytes = common.memory_quota_bytes
     extra = common.catalogue
-    boards = [catalogue.device(kind, "", quota_bytes=quota_bytes, extra=extra) for kind in common.device_kinds]
+    boards = [
+        catalogue.device(kind, "", quota_bytes=quota_bytes, extra=extra)
+        for kind in common.device_kinds
+    ]
     agree_N = stream(common.seed, "label counts").random(len(ids)) < common.label_counts_share
     return {
         name: replace(boards[i % len(boards)], id=name, shares_label_counts=bool(agree_N[i]))
@@ -42,6 +45,6 @@ def sample(common: Common, devices: int) -> Sample:
 def part_alone(name: str) -> str:
     """Why the server's part of data that `distilfleet split` divided cannot be simulated."""
     return (
-        f"{name}: this is the server's part of divided data, without what devices own: add --fleet, or name the whole "
-        "data to simulate"
+        f"{name}: this is the server's part of divided data, without what devices own: add "
+        "--fleet, or name the whole data to simulate"
     )

@@ -1,4 +1,5 @@
-"""What a recipe's planner would do in the first round, for people and programs, and what it expects of each round."""
+"""What a recipe's planner would do in the first round, for people and programs, and what it expects
+of each round."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -20,24 +21,29 @@ if TYPE_CHECKING:
 
 MOST_BUILT = 256
 FEWER = (32, 4, 1)
-"""Devices that are given data to plan for: rates, boards and models make a plan, everybody's data do not."""
+"""Devices that are given data to plan for: rates, boards and models make a plan, everybody's data
+do not."""
 
 
 def first_round(found: "Recipe", flags: Any, now_s: Callable[[], float]) -> Planned:
-    """Raises ConfigError for a recipe without cuts to choose, InfeasibleError if there is no plan."""
+    """Raises ConfigError for a recipe without cuts to choose, InfeasibleError if there is no
+    plan."""
     shared = common(flags)
     experiment, few = _built(found, flags)
     planner = experiment.planner
     if not isinstance(planner, SplitPlanner):
         raise ConfigError(
-            f"{found.name} has no cut to choose: planning is for recipes that split a model, such as splitkd without "
-            f"--cut"
+            f"{found.name} has no cut to choose: planning is for recipes that split a model, such "
+            "as splitkd without --cut"
         )
     lines: list[str] = []
     if few is not None and shared.devices is not None:
         experiment = replace(experiment, devices=enrol(shared, numbered(shared.devices)))
         planner = _for(planner, shared.per_round or shared.devices)
-        lines.append(f"data       each device is taken to have as many distinct tokens as one of {few} would have")
+        lines.append(
+            f"data       each device is taken to have as many distinct tokens as one of {few} "
+            "would have"
+        )
     conditions = conditions_of(experiment, shared)
     if not reached(conditions):
         raise unreachable(shared)
@@ -46,13 +52,20 @@ def first_round(found: "Recipe", flags: Any, now_s: Callable[[], float]) -> Plan
 
 
 def _built(found: "Recipe", flags: Any) -> tuple["Experiment", int | None]:
-    """The experiment, for all devices or for as many as there are data for and a plan needs; how many, if not all."""
+    """The experiment, for all devices or for as many as there are data for and a plan needs; how
+    many, if not all."""
     shared = common(flags)
     if shared.devices is None or shared.group is not None:
         return found.build(flags), None
     counts = sorted({min(shared.devices, most) for most in (MOST_BUILT, *FEWER)}, reverse=True)
     for count in counts:
-        fewer = replace(shared, devices=count, per_round=None, channels="own", bandwidth_hz=Common().bandwidth_hz)
+        fewer = replace(
+            shared,
+            devices=count,
+            per_round=None,
+            channels="own",
+            bandwidth_hz=Common().bandwidth_hz,
+        )
         some = flags if count == shared.devices else with_common(flags, fewer)
         try:
             return found.build(some), None if some is flags else count

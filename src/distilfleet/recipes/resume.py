@@ -64,8 +64,9 @@ def check_data(path: Path, begun: Mapping[str, Any], now: Mapping[str, Any]) -> 
         if what in before and before[what] != here.get(what):
             file = begun["settings"].get(name, before["name"])
             raise RecordError(
-                f"{path} trained on {file} as it was when the run began (digest {before[what]}); it has changed since "
-                f"(now {here.get(what, 'none')}): put the old one back, or start a new run"
+                f"{path} trained on {file} as it was when the run began (digest {before[what]}); "
+                f"it has changed since (now {here.get(what, 'none')}): put the old one back, or "
+                "start a new run"
             )
 
 
@@ -75,7 +76,10 @@ def elsewhere(about: Mapping[str, Any]) -> list[str]:
     here = versions()[PROCESSOR]
     if there in (None, here):
         return []
-    return [f"Begun on {there}, gone on with on {here}: weights are not equal to the bit to those of one machine."]
+    return [
+        f"Begun on {there}, gone on with on {here}: weights are not equal to the bit to those of "
+        "one machine."
+    ]
 
 
 def _check_versions(path: Path, about: Mapping[str, Any]) -> None:
@@ -84,6 +88,7 @@ def _check_versions(path: Path, about: Mapping[str, Any]) -> None:
     for name in MUST_EQUAL:
         if there.get(name) != here[name]:
             raise RecordError(
-                f"{path} was made by {name} {there.get(name)}, this is {here[name]}: going on would not give the same "
-                f"weights. Install {name}=={there.get(name)}, or start the run anew."
+                f"{path} was made by {name} {there.get(name)}, this is {here[name]}: going on "
+                f"would not give the same weights. Install {name}=={there.get(name)}, or start the "
+                "run anew."
             )

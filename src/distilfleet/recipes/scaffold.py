@@ -1,4 +1,5 @@
-"""The recipe `scaffold`: federated averaging of a small model, with control variates against drift."""
+"""The recipe `scaffold`: federated averaging of a small model, with control variates against
+drift."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -12,7 +13,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flags:
-    """SCAFFOLD, a baseline: control variates correct the drift of devices whose data differ; twice the bytes."""
+    """SCAFFOLD, a baseline: control variates correct the drift of devices whose data differ; twice
+    the bytes."""
 
     common: CommonFlags = Common()
     proxy: ProxyFlags = ProxyData()

@@ -5,5 +5,9 @@ from pkgutil import iter_modules
 
 from .. import methods
 
-SHIPPED = tuple(module.name for module in iter_modules(methods.__path__) if find_spec(f".{module.name}", __package__))
+SHIPPED = tuple(
+    module.name
+    for module in iter_modules(methods.__path__)
+    if find_spec(f".{module.name}", __package__)
+)
 """A method is run by the recipe of its name."""

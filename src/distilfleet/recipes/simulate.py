@@ -1,4 +1,5 @@
-"""A recipe's simulation, from its flags to a record, with or without somebody who follows the rounds."""
+"""A recipe's simulation, from its flags to a record, with or without somebody who follows the
+rounds."""
 
 import time
 from contextlib import closing
@@ -47,12 +48,14 @@ def begin(found: Recipe, flags: Any, path: Path, started: datetime) -> Begun:
 
 
 def simulate(name: str, flags: Any, path: Path) -> History:
-    """Train to the end, record it in the directory `path`, page included, and return what was recorded.
+    """Train to the end, record it in the directory `path`, page included, and return what was
+    recorded.
 
     Args:
         name: a shipped recipe, or `path/to/file.py:function`.
         flags: the recipe's own dataclass, for example `recipes.koala.Flags()`.
-        path: must not hold anything yet; `distilfleet run --resume` takes it up if this is interrupted.
+        path: must not hold anything yet; `distilfleet run --resume` takes it up if this is
+            interrupted.
     """
     begun = begin(recipe(name), flags, path, datetime.now(UTC))
     with closing(begun.record):

@@ -34,12 +34,17 @@ class SimulatedRun:
 def simulated(experiment: Experiment, common: Common) -> SimulatedRun:
     """Divide the data, make the fleet, and see that there is a plan for the first round.
 
-    Raises ConfigError, and InfeasibleError where nothing could be trained: before anything is written.
+    Raises ConfigError, and InfeasibleError where nothing could be trained: before anything is
+    written.
     """
     if experiment.simulation is None:
-        raise ConfigError("this recipe divides no data among devices: it runs on a real fleet alone, with --fleet")
+        raise ConfigError(
+            "this recipe divides no data among devices: it runs on a real fleet alone, with --fleet"
+        )
     simulation = experiment.simulation()
-    surrounded = world(common, experiment.devices, experiment.server, ignore_memory=simulation.ignore_memory)
+    surrounded = world(
+        common, experiment.devices, experiment.server, ignore_memory=simulation.ignore_memory
+    )
     fleet = SimFleet(experiment.devices, simulation.data, experiment.method, surrounded)
     if not experiment.planner.plan(fleet.conditions(1)).devices:
         raise unreachable(common)
@@ -63,8 +68,8 @@ def _no_data(device: DeviceId) -> Dataset:
 def unreachable(common: Common) -> InfeasibleError:
     """What to say where the first round has no device."""
     return InfeasibleError(
-        f"no device can be reached in the first round with --channels {common.channels}: choose better ones, more "
-        "--bandwidth-hz, more --devices, or another --seed"
+        f"no device can be reached in the first round with --channels {common.channels}: choose "
+        "better ones, more --bandwidth-hz, more --devices, or another --seed"
     )
 
 
@@ -79,7 +84,10 @@ def about_of(experiment: Experiment, simulation: Simulation) -> Mapping[str, Any
 def _facts(experiment: Experiment, simulation: Simulation, common: Common) -> dict[str, Any]:
     facts = fleet_facts(experiment)
     classes = len(experiment.about.get("data", {}).get("classes", ()))
-    shown = [{**one, **_owned(simulation.data(one["id"]), classes), **_board(one, common)} for one in facts["shown"]]
+    shown = [
+        {**one, **_owned(simulation.data(one["id"]), classes), **_board(one, common)}
+        for one in facts["shown"]
+    ]
     quota = {} if common.memory_quota_bytes is None else {"quota_bytes": common.memory_quota_bytes}
     return {**facts, "shown": shown, **quota}
 
@@ -92,10 +100,18 @@ def _owned(data: Dataset, classes: int) -> dict[str, Any]:
 
 def _board(device: Mapping[str, Any], common: Common) -> dict[str, int]:
     """The memory that the board has, whatever the quota."""
-    return {"board_memory_bytes": catalogue.entry(device["kind"], common.catalogue).usable_memory_bytes}
+    return {
+        "board_memory_bytes": catalogue.entry(device["kind"], common.catalogue).usable_memory_bytes
+    }
 
 
-def world(common: Common, devices: Mapping[DeviceId, Device], server: Device, *, ignore_memory: bool = False) -> World:
+def world(
+    common: Common,
+    devices: Mapping[DeviceId, Device],
+    server: Device,
+    *,
+    ignore_memory: bool = False,
+) -> World:
     """Of `--channels`, `--bandwidth-hz`, `--offline-share`, `--cohorts` and `--seed`."""
     return World(
         server=server,

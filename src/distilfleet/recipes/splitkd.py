@@ -1,4 +1,5 @@
-"""The recipe `splitkd`: a language model is distilled over devices that run embedding modules and first layers."""
+"""The recipe `splitkd`: a language model is distilled over devices that run embedding modules and
+first layers."""
 
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
@@ -18,18 +19,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flags:
-    """Split KD: devices run the embedding modules, and layers up to the cut; the server finishes both models."""
+    """Split KD: devices run the embedding modules, and layers up to the cut; the server finishes
+    both models."""
 
     common: CommonFlags = replace(TEXT, keep_wire=8)
     language: LanguageFlags = Language()
     cut: int | None = None
     """Layers of the student on each device. Default: as the planner finds best for each."""
     smashed: tuple[Literal["fp16", "int8", "int4"], ...] = ("int8",)
-    """What a number on its way up is sent as; of several the planner chooses. Gradients come back as int8, or fp16 with
-    fp16 alone."""
+    """What a number on its way up is sent as; of several the planner chooses. Gradients come back
+    as int8, or fp16 with fp16 alone."""
     objective: Literal["sum", "makespan", "deadline", "open", "card"] = "sum"
-    """What the planner makes small: delays and energy together, the longest delay, energy within --delay-budget-s,
-    delay within --energy-budget-j in the long run, or as the published CARD does."""
+    """What the planner makes small: delays and energy together, the longest delay, energy within
+    --delay-budget-s, delay within --energy-budget-j in the long run, or as the published CARD
+    does."""
     delay_budget_s: float | None = None
     """Of a step, for the objective deadline."""
     energy_budget_j: float | None = None
@@ -39,21 +42,25 @@ class Flags:
     privacy_floor: int = 0
     """Least cut that a device may have."""
     labels: Literal["shared", "kept"] = "shared"
-    """Whether labels go to the server, or the loss is computed on the device from the last hidden states."""
+    """Whether labels go to the server, or the loss is computed on the device from the last hidden
+    states."""
     noise: Lengths = 0.0
-    """Noise on smashed data, its length in typical lengths of an embedding; 0: none. Not with labels that are tokens
-    and travel."""
+    """Noise on smashed data, its length in typical lengths of an embedding; 0: none. Not with
+    labels that are tokens and travel."""
     lora: int = 0
     """Rank of adapters, all else of the student frozen; 0: all of it is trained."""
     micro_batches: int = 2
     """Parts of a step that are under way at the same time."""
     teacher_cache: Sort = "ids"
-    """What the server keeps of the teacher's answer to a window it has seen, so that it is asked once."""
+    """What the server keeps of the teacher's answer to a window it has seen, so that it is asked
+    once."""
     divergence: Divergence = "forward"
-    """Between teacher and student: forward or reverse KL, Jensen-Shannon, or KL against a mixture of both. All but the
-    first need the teacher's whole distribution: --teacher-cache hidden or none."""
+    """Between teacher and student: forward or reverse KL, Jensen-Shannon, or KL against a mixture
+    of both. All but the first need the teacher's whole distribution: --teacher-cache hidden or
+    none."""
     pipelined: bool = False
-    """Start a step before the gradient of the one before has come: shorter steps, worse ones at large step sizes."""
+    """Start a step before the gradient of the one before has come: shorter steps, worse ones at
+    large step sizes."""
     cluster: int | None = None
     """Devices that train in parallel, clusters one after another. Default: all."""
 
@@ -67,11 +74,14 @@ def splitkd(flags: Flags) -> "Experiment":
 
     setup = text_setup(flags.common, flags.language)
     if flags.noise and flags.labels == "shared" and setup.classes is None:
-        raise ConfigError("--noise hides nothing where labels, which are the tokens, travel: add --labels kept")
+        raise ConfigError(
+            "--noise hides nothing where labels, which are the tokens, travel: add --labels kept"
+        )
     if flags.divergence != "forward" and flags.teacher_cache in ("ids", "top"):
         raise ConfigError(
-            f"--divergence {flags.divergence} needs the teacher's whole distribution, and --teacher-cache "
-            f"{flags.teacher_cache} keeps a part of it: add --teacher-cache hidden, or none"
+            f"--divergence {flags.divergence} needs the teacher's whole distribution, and "
+            f"--teacher-cache {flags.teacher_cache} keeps a part of it: add --teacher-cache "
+            "hidden, or none"
         )
     language = flags.language
     teacher = setup.teacher if language.kd_weight else None

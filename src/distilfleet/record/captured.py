@@ -1,5 +1,5 @@
-"""What a run keeps for an audit: a few exchanges as they travelled, in `wire.safetensors`, and what came of it, in
-`audit.json`.
+"""What a run keeps for an audit: a few exchanges as they travelled, in `wire.safetensors`, and what
+came of it, in `audit.json`.
 """
 
 import json
@@ -28,7 +28,8 @@ class Exchange:
     job: bytes
     reply: bytes
     before: bytes = b""
-    """An earlier job to the same device, without which the reply means little; empty if there is none."""
+    """An earlier job to the same device, without which the reply means little; empty if there is
+    none."""
     after: bytes = b""
     """A later reply of the same device that tells more about this one; empty if none came."""
 
@@ -73,7 +74,12 @@ def read_audit(path: Path) -> Mapping[str, Any]:
     try:
         result = json.loads(file.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as fault:
-        raise RecordError(f"{file} is damaged: {fault}. Delete it and run distilfleet audit {path} again.") from None
+        raise RecordError(
+            f"{file} is damaged: {fault}. Delete it and run distilfleet audit {path} again."
+        ) from None
     if not isinstance(result, dict) or result.get("schema") != AUDIT_SCHEMA:
-        raise RecordError(f"{file} is not of schema {AUDIT_SCHEMA}. Delete it and run distilfleet audit {path} again.")
+        raise RecordError(
+            f"{file} is not of schema {AUDIT_SCHEMA}. Delete it and run distilfleet audit {path} "
+            "again."
+        )
     return result

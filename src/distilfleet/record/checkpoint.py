@@ -1,7 +1,7 @@
 """Checkpoints: everything that a run needs to go on, in one safetensors file per kept round.
 
-Written to a temporary name, synced, renamed: a crash leaves the old one or the new one, never half of one. A digest
-over all arrays is kept inside, so that damage is told from data.
+Written to a temporary name, synced, renamed: a crash leaves the old one or the new one, never half
+of one. A digest over all arrays is kept inside, so that damage is told from data.
 """
 
 import hashlib
@@ -21,7 +21,8 @@ from ..core.failpoint import reached
 
 GENERATIONS = 3
 SEALED = "sealed"
-"""The one entry of a file's metadata: digest and note. Of several entries the order would be drawn at random."""
+"""The one entry of a file's metadata: digest and note. Of several entries the order would be drawn
+at random."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +40,8 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
     note = json.dumps({"round": checkpoint.round, "plain": checkpoint.plain}, separators=(",", ":"))
     arrays = {}
     for name, array in checkpoint.arrays.items():
-        arrays[name] = np.ascontiguousarray(array).reshape(array.shape)  # a lone number became a row
+        # a lone number became a row
+        arrays[name] = np.ascontiguousarray(array).reshape(array.shape)
     file = folder / f"round-{checkpoint.round:08d}.safetensors"
     write_atomically(file, save(arrays, {SEALED: f"{_digest(note, arrays)} {note}"}))
     reached("checkpoint.written")
@@ -55,17 +57,23 @@ def read_checkpoint(folder: Path) -> Checkpoint:
 
 
 def newest(folder: Path) -> tuple[Checkpoint, Mapping[Path, str]]:
-    """The newest one that is sound, and what is wrong with those after it. Raises RecordError if there is none."""
+    """The newest one that is sound, and what is wrong with those after it. Raises RecordError if
+    there is none."""
     files = _files(folder)
     faults = dict[Path, str]()
     if not files:
-        raise RecordError(f"{folder} holds no checkpoint, so there is nothing to resume. Start the run anew.")
+        raise RecordError(
+            f"{folder} holds no checkpoint, so there is nothing to resume. Start the run anew."
+        )
     for file in reversed(files):
         try:
             return _read(file), faults
         except RecordError as fault:
             faults[file] = str(fault)
-    raise RecordError(f"{next(iter(faults.values()))} No older one is sound: restore a copy, or start the run anew.")
+    raise RecordError(
+        f"{next(iter(faults.values()))} No older one is sound: restore a copy, or start the run "
+        "anew."
+    )
 
 
 def set_aside(file: Path) -> None:

@@ -32,9 +32,11 @@ class History:
     audit: Mapping[str, Any] = field(default_factory=dict)
     """`audit.json`: what a curious server recovered; empty if that was not tried."""
     plan: Mapping[str, Any] = field(default_factory=dict)
-    """`plan.json`: cuts and shares of the first round, and what they were expected to cost; empty without cuts."""
+    """`plan.json`: cuts and shares of the first round, and what they were expected to cost; empty
+    without cuts."""
     times: Mapping[str, Any] = field(default_factory=dict)
-    """The last of `times.jsonl`: when each job of that round was where; empty of a simulated run."""
+    """The last of `times.jsonl`: when each job of that round was where; empty of a simulated
+    run."""
 
 
 def read(path: Path) -> History:
@@ -54,25 +56,35 @@ def read_about(path: Path) -> Mapping[str, Any]:
     """`run.toml` of a run directory."""
     file = path / "run.toml"
     if not file.is_file():
-        raise RecordError(f"{path} is not a run directory: it has no run.toml. Name the folder that `--out` made.")
+        raise RecordError(
+            f"{path} is not a run directory: it has no run.toml. Name the folder that `--out` made."
+        )
     try:
         about = tomllib.loads(file.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as fault:
-        raise RecordError(f"{file} is damaged: {fault}. Restore it from a copy, or start the run anew.") from None
+        raise RecordError(
+            f"{file} is damaged: {fault}. Restore it from a copy, or start the run anew."
+        ) from None
     if about.get("schema") != SCHEMA:
         raise RecordError(
-            f"{path} was written in record schema {about.get('schema')}, this version reads {SCHEMA}. "
-            f"Use the distilfleet that wrote it ({about.get('versions', {}).get('distilfleet', 'unknown')})."
+            f"{path} was written in record schema {about.get('schema')}, this version reads "
+            f"{SCHEMA}. Use the distilfleet that wrote it "
+            f"({about.get('versions', {}).get('distilfleet', 'unknown')})."
         )
     for name, kind in ASKED.items():
         if not isinstance(about.get(name), kind):
-            raise RecordError(f"{file} is damaged: {name} is missing or no {kind.__name__}. Restore a copy.")
+            raise RecordError(
+                f"{file} is damaged: {name} is missing or no {kind.__name__}. Restore a copy."
+            )
     return about
 
 
 def read_rounds(path: Path) -> list[Mapping[str, Any]]:
-    """Finished rounds, each with its `wall_s` where that is known; a last line that a crash cut short is left out."""
-    wall_s = {line["round"]: line["wall_s"] for line in _whole_lines(path / WALL) if "wall_s" in line}
+    """Finished rounds, each with its `wall_s` where that is known; a last line that a crash cut
+    short is left out."""
+    wall_s = {
+        line["round"]: line["wall_s"] for line in _whole_lines(path / WALL) if "wall_s" in line
+    }
     rounds: list[Mapping[str, Any]] = []
     for metrics in _metrics(path):
         number = metrics["round"]
@@ -90,12 +102,15 @@ def _metrics(path: Path) -> list[Mapping[str, Any]]:
         try:
             rounds.append(of_a_round(line))
         except ValueError as fault:
-            raise RecordError(f"{file}, line {number} is damaged: {fault}. Delete it and what follows.") from None
+            raise RecordError(
+                f"{file}, line {number} is damaged: {fault}. Delete it and what follows."
+            ) from None
     return rounds
 
 
 def read_times(path: Path) -> Iterator[Mapping[str, Any]]:
-    """`times.jsonl` of a real fleet, one object per round: see `core.tally.Timed`. Nothing if there is none."""
+    """`times.jsonl` of a real fleet, one object per round: see `core.tally.Timed`. Nothing if there
+    is none."""
     yield from _whole_lines(path / "times.jsonl")
 
 
@@ -132,7 +147,9 @@ def _last_times(path: Path) -> Mapping[str, Any]:
     last = b""
     if file.is_file():
         with file.open("rb") as lines:
-            last = next(iter(deque((line for line in lines if line.endswith(b"\n")), maxlen=1)), b"")
+            last = next(
+                iter(deque((line for line in lines if line.endswith(b"\n")), maxlen=1)), b""
+            )
     with suppress(ValueError):
         return of_a_round(last)
     return {}
@@ -146,7 +163,9 @@ def read_plan(path: Path) -> Mapping[str, Any]:
     try:
         return read_object(file.read_bytes())
     except ValueError as fault:
-        raise RecordError(f"{file} is damaged: {fault}. Restore it from a copy, or delete it.") from None
+        raise RecordError(
+            f"{file} is damaged: {fault}. Restore it from a copy, or delete it."
+        ) from None
 
 
 def read_fleet(path: Path) -> Mapping[str, Any]:
@@ -155,4 +174,6 @@ def read_fleet(path: Path) -> Mapping[str, Any]:
     try:
         return read_object(file.read_bytes())
     except (OSError, ValueError) as fault:
-        raise RecordError(f"{file} cannot be read: {fault}. Restore it from a copy, or start the run anew.") from None
+        raise RecordError(
+            f"{file} cannot be read: {fault}. Restore it from a copy, or start the run anew."
+        ) from None

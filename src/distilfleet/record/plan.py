@@ -7,12 +7,14 @@ from typing import Any
 from ..core.types import Conditions, Plan
 
 Row = Mapping[str, Any]
-"""One device: its `id`, and seconds and joules by stage, named `compute_s`, `uplink_j` and so on."""
+"""One device: its `id`, and seconds and joules by stage, named `compute_s`, `uplink_j` and so
+on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Planned:
-    """A plan, what it was made for, what each stage of it takes, and what is to be said about it."""
+    """A plan, what it was made for, what each stage of it takes, and what is to be said about
+    it."""
 
     plan: Plan
     conditions: Conditions
@@ -31,7 +33,8 @@ class Planned:
 
 
 def plan_json(planned: Planned) -> dict[str, Any]:
-    """One object: cost, proven bound, relative gap, and an entry for each device. Raises ValueError without them."""
+    """One object: cost, proven bound, relative gap, and an entry for each device. Raises ValueError
+    without them."""
     plan = planned.plan
     forecast = planned.plan.forecast
     if forecast is None:

@@ -1,13 +1,18 @@
-"""What a server was asked for: each run is a file, and the folder that it is in is its state. A crash loses none.
+"""What a server was asked for: each run is a file, and the folder that it is in is its state. A
+crash loses none.
 
-    queue/NAME.json     waiting or under way        queue/NAME.stop   ... and to be stopped after its round
-                                                    queue/NAME.waits  ... and what devices it waits for, in words
-                                                    queue/NAME.tries  ... and how often the server died in its round
-    stopped/NAME.json   until somebody resumes it   done/NAME.json    what came of it, and what was asked for
-    runs/NAME           its record                  faults/NAME.log   where a run failed that raised
+    queue/NAME.json     waiting or under way
+    queue/NAME.stop     ... and to be stopped after its round
+    queue/NAME.waits    ... and what devices it waits for, in words
+    queue/NAME.tries    ... and how often the server died in its round
+    stopped/NAME.json   until somebody resumes it
+    done/NAME.json      what came of it, and what was asked for
+    runs/NAME           its record
+    faults/NAME.log     where a run failed that raised
 
-The server alone moves a file out of `queue`; whoever may write here may put one in. A file that cannot be read is a run
-that fails, whatever is in it: it holds up neither the server nor the runs behind it.
+The server alone moves a file out of `queue`; whoever may write here may put one in. A file that
+cannot be read is a run that fails, whatever is in it: it holds up neither the server nor the runs
+behind it.
 """
 
 import json
@@ -25,7 +30,9 @@ from ..core.errors import ConfigError, RecordError
 from ..core.failpoint import reached
 
 T = TypeVar("T")
-State = Literal["under way", "waiting", "waiting for devices", "stopping", "stopped", "finished", "failed"]
+State = Literal[
+    "under way", "waiting", "waiting for devices", "stopping", "stopped", "finished", "failed"
+]
 MOST_ERROR = 600
 """Characters of why a run failed."""
 
@@ -91,10 +98,11 @@ class Queue:
         """Runs in the queue, the one that has waited longest first."""
         return [file.stem for file in _by_age(self.folder("queue"))]
 
-    # --- stop and resume ----------------------------------------------------------------------------------------
+    # --- stop and resume --------------------------------------------------------------------------
 
     def stop(self, name: str) -> None:
-        """Ask for it; the server does it after the round under way. Raises ConfigError if it is not in the queue."""
+        """Ask for it; the server does it after the round under way. Raises ConfigError if it is not
+        in the queue."""
         if not name or not self._file("queue", name).exists():
             raise ConfigError(f"{name} is {self._known(name).state}: there is nothing to stop")
         self._wish(name).touch()
@@ -102,7 +110,8 @@ class Queue:
     def resume(self, name: str) -> None:
         """Into the queue again, behind what waits there.
 
-        Raises ConfigError if it is neither stopped, stopping nor failed, or if what was asked for is lost.
+        Raises ConfigError if it is neither stopped, stopping nor failed, or if what was asked for
+        is lost.
         """
         state = self._known(name).state
         if state not in ("stopped", "stopping", "failed"):
@@ -121,7 +130,9 @@ class Queue:
         try:
             _asked(done)
         except RecordError:
-            raise ConfigError(f"what was asked for with {name} is lost; ask for it anew with `run`") from None
+            raise ConfigError(
+                f"what was asked for with {name} is lost; ask for it anew with `run`"
+            ) from None
         os.utime(done)
         self._move(name, "done", "queue")
 
@@ -154,7 +165,8 @@ class Queue:
         self._forget(name)
 
     def close(self, name: str, error: str) -> None:
-        """Server: a run is over. What was asked for stays beside what came of it, so that it can be resumed."""
+        """Server: a run is over. What was asked for stays beside what came of it, so that it can be
+        resumed."""
         try:
             asked = self.asked(name)
         except RecordError:
@@ -165,7 +177,8 @@ class Queue:
         self._take_out(name)
 
     def tidy(self) -> None:
-        """Server: what a crash left between two steps of `close`. A request that is newer than its end counts anew."""
+        """Server: what a crash left between two steps of `close`. A request that is newer than its
+        end counts anew."""
         for name in self.waiting():
             queued, done = (_written_ns(self._file(state, name)) for state in ("queue", "done"))
             if queued <= done:
@@ -191,10 +204,11 @@ class Queue:
         self._waits(name).unlink(missing_ok=True)
         self.attempts(name).over()
 
-    # --- looking ------------------------------------------------------------------------------------------------
+    # --- looking ----------------------------------------------------------------------------------
 
     def entries(self, most_done: int | None = None) -> list[QueuedRun]:
-        """All runs: those in the queue, then stopped ones, then finished ones, of which the newest come first."""
+        """All runs: those in the queue, then stopped ones, then finished ones, of which the newest
+        come first."""
         newest_first = _by_age(self.folder("done"))[::-1]
         done = newest_first[:most_done]
         known = {file.stem for file in done}
@@ -236,7 +250,7 @@ class Queue:
         except OSError:
             return ""
 
-    # --- files --------------------------------------------------------------------------------------------------
+    # --- files ------------------------------------------------------------------------------------
 
     def _file(self, state: str, name: str) -> Path:
         if not _is_name(name):

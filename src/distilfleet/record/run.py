@@ -1,11 +1,17 @@
 """Writing a run directory. The one owner of run files; wall time is handed in.
 
-run.toml        what was asked, with what versions        metrics.jsonl   one object per finished round
-fleet.json      who takes part                            checkpoints/    safetensors, newest generations
-models/         the trained models, safetensors           report.html     written by `report`
-wall.jsonl      seconds that this machine took, one object per finished round; all else is equal where runs are
-times.jsonl     of a real fleet: when each job was where, one object per finished round
-plan.json       of the first round, where cuts are planned; wire.safetensors and audit.json: see `captured`
+    run.toml        what was asked, with what versions
+    metrics.jsonl   one object per finished round
+    fleet.json      who takes part
+    checkpoints/    safetensors, newest generations
+    models/         the trained models, safetensors
+    report.html     written by `report`
+    wall.jsonl      seconds that this machine took, one object per finished round; all else is
+                    equal where runs are
+    times.jsonl     of a real fleet: when each job was where, one object per finished round
+    plan.json       of the first round, where cuts are planned
+
+wire.safetensors and audit.json: see `captured`.
 """
 
 import json
@@ -70,8 +76,11 @@ class RunRecord:
             os.fsync(self.metrics.fileno())
         write_checkpoint(self.path / "checkpoints", checkpoint)
 
-    def models(self, models: Mapping[str, Arrays], files: Mapping[str, bytes] | None = None) -> None:
-        """Export trained models, one safetensors file each, and files that they cannot be used without."""
+    def models(
+        self, models: Mapping[str, Arrays], files: Mapping[str, bytes] | None = None
+    ) -> None:
+        """Export trained models, one safetensors file each, and files that they cannot be used
+        without."""
         folder = self.path / "models"
         folder.mkdir(exist_ok=True)
         for name, arrays in models.items():
@@ -81,7 +90,8 @@ class RunRecord:
         reached("models.written")
 
     def plan(self, plan: Mapping[str, Any], plan_s: float) -> None:
-        """What the planner of cuts decided for the first round, and the seconds of wall time that it took."""
+        """What the planner of cuts decided for the first round, and the seconds of wall time that
+        it took."""
         write_atomically(self.path / "plan.json", json.dumps(plan).encode())
         self._add(WALL, {"round": 0, "plan_s": round(plan_s, 6)})
 
@@ -99,11 +109,15 @@ def _known(job: Timed) -> dict[str, Any]:
 def check_free(path: Path) -> None:
     """Raises RecordError if the path already holds something."""
     if path.exists() and not (path.is_dir() and {file.name for file in path.iterdir()} <= UNBEGUN):
-        raise RecordError(f"{path} already exists and is not empty. Name another --out, or go on with --resume {path}.")
+        raise RecordError(
+            f"{path} already exists and is not empty. Name another --out, or go on with --resume "
+            f"{path}."
+        )
 
 
 def create(path: Path, about: Mapping[str, Any], fleet: Mapping[str, Any]) -> RunRecord:
-    """A new run directory. Raises RecordError if the path already holds something, or cannot be made."""
+    """A new run directory. Raises RecordError if the path already holds something, or cannot be
+    made."""
     check_free(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -120,10 +134,11 @@ def create(path: Path, about: Mapping[str, Any], fleet: Mapping[str, Any]) -> Ru
 
 
 def reopen(path: Path) -> tuple[RunRecord, Mapping[str, Any], Checkpoint | None]:
-    """An interrupted run, its `run.toml` and its newest sound checkpoint; metrics after that checkpoint are cut off.
+    """An interrupted run, its `run.toml` and its newest sound checkpoint; metrics after that
+    checkpoint are cut off.
 
-    Damaged ones after it are set aside, and the record and the log say so. None: the run was stopped before its first
-    round and its first checkpoint, so it begins anew.
+    Damaged ones after it are set aside, and the record and the log say so. None: the run was
+    stopped before its first round and its first checkpoint, so it begins anew.
 
     Raises RecordError if the directory is no run, damaged, or being written by another process.
     """
@@ -164,14 +179,17 @@ def rewrite_fleet(run: RunRecord, fleet: Mapping[str, Any]) -> None:
 
 def _is_untouched(path: Path) -> bool:
     """Whether nothing came of the run yet."""
-    return not (path / METRICS).stat().st_size and not any((path / "checkpoints").glob("*.safetensors"))
+    return not (path / METRICS).stat().st_size and not any(
+        (path / "checkpoints").glob("*.safetensors")
+    )
 
 
 def _cut(metrics: IO[bytes], rounds: int) -> None:
     for _ in range(rounds):
         if not metrics.readline().endswith(b"\n"):
             raise RecordError(
-                f"{metrics.name} has fewer rounds than the checkpoint ({rounds}). Restore it, or start anew."
+                f"{metrics.name} has fewer rounds than the checkpoint ({rounds}). Restore it, or "
+                "start anew."
             )
     metrics.truncate()
 
@@ -186,10 +204,13 @@ def _opened(file: Path) -> IO[bytes]:
 
 
 def _cut_lines(file: Path, last: int) -> None:
-    """A line that a crash cut short goes too, and so does one that is damaged: nothing hangs on these."""
+    """A line that a crash cut short goes too, and so does one that is damaged: nothing hangs on
+    these."""
     if file.is_file():
         whole = file.read_bytes().splitlines(keepends=True)
-        write_atomically(file, b"".join(line for line in whole if line.endswith(b"\n") and _is_until(line, last)))
+        write_atomically(
+            file, b"".join(line for line in whole if line.endswith(b"\n") and _is_until(line, last))
+        )
 
 
 def _is_until(line: bytes, last: int) -> bool:

@@ -9,12 +9,16 @@ from .html import Html, join, paragraph, tag
 from .table import as_json, text_table
 
 PROTECTS = (
-    "Split KD protects against outsiders and against whoever reads storage, not against the edge server, which can "
-    "look up smashed data in its own tables. Where the server must not read the text, use KOALA: only trained models "
-    "or soft labels leave a device there."
+    "Split KD protects against outsiders and against whoever reads storage, not against the edge "
+    "server, which can look up smashed data in its own tables. Where the server must not read the "
+    "text, use KOALA: only trained models or soft labels leave a device there."
 )
 _NOT_MEASURED = "How much of it is recovered was not measured: distilfleet audit DIR."
-_SOURCES = {"teacher": "teacher's smashed data", "student": "student's smashed data", "labels": "labels"}
+_SOURCES = {
+    "teacher": "teacher's smashed data",
+    "student": "student's smashed data",
+    "labels": "labels",
+}
 
 
 def verdict(audit: Mapping[str, Any]) -> str:
@@ -22,7 +26,10 @@ def verdict(audit: Mapping[str, Any]) -> str:
     if not audit["applies"]:
         return "No smashed data travelled, so looking up tokens does not apply to this run."
     share = figures.percent(audit["recovered_share"])
-    return f"A curious server recovers {share} of tokens ({audit['tokens']:,} tried, after round {audit['rounds']})."
+    return (
+        f"A curious server recovers {share} of tokens ({audit['tokens']:,} tried, after round "
+        f"{audit['rounds']})."
+    )
 
 
 def audit_text(run: History) -> str:
@@ -37,7 +44,10 @@ def audit_text(run: History) -> str:
 
 def _attack_line(row: Mapping[str, Any]) -> str:
     share = figures.percent(row["share"])
-    return f"  {share:>8}  {_source(row):<30} {row['attack']:<18} {row['recovered']:,} of {row['tokens']:,}"
+    return (
+        f"  {share:>8}  {_source(row):<30} {row['attack']:<18} {row['recovered']:,} of "
+        f"{row['tokens']:,}"
+    )
 
 
 def audit_json(run: History) -> dict[str, Any]:

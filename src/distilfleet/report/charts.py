@@ -1,7 +1,8 @@
-"""Charts as static SVG that stretches to any width, with words as HTML on top so that they keep their size.
+"""Charts as static SVG that stretches to any width, with words as HTML on top so that they keep
+their size.
 
-Each mark carries its places (`data-at`) and read-outs (`data-x`, `data-y`), from which page.js answers a pointer
-or the arrow keys; without JavaScript the charts stay complete.
+Each mark carries its places (`data-at`) and read-outs (`data-x`, `data-y`), from which page.js
+answers a pointer or the arrow keys; without JavaScript the charts stay complete.
 """
 
 import math
@@ -104,7 +105,8 @@ def _picture(chart: Chart, marks: Html) -> Html:
 
 
 def _words(chart: Chart) -> Html:
-    """Ticks and names; hidden from screen readers, since the picture's text alternative says the same."""
+    """Ticks and names; hidden from screen readers, since the picture's text alternative says the
+    same."""
     words = [*_y_ticks(chart.y), *_x_ticks(chart.x), *_guide_labels(chart)]
     return tag("div", *words, class_="ticks", aria_hidden="true")
 
@@ -138,12 +140,14 @@ def _course(chart: Chart, series: Series) -> str:
     return f"{series.name}: from {begin} to {end}, {reach}."
 
 
-# --- marks ------------------------------------------------------------------------------------------------------
+# --- marks ----------------------------------------------------------------------------------------
 
 
 def _line(chart: Chart, series: Series) -> Html:
     style = f"line t{series.tone} dash" if series.dashed else f"line t{series.tone}"
-    strokes = tag("path", class_=style, d=" ".join(_strokes(chart, series)), **_read_out(chart, series))
+    strokes = tag(
+        "path", class_=style, d=" ".join(_strokes(chart, series)), **_read_out(chart, series)
+    )
     dots = tag("path", class_=f"dots t{series.tone}", d="".join(_dots(chart, series)))
     return join(strokes, dots)
 
@@ -199,7 +203,7 @@ def _read_out(chart: Chart, series: Series) -> dict[str, str]:
     }
 
 
-# --- grid and words ---------------------------------------------------------------------------------------------
+# --- grid and words -------------------------------------------------------------------------------
 
 
 def _grid(chart: Chart) -> Html:
@@ -222,8 +226,12 @@ def _guide_labels(chart: Chart) -> list[Html]:
 
 
 def _y_ticks(axis: Axis) -> list[Html]:
-    return [tag("span", axis.show(y), class_="yt", style=f"bottom:{axis.share(y)}") for y in axis.ticks]
+    return [
+        tag("span", axis.show(y), class_="yt", style=f"bottom:{axis.share(y)}") for y in axis.ticks
+    ]
 
 
 def _x_ticks(axis: Axis) -> list[Html]:
-    return [tag("span", axis.show(x), class_="xt", style=f"left:{axis.share(x)}") for x in axis.ticks]
+    return [
+        tag("span", axis.show(x), class_="xt", style=f"left:{axis.share(x)}") for x in axis.ticks
+    ]

@@ -1,4 +1,5 @@
-"""The comparison page: final figures side by side, one colour for each run, and what sets the runs apart."""
+"""The comparison page: final figures side by side, one colour for each run, and what sets the runs
+apart."""
 
 import math
 from collections.abc import Sequence
@@ -13,7 +14,10 @@ from .html import Html, join, paragraph, tag
 from .html_table import scrolled
 from .table import COLUMNS, Column, Row, best_rows, heading, rounds_done, summary
 
-_BOTH = "One colour for each run. Solid: the large model. Dashed: the small models, their mean, or the one student."
+_BOTH = (
+    "One colour for each run. Solid: the large model. Dashed: the small models, their mean, or the "
+    "one student."
+)
 _ONE = "One colour for each run: its small models, their mean, or its one student."
 
 
@@ -80,22 +84,31 @@ def _costs(runs: Sequence[History]) -> Html | None:
     return tag("section", tag("h2", "What each round took"), tag("div", *charts, class_="grid"))
 
 
-# --- final figures ----------------------------------------------------------------------------------------------
+# --- final figures --------------------------------------------------------------------------------
 
 
 _LEGEND = (
-    "A dot marks what is best in its column by more than seeds differ. Savings are the least over a run’s small models."
+    "A dot marks what is best in its column by more than seeds differ. Savings are the least over "
+    "a run’s small models."
 )
 
 
 def _final(runs: Sequence[History]) -> Html:
     lines = [paragraph(line) for line in repeats.sentences(runs)]
-    return tag("section", tag("h2", "Final figures"), _final_table(runs), *lines, paragraph(_LEGEND, "fine"))
+    return tag(
+        "section",
+        tag("h2", "Final figures"),
+        _final_table(runs),
+        *lines,
+        paragraph(_LEGEND, "fine"),
+    )
 
 
 def _final_table(runs: Sequence[History]) -> Html:
     rows = summary(runs)
-    columns = [column for column in COLUMNS if any(getattr(row, column.field) is not None for row in rows)]
+    columns = [
+        column for column in COLUMNS if any(getattr(row, column.field) is not None for row in rows)
+    ]
     heads = [figures.capital(heading(column, runs)) for column in columns]
     sets = groups(runs)
     best = {column.field: best_rows(rows, column, sets) for column in columns}
@@ -115,7 +128,7 @@ def _cell(row: Row, column: Column, best: bool) -> Html:
     return tag("b", shown, tag("span", " (best)", class_="unseen")) if best else join(shown)
 
 
-# --- what it takes to get equally far ---------------------------------------------------------------------------
+# --- what it takes to get equally far -------------------------------------------------------------
 
 
 def _target(runs: Sequence[History]) -> Html | None:
@@ -131,10 +144,14 @@ def _target(runs: Sequence[History]) -> Html | None:
     is_accuracy = field.endswith("accuracy")
     which = "large model" if field.startswith("large") else "small models"
     what = "an accuracy" if is_accuracy else "a loss"
-    lead = f"First round in which the {which} reached {what} that every run with such a model reaches."
+    lead = (
+        f"First round in which the {which} reached {what} that every run with such a model reaches."
+    )
     shown = f"{100 * goal:.0f} %" if is_accuracy else f"{goal:.1f} nats per token"
     table = scrolled(("Run", "Round", "Data sent, whole fleet", _clock(runs)), rows, "final")
-    return tag("section", tag("h2", f"What it took to reach {shown}"), paragraph(lead, "lead"), table)
+    return tag(
+        "section", tag("h2", f"What it took to reach {shown}"), paragraph(lead, "lead"), table
+    )
 
 
 def _clock(runs: Sequence[History]) -> str:
@@ -149,13 +166,15 @@ def _judged(runs: Sequence[History]) -> str:
 
 
 def _learns(run: History, field: str) -> bool:
-    """Whether the run has the field and learns it; a teacher that stays as it is says nothing about a run."""
+    """Whether the run has the field and learns it; a teacher that stays as it is says nothing about
+    a run."""
     is_teacher = field.startswith("large") and figures.frozen_teacher(run)
     return figures.has(run, field) and not is_teacher
 
 
 def _goal(runs: Sequence[History], field: str) -> float | None:
-    """What all runs reach, in steps of 5 % or of a tenth of a nat; None where fewer than two have the field."""
+    """What all runs reach, in steps of 5 % or of a tenth of a nat; None where fewer than two have
+    the field."""
     reached = [best[0] for run in runs if (best := figures.best(run, field))]
     if len(reached) < 2:
         return None
@@ -177,7 +196,7 @@ def _spent(run: History, field: str, value: float) -> list[str]:
     return [str(figures.round_numbers(run)[place]), pretty_bytes(sent[place]), clock]
 
 
-# --- what sets the runs apart -----------------------------------------------------------------------------------
+# --- what sets the runs apart ---------------------------------------------------------------------
 
 
 def _differing(runs: Sequence[History]) -> Html:
@@ -194,7 +213,10 @@ def _differing(runs: Sequence[History]) -> Html:
 
 
 def _each(runs: Sequence[History]) -> Html:
-    folds = [_run(run, name, place) for place, (run, name) in enumerate(zip(runs, figures.names(runs), strict=True))]
+    folds = [
+        _run(run, name, place)
+        for place, (run, name) in enumerate(zip(runs, figures.names(runs), strict=True))
+    ]
     return tag("section", tag("h2", "Each run"), *folds)
 
 

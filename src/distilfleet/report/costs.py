@@ -50,10 +50,13 @@ _TITLES = {
     "told_labels": "Devices that told their label counts",
 }
 _SUBS = {
-    "proxy_kl_nats": "KL divergence on the proxy data, nats, from the consensus that the large model learns.",
+    "proxy_kl_nats": "KL divergence on the proxy data, nats, from the consensus that the large "
+    "model learns.",
     "tokens": "Predicted by the student, all devices.",
-    "teacher_uploads": "Samples that were sent for the teacher too, as the server remembered no answer for them.",
-    "below_minimum": "Where fewer devices answered than --minimum asks for. Only a simulated fleet counts such rounds.",
+    "teacher_uploads": "Samples that were sent for the teacher too, as the server remembered no "
+    "answer for them.",
+    "below_minimum": "Where fewer devices answered than --minimum asks for. Only a simulated fleet "
+    "counts such rounds.",
     "told_labels": "The others’ owners did not agree; each of their classes counts the same.",
     "noise_nats": "The most, in nats, that any one sample’s smashed data may have told so far.",
 }
@@ -121,7 +124,8 @@ def _answers(run: History) -> list[Html]:
     if any(missed) and missed != silent:
         stack = Stack(
             title="Missed jobs in each round",
-            sub="A device has many jobs in a round; after one that it misses it is left out until the next round.",
+            sub="A device has many jobs in a round; after one that it misses it is left out until "
+            "the next round.",
             values={"missed jobs": missed},
             show=figures.plain,
         )
@@ -131,7 +135,11 @@ def _answers(run: History) -> list[Html]:
 
 def cost_lines(runs: Sequence[History]) -> list[Html]:
     """Bytes and energy of each round, a line for each run."""
-    return [_lines(runs, cost) for cost in (_BYTES, _ENERGY) if any(figures.total(run, *cost.fields) for run in runs)]
+    return [
+        _lines(runs, cost)
+        for cost in (_BYTES, _ENERGY)
+        if any(figures.total(run, *cost.fields) for run in runs)
+    ]
 
 
 def extra_charts(runs: Sequence[History]) -> list[Html]:
@@ -157,7 +165,9 @@ def _stacked(run: History, stack: Stack) -> Html:
     for place, (name, ys) in enumerate(stack.values.items()):
         if any(ys):
             series.append(Series(name=name, tone=_TONE + place, xs=rounds, ys=ys))
-    sums = [sum(value or 0.0 for value in column) for column in zip(*stack.values.values(), strict=True)]
+    sums = [
+        sum(value or 0.0 for value in column) for column in zip(*stack.values.values(), strict=True)
+    ]
     x = slot_axis(rounds[0], rounds[-1])
     y = amount_axis("", max(sums), stack.show)
     return bar_chart(_chart(stack.title, stack.sub, series, x, y))
@@ -190,7 +200,9 @@ def _extra(runs: Sequence[History], field: str) -> Html:
     return line_chart(_chart(_TITLES.get(field, field), sub, series, _rounds(series), y))
 
 
-def _by_run(runs: Sequence[History], names: Sequence[str], values: Sequence[Sequence[Value]]) -> list[Series]:
+def _by_run(
+    runs: Sequence[History], names: Sequence[str], values: Sequence[Sequence[Value]]
+) -> list[Series]:
     """One line for each run that has values."""
     lines = []
     for place, (run, ys) in enumerate(zip(runs, values, strict=True)):

@@ -39,7 +39,9 @@ def _elapsed_s(run: History) -> list[float]:
     return list(accumulate((value or 0.0 for value in figures.series(run, "elapsed_s")), max))
 
 
-_ROUNDS = Bottom(title="by round", sub="", label="round", places=figures.round_numbers, show=say_round)
+_ROUNDS = Bottom(
+    title="by round", sub="", label="round", places=figures.round_numbers, show=say_round
+)
 _BYTES = Bottom(
     title="by data sent",
     sub="Against all bytes that travelled so far, whole fleet, up and down.",
@@ -60,7 +62,9 @@ _FAR_APART = 20
 
 def quality_charts(runs: Sequence[History]) -> list[Html]:
     """Against rounds, bytes and time; those for which there is nothing to show are left out."""
-    fields = [field for field in _quality_fields(runs) if any(_draws(runs, run, field) for run in runs)]
+    fields = [
+        field for field in _quality_fields(runs) if any(_draws(runs, run, field) for run in runs)
+    ]
     if not fields:
         return []
     bottoms = [_ROUNDS]
@@ -77,7 +81,11 @@ def _quality_fields(runs: Sequence[History]) -> list[str]:
 
 
 def _quality_chart(runs: Sequence[History], fields: Sequence[str], bottom: Bottom) -> Html:
-    series = [line for place, run in enumerate(runs) for line in _quality_series(runs, run, place, fields, bottom)]
+    series = [
+        line
+        for place, run in enumerate(runs)
+        for line in _quality_series(runs, run, place, fields, bottom)
+    ]
     teacher = common_teacher(runs)
     values = [y for line in series for _, y in line.points]
     if teacher is not None:
@@ -109,7 +117,10 @@ class _Quality:
 
 
 _ACCURACY = _Quality(
-    title="Accuracy", sub="Share of held-out samples classified right.", axis=accuracy_axis, show=figures.percent
+    title="Accuracy",
+    sub="Share of held-out samples classified right.",
+    axis=accuracy_axis,
+    show=figures.percent,
 )
 _LOSS = _Quality(
     title="Loss",
@@ -122,7 +133,8 @@ _LOSS = _Quality(
 def _quality_series(
     runs: Sequence[History], run: History, place: int, fields: Sequence[str], bottom: Bottom
 ) -> list[Series]:
-    """The lines of one run: one colour for each where there are several runs, else one for each size of model."""
+    """The lines of one run: one colour for each where there are several runs, else one for each
+    size of model."""
     xs = bottom.places(run)
     if bottom is not _ROUNDS and not any(xs):
         return []
@@ -150,7 +162,8 @@ def draws_large(runs: Sequence[History]) -> bool:
 
 
 def common_teacher(runs: Sequence[History]) -> Value:
-    """The quality of the one teacher that stays as it is, of all runs that have such a one; else None."""
+    """The quality of the one teacher that stays as it is, of all runs that have such a one; else
+    None."""
     kind = figures.quality(next((run for run in runs if run.rounds), runs[0]))
     found = {figures.teacher(run) for run in runs if figures.has(run, f"large_{kind}")} - {None}
     return found.pop() if len(found) == 1 else None
@@ -158,12 +171,17 @@ def common_teacher(runs: Sequence[History]) -> Value:
 
 def _draws(runs: Sequence[History], run: History, field: str) -> bool:
     """A teacher that stays as it is needs no line of its own, if it is the only one."""
-    common = field.startswith("large") and figures.frozen_teacher(run) and common_teacher(runs) is not None
+    common = (
+        field.startswith("large")
+        and figures.frozen_teacher(run)
+        and common_teacher(runs) is not None
+    )
     return figures.has(run, field) and not common
 
 
 def _drawn(xs: Sequence[float], ys: Sequence[Value], bottom: Bottom) -> list[Value]:
-    """Without what was reached before anything travelled, which has no place on a logarithmic axis."""
+    """Without what was reached before anything travelled, which has no place on a logarithmic
+    axis."""
     return [y if x > 0 or bottom is not _BYTES else None for x, y in zip(xs, ys, strict=True)]
 
 
@@ -208,4 +226,6 @@ def _chance(runs: Sequence[History], y: Axis) -> list[Guide]:
     classes = counts.pop()
     if counts or classes < 2 or not y.low < 1 / classes < y.high:
         return []
-    return [Guide(value=1 / classes, name=f"guessing, {figures.percent(1 / classes)}", side="right")]
+    return [
+        Guide(value=1 / classes, name=f"guessing, {figures.percent(1 / classes)}", side="right")
+    ]

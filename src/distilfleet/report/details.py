@@ -1,4 +1,5 @@
-"""The lower half of a run's page: savings, what the server learns, every round, settings, and how to run it again."""
+"""The lower half of a run's page: savings, what the server learns, every round, settings, and how
+to run it again."""
 
 import shlex
 from collections.abc import Mapping, Sequence
@@ -13,22 +14,28 @@ from .html import Html, paragraph, section, tag
 from .html_table import scrolled
 
 MEANING: Mapping[DisclosureClass, str] = {
-    "everything": "There is no privacy in this run: whoever reads the server’s disks has the data itself.",
-    "weights": "The data stay on their devices, but weights trained on them say something about them. Whoever holds a "
-    "device’s model can test whether a sample was used, and can sometimes rebuild typical samples. The counts tell who "
-    "has much data and who little.",
-    "weights and control variates": "The data stay on their devices, but weights and gradients say something about "
-    "them, and a control variate is the mean gradient of a device’s steps, which the weights beside it tell as well. "
-    "Whoever holds either can test whether a sample was used, and can sometimes rebuild samples, the more so the fewer "
-    "there are. The counts tell who has much data and who little.",
-    "answers on proxy data": "The server sees how a device’s model answers on shared, unlabelled inputs. That tells "
-    "which classes the device knows well, and far less about single samples than weights do.",
-    "answers on public text": "The server sees how a device’s model continues shared, public text. That tells what "
-    "kind of text the device has, and far less about single passages than weights do.",
-    "smashed data": "The edge server made the tables that smashed data were looked up in, so it can look them up in "
-    "turn; deeper cuts and fewer bits hinder that little. Outsiders and readers of storage see neither.",
-    "noisy smashed data": "Devices add noise to smashed data, which bounds what those tell. A bound of many nats is a "
-    "loose one, and rows, layers and gradients that return are not covered by it.",
+    "everything": "There is no privacy in this run: whoever reads the server’s disks has the data "
+    "itself.",
+    "weights": "The data stay on their devices, but weights trained on them say something about "
+    "them. Whoever holds a device’s model can test whether a sample was used, and can sometimes "
+    "rebuild typical samples. The counts tell who has much data and who little.",
+    "weights and control variates": "The data stay on their devices, but weights and gradients say "
+    "something about them, and a control variate is the mean gradient of a device’s steps, which "
+    "the weights beside it tell as well. Whoever holds either can test whether a sample was used, "
+    "and can sometimes rebuild samples, the more so the fewer there are. The counts tell who has "
+    "much data and who little.",
+    "answers on proxy data": "The server sees how a device’s model answers on shared, unlabelled "
+    "inputs. That tells which classes the device knows well, and far less about single samples "
+    "than weights do.",
+    "answers on public text": "The server sees how a device’s model continues shared, public text. "
+    "That tells what kind of text the device has, and far less about single passages than weights "
+    "do.",
+    "smashed data": "The edge server made the tables that smashed data were looked up in, so it "
+    "can look them up in turn; deeper cuts and fewer bits hinder that little. Outsiders and "
+    "readers of storage see neither.",
+    "noisy smashed data": "Devices add noise to smashed data, which bounds what those tell. A "
+    "bound of many nats is a loose one, and rows, layers and gradients that return are not covered "
+    "by it.",
     "sample counts": "The server learns how much data a device has, and nothing of what is in it.",
 }
 """What each class of disclosure tells, for people."""
@@ -77,10 +84,18 @@ def savings_section(run: History) -> Html | None:
     cells = [_saving(row, "small") for row in rows]
     cells.append(_saving(_large(rows[0]), "large"))
     lead = "A small model on the device, against the large model in its place."
-    return section("savings", "What a device saves", paragraph(lead, "lead"), scrolled(_SAVINGS, cells))
+    return section(
+        "savings", "What a device saves", paragraph(lead, "lead"), scrolled(_SAVINGS, cells)
+    )
 
 
-_SAVINGS = ("Small model", "Parameters", "FLOPs, one sample forward", "Storage saved", "FLOPs saved")
+_SAVINGS = (
+    "Small model",
+    "Parameters",
+    "FLOPs, one sample forward",
+    "Storage saved",
+    "FLOPs saved",
+)
 
 
 def _large(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -106,7 +121,10 @@ def rounds_details(run: History) -> Html | None:
     fields = [field for field in written if figures.has(run, field)]
     if not fields:
         return None
-    rows = [[figures.pretty(field, figures.number(row, field)) for field in fields] for row in run.rounds]
+    rows = [
+        [figures.pretty(field, figures.number(row, field)) for field in fields]
+        for row in run.rounds
+    ]
     heads = [field.replace("_", " ") for field in fields]
     return fold(f"Every round in numbers ({len(rows)})", scrolled(heads, rows, "numbers"))
 
@@ -128,13 +146,17 @@ def versions_details(run: History) -> Html | None:
 
 def data_details(run: History) -> Html | None:
     """What is known of data and models, folded."""
-    return _pairs("Data and models", {**figures.part(run.about, "data"), **figures.part(run.about, "models")})
+    return _pairs(
+        "Data and models", {**figures.part(run.about, "data"), **figures.part(run.about, "models")}
+    )
 
 
 def _pairs(name: str, facts: Mapping[str, Any]) -> Html | None:
     if not facts:
         return None
-    cells = [tag("div", tag("dt", str(key)), tag("dd", written(value))) for key, value in facts.items()]
+    cells = [
+        tag("div", tag("dt", str(key)), tag("dd", written(value))) for key, value in facts.items()
+    ]
     return fold(f"{name} ({len(facts)})", tag("dl", *cells, class_="pairs"))
 
 
@@ -147,10 +169,13 @@ def written(value: Any) -> str:
     return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
 
 
-# --- again ------------------------------------------------------------------------------------------------------
+# --- again ----------------------------------------------------------------------------------------
 
 
-_AGAIN = "Same seed, same versions and same thread count give the same numbers; seconds of wall time differ."
+_AGAIN = (
+    "Same seed, same versions and same thread count give the same numbers; seconds of wall time "
+    "differ."
+)
 
 
 def again_section(run: History) -> Html:
@@ -166,8 +191,11 @@ def command_box(run: History) -> Html:
 def command(run: History) -> str:
     """The command line that repeats the run, for a POSIX shell."""
     settings = figures.settings(run)
-    # what the run really had: more rounds may have been asked for later, threads may have been torch's choice
-    settings |= {name: run.about[name] for name in ("rounds", "seed", "threads") if name in run.about}
+    # what the run really had: more rounds may have been asked for later, threads may have been
+    # torch's choice
+    settings |= {
+        name: run.about[name] for name in ("rounds", "seed", "threads") if name in run.about
+    }
     flags = []
     for name, value in settings.items():
         if name not in _NOT_REPEATED and value not in _UNSET:

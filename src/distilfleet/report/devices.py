@@ -28,7 +28,9 @@ def print_catalogue(rows: Sequence[Row]) -> None:
     for row in rows:
         table.add_row(*_cells(row))
     console.print(table)
-    console.print("Sources of all figures: distilfleet devices --json. Set your fleet with --device-kinds.")
+    console.print(
+        "Sources of all figures: distilfleet devices --json. Set your fleet with --device-kinds."
+    )
 
 
 def catalogue_json(rows: Sequence[Row]) -> dict[str, Any]:

@@ -1,4 +1,5 @@
-"""Where runs differ: the settings that set them apart, and the conditions that make a comparison unfair."""
+"""Where runs differ: the settings that set them apart, and the conditions that make a comparison
+unfair."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -29,9 +30,12 @@ def differing_settings(runs: Sequence[History]) -> dict[str, dict[str, Any]]:
 
 
 def cautions(runs: Sequence[History]) -> list[str]:
-    """Sentences on what keeps these runs from being compared like with like; empty if nothing does."""
+    """Sentences on what keeps these runs from being compared like with like; empty if nothing
+    does."""
     labels = figures.names(runs)
-    found = [_caution(what, labels, [condition(run) for run in runs]) for what, condition in _CONDITIONS]
+    found = [
+        _caution(what, labels, [condition(run) for run in runs]) for what, condition in _CONDITIONS
+    ]
     own_seeds = {tuple(sorted(seeds(runs, places))) for places in groups(runs)}
     if len(own_seeds) > 1:
         found.append(_caution("The seed", labels, [_seed(run) for run in runs]))
@@ -53,7 +57,9 @@ def groups(runs: Sequence[History]) -> list[list[int]]:
     """Places of runs that differ in nothing but their seed, in the order of the first of each."""
     found: dict[str, list[int]] = {}
     for place, run in enumerate(runs):
-        settings = {name: repr(value) for name, value in own_settings(run).items() if name != "seed"}
+        settings = {
+            name: repr(value) for name, value in own_settings(run).items() if name != "seed"
+        }
         key = repr(sorted(settings.items()))
         found.setdefault(key, []).append(place)
     return list(found.values())
@@ -72,7 +78,10 @@ def own_settings(run: History) -> dict[str, Any]:
 
 def _data(run: History) -> str:
     data = figures.part(run.about, "data")
-    return f"{data.get('name', _ABSENT)}, {data.get('train', _ABSENT)} to train, {data.get('test', _ABSENT)} to test"
+    return (
+        f"{data.get('name', _ABSENT)}, {data.get('train', _ABSENT)} to train, "
+        f"{data.get('test', _ABSENT)} to test"
+    )
 
 
 def _tokenizer(run: History) -> str:

@@ -53,8 +53,11 @@ def last(run: History, field: str) -> Value:
 
 
 def best(run: History, field: str) -> tuple[float, int] | None:
-    """The best value of a quality field and its round: the lowest loss, the highest of anything else."""
-    found = [(v, r) for v, r in zip(series(run, field), round_numbers(run), strict=True) if v is not None]
+    """The best value of a quality field and its round: the lowest loss, the highest of anything
+    else."""
+    found = [
+        (v, r) for v, r in zip(series(run, field), round_numbers(run), strict=True) if v is not None
+    ]
     if not found:
         return None
     sign = -1 if field.endswith("loss") else 1
@@ -101,19 +104,25 @@ def savings(run: History, field: str) -> tuple[float, float] | None:
     """Least and most that a small model saves against the large one, as shares."""
     if runs_large(run):
         return None
-    found = [v for v in (number(row, field) for row in tables(run.about, "savings")) if v is not None]
+    found = [
+        v for v in (number(row, field) for row in tables(run.about, "savings")) if v is not None
+    ]
     return (min(found), max(found)) if found else None
 
 
 def runs_large(run: History) -> bool:
-    """Whether the large model itself was trained, by the devices or on their pooled data, so that nothing is saved."""
+    """Whether the large model itself was trained, by the devices or on their pooled data, so that
+    nothing is saved."""
     return part(run.about, "settings").get("who") == "large"
 
 
 def silent(run: History) -> list[Value]:
-    """Devices of each round that were asked and never answered. Older records count jobs instead."""
+    """Devices of each round that were asked and never answered. Older records count jobs
+    instead."""
     rows = zip(series(run, "asked"), series(run, "devices"), series(run, "missed"), strict=True)
-    return [missed if asked is None else asked - (devices or 0.0) for asked, devices, missed in rows]
+    return [
+        missed if asked is None else asked - (devices or 0.0) for asked, devices, missed in rows
+    ]
 
 
 def jobs(run: History) -> Value:
@@ -129,11 +138,16 @@ def tables(facts: Mapping[str, Any], field: str) -> list[Mapping[str, Any]]:
 def quality(run: History) -> str:
     """Which kind of quality the run measured: `accuracy` or `loss`."""
     losses = has(run, "large_loss") or has(run, "small_loss")
-    return "loss" if losses and not (has(run, "large_accuracy") or has(run, "small_accuracy")) else "accuracy"
+    return (
+        "loss"
+        if losses and not (has(run, "large_accuracy") or has(run, "small_accuracy"))
+        else "accuracy"
+    )
 
 
 def frozen_teacher(run: History) -> bool:
-    """Whether the large model is a teacher that stays as it is, and the small one its only student."""
+    """Whether the large model is a teacher that stays as it is, and the small one its only
+    student."""
     return bool(method(run).get("frozen_teacher"))
 
 
@@ -150,7 +164,8 @@ def who(run: History, size: str) -> str:
 
 
 def sample(run: History) -> str:
-    """What one sample is called: a window where text is cut into them, a text where it is classified."""
+    """What one sample is called: a window where text is cut into them, a text where it is
+    classified."""
     data = part(run.about, "data")
     if "tokenizer" not in data:
         return "sample"
@@ -163,9 +178,13 @@ def measured(run: History) -> bool:
 
 
 def names(runs: Sequence[History]) -> list[str]:
-    """A short, distinct name for each run: its folder, with parents or a number where two are alike."""
+    """A short, distinct name for each run: its folder, with parents or a number where two are
+    alike."""
     folders = [run.path.name or str(run.path) for run in runs]
-    paths = [folder if folders.count(folder) == 1 else str(run.path) for folder, run in zip(folders, runs, strict=True)]
+    paths = [
+        folder if folders.count(folder) == 1 else str(run.path)
+        for folder, run in zip(folders, runs, strict=True)
+    ]
     distinct = []
     for place, path in enumerate(paths):
         count = paths[:place].count(path) + 1
@@ -175,7 +194,10 @@ def names(runs: Sequence[History]) -> list[str]:
 
 def settings(run: History) -> dict[str, Any]:
     """The settings of the run, named as their flags are."""
-    return {str(name).lstrip("-").replace("_", "-"): value for name, value in part(run.about, "settings").items()}
+    return {
+        str(name).lstrip("-").replace("_", "-"): value
+        for name, value in part(run.about, "settings").items()
+    }
 
 
 def recipe(run: History) -> str:
@@ -184,7 +206,8 @@ def recipe(run: History) -> str:
 
 
 def method(run: History) -> Mapping[str, Any]:
-    """The facts of its method, as `core.protocols.MethodFacts` has them; empty in an older record."""
+    """The facts of its method, as `core.protocols.MethodFacts` has them; empty in an older
+    record."""
     return part(run.about, "method")
 
 
@@ -194,11 +217,12 @@ def discloses(run: History) -> str:
 
 
 def is_split(run: History) -> bool:
-    """Whether devices ran the first part of a model and sent what came out of it; an older record tells by its cuts."""
+    """Whether devices ran the first part of a model and sent what came out of it; an older record
+    tells by its cuts."""
     return discloses(run) in SMASHED if method(run) else bool(run.plan)
 
 
-# --- for people -------------------------------------------------------------------------------------------------
+# --- for people -----------------------------------------------------------------------------------
 
 
 def percent(share: float) -> str:
@@ -218,7 +242,11 @@ def saved_span(low: float, high: float) -> str:
     """The same of several."""
     if low >= 0 or saved(low) == saved(high):
         return span(low, high) if low >= 0 else saved(low)
-    return f"{saved(low)} to {percent(high)}" if high >= 0 else f"none, {1 - high:.3g} to {1 - low:.3g} times as much"
+    return (
+        f"{saved(low)} to {percent(high)}"
+        if high >= 0
+        else f"none, {1 - high:.3g} to {1 - low:.3g} times as much"
+    )
 
 
 def nats(loss: float) -> str:

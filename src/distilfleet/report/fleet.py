@@ -1,4 +1,5 @@
-"""The fleet on a page: which boards, which models, how much memory, whose data, and who missed jobs."""
+"""The fleet on a page: which boards, which models, how much memory, whose data, and who missed
+jobs."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -27,7 +28,9 @@ def fleet_section(run: History) -> Html | None:
         return None
     devices = figures.tables(run.fleet, "shown")
     table = _device_block(run, devices) if devices else None
-    return section("fleet", "The fleet", paragraph(_summary(run, total), "lead"), _kinds(run, devices), table)
+    return section(
+        "fleet", "The fleet", paragraph(_summary(run, total), "lead"), _kinds(run, devices), table
+    )
 
 
 def _summary(run: History, total: int) -> str:
@@ -42,8 +45,8 @@ def _summary(run: History, total: int) -> str:
     quota = figures.number(run.fleet, "quota_bytes")
     if quota is not None:
         words += (
-            f" A memory quota of {pretty_bytes(quota)} was set for every job: no device gets a model that needs more. "
-            "It is a limit of this run, not of the boards."
+            f" A memory quota of {pretty_bytes(quota)} was set for every job: no device gets a "
+            "model that needs more. It is a limit of this run, not of the boards."
         )
     return words
 
@@ -74,7 +77,11 @@ def _part(run: History, device: Device) -> str:
     cut = planned.get(device.get("id"), figures.part(run.about, "settings").get("cut"))
     if not isinstance(cut, int):
         return f"front of {model}"
-    return f"embedding of {model}" if cut == 0 else f"embedding and {cut} layer{'' if cut == 1 else 's'} of {model}"
+    return (
+        f"embedding of {model}"
+        if cut == 0
+        else f"embedding and {cut} layer{'' if cut == 1 else 's'} of {model}"
+    )
 
 
 def _models_by_kind(run: History, devices: Sequence[Device]) -> dict[str, str]:
@@ -90,13 +97,17 @@ def _times(counts: Counter[str]) -> str:
     return ", ".join(f"{name} × {count}" for name, count in counts.most_common())
 
 
-# --- one row for each device ------------------------------------------------------------------------------------
+# --- one row for each device ----------------------------------------------------------------------
 
 
 def _device_block(run: History, devices: Sequence[Device]) -> Html:
     table = _Table(run, devices)
     total = figures.fleet_size(run)
-    shown = f"The first {len(devices)} of {total:,} devices." if len(devices) < total else "Every device."
+    shown = (
+        f"The first {len(devices)} of {total:,} devices."
+        if len(devices) < total
+        else "Every device."
+    )
     words = join(shown, " ", _shades() if table.has_labels else None)
     rows = [table.row(device) for device in devices]
     return block("Device by device", words, scrolled(table.heads(), rows, "devices"))
@@ -107,8 +118,12 @@ class _Table:
 
     def __init__(self, run: History, devices: Sequence[Device]) -> None:
         self.run = run
-        self.classes = [str(name) for name in figures.listed(figures.part(run.about, "data"), "classes")]
-        self.has_labels = bool(self.classes) and any(figures.listed(device, "labels") for device in devices)
+        self.classes = [
+            str(name) for name in figures.listed(figures.part(run.about, "data"), "classes")
+        ]
+        self.has_labels = bool(self.classes) and any(
+            figures.listed(device, "labels") for device in devices
+        )
         self.has_samples = any("samples" in device for device in devices)
         self.has_quota = figures.number(run.fleet, "quota_bytes") is not None
         self.missed = by_device(run)
@@ -127,7 +142,11 @@ class _Table:
     def row(self, device: Device) -> Cells:
         """The cells of one device."""
         name = str(device.get("id", ""))
-        cells: list[str | Cell] = [name, str(device.get("kind", "–")), _part(self.run, device) or "–"]
+        cells: list[str | Cell] = [
+            name,
+            str(device.get("kind", "–")),
+            _part(self.run, device) or "–",
+        ]
         if self.has_samples:
             samples = figures.number(device, "samples")
             share = (samples or 0.0) / self.most_samples
@@ -149,18 +168,32 @@ class _Table:
     def _class_names(self) -> Html | None:
         if len(self.classes) > _TICKED or max(map(len, self.classes)) > 2:
             return None
-        return tag("span", *(tag("i", name) for name in self.classes), class_="classes", aria_hidden="true")
+        return tag(
+            "span", *(tag("i", name) for name in self.classes), class_="classes", aria_hidden="true"
+        )
 
     def _strip(self, device: Device) -> Html:
         """A cell for each class, the darker the more of the device's samples are of it."""
-        counts = [c if isinstance(c, int) and c > 0 else 0 for c in figures.listed(device, "labels")]
+        counts = [
+            c if isinstance(c, int) and c > 0 else 0 for c in figures.listed(device, "labels")
+        ]
         whole = sum(counts) or 1
         levels = [_level(count / whole) for count in counts]
         shades = sorted(set(levels) - {0})
-        cells = [tag("path", class_=f"l{level}", d="".join(_runs(levels, level))) for level in shades]
+        cells = [
+            tag("path", class_=f"l{level}", d="".join(_runs(levels, level))) for level in shades
+        ]
         title = tag("title", self._mostly(counts, whole))
         box = f"0 0 {len(counts) or 1} 1"
-        return tag("svg", title, *cells, class_="strip", viewBox=box, preserveAspectRatio="none", role="img")
+        return tag(
+            "svg",
+            title,
+            *cells,
+            class_="strip",
+            viewBox=box,
+            preserveAspectRatio="none",
+            role="img",
+        )
 
     def _mostly(self, counts: Sequence[int], whole: int) -> str:
         """The three largest classes in words."""
@@ -195,7 +228,9 @@ def _shades() -> Html:
     for level, word in enumerate(words, 1):
         sample = tag("i", class_=f"shade l{level}")
         keys.append(tag("span", sample, word))
-    return tag("span", "Shade: share of the device’s own samples in a class. ", *keys, class_="shades")
+    return tag(
+        "span", "Shade: share of the device’s own samples in a class. ", *keys, class_="shades"
+    )
 
 
 def _most(devices: Sequence[Device], field: str) -> float:

@@ -1,4 +1,5 @@
-"""The top of a page: how far the run came, what to be careful about, and the figures that most people came for."""
+"""The top of a page: how far the run came, what to be careful about, and the figures that most
+people came for."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -46,7 +47,8 @@ def notes(run: History) -> Html | None:
 
 
 def noted(lines: Sequence[str]) -> Html | None:
-    """Notes of one run or several. Those on a counterfactual, which no real fleet could do, stand out."""
+    """Notes of one run or several. Those on a counterfactual, which no real fleet could do, stand
+    out."""
     grave = [line for line in lines if _COUNTERFACTUAL in line.lower()]
     rest = [line for line in lines if line not in grave]
     first = callout("Read this first", grave) if grave else None
@@ -71,12 +73,14 @@ def _figure(figure: Figure) -> Html:
 
 
 _MEASURED = (
-    "Quality is measured on held-out data, seconds are those of the fleet’s clock, and bytes are those of the "
-    "encoded messages. Joules are modelled from the device catalogue unless a device reports them."
+    "Quality is measured on held-out data, seconds are those of the fleet’s clock, and bytes are "
+    "those of the encoded messages. Joules are modelled from the device catalogue unless a device "
+    "reports them."
 )
 _SIMULATED = (
-    "Quality is measured on held-out data, and bytes are those of the encoded messages. Seconds and joules are "
-    "modelled from the device catalogue in simulation; no board and no radio was measured."
+    "Quality is measured on held-out data, and bytes are those of the encoded messages. Seconds "
+    "and joules are modelled from the device catalogue in simulation; no board and no radio was "
+    "measured."
 )
 
 
@@ -148,7 +152,9 @@ def _energy(run: History) -> Iterator[Figure]:
     whole = pretty_j(figures.total(run, "device_energy_j") or 0.0)
     server_j = figures.total(run, "server_energy_j")
     rest = "" if server_j is None else f"; server {pretty_j(server_j)}"
-    yield Figure(label="Energy per device", value=pretty_j(each_j), note=f"all devices {whole}{rest}")
+    yield Figure(
+        label="Energy per device", value=pretty_j(each_j), note=f"all devices {whole}{rest}"
+    )
 
 
 _SAVINGS = (
@@ -187,5 +193,8 @@ def header(kicker: str, title: str, line: str, badge: RunBadge | None) -> Html:
 
 def footer() -> Html:
     """Where the page comes from, and that it stands alone."""
-    words = "Written by distilfleet from the run record. This file stands alone: it loads nothing and sends nothing."
+    words = (
+        "Written by distilfleet from the run record. This file stands alone: it loads nothing and "
+        "sends nothing."
+    )
     return tag("footer", paragraph(words))

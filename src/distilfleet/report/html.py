@@ -1,4 +1,5 @@
-"""Markup that cannot be malformed: every element is closed, every string escaped unless it is `Html` already."""
+"""Markup that cannot be malformed: every element is closed, every string escaped unless it is
+`Html` already."""
 
 from html import escape
 
@@ -57,5 +58,8 @@ def _attribute(key: str, value: Attribute) -> str:
 
 
 def _visible(text: str) -> str:
-    """The text without control characters, which HTML forbids and which can reorder what a reader sees."""
-    return "".join([c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text])
+    """The text without control characters, which HTML forbids and which can reorder what a reader
+    sees."""
+    return "".join(
+        [c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text]
+    )

@@ -21,14 +21,18 @@ Cells = Sequence[str | Cell]
 """The cells of a row."""
 
 
-def scrolled(heads: Sequence[str], rows: Sequence[Cells], style: str | None = None, *, box: str = "") -> Html:
+def scrolled(
+    heads: Sequence[str], rows: Sequence[Cells], style: str | None = None, *, box: str = ""
+) -> Html:
     """A table in its box; the words of `style` and `box` are classes of the style sheet."""
     head = tag("tr", *(tag("th", name, scope="col") for name in heads))
     body = [_row(row) for row in rows]
     table = tag("table", tag("thead", head), tag("tbody", *body), class_=style)
     height = "tall" if len(rows) > _MOST_ROWS else ""
     classes = " ".join(filter(None, ("scroll", box, height)))
-    return tag("div", table, class_=classes, tabindex=0, role="region", aria_label=f"Table: {heads[0]}")
+    return tag(
+        "div", table, class_=classes, tabindex=0, role="region", aria_label=f"Table: {heads[0]}"
+    )
 
 
 def words(text: str) -> Cell:

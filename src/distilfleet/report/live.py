@@ -49,7 +49,9 @@ def _setup(about: Mapping[str, Any], facts: Mapping[str, Any], path: Path) -> It
 
 def _data(data: Mapping[str, Any]) -> str:
     """Who has what: the devices, the test, the server."""
-    parts = f"{data['train']} private {_samples(data)}, {data['partition']}; {data['test']} for testing"
+    parts = (
+        f"{data['train']} private {_samples(data)}, {data['partition']}; {data['test']} for testing"
+    )
     if "proxy" in data:
         parts += f", {data['proxy']} unlabelled proxy samples"
     if "pretraining" in data:
@@ -64,7 +66,9 @@ def _samples(data: Mapping[str, Any]) -> str:
     return "texts" if data.get("classes") else f"windows of {data['shape'][0]} tokens"
 
 
-def show(total: int, first: int, steps: Iterable[Mapping[str, Any]], stop: Callable[[], bool]) -> None:
+def show(
+    total: int, first: int, steps: Iterable[Mapping[str, Any]], stop: Callable[[], bool]
+) -> None:
     """Take the rounds as they come until they end or `stop` says so."""
     console = _console()
     if console.is_terminal:
@@ -96,7 +100,9 @@ def closing(history: History, page: Path) -> None:
     if rows:
         console.print(plain(_savings(rows)))
     console.print(text_table([history]))
-    console.print("Seconds and joules are modelled from the catalogue, bytes are those of the real frames.")
+    console.print(
+        "Seconds and joules are modelled from the catalogue, bytes are those of the real frames."
+    )
     console.print(plain(f"Page: {page}"))
 
 
@@ -113,7 +119,10 @@ def _memory(about: Mapping[str, Any], facts: Mapping[str, Any]) -> Iterator[str]
     needs = about.get("training_bytes", {})
     takes = ", ".join(f"{name} {pretty_bytes(need)}" for name, need in needs.items())
     if "quota_bytes" in facts:
-        yield f"each device lends the job {pretty_bytes(facts['quota_bytes'])}; training takes {takes}"
+        yield (
+            f"each device lends the job {pretty_bytes(facts['quota_bytes'])}; training takes "
+            f"{takes}"
+        )
     elif takes:
         yield f"training takes {takes}"
 
@@ -126,13 +135,25 @@ def _saving(rows: Sequence[Mapping[str, Any]], field: str, what: str) -> str:
     if low < 0:
         times = f"{1 - low:.3g}" if low == high else f"{1 - high:.3g} to {1 - low:.3g}"
         return f"takes {times} times the {what.removeprefix('of ')}"
-    return f"saves {low:.2%} of {what}" if low == high else f"saves {low:.2%} to {high:.2%} of {what}"
+    return (
+        f"saves {low:.2%} of {what}" if low == high else f"saves {low:.2%} to {high:.2%} of {what}"
+    )
 
 
 def _live(
-    console: Console, total: int, first: int, steps: Iterable[Mapping[str, Any]], stop: Callable[[], bool]
+    console: Console,
+    total: int,
+    first: int,
+    steps: Iterable[Mapping[str, Any]],
+    stop: Callable[[], bool],
 ) -> None:
-    bar = Progress(TextColumn("round"), MofNCompleteColumn(), BarColumn(), TimeRemainingColumn(), console=console)
+    bar = Progress(
+        TextColumn("round"),
+        MofNCompleteColumn(),
+        BarColumn(),
+        TimeRemainingColumn(),
+        console=console,
+    )
     task = bar.add_task("rounds", total=total, completed=first - 1)
     seen: list[Mapping[str, Any]] = []
     waiting = Spinner("dots", "preparing the first round")

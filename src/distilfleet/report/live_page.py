@@ -1,7 +1,8 @@
-"""A run's page while the run goes on, and the fleet that it runs on: the sections of the report, each in a slot.
+"""A run's page while the run goes on, and the fleet that it runs on: the sections of the report,
+each in a slot.
 
-A slot is sent again when its words change; `live.js` puts it in place. Without JavaScript the page is complete too, and
-loads itself again now and then.
+A slot is sent again when its words change; `live.js` puts it in place. Without JavaScript the page
+is complete too, and loads itself again now and then.
 """
 
 from collections import Counter
@@ -35,20 +36,27 @@ MOST_CLASHES = 10
 """How many devices with two agents the page names."""
 _REFUSED = {
     "denied": "A device that the fleet file does not name, or that was shut out with `enrol deny`.",
-    "version": "A device with another version of the protocol: install the server’s version of distilfleet there.",
+    "version": "A device with another version of the protocol: install the server’s version of "
+    "distilfleet there.",
     "protocol": "The device said what no device says, so its session was ended.",
     "lease": "The device was silent for too long. It comes back by itself.",
     "stalled": "An upload stood still and was called off. The device sends it again.",
     "slow or gone": "The device read too slowly, or its connection broke. It comes back by itself.",
-    "another agent uses this identity": "Two agents have the identity of one device: stop one, or enrol it anew.",
-    "too many sessions": "A device began session after session. It is let in again within a minute.",
+    "another agent uses this identity": "Two agents have the identity of one device: stop one, or "
+    "enrol it anew.",
+    "too many sessions": "A device began session after session. It is let in again within a "
+    "minute.",
     "stopped at the device": "The agent was stopped there, and said so. Started again, it goes on.",
     "slow reader": "The device let too many messages pile up. It comes back by itself.",
     "handshake": "No session: whoever it was has no certificate of this fleet that is good now.",
     "enrolment": "Somebody asked to become a device and had no good token.",
     "renewal": "A device that may not come in asked for a new certificate.",
 }
-_COLUMNS = [column for column in COLUMNS if column.field.startswith(("large_", "small_", "bytes_per", "elapsed"))]
+_COLUMNS = [
+    column
+    for column in COLUMNS
+    if column.field.startswith(("large_", "small_", "bytes_per", "elapsed"))
+]
 _ORDER = (
     "story",
     "find",
@@ -71,7 +79,10 @@ _EXTRA = page.Extra(
     policy="; connect-src 'self'; form-action 'self'; base-uri 'none'",
     referrer="same-origin",  # with none at all, browsers would not say where a button was pressed
 )
-_LOST = "No word from the server. What is shown may be old; this page goes on by itself when the server is back."
+_LOST = (
+    "No word from the server. What is shown may be old; this page goes on by itself when the "
+    "server is back."
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +116,8 @@ class Painted:
 
 
 def paint(view: View, of_run: Mapping[str, Html | None]) -> Painted:
-    """The view, with `of_run`: the sections of the run's page, which change with each round and not in between."""
+    """The view, with `of_run`: the sections of the run's page, which change with each round and not
+    in between."""
     parts = {
         **of_run,
         "find": _finder(view),
@@ -142,19 +154,28 @@ def _lost() -> Html:
 
 
 def _footer() -> Html:
-    words = "Shown live by distilfleet serve. This page loads nothing from elsewhere and tells nobody that you read it."
+    words = (
+        "Shown live by distilfleet serve. This page loads nothing from elsewhere and tells nobody "
+        "that you read it."
+    )
     return tag("footer", tag("p", words))
 
 
-# --- the run ----------------------------------------------------------------------------------------------------
+# --- the run --------------------------------------------------------------------------------------
 
 
 def _top(view: View) -> Html:
     if view.run is None or view.shown is None:
         return _top_without_run(view)
     kicker = f"distilfleet · live · {view.shown.name}"
-    header = headline.header(kicker, story.title(view.run), page.facts(view.run), _standing(view.run, view.shown))
-    failed = headline.callout("This run failed", [view.shown.error], "callout failed") if view.shown.error else None
+    header = headline.header(
+        kicker, story.title(view.run), page.facts(view.run), _standing(view.run, view.shown)
+    )
+    failed = (
+        headline.callout("This run failed", [view.shown.error], "callout failed")
+        if view.shown.error
+        else None
+    )
     progress = _progress(view.run, view.shown, view.moment)
     return join(header, failed, progress, _buttons(view.shown, view.proof))
 
@@ -162,7 +183,9 @@ def _top(view: View) -> Html:
 def _top_without_run(view: View) -> Html:
     waiting = [entry.name for entry in view.entries if entry.state == "waiting"]
     title = f"{waiting[0]} is about to begin" if waiting else "No run yet"
-    return headline.header("distilfleet · live", title, f"{len(view.moment.devices):,} devices", None)
+    return headline.header(
+        "distilfleet · live", title, f"{len(view.moment.devices):,} devices", None
+    )
 
 
 _BADGES = {
@@ -207,7 +230,10 @@ def _round_words(shown: QueuedRun, moment: FleetStatus, done: int) -> str:
         return f"Round {moment.round}: the server computes."
     missed = f", {moment.missed:,} missed" if moment.missed else ""
     for_s = pretty_s(max(1.0, float(round(moment.since_s))))
-    return f"Round {moment.round}: {moment.answered:,} of {moment.jobs:,} answers are in{missed}. Asked {for_s} ago."
+    return (
+        f"Round {moment.round}: {moment.answered:,} of {moment.jobs:,} answers are in{missed}. "
+        f"Asked {for_s} ago."
+    )
 
 
 def _buttons(entry: QueuedRun, proof: str, brief: bool = False) -> Html | None:
@@ -216,37 +242,57 @@ def _buttons(entry: QueuedRun, proof: str, brief: bool = False) -> Html | None:
         what = "Stop after this round" if entry.state == "under way" and not brief else "Stop"
         return _form(entry.name, "stop", what, proof)
     if entry.state in ("stopping", "stopped"):
-        return _form(entry.name, "resume", "Go on after all" if entry.state == "stopping" else "Go on", proof)
+        return _form(
+            entry.name, "resume", "Go on after all" if entry.state == "stopping" else "Go on", proof
+        )
     return None
 
 
 def _form(name: str, verb: str, words: str, proof: str) -> Html:
     hidden = tag("input", type="hidden", name="proof", value=proof)
     button = tag("button", words, tag("span", f" {name}", class_="unseen"), type="submit")
-    return tag("form", hidden, button, method="post", action=f"/runs/{quote(name)}/{verb}", class_="act")
+    return tag(
+        "form", hidden, button, method="post", action=f"/runs/{quote(name)}/{verb}", class_="act"
+    )
 
 
-# --- the fleet --------------------------------------------------------------------------------------------------
+# --- the fleet ------------------------------------------------------------------------------------
 
 
 def _finder(view: View) -> Html | None:
     """Beside the roster and not in it, so that nothing takes a word from under who writes it."""
     if len(view.moment.devices) <= _FEW_DEVICES:
         return None
-    box = tag("input", type="search", name="find", id="find", value=view.find, placeholder="away, rpi-4b, pi-07")
+    box = tag(
+        "input",
+        type="search",
+        name="find",
+        id="find",
+        value=view.find,
+        placeholder="away, rpi-4b, pi-07",
+    )
     label = tag("label", "Find devices by name, kind or what they do now ", box)
-    return tag("form", label, tag("button", "Find", type="submit"), method="get", action="/#slot-find", class_="act")
+    return tag(
+        "form",
+        label,
+        tag("button", "Find", type="submit"),
+        method="get",
+        action="/#slot-find",
+        class_="act",
+    )
 
 
 _ROSTER_WORDS = (
-    "Bytes of its sessions, with the rate while it is busy. Session: how often it has connected since the server "
-    "started."
+    "Bytes of its sessions, with the rate while it is busy. Session: how often it has connected "
+    "since the server started."
 )
 
 
 def _roster(moment: FleetStatus, find: str) -> Html:
     words = find.split()
-    found = [device for device in moment.devices if all(word in _searched(device) for word in words)]
+    found = [
+        device for device in moment.devices if all(word in _searched(device) for word in words)
+    ]
     shown = found[:MOST_DEVICES]
     lead = _summary(moment)
     if words:
@@ -275,7 +321,9 @@ def _roster_table(shown: Sequence[DeviceStatus]) -> Html:
 def _summary(moment: FleetStatus) -> str:
     counts = Counter(device.doing for device in moment.devices)
     here = len(moment.devices) - counts.pop("away", 0)
-    parts = ", ".join(f"{counts[doing]:,} {word}" for doing, word in _WORDS.items() if counts[doing])
+    parts = ", ".join(
+        f"{counts[doing]:,} {word}" for doing, word in _WORDS.items() if counts[doing]
+    )
     words = f"{here:,} of {len(moment.devices):,} devices are here"
     if parts:
         words += f": {parts}"
@@ -286,8 +334,13 @@ def _summary(moment: FleetStatus) -> str:
 
 def _clashes(moment: FleetStatus) -> list[str]:
     """The devices whose identity two agents use, the first of many."""
-    words = "Two agents use the identity of {} ({:,} times so far): stop one of the two, or enrol one anew."
-    return [words.format(device, times) for device, times in list(moment.clashes.items())[:MOST_CLASHES]]
+    words = (
+        "Two agents use the identity of {} ({:,} times so far): stop one of the two, or enrol one "
+        "anew."
+    )
+    return [
+        words.format(device, times) for device, times in list(moment.clashes.items())[:MOST_CLASHES]
+    ]
 
 
 def _device(device: DeviceStatus, battery: bool) -> Cells:
@@ -349,21 +402,28 @@ def _reasons(refused: Mapping[str, int]) -> Html:
     return scrolled(("Reason", "How often", "What it means"), rows, "reasons")
 
 
-# --- all runs ---------------------------------------------------------------------------------------------------
+# --- all runs -------------------------------------------------------------------------------------
 
 
 _RUNS = (
-    "One run goes on at a time; then comes the one that has waited longest. A stopped one waits until somebody "
-    "lets it go on, also when the server is started again."
+    "One run goes on at a time; then comes the one that has waited longest. A stopped one waits "
+    "until somebody lets it go on, also when the server is started again."
 )
-_NO_RUNS = "Nothing was asked of this server yet. On this machine: distilfleet run koala --fleet fleet.toml"
+_NO_RUNS = (
+    "Nothing was asked of this server yet. On this machine: distilfleet run koala --fleet "
+    "fleet.toml"
+)
 
 
 def _runs(view: View) -> Html:
     if not view.entries:
         return section("runs", "Runs of this server", paragraph(_NO_RUNS, "lead"))
     known = view.rows.values()
-    columns = [column for column in _COLUMNS if any(getattr(row, column.field) is not None for row in known)]
+    columns = [
+        column
+        for column in _COLUMNS
+        if any(getattr(row, column.field) is not None for row in known)
+    ]
     heads = ["Run", "State", "", "Rounds", *(figures.capital(column.name) for column in columns)]
     table = scrolled(heads, [_run(view, entry, columns) for entry in view.entries], "final runs")
     return section("runs", "Runs of this server", paragraph(_RUNS, "lead"), table)

@@ -1,4 +1,5 @@
-"""Jobs that brought no answer, for which reasons, which replies were rejected, and which did not count in full."""
+"""Jobs that brought no answer, for which reasons, which replies were rejected, and which did not
+count in full."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
@@ -71,7 +72,9 @@ def _rejected(run: History) -> Html | None:
             rounds[device, fault or "no reason given"].append(number)
     if not rounds:
         return None
-    rows: list[Cells] = [[device, words(fault), _some(found)] for (device, fault), found in _longest_first(rounds)]
+    rows: list[Cells] = [
+        [device, words(fault), _some(found)] for (device, fault), found in _longest_first(rounds)
+    ]
     table = scrolled(("Device", "Why its reply was dropped", "Rounds"), rows)
     more = len(rounds) - len(rows)
     rest = paragraph(f"{more} more are in metrics.jsonl.", "fine") if more else None
@@ -90,7 +93,10 @@ def discounts_section(run: History) -> Html | None:
         least = min(kept for _, kept in times)
         rounds = _some([number for number, _ in times])
         rows.append([device, words(_BY.get(by, f"The rule “{by}”.")), f"{least:.0%}", rounds])
-    lead = "Beside the median device of the round. An honest device with unusual data can be among them."
+    lead = (
+        "Beside the median device of the round. An honest device with unusual data can be among "
+        "them."
+    )
     table = scrolled(("Device", "What decided", "Counted, at least", "Rounds"), rows)
     return section("discounts", "Answers that counted for little", paragraph(lead, "lead"), table)
 
@@ -99,12 +105,18 @@ def _discounts(run: History) -> Iterator[tuple[int, str, float, str]]:
     """The round, device, share that counted, and what decided so, of each discount."""
     for number, row in zip(figures.round_numbers(run), run.rounds, strict=True):
         for entry in figures.listed(row, "discounts"):
-            if isinstance(entry, list | tuple) and len(entry) == 3 and isinstance(entry[1], int | float):
+            if (
+                isinstance(entry, list | tuple)
+                and len(entry) == 3
+                and isinstance(entry[1], int | float)
+            ):
                 device, kept, by = entry
                 yield number, str(device), float(kept), str(by)
 
 
-def _longest_first(found: Mapping[DeviceAndReason, list[T]]) -> list[tuple[DeviceAndReason, list[T]]]:
+def _longest_first(
+    found: Mapping[DeviceAndReason, list[T]],
+) -> list[tuple[DeviceAndReason, list[T]]]:
     """Whatever came up most often comes first; the rest is cut off."""
     ordered = sorted(found.items(), key=lambda item: -len(item[1]))
     return ordered[:_MOST_ROWS]

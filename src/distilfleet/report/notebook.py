@@ -1,4 +1,5 @@
-"""What a notebook shows of runs: a line for a progress bar, a table of final figures, a figure of matplotlib."""
+"""What a notebook shows of runs: a line for a progress bar, a table of final figures, a figure of
+matplotlib."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,7 +25,9 @@ MEGABYTE = 1e6
 def standing(metrics: Mapping[str, Any]) -> str:
     """The quality of a round, and what travelled in it."""
     known = [
-        f"{field.replace('_', ' ')} {figures.pretty(field, metrics[field])}" for field in FIELDS if field in metrics
+        f"{field.replace('_', ' ')} {figures.pretty(field, metrics[field])}"
+        for field in FIELDS
+        if field in metrics
     ]
     return ", ".join([*known, f"sent {pretty_bytes(metrics['up_bytes'])}"])
 
@@ -35,7 +38,8 @@ def final_table(runs: Sequence[History]) -> str:
 
 
 def figure(runs: Sequence[History]) -> "Figure":
-    """Quality by round, and by megabytes sent so far: solid for large models, dashed for small ones.
+    """Quality by round, and by megabytes sent so far: solid for large models, dashed for small
+    ones.
 
     The colours are those of the page: one for each run where there are several, else one for each
     size of model.

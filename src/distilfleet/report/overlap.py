@@ -1,4 +1,5 @@
-"""One round of a real fleet in time: who computed, and when something was on its way. From `times.jsonl`."""
+"""One round of a real fleet in time: who computed, and when something was on its way. From
+`times.jsonl`."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -34,7 +35,10 @@ class _Busy:
     @property
     def last_s(self) -> float:
         """When the last of it ended; 0 if there was nothing."""
-        return max((spans[-1][1] for spans in (self.devices, self.links, self.server) if spans), default=0.0)
+        return max(
+            (spans[-1][1] for spans in (self.devices, self.links, self.server) if spans),
+            default=0.0,
+        )
 
 
 def overlap_block(run: History) -> Html | None:
@@ -140,13 +144,18 @@ def _summary(busy: _Busy) -> str:
     link_and_server_s = short_s(lasting_s(both(busy.links, busy.server)))
     link_and_device_s = short_s(lasting_s(both(busy.links, busy.devices)))
     return (
-        f"Of {short_s(busy.last_s)}, at least one device computed for {device_s}, something was on its way for "
-        f"{link_s}, and the server computed for {server_s}. At the same time: devices and server for "
-        f"{device_and_server_s}, links and server for {link_and_server_s}, links and devices for {link_and_device_s}."
+        f"Of {short_s(busy.last_s)}, at least one device computed for {device_s}, something was on "
+        f"its way for {link_s}, and the server computed for {server_s}. At the same time: devices "
+        f"and server for {device_and_server_s}, links and server for {link_and_server_s}, links "
+        f"and devices for {link_and_device_s}."
     )
 
 
-_LEGEND = {SERVER_TONE: "server computes", DEVICE_TONE: "device computes", LINK_TONE: "job or answer on its way"}
+_LEGEND = {
+    SERVER_TONE: "server computes",
+    DEVICE_TONE: "device computes",
+    LINK_TONE: "job or answer on its way",
+}
 
 
 def _keys() -> list[Html]:
@@ -155,10 +164,16 @@ def _keys() -> list[Html]:
 
 def _lane(name: str, last_s: float, layers: Mapping[int, Spans]) -> Html:
     """One row of the picture: spans by tone, one layer on another."""
-    marks = [tag("path", class_=f"t{tone}", d=_path(spans, last_s)) for tone, spans in layers.items() if spans]
+    marks = [
+        tag("path", class_=f"t{tone}", d=_path(spans, last_s))
+        for tone, spans in layers.items()
+        if spans
+    ]
     busy = [f"busy for {short_s(lasting_s(spans))}" for spans in layers.values()]
     title = tag("title", f"{name}: {'; '.join(busy)}")
-    picture = tag("svg", title, *marks, viewBox=f"0 0 {SPAN} 1", preserveAspectRatio="none", role="img")
+    picture = tag(
+        "svg", title, *marks, viewBox=f"0 0 {SPAN} 1", preserveAspectRatio="none", role="img"
+    )
     return tag("tr", tag("th", name, scope="row"), tag("td", picture))
 
 
@@ -175,6 +190,6 @@ def _path(spans: Spans, last_s: float) -> str:
 def _more(count: int) -> str:
     shown = f"The first {MOST_LANES} of {count:,} devices. " if count > MOST_LANES else ""
     return (
-        f"{shown}On the server’s clock; a device’s work begins when it says that it began, counted from when it had "
-        "the job. What is on its way includes waiting for room on the server."
+        f"{shown}On the server’s clock; a device’s work begins when it says that it began, counted "
+        "from when it had the job. What is on its way includes waiting for room on the server."
     )

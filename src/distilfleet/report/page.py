@@ -1,4 +1,5 @@
-"""One self-contained HTML file for a run, or for several side by side. Loads nothing; complete without JavaScript."""
+"""One self-contained HTML file for a run, or for several side by side. Loads nothing; complete
+without JavaScript."""
 
 import base64
 import hashlib
@@ -56,7 +57,9 @@ def document(title: str, body: Html, extra: Extra) -> str:
     names = ("style.css", "page.js", *extra.assets)
     styles = [_asset(name) for name in names if name.endswith(".css")]
     scripts = [_asset(name) for name in names if name.endswith(".js")]
-    policy = tag("meta", http_equiv="Content-Security-Policy", content=_policy(scripts) + extra.policy)
+    policy = tag(
+        "meta", http_equiv="Content-Security-Policy", content=_policy(scripts) + extra.policy
+    )
     named = {**_META, "referrer": extra.referrer}
     metas = [tag("meta", name=name, content=content) for name, content in named.items()]
     sheets = [tag("style", style) for style in styles]
@@ -111,7 +114,9 @@ def sections(run: History) -> dict[str, Html | None]:
 
 def _story(run: History) -> Html:
     words = paragraph(" ".join(story.story(run)), "story")
-    return join(protection(run), headline.notes(run), words, headline.headline(run), headline.modelled(run))
+    return join(
+        protection(run), headline.notes(run), words, headline.headline(run), headline.modelled(run)
+    )
 
 
 def facts(run: History) -> str:

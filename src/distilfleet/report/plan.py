@@ -1,4 +1,5 @@
-"""A plan of cuts and shares: one JSON object for programs and the record, from it a table and a figure for people."""
+"""A plan of cuts and shares: one JSON object for programs and the record, from it a table and a
+figure for people."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -49,15 +50,23 @@ _MEANING = {
 }
 _HEADS = (
     *("cut", "bits", "uplink\nshare", "server\nshare"),
-    *("device\ntime", "uplink\ntime", "server\ntime", "down\ntime", "whole\nstep", "device\nenergy"),
+    *(
+        "device\ntime",
+        "uplink\ntime",
+        "server\ntime",
+        "down\ntime",
+        "whole\nstep",
+        "device\nenergy",
+    ),
 )
 
 
-# --- for a terminal ---------------------------------------------------------------------------------------------
+# --- for a terminal -------------------------------------------------------------------------------
 
 
 def print_plan(planned: Planned) -> None:
-    """Devices with cuts, shares, and predicted seconds and joules by stage; then cost, bound, and what binds."""
+    """Devices with cuts, shares, and predicted seconds and joules by stage; then cost, bound, and
+    what binds."""
     console = Console(highlight=False, markup=False, emoji=False)
     if not console.is_terminal:
         console.width = PIPED_WIDTH
@@ -91,7 +100,9 @@ def _left_out(plan: PlanObject) -> list[str]:
 
 
 def _table(plan: PlanObject, *, tight: bool) -> Table:
-    table = Table(box=None, padding=(0, 1), collapse_padding=tight, pad_edge=not tight, header_style="bold")
+    table = Table(
+        box=None, padding=(0, 1), collapse_padding=tight, pad_edge=not tight, header_style="bold"
+    )
     for name in ("device", "kind"):
         table.add_column(name, no_wrap=True, vertical="bottom")
     for name in _HEADS:
@@ -108,7 +119,7 @@ def _cells(entry: Entry) -> list[str]:
     return [*cells, short_s(entry["delay_s"]), short_j(entry["energy_j"])]
 
 
-# --- for both ---------------------------------------------------------------------------------------------------
+# --- for both -------------------------------------------------------------------------------------
 
 
 def facts(plan: PlanObject) -> list[tuple[str, str]]:
@@ -132,7 +143,8 @@ def _step(plan: PlanObject) -> str:
     server = short_j(_number(plan, "server_energy_j"))
     clock_share = _number(plan, "server_clock_share")
     return (
-        f"{delay} until the last device is done; devices {devices}, server {server} at {clock_share:.0%} of its clock"
+        f"{delay} until the last device is done; devices {devices}, server {server} at "
+        f"{clock_share:.0%} of its clock"
     )
 
 
@@ -152,7 +164,9 @@ def _number(plan: PlanObject, name: str) -> float:
 
 
 def _sizes(clusters: Sequence[Any]) -> str:
-    sizes = [str(len(cluster)) for cluster in clusters[:MOST_SIZES] if isinstance(cluster, list | tuple)]
+    sizes = [
+        str(len(cluster)) for cluster in clusters[:MOST_SIZES] if isinstance(cluster, list | tuple)
+    ]
     more = " ..." if len(clusters) > MOST_SIZES else ""
     return ", ".join(sizes) + more
 

@@ -1,4 +1,5 @@
-"""The plan of cuts on a run's page: what each device was given, the proof, and what a step then took."""
+"""The plan of cuts on a run's page: what each device was given, the proof, and what a step then
+took."""
 
 from collections.abc import Callable, Sequence
 
@@ -33,9 +34,9 @@ def _lead(run: History) -> str:
     chose = "bits and shares" if asked is not None else "a cut, bits on the wire and shares"
     given = f" The cut itself, {asked}, was set for all." if asked is not None else ""
     return (
-        f"Before the first round the planner chose {chose} for each device, from what was then known of boards and "
-        f"channels.{given} A cut is how many of the small model’s layers a device runs; with 0 it runs the embedding "
-        "alone."
+        f"Before the first round the planner chose {chose} for each device, from what was then "
+        f"known of boards and channels.{given} A cut is how many of the small model’s layers a "
+        "device runs; with 0 it runs the embedding alone."
     )
 
 
@@ -59,8 +60,8 @@ def _changes(run: History) -> list[tuple[str, str]]:
     words = "every round was planned anew, and kept these cuts and bits"
     if other:
         words = (
-            f"every round was planned anew: in {other} of {len(changed)} another cut or other bits were best for some "
-            f"devices, at most for {max(changed):,.0f} at once"
+            f"every round was planned anew: in {other} of {len(changed)} another cut or other bits "
+            f"were best for some devices, at most for {max(changed):,.0f} at once"
         )
     return [("later", words)]
 
@@ -69,12 +70,12 @@ def _fact(name: str, words: str) -> Html:
     return tag("div", tag("dt", figures.capital(name)), tag("dd", figures.capital(words)))
 
 
-# --- predicted and simulated ------------------------------------------------------------------------------------
+# --- predicted and simulated ----------------------------------------------------------------------
 
 _AGAINST = (
-    "Mean over all rounds. The plan prices one step after the other, asks the teacher each time, and leaves out "
-    "the server’s idling. What came has a round’s start and end in it, parts of steps that were under way at once, "
-    "and answers of the teacher that the server remembered."
+    "Mean over all rounds. The plan prices one step after the other, asks the teacher each time, "
+    "and leaves out the server’s idling. What came has a round’s start and end in it, parts of "
+    "steps that were under way at once, and answers of the teacher that the server remembered."
 )
 
 
@@ -91,7 +92,9 @@ def _against(run: History) -> Html | None:
         _energy(run, taken, "server", "server_energy_j"),
     ]
     table = scrolled(("Of one step", "Predicted", clock), rows)
-    return tag("div", tag("h3", "A step, predicted and as it came"), table, paragraph(_AGAINST, "fine"))
+    return tag(
+        "div", tag("h3", "A step, predicted and as it came"), table, paragraph(_AGAINST, "fine")
+    )
 
 
 def _delay(run: History, steps: int) -> list[str]:
@@ -101,7 +104,11 @@ def _delay(run: History, steps: int) -> list[str]:
 
 def _energy(run: History, steps: int, who: str, field: str) -> list[str]:
     used_j = figures.total(run, field) or 0.0
-    return [f"Energy, {who}", _expected(run, f"planned_{field}", field, short_j), short_j(used_j / steps)]
+    return [
+        f"Energy, {who}",
+        _expected(run, f"planned_{field}", field, short_j),
+        short_j(used_j / steps),
+    ]
 
 
 def _expected(run: History, each: str, first: str, show: Callable[[float], str]) -> str:
@@ -111,7 +118,7 @@ def _expected(run: History, each: str, first: str, show: Callable[[float], str])
     return "–" if value is None else show(value)
 
 
-# --- device by device -------------------------------------------------------------------------------------------
+# --- device by device -----------------------------------------------------------------------------
 
 
 def _devices(run: History, devices: Sequence[Entry]) -> Html:
@@ -133,7 +140,9 @@ def _which(run: History, shown: int, planned: int) -> str:
 def _row(entry: Entry) -> list[str]:
     cells = [str(entry.get("id", "")), str(entry.get("kind", "–")), cut(entry)]
     cells.append(figures.pretty("", figures.number(entry, "bits")))
-    shares = [figures.number(entry, name) for name in ("uplink_share", "downlink_share", "server_share")]
+    shares = [
+        figures.number(entry, name) for name in ("uplink_share", "downlink_share", "server_share")
+    ]
     cells += [figures.pretty("share", share) for share in shares]
     cells += [_stage(entry, stage) for stage in STAGES]
     cells.append(short_s(figures.number(entry, "delay_s") or 0.0))

@@ -1,4 +1,5 @@
-"""Predicted beside measured, on the page of a real fleet's run: seconds and joules, by round and by kind of device."""
+"""Predicted beside measured, on the page of a real fleet's run: seconds and joules, by round and by
+kind of device."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,9 +26,10 @@ STAGES = (
     ("busy_j", "Energy of the work"),
 )
 _LEAD = (
-    "What devices, links and server took, beside what a simulation predicts for the very same jobs on the boards "
-    "and links of the catalogue. A ratio above 1 is slower, or takes more, than predicted. A device that runs on "
-    "another machine than the board it is enrolled as, such as a process of a demonstration, differs by that."
+    "What devices, links and server took, beside what a simulation predicts for the very same jobs "
+    "on the boards and links of the catalogue. A ratio above 1 is slower, or takes more, than "
+    "predicted. A device that runs on another machine than the board it is enrolled as, such as a "
+    "process of a demonstration, differs by that."
 )
 Show = Callable[[float], str]
 
@@ -123,13 +125,21 @@ def _is_finite(value: Any) -> bool:
     return isinstance(value, int | float) and isfinite(value)
 
 
-# --- charts and tables ------------------------------------------------------------------------------------------
+# --- charts and tables ----------------------------------------------------------------------------
 
 
 def _charts(run: History, rounds_s: Sequence[Pair]) -> list[Html]:
     rows = _rows(run)
     numbers = [figures.number(row, "round") or 0.0 for row in rows]
-    charts = [_chart("Seconds of each round", "From its first job to its last answer.", numbers, rounds_s, short_s)]
+    charts = [
+        _chart(
+            "Seconds of each round",
+            "From its first job to its last answer.",
+            numbers,
+            rounds_s,
+            short_s,
+        )
+    ]
     energy_j = [_energy_of(row) for row in rows]
     if any(pair.measured for pair in energy_j):
         sub = f"Of the work on devices. {_metered(run)}"
@@ -154,14 +164,19 @@ def _metered(run: History) -> str:
     jobs = sum(kind.jobs for kind in kinds)
     metered = sum(kind.metered for kind in kinds)
     if not metered:
-        return "No board had a power meter: “measured” is the catalogue’s power over the measured seconds."
+        return (
+            "No board had a power meter: “measured” is the catalogue’s power over the measured "
+            "seconds."
+        )
     if metered == jobs:
         return "Measured by the boards’ power meters."
     rest = "for the others the catalogue’s power over the measured seconds."
     return f"By power meters for {metered:,.0f} of {jobs:,.0f} jobs; {rest}"
 
 
-def _chart(title: str, sub: str, numbers: Sequence[float], found: Sequence[Pair], show: Show) -> Html:
+def _chart(
+    title: str, sub: str, numbers: Sequence[float], found: Sequence[Pair], show: Show
+) -> Html:
     """Both figures by round; what is 0 leaves a gap."""
     measured = [pair.measured or None for pair in found]
     predicted = [pair.predicted or None for pair in found]
@@ -200,8 +215,8 @@ def _kinds(run: History) -> Html | None:
     if not rows:
         return None
     words = (
-        "Over the jobs of all rounds. A job is on its way until the device has all of it, so a device that was still "
-        f"starting adds to it. {_metered(run)}"
+        "Over the jobs of all rounds. A job is on its way until the device has all of it, so a "
+        f"device that was still starting adds to it. {_metered(run)}"
     )
     table = scrolled(("Mean of a job", "Measured", "Predicted", "Ratio"), rows, "numbers")
     return block("By kind of device", words, table)
@@ -224,7 +239,10 @@ def _rounds(run: History, rounds_s: Sequence[Pair]) -> Html:
     whole_s = NOTHING
     for pair in rounds_s:
         whole_s = whole_s.plus(pair)
-    spent = f"{pretty_s(whole_s.measured)} measured, {pretty_s(whole_s.predicted)} predicted: ratio {ratio(whole_s)}"
+    spent = (
+        f"{pretty_s(whole_s.measured)} measured, {pretty_s(whole_s.predicted)} predicted: ratio "
+        f"{ratio(whole_s)}"
+    )
     words = f"Measured, then predicted. In all {spent}."
     return block("Round by round", words, scrolled(_ROUND_HEADS, table_rows, "numbers"))
 

@@ -1,4 +1,5 @@
-"""Runs that repeat one another: the same settings under other seeds. What differs less than they do is chance."""
+"""Runs that repeat one another: the same settings under other seeds. What differs less than they do
+is chance."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,8 @@ _QUALITY = ("large_accuracy", "small_accuracy", "large_loss", "small_loss")
 
 
 def ahead(values: Mapping[int, float], sets: Sequence[Places]) -> set[int]:
-    """Places of the group whose lowest value is above the highest of any other; none if all are equal."""
+    """Places of the group whose lowest value is above the highest of any other; none if all are
+    equal."""
     lows: dict[tuple[int, ...], float] = {}
     highs: dict[tuple[int, ...], float] = {}
     for places in map(tuple, sets):
@@ -29,13 +31,15 @@ def ahead(values: Mapping[int, float], sets: Sequence[Places]) -> set[int]:
 
 
 def sentences(runs: Sequence[History]) -> list[str]:
-    """A sentence for each group of repetitions, with mean and spread; and what one seed each cannot tell."""
+    """A sentence for each group of repetitions, with mean and spread; and what one seed each cannot
+    tell."""
     sets = groups(runs)
     repeated = [places for places in sets if len(seeds(runs, places)) > 1]
     lines = [_sentence(runs, places) for places in repeated]
     if len(sets) > 1 and len(repeated) < len(sets):
         lines.append(
-            "With one seed each, runs may differ by chance, so none is called best: repeat them with another --seed."
+            "With one seed each, runs may differ by chance, so none is called best: repeat them "
+            "with another --seed."
         )
     return lines
 
@@ -46,7 +50,10 @@ def as_rows(runs: Sequence[History]) -> list[dict[str, object]]:
     rows: list[dict[str, object]] = []
     for places in groups(runs):
         if len(seeds(runs, places)) > 1:
-            row: dict[str, object] = {"runs": [labels[place] for place in places], "seeds": seeds(runs, places)}
+            row: dict[str, object] = {
+                "runs": [labels[place] for place in places],
+                "seeds": seeds(runs, places),
+            }
             for spread in _spreads(runs, places):
                 row[spread.field] = {"mean": spread.mean, "low": spread.low, "high": spread.high}
             rows.append(row)
@@ -72,7 +79,9 @@ class _Spread:
     def words(self) -> str:
         """The field with its mean and spread, for people."""
         name = self.field.replace("_", " ")
-        mean, low, high = (figures.pretty(self.field, value) for value in (self.mean, self.low, self.high))
+        mean, low, high = (
+            figures.pretty(self.field, value) for value in (self.mean, self.low, self.high)
+        )
         return f"{name} {mean} ({low} to {high})"
 
 
@@ -80,7 +89,9 @@ def _spreads(runs: Sequence[History], places: Places) -> list[_Spread]:
     """Those fields of quality that the runs have."""
     spreads = []
     for field in _QUALITY:
-        found = [value for place in places if (value := figures.last(runs[place], field)) is not None]
+        found = [
+            value for place in places if (value := figures.last(runs[place], field)) is not None
+        ]
         if found:
             mean = sum(found) / len(found)
             spreads.append(_Spread(field=field, mean=mean, low=min(found), high=max(found)))

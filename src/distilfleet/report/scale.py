@@ -1,4 +1,5 @@
-"""From values to places on an axis. A place runs from 0 to SPAN, whatever the size on the screen."""
+"""From values to places on an axis. A place runs from 0 to SPAN, whatever the size on the
+screen."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -7,7 +8,26 @@ from dataclasses import dataclass, replace
 from ..core.units import pretty_s
 
 SPAN = 4000
-_TIME_STEPS_S = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 18000, 36000, 72000, 86400)
+_TIME_STEPS_S = (
+    1,
+    2,
+    5,
+    10,
+    20,
+    30,
+    60,
+    120,
+    300,
+    600,
+    1200,
+    1800,
+    3600,
+    7200,
+    18000,
+    36000,
+    72000,
+    86400,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +60,9 @@ def amount_axis(label: str, most: float, show: Callable[[float], str]) -> Axis:
     reach = most or 1.0
     step = nice_step(reach)
     steps = max(1, math.ceil(reach / step - 1e-9))
-    return Axis(label=label, low=0.0, high=steps * step, ticks=_multiples(step, 0, steps), show=show)
+    return Axis(
+        label=label, low=0.0, high=steps * step, ticks=_multiples(step, 0, steps), show=show
+    )
 
 
 def reach_axis(label: str, most: float, show: Callable[[float], str]) -> Axis:

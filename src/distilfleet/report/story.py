@@ -5,10 +5,22 @@ from typing import Any
 
 from ..core.units import pretty_count
 from ..record.history import History
-from .figures import capital, discloses, fleet_size, listed, measured, method, number, part, recipe, sample
+from .figures import (
+    capital,
+    discloses,
+    fleet_size,
+    listed,
+    measured,
+    method,
+    number,
+    part,
+    recipe,
+    sample,
+)
 
 OF_AN_OLDER_RECORD = (
-    "In each round $devices did the work that the method gave them, and the server combined the answers.",
+    "In each round $devices did the work that the method gave them, and the server combined the "
+    "answers.",
 )
 
 
@@ -20,8 +32,11 @@ def title(run: History) -> str:
 
 
 def story(run: History) -> list[str]:
-    """One paragraph, sentence by sentence: who had which data, what a round did, how quality was found."""
-    planned = [] if run.rounds else ["No round has finished; this is what the run was set up to do."]
+    """One paragraph, sentence by sentence: who had which data, what a round did, how quality was
+    found."""
+    planned = (
+        [] if run.rounds else ["No round has finished; this is what the run was set up to do."]
+    )
     return [*planned, _who(run), *_rounds(run), *_tested(run)]
 
 
@@ -37,13 +52,20 @@ def _who(run: History) -> str:
     if pooled:
         return f"{capital(devices)} held {samples}{split}, and sent all of it to the server, once."
     name = data.get("name", "the data set")
-    return f"{capital(samples)} of {name} were spread over {devices}{split}; each device kept its part."
+    return (
+        f"{capital(samples)} of {name} were spread over {devices}{split}; each device kept its "
+        "part."
+    )
 
 
 def _long(run: History) -> str:
     """How much text a window is."""
     shape = listed(part(run.about, "data"), "shape")
-    return f" of {pretty_count(shape[0], 'token')}" if sample(run) == "window" and len(shape) == 1 else ""
+    return (
+        f" of {pretty_count(shape[0], 'token')}"
+        if sample(run) == "window" and len(shape) == 1
+        else ""
+    )
 
 
 def _rounds(run: History) -> list[str]:
@@ -58,7 +80,10 @@ def _tested(run: History) -> list[str]:
     test = number(part(run.about, "data"), "test")
     if not test:
         return []
-    return [f"Quality was measured on {pretty_count(test, f'held-out {sample(run)}')} that no device had seen."]
+    return [
+        f"Quality was measured on {pretty_count(test, f'held-out {sample(run)}')} that no device "
+        "had seen."
+    ]
 
 
 def _some(asked: Any, devices: int) -> str:

@@ -53,7 +53,9 @@ class Column:
     """1: more is better, -1: less is better, 0: neither."""
 
 
-CHANGED_BY_SEEDS = frozenset({"large_accuracy", "small_accuracy", "large_loss", "small_loss", "recovered_share"})
+CHANGED_BY_SEEDS = frozenset(
+    {"large_accuracy", "small_accuracy", "large_loss", "small_loss", "recovered_share"}
+)
 """Figures of quality: two runs with the same settings differ in them."""
 
 
@@ -79,9 +81,12 @@ def summary(runs: Sequence[History]) -> list[Row]:
 
 
 def text_table(runs: Sequence[History]) -> str:
-    """Plain text, aligned: a list of figures for one run, a table for several. Ends without a line break."""
+    """Plain text, aligned: a list of figures for one run, a table for several. Ends without a line
+    break."""
     rows = summary(runs)
-    columns = [column for column in COLUMNS if any(getattr(row, column.field) is not None for row in rows)]
+    columns = [
+        column for column in COLUMNS if any(getattr(row, column.field) is not None for row in rows)
+    ]
     names = [heading(column, runs) for column in columns]
     if len(rows) == 1:
         return _list(rows[0], columns, names)
@@ -102,7 +107,8 @@ def as_json(runs: Sequence[History]) -> dict[str, Any]:
 def best_rows(rows: Sequence[Row], column: Column, sets: Sequence[Places]) -> set[int]:
     """Places of the best rows in a column, of runs in sets of repetitions.
 
-    None where they cannot be told apart, a teacher stays as it was given, or what seeds change has one seed.
+    None where they cannot be told apart, a teacher stays as it was given, or what seeds change has
+    one seed.
     """
     is_given = column.field.startswith("large") and any(row.frozen_teacher for row in rows)
     is_chance = column.field in CHANGED_BY_SEEDS and any(len(places) < 2 for places in sets)
@@ -126,7 +132,9 @@ def heading(column: Column, runs: Sequence[History]) -> str:
 
 def rounds_done(row: Row) -> str:
     """12, or 12 of 30 if it was interrupted."""
-    return str(row.rounds) if row.rounds >= row.rounds_asked else f"{row.rounds} of {row.rounds_asked}"
+    return (
+        str(row.rounds) if row.rounds >= row.rounds_asked else f"{row.rounds} of {row.rounds_asked}"
+    )
 
 
 _LAST = ("large_accuracy", "small_accuracy", "large_loss", "small_loss", "elapsed_s", "wall_s")
@@ -160,7 +168,11 @@ def _row(name: str, run: History) -> Row:
 def _entry(row: Row, run: History) -> dict[str, Any]:
     facts = {field: getattr(row, field) for field in Row.__slots__}
     known = {field: _whole(value) for field, value in facts.items() if value is not None}
-    return {**known, "path": str(run.path), "notes": [str(note) for note in figures.listed(run.about, "notes")]}
+    return {
+        **known,
+        "path": str(run.path),
+        "notes": [str(note) for note in figures.listed(run.about, "notes")],
+    }
 
 
 def _whole(value: Any) -> Any:

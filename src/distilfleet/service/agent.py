@@ -1,6 +1,8 @@
-"""A device of a real fleet: what it trains on, what its owner allows, and the worker that a `RunSpec` names.
+"""A device of a real fleet: what it trains on, what its owner allows, and the worker that a
+`RunSpec` names.
 
-Nothing here needs torch until a run asks for training: a device that runs embedding modules alone installs without it.
+Nothing here needs torch until a run asks for training: a device that runs embedding modules alone
+installs without it.
 """
 
 import asyncio
@@ -92,12 +94,15 @@ def _unit(name: str, said: str) -> tuple[float, float]:
     except ValueError:
         found = 0.0, 0.0
     if not (found[0] and all(map(math.isfinite, found))):
-        raise ConfigError(f"--units {name}={said}: expected FACTOR or FACTOR,OFFSET, such as 0.5556,-17.78")
+        raise ConfigError(
+            f"--units {name}={said}: expected FACTOR or FACTOR,OFFSET, such as 0.5556,-17.78"
+        )
     return found
 
 
 def join(asked: AgentFlags) -> str:
-    """Enrol if there is a token. What to hand to `attend`, in a process that has not loaded what enrolment takes.
+    """Enrol if there is a token. What to hand to `attend`, in a process that has not loaded what
+    enrolment takes.
 
     Raises ConfigError.
     """
@@ -114,14 +119,21 @@ def join(asked: AgentFlags) -> str:
 
 
 def attend(said: str, end: Callable[[], NoReturn]) -> None:
-    """Serve until stopped, which `end` does at once, in whatever state all is. Raises ConfigError."""
+    """Serve until stopped, which `end` does at once, in whatever state all is. Raises
+    ConfigError."""
     settle_heap(AGENT_ARENAS)
     asked = msgspec.json.decode(said, type=AgentFlags, dec_hook=lambda kind, value: kind(value))
     with _alone(asked.state):
         badge = badge_of(asked.state)
         device = owned(_board(badge, asked.catalogue), asked.consent)
         data = own.Cached(own=own_data(asked.data, naming_of(asked)))
-        log.info("%s: a %s with %d samples, of the server at %s", device.id, badge.kind, len(data), badge.address)
+        log.info(
+            "%s: a %s with %d samples, of the server at %s",
+            device.id,
+            badge.kind,
+            len(data),
+            badge.address,
+        )
         build = builder(device, data, asked.consent)
         meter = meters.find(Path("/sys"))
         caps = asked.caps
@@ -171,7 +183,9 @@ async def _until_stopped(agent: Agent, end: Callable[[], NoReturn]) -> None:
 
 def _alone(folder: Path) -> closing[IO[bytes]]:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return closing(lock(folder, "is in use by another agent. Stop that one, or name another --state."))
+    return closing(
+        lock(folder, "is in use by another agent. Stop that one, or name another --state.")
+    )
 
 
 async def _enrolled(token: Token, folder: Path) -> None:
@@ -189,9 +203,12 @@ async def _enrolled(token: Token, folder: Path) -> None:
             again_s = min(MOST_AGAIN_S, again_s * GROWTH)
         except WireError as fault:
             again = (
-                f"Only the newest of a device is good: `distilfleet enrol create --device {token.device}` prints one"
+                "Only the newest of a device is good: `distilfleet enrol create --device "
+                f"{token.device}` prints one"
             )
-            raise ConfigError(f"{token.address} does not take this token: {fault}. {again}") from None
+            raise ConfigError(
+                f"{token.address} does not take this token: {fault}. {again}"
+            ) from None
 
 
 def digest_of(data: Own, said: RunSpec) -> str:
@@ -228,7 +245,9 @@ def _mapped(data: Own, said: RunSpec) -> Mapped:
         raise ConfigError(f"this device's data do not fit the run: {fault.mismatch}") from None
     except ConfigError as fault:
         log.warning("this run is declined: %s", fault)
-        raise ConfigError("this device's data cannot be read for this run; its own log says why") from None
+        raise ConfigError(
+            "this device's data cannot be read for this run; its own log says why"
+        ) from None
     for note in mapped.notes:
         log.warning("%s: %s", data.where, note)
     return mapped
@@ -241,7 +260,9 @@ def _split_worker(spec: RunSpec, device: Device, data: Dataset, consent: Consent
     try:
         half = msgspec.convert(spec.settings, Half)
     except (msgspec.ValidationError, RecursionError) as fault:
-        raise ConfigError(f"the settings of {spec.method} do not fit the version here: {fault}") from None
+        raise ConfigError(
+            f"the settings of {spec.method} do not fit the version here: {fault}"
+        ) from None
     _check_split(half.split, data, device)
 
     def front_of(whose: str, layers: int) -> FrontLayers:
@@ -253,7 +274,9 @@ def _split_worker(spec: RunSpec, device: Device, data: Dataset, consent: Consent
             raise DeclinedError(f"declined: {fault}") from None
         return made
 
-    return SplitWorker(device=device, data=data, split=half.split, seed=spec.seed, front_of=front_of)
+    return SplitWorker(
+        device=device, data=data, split=half.split, seed=spec.seed, front_of=front_of
+    )
 
 
 def _check_split(split: SplitSettings, data: Dataset, device: Device) -> None:
@@ -261,7 +284,10 @@ def _check_split(split: SplitSettings, data: Dataset, device: Device) -> None:
     if split.tables != "rows":
         raise ConfigError("the run wants a table of the teacher on this device, which has none")
     if split.classes is not None and split.labels == "shared" and not device.shares_label_counts:
-        raise ConfigError("labels go to the server in this run, and this device's owner has not agreed: --labels kept")
+        raise ConfigError(
+            "labels go to the server in this run, and this device's owner has not agreed: --labels "
+            "kept"
+        )
 
 
 def _trainer() -> ModuleType:
@@ -269,5 +295,7 @@ def _trainer() -> ModuleType:
     try:
         from . import spec as deploy
     except ModuleNotFoundError as fault:
-        raise ConfigError(f"this run trains layers on devices and needs {fault.name}; this device has none") from None
+        raise ConfigError(
+            f"this run trains layers on devices and needs {fault.name}; this device has none"
+        ) from None
     return deploy

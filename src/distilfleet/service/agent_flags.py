@@ -24,7 +24,8 @@ class Consent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentFlags:
-    """A device of a real fleet: enrols once with a token, then trains on its own data until it is stopped."""
+    """A device of a real fleet: enrols once with a token, then trains on its own data until it is
+    stopped."""
 
     data: str = ""
     """The device's data: a part that `distilfleet split` wrote, or whatever `run --data` takes."""
@@ -39,9 +40,11 @@ class AgentFlags:
     columns: tuple[str, ...] = ()
     """What the inputs are, in order, where the file or the run has no names for them."""
     units: tuple[str, ...] = ()
-    """Columns in another unit than the run's, with factor and offset to it: --units temp=0.5556,-17.78."""
+    """Columns in another unit than the run's, with factor and offset to it: --units
+    temp=0.5556,-17.78."""
     any_range: bool = False
-    """Take values as they are that lie so far from the run's that they seem to be in another unit."""
+    """Take values as they are that lie so far from the run's that they seem to be in another
+    unit."""
     skip_unknown: bool = False
     """Leave samples out whose class or category the run does not know, instead of declining it."""
     fit_pictures: bool = False
@@ -51,11 +54,13 @@ class AgentFlags:
     separator: Separator | None = None
     """What parts the fields of a table. Default: what parts all rows alike."""
     missing: Missing = "refuse"
-    """Samples without a number or label: refuse the data, drop such samples, or take such a label as a class."""
+    """Samples without a number or label: refuse the data, drop such samples, or take such a label
+    as a class."""
     channels_axis: Axis | None = None
     """Which axis of a sample has the channels. Default: as in the run."""
     catalogue: Path | None = None
-    """CSV file with this board's row, as `distilfleet calibrate` writes it, where the fleet names a kind of its own."""
+    """CSV file with this board's row, as `distilfleet calibrate` writes it, where the fleet names a
+    kind of its own."""
     token: str | None = None
     """From `distilfleet enrol create`; needed once."""
     state: Path = Path("agent-state")
@@ -65,7 +70,8 @@ class AgentFlags:
     most_busy_s: float | None = None
     """Seconds of work after which everything is declined."""
     most_job_s: float | None = None
-    """Seconds that the work of one job may take, by this board's row of the catalogue; a longer one is declined."""
+    """Seconds that the work of one job may take, by this board's row of the catalogue; a longer one
+    is declined."""
     most_bytes: int | None = None
     """Bytes to and from the server after which jobs are declined."""
     most_bytes_a_day: int | None = None
@@ -75,7 +81,8 @@ class AgentFlags:
     to_hour: int = 24
     """Work until this hour; before --from-hour, it is that of the next day."""
     own_models: bool = False
-    """Let the server ask for models from files and modules of this machine, or from a hub, by name."""
+    """Let the server ask for models from files and modules of this machine, or from a hub, by
+    name."""
     share_label_counts: bool = False
     """Let labels, or how many samples of each class there are, leave this device."""
     share_data: bool = False
@@ -83,12 +90,17 @@ class AgentFlags:
 
     @property
     def consent(self) -> Consent:
-        return Consent(label_counts=self.share_label_counts, data=self.share_data, own_models=self.own_models)
+        return Consent(
+            label_counts=self.share_label_counts, data=self.share_data, own_models=self.own_models
+        )
 
     @property
     def reading(self) -> Reading:
         return Reading(
-            decimal=self.decimal, separator=self.separator, missing=self.missing, channels_axis=self.channels_axis
+            decimal=self.decimal,
+            separator=self.separator,
+            missing=self.missing,
+            channels_axis=self.channels_axis,
         )
 
     @property

@@ -14,13 +14,21 @@ from .fleet_file import FleetFolder
 
 SIMULATED = (
     *("devices", "device_kinds", "server", "group", "alpha", "skew", "channels", "bandwidth_hz"),
-    *("offline_share", "label_counts_share", "poison", "poison_share", "memory_quota_bytes", "cohorts"),
+    *(
+        "offline_share",
+        "label_counts_share",
+        "poison",
+        "poison_share",
+        "memory_quota_bytes",
+        "cohorts",
+    ),
 )
 """Flags that say what devices there are, what they own and what surrounds them."""
 
 
 def experiment_of(here: FleetFolder, asked: Mapping[str, Any]) -> Experiment:
-    """Built by its recipe for as many devices, of the same kinds; none of them is given data. Raises ConfigError."""
+    """Built by its recipe for as many devices, of the same kinds; none of them is given data.
+    Raises ConfigError."""
     found = recipe(asked["recipe"])
     kinds = tuple(here.file.devices.values())
     settings = {**asked["settings"], "devices": len(kinds), "device_kinds": kinds}
@@ -33,7 +41,8 @@ def experiment_of(here: FleetFolder, asked: Mapping[str, Any]) -> Experiment:
 
 
 def server_of(here: FleetFolder) -> Device:
-    """Of the kind that the fleet file names; else of a usual speed, with watts that nobody knows."""
+    """Of the kind that the fleet file names; else of a usual speed, with watts that nobody
+    knows."""
     if here.file.server:
         return catalogue.device(here.file.server, "server", extra=here.catalogue)
     return replace(catalogue.device(Common().server, "server"), idle_w=nan, busy_w=nan)

@@ -1,8 +1,10 @@
-"""A copy of a server's folder, made while the server runs, from which a run goes on as a told branch.
+"""A copy of a server's folder, made while the server runs, from which a run goes on as a told
+branch.
 
-What is copied later may be newer than what was copied before, so the order is that in which the server trusts things:
-journal, checkpoints, the rest of a run. Devices go on after a copy was made: whoever starts a server from it starts a
-new branch of each run that was not finished (see `take_up`), which is written into the copy.
+What is copied later may be newer than what was copied before, so the order is that in which the
+server trusts things: journal, checkpoints, the rest of a run. Devices go on after a copy was made:
+whoever starts a server from it starts a new branch of each run that was not finished (see
+`take_up`), which is written into the copy.
 """
 
 import os
@@ -52,7 +54,9 @@ def _copy_database(source: Path, to: Path) -> None:
         with closing(sqlite3.connect(source)) as there, closing(sqlite3.connect(to)) as copy:
             there.backup(copy)
     except sqlite3.Error as fault:
-        raise StorageError(f"{source} cannot be copied to {to}: {fault}. Look at both disks.") from None
+        raise StorageError(
+            f"{source} cannot be copied to {to}: {fault}. Look at both disks."
+        ) from None
 
 
 def _branch(run: Path, journal: SqliteJournal) -> bool:

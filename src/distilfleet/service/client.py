@@ -27,7 +27,11 @@ MOST_MISSING = 5
 def submit(here: FleetFolder, name: str, flags: Any) -> str:
     """Ask the server for a run; its name."""
     started = datetime.now(UTC)
-    asked = {"recipe": placed(name), "settings": from_here(flatten(flags)), "started": f"{started:%Y-%m-%dT%H:%M:%SZ}"}
+    asked = {
+        "recipe": placed(name),
+        "settings": from_here(flatten(flags)),
+        "started": f"{started:%Y-%m-%dT%H:%M:%SZ}",
+    }
     experiment_of(here, asked)  # a mistake is told here, not in the server's log
     run = f"{Path(name.partition(':')[0]).stem}-{started:%Y%m%d-%H%M%S-%f}"
     here.queue.ask(run, asked)
@@ -36,15 +40,19 @@ def submit(here: FleetFolder, name: str, flags: Any) -> str:
 
 
 def check_real(flags: Any) -> None:
-    """Raises ConfigError for flags that only a simulated fleet obeys, and for what the fleet file says."""
+    """Raises ConfigError for flags that only a simulated fleet obeys, and for what the fleet file
+    says."""
     if "catalogue" in changed(flags):
-        remedy = "the kinds of a real fleet are in its fleet file: write catalogue = 'FILE' there, and leave this out"
+        remedy = (
+            "the kinds of a real fleet are in its fleet file: write catalogue = 'FILE' there, and "
+            "leave this out"
+        )
         raise ConfigError(f"--catalogue: {remedy}")
     moot = [option(name) for name in SIMULATED if name in changed(flags)]
     if moot:
         raise ConfigError(
-            f"{', '.join(moot)}: a real fleet has its devices, with their data and links, and simulates none; leave "
-            f"{'it' if len(moot) == 1 else 'them'} out with --fleet"
+            f"{', '.join(moot)}: a real fleet has its devices, with their data and links, and "
+            f"simulates none; leave {'it' if len(moot) == 1 else 'them'} out with --fleet"
         )
 
 
@@ -73,7 +81,11 @@ def goes_on(queue: Queue, name: str) -> str:
     """Where a run that is resumed goes on, as far as its record tells."""
     files = sorted(queue.record(name).glob("checkpoints/round-*.safetensors"))
     done = int(files[-1].stem[-8:]) if files else 0
-    return f"it goes on after round {done}, behind what waits there" if done else "it begins, behind what waits there"
+    return (
+        f"it goes on after round {done}, behind what waits there"
+        if done
+        else "it begins, behind what waits there"
+    )
 
 
 class StoppedError(Error):
@@ -88,8 +100,11 @@ def unheard(_words: str) -> None:
     """Nobody asks."""
 
 
-def follow(here: FleetFolder, run: str, hear: Callable[[str], None] = unheard) -> Iterator[dict[str, Any]]:
-    """Metrics of each round as it is finished; what devices it waits for is heard, and "" when they are back.
+def follow(
+    here: FleetFolder, run: str, hear: Callable[[str], None] = unheard
+) -> Iterator[dict[str, Any]]:
+    """Metrics of each round as it is finished; what devices it waits for is heard, and "" when they
+    are back.
 
     Raises FailedError if the server could not do the run, StoppedError if somebody stopped it.
     """
@@ -111,11 +126,19 @@ def follow(here: FleetFolder, run: str, hear: Callable[[str], None] = unheard) -
             case QueuedRun(state="finished"):
                 return
             case QueuedRun(state="failed", error=error):
-                raise FailedError(f"{run} failed after round {seen}: {error}. Once that is mended, it goes on: {again}")
+                raise FailedError(
+                    f"{run} failed after round {seen}: {error}. Once that is mended, it goes on: "
+                    f"{again}"
+                )
             case QueuedRun(state="stopped"):
-                raise StoppedError(f"{run} was stopped after round {seen}; it goes on with: {again}")
+                raise StoppedError(
+                    f"{run} was stopped after round {seen}; it goes on with: {again}"
+                )
         time.sleep(LOOK_S)
-    raise FailedError(f"{run} is not with the server any more: somebody took its file out of {queue.state / 'queue'}")
+    raise FailedError(
+        f"{run} is not with the server any more: somebody took its file out of "
+        f"{queue.state / 'queue'}"
+    )
 
 
 def _whole_lines(metrics: Path) -> list[dict[str, Any]]:

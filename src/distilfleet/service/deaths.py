@@ -1,7 +1,8 @@
-"""A run that takes the server's process with it, as a crash in native code or a lack of memory does.
+"""A run that takes the server's process with it, as a crash in native code or a lack of memory
+does.
 
-It comes first again when the server is back, so that a kill costs a run nothing; but after some such ends without a
-round in between it goes behind the runs that wait, and at last it fails.
+It comes first again when the server is back, so that a kill costs a run nothing; but after some
+such ends without a round in between it goes behind the runs that wait, and at last it fails.
 """
 
 import logging
@@ -16,11 +17,14 @@ MOST_DEATHS = 20
 
 
 def give_way(queue: Queue) -> None:
-    """At the server's start: the first run goes behind the others, if the server has died in it again and again."""
+    """At the server's start: the first run goes behind the others, if the server has died in it
+    again and again."""
     waiting = queue.waiting()
     died = queue.attempts(waiting[0]).died(_since(queue, waiting[0])) if waiting[1:] else 0
     if died >= DEATHS_IN_FRONT:
-        log.warning("%s: %s; it goes behind the runs that wait", waiting[0], _died(queue, waiting[0], died))
+        log.warning(
+            "%s: %s; it goes behind the runs that wait", waiting[0], _died(queue, waiting[0], died)
+        )
         queue.put_last(waiting[0])
 
 
@@ -31,8 +35,8 @@ def begin_attempt(queue: Queue, name: str) -> str:
     died = attempts.died(since)
     if died >= MOST_DEATHS:
         return (
-            f"{_died(queue, name, died)}. Does the run's own code end the process, crash in native code or take all "
-            "memory? The system's log says who ended it"
+            f"{_died(queue, name, died)}. Does the run's own code end the process, crash in native "
+            "code or take all memory? The system's log says who ended it"
         )
     attempts.begin(since)
     return ""
@@ -40,10 +44,16 @@ def begin_attempt(queue: Queue, name: str) -> str:
 
 def _since(queue: Queue, name: str) -> str:
     """What it gets on from."""
-    return max((file.stem for file in queue.record(name).glob("checkpoints/round-*.safetensors")), default="")
+    return max(
+        (file.stem for file in queue.record(name).glob("checkpoints/round-*.safetensors")),
+        default="",
+    )
 
 
 def _died(queue: Queue, name: str, died: int) -> str:
     since = _since(queue, name)
     done = f"since round {int(since[-8:])}" if since else "at all"
-    return f"the server's process died {died} times in a row in this run, and no round was finished {done}"
+    return (
+        f"the server's process died {died} times in a row in this run, and no round was finished "
+        f"{done}"
+    )

@@ -1,4 +1,5 @@
-"""`make fleet-demo`: one server and eight agents as separate processes on this machine, over mutual TLS.
+"""`make fleet-demo`: one server and eight agents as separate processes on this machine, over mutual
+TLS.
 
 Trains KOALA on handwritten digits, then split KD on text, and leaves the pages of both runs.
 """
@@ -41,7 +42,13 @@ class Demo:
 
 def demos(folder: Path) -> Sequence[Demo]:
     koala = SplitFlags(data="digits", devices=len(KINDS), out=folder / "koala" / "data")
-    text = SplitFlags(data="stdlib", devices=len(KINDS), holdout=0.1, recipe="splitkd", out=folder / "splitkd" / "data")
+    text = SplitFlags(
+        data="stdlib",
+        devices=len(KINDS),
+        holdout=0.1,
+        recipe="splitkd",
+        out=folder / "splitkd" / "data",
+    )
     return [
         Demo(recipe="koala", split=koala, settings={"proxy": str(koala.out / PROXY)}),
         Demo(recipe="splitkd", split=text, settings={"cut": 0}),
@@ -80,7 +87,9 @@ def write_fleet(file: Path, kinds: Sequence[str]) -> None:
         ports = [one.getsockname()[1] for one in taken]
     named = zip(("address", "enrol_address", "page"), ports, strict=True)
     lines = [*(f'{name} = "localhost:{port}"' for name, port in named), "[devices]"]
-    file.write_text("\n".join([*lines, *(f'device-{i} = "{kind}"' for i, kind in enumerate(kinds))]) + "\n")
+    file.write_text(
+        "\n".join([*lines, *(f'device-{i} = "{kind}"' for i, kind in enumerate(kinds))]) + "\n"
+    )
 
 
 @contextmanager

@@ -19,7 +19,8 @@ def create_token(here: FleetFolder, device: DeviceId, lasting_s: float) -> str:
 
 
 def deny(here: FleetFolder, device: DeviceId) -> None:
-    """Raises ConfigError if the fleet file does not name the device, which may be a slip of the pen."""
+    """Raises ConfigError if the fleet file does not name the device, which may be a slip of the
+    pen."""
     _check_named(here, device)
     with closing(Authority(here.folder("authority"))) as authority:
         authority.deny(device)
@@ -30,5 +31,6 @@ def _check_named(here: FleetFolder, device: DeviceId) -> None:
         raise ConfigError(f"say with --device which one of {here.path}")
     if device not in here.file.devices:
         raise ConfigError(
-            f"{here.path} does not name {device}; add it under [devices] with its kind, and restart the server"
+            f"{here.path} does not name {device}; add it under [devices] with its kind, and "
+            "restart the server"
         )

@@ -1,4 +1,5 @@
-"""What the record of a real fleet says of the fleet file: its devices with their kinds, and the server's, if named."""
+"""What the record of a real fleet says of the fleet file: its devices with their kinds, and the
+server's, if named."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,7 +12,8 @@ from .fleet_file import FleetFile
 
 
 def facts_of(experiment: Experiment, file: FleetFile) -> dict[str, Any]:
-    """`fleet.json`: all devices with their kinds, and the first ones in full; of the server, what the file says."""
+    """`fleet.json`: all devices with their kinds, and the first ones in full; of the server, what
+    the file says."""
     return {**fleet_facts(experiment), "devices": dict(file.devices), "server": file.server}
 
 
@@ -21,8 +23,9 @@ def taken_for(experiment: Experiment, server: str) -> tuple[str, ...]:
         return ()
     usual = Common().server
     return (
-        f"Cuts and shares are planned as if the server were a {usual}, and so are its predicted seconds and joules: "
-        f"the fleet file names no kind. Write there, for example, server = '{usual}'; see `distilfleet devices`.",
+        f"Cuts and shares are planned as if the server were a {usual}, and so are its predicted "
+        "seconds and joules: the fleet file names no kind. Write there, for example, server = "
+        f"'{usual}'; see `distilfleet devices`.",
     )
 
 

@@ -1,4 +1,5 @@
-"""What becomes of a run that raises, whatever it raises: it fails in words, and the server goes on with the next.
+"""What becomes of a run that raises, whatever it raises: it fails in words, and the server goes on
+with the next.
 
 Two things end a server: storage that cannot be written, and whoever stops it.
 """
@@ -45,16 +46,20 @@ def stoppable() -> Iterator[threading.Event]:
 
 
 def ends_the_server(fault: BaseException, stopped: bool) -> bool:
-    """Whether it is more than one run's fault. A signal may come out as anything: what it breaks raises its own."""
+    """Whether it is more than one run's fault. A signal may come out as anything: what it breaks
+    raises its own."""
     return stopped or (isinstance(fault, StorageError) and not isinstance(fault, FileError))
 
 
 def reason_of(fault: BaseException, file: Path) -> str:
-    """Why a run failed, in a line. Where in the code is left in the file, unless it was raised on purpose."""
+    """Why a run failed, in a line. Where in the code is left in the file, unless it was raised on
+    purpose."""
     if isinstance(fault, Error):
         return plain(str(fault))
     try:
-        write_atomically(file, "".join(traceback.format_exception(fault)).encode(errors="backslashreplace"))
+        write_atomically(
+            file, "".join(traceback.format_exception(fault)).encode(errors="backslashreplace")
+        )
     except FileError as other:
         log.warning("%s", other)
     return plain(f"{type(fault).__name__}: {_words(fault)} (where: {file})")

@@ -37,13 +37,15 @@ class FleetFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     server: str = ""
     """The server's row of the catalogue. Default: none, and its joules are left out."""
     catalogue: str = ""
-    """CSV file with kinds of your own boards, as `distilfleet calibrate` writes it, beside this file."""
+    """CSV file with kinds of your own boards, as `distilfleet calibrate` writes it, beside this
+    file."""
     listen: str = ""
     """HOST to listen on. Default: that of `address`."""
     patience_s: Seconds = PATIENCE_S
     """How long a wave without a deadline waits for a device that is away."""
     longest_s: Seconds = LONGEST_S
-    """How long a wave without a deadline may take: who is there and does not answer holds it up no longer."""
+    """How long a wave without a deadline may take: who is there and does not answer holds it up no
+    longer."""
     beat_s: Seconds = BEAT_S
     """Between signs of life; who is silent for three of these is away."""
     page: str = "localhost:7480"
@@ -76,7 +78,10 @@ class FleetFolder:
 
     @property
     def devices(self) -> dict[DeviceId, Device]:
-        return {name: catalogue.device(kind, name, extra=self.catalogue) for name, kind in self.file.devices.items()}
+        return {
+            name: catalogue.device(kind, name, extra=self.catalogue)
+            for name, kind in self.file.devices.items()
+        }
 
     @property
     def address(self) -> Address:
@@ -112,23 +117,32 @@ def fleet_folder(path: Path) -> FleetFolder:
 
 def _check(path: Path, file: FleetFile, own: Path | None) -> None:
     """What would go wrong later, and be harder to understand. Raises ConfigError."""
-    ports = {_reachable(path, name, getattr(file, name)).port for name in ("address", "enrol_address")}
+    ports = {
+        _reachable(path, name, getattr(file, name)).port for name in ("address", "enrol_address")
+    }
     if len(ports) == 1:
-        raise ConfigError(f"{path}: address and enrol_address have the same port; they need one each")
+        raise ConfigError(
+            f"{path}: address and enrol_address have the same port; they need one each"
+        )
     if file.listen:
         _read(path, "listen", file.listen, _host)
     if file.page:
         _read(path, "page", file.page, lambda text: Address.read(text, least_port=0))
     if not LEAST_BEAT_S <= file.beat_s <= MOST_BEAT_S:
         raise ConfigError(
-            f"{path}: beat_s = {file.beat_s:g}; write {LEAST_BEAT_S:g} to {MOST_BEAT_S:g} seconds: more often keeps "
-            "links busy, and a link that is silent for longer is cut by the networks in between"
+            f"{path}: beat_s = {file.beat_s:g}; write {LEAST_BEAT_S:g} to {MOST_BEAT_S:g} seconds: "
+            "more often keeps links busy, and a link that is silent for longer is cut by the "
+            "networks in between"
         )
     for kind in {*file.devices.values(), *filter(None, [file.server])}:
         try:
             catalogue.device(kind, kind, extra=own)
         except ConfigError as fault:
-            mend = "" if own else ". Name a file with rows of your own boards in it: catalogue = 'boards.csv'"
+            mend = (
+                ""
+                if own
+                else ". Name a file with rows of your own boards in it: catalogue = 'boards.csv'"
+            )
             raise ConfigError(f"{path}: {fault}{mend}") from None
 
 
@@ -136,14 +150,20 @@ def shows_secret(here: FleetFolder) -> str:
     """A warning if other users of this machine can read the page's token; else empty."""
     if not here.file.page_token or not here.path.stat().st_mode & 0o077:
         return ""
-    return f"{here.path} has page_token, and other users of this machine can read it: chmod 600 {here.path}"
+    return (
+        f"{here.path} has page_token, and other users of this machine can read it: chmod 600 "
+        f"{here.path}"
+    )
 
 
 def _reachable(path: Path, name: str, text: str) -> Address:
     """Where devices find the server. Raises ConfigError."""
     address = _read(path, name, text, Address.read)
     if address.is_anywhere:
-        remedy = "is where a server listens, and no place where devices find it; write its name, and this in `listen`"
+        remedy = (
+            "is where a server listens, and no place where devices find it; write its name, and "
+            "this in `listen`"
+        )
         raise ConfigError(f"{path}: {name} = {text!r}: {address.host} {remedy}")
     return address
 
@@ -154,8 +174,8 @@ def _host(text: str) -> str:
         return host_of(text)
     except ConfigError as fault:
         raise ConfigError(
-            f"{fault}. Write a HOST alone, 0.0.0.0 or :: for all addresses of this machine; the ports are those of "
-            "address and enrol_address"
+            f"{fault}. Write a HOST alone, 0.0.0.0 or :: for all addresses of this machine; the "
+            "ports are those of address and enrol_address"
         ) from None
 
 
@@ -171,7 +191,9 @@ def _own(state: Path) -> Path:
     """What another user writes there the server could not write again. Raises ConfigError."""
     owner = state.stat().st_uid if state.exists() else os.geteuid()
     if owner != os.geteuid():
-        raise ConfigError(f"{state} belongs to {_name_of(owner)}: run this as that user, for example with sudo -u")
+        raise ConfigError(
+            f"{state} belongs to {_name_of(owner)}: run this as that user, for example with sudo -u"
+        )
     return state
 
 

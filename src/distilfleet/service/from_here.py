@@ -1,11 +1,13 @@
-"""Files that settings name, as whole paths: a server that takes a run works in another folder than who asks for it."""
+"""Files that settings name, as whole paths: a server that takes a run works in another folder than
+who asks for it."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 FILES = frozenset({"data", "proxy", "teacher", "student", "tokenizer", "large", "small"})
-"""Settings that may name a file, or a function in one; what is no file here, as a name on a hub, stays."""
+"""Settings that may name a file, or a function in one; what is no file here, as a name on a hub,
+stays."""
 
 
 def from_here(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -13,7 +15,8 @@ def from_here(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def placed(named: str) -> str:
-    """`FILE`, `FILE.py:FUNCTION` or `KIND=FILE.py:FUNCTION` with the whole path of a file that is here."""
+    """`FILE`, `FILE.py:FUNCTION` or `KIND=FILE.py:FUNCTION` with the whole path of a file that is
+    here."""
     kind, mark, rest = named.rpartition("=")
     file, colon, function = rest.rpartition(":")
     if file.endswith(".py") and Path(file).expanduser().is_file():

@@ -1,4 +1,5 @@
-"""`distilfleet split`: the partition that a simulation would use, as one file per device and the server's own part."""
+"""`distilfleet split`: the partition that a simulation would use, as one file per device and the
+server's own part."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,12 +19,15 @@ UNFIT = '/\\:*?"<>|%'
 """Signs that some system does not have in names of files; they are written as in addresses."""
 OF_TABLES = ("proxy_share",)
 OF_TEXTS = ("context", "vocabulary", "tokenizer", "teacher", "pretrain_share")
-OF_TEXTS_ALONE = "is for text, whose recipe has to be named: add --recipe splitkd, say, or leave it out"
+OF_TEXTS_ALONE = (
+    "is for text, whose recipe has to be named: add --recipe splitkd, say, or leave it out"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SplitFlags:
-    """Write what each device of a simulation would own, so that real devices can train on the same."""
+    """Write what each device of a simulation would own, so that real devices can train on the
+    same."""
 
     data: str
     """Dataset: `digits`, `hub:NAME`, or a path; for text also `stdlib`."""
@@ -50,17 +54,21 @@ class SplitFlags:
     vocabulary: int = Language().vocabulary
     """For text: entries of a tokenizer that is trained."""
     tokenizer: str | None = None
-    """For text: a folder, file or hub name, or `bytes`. Default: the teacher's own, or one trained on the text."""
+    """For text: a folder, file or hub name, or `bytes`. Default: the teacher's own, or one trained
+    on the text."""
     teacher: str = Language().teacher
-    """For text: the large model, which is trained on the server's part of the text where it does not come trained."""
+    """For text: the large model, which is trained on the server's part of the text where it does
+    not come trained."""
     pretrain_share: float = Language().pretrain_share
-    """For text: share of the training text that the server owns, where the teacher does not come trained."""
+    """For text: share of the training text that the server owns, where the teacher does not come
+    trained."""
     out: Path = Path("parts")
     """Folder to write to; must not hold anything yet."""
 
 
 def split(asked: SplitFlags) -> str:
-    """What was written. Samples are as models see them, scaled by the whole train part. Raises ConfigError."""
+    """What was written. Samples are as models see them, scaled by the whole train part. Raises
+    ConfigError."""
     if asked.out.exists() and any(asked.out.iterdir()):
         raise ConfigError(f"{asked.out} is not empty; name another --out")
     _check_apply(asked)
@@ -82,24 +90,35 @@ def split(asked: SplitFlags) -> str:
 
     for device in setup.devices:
         prepared.write(asked.out / _file(device), simulation.data(device), **facts(prepared.DEVICE))
-    prepared.write(asked.out / SERVER, source.test, **facts(prepared.SERVER), **prepared.named(source.name))
+    prepared.write(
+        asked.out / SERVER, source.test, **facts(prepared.SERVER), **prepared.named(source.name)
+    )
     assert setup.proxy is not None
     prepared.write(asked.out / PROXY, setup.proxy, **facts(prepared.PROXY))
-    return f"{len(setup.devices)} devices, {simulation.partition}; {SERVER} and {PROXY} for the server"
+    return (
+        f"{len(setup.devices)} devices, {simulation.partition}; {SERVER} and {PROXY} for the server"
+    )
 
 
 def _check_apply(asked: SplitFlags) -> None:
     """Raises ConfigError for flags of texts without --recipe, and of tables with it."""
     usual = SplitFlags(data=asked.data)
-    moot, why = (OF_TABLES, "is for tables and pictures; leave it out") if asked.recipe else (OF_TEXTS, OF_TEXTS_ALONE)
+    moot, why = (
+        (OF_TABLES, "is for tables and pictures; leave it out")
+        if asked.recipe
+        else (OF_TEXTS, OF_TEXTS_ALONE)
+    )
     for name in moot:
         if getattr(asked, name) != getattr(usual, name):
             raise ConfigError(f"{option(name)} {why}")
 
 
 def _file(device: str) -> str:
-    """A file name for a device, whatever its owner is called. Raises ConfigError for one that the server needs."""
-    name = "".join(sign if sign.isprintable() and sign not in UNFIT else f"%{ord(sign):02X}" for sign in device)
+    """A file name for a device, whatever its owner is called. Raises ConfigError for one that the
+    server needs."""
+    name = "".join(
+        sign if sign.isprintable() and sign not in UNFIT else f"%{ord(sign):02X}" for sign in device
+    )
     file = f"%2E{name[1:]}.npz" if name.startswith(".") else f"{name}.npz"
     if file.lower() in (SERVER, PROXY):
         raise ConfigError(f"an owner is called {device!r}, as the server's own file is: rename it")
@@ -113,8 +132,12 @@ def _split_text(asked: SplitFlags, common: Common) -> str:
     from ..data.prepared_text import ServedText, write_server
     from ..recipes.language import text_setup
 
-    setup = text_setup(common, replace(Language(), **{name: getattr(asked, name) for name in OF_TEXTS}))
-    facts = prepared.text_facts(prepared.DEVICE, setup.source.classes, setup.source.tokenizer.digest)
+    setup = text_setup(
+        common, replace(Language(), **{name: getattr(asked, name) for name in OF_TEXTS})
+    )
+    facts = prepared.text_facts(
+        prepared.DEVICE, setup.source.classes, setup.source.tokenizer.digest
+    )
     simulation = setup.simulation()
     for device in setup.devices:
         prepared.write(asked.out / _file(device), simulation.data(device), **facts)
@@ -122,4 +145,6 @@ def _split_text(asked: SplitFlags, common: Common) -> str:
         asked.out / SERVER,
         ServedText(source=setup.source, pretraining_data=setup.pretraining_data, rows=setup.rows),
     )
-    return f"{len(setup.devices)} devices, windows of {asked.context} tokens; {SERVER} for the server"
+    return (
+        f"{len(setup.devices)} devices, windows of {asked.context} tokens; {SERVER} for the server"
+    )

@@ -1,8 +1,9 @@
 """Predicted beside measured: the jobs of a real fleet's round, priced as `SimFleet` prices them.
 
-The same waves go through the same virtual clock with the same prices, from the loads that devices declare for their
-jobs and the sizes of the frames that travelled; only who answered is the real fleet's. So a round in which nobody is
-missed is predicted to take exactly what it takes in simulation, and what differs is the board, not the work.
+The same waves go through the same virtual clock with the same prices, from the loads that devices
+declare for their jobs and the sizes of the frames that travelled; only who answered is the real
+fleet's. So a round in which nobody is missed is predicted to take exactly what it takes in
+simulation, and what differs is the board, not the work.
 """
 
 import time
@@ -49,7 +50,9 @@ class PredictingFleet(WrappedFleet):
         if not self._script:
             self._began_s = time.monotonic()
         ticket = self.inner.start(wave)
-        self._waves[ticket] = Called(wave.deadline_s or 0.0, {job.id: _frame_bytes(job) for job in wave.jobs})
+        self._waves[ticket] = Called(
+            wave.deadline_s or 0.0, {job.id: _frame_bytes(job) for job in wave.jobs}
+        )
         self._script.append(("start", ticket))
         return ticket
 
@@ -128,13 +131,19 @@ class _Priced:
 
     def _server_s(self, load: Load) -> float:
         server = self.server
-        return float(compute_s(load.flops, load.moved_bytes, server.speed_flops_per_s, server.memory_bytes_per_s))
+        return float(
+            compute_s(
+                load.flops, load.moved_bytes, server.speed_flops_per_s, server.memory_bytes_per_s
+            )
+        )
 
     def _start(self, ticket: int) -> None:
         called = self.waves[ticket]
         known = [self.timed[job] for job in called.answered if job in self.timed]
         timed_J = [one for one in known if one.flops is not None]
-        loads = [Load(flops=one.flops or 0.0, moved_bytes=one.moved_bytes or 0.0) for one in timed_J]
+        loads = [
+            Load(flops=one.flops or 0.0, moved_bytes=one.moved_bytes or 0.0) for one in timed_J
+        ]
         index_J = np.array([self.profiles.index[one.device] for one in timed_J], np.int64)
         frames = Frames(
             down_bytes_J=np.array([called.frames[one.job] for one in timed_J]),
@@ -142,7 +151,9 @@ class _Priced:
         )
         seconds_3J = self.profiles.durations(index_J, loads, frames, self.profiles.air)
         passage = self.clock.pass_through(index_J, seconds_3J)
-        until_s = max([self.clock.now_s + called.deadline_s * called.late, *passage.finish_s.tolist()])
+        until_s = max(
+            [self.clock.now_s + called.deadline_s * called.late, *passage.finish_s.tolist()]
+        )
         self.clock.occupy(index_J, passage, until_s)
         self.until_s[ticket] = until_s
         self.priced += [(timed, seconds_3J[:, j]) for j, timed in enumerate(timed_J)]
@@ -152,11 +163,20 @@ class _Priced:
             return sum(measured), float(sum(seconds_3[stage] for _, seconds_3 in own))
 
         known = [timed for timed, _ in own]
-        predicted_j = sum(self.devices[timed.device].busy_w * seconds_3[COMPUTE] for timed, seconds_3 in own)
+        predicted_j = sum(
+            self.devices[timed.device].busy_w * seconds_3[COMPUTE] for timed, seconds_3 in own
+        )
         return Jobs(
             jobs=len(own),
             metered=sum(timed.metered for timed in known),
-            down_s=pair((timed.received_s - timed.sent_s for timed in known if timed.received_s is not None), DOWN),
+            down_s=pair(
+                (
+                    timed.received_s - timed.sent_s
+                    for timed in known
+                    if timed.received_s is not None
+                ),
+                DOWN,
+            ),
             busy_s=pair((timed.busy_s for timed in known), COMPUTE),
             up_s=pair((timed.uploaded_s - timed.offered_s for timed in known), UP),
             busy_j=(sum(timed.energy_j for timed in known), float(predicted_j)),

@@ -13,8 +13,11 @@ MOST_NAMED = 10
 Kinds = Mapping[DeviceId, str]
 
 
-def follow_fleet_file(record: RunRecord, facts: Mapping[str, Any], models: Mapping[str, Any], last: int) -> str:
-    """Have the record say who takes part after round `last`, and give what has changed; empty if nothing has.
+def follow_fleet_file(
+    record: RunRecord, facts: Mapping[str, Any], models: Mapping[str, Any], last: int
+) -> str:
+    """Have the record say who takes part after round `last`, and give what has changed; empty if
+    nothing has.
 
     Raises ConfigError if other models would be trained: the ones so far could not go on.
     """
@@ -25,8 +28,9 @@ def follow_fleet_file(record: RunRecord, facts: Mapping[str, Any], models: Mappi
     about = read_about(record.path)
     if about["models"] != dict(models):
         raise ConfigError(
-            f"{note} So the run would train other models ({_named(models)}) than those that it has trained so far "
-            f"({_named(about['models'])}). Put the fleet file back, or ask for a new run."
+            f"{note} So the run would train other models ({_named(models)}) than those that it has "
+            f"trained so far ({_named(about['models'])}). Put the fleet file back, or ask for a "
+            "new run."
         )
     note = f"From round {last + 1} on by another fleet file: {note}"
     rewrite_fleet(record, facts)
@@ -38,7 +42,11 @@ def changed(before: Kinds, now: Kinds) -> str:
     """In words; empty if nothing has."""
     gone = [name for name in before if name not in now]
     new = [f"{name} ({kind})" for name, kind in now.items() if name not in before]
-    other = [f"{name} (a {now[name]}, was a {kind})" for name, kind in before.items() if now.get(name, kind) != kind]
+    other = [
+        f"{name} (a {now[name]}, was a {kind})"
+        for name, kind in before.items()
+        if now.get(name, kind) != kind
+    ]
     sorts = {"gone": gone, "new": new, "of another kind": other}
     changes = [_listed(words, names) for words, names in sorts.items() if names]
     if not changes and list(before) != list(now):
@@ -48,7 +56,9 @@ def changed(before: Kinds, now: Kinds) -> str:
 
 def _kinds(facts: Mapping[str, Any]) -> Kinds:
     """Those that the record shows, of large fleets the first, where it does not have all."""
-    kinds: Kinds = facts.get("devices") or {one["id"]: one["kind"] for one in facts.get("shown", ())}
+    kinds: Kinds = facts.get("devices") or {
+        one["id"]: one["kind"] for one in facts.get("shown", ())
+    }
     return kinds
 
 

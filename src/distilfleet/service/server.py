@@ -1,7 +1,8 @@
-"""The server of a real fleet: it takes runs one after the other and carries them out on the devices that enrolled.
+"""The server of a real fleet: it takes runs one after the other and carries them out on the devices
+that enrolled.
 
-A run is handed to the server as a file in its folder, so that a crash loses none: it stays in `queue` until it is
-finished, and a server that starts goes on with the oldest.
+A run is handed to the server as a file in its folder, so that a crash loses none: it stays in
+`queue` until it is finished, and a server that starts goes on with the oldest.
 
     STATE/authority   keys, tokens, deny list      STATE/journal.sqlite   outcomes, committed rounds
     STATE/queue, stopped, done, faults: what was asked for and what came of it, see `record.queue`
@@ -94,20 +95,26 @@ def serve(here: FleetFolder, once: bool = False) -> None:
 
 
 @contextmanager
-def online(here: FleetFolder, totals: Totals) -> Iterator[tuple[SessionServer, asyncio.AbstractEventLoop, str]]:
+def online(
+    here: FleetFolder, totals: Totals
+) -> Iterator[tuple[SessionServer, asyncio.AbstractEventLoop, str]]:
     """Everything of a server but its rounds; where its page is."""
     entrance = access(here.page, here.file.page_token) if here.page else None
     with _sessions(here) as (session_server, loop):
         if entrance is None:
             yield session_server, loop, ""
             return
-        with shown(_site(here, entrance, moments(session_server, loop, here.file.devices), totals)) as address:
+        with shown(
+            _site(here, entrance, moments(session_server, loop, here.file.devices), totals)
+        ) as address:
             if address:
                 log.info("live page: %s", address)
             yield session_server, loop, address
 
 
-def _site(here: FleetFolder, entrance: Access, moment: Callable[[], FleetStatus], totals: Totals) -> Site:
+def _site(
+    here: FleetFolder, entrance: Access, moment: Callable[[], FleetStatus], totals: Totals
+) -> Site:
     def report(name: str) -> bytes:
         if here.queue.entry(name) is None:
             raise DeniedError(404, f"there is no run {name}")
@@ -132,7 +139,9 @@ def _sessions(here: FleetFolder) -> Iterator[tuple[SessionServer, asyncio.Abstra
     with closing(authority), closing(SqliteJournal(here.state / "journal.sqlite")) as journal:
         journal.begin()
         tell_behind(here.queue, journal)
-        session_server, stop = asyncio.run_coroutine_threadsafe(_open(here, authority, journal), loop).result()
+        session_server, stop = asyncio.run_coroutine_threadsafe(
+            _open(here, authority, journal), loop
+        ).result()
         try:
             yield session_server, loop
         finally:
@@ -145,7 +154,9 @@ def _sessions(here: FleetFolder) -> Iterator[tuple[SessionServer, asyncio.Abstra
 async def _open(
     here: FleetFolder, authority: Authority, journal: SqliteJournal
 ) -> tuple[SessionServer, Callable[[], Any]]:
-    server = ServerSide(uploads=FlowControl(ROOM_BYTES), now_s=time.monotonic(), beat_s=here.file.beat_s)
+    server = ServerSide(
+        uploads=FlowControl(ROOM_BYTES), now_s=time.monotonic(), beat_s=here.file.beat_s
+    )
     coordinator = Coordinator(
         server=server,
         journal=journal,
@@ -153,7 +164,9 @@ async def _open(
         longest_s=here.file.longest_s,
         spool=Spool(here.state),
     )
-    session_server = SessionServer(coordinator=coordinator, enrolled=here.file.devices, denied=authority.denied)
+    session_server = SessionServer(
+        coordinator=coordinator, enrolled=here.file.devices, denied=authority.denied
+    )
 
     async def enrol(_peer: Peer | None, data: bytes) -> bytes:
         try:
@@ -174,7 +187,9 @@ async def _open(
     names = list({here.address.host, here.enrol_address.host})
     keys = authority.server_keys(names, time.time())
     most = 2 * len(here.file.devices) + SPARE_CONNECTIONS
-    sessions = await listen(here.listening(here.address), keys, {"Renew": renew}, session_server.stream, most)
+    sessions = await listen(
+        here.listening(here.address), keys, {"Renew": renew}, session_server.stream, most
+    )
     enrolment = await listen(here.listening(here.enrol_address), keys, {"Enrol": enrol}, None, most)
     ticking = asyncio.create_task(session_server.tick())
 
@@ -213,7 +228,8 @@ class _Doing:
 
 
 def _carry_out(doing: _Doing) -> None:
-    """One run, from where it is to its end or until it is stopped. Whatever it raises, it alone fails."""
+    """One run, from where it is to its end or until it is stopped. Whatever it raises, it alone
+    fails."""
     queue = doing.here.queue
     name = doing.name
     reason = begin_attempt(queue, name)
@@ -255,7 +271,9 @@ def _train(doing: _Doing) -> bool:
     folder = here.queue.record(name)
     branch = name
     experiment = replace(experiment_of(here, asked), checkpoint_every_s=0.0)
-    fleet = NetFleet(experiment.devices, experiment.server, doing.session_server, doing.loop, waiting)
+    fleet = NetFleet(
+        experiment.devices, experiment.server, doing.session_server, doing.loop, waiting
+    )
     watched = PredictingFleet(inner=fleet, server=experiment.server)
     found = take_up(folder, name, journal)
     if found is not None:
@@ -271,14 +289,18 @@ def _train(doing: _Doing) -> bool:
     with closing(record):
         if start is not None:
             check_data(folder, read_about(folder), experiment.about)
-        fleet.open(branch, write_spec(spec_of(experiment.method, experiment.seed, experiment.data_spec)))
+        fleet.open(
+            branch, write_spec(spec_of(experiment.method, experiment.seed, experiment.data_spec))
+        )
         steps = train(experiment, watched, record, start, time.monotonic)
         done = _rounds_of(doing, experiment.rounds, fleet, steps, start)
     write_page([read(folder)], folder / "report.html")
     return done >= experiment.rounds
 
 
-def _rounds_of(doing: _Doing, last: int, fleet: NetFleet, steps: Steps, start: Checkpoint | None) -> int:
+def _rounds_of(
+    doing: _Doing, last: int, fleet: NetFleet, steps: Steps, start: Checkpoint | None
+) -> int:
     """The last round that is on disk when the run is over, is to be stopped or gives way."""
     name = doing.name
     done = 0 if start is None else start.round

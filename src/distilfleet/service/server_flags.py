@@ -1,4 +1,5 @@
-"""What an operator can say to the verbs of a real fleet's server; reading it loads nothing of the server."""
+"""What an operator can say to the verbs of a real fleet's server; reading it loads nothing of the
+server."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,8 @@ from tyro.conf import Positional
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServeFlags:
-    """The server of a real fleet: owns models and journal, takes runs from `distilfleet run RECIPE --fleet FILE`."""
+    """The server of a real fleet: owns models and journal, takes runs from `distilfleet
+    run RECIPE --fleet FILE`."""
 
     fleet: Path
     """The fleet file, for example fleet.toml."""
@@ -17,7 +19,8 @@ class ServeFlags:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnrolFlags:
-    """`enrol create` prints a one-time token for a device; `enrol deny` shuts it out until it gets a new one."""
+    """`enrol create` prints a one-time token for a device; `enrol deny` shuts it out until it gets
+    a new one."""
 
     what: Literal["create", "deny"]
     """What to do."""
@@ -31,7 +34,8 @@ class EnrolFlags:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunsFlags:
-    """Runs of a server: lists them, stops one after the round under way, or lets a stopped one go on."""
+    """Runs of a server: lists them, stops one after the round under way, or lets a stopped one go
+    on."""
 
     what: Annotated[Literal["list", "stop", "resume"], Positional] = "list"
     """What to do."""
@@ -45,7 +49,8 @@ class RunsFlags:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackUp:
-    """Copy a server's folder to another one, while the server runs or not. Keep it secret: it holds keys."""
+    """Copy a server's folder to another one, while the server runs or not. Keep it secret: it holds
+    keys."""
 
     to: Path
     """The copy; must not hold anything yet. To restore, put it where the server's folder was."""

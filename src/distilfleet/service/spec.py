@@ -1,7 +1,9 @@
-"""A method as a `RunSpec` and back: what an agent builds its worker from, names and settings, never code or data.
+"""A method as a `RunSpec` and back: what an agent builds its worker from, names and settings, never
+code or data.
 
-The server writes its method down with every array empty; an agent that has that method installed reads it into the
-method's own frozen dataclass, so that nothing but its fields gets through, and asks it for a worker.
+The server writes its method down with every array empty; an agent that has that method installed
+reads it into the method's own frozen dataclass, so that nothing but its fields gets through, and
+asks it for a worker.
 """
 
 import importlib
@@ -32,8 +34,11 @@ if TYPE_CHECKING:  # imports of seconds, made where a run is of text
     from ..nn.language import LanguageModel
 
 log = logging.getLogger(__name__)
-METHODS = tuple(module.name for module in pkgutil.iter_modules(methods.__path__) if not module.ispkg)
-"""Modules of the room `methods`; whether agents may be asked for one's workers is among its facts."""
+METHODS = tuple(
+    module.name for module in pkgutil.iter_modules(methods.__path__) if not module.ispkg
+)
+"""Modules of the room `methods`; whether agents may be asked for one's workers is among its
+facts."""
 SPLITKD_SERVER = "distilfleet.methods.splitkd.server"
 LANGUAGE = "distilfleet.nn.language"
 MUST_EQUAL = ("distilfleet", "numpy", "torch")
@@ -48,41 +53,69 @@ def spec_of(method: Method[Any], seed: int, data: DataSpec | None = None) -> Run
     """Raises ConfigError for a method that agents do not have.
 
     Args:
-        data: what the run means by inputs and labels; without it, devices take only parts that they need not match.
+        data: what the run means by inputs and labels; without it, devices take only parts that they
+            need not match.
     """
     said = {} if data is None else write_data(data)
-    packages = {name: version for name, version in versions().items() if name in (*MUST_EQUAL, PROCESSOR)}
+    packages = {
+        name: version for name, version in versions().items() if name in (*MUST_EQUAL, PROCESSOR)
+    }
     if type(method).__module__ == SPLITKD_SERVER:
         from ..methods.splitkd.server import SplitKD
 
         assert isinstance(method, SplitKD)
         model = method.student
-        half = Half(split=method.split, student=model.name, vocabulary=model.vocabulary, lora_rank=method.lora_rank)
+        half = Half(
+            split=method.split,
+            student=model.name,
+            vocabulary=model.vocabulary,
+            lora_rank=method.lora_rank,
+        )
         settings = msgspec.to_builtins(half)
         models = {model.name: "language"}
-        return RunSpec(method=SPLITKD, settings=settings, models=models, versions=packages, seed=seed, data=said)
+        return RunSpec(
+            method=SPLITKD,
+            settings=settings,
+            models=models,
+            versions=packages,
+            seed=seed,
+            data=said,
+        )
     name = type(method).__module__.rpartition(".")[2]
     if name not in METHODS or type(method) is not _kind(name) or not method.facts.real_fleet:
-        able = ", ".join([*(one for one in METHODS if _module(one).tiny().facts.real_fleet), SPLITKD])
-        raise ConfigError(f"{type(method).__name__} cannot run on a real fleet yet; these can: {able}")
+        able = ", ".join(
+            [*(one for one in METHODS if _module(one).tiny().facts.real_fleet), SPLITKD]
+        )
+        raise ConfigError(
+            f"{type(method).__name__} cannot run on a real fleet yet; these can: {able}"
+        )
     settings = msgspec.to_builtins(method, enc_hook=_emptied)
-    models = {model.name: "zoo" if isinstance(model, Model) else "language" for model in _models(method)}
-    return RunSpec(method=name, settings=settings, models=models, versions=packages, seed=seed, data=said)
+    models = {
+        model.name: "zoo" if isinstance(model, Model) else "language" for model in _models(method)
+    }
+    return RunSpec(
+        method=name, settings=settings, models=models, versions=packages, seed=seed, data=said
+    )
 
 
 def write_spec(spec: RunSpec) -> bytes:
     data = msgspec.msgpack.encode(spec)
     if len(data) > MOST_SPEC_BYTES:
-        raise ConfigError(f"the settings of this run take {len(data)} bytes; agents take {MOST_SPEC_BYTES}")
+        raise ConfigError(
+            f"the settings of this run take {len(data)} bytes; agents take {MOST_SPEC_BYTES}"
+        )
     return data
 
 
 def build_worker(spec: RunSpec, device: Device, data: Dataset, consent: Consent) -> Worker:
-    """Raises ConfigError for what is not installed or not allowed here, or does not fit this device's data."""
+    """Raises ConfigError for what is not installed or not allowed here, or does not fit this
+    device's data."""
     method = method_of(spec)
     own_models = consent.own_models
     if method.facts.discloses == "everything" and not consent.data:
-        raise ConfigError(f"{spec.method} sends a device's data to the server; this one's owner has not agreed")
+        raise ConfigError(
+            f"{spec.method} sends a device's data to the server; this one's owner has not agreed"
+        )
     _check_versions(spec)
     worker = method.worker(device, data, spec.seed)
     for mine in _models(worker):  # what else the method has stays on the server
@@ -104,13 +137,19 @@ def front(spec: RunSpec, half: Half, device: Device, layers: int, own_models: bo
 
     _check_versions(spec)
     split = half.split
-    student = LanguageModel(name=half.student, vocabulary=half.vocabulary, context=split.context, classes=split.classes)
+    student = LanguageModel(
+        name=half.student, vocabulary=half.vocabulary, context=split.context, classes=split.classes
+    )
     _check_language(student, own_models)
     _check_profile(student, split.student)
     if WHOLE_STUDENT * 4 * split.student.parameters > device.memory_bytes:
-        raise ConfigError(f"{student.name} does not fit this device's memory, from which its layers are cut")
+        raise ConfigError(
+            f"{student.name} does not fit this device's memory, from which its layers are cut"
+        )
     torch.set_num_threads(1)
-    return SplitKD(teacher=None, student=student, split=split, lora_rank=half.lora_rank).front("student", layers)
+    return SplitKD(teacher=None, student=student, split=split, lora_rank=half.lora_rank).front(
+        "student", layers
+    )
 
 
 def _allow(name: str, known: bool, own_models: bool) -> None:
@@ -125,11 +164,14 @@ def _check_language(model: "LanguageModel", own_models: bool) -> None:
 
 
 def _check_profile(model: "LanguageModel", said: LanguageProfile | None) -> None:
-    """Memory is reckoned from the profile, so that of a smaller model would get past the device's limits."""
+    """Memory is reckoned from the profile, so that of a smaller model would get past the device's
+    limits."""
     from ..nn.language import is_published
     from ..nn.trace import weighs
 
-    if said is not None and not weighs(model.name, said, None if is_published(model.name) else model.vocabulary):
+    if said is not None and not weighs(
+        model.name, said, None if is_published(model.name) else model.vocabulary
+    ):
         raise ConfigError(f"the profile that came with {model.name} is that of another model")
 
 
@@ -137,7 +179,9 @@ def check_samples(data: Dataset, model: Model) -> None:
     """Raises ConfigError for data that this model does not take."""
     if data.shape != model.shape or data.inputs.dtype != np.float32:
         here = f"{data.inputs.dtype} of shape {list(data.shape)}"
-        raise ConfigError(f"samples are {here} here; {model.name} takes float32 of shape {list(model.shape)}")
+        raise ConfigError(
+            f"samples are {here} here; {model.name} takes float32 of shape {list(model.shape)}"
+        )
     check_labels(data, model.classes)
 
 
@@ -148,7 +192,9 @@ def method_of(spec: RunSpec) -> Method[Any]:
     try:
         method: Method[Any] = msgspec.convert(spec.settings, _kind(spec.method), dec_hook=_empty)
     except (msgspec.ValidationError, RecursionError, TypeError, ValueError) as fault:
-        raise ConfigError(f"the settings of {spec.method} do not fit the version here: {fault}") from None
+        raise ConfigError(
+            f"the settings of {spec.method} do not fit the version here: {fault}"
+        ) from None
     if not method.facts.real_fleet:
         raise ConfigError(f"{spec.method} is for simulations alone")
     return method
@@ -183,7 +229,10 @@ def _empty(kind: type, value: Any) -> Any:
 
 def _models(value: Any) -> Iterator["Model | LanguageModel"]:
     """All that a method, or a worker, has in its fields."""
-    if isinstance(value, Model) or (type(value).__module__, type(value).__name__) == (LANGUAGE, "LanguageModel"):
+    if isinstance(value, Model) or (type(value).__module__, type(value).__name__) == (
+        LANGUAGE,
+        "LanguageModel",
+    ):
         yield value
     elif isinstance(value, Mapping):
         for part in value.values():
@@ -199,6 +248,7 @@ def _check_versions(spec: RunSpec) -> None:
         check_version(spec, name, here[name])
     if spec.versions.get(PROCESSOR) != here[PROCESSOR]:
         log.warning(
-            "this device computes with %s, the server with %s: weights will not equal a simulation's to the bit",
+            "this device computes with %s, the server with %s: weights will not equal a "
+            "simulation's to the bit",
             *(here[PROCESSOR], spec.versions.get(PROCESSOR, "something it does not say")),
         )

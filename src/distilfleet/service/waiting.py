@@ -1,7 +1,8 @@
-"""A run that waits for devices says so: in the log, and in the queue, for its page, its follower and `runs`.
+"""A run that waits for devices says so: in the log, and in the queue, for its page, its follower
+and `runs`.
 
-It lets go of its round when it is to be stopped and the round has nothing to lose, and when it waits for so long that
-the runs behind it may have their turn.
+It lets go of its round when it is to be stopped and the round has nothing to lose, and when it
+waits for so long that the runs behind it may have their turn.
 """
 
 import logging
@@ -37,7 +38,9 @@ class Waiting:
 
     def _others(self) -> bool:
         """Whether somebody else wants a turn."""
-        return any(name != self.name and not self.queue.to_stop(name) for name in self.queue.waiting())
+        return any(
+            name != self.name and not self.queue.to_stop(name) for name in self.queue.waiting()
+        )
 
     def _tell(self, words: str) -> None:
         if _kind(words) != _kind(self.words or ""):
@@ -48,5 +51,6 @@ class Waiting:
 
 
 def _kind(words: str) -> str:
-    """The same while only counts and names change, so that devices that come and go do not fill the log."""
+    """The same while only counts and names change, so that devices that come and go do not fill the
+    log."""
     return words.partition(" for devices")[0]

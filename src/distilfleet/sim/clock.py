@@ -1,4 +1,5 @@
-"""Virtual time: each device has a first-in-first-out downlink, processor and uplink, the server one queue.
+"""Virtual time: each device has a first-in-first-out downlink, processor and uplink, the server one
+queue.
 
 Axes: J jobs of a wave, N devices of the fleet.
 """
@@ -14,7 +15,8 @@ UP = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Passage:
-    """When jobs pass their three stages: start and duration, [3, J] each, in seconds on the fleet's clock."""
+    """When jobs pass their three stages: start and duration, [3, J] each, in seconds on the fleet's
+    clock."""
 
     start_3J: np.ndarray
     duration_3J: np.ndarray
@@ -31,7 +33,8 @@ class Passage:
 
 @dataclass(slots=True)
 class Clock:
-    """The time, and until when each stage of each device is taken. The one mutable thing in here."""
+    """The time, and until when each stage of each device is taken. The one mutable thing in
+    here."""
 
     free_3N: np.ndarray
     now_s: float = 0.0

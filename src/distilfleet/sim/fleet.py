@@ -1,12 +1,13 @@
 """The simulated fleet: real workers and real frames, priced instead of timed.
 
-Every job is encoded to its frame and decoded again, handled by its device's worker, and priced by `cost` on the
-device's profile and link. A job that is missed - device offline, out of memory, past the deadline, surplus to the
-goal - leaves no trace on its device: the worker is as before.
+Every job is encoded to its frame and decoded again, handled by its device's worker, and priced by
+`cost` on the device's profile and link. A job that is missed - device offline, out of memory, past
+the deadline, surplus to the goal - leaves no trace on its device: the worker is as before.
 
-How devices share what is around them is the world's: with `surroundings`, the radio cells carry what a round's plan
-gives each device, or equal parts, and heat, batteries and absence count; without them, each device has its catalogue
-rate to itself. The server's own link is never the bottleneck here.
+How devices share what is around them is the world's: with `surroundings`, the radio cells carry
+what a round's plan gives each device, or equal parts, and heat, batteries and absence count;
+without them, each device has its catalogue rate to itself. The server's own link is never the
+bottleneck here.
 
 Axes: J jobs of a wave.
 """
@@ -24,7 +25,20 @@ from ..core.errors import StarvedError
 from ..core.prefix import prefixed, under
 from ..core.protocols import DataOf, Method, Worker
 from ..core.tally import Tally
-from ..core.types import Arrays, Conditions, Device, DeviceId, Job, Load, Missed, Plan, Reply, Result, Usage, Wave
+from ..core.types import (
+    Arrays,
+    Conditions,
+    Device,
+    DeviceId,
+    Job,
+    Load,
+    Missed,
+    Plan,
+    Reply,
+    Result,
+    Usage,
+    Wave,
+)
 from ..core.unanswered import cannot_be_had, needed
 from ..cost.cells import equal_shares
 from ..cost.compute import compute_s
@@ -55,7 +69,8 @@ class World:
     ignore_memory: bool = False
     """A counterfactual: devices train what they could not hold."""
     surroundings: Surroundings | None = None
-    """Shared cells, heat, batteries, who is there; None: every device has its own link and is always there."""
+    """Shared cells, heat, batteries, who is there; None: every device has its own link and is
+    always there."""
 
 
 @dataclass(slots=True)
@@ -67,7 +82,9 @@ class _Ticket:
 class SimFleet:
     """Implements `core.protocols.Fleet` in virtual time."""
 
-    def __init__(self, devices: Mapping[DeviceId, Device], data: DataOf, method: Method[Any], world: World) -> None:
+    def __init__(
+        self, devices: Mapping[DeviceId, Device], data: DataOf, method: Method[Any], world: World
+    ) -> None:
         self._devices = devices
         self._data = data
         self._method = method
@@ -99,7 +116,13 @@ class SimFleet:
         present = zip(self._ids, around.reachable.tolist(), strict=True)
         ids = tuple(device for device, there in present if there)
         spent_j = dict(zip(self._ids, self._spending.energy_j.tolist(), strict=True))
-        return Conditions(round=number, devices=self._devices, ids=ids, channels=around.channels(ids), spent_j=spent_j)
+        return Conditions(
+            round=number,
+            devices=self._devices,
+            ids=ids,
+            channels=around.channels(ids),
+            spent_j=spent_j,
+        )
 
     def adopt(self, plan: Plan) -> None:
         self._server_clock_share = plan.server_clock_share
@@ -127,7 +150,13 @@ class SimFleet:
     def work(self, load: Load) -> None:
         server = self._world.server
         speed_flops_per_s = server.speed_flops_per_s * self._server_clock_share
-        self._clock.serve(float(compute_s(load.flops, load.moved_bytes, speed_flops_per_s, server.memory_bytes_per_s)))
+        self._clock.serve(
+            float(
+                compute_s(
+                    load.flops, load.moved_bytes, speed_flops_per_s, server.memory_bytes_per_s
+                )
+            )
+        )
 
     def tally(self) -> Tally:
         around = self._world.surroundings
@@ -186,7 +215,8 @@ class SimFleet:
         self._begin_tally()
 
     def _restore_workers(self, kept: Arrays) -> None:
-        """Make those workers again that kept something; arrays are named by the device's number and their own name."""
+        """Make those workers again that kept something; arrays are named by the device's number and
+        their own name."""
         by_number: dict[int, dict[str, np.ndarray]] = {}
         for name, array in kept.items():
             number, _, own = name.partition("/")
@@ -198,7 +228,9 @@ class SimFleet:
     def _worker(self, device: DeviceId) -> Worker:
         worker = self._workers.get(device)
         if worker is None:
-            worker = self._method.worker(self._devices[device], self._data(device), self._world.seed)
+            worker = self._method.worker(
+                self._devices[device], self._data(device), self._world.seed
+            )
             self._workers[device] = worker
         return worker
 
@@ -223,7 +255,8 @@ class SimFleet:
         return all_over_the_wire(jobs, outputs)
 
     def _forget(self, jobs: Sequence[Job]) -> None:
-        """Drop workers that keep nothing, so that memory does not grow with every device that was ever called."""
+        """Drop workers that keep nothing, so that memory does not grow with every device that was
+        ever called."""
         for job in jobs:
             if not self._workers[job.device].snapshot():
                 del self._workers[job.device]
@@ -270,8 +303,12 @@ class _Called:
         return _Called(
             jobs=[received[place] for place in taken_J],
             positions_J=taken_J,
-            priced=_priced(fleet, index_J[taken_J], [loads[place] for place in taken_J], down_bytes_J[taken_J]),
-            refused={place: _refusal(wave.jobs[place], bool(fits_J[place])) for place in turned_away},
+            priced=_priced(
+                fleet, index_J[taken_J], [loads[place] for place in taken_J], down_bytes_J[taken_J]
+            ),
+            refused={
+                place: _refusal(wave.jobs[place], bool(fits_J[place])) for place in turned_away
+            },
         )
 
 
@@ -285,7 +322,9 @@ def _numbers(jobs: Sequence[Job], index: Mapping[DeviceId, int]) -> np.ndarray:
 def _fits(index_J: np.ndarray, loads: Sequence[Load], fleet: SimFleet) -> np.ndarray:
     """Which of these devices can hold what their jobs take."""
     memory_J = np.array([load.memory_bytes for load in loads])
-    return np.asarray((memory_J <= fleet._profiles.memory_bytes[index_J]) | fleet._world.ignore_memory)
+    return np.asarray(
+        (memory_J <= fleet._profiles.memory_bytes[index_J]) | fleet._world.ignore_memory
+    )
 
 
 def _reached(index_J: np.ndarray, fleet: SimFleet) -> np.ndarray:
@@ -298,7 +337,9 @@ def _reached(index_J: np.ndarray, fleet: SimFleet) -> np.ndarray:
     return np.asarray(reached_J)
 
 
-def _priced(fleet: SimFleet, index_J: np.ndarray, loads: Sequence[Load], down_bytes_J: np.ndarray) -> PricedJobs:
+def _priced(
+    fleet: SimFleet, index_J: np.ndarray, loads: Sequence[Load], down_bytes_J: np.ndarray
+) -> PricedJobs:
     up_bytes_J = np.array([load.up_bytes for load in loads])
     frames = Frames(down_bytes_J=down_bytes_J, up_bytes_J=up_bytes_J)
     duration_3J = fleet._profiles.durations(index_J, loads, frames, fleet._air)
@@ -311,8 +352,8 @@ def _settle(
 ) -> tuple[list[Result], float]:
     """Who answers, in job order, and when the wave ends.
 
-    Devices are taken as they finish: until the goal if they are in time, until the minimum if they are late. A
-    rejected answer counts for neither.
+    Devices are taken as they finish: until the goal if they are in time, until the minimum if they
+    are late. A rejected answer counts for neither.
     """
     finish_J = called.priced.passage.finish_s
     limit_s = np.inf if wave.deadline_s is None else now_s + wave.deadline_s
@@ -333,8 +374,11 @@ def _goal(wave: Wave) -> int:
     return len(wave.jobs) if wave.goal is None else wave.goal
 
 
-def _next_up(queue: np.ndarray, finish_J: np.ndarray, limit_s: float, wave: Wave, answers: int) -> np.ndarray:
-    """The jobs that are taken next, all of them in time or all late, in job order; none where enough have answered."""
+def _next_up(
+    queue: np.ndarray, finish_J: np.ndarray, limit_s: float, wave: Wave, answers: int
+) -> np.ndarray:
+    """The jobs that are taken next, all of them in time or all late, in job order; none where
+    enough have answered."""
     if not len(queue):
         return queue
     in_time = bool(finish_J[queue[0]] <= limit_s)
@@ -345,15 +389,20 @@ def _next_up(queue: np.ndarray, finish_J: np.ndarray, limit_s: float, wave: Wave
 
 
 def _in_job_order(called: _Called, results: Mapping[int, Result], reason: str) -> list[Result]:
-    """For each job of the wave, its result, why it never started, or that it came too late for this reason."""
+    """For each job of the wave, its result, why it never started, or that it came too late for this
+    reason."""
     settled: dict[int, Result] = dict(called.refused)
     positions = called.positions_J.tolist()
     for j, job in enumerate(called.jobs):
-        settled[positions[j]] = results.get(j) or Missed(job=job.id, device=job.device, reason=reason)
+        settled[positions[j]] = results.get(j) or Missed(
+            job=job.id, device=job.device, reason=reason
+        )
     return [settled[position] for position in range(len(settled))]
 
 
-def _end(finish_J: np.ndarray, came: Sequence[int], enough: bool, limit_s: float, now_s: float) -> float:
+def _end(
+    finish_J: np.ndarray, came: Sequence[int], enough: bool, limit_s: float, now_s: float
+) -> float:
     """The last answer; the deadline where answers are still missing and there is one."""
     last_s = float(finish_J[came].max()) if came else now_s
     complete = enough or len(came) == len(finish_J)
@@ -363,7 +412,8 @@ def _end(finish_J: np.ndarray, came: Sequence[int], enough: bool, limit_s: float
 
 
 def _deliver(jobs: Sequence[Job]) -> tuple[list[Job], np.ndarray]:
-    """The jobs as their devices decode them, and the bytes of each frame. Shared arrays are encoded once."""
+    """The jobs as their devices decode them, and the bytes of each frame. Shared arrays are encoded
+    once."""
     bodies = {id(job.arrays): wire.encode_body(job.arrays) for job in _first_of_each(jobs)}
     arrays = {shared: wire.decode_body(body) for shared, body in bodies.items()}
     received = []
@@ -382,7 +432,8 @@ def _first_of_each(jobs: Sequence[Job]) -> Iterable[Job]:
 
 
 def _shared(around: Surroundings, index: Mapping[DeviceId, int], plan: Plan) -> Air:
-    """Rates of a plan's devices in their cells: by its shares, or, where it has none, in equal parts."""
+    """Rates of a plan's devices in their cells: by its shares, or, where it has none, in equal
+    parts."""
     rows = np.array([index[device] for device in plan.devices], np.int64)
     up_share = _equal_shares(around, rows)
     down_share = up_share.copy()

@@ -1,4 +1,5 @@
-"""What the jobs of a wave take on their devices, by the one price list in `cost`, in a few array operations.
+"""What the jobs of a wave take on their devices, by the one price list in `cost`, in a few array
+operations.
 
 Axes: J jobs of a wave, N devices of the fleet.
 """
@@ -41,7 +42,9 @@ class Profiles:
             **{name: _column(links, name) for name in _OF_LINK},
         )
 
-    def durations(self, index_J: np.ndarray, loads: Sequence[Load], frames: "Frames", air: "Air") -> np.ndarray:
+    def durations(
+        self, index_J: np.ndarray, loads: Sequence[Load], frames: "Frames", air: "Air"
+    ) -> np.ndarray:
         """Seconds of jobs in each stage, [3, J], on the devices that `index_J` numbers."""
         flops_J = np.array([load.flops for load in loads])
         moved_J = np.array([load.moved_bytes for load in loads])
@@ -50,7 +53,9 @@ class Profiles:
         latency_J = self.latency_s[index_J]
         seconds_3J = np.empty((3, len(index_J)))
         seconds_3J[DOWN] = transfer_s(frames.down_bytes_J, air.down_bps[index_J], latency_J)
-        seconds_3J[COMPUTE] = compute_s(flops_J, moved_J, speed_J, traffic_J) * air.slowdown[index_J]
+        seconds_3J[COMPUTE] = (
+            compute_s(flops_J, moved_J, speed_J, traffic_J) * air.slowdown[index_J]
+        )
         seconds_3J[UP] = transfer_s(frames.up_bytes_J, air.up_bps[index_J], latency_J)
         return seconds_3J
 
@@ -58,12 +63,18 @@ class Profiles:
     def air(self) -> "Air":
         """Every device with its own link to itself."""
         all_of_it = np.ones(len(self.up_bps))
-        return Air(up_bps=self.up_bps, down_bps=self.down_bps, slowdown=all_of_it, up_share=all_of_it)
+        return Air(
+            up_bps=self.up_bps, down_bps=self.down_bps, slowdown=all_of_it, up_share=all_of_it
+        )
 
-    def spent(self, jobs: "PricedJobs", until_s: float, air: "Air", spending: "Spending") -> "SpentOnJobs":
-        """What jobs took of their devices until `until_s`: whole jobs, or the part of them before they were called off.
+    def spent(
+        self, jobs: "PricedJobs", until_s: float, air: "Air", spending: "Spending"
+    ) -> "SpentOnJobs":
+        """What jobs took of their devices until `until_s`: whole jobs, or the part of them before
+        they were called off.
 
-        A device's idle power is counted from where `spending` has it. A radio sends in its share of the cell's slots.
+        A device's idle power is counted from where `spending` has it. A radio sends in its share of
+        the cell's slots.
         """
         index_J = jobs.index_J
         spent_3J = jobs.passage.spent_s(until_s)
@@ -73,7 +84,9 @@ class Profiles:
         sending_J = spent_3J[UP] * air.up_share[index_J]
         watts = (self.idle_w[index_J], self.busy_w[index_J], self.transmit_w[index_J])
         energy_J = energy_j(elapsed_J, spent_3J[COMPUTE], sending_J, *watts)
-        return SpentOnJobs(ends_J=ends_J, stages_3J=spent_3J, sending_s_J=sending_J, energy_j_J=energy_J)
+        return SpentOnJobs(
+            ends_J=ends_J, stages_3J=spent_3J, sending_s_J=sending_J, energy_j_J=energy_J
+        )
 
 
 _OF_DEVICE = ("speed_flops_per_s", "memory_bytes", "memory_bytes_per_s", "idle_w", "busy_w")
@@ -86,7 +99,8 @@ def _column(things: Sequence[Device | Link], name: str) -> np.ndarray:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Frames:
-    """Bytes of the messages of a wave, [J] each: of each job on its way down and of its reply on its way up."""
+    """Bytes of the messages of a wave, [J] each: of each job on its way down and of its reply on
+    its way up."""
 
     down_bytes_J: np.ndarray
     up_bytes_J: np.ndarray
@@ -127,7 +141,8 @@ class SpentOnJobs:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Air:
-    """What devices find this round, [N] each: their rates, and seconds that a second of computing takes."""
+    """What devices find this round, [N] each: their rates, and seconds that a second of computing
+    takes."""
 
     up_bps: np.ndarray
     down_bps: np.ndarray
@@ -138,7 +153,8 @@ class Air:
 
 @dataclass(slots=True, kw_only=True)
 class Spending:
-    """What each device spent, [N] each, and until when it is accounted for: jobs of one device may overlap."""
+    """What each device spent, [N] each, and until when it is accounted for: jobs of one device may
+    overlap."""
 
     until_s: np.ndarray
     energy_j: np.ndarray

@@ -18,7 +18,8 @@ MOST_BYTES = 1 << 26
 class CapturingFleet(WrappedFleet):
     """A fleet of which a sample of exchanges is kept.
 
-    Which exchanges stay depends on the seed and on job ids alone, so a run that was interrupted keeps the same ones.
+    Which exchanges stay depends on the seed and on job ids alone, so a run that was interrupted
+    keeps the same ones.
     """
 
     keep: Keep
@@ -38,7 +39,11 @@ class CapturingFleet(WrappedFleet):
     def collect(self, ticket: int) -> list[Result]:
         results = self.inner.collect(ticket)
         for job, result in zip(self._jobs.pop(ticket), results, strict=True):
-            if isinstance(result, Reply) and result.arrays and (not self.keep.ops or job.op in self.keep.ops):
+            if (
+                isinstance(result, Reply)
+                and result.arrays
+                and (not self.keep.ops or job.op in self.keep.ops)
+            ):
                 self._consider(job, result)
             if job.op == self.keep.after:
                 self._close(job.device, result)

@@ -1,4 +1,5 @@
-"""What a recipe returns: a complete experiment, built and checked, whatever fleet carries it out."""
+"""What a recipe returns: a complete experiment, built and checked, whatever fleet carries it
+out."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -64,6 +65,7 @@ class Experiment:
     files: Mapping[str, bytes] = field(default_factory=dict)
     """Files that the trained models cannot be used without; they are stored beside them."""
     data_spec: DataSpec | None = None
-    """What the run means by inputs and labels; real devices map their own files onto it, or decline."""
+    """What the run means by inputs and labels; real devices map their own files onto it, or
+    decline."""
     simulation: Callable[[], Simulation] | None = None
     """Divides the data among simulated devices; a run on a real fleet never calls it."""

@@ -1,4 +1,5 @@
-"""What a record says of the machines that take part, whatever fleet they belong to: `fleet.json`."""
+"""What a record says of the machines that take part, whatever fleet they belong to:
+`fleet.json`."""
 
 from itertools import islice
 from typing import Any
@@ -17,7 +18,9 @@ def fleet_facts(experiment: Experiment) -> dict[str, Any]:
         "total": len(kinds),
         "server": experiment.server.kind,
         "kinds": {kind: kinds.count(kind) for kind in dict.fromkeys(kinds)},
-        "shown": [_shown(experiment, device) for device in islice(experiment.devices.values(), MOST_SHOWN)],
+        "shown": [
+            _shown(experiment, device) for device in islice(experiment.devices.values(), MOST_SHOWN)
+        ],
     }
 
 

@@ -16,20 +16,27 @@ from ..record.run import RunRecord
 def first_plan(
     planner: Planner, fleet: Fleet, record: RunRecord, *, new: bool, now_s: Callable[[], float]
 ) -> Mapping[str, Any]:
-    """The plan of the first round, as the record has it from then on; empty where no cuts are planned."""
+    """The plan of the first round, as the record has it from then on; empty where no cuts are
+    planned."""
     if not isinstance(planner, SplitPlanner):
         return {}
     if new:
         found = plan_json(planned(planner, fleet.conditions(1), now_s))
-        record.plan({name: value for name, value in found.items() if name != "plan_s"}, found["plan_s"])
+        record.plan(
+            {name: value for name, value in found.items() if name != "plan_s"}, found["plan_s"]
+        )
     return read_plan(record.path)
 
 
 def expected(plan: Plan, first: Mapping[str, Any]) -> dict[str, Any]:
-    """What a round's plan expects of a step, and how many devices are cut otherwise than in the first round."""
+    """What a round's plan expects of a step, and how many devices are cut otherwise than in the
+    first round."""
     if plan.forecast is None or not first:
         return {}
-    before = {entry["id"]: (entry["cut"], entry["teacher_cut"], entry["bits"]) for entry in first["devices"]}
+    before = {
+        entry["id"]: (entry["cut"], entry["teacher_cut"], entry["bits"])
+        for entry in first["devices"]
+    }
     now = {device: (one.cut, one.teacher_cut, one.bits) for device, one in plan.assignments.items()}
     return {
         "planned_s": plan.forecast.delay_s,

@@ -29,7 +29,13 @@ from .first_plan import expected, first_plan
 
 PROCESSOR = "processor"
 """Among the versions: see `processor`."""
-LIMITS = ("DNNL_MAX_CPU_ISA", "ONEDNN_MAX_CPU_ISA", "MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS", "OPENBLAS_CORETYPE")
+LIMITS = (
+    "DNNL_MAX_CPU_ISA",
+    "ONEDNN_MAX_CPU_ISA",
+    "MKL_CBWR",
+    "MKL_ENABLE_INSTRUCTIONS",
+    "OPENBLAS_CORETYPE",
+)
 """Variables that hold libraries below what the processor can do, which the libraries do not say."""
 MOST_MISSED = 100
 """Missed jobs, and discounts, that a round's record names; of missed jobs the rest are counted."""
@@ -39,7 +45,9 @@ Steps = Generator[dict[str, Any], None, None]
 """Metrics of each round as it is finished."""
 
 
-def about(experiment: Experiment, recipe: str, settings: Mapping[str, Any], started: str) -> dict[str, Any]:
+def about(
+    experiment: Experiment, recipe: str, settings: Mapping[str, Any], started: str
+) -> dict[str, Any]:
     """`run.toml` of a run that is about to start."""
     facts = experiment.method.facts
     return {
@@ -63,21 +71,31 @@ def versions() -> dict[str, str]:
 
 
 def processor() -> str:
-    """What picks the code that computes: numbers are equal to the bit where this is, beside versions and threads."""
+    """What picks the code that computes: numbers are equal to the bit where this is, beside
+    versions and threads."""
     import torch
 
     simd = np.show_config(mode="dicts")["SIMD Extensions"]
     numpy = (simd.get("found") or simd["baseline"])[-1]
     limits = "".join(f", {name}={os.environ[name]}" for name in LIMITS if name in os.environ)
-    return f"{platform.machine()}, torch {torch.backends.cpu.get_cpu_capability()}, numpy {numpy}{limits}"
+    return (
+        f"{platform.machine()}, torch {torch.backends.cpu.get_cpu_capability()}, numpy "
+        f"{numpy}{limits}"
+    )
 
 
 def train(
-    experiment: Experiment, fleet: Fleet, record: RunRecord, start: Checkpoint | None, now_s: Callable[[], float]
+    experiment: Experiment,
+    fleet: Fleet,
+    record: RunRecord,
+    start: Checkpoint | None,
+    now_s: Callable[[], float],
 ) -> Steps:
-    """Rounds from the checkpoint to the end, each recorded before its metrics are yielded; close to stop early.
+    """Rounds from the checkpoint to the end, each recorded before its metrics are yielded; close to
+    stop early.
 
-    The models are written before the last checkpoint, so that a run with all its checkpoints has them.
+    The models are written before the last checkpoint, so that a run with all its checkpoints has
+    them.
 
     Raises StarvedError if no device has answered in any round, before the last one is recorded.
 
@@ -91,7 +109,9 @@ def train(
     planned = first_plan(experiment.planner, fleet, record, new=start is None, now_s=now_s)
     if experiment.keep.most:
         kept_wire = read_wire(record.path)
-        fleet = CapturingFleet(inner=fleet, keep=experiment.keep, seed=experiment.seed, kept_wire=kept_wire)
+        fleet = CapturingFleet(
+            inner=fleet, keep=experiment.keep, seed=experiment.seed, kept_wire=kept_wire
+        )
     if start is None:
         state, before_s, first = method.init(experiment.seed), 0.0, 1
         _save(fleet, record, state, 0)
@@ -99,7 +119,8 @@ def train(
         state, before_s, first = _restore(method, fleet, start), _wall_s(record), start.round + 1
     began_s = kept_s = now_s()
     number = kept = first - 1
-    gc.freeze()  # the fleet stays to the end: without this the collector looks through all of it again and again
+    # the fleet stays to the end: without this the collector looks through all of it again and again
+    gc.freeze()
     try:
         for done in rounds(method, experiment.planner, fleet, state, range(first, last + 1)):
             number, state, wall_s = done.round, done.state, before_s + now_s() - began_s
@@ -109,7 +130,11 @@ def train(
                 _check_heard(record, tally)
             if tally.times is not None:
                 record.append_times(number, tally.times)
-            spent = {**_spent(tally), **_short(tally, done.plan), **_known(expected(done.plan, planned), tally)}
+            spent = {
+                **_spent(tally),
+                **_short(tally, done.plan),
+                **_known(expected(done.plan, planned), tally),
+            }
             line = {"round": number, **metrics, **spent, **_discounted(done.discounts)}
             record.append_wall(number, wall_s)
             record.append(line)
@@ -132,11 +157,14 @@ def _save(fleet: Fleet, record: RunRecord, state: object, number: int) -> None:
         write_wire(record.path, fleet.kept_wire)
     arrays, plain = pack(state)
     of_fleet = prefixed("fleet", fleet.snapshot())
-    record.checkpoint(Checkpoint(round=number, arrays={**arrays, **of_fleet}, plain={"state": plain}))
+    record.checkpoint(
+        Checkpoint(round=number, arrays={**arrays, **of_fleet}, plain={"state": plain})
+    )
 
 
 def state_of(method: Method[Any], start: Checkpoint) -> Any:
-    """The server's, as a checkpoint has it. Raises RecordError if that is of another method or version."""
+    """The server's, as a checkpoint has it. Raises RecordError if that is of another method or
+    version."""
     kind = get_type_hints(method.init)["return"]
     try:
         return unpack(start.plain["state"], start.arrays, kind)
@@ -155,12 +183,17 @@ def _restore(method: Method[Any], fleet: Fleet, start: Checkpoint) -> Any:
 
 
 def _of_another(start: Checkpoint, fault: Exception) -> RecordError:
-    return RecordError(f"the checkpoint of round {start.round} is of another method or version: {fault}")
+    return RecordError(
+        f"the checkpoint of round {start.round} is of another method or version: {fault}"
+    )
 
 
 def _wall_s(record: RunRecord) -> float:
     """Seconds that the run has taken, as far as its record goes."""
-    return next((float(line["wall_s"]) for line in reversed(read_rounds(record.path)) if "wall_s" in line), 0.0)
+    return next(
+        (float(line["wall_s"]) for line in reversed(read_rounds(record.path)) if "wall_s" in line),
+        0.0,
+    )
 
 
 def _discounted(discounts: Sequence[Discount]) -> dict[str, Any]:
@@ -170,7 +203,8 @@ def _discounted(discounts: Sequence[Discount]) -> dict[str, Any]:
 
 
 def _short(tally: Tally, plan: Plan) -> dict[str, int]:
-    """Where fewer devices answered than a round wants: how many it wants. Only a simulated fleet counts such a one."""
+    """Where fewer devices answered than a round wants: how many it wants. Only a simulated fleet
+    counts such a one."""
     wanted = min(plan.minimum, len(plan.devices))
     return {"below_minimum": wanted} if len(set(tally.answered)) < wanted else {}
 
@@ -188,13 +222,14 @@ def _check_heard(record: RunRecord, last: Tally) -> None:
         return
     missed = {one.device: one.reason for one in last.missed}
     raise StarvedError(
-        f"no device answered in any of {len(before) + 1} rounds, so nothing was learnt. In the last one: "
-        f"{reasons(missed)}"
+        f"no device answered in any of {len(before) + 1} rounds, so nothing was learnt. In the "
+        f"last one: {reasons(missed)}"
     )
 
 
 def _spent(tally: Tally) -> dict[str, Any]:
-    """Devices are counted once, however many jobs a round has for each; missed jobs are counted as jobs."""
+    """Devices are counted once, however many jobs a round has for each; missed jobs are counted as
+    jobs."""
     answered, lost = set(tally.answered), {missed.device for missed in tally.missed}
     return {
         "up_bytes": tally.devices.up_bytes,

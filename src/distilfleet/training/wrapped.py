@@ -1,4 +1,5 @@
-"""A fleet around another one, which hands everything on: what watches a fleet overrides what it watches."""
+"""A fleet around another one, which hands everything on: what watches a fleet overrides what it
+watches."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

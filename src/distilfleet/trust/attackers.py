@@ -1,12 +1,14 @@
-"""Devices that lie, for experiments: a method whose workers on some devices answer what an attack makes of the truth.
+"""Devices that lie, for experiments: a method whose workers on some devices answer what an attack
+makes of the truth.
 
-Attacks on weights change the update; those on soft labels, the table. The stealthy ones stay within what honest devices
-might say, and know what those say in the same wave, as far as the fleet runs it in one piece (cohorts on).
+Attacks on weights change the update; those on soft labels, the table. The stealthy ones stay within
+what honest devices might say, and know what those say in the same wave, as far as the fleet runs it
+in one piece (cohorts on).
 
-Sources: `a-little`: Baruch et al., "A little is enough", NeurIPS 2019, https://arxiv.org/abs/1902.06156.
-`inner-product`: Xie et al., "Fall of empires", UAI 2019, https://arxiv.org/abs/1903.03936. `wrong-labels` and
-`sign-flip` as in Li et al., "Learning to detect malicious clients for robust federated learning", 2020,
-https://arxiv.org/abs/2002.00211.
+Sources: `a-little`: Baruch et al., "A little is enough", NeurIPS 2019,
+https://arxiv.org/abs/1902.06156. `inner-product`: Xie et al., "Fall of empires", UAI 2019,
+https://arxiv.org/abs/1903.03936. `wrong-labels` and `sign-flip` as in Li et al., "Learning to
+detect malicious clients for robust federated learning", 2020, https://arxiv.org/abs/2002.00211.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -30,7 +32,8 @@ LITTLE = 1.5
 """Standard deviations of the honest devices."""
 HUGE = 1e30
 SOFT = "soft"
-"""What a table of soft labels is called in an answer; everything else that came with the job is weights."""
+"""What a table of soft labels is called in an answer; everything else that came with the job is
+weights."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +53,9 @@ class Liar:
     def lie(self, job: Job, truth: Arrays, honest: Sequence[Arrays]) -> Arrays:
         """What it says, knowing what `honest` devices say."""
         rng = stream(self.seed, "lie", job.id)
-        return {name: self._claim(name, array, job.arrays, honest, rng) for name, array in truth.items()}
+        return {
+            name: self._claim(name, array, job.arrays, honest, rng) for name, array in truth.items()
+        }
 
     def snapshot(self) -> Arrays:
         return self.worker.snapshot()
@@ -59,9 +64,16 @@ class Liar:
         self.worker.restore(kept)
 
     def _claim(
-        self, name: str, true: np.ndarray, sent: Arrays, honest: Sequence[Arrays], rng: np.random.Generator
+        self,
+        name: str,
+        true: np.ndarray,
+        sent: Arrays,
+        honest: Sequence[Arrays],
+        rng: np.random.Generator,
     ) -> np.ndarray:
-        others = np.stack([one[name] for one in honest if name in one and one[name].shape == true.shape] or [true])
+        others = np.stack(
+            [one[name] for one in honest if name in one and one[name].shape == true.shape] or [true]
+        )
         if name == SOFT:
             return _table(self.attack, true, others, rng)
         if name not in sent or true.dtype.kind != "f" or self.attack == "wrong-labels":
@@ -91,13 +103,23 @@ class Poisoned:
             return self.method.worker(device, data, seed)
         if self.attack == "wrong-labels" and data.labels is not None:
             data = Dataset(data.inputs, (data.labels + 1) % self.classes)
-        return Liar(worker=self.method.worker(device, data, seed), attack=self.attack, seed=self.seed)
+        return Liar(
+            worker=self.method.worker(device, data, seed), attack=self.attack, seed=self.seed
+        )
 
     def cohort(self, workers: Sequence[Worker], jobs: Sequence[Job]) -> Sequence[Arrays]:
         own = [worker.worker if isinstance(worker, Liar) else worker for worker in workers]
         together = getattr(self.method, "cohort", None)
-        truths = together(own, jobs) if together else [w.handle(job) for w, job in zip(own, jobs, strict=True)]
-        honest = [truth for worker, truth in zip(workers, truths, strict=True) if not isinstance(worker, Liar)]
+        truths = (
+            together(own, jobs)
+            if together
+            else [w.handle(job) for w, job in zip(own, jobs, strict=True)]
+        )
+        honest = [
+            truth
+            for worker, truth in zip(workers, truths, strict=True)
+            if not isinstance(worker, Liar)
+        ]
         return [
             worker.lie(job, truth, honest) if isinstance(worker, Liar) else truth
             for worker, job, truth in zip(workers, jobs, truths, strict=True)
@@ -105,7 +127,9 @@ class Poisoned:
 
     def evaluate(self, state: Any, kept: Mapping[DeviceId, Arrays], test: Dataset) -> Metrics:
         """The models that liars keep are their own business."""
-        return self.method.evaluate(state, {d: one for d, one in kept.items() if d not in self.liars}, test)
+        return self.method.evaluate(
+            state, {d: one for d, one in kept.items() if d not in self.liars}, test
+        )
 
 
 def pick(devices: Sequence[DeviceId], share: float, seed: int) -> frozenset[DeviceId]:
@@ -126,7 +150,9 @@ _UPDATES: dict[str, Update] = {
 }
 
 
-def _table(attack: Attack, true: np.ndarray, others: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _table(
+    attack: Attack, true: np.ndarray, others: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
     """The soft labels that are claimed, in the coding of the true ones: bytes, or probabilities."""
     if true.dtype == np.uint8:
         claimed = _LABELS[attack](true / 255.0, others / 255.0, rng)
@@ -145,7 +171,12 @@ def _runner_up(true_PC: np.ndarray) -> np.ndarray:
     """The two likeliest classes change places."""
     claimed_PC = true_PC.copy()
     order_PC = np.argsort(-true_PC, axis=-1)
-    np.put_along_axis(claimed_PC, order_PC[:, 1::-1], np.take_along_axis(true_PC, order_PC[:, :2], axis=-1), axis=-1)
+    np.put_along_axis(
+        claimed_PC,
+        order_PC[:, 1::-1],
+        np.take_along_axis(true_PC, order_PC[:, :2], axis=-1),
+        axis=-1,
+    )
     return claimed_PC
 
 
@@ -155,7 +186,9 @@ def _opposite(true_PC: np.ndarray) -> np.ndarray:
 
 _LABELS: dict[str, Update] = {
     "sign-flip": lambda own, others, rng: _opposite(own),
-    "random": lambda own, others, rng: np.eye(own.shape[-1])[rng.integers(0, own.shape[-1], len(own))],
+    "random": lambda own, others, rng: np.eye(own.shape[-1])[
+        rng.integers(0, own.shape[-1], len(own))
+    ],
     "huge": lambda own, others, rng: np.ones(own.shape),
     "nan": lambda own, others, rng: np.zeros(own.shape),
     "wrong-labels": lambda own, others, rng: _certain(own),

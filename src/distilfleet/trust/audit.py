@@ -1,11 +1,14 @@
-"""What a curious server reads from smashed data: attacks as pure functions over arrays, to be run on what travelled.
+"""What a curious server reads from smashed data: attacks as pure functions over arrays, to be run
+on what travelled.
 
-The server made the weights, so it has the embedding table and can run the front itself. At the embedding cut each
-vector is looked up in the table; behind layers the text is rebuilt from left to right, for a causal front's output at
-a position depends on the tokens up to it alone: every token of the vocabulary is tried, the nearest one kept.
+The server made the weights, so it has the embedding table and can run the front itself. At the
+embedding cut each vector is looked up in the table; behind layers the text is rebuilt from left to
+right, for a causal front's output at a position depends on the tokens up to it alone: every token
+of the vocabulary is tried, the nearest one kept.
 
-Sources: Nikolaou et al., "Language models are injective and hence invertible", 2025, https://arxiv.org/abs/2510.15511
-(left to right); Qu et al., "Natural language understanding with privacy-preserving BERT", CIKM 2021 (nearest row).
+Sources: Nikolaou et al., "Language models are injective and hence invertible", 2025,
+https://arxiv.org/abs/2510.15511 (left to right); Qu et al., "Natural language understanding with
+privacy-preserving BERT", CIKM 2021 (nearest row).
 
 Axes: N vectors, T tokens of one text, V table rows (vocabulary), K candidates, D width.
 """
@@ -22,7 +25,8 @@ CANDIDATES = 4096
 """Tokens that are tried at once behind layers."""
 
 Step = Callable[[np.ndarray, np.ndarray], np.ndarray]
-"""(prefix ids [t], candidate ids [K]) -> what the front gives at position t if each candidate stood there, [K, D]."""
+"""(prefix ids [t], candidate ids [K]) -> what the front gives at position t if each candidate stood
+there, [K, D]."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,13 +44,20 @@ class Recovery:
 
     def __add__(self, other: "Recovery") -> "Recovery":
         if self.attack != other.attack:
-            raise ValueError(f"{self.attack} and {other.attack} are two attacks; add up each on its own")
+            raise ValueError(
+                f"{self.attack} and {other.attack} are two attacks; add up each on its own"
+            )
         return Recovery(
-            attack=self.attack, tokens=self.tokens + other.tokens, recovered=self.recovered + other.recovered
+            attack=self.attack,
+            tokens=self.tokens + other.tokens,
+            recovered=self.recovered + other.recovered,
         )
 
     def __str__(self) -> str:
-        return f"a curious server recovers {100 * self.share:.1f} % of {self.tokens} tokens ({self.attack})"
+        return (
+            f"a curious server recovers {100 * self.share:.1f} % of {self.tokens} tokens "
+            f"({self.attack})"
+        )
 
 
 def by_nearest_row(smashed_ND: np.ndarray, table_VD: np.ndarray, ids_N: np.ndarray) -> Recovery:
@@ -67,8 +78,9 @@ def by_left_to_right(
 def nearest_rows(smashed_ND: np.ndarray, table_VD: np.ndarray) -> np.ndarray:
     """Number of the table row that is nearest to each vector, int64 [N].
 
-    The table may be a memory map of any float type; a part of it at a time is read. Of rows at the same distance the
-    first is taken. Raises ValueError for widths that differ and for vectors that are not finite.
+    The table may be a memory map of any float type; a part of it at a time is read. Of rows at the
+    same distance the first is taken. Raises ValueError for widths that differ and for vectors that
+    are not finite.
     """
     _check(smashed_ND, table_VD.shape[1])
     best_N = np.full(len(smashed_ND), np.inf, np.float32)
@@ -87,8 +99,8 @@ def nearest_rows(smashed_ND: np.ndarray, table_VD: np.ndarray) -> np.ndarray:
 def left_to_right(smashed_TD: np.ndarray, step: Step, vocabulary: int) -> np.ndarray:
     """Ids of the text that a causal front turned into these vectors, int64 [T].
 
-    Each position takes one pass over the vocabulary. A wrong token is kept as the prefix of the next position, as an
-    attacker would have to. Raises ValueError for vectors that are not finite.
+    Each position takes one pass over the vocabulary. A wrong token is kept as the prefix of the
+    next position, as an attacker would have to. Raises ValueError for vectors that are not finite.
     """
     _check(smashed_TD, None)
     found = np.zeros(len(smashed_TD), np.int64)
@@ -101,7 +113,9 @@ def _best_candidate(wanted_D: np.ndarray, prefix_t: np.ndarray, step: Step, voca
     best = 0
     best_square = np.inf
     for some in _spans(vocabulary, CANDIDATES):
-        away_KD = np.asarray(step(prefix_t, np.arange(some.start, some.stop)), np.float32) - wanted_D
+        away_KD = (
+            np.asarray(step(prefix_t, np.arange(some.start, some.stop)), np.float32) - wanted_D
+        )
         squares_K = np.einsum("kd,kd->k", away_KD, away_KD)
         if squares_K.min() < best_square:
             best = some.start + int(squares_K.argmin())
@@ -109,8 +123,11 @@ def _best_candidate(wanted_D: np.ndarray, prefix_t: np.ndarray, step: Step, voca
     return best
 
 
-def _nearest(vectors_nD: np.ndarray, part_KD: np.ndarray, squares_K: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(squared distance less the vector's own square, which row) of the nearest row of each vector."""
+def _nearest(
+    vectors_nD: np.ndarray, part_KD: np.ndarray, squares_K: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """(squared distance less the vector's own square, which row) of the nearest row of each
+    vector."""
     distances_nK = squares_K - 2 * (np.asarray(vectors_nD, np.float32) @ part_KD.T)
     at_n = distances_nK.argmin(axis=1)
     return distances_nK[np.arange(len(at_n)), at_n], at_n
@@ -122,7 +139,9 @@ def _spans(count: int, size: int) -> Iterator[slice]:
 
 def _hits(guessed_N: np.ndarray, ids_N: np.ndarray) -> int:
     if guessed_N.shape != ids_N.shape:
-        raise ValueError(f"{guessed_N.shape} tokens were guessed, {ids_N.shape} were said; expected as many")
+        raise ValueError(
+            f"{guessed_N.shape} tokens were guessed, {ids_N.shape} were said; expected as many"
+        )
     return int((guessed_N == ids_N).sum())
 
 

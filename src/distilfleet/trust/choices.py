@@ -1,8 +1,11 @@
-"""What can be chosen by name of how answers are attacked and merged; loads no arrays, so that flags are read fast."""
+"""What can be chosen by name of how answers are attacked and merged; loads no arrays, so that flags
+are read fast."""
 
 from typing import Literal
 
-Attack = Literal["sign-flip", "random", "huge", "nan", "wrong-labels", "a-little", "inner-product", "runner-up"]
+Attack = Literal[
+    "sign-flip", "random", "huge", "nan", "wrong-labels", "a-little", "inner-product", "runner-up"
+]
 Rule = Literal[
     "mean",
     "clipped-mean",
@@ -16,5 +19,13 @@ Rule = Literal[
 ROBUST: Rule = "guarded-median"
 """What recipes take unless they are told otherwise."""
 Refine = Literal[
-    "mean", "prior", "entropy", "variance", "mean+era", "mean+sharp", "prior+era", "prior+sharp", "entropy+sharp"
+    "mean",
+    "prior",
+    "entropy",
+    "variance",
+    "mean+era",
+    "mean+sharp",
+    "prior+era",
+    "prior+sharp",
+    "entropy+sharp",
 ]

@@ -1,11 +1,14 @@
-"""Aggregation rules that a minority of lying devices cannot steer, for weight updates and for soft labels alike.
+"""Aggregation rules that a minority of lying devices cannot steer, for weight updates and for soft
+labels alike.
 
-Every rule is a weighted mean of changed rows. From the distances between devices it decides, once, which rows are mixed
-with which, how much each device counts, and how many of the lowest and highest values of each number are left out
-(`Verdict`); that is then applied to blocks of numbers, so that no second copy of a large model's answers is ever held.
-Rows are differences from what the server sent (updates), or from the plain mean (soft labels).
+Every rule is a weighted mean of changed rows. From the distances between devices it decides, once,
+which rows are mixed with which, how much each device counts, and how many of the lowest and highest
+values of each number are left out (`Verdict`); that is then applied to blocks of numbers, so that
+no second copy of a large model's answers is ever held. Rows are differences from what the server
+sent (updates), or from the plain mean (soft labels).
 
-No rule is safe against a majority, and none finds a device whose answer is wrong but within the spread of the honest.
+No rule is safe against a majority, and none finds a device whose answer is wrong but within the
+spread of the honest.
 
 Axes: D devices, W numbers, B numbers of a block.
 """
@@ -21,20 +24,24 @@ from .choices import Rule
 
 CHOICES: tuple[str, ...] = get_args(Rule)
 MOST_BAD_SHARE = 0.2
-"""Of the devices that answered: so many may lie, rounded up. Rules that leave devices out leave out so many."""
+"""Of the devices that answered: so many may lie, rounded up. Rules that leave devices out leave out
+so many."""
 FEWEST = 3
 """With fewer devices nobody can be told apart, and every rule is the mean."""
 MOST_WEIGHT = 2.0
-"""Of one device, in medians: sample counts are the device's own word, which a rule against liars cannot rely on."""
+"""Of one device, in medians: sample counts are the device's own word, which a rule against liars
+cannot rely on."""
 MOST_NORM = 10.0
-"""Times the median of the round: longer updates are left out under every rule. Where devices own very different amounts
-of data, honest ones reach seven."""
+"""Times the median of the round: longer updates are left out under every rule. Where devices own
+very different amounts of data, honest ones reach seven."""
 FEWEST_NORMS = 5
-"""With fewer devices the median says too little: of three with very different data, an honest one may stand out."""
+"""With fewer devices the median says too little: of three with very different data, an honest one
+may stand out."""
 DOUBTED = 0.5
 """A device that counts for less than this, beside the median device, is named in the record."""
 SIDE = 0.2
-"""A median took a side if it lets an honest device count for less than this, beside the middle one of them."""
+"""A median took a side if it lets an honest device count for less than this, beside the middle one
+of them."""
 ROUNDS = 300
 TOLERANCE = 1e-8
 """Of the geometric median and of centred clipping."""
@@ -66,22 +73,28 @@ def capped(shares_D: np.ndarray) -> np.ndarray:
 
 
 def stays(norm_D: np.ndarray) -> np.ndarray:
-    """Which devices' updates are in proportion to the others'; all, where too few can be compared."""
+    """Which devices' updates are in proportion to the others'; all, where too few can be
+    compared."""
     most = MOST_NORM * np.median(norm_D)
     return np.asarray((norm_D <= most) | (most == 0.0) | (len(norm_D) < FEWEST_NORMS))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rows:
-    """Stands for the products of many rows without working them out, where a rule only multiplies them by weights."""
+    """Stands for the products of many rows without working them out, where a rule only multiplies
+    them by weights."""
 
     rows_DW: np.ndarray
 
     def __matmul__(self, weights_D: np.ndarray) -> np.ndarray:
-        return np.asarray(self.rows_DW @ (weights_D.astype(self.rows_DW.dtype) @ self.rows_DW), np.float64)
+        return np.asarray(
+            self.rows_DW @ (weights_D.astype(self.rows_DW.dtype) @ self.rows_DW), np.float64
+        )
 
     def diagonal(self) -> np.ndarray:
-        return np.asarray((self.rows_DW[:, None, :] @ self.rows_DW[:, :, None])[:, 0, 0], np.float64)
+        return np.asarray(
+            (self.rows_DW[:, None, :] @ self.rows_DW[:, :, None])[:, 0, 0], np.float64
+        )
 
 
 def products(blocks_DB: Iterable[np.ndarray]) -> np.ndarray:
@@ -90,7 +103,8 @@ def products(blocks_DB: Iterable[np.ndarray]) -> np.ndarray:
 
 
 def judge(rule: Rule, gram_DD: np.ndarray | Rows, shares_D: np.ndarray) -> Verdict:
-    """The rule's verdict on devices whose rows have these inner products and that count by these shares.
+    """The rule's verdict on devices whose rows have these inner products and that count by these
+    shares.
 
     `Rows` will do for the rules of `LINEAR`.
     """
@@ -104,11 +118,18 @@ def changed(verdict: Verdict, rows_DB: np.ndarray) -> np.ndarray:
     rows_DB = np.asarray(rows_DB, np.float64)
     if verdict.mix_DD is not None:
         return np.asarray(verdict.mix_DD @ rows_DB)
-    return rows_DB if verdict.shrink_D.min() == 1.0 else np.asarray(rows_DB * verdict.shrink_D[:, None])
+    return (
+        rows_DB
+        if verdict.shrink_D.min() == 1.0
+        else np.asarray(rows_DB * verdict.shrink_D[:, None])
+    )
 
 
-def combine(verdict: Verdict, rows_DB: np.ndarray, shares_D: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The aggregate of a block [B], float64, and in how many of its numbers each row counted, [D]."""
+def combine(
+    verdict: Verdict, rows_DB: np.ndarray, shares_D: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The aggregate of a block [B], float64, and in how many of its numbers each row counted,
+    [D]."""
     rows_DB = changed(verdict, rows_DB)
     weights_D = shares_D * verdict.keep_D
     if not verdict.trim:
@@ -119,20 +140,24 @@ def combine(verdict: Verdict, rows_DB: np.ndarray, shares_D: np.ndarray) -> tupl
 
 
 def within(rows_DB: np.ndarray, trim: int) -> np.ndarray:
-    """How much of each value stays when `trim` at either end of its number go: 1, 0, or a part among equals."""
+    """How much of each value stays when `trim` at either end of its number go: 1, 0, or a part
+    among equals."""
     ordered_DB = np.partition(rows_DB, (trim, len(rows_DB) - 1 - trim), axis=0)
     low_B = ordered_DB[trim]
     high_B = ordered_DB[-1 - trim]
     inside_DB = ((rows_DB >= low_B) & (rows_DB <= high_B)).astype(np.float64)
     for edge_B, beyond_DB in ((low_B, rows_DB < low_B), (high_B, rows_DB > high_B)):
         at_DB = rows_DB == edge_B
-        part_B = np.where(low_B < high_B, 1 - (trim - beyond_DB.sum(axis=0)) / at_DB.sum(axis=0), 1.0)
+        part_B = np.where(
+            low_B < high_B, 1 - (trim - beyond_DB.sum(axis=0)) / at_DB.sum(axis=0), 1.0
+        )
         inside_DB = np.where(at_DB, inside_DB * part_B, inside_DB)
     return np.asarray(inside_DB)
 
 
 def counted(verdict: Verdict, inside_D: np.ndarray) -> np.ndarray:
-    """How much each device counted beside the median device, [D]; `inside_D` as `combine` gives it, added up."""
+    """How much each device counted beside the median device, [D]; `inside_D` as `combine` gives it,
+    added up."""
     weight_D = verdict.keep_D * verdict.shrink_D * inside_D
     if verdict.mix_DD is not None:
         weight_D = weight_D @ verdict.mix_DD
@@ -156,9 +181,9 @@ def _mean(gram_DD: np.ndarray | Rows, shares_D: np.ndarray) -> Verdict:
 def _clipped_mean(gram_DD: np.ndarray | Rows, shares_D: np.ndarray) -> Verdict:
     """Rows longer than the median row are cut to its length.
 
-    Source: Sun et al., "Can you really backdoor federated learning?", 2019, https://arxiv.org/abs/1911.07963; the bound
-    from the round itself: Allouah et al., "Adaptive gradient clipping for robust federated learning", ICLR 2025,
-    https://arxiv.org/abs/2405.14432.
+    Source: Sun et al., "Can you really backdoor federated learning?", 2019,
+    https://arxiv.org/abs/1911.07963; the bound from the round itself: Allouah et al., "Adaptive
+    gradient clipping for robust federated learning", ICLR 2025, https://arxiv.org/abs/2405.14432.
     """
     norm_D = np.sqrt(gram_DD.diagonal())
     shrink_D = np.minimum(1.0, np.median(norm_D) / np.maximum(norm_D, np.finfo(float).tiny))
@@ -168,13 +193,17 @@ def _clipped_mean(gram_DD: np.ndarray | Rows, shares_D: np.ndarray) -> Verdict:
 def _trimmed_mean(gram_DD: np.ndarray | Rows, shares_D: np.ndarray) -> Verdict:
     """Number by number, without the lowest and the highest values.
 
-    Source: Yin et al., "Byzantine-robust distributed learning", ICML 2018, https://arxiv.org/abs/1803.01498.
+    Source: Yin et al., "Byzantine-robust distributed learning", ICML 2018,
+    https://arxiv.org/abs/1803.01498.
     """
-    return Verdict(keep_D=_as_they_are(shares_D), shrink_D=_as_they_are(shares_D), trim=bad(len(shares_D)))
+    return Verdict(
+        keep_D=_as_they_are(shares_D), shrink_D=_as_they_are(shares_D), trim=bad(len(shares_D))
+    )
 
 
 def _geometric_median(gram_DD: np.ndarray | Rows, shares_D: np.ndarray) -> Verdict:
-    """The point whose weighted sum of distances to all rows is least, by Weiszfeld's iteration on inner products.
+    """The point whose weighted sum of distances to all rows is least, by Weiszfeld's iteration on
+    inner products.
 
     Source: Pillutla et al., "Robust aggregation for federated learning", IEEE TSP 2022,
     https://arxiv.org/abs/1912.13445.
@@ -194,15 +223,17 @@ def _geometric_median(gram_DD: np.ndarray | Rows, shares_D: np.ndarray) -> Verdi
 
 
 def _centred_clipping(gram_DD: np.ndarray | Rows, shares_D: np.ndarray) -> Verdict:
-    """The point that is the mean of all rows, once those furthest from it are drawn in to as far as the others reach.
+    """The point that is the mean of all rows, once those furthest from it are drawn in to as far as
+    the others reach.
 
-    As many as may lie are drawn in, and no more: a camp of the honest that is larger than that counts in full, as
-    where each device has one class, and where a geometric median takes the side of one camp. The radius is the distance
-    of the furthest row that stays, found anew with each centre.
+    As many as may lie are drawn in, and no more: a camp of the honest that is larger than that
+    counts in full, as where each device has one class, and where a geometric median takes the side
+    of one camp. The radius is the distance of the furthest row that stays, found anew with each
+    centre.
 
-    Source: Karimireddy, He, Jaggi, "Learning from history for Byzantine robust optimization", ICML 2021,
-    https://arxiv.org/abs/2012.10333; how many are clipped: Allouah et al., "Adaptive gradient clipping for robust
-    federated learning", ICLR 2025, https://arxiv.org/abs/2405.14432.
+    Source: Karimireddy, He, Jaggi, "Learning from history for Byzantine robust optimization", ICML
+    2021, https://arxiv.org/abs/2012.10333; how many are clipped: Allouah et al., "Adaptive gradient
+    clipping for robust federated learning", ICLR 2025, https://arxiv.org/abs/2405.14432.
     """
     inside = len(shares_D) - bad(len(shares_D))
     weights_D = shares_D / shares_D.sum()
@@ -220,8 +251,8 @@ def _centred_clipping(gram_DD: np.ndarray | Rows, shares_D: np.ndarray) -> Verdi
 def _guarded_median(gram_DD: np.ndarray | Rows, shares_D: np.ndarray) -> Verdict:
     """The geometric median, unless it discounts more devices than may lie: then centred clipping.
 
-    A median of two camps takes a side. Where the other one is larger than liars can be, it is honest, as devices that
-    have one class each are, and its classes would never be learnt.
+    A median of two camps takes a side. Where the other one is larger than liars can be, it is
+    honest, as devices that have one class each are, and its classes would never be learnt.
     """
     median = _geometric_median(gram_DD, shares_D)
     rest_D = np.sort(median.keep_D)[bad(len(shares_D)) :]
@@ -231,18 +262,21 @@ def _guarded_median(gram_DD: np.ndarray | Rows, shares_D: np.ndarray) -> Verdict
 def _away(gram_DD: np.ndarray | Rows, weights_D: np.ndarray) -> np.ndarray:
     """How far each row is from the weighted mean of all, [D]."""
     toward_D = gram_DD @ weights_D
-    return np.asarray(np.sqrt(np.maximum(gram_DD.diagonal() - 2 * toward_D + weights_D @ toward_D, 0.0)))
+    return np.asarray(
+        np.sqrt(np.maximum(gram_DD.diagonal() - 2 * toward_D + weights_D @ toward_D, 0.0))
+    )
 
 
 def _multi_krum(gram_DD: np.ndarray, shares_D: np.ndarray) -> Verdict:
     """The mean of the rows that are nearest to their nearest rows.
 
-    Source: Blanchard et al., "Machine learning with adversaries: Byzantine tolerant gradient descent", NeurIPS 2017,
-    https://arxiv.org/abs/1703.02757.
+    Source: Blanchard et al., "Machine learning with adversaries: Byzantine tolerant gradient
+    descent", NeurIPS 2017, https://arxiv.org/abs/1703.02757.
     """
     devices = len(shares_D)
     lying = bad(len(shares_D))
-    near_DD = np.sort(distances(gram_DD), axis=1)[:, 1 : max(2, devices - lying - 1)]  # without itself
+    # without itself
+    near_DD = np.sort(distances(gram_DD), axis=1)[:, 1 : max(2, devices - lying - 1)]
     chosen = np.argsort(near_DD.sum(axis=1), kind="stable")[: devices - lying]
     keep_D = np.zeros(devices)
     keep_D[chosen] = 1.0
@@ -252,8 +286,8 @@ def _multi_krum(gram_DD: np.ndarray, shares_D: np.ndarray) -> Verdict:
 def _neighbour_mixing(gram_DD: np.ndarray, shares_D: np.ndarray) -> Verdict:
     """Every row becomes the mean of its nearest rows, itself among them; then the trimmed mean.
 
-    Source: Allouah et al., "Fixing by mixing: a recipe for optimal Byzantine ML under heterogeneity", AISTATS 2023,
-    https://arxiv.org/abs/2302.01772.
+    Source: Allouah et al., "Fixing by mixing: a recipe for optimal Byzantine ML under
+    heterogeneity", AISTATS 2023, https://arxiv.org/abs/2302.01772.
     """
     devices = len(shares_D)
     lying = bad(len(shares_D))
@@ -261,7 +295,9 @@ def _neighbour_mixing(gram_DD: np.ndarray, shares_D: np.ndarray) -> Verdict:
     mix_DD = np.zeros((devices, devices))
     np.put_along_axis(mix_DD, nearest_DN, shares_D[nearest_DN], axis=1)
     mix_DD /= mix_DD.sum(axis=1, keepdims=True)
-    return Verdict(mix_DD=mix_DD, keep_D=_as_they_are(shares_D), shrink_D=_as_they_are(shares_D), trim=lying)
+    return Verdict(
+        mix_DD=mix_DD, keep_D=_as_they_are(shares_D), shrink_D=_as_they_are(shares_D), trim=lying
+    )
 
 
 LINEAR = frozenset({"clipped-mean", "geometric-median", "centred-clipping", "guarded-median"})

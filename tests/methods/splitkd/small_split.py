@@ -2,7 +2,15 @@
 
 import numpy as np
 
-from distilfleet.core.types import Dataset, Device, Expected, Job, LanguageProfile, LayerProfile, Link
+from distilfleet.core.types import (
+    Dataset,
+    Device,
+    Expected,
+    Job,
+    LanguageProfile,
+    LayerProfile,
+    Link,
+)
 from distilfleet.methods.splitkd.device import SplitWorker
 from distilfleet.methods.splitkd.settings import SplitSettings
 
@@ -23,7 +31,8 @@ def profile(width: int, layers: int, vocabulary: int) -> LanguageProfile:
         name=f"{width}x{layers}",
         width=width,
         vocabulary=vocabulary,
-        layers=[LayerProfile(name="layer", forward_flops=10.0, weight_bytes=4, output_bytes=2)] * layers,
+        layers=[LayerProfile(name="layer", forward_flops=10.0, weight_bytes=4, output_bytes=2)]
+        * layers,
         steps=8,
         head_flops=20.0,
         embedding_parameters=vocabulary * width,
@@ -32,7 +41,13 @@ def profile(width: int, layers: int, vocabulary: int) -> LanguageProfile:
 
 
 def settings(**changed) -> SplitSettings:
-    facts = {"teacher": profile(64, 2, 40), "student": profile(32, 2, 40), "batch": 2, "steps": 2, "context": 8}
+    facts = {
+        "teacher": profile(64, 2, 40),
+        "student": profile(32, 2, 40),
+        "batch": 2,
+        "steps": 2,
+        "context": 8,
+    }
     return SplitSettings(**{**facts, **changed})
 
 
@@ -61,6 +76,14 @@ def job(op: str, **arrays) -> Job:
 
 def begun(one: SplitWorker, rows: np.ndarray, first_step: int = 0, **more) -> dict[str, np.ndarray]:
     told = one.handle(
-        job("begin", cut=0, teacher_cut=0, bits=16, first_step=first_step, student_rows=rows.astype(np.float16), **more)
+        job(
+            "begin",
+            cut=0,
+            teacher_cut=0,
+            bits=16,
+            first_step=first_step,
+            student_rows=rows.astype(np.float16),
+            **more,
+        )
     )
     return dict(told)

@@ -72,7 +72,11 @@ def test_a_gradient_reaches_the_rows_of_its_micro_batch_alone():
     touched, _ = distinct(one.tokens(0))
     back = prefixed("back", codec.encode(np.ones((len(touched), WIDTH), np.float32), 16))
     assert "labels" not in sent
-    one.handle(job("step", slot=NOTHING, need=np.zeros(1, bool), apply=True, back_slot=0, share=0.5, **back))
+    one.handle(
+        job(
+            "step", slot=NOTHING, need=np.zeros(1, bool), apply=True, back_slot=0, share=0.5, **back
+        )
+    )
     moved = np.abs(one._student.values - one._student.began).max(axis=1) > 0
     assert set(one.ids[moved]) == set(touched)
 
@@ -88,7 +92,11 @@ def test_padding_is_never_a_token():
     assert kinds[index][:, :3].tolist() == data.inputs[:, :3].tolist()
 
 
-@given(hnp.arrays(np.int64, st.tuples(st.integers(1, 4), st.integers(1, 12)), elements=st.integers(PADDING, 9)))
+@given(
+    hnp.arrays(
+        np.int64, st.tuples(st.integers(1, 4), st.integers(1, 12)), elements=st.integers(PADDING, 9)
+    )
+)
 def test_distinct_ids_and_their_places_give_every_token_again(ids_BT):
     kinds, index_BT = distinct(ids_BT)
     real_BT = ids_BT != PADDING
@@ -105,7 +113,9 @@ def test_cross_entropy_on_the_device_is_that_of_its_labels():
     head = rng.normal(size=(40, WIDTH)).astype(np.float16)
     begun(one, rows_of(one), head=head)
     hidden = rng.normal(size=(7, WIDTH)).astype(np.float16).astype(np.float32)
-    answer = one.handle(job("loss", slot=0, share=1.0, **prefixed("hidden", codec.encode(hidden, 16))))
+    answer = one.handle(
+        job("loss", slot=0, share=1.0, **prefixed("hidden", codec.encode(hidden, 16)))
+    )
     logits = hidden @ head.astype(np.float32).T
     shares = np.exp(logits - logits.max(axis=1, keepdims=True))
     shares /= shares.sum(axis=1, keepdims=True)

@@ -14,7 +14,9 @@ from distilfleet.sim.fleet import SimFleet, World
 
 def trained(distinct):
     method = tiny()
-    method = replace(method, split=replace(method.split, bits=16, gradient_bits=16, distinct=distinct, steps=3))
+    method = replace(
+        method, split=replace(method.split, bits=16, gradient_bits=16, distinct=distinct, steps=3)
+    )
     data = Dataset(windows(6).inputs // 10)  # four rows, often
     fleet = SimFleet({BOARD.id: BOARD}, lambda device: data, method, World(server=BOARD))
     state = method.init(1)

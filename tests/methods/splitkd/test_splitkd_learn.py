@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from distilfleet.methods.splitkd.modules import DIVERGENCES, DevicePart, Loss, ServerModules, Smashed
+from distilfleet.methods.splitkd.modules import (
+    DIVERGENCES,
+    DevicePart,
+    Loss,
+    ServerModules,
+    Smashed,
+)
 from distilfleet.methods.splitkd.teacher_cache import TeacherCache
 from distilfleet.nn import split
 from distilfleet.nn.language import LanguageModel
@@ -26,7 +32,12 @@ def sent(module, ids_BT, lengths_B, cut):
     mask_BT = mask_of(lengths_B, CONTEXT)
     with torch.no_grad():
         values = split.Front(module, cut)(rows_BTD, mask_BT, split.positions(mask_BT))
-    return Smashed(values=values.reshape(-1, values.shape[-1]).numpy(), index_BT=None, cut=cut, lengths_B=lengths_B)
+    return Smashed(
+        values=values.reshape(-1, values.shape[-1]).numpy(),
+        index_BT=None,
+        cut=cut,
+        lengths_B=lengths_B,
+    )
 
 
 def part_of(teacher, student, number, cut, count=2):
@@ -75,7 +86,9 @@ def test_split_gradients_are_those_of_the_whole(cuts):
     held = split.parts(student)
     shallowest = min(cuts)
     for name in held.back(max(cuts)):
-        torch.testing.assert_close(got[name], dict(student.named_parameters())[name].grad, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(
+            got[name], dict(student.named_parameters())[name].grad, atol=1e-4, rtol=1e-4
+        )
     for name in held.front(shallowest):
         assert name not in got, "no device left these layers to the server"
 
@@ -94,14 +107,19 @@ def test_the_gradient_of_the_smashed_data_is_that_of_the_rows():
         parameter.grad = None
     whole(teacher, student, [(ids_BT, part.student.lengths_B)], 0.5).backward()
     name = split.parts(student).embedding[0]
-    np.testing.assert_allclose(table, dict(student.named_parameters())[name].grad.numpy(), atol=1e-5, rtol=1e-4)
+    np.testing.assert_allclose(
+        table, dict(student.named_parameters())[name].grad.numpy(), atol=1e-5, rtol=1e-4
+    )
 
 
 @pytest.mark.parametrize("divergence", DIVERGENCES)
 def test_other_divergences_are_those_of_the_whole_models(divergence):
     teacher, student = models()
     ids_BT, part = part_of(teacher, student, 0, 0)
-    studio, loss = ServerModules(teacher, student, None), Loss(teacher_cache="none", divergence=divergence)
+    studio, loss = (
+        ServerModules(teacher, student, None),
+        Loss(teacher_cache="none", divergence=divergence),
+    )
     studio.begin({}, {}, 1e-3)
     done = studio.forward([part], loss, TeacherCache.of("none", {}), np.random.default_rng(0))
     studio.backward(done, loss, None)
@@ -111,7 +129,9 @@ def test_other_divergences_are_those_of_the_whole_models(divergence):
     lengths_B = part.student.lengths_B
     whole(teacher, student, [(ids_BT, lengths_B)], 0.5, DIVERGENCES[divergence]).backward()
     for name, gradient in got.items():
-        torch.testing.assert_close(gradient, dict(student.named_parameters())[name].grad, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(
+            gradient, dict(student.named_parameters())[name].grad, atol=1e-4, rtol=1e-4
+        )
 
 
 @pytest.mark.parametrize("sort", ["ids", "top", "hidden"])

@@ -1,4 +1,5 @@
-"""A device that sends nonsense is left out of the round; the others go on as if it were not there."""
+"""A device that sends nonsense is left out of the round; the others go on as if it were not
+there."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -17,11 +18,19 @@ LIAR = "device-01"
 
 
 def enormous(op, arrays):
-    return {**arrays, "student/exponent": np.array(40, arrays["student/exponent"].dtype)} if op == "step" else arrays
+    return (
+        {**arrays, "student/exponent": np.array(40, arrays["student/exponent"].dtype)}
+        if op == "step"
+        else arrays
+    )
 
 
 def out_of_range(op, arrays):
-    return {**arrays, "student/index": np.full_like(arrays["student/index"], 9999)} if op == "step" else arrays
+    return (
+        {**arrays, "student/index": np.full_like(arrays["student/index"], 9999)}
+        if op == "step"
+        else arrays
+    )
 
 
 def no_such_token(op, arrays):
@@ -70,7 +79,9 @@ class Liar:
 def trained(lie):
     torch.set_num_threads(1)
     method = Lying(server.tiny(), lie)
-    fleet = SimFleet(DEVICES, lambda device: windows(12, (8,), device), method, World(server=SERVER))
+    fleet = SimFleet(
+        DEVICES, lambda device: windows(12, (8,), device), method, World(server=SERVER)
+    )
     everyone = Sample(per_round=len(DEVICES), seed=0)
     (done,) = rounds(method, everyone, fleet, method.init(0), range(1, 2))
     return done.state, fleet.tally()
@@ -82,7 +93,9 @@ def test_a_lying_device_is_left_out_and_the_round_ends(lie):
     state, tally = trained(lie)
     assert all(np.isfinite(array).all() for array in state.student.values())
     assert 0 < state.tokens <= honest.tokens
-    moved = max(float(np.abs(state.student[name] - honest.student[name]).max()) for name in state.student)
+    moved = max(
+        float(np.abs(state.student[name] - honest.student[name]).max()) for name in state.student
+    )
     assert moved < 0.1, "what it sent did not get into the weights"
     if lie is learnt_too_much:
         assert any(missed.device == LIAR and "norm" in missed.reason for missed in tally.missed)

@@ -64,5 +64,7 @@ def test_a_mapped_table_gives_rows_of_the_file(tmp_path):
     (tmp_path / "table.f16").write_bytes(table.tobytes())
     mapped = MappedTable(tmp_path / "table.f16", 4)
     assert len(mapped) == 50
-    np.testing.assert_array_equal(mapped.rows(np.array([49, 0, 7])), table[[49, 0, 7]].astype(np.float32))
+    np.testing.assert_array_equal(
+        mapped.rows(np.array([49, 0, 7])), table[[49, 0, 7]].astype(np.float32)
+    )
     np.testing.assert_array_equal(mapped.rows(np.array([3])), table[[3]].astype(np.float32))

@@ -32,7 +32,8 @@ for at in range(0, VOCABULARY, 1002):
 table[ids] = rng.standard_normal((ROWS, TEACHER)).astype(np.float16)
 table.flush()
 del table
-data = Dataset(ids[np.minimum(rng.pareto(0.7, (64, 512)) * 20, ROWS - 1).astype(int)].astype(np.int32))
+rows = np.minimum(rng.pareto(0.7, (64, 512)) * 20, ROWS - 1).astype(int)
+data = Dataset(ids[rows].astype(np.int32))
 split = SplitSettings(
     teacher=profile(TEACHER, 32, VOCABULARY),
     student=profile(STUDENT, 16, VOCABULARY),
@@ -43,7 +44,9 @@ split = SplitSettings(
     tables="file",
 )
 mapped = MappedTable(Path(sys.argv[1]), TEACHER)
-worker = SplitWorker(device=BOARD, data=data, split=split, seed=0, front_of=None, teacher_table=mapped)
+worker = SplitWorker(
+    device=BOARD, data=data, split=split, seed=0, front_of=None, teacher_table=mapped
+)
 begun(worker, np.zeros((len(worker.ids), STUDENT)))
 back = {}
 for slot in range(STEPS * 4):

@@ -1,4 +1,5 @@
-"""One cluster's part of a round: rows and fronts go out, steps in parallel, what was learnt comes back.
+"""One cluster's part of a round: rows and fronts go out, steps in parallel, what was learnt comes
+back.
 
 Axes: K samples of a device in the round, R rows of a device, V vocabulary, D width of the student.
 """
@@ -17,7 +18,8 @@ from .steps import ClusterRun, Participant, Steps
 
 
 def train_cluster(run: ClusterRun, plan: Plan, devices: Sequence[DeviceId]) -> Steps:
-    """The state after this cluster's steps. Devices that do not answer are left out from then on."""
+    """The state after this cluster's steps. Devices that do not answer are left out from then
+    on."""
     yield from _open(run, devices)
     yield from _begin(run, plan, devices)
     if not run.participants:
@@ -55,8 +57,14 @@ def _begin(run: ClusterRun, plan: Plan, devices: Sequence[DeviceId]) -> Steps:
     known = [device for device in devices if device in run.state.present]
     assignments = {device: plan.assignments.get(device) or otherwise for device in known}
     samples = split.steps * split.batch
-    spec = {"digests": ArraySpec("|u1", (samples, DIGEST_BYTES)), "lengths": ArraySpec("<i4", (samples,))}
-    jobs = [run.job(device, "begin", "begin", _sent(run, device, assignments[device]), spec) for device in known]
+    spec = {
+        "digests": ArraySpec("|u1", (samples, DIGEST_BYTES)),
+        "lengths": ArraySpec("<i4", (samples,)),
+    }
+    jobs = [
+        run.job(device, "begin", "begin", _sent(run, device, assignments[device]), spec)
+        for device in known
+    ]
     results = (yield Wave(jobs=jobs)) if jobs else []
     for result in results:
         if isinstance(result, Reply) and _plausible(result.arrays["lengths"], split.context):
@@ -72,7 +80,8 @@ def _begin(run: ClusterRun, plan: Plan, devices: Sequence[DeviceId]) -> Steps:
 
 
 def _sent(run: ClusterRun, device: DeviceId, assignment: Assignment) -> dict[str, np.ndarray]:
-    """Of the student: rows and layers before the cut; of the teacher the same, if the device has no rows yet."""
+    """Of the student: rows and layers before the cut; of the teacher the same, if the device has no
+    rows yet."""
     split = run.settings.split
     state = run.state
     modules = run.modules
@@ -90,7 +99,9 @@ def _sent(run: ClusterRun, device: DeviceId, assignment: Assignment) -> dict[str
     if split.labels == "kept":
         arrays["head"] = _head(run).astype(np.float16)
     if modules.teacher is not None and device not in state.holders and split.tables == "rows":
-        arrays["teacher_rows"] = splitting.token_table(modules.teacher).detach().numpy()[ids_R].astype(np.float16)
+        arrays["teacher_rows"] = (
+            splitting.token_table(modules.teacher).detach().numpy()[ids_R].astype(np.float16)
+        )
     return arrays
 
 
@@ -128,7 +139,10 @@ def _learnt_spec(run: ClusterRun, participant: Participant) -> dict[str, ArraySp
 
 def _rows_spec(split: SplitSettings, present: np.ndarray) -> dict[str, ArraySpec]:
     count = len(rows_present(present, split.student.vocabulary))
-    return {"rows": ArraySpec("<f2", (count, split.student.width)), "seen": ArraySpec("<i4", (count,))}
+    return {
+        "rows": ArraySpec("<f2", (count, split.student.width)),
+        "seen": ArraySpec("<i4", (count,)),
+    }
 
 
 def _head(run: ClusterRun) -> np.ndarray:

@@ -1,4 +1,5 @@
-"""Smashed data and gradients on the wire: half floats, or 8 or 4 bits with half-float scales. NumPy alone.
+"""Smashed data and gradients on the wire: half floats, or 8 or 4 bits with half-float scales. NumPy
+alone.
 
 Axes: N rows (tokens), D numbers of a row, G groups of a row, B bytes.
 
@@ -9,10 +10,11 @@ Axes: N rows (tokens), D numbers of a row, G groups of a row, B bytes.
                       the even column in its low half
     and for all of them exponent, int8 []: halves or scales are to be multiplied by 2 to that power.
 
-A scale is rounded up, so no code leaves its range and an error is at most half a scale. The common exponent puts the
-largest half float of a message near the top of their range: neither the gradients of a loss that is averaged over many
-tokens nor large activations leave it. Symmetric absolute-maximum quantisation by groups as in Dettmers et al.,
-"QLoRA", 2023, https://arxiv.org/abs/2305.14314, section 2, with integers.
+A scale is rounded up, so no code leaves its range and an error is at most half a scale. The common
+exponent puts the largest half float of a message near the top of their range: neither the gradients
+of a loss that is averaged over many tokens nor large activations leave it. Symmetric
+absolute-maximum quantisation by groups as in Dettmers et al., "QLoRA", 2023,
+https://arxiv.org/abs/2305.14314, section 2, with integers.
 """
 
 from math import frexp
@@ -37,23 +39,34 @@ _FLOAT32_MAX = np.finfo(np.float32).max
 
 
 def encode(x_ND: np.ndarray, bits: int) -> dict[str, np.ndarray]:
-    """Arrays to send. Raises ValueError for other than finite float16 or float32 numbers in rows."""
+    """Arrays to send. Raises ValueError for other than finite float16 or float32 numbers in
+    rows."""
     _check_shape(x_ND.shape, bits)
     if x_ND.dtype not in (np.float16, np.float32):
-        raise ValueError(f"numbers are {x_ND.dtype}; expected float32: convert them where what is lost can be judged")
+        raise ValueError(
+            f"numbers are {x_ND.dtype}; expected float32: convert them where what is lost can be "
+            "judged"
+        )
     x_ND = x_ND.astype(np.float32, copy=False)
     if not np.isfinite(x_ND).all():
-        raise ValueError(f"{(~np.isfinite(x_ND)).sum()} of {x_ND.size} numbers are NaN or infinite; expected finite")
+        raise ValueError(
+            f"{(~np.isfinite(x_ND)).sum()} of {x_ND.size} numbers are NaN or infinite; expected "
+            "finite"
+        )
     if bits == 16:
         exponent = _exponent(x_ND)
-        return {"halves": _scaled(x_ND, -exponent).astype("<f2"), "exponent": np.array(exponent, "|i1")}
+        return {
+            "halves": _scaled(x_ND, -exponent).astype("<f2"),
+            "exponent": np.array(exponent, "|i1"),
+        }
     return _encode_8(x_ND) if bits == 8 else _encode_4(x_ND)
 
 
 def decode(arrays: Arrays) -> np.ndarray:
     """Numbers as they arrived, float32 [N, D], finite whatever they are.
 
-    Raises WireError for arrays that are not announced by `spec`; a reply that a job's `expected` let in never does.
+    Raises WireError for arrays that are not announced by `spec`; a reply that a job's `expected`
+    let in never does.
     """
     exponent = _read_exponent(arrays)
     if arrays.keys() >= {"halves"}:
@@ -64,8 +77,12 @@ def decode(arrays: Arrays) -> np.ndarray:
         _check_rows(len(scales_N) == len(codes_ND), codes_ND, scales_N)
         return _bounded(codes_ND * scales_N[:, np.newaxis], exponent)
     if arrays.keys() >= {"nibbles", "scales"}:
-        return _decode_4(_whole(arrays, "nibbles", np.uint8), _finite(arrays, "scales", 2), exponent)
-    raise WireError(f"smashed data came as {sorted(arrays)}; expected halves, or codes or nibbles with scales")
+        return _decode_4(
+            _whole(arrays, "nibbles", np.uint8), _finite(arrays, "scales", 2), exponent
+        )
+    raise WireError(
+        f"smashed data came as {sorted(arrays)}; expected halves, or codes or nibbles with scales"
+    )
 
 
 def spec(shape: tuple[int, int], bits: int) -> dict[str, ArraySpec]:
@@ -87,7 +104,7 @@ def index_dtype(count: int) -> str:
     return "<u2" if count <= NARROW_INDEX else "<u4"
 
 
-# --- quantisation -----------------------------------------------------------------------------------------------
+# --- quantisation ---------------------------------------------------------------------------------
 
 
 def _encode_8(x_ND: np.ndarray) -> dict[str, np.ndarray]:
@@ -103,8 +120,16 @@ def _encode_4(x_ND: np.ndarray) -> dict[str, np.ndarray]:
     filled[:, :width] = x_ND
     filled_NGK = filled.reshape(count, groups, GROUP)
     scales_NG, exponent, steps_NG = _scales(np.abs(filled_NGK).max(axis=2, initial=0.0), MOST[4])
-    codes = (np.rint(filled_NGK / steps_NG[:, :, np.newaxis]) + 8).astype(np.uint8).reshape(filled.shape)[:, :width]
-    return {"nibbles": codes[:, ::2] | codes[:, 1::2] << 4, "scales": scales_NG, "exponent": exponent}
+    codes = (
+        (np.rint(filled_NGK / steps_NG[:, :, np.newaxis]) + 8)
+        .astype(np.uint8)
+        .reshape(filled.shape)[:, :width]
+    )
+    return {
+        "nibbles": codes[:, ::2] | codes[:, 1::2] << 4,
+        "scales": scales_NG,
+        "exponent": exponent,
+    }
 
 
 def _decode_4(nibbles_NB: np.ndarray, scales_NG: np.ndarray, exponent: int) -> np.ndarray:
@@ -118,19 +143,23 @@ def _decode_4(nibbles_NB: np.ndarray, scales_NG: np.ndarray, exponent: int) -> n
 
 
 def _scales(largest: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(scales to send, their exponent, what a code is worth: no less than `largest` / `most`, and 1 for zeros)."""
+    """(scales to send, their exponent, what a code is worth: no less than `largest` / `most`, and 1
+    for zeros)."""
     least = largest.astype(np.float64) / most
     exponent = _exponent(least)
     wanted = np.ldexp(least, -exponent)
     nearest = wanted.astype(np.float16)
-    scales = np.where(nearest < wanted, np.nextafter(nearest, np.float16(np.inf)), nearest).astype("<f2")
+    scales = np.where(nearest < wanted, np.nextafter(nearest, np.float16(np.inf)), nearest).astype(
+        "<f2"
+    )
     worth = np.ldexp(scales.astype(np.float64), exponent)
     steps = np.where(scales == 0, 1.0, worth).astype(np.float32)
     return scales, np.array(exponent, "|i1"), steps
 
 
 def _exponent(x: np.ndarray) -> int:
-    """The one that puts the largest number between 2 to the 14 and to the 15, if that leaves float32 room."""
+    """The one that puts the largest number between 2 to the 14 and to the 15, if that leaves
+    float32 room."""
     largest = max(float(x.max(initial=0)), -float(x.min(initial=0)))
     return max(frexp(largest)[1] - 15, LEAST_EXPONENT) if largest else 0
 
@@ -147,7 +176,7 @@ def _bounded(x: np.ndarray, exponent: int) -> np.ndarray:
     return _scaled(np.clip(x, -limit, limit, dtype=np.float32), exponent)
 
 
-# --- checks -----------------------------------------------------------------------------------------------------
+# --- checks ---------------------------------------------------------------------------------------
 
 
 def _check_shape(shape: tuple[int, ...], bits: int) -> None:
@@ -156,27 +185,36 @@ def _check_shape(shape: tuple[int, ...], bits: int) -> None:
     if len(shape) != 2:
         raise ValueError(f"numbers have shape {shape}; expected rows, [N, D]")
     if bits == 4 and shape[1] % 2:
-        raise ValueError(f"rows of {shape[1]} numbers; 4 bits pack two in a byte: expected an even width, or 8 bits")
+        raise ValueError(
+            f"rows of {shape[1]} numbers; 4 bits pack two in a byte: expected an even width, or 8 "
+            "bits"
+        )
 
 
 def _read_exponent(arrays: Arrays) -> int:
     exponent = arrays.get("exponent")
     if exponent is None or exponent.shape != () or exponent.dtype != np.int8:
-        raise WireError(f"smashed data came as {sorted(arrays)}; expected an exponent, one int8, among them")
+        raise WireError(
+            f"smashed data came as {sorted(arrays)}; expected an exponent, one int8, among them"
+        )
     return int(exponent)
 
 
 def _finite(arrays: Arrays, name: str, axes: int) -> np.ndarray:
     array = arrays[name]
     if array.dtype != np.float16 or array.ndim != axes or not np.isfinite(array).all():
-        raise WireError(f"{name} is {array.dtype}{list(array.shape)}; expected finite float16 with {axes} axes")
+        raise WireError(
+            f"{name} is {array.dtype}{list(array.shape)}; expected finite float16 with {axes} axes"
+        )
     return array.astype(np.float32)
 
 
 def _whole(arrays: Arrays, name: str, dtype: type) -> np.ndarray:
     array = arrays[name]
     if array.dtype != dtype or array.ndim != 2:
-        raise WireError(f"{name} is {array.dtype}{list(array.shape)}; expected {np.dtype(dtype)} with 2 axes")
+        raise WireError(
+            f"{name} is {array.dtype}{list(array.shape)}; expected {np.dtype(dtype)} with 2 axes"
+        )
     return array
 
 

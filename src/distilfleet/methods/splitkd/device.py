@@ -1,12 +1,15 @@
-"""The device half of split KD: embedding rows in NumPy and, where the device has a cut above zero, a front of layers.
+"""The device half of split KD: embedding rows in NumPy and, where the device has a cut above zero,
+a front of layers.
 
-No torch here, and nothing that reaches it: a device that runs only the embedding modules needs NumPy alone.
+No torch here, and nothing that reaches it: a device that runs only the embedding modules needs
+NumPy alone.
 
-A round on a device: `open` (once: which rows occur here), `begin` (rows and front as the server has them), `step`
-(a gradient that is due, and the next micro-batch), `loss` (where labels stay here), `end` (what was learnt).
+A round on a device: `open` (once: which rows occur here), `begin` (rows and front as the server has
+them), `step` (a gradient that is due, and the next micro-batch), `loss` (where labels stay here),
+`end` (what was learnt).
 
-Axes: B samples of a micro-batch, T tokens of a window, D width, R rows that occur on this device, U distinct rows of
-a micro-batch, V vocabulary.
+Axes: B samples of a micro-batch, T tokens of a window, D width, R rows that occur on this device, U
+distinct rows of a micro-batch, V vocabulary.
 """
 
 import hashlib
@@ -33,7 +36,9 @@ class FrontLayers(Protocol):
 
     def forward(self, slot: int, x_BTD: np.ndarray, lengths_B: np.ndarray) -> np.ndarray: ...
 
-    def backward(self, slot: int, x_BTD: np.ndarray, lengths_B: np.ndarray, gradient_BTD: np.ndarray) -> np.ndarray:
+    def backward(
+        self, slot: int, x_BTD: np.ndarray, lengths_B: np.ndarray, gradient_BTD: np.ndarray
+    ) -> np.ndarray:
         """The gradient of `x_BTD`; those of the weights add up until `step`."""
         ...
 
@@ -60,7 +65,8 @@ class SplitWorker:
 
     device: Device
     data: Dataset
-    """Windows of token ids, int32 [n, T], `PADDING` after the last token; labels where there are classes."""
+    """Windows of token ids, int32 [n, T], `PADDING` after the last token; labels where there are
+    classes."""
     split: SplitSettings
     seed: int
     front_of: FrontOf
@@ -78,7 +84,8 @@ class SplitWorker:
     _visits: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int32))
     """How often each sample was sent with noise; empty where there is none."""
     _norms: dict[str, float] = field(default_factory=dict)
-    """By model: what noise is measured by, settled once, for draws of two lengths and one direction would cancel."""
+    """By model: what noise is measured by, settled once, for draws of two lengths and one direction
+    would cancel."""
 
     # --- what a job takes
 
@@ -86,13 +93,16 @@ class SplitWorker:
         down, up = wire.head_bytes(job)
         sent = wire.encoded_bytes(job.arrays)
         reply = self._announced(job)
-        rows_bytes = 4 * len(self.ids) * (4 * self.split.student.width + self.split.teacher.width // 2)
+        rows_bytes = (
+            4 * len(self.ids) * (4 * self.split.student.width + self.split.teacher.width // 2)
+        )
         work = self._step_load(job) if job.op == "step" else Load()
         return work + Load(
             down_bytes=down + sent,
             up_bytes=up + wire.body_bytes(reply),
             moved_bytes=float(sent + wire.body_bytes(reply)),
-            memory_bytes=rows_bytes + self._front_bytes(int(job.arrays["cut"]) if job.op == "begin" else None),
+            memory_bytes=rows_bytes
+            + self._front_bytes(int(job.arrays["cut"]) if job.op == "begin" else None),
         )
 
     def handle(self, job: Job) -> Arrays:
@@ -122,18 +132,26 @@ class SplitWorker:
     def _begin(self, arrays: Arrays) -> Arrays:
         split = self.split
         before = self._plan
-        self._plan = {name: int(arrays[name]) for name in ("cut", "teacher_cut", "bits", "first_step")}
+        self._plan = {
+            name: int(arrays[name]) for name in ("cut", "teacher_cut", "bits", "first_step")
+        }
         if "teacher_rows" in arrays:
             self._teacher = EmbeddingRows.frozen(self.ids, arrays["teacher_rows"])
         rows = arrays["student_rows"]
         trained = split.train_rows
         self._student = (
-            EmbeddingRows.begin(self.ids, rows, self._student) if trained else EmbeddingRows.frozen(self.ids, rows)
+            EmbeddingRows.begin(self.ids, rows, self._student)
+            if trained
+            else EmbeddingRows.frozen(self.ids, rows)
         )
         if "head" in arrays:
             every = np.arange(len(arrays["head"]), dtype=np.int32)
             head = arrays["head"]
-            self._head = EmbeddingRows.begin(every, head, self._head) if trained else EmbeddingRows.frozen(every, head)
+            self._head = (
+                EmbeddingRows.begin(every, head, self._head)
+                if trained
+                else EmbeddingRows.frozen(every, head)
+            )
         self._fronts = self._new_fronts(before)
         for whose, front in self._fronts.items():
             front.begin(under(f"{whose}", arrays))
@@ -153,7 +171,8 @@ class SplitWorker:
         return {} if slot == NOTHING else self._forward(slot, np.asarray(arrays["need"]))
 
     def _loss(self, arrays: Arrays) -> Arrays:
-        """Cross-entropy and its gradient, from the last hidden states of a micro-batch's counted positions."""
+        """Cross-entropy and its gradient, from the last hidden states of a micro-batch's counted
+        positions."""
         assert self._head is not None, "labels are kept, so the head came with `begin`"
         hidden_ND = codec.decode(under("hidden", arrays))
         wanted_N = self.wanted(int(arrays["slot"]))
@@ -166,7 +185,9 @@ class SplitWorker:
         surplus_NV[at] -= 1.0
         if self._head.is_trained:
             self._head.add(surplus_NV.T @ hidden_ND * np.float32(arrays["share"]), len(wanted_N))
-        gradient = codec.encode(np.asarray(surplus_NV @ self._head.values, np.float32), self.split.gradient_bits)
+        gradient = codec.encode(
+            np.asarray(surplus_NV @ self._head.values, np.float32), self.split.gradient_bits
+        )
         return {"nats": np.array(nats, np.float32), **prefixed("gradient", gradient)}
 
     def _end(self, arrays: Arrays) -> Arrays:
@@ -180,7 +201,9 @@ class SplitWorker:
         if self._head is not None and self._head.is_trained:
             learnt["head"] = self._head.learnt()
         if "student" in self._fronts:
-            learnt |= {f"student/{name}": array for name, array in self._fronts["student"].learnt().items()}
+            learnt |= {
+                f"student/{name}": array for name, array in self._fronts["student"].learnt().items()
+            }
         return learnt
 
     # --- a micro-batch, there and back
@@ -197,12 +220,15 @@ class SplitWorker:
         if self.split.labels == "shared":
             labels = self.data.labels
             answer["labels"] = (
-                ids_BT.astype(np.int32) if labels is None else labels[self._slot_samples(slot)].astype(np.int32)
+                ids_BT.astype(np.int32)
+                if labels is None
+                else labels[self._slot_samples(slot)].astype(np.int32)
             )
         return answer
 
     def _smashed(self, whose: str, slot: int, ids_BT: np.ndarray, bits: int) -> Arrays:
-        """What travels: distinct rows and where they stand, or, after a front, the activations of every position."""
+        """What travels: distinct rows and where they stand, or, after a front, the activations of
+        every position."""
         front = self._fronts.get(whose)
         if front is None and self.split.sends_distinct:
             distinct_U, index_BT = distinct(ids_BT)
@@ -214,11 +240,15 @@ class SplitWorker:
             vectors_BTD = self._noisy(whose, slot, vectors_BTD, ids_BT)
         return codec.encode(vectors_BTD.reshape(-1, vectors_BTD.shape[-1]), bits)
 
-    def _noisy(self, whose: str, slot: int, vectors_BTD: np.ndarray, ids_BT: np.ndarray) -> np.ndarray:
+    def _noisy(
+        self, whose: str, slot: int, vectors_BTD: np.ndarray, ids_BT: np.ndarray
+    ) -> np.ndarray:
         """Every vector with a draw of its own, the same at the next visit if the vectors are."""
         cut = self._plan["cut" if whose == "student" else "teacher_cut"]
         eta_nats = eta_for(vectors_BTD.shape[-1], self.split.noise * self._norm(whose))
-        noise = Noise(eta_nats=eta_nats, secret=self._secret(), memoised=is_frozen(self.split, whose, cut))
+        noise = Noise(
+            eta_nats=eta_nats, secret=self._secret(), memoised=is_frozen(self.split, whose, cut)
+        )
         step = self._plan["first_step"] + slot // self.split.micro_batches
         drawn = [
             noise.on(vectors_TD, digest=self._digest(window), tensor=f"{whose} {cut}", visit=step)
@@ -232,7 +262,8 @@ class SplitWorker:
         return self._norms[whose]
 
     def _backward(self, slot: int, arrays: Arrays) -> None:
-        """The gradient of what was smashed; it comes as a sum over positions, `share` makes it the step's mean."""
+        """The gradient of what was smashed; it comes as a sum over positions, `share` makes it the
+        step's mean."""
         assert self._student is not None
         gradient = codec.decode(under("back", arrays)) * np.float32(arrays["share"])
         ids_BT = self.tokens(slot)
@@ -250,7 +281,9 @@ class SplitWorker:
             gradient = np.zeros((len(distinct_U), width), np.float32)
             np.add.at(gradient, index_BT.ravel(), gradient_ND.reshape(-1, width))
         if self.split.train_rows:
-            self._student.add(gradient, tokens, at=np.searchsorted(self.ids, distinct_U), seen=seen_U)
+            self._student.add(
+                gradient, tokens, at=np.searchsorted(self.ids, distinct_U), seen=seen_U
+            )
 
     def _apply(self) -> None:
         adam = Adam(lr=self.split.lr)
@@ -281,7 +314,10 @@ class SplitWorker:
     def _sample(self, position: int) -> int:
         passed, at = divmod(position, len(self.data))
         if self._order[0] != passed:
-            self._order = passed, stream(self.seed, "windows", self.device.id, passed).permutation(len(self.data))
+            self._order = (
+                passed,
+                stream(self.seed, "windows", self.device.id, passed).permutation(len(self.data)),
+            )
         return int(self._order[1][at])
 
     def _slot_samples(self, slot: int) -> np.ndarray:
@@ -289,7 +325,8 @@ class SplitWorker:
         return np.array_split(self._samples(step), self.split.micro_batches)[part]
 
     def tokens(self, slot: int) -> np.ndarray:
-        """What a micro-batch says, [B, T], once `begin` has come: the truth that an audit compares with."""
+        """What a micro-batch says, [B, T], once `begin` has come: the truth that an audit compares
+        with."""
         return np.asarray(self.data.inputs[self._slot_samples(slot)], np.int64)
 
     def _lengths(self, samples: np.ndarray) -> np.ndarray:
@@ -312,7 +349,8 @@ class SplitWorker:
         return stream(self.seed, "secret", self.device.id).bytes(32)
 
     def _announced(self, job: Job) -> Mapping[str, ArraySpec]:
-        """What will be answered, exactly: where rows travel, the number of distinct ones is known here alone."""
+        """What will be answered, exactly: where rows travel, the number of distinct ones is known
+        here alone."""
         if job.op != "step" or int(job.arrays["slot"]) == NOTHING:
             return job.expected.arrays
         ids_BT = self.tokens(int(job.arrays["slot"]))
@@ -330,8 +368,12 @@ class SplitWorker:
     def _step_load(self, job: Job) -> Load:
         split = self.split
         tokens = self.split.batch * self.split.context / self.split.micro_batches
-        forward = sum(layer.forward_flops for layer in split.student.layers[: self._plan["cut"]]) * tokens
-        teacher = sum(layer.forward_flops for layer in split.teacher.layers[: self._plan["teacher_cut"]])
+        forward = (
+            sum(layer.forward_flops for layer in split.student.layers[: self._plan["cut"]]) * tokens
+        )
+        teacher = sum(
+            layer.forward_flops for layer in split.teacher.layers[: self._plan["teacher_cut"]]
+        )
         flops = 2 * forward if "back_slot" in job.arrays else 0.0
         if int(job.arrays["slot"]) != NOTHING:
             need_B = np.asarray(job.arrays["need"])
@@ -339,21 +381,31 @@ class SplitWorker:
         return Load(flops=flops)
 
     def _front_bytes(self, cut: int | None) -> int:
-        """Weights, gradient and two moments of the layers before the cut, and what they keep of a micro-batch."""
+        """Weights, gradient and two moments of the layers before the cut, and what they keep of a
+        micro-batch."""
         split = self.split
         cut = self._plan.get("cut", 0) if cut is None else cut
-        weights = sum(layer.weight_bytes for layer in split.student.layers[:cut]) // split.student.bytes_per_weight
+        weights = (
+            sum(layer.weight_bytes for layer in split.student.layers[:cut])
+            // split.student.bytes_per_weight
+        )
         tokens = split.batch * split.context
         return 16 * weights + cut * 34 * tokens * split.student.width
 
     # --- between jobs
 
     def snapshot(self) -> Arrays:
-        kept: dict[str, np.ndarray] = {f"plan/{name}": np.array(value) for name, value in self._plan.items()}
+        kept: dict[str, np.ndarray] = {
+            f"plan/{name}": np.array(value) for name, value in self._plan.items()
+        }
         if len(self._visits):
             kept["visits"] = self._visits.copy()
         kept |= {f"norm/{name}": np.array(value) for name, value in self._norms.items()}
-        for name, rows in (("teacher", self._teacher), ("student", self._student), ("head", self._head)):
+        for name, rows in (
+            ("teacher", self._teacher),
+            ("student", self._student),
+            ("head", self._head),
+        ):
             if rows is not None:
                 kept |= {f"{name}/{part}": array for part, array in rows.snapshot().items()}
         for whose, front in self._fronts.items():
@@ -373,7 +425,8 @@ class SplitWorker:
             front.restore(under(f"front/{whose}", kept))
 
     def _new_fronts(self, before: Mapping[str, int]) -> dict[str, FrontLayers]:
-        """A front for each model that has layers here; one of the same layers goes on, with its moments."""
+        """A front for each model that has layers here; one of the same layers goes on, with its
+        moments."""
         fronts: dict[str, FrontLayers] = {}
         for whose, name in (("student", "cut"), ("teacher", "teacher_cut")):
             layers = self._plan.get(name, 0)

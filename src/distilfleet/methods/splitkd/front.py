@@ -23,7 +23,9 @@ class LayeredFront:
     def __init__(self, module: nn.Module, cut: int, lr: float) -> None:
         self._front = split.Front(module, cut)
         named = dict(module.named_parameters())
-        self._weights = {name: named[name] for name in split.parts(module, trainable=False).front(cut)}
+        self._weights = {
+            name: named[name] for name in split.parts(module, trainable=False).front(cut)
+        }
         trained = self._trained()
         self._lr = lr
         self._adam = adam_of(trained, lr, {}) if trained else None
@@ -44,7 +46,9 @@ class LayeredFront:
             self._graphs[slot] = x, out
         return out.detach().numpy()
 
-    def backward(self, slot: int, x_BTD: np.ndarray, lengths_B: np.ndarray, gradient_BTD: np.ndarray) -> np.ndarray:
+    def backward(
+        self, slot: int, x_BTD: np.ndarray, lengths_B: np.ndarray, gradient_BTD: np.ndarray
+    ) -> np.ndarray:
         x, out = self._graphs.pop(slot) if slot in self._graphs else self._run(x_BTD, lengths_B)
         out.backward(to_tensor(gradient_BTD))  # type: ignore[no-untyped-call]
         assert x.grad is not None
@@ -56,12 +60,21 @@ class LayeredFront:
             self._zero()
 
     def learnt(self) -> Arrays:
-        return {name: np.asarray(array - self._began[name], np.float16) for name, array in self._now().items()}
+        return {
+            name: np.asarray(array - self._began[name], np.float16)
+            for name, array in self._now().items()
+        }
 
     def snapshot(self) -> Arrays:
         trained = self._trained()
-        gradients = {name: one.grad.numpy().copy() for name, one in trained.items() if one.grad is not None}
-        kept = prefixed("weight", self._all()) | prefixed("began", self._began) | prefixed("gradient", gradients)
+        gradients = {
+            name: one.grad.numpy().copy() for name, one in trained.items() if one.grad is not None
+        }
+        kept = (
+            prefixed("weight", self._all())
+            | prefixed("began", self._began)
+            | prefixed("gradient", gradients)
+        )
         return kept if self._adam is None else kept | moments_of(trained, self._adam)
 
     def restore(self, kept: Arrays) -> None:
@@ -82,13 +95,19 @@ class LayeredFront:
             return x, self._front(x, mask_BT, split.positions(mask_BT))
 
     def _trained(self) -> Mapping[str, nn.Parameter]:
-        return {name: parameter for name, parameter in self._weights.items() if parameter.requires_grad}
+        return {
+            name: parameter for name, parameter in self._weights.items() if parameter.requires_grad
+        }
 
     def _all(self) -> dict[str, np.ndarray]:
-        return {name: parameter.detach().numpy().copy() for name, parameter in self._weights.items()}
+        return {
+            name: parameter.detach().numpy().copy() for name, parameter in self._weights.items()
+        }
 
     def _now(self) -> dict[str, np.ndarray]:
-        return {name: parameter.detach().numpy().copy() for name, parameter in self._trained().items()}
+        return {
+            name: parameter.detach().numpy().copy() for name, parameter in self._trained().items()
+        }
 
     def _zero(self) -> None:
         if self._adam is not None:

@@ -1,12 +1,14 @@
-"""What the edge server could read from an exchange: attacks on smashed data as they travelled, and on what returns.
+"""What the edge server could read from an exchange: attacks on smashed data as they travelled, and
+on what returns.
 
-The server has what it sent when the round began - rows and layers of the student -, what the device had learnt at its
-end, and the teacher itself. Where rows and layers were between is taken to be on the line from one to the other; a
-server that replays the gradients it sent would know exactly, so what is recovered here is a lower bound.
+The server has what it sent when the round began - rows and layers of the student -, what the device
+had learnt at its end, and the teacher itself. Where rows and layers were between is taken to be on
+the line from one to the other; a server that replays the gradients it sent would know exactly, so
+what is recovered here is a lower bound.
 
-Where labels stay on devices, the gradient of cross-entropy comes back: probabilities less one at the label, times the
-output table. The server knows probabilities and table, so what is left is the label's row (Zhao et al., "iDLG", 2020,
-https://arxiv.org/abs/2001.02610).
+Where labels stay on devices, the gradient of cross-entropy comes back: probabilities less one at
+the label, times the output table. The server knows probabilities and table, so what is left is the
+label's row (Zhao et al., "iDLG", 2020, https://arxiv.org/abs/2001.02610).
 
 Axes: B samples, T tokens, N counted positions, R rows of a device, D width, V vocabulary.
 """
@@ -54,8 +56,11 @@ class Finding:
     recovery: Recovery
 
 
-def findings(method: "SplitKD", state: "State", worker: SplitWorker, observation: Observation) -> Iterator[Finding]:
-    """Every attack that the exchange allows; `worker` has the device's own data, to say what is true."""
+def findings(
+    method: "SplitKD", state: "State", worker: SplitWorker, observation: Observation
+) -> Iterator[Finding]:
+    """Every attack that the exchange allows; `worker` has the device's own data, to say what is
+    true."""
     worker.handle(observation.begin)
     slot = int(observation.job.arrays["slot"])
     truth_BT = worker.tokens(slot)
@@ -65,7 +70,10 @@ def findings(method: "SplitKD", state: "State", worker: SplitWorker, observation
         return
     modules = method.ready(state)
     said = observation.reply.arrays
-    chosen = {"student": np.ones(len(truth_BT), bool), "teacher": np.asarray(observation.job.arrays["need"], bool)}
+    chosen = {
+        "student": np.ones(len(truth_BT), bool),
+        "teacher": np.asarray(observation.job.arrays["need"], bool),
+    }
     for source, rows in _tables(modules, worker, known).items():
         sent = under(source, said)
         if sent:
@@ -73,7 +81,9 @@ def findings(method: "SplitKD", state: "State", worker: SplitWorker, observation
             yield _from_smashed(wire, sent, rows, ids_R=worker.ids, ids_BT=truth_BT[chosen[source]])
     if "labels" in said and method.split.classes is None:
         hits = int(((said["labels"] == truth_BT) & (truth_BT != PADDING)).sum())
-        recovery = Recovery(attack="as they are sent", tokens=int((truth_BT != PADDING).sum()), recovered=hits)
+        recovery = Recovery(
+            attack="as they are sent", tokens=int((truth_BT != PADDING).sum()), recovered=hits
+        )
         yield Finding(source="labels", cut=0, recovery=recovery)
 
 
@@ -83,7 +93,9 @@ def _known(observation: Observation, share: float) -> dict[str, np.ndarray]:
     for name, learnt in observation.learnt.items():
         sent = "student_rows" if name == "rows" else name
         if sent in known:
-            known[sent] = np.asarray(known[sent], np.float32) + np.float32(share) * np.asarray(learnt, np.float32)
+            known[sent] = np.asarray(known[sent], np.float32) + np.float32(share) * np.asarray(
+                learnt, np.float32
+            )
     return known
 
 
@@ -106,7 +118,9 @@ class _Wire:
         return splitting.Front(module.eval(), self.cut)
 
 
-def _tables(modules: ServerModules, worker: SplitWorker, known: Arrays) -> Mapping[Source, np.ndarray]:
+def _tables(
+    modules: ServerModules, worker: SplitWorker, known: Arrays
+) -> Mapping[Source, np.ndarray]:
     """The rows that occur on the device, as the server has them, [R, D]."""
     tables: dict[Source, np.ndarray] = {"student": np.asarray(known["student_rows"], np.float32)}
     if modules.teacher is not None:
@@ -114,8 +128,11 @@ def _tables(modules: ServerModules, worker: SplitWorker, known: Arrays) -> Mappi
     return tables
 
 
-def _from_smashed(wire: _Wire, sent: Arrays, rows_RD: np.ndarray, *, ids_R: np.ndarray, ids_BT: np.ndarray) -> Finding:
-    """By the nearest row at the embedding cut, else from left to right; candidates are the rows of the device.
+def _from_smashed(
+    wire: _Wire, sent: Arrays, rows_RD: np.ndarray, *, ids_R: np.ndarray, ids_BT: np.ndarray
+) -> Finding:
+    """By the nearest row at the embedding cut, else from left to right; candidates are the rows of
+    the device.
 
     `ids_R` are the tokens of those rows, `ids_BT` what the device really had.
     """
@@ -127,8 +144,13 @@ def _from_smashed(wire: _Wire, sent: Arrays, rows_RD: np.ndarray, *, ids_R: np.n
         wanted_N = np.searchsorted(ids_R, ids_BT[real_BT])
         recovery = by_nearest_row(smashed_BTD[real_BT], rows_RD, wanted_N)
     else:
-        texts = [smashed_TD[real_T] for smashed_TD, real_T in zip(smashed_BTD, real_BT, strict=True)]
-        wanted = [np.searchsorted(ids_R, ids_T[real_T]) for ids_T, real_T in zip(ids_BT, real_BT, strict=True)]
+        texts = [
+            smashed_TD[real_T] for smashed_TD, real_T in zip(smashed_BTD, real_BT, strict=True)
+        ]
+        wanted = [
+            np.searchsorted(ids_R, ids_T[real_T])
+            for ids_T, real_T in zip(ids_BT, real_BT, strict=True)
+        ]
         recovery = by_left_to_right(texts, Candidates(wire.front(), rows_RD), len(rows_RD), wanted)
     return Finding(source=wire.source, cut=wire.cut, recovery=recovery)
 

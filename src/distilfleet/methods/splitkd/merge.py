@@ -1,4 +1,5 @@
-"""The end of a round: each layer and each row is averaged over those who held it, by the tokens they trained it on.
+"""The end of a round: each layer and each row is averaged over those who held it, by the tokens
+they trained it on.
 
 Axes: R rows of a device, V vocabulary, D width.
 """
@@ -30,10 +31,18 @@ def merged(
     new = modules.weights()
     parts = splitting.parts(modules.student)
     shared: list[tuple[str, str, int | None]]
-    shared = [(f"student/{name}", name, depth) for depth, names in enumerate(parts.layers) for name in names]
+    shared = [
+        (f"student/{name}", name, depth)
+        for depth, names in enumerate(parts.layers)
+        for name in names
+    ]
     shared += [("head", name, None) for name in parts.head]
     for sent, name, depth in shared:
-        own = sum(count for device, count in tokens.items() if depth is None or cuts.get(device, 0) <= depth)
+        own = sum(
+            count
+            for device, count in tokens.items()
+            if depth is None or cuts.get(device, 0) <= depth
+        )
         held = [(reply, tokens[reply.device]) for reply in replies if sent in reply.arrays]
         if held:
             new[name] = _average(state.student[name], new[name], own, sent, held)

@@ -1,7 +1,7 @@
 """The server's modules: the teacher's and the student's back, their loss, and one optimiser.
 
-Axes: B samples, T tokens, P positions of a sample that may count, N positions that do, D width of the student, E of
-the teacher, V vocabulary.
+Axes: B samples, T tokens, P positions of a sample that may count, N positions that do, D width of
+the student, E of the teacher, V vocabulary.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -24,7 +24,8 @@ from .teacher_cache import TeacherCache, signals_of
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Smashed:
-    """What one device sent of one model: distinct rows and where they stand, or activations of every position."""
+    """What one device sent of one model: distinct rows and where they stand, or activations of
+    every position."""
 
     values: np.ndarray
     """[U, D], or [B * T, D] after a front."""
@@ -52,12 +53,14 @@ DIVERGENCES: Mapping[str, Callable[..., Tensor]] = {
     "skewed": skewed_kl,
     "skewed-reverse": skewed_reverse_kl,
 }
-"""Of whole distributions; forward KL has the fused loss, and can do with a part of the teacher's."""
+"""Of whole distributions; forward KL has the fused loss, and can do with a part of the
+teacher's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loss:
-    """`kd_weight` T^2 D(teacher, student) + (1 - `kd_weight`) cross-entropy, D being a divergence."""
+    """`kd_weight` T^2 D(teacher, student) + (1 - `kd_weight`) cross-entropy, D being a
+    divergence."""
 
     kd_weight: float = 0.5
     divergence: Divergence = "forward"
@@ -101,7 +104,8 @@ class ServerModules:
         self._judged: tuple[Dataset, Arrays, tuple[float, float]] | None = None
 
     def teachers(self, test: Dataset, weights: Arrays) -> tuple[float, float]:
-        """`nats_per_token` of the teacher, whose `weights` are in place: worked out once, as it never changes."""
+        """`nats_per_token` of the teacher, whose `weights` are in place: worked out once, as it
+        never changes."""
         assert self.teacher is not None
         if self._judged is None or self._judged[0] is not test or self._judged[1] is not weights:
             self._judged = test, weights, nats_per_token(self.teacher, test)
@@ -120,7 +124,8 @@ class ServerModules:
         return moments_of(self._named, self._adam)
 
     def step(self, share: float) -> None:
-        """One step of Adam with the gradient so far, a sum over positions that `share` makes a mean."""
+        """One step of Adam with the gradient so far, a sum over positions that `share` makes a
+        mean."""
         for parameter in self._named.values():
             if parameter.grad is not None:
                 parameter.grad *= share
@@ -132,7 +137,8 @@ class ServerModules:
     def forward(
         self, parts: Sequence[DevicePart], loss: Loss, cache: TeacherCache, rng: np.random.Generator
     ) -> Forwarded:
-        """Both models up to their last hidden states; what is new of the teacher goes into the cache."""
+        """Both models up to their last hidden states; what is new of the teacher goes into the
+        cache."""
         self.student.train()
         leaves = [to_tensor(part.student.values).requires_grad_() for part in parts]
         states_BTD = self._through(self.student, [part.student for part in parts], leaves)
@@ -141,7 +147,9 @@ class ServerModules:
         if self._classes is None:
             hidden_ND = states_BTD[:, :-1][to_tensor(counted_BP)]
         else:
-            hidden_ND = states_BTD[torch.arange(len(lengths_B)), to_tensor(lengths_B.astype(np.int64)) - 1]
+            hidden_ND = states_BTD[
+                torch.arange(len(lengths_B)), to_tensor(lengths_B.astype(np.int64)) - 1
+            ]
         owner_B = np.repeat(np.arange(len(parts)), [len(part.need_B) for part in parts])
         return Forwarded(
             parts=parts,
@@ -151,18 +159,23 @@ class ServerModules:
             groups=self._teachers(parts, counted_BP, loss, cache, rng),
         )
 
-    def backward(self, done: Forwarded, loss: Loss, from_devices: Sequence[np.ndarray] | None) -> None:
+    def backward(
+        self, done: Forwarded, loss: Loss, from_devices: Sequence[np.ndarray] | None
+    ) -> None:
         """Gradients into the leaves and the weights, summed over positions.
 
         Args:
-            from_devices: where labels stay there, each part's gradient of its cross-entropy, [N, D].
+            from_devices: where labels stay there, each part's gradient of its cross-entropy, [N,
+                D].
         """
         table_VD = split.output_table(self.student)
         labels_N = self._labels(done.parts)
         total = done.hidden_ND.new_zeros(())
         for rows_N, teacher in done.groups:
             rows = torch.from_numpy(rows_N)
-            weight = len(rows_N) * (1.0 if labels_N is not None or teacher is None else loss.kd_weight)
+            weight = len(rows_N) * (
+                1.0 if labels_N is not None or teacher is None else loss.kd_weight
+            )
             labels = None if labels_N is None else labels_N[rows]
             total = total + weight * _loss(done.hidden_ND[rows], table_VD, labels, teacher, loss)
         if from_devices is not None:
@@ -189,7 +202,9 @@ class ServerModules:
         table_VE = split.output_table(self.teacher).detach()
         groups: list[tuple[np.ndarray, Teacher | None]] = []
         if not need_B.all():
-            known = cache.recall(digests_B[~need_B], counted_BP[~need_B], table_VE, loss.temperature)
+            known = cache.recall(
+                digests_B[~need_B], counted_BP[~need_B], table_VE, loss.temperature
+            )
             groups.append((np.flatnonzero(~need_N), known))
         came = [part.teacher for part in parts if part.teacher is not None]
         if came:
@@ -201,15 +216,26 @@ class ServerModules:
                 if self._classes is None:
                     seen_NE = states_BTE[:, :-1][to_tensor(counted_BP[need_B])]
                 else:
-                    seen_NE = states_BTE[torch.arange(len(lengths_B)), to_tensor(lengths_B.astype(np.int64)) - 1]
+                    seen_NE = states_BTE[
+                        torch.arange(len(lengths_B)), to_tensor(lengths_B.astype(np.int64)) - 1
+                    ]
                 dense = DenseTeacher(hidden_ND=seen_NE, table_VD=table_VE)
                 if loss.teacher_cache != "none":
-                    new = signals_of(loss.teacher_cache, dense, counted_BP[need_B], loss.temperature, loss.draws, rng)
+                    new = signals_of(
+                        loss.teacher_cache,
+                        dense,
+                        counted_BP[need_B],
+                        loss.temperature,
+                        loss.draws,
+                        rng,
+                    )
                     cache.add(digests_B[need_B], new)
             groups.append((np.flatnonzero(need_N), dense))
         return groups
 
-    def _through(self, module: nn.Module, smashed: Sequence[Smashed], leaves: Sequence[Tensor]) -> Tensor:
+    def _through(
+        self, module: nn.Module, smashed: Sequence[Smashed], leaves: Sequence[Tensor]
+    ) -> Tensor:
         """Last hidden states in the order of the parts, [B, T, D]; parts of one cut go together."""
         out: dict[int, Tensor] = {}
         for cut in sorted({one.cut for one in smashed}):
@@ -218,7 +244,9 @@ class ServerModules:
             lengths_B = np.concatenate([smashed[i].lengths_B for i in chosen])
             mask_BT = mask_of(lengths_B, states[0].shape[1])
             after = self._back(module, cut)(torch.cat(states), mask_BT, split.positions(mask_BT))
-            out.update(zip(chosen, after.split([len(smashed[i].lengths_B) for i in chosen]), strict=True))
+            out.update(
+                zip(chosen, after.split([len(smashed[i].lengths_B) for i in chosen]), strict=True)
+            )
         return torch.cat([out[i] for i in range(len(smashed))])
 
     def _back(self, module: nn.Module, cut: int) -> split.Back:
@@ -228,7 +256,8 @@ class ServerModules:
         return self._backs[key]
 
     def _counted(self, lengths_B: np.ndarray, context: int) -> np.ndarray:
-        """Positions with something to predict: all but a window's last, or one for a class. [B, P]."""
+        """Positions with something to predict: all but a window's last, or one for a class. [B,
+        P]."""
         if self._classes is not None:
             return np.ones((len(lengths_B), 1), bool)
         return np.arange(context - 1)[None] < lengths_B[:, None] - 1
@@ -244,7 +273,13 @@ class ServerModules:
         return torch.from_numpy(together[:, 1:][self._counted(lengths_B, together.shape[1])])
 
 
-def _loss(hidden_ND: Tensor, table_VD: Tensor, labels_N: Tensor | None, teacher: Teacher | None, loss: Loss) -> Tensor:
+def _loss(
+    hidden_ND: Tensor,
+    table_VD: Tensor,
+    labels_N: Tensor | None,
+    teacher: Teacher | None,
+    loss: Loss,
+) -> Tensor:
     """Mean over these positions; without labels the divergence alone, at full weight."""
     weights = {"kd_weight": loss.kd_weight, "temperature": loss.temperature}
     if teacher is None or loss.divergence == "forward":
@@ -255,7 +290,9 @@ def _loss(hidden_ND: Tensor, table_VD: Tensor, labels_N: Tensor | None, teacher:
     apart = DIVERGENCES[loss.divergence](student_NV, teacher_NV, temperature=loss.temperature)
     if labels_N is None:
         return apart
-    return loss.kd_weight * apart + (1 - loss.kd_weight) * fused_kd(hidden_ND, table_VD, labels_N=labels_N)
+    return loss.kd_weight * apart + (1 - loss.kd_weight) * fused_kd(
+        hidden_ND, table_VD, labels_N=labels_N
+    )
 
 
 def _spread(leaf: Tensor, smashed: Smashed) -> Tensor:
@@ -266,4 +303,6 @@ def _spread(leaf: Tensor, smashed: Smashed) -> Tensor:
 
 def trained(module: nn.Module) -> dict[str, np.ndarray]:
     """Copies of the weights that training changes."""
-    return {name: p.detach().numpy().copy() for name, p in module.named_parameters() if p.requires_grad}
+    return {
+        name: p.detach().numpy().copy() for name, p in module.named_parameters() if p.requires_grad
+    }

@@ -1,4 +1,5 @@
-"""Embedding rows on a device: a table on disk, or only the rows that occur there; training of rows in NumPy.
+"""Embedding rows on a device: a table on disk, or only the rows that occur there; training of rows
+in NumPy.
 
 Axes: R rows held, U rows asked for, D width.
 """
@@ -54,12 +55,14 @@ class Adam:
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class EmbeddingRows:
-    """Rows with sorted ids and, if they are trained, what training needs. Implements `EmbeddingTable`."""
+    """Rows with sorted ids and, if they are trained, what training needs. Implements
+    `EmbeddingTable`."""
 
     ids: np.ndarray
     values: np.ndarray
     began: np.ndarray
-    """What they were when the round began, float16 as they came; empty for frozen rows, as are the four below."""
+    """What they were when the round began, float16 as they came; empty for frozen rows, as are the
+    four below."""
     gradient: np.ndarray
     first: np.ndarray
     second: np.ndarray
@@ -83,7 +86,9 @@ class EmbeddingRows:
         )
 
     @staticmethod
-    def begin(ids: np.ndarray, values: np.ndarray, before: "EmbeddingRows | None") -> "EmbeddingRows":
+    def begin(
+        ids: np.ndarray, values: np.ndarray, before: "EmbeddingRows | None"
+    ) -> "EmbeddingRows":
         """Rows as the server sent them, with the moments of the round before."""
         began = np.asarray(values, np.float16)
         values = began.astype(np.float32)
@@ -106,7 +111,11 @@ class EmbeddingRows:
         return np.asarray(self.values[np.searchsorted(self.ids, ids_U)], np.float32)
 
     def add(
-        self, gradient: np.ndarray, tokens: int, at: np.ndarray | slice = slice(None), seen: np.ndarray | None = None
+        self,
+        gradient: np.ndarray,
+        tokens: int,
+        at: np.ndarray | slice = slice(None),
+        seen: np.ndarray | None = None,
     ) -> None:
         """Add to the step's gradient, for the rows `at`."""
         self.gradient[at] += gradient
@@ -117,7 +126,8 @@ class EmbeddingRows:
         self.steps = self.steps + 1
         one, two = adam.decay
         debias = 1 - one ** int(self.steps), 1 - two ** int(self.steps)
-        for at in range(0, len(self.ids), BLOCK):  # so that nothing as large as the rows is made on the way
+        # so that nothing as large as the rows is made on the way
+        for at in range(0, len(self.ids), BLOCK):
             rows = slice(at, at + BLOCK)
             gradient = self.gradient[rows]
             first = self.first[rows]
@@ -126,7 +136,9 @@ class EmbeddingRows:
             first += (1 - one) * gradient
             second *= two
             second += (1 - two) * np.square(gradient)
-            self.values[rows] -= adam.lr * (first / debias[0]) / (np.sqrt(second / debias[1]) + adam.epsilon)
+            self.values[rows] -= (
+                adam.lr * (first / debias[0]) / (np.sqrt(second / debias[1]) + adam.epsilon)
+            )
         self.gradient[:] = 0
 
     def learnt(self) -> np.ndarray:
@@ -151,7 +163,8 @@ def rows_present(packed: np.ndarray, vocabulary: int) -> np.ndarray:
 
 
 def distinct(ids_BT: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Distinct token ids, sorted, and which of them stands at each position; at padding, the first."""
+    """Distinct token ids, sorted, and which of them stands at each position; at padding, the
+    first."""
     real_BT = ids_BT != PADDING
     distinct_U, inverse = np.unique(ids_BT[real_BT], return_inverse=True)
     index_BT = np.zeros(ids_BT.shape, codec.index_dtype(ids_BT.size))

@@ -16,7 +16,8 @@ class State:
     moments: Arrays
     """What the server's optimiser keeps."""
     teacher: Arrays
-    """Where the run trains its own teacher; else empty, and the teacher is the one that it was given."""
+    """Where the run trains its own teacher; else empty, and the teacher is the one that it was
+    given."""
     present: Arrays
     """Which rows occur on each device, packed bits."""
     holders: tuple[DeviceId, ...]

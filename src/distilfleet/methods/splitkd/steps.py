@@ -1,26 +1,30 @@
 """A cluster's steps: micro-batches of several devices in flight, forward and back.
 
-A round of a cluster is a fixed number of steps, and a step is a few micro-batches. Micro-batches are numbered through
-the round; such a number is a *slot*. Of a slot, each participant gets one job `step`, and all of them together are one
-wave that is started and collected later, first in, first out, so that several slots are under way at a time:
+A round of a cluster is a fixed number of steps, and a step is a few micro-batches. Micro-batches
+are numbered through the round; such a number is a *slot*. Of a slot, each participant gets one job
+`step`, and all of them together are one wave that is started and collected later, first in, first
+out, so that several slots are under way at a time:
 
-    launch(step)        one wave for each of the step's slots: the device runs its front and sends smashed data
-    micro_batch         collects the oldest wave; the server finishes the forward pass, gets the loss (with labels that
-                        stay on devices, by a wave `loss` of its own), runs the backward pass and has the gradients
-    send_back           gradients of smashed data return to their devices
-    modules.step        the server's optimiser steps, once all micro-batches of the step have added to the gradient
+    launch(step)    one wave for each of the step's slots: the device runs its front and sends
+                    smashed data
+    micro_batch     collects the oldest wave; the server finishes the forward pass, gets the loss
+                    (with labels that stay on devices, by a wave `loss` of its own), runs the
+                    backward pass and has the gradients
+    send_back       gradients of smashed data return to their devices
+    modules.step    the server's optimiser steps, once all micro-batches of the step have added to
+                    the gradient
 
-A gradient never waits for a job that would not come anyway. That of a step's last micro-batch is `due`: it goes along
-with the device's next job, of the next step or of the round's end, and says `apply`, upon which the device's optimiser
-steps. Those of earlier micro-batches go at once, in jobs whose slot is `NOTHING`: nobody waits for them until the round
-ends. Where the run is pipelined, the next step is launched before this one's gradients are known, so what is due comes
-one step later.
+A gradient never waits for a job that would not come anyway. That of a step's last micro-batch is
+`due`: it goes along with the device's next job, of the next step or of the round's end, and says
+`apply`, upon which the device's optimiser steps. Those of earlier micro-batches go at once, in jobs
+whose slot is `NOTHING`: nobody waits for them until the round ends. Where the run is pipelined, the
+next step is launched before this one's gradients are known, so what is due comes one step later.
 
-Who does not answer, or sends what makes no sense, is a participant no longer until the round ends. What it sent before
-stays in the server's gradient and in the counts.
+Who does not answer, or sends what makes no sense, is a participant no longer until the round ends.
+What it sent before stays in the server's gradient and in the counts.
 
-Axes: B samples of a micro-batch, K samples of a device in the round, T tokens of a window, D width of the
-student.
+Axes: B samples of a micro-batch, K samples of a device in the round, T tokens of a window, D width
+of the student.
 """
 
 from collections import deque
@@ -58,7 +62,8 @@ from .teacher_cache import TeacherCache
 MOST_SMASHED = 1e5
 """Hidden states of decoders stay well below; a device that sends more is left out."""
 SLACK = 10.0
-"""Adam moves a weight by about its step size in a step; what was learnt may have this many times that norm."""
+"""Adam moves a weight by about its step size in a step; what was learnt may have this many times
+that norm."""
 
 Steps = Generator[Any, Any, Any]
 
@@ -115,7 +120,14 @@ class ClusterRun:
 
     # --- jobs
 
-    def job(self, device: DeviceId, op: str, mark: str, arrays: Arrays, expected: Mapping[str, ArraySpec]) -> Job:
+    def job(
+        self,
+        device: DeviceId,
+        op: str,
+        mark: str,
+        arrays: Arrays,
+        expected: Mapping[str, ArraySpec],
+    ) -> Job:
         """A job of this round and cluster; `mark` makes its name the only one of its device."""
         most_norm = self.most_learnt(expected) if op == "end" else float("inf")
         return Job(
@@ -221,10 +233,15 @@ class ClusterRun:
                 parts[reply.device] = part
         return parts
 
-    def losses_of(self, parts: Mapping[DeviceId, DevicePart], done: Forwarded, slot: int, share: float) -> Steps:
-        """Where labels stay on devices: each computes its cross-entropy from the last hidden states."""
+    def losses_of(
+        self, parts: Mapping[DeviceId, DevicePart], done: Forwarded, slot: int, share: float
+    ) -> Steps:
+        """Where labels stay on devices: each computes its cross-entropy from the last hidden
+        states."""
         weight = share * (1.0 - self.settings.loss.kd_weight if self.settings.has_teacher else 1.0)
-        jobs = [self.loss_job(device, done.hidden_of(i), slot, weight) for i, device in enumerate(parts)]
+        jobs = [
+            self.loss_job(device, done.hidden_of(i), slot, weight) for i, device in enumerate(parts)
+        ]
         replies = {reply.device: reply for reply in self.keep_present((yield Wave(jobs=jobs)))}
         gradients = []
         for i, device in enumerate(parts):
@@ -244,9 +261,16 @@ class ClusterRun:
         return self.job(device, "loss", f"loss{slot}", arrays, answer)
 
     def send_back(
-        self, parts: Mapping[DeviceId, DevicePart], done: Forwarded, slot: int, share: float, *, last: bool
+        self,
+        parts: Mapping[DeviceId, DevicePart],
+        done: Forwarded,
+        slot: int,
+        share: float,
+        *,
+        last: bool,
     ) -> Steps:
-        """Gradients of the smashed data: alone, or, of a step's last micro-batch, with the job that comes next."""
+        """Gradients of the smashed data: alone, or, of a step's last micro-batch, with the job that
+        comes next."""
         jobs = []
         for device, gradient in zip(parts, done.gradients(), strict=True):
             if device not in self.participants:
@@ -279,7 +303,11 @@ class ClusterRun:
         for result in results:
             if not isinstance(result, Reply):
                 self.participants.pop(result.device, None)
-        return [result for result in results if isinstance(result, Reply) and result.device in self.participants]
+        return [
+            result
+            for result in results
+            if isinstance(result, Reply) and result.device in self.participants
+        ]
 
     def note(self, parts: Mapping[DeviceId, DevicePart]) -> None:
         """Add a micro-batch to the counts."""
@@ -295,14 +323,17 @@ class ClusterRun:
         split = self.settings.split
         flops = 0.0
         for part in parts.values():
-            flops += _tokens(part.student) * _forward_flops(split.student.layers[part.student.cut :])
+            flops += _tokens(part.student) * _forward_flops(
+                split.student.layers[part.student.cut :]
+            )
             if part.teacher is not None:
                 layers = _forward_flops(split.teacher.layers[part.teacher.cut :])
                 flops += _tokens(part.teacher) * (layers + split.teacher.head_flops)
         return Load(flops=flops)
 
     def backward_load(self, parts: Mapping[DeviceId, DevicePart]) -> Load:
-        """Twice the forward pass of what is trained, half of it where weights are frozen; and the output table."""
+        """Twice the forward pass of what is trained, half of it where weights are frozen; and the
+        output table."""
         student = self.settings.split.student
         times = 1 if self.settings.adapters else 2
         flops = 0.0
@@ -325,7 +356,9 @@ def positions(split: SplitSettings, lengths: np.ndarray) -> int:
     return len(lengths) if split.classes else int((lengths - 1).sum())
 
 
-def _smashed_spec(split: SplitSettings, assignment: Assignment, need_B: np.ndarray) -> dict[str, ArraySpec]:
+def _smashed_spec(
+    split: SplitSettings, assignment: Assignment, need_B: np.ndarray
+) -> dict[str, ArraySpec]:
     """What a device's answer to a job `step` looks like."""
     spec = _model_spec(split, "student", len(need_B), assignment)
     spec |= _model_spec(split, "teacher", int(need_B.sum()), assignment)
@@ -335,7 +368,9 @@ def _smashed_spec(split: SplitSettings, assignment: Assignment, need_B: np.ndarr
     return spec
 
 
-def _model_spec(split: SplitSettings, whose: str, samples: int, assignment: Assignment) -> dict[str, ArraySpec]:
+def _model_spec(
+    split: SplitSettings, whose: str, samples: int, assignment: Assignment
+) -> dict[str, ArraySpec]:
     """One model's smashed data of so many samples."""
     if not samples:
         return {}
@@ -345,7 +380,9 @@ def _model_spec(split: SplitSettings, whose: str, samples: int, assignment: Assi
     spec = codec.spec((samples * split.context, width), assignment.bits)
     if cut == 0 and split.sends_distinct:
         spec = {name: replace(one, at_most=bool(one.shape)) for name, one in spec.items()}
-        spec["index"] = ArraySpec(codec.index_dtype(samples * split.context), (samples, split.context))
+        spec["index"] = ArraySpec(
+            codec.index_dtype(samples * split.context), (samples, split.context)
+        )
     return prefixed(whose, spec)
 
 
@@ -368,7 +405,11 @@ def _read(run: ClusterRun, reply: Reply, slot: int) -> DevicePart | None:
     if labels is not None and not _plausible(labels, run.settings.split):
         return None
     return DevicePart(
-        student=student, teacher=teacher, need_B=need_B, digests_B=participant.digests_K[chosen], labels=labels
+        student=student,
+        teacher=teacher,
+        need_B=need_B,
+        digests_B=participant.digests_K[chosen],
+        labels=labels,
     )
 
 

@@ -1,7 +1,8 @@
-"""The teacher's signal on samples that it has seen, so that its upload and its forward pass happen once per sample.
+"""The teacher's signal on samples that it has seen, so that its upload and its forward pass happen
+once per sample.
 
-Axes: n samples remembered, P positions of a sample that count, N counted positions of several samples, E width of the
-teacher, m draws, k kept classes, V vocabulary.
+Axes: n samples remembered, P positions of a sample that count, N counted positions of several
+samples, E width of the teacher, m draws, k kept classes, V vocabulary.
 """
 
 from collections.abc import Iterator
@@ -46,7 +47,8 @@ class TeacherCache:
         return np.array([digest.tobytes() in self.row_of for digest in digests], bool)
 
     def add(self, digests: np.ndarray, signals: Arrays) -> None:
-        """Signals of these samples, [samples, P, ...] each; of one that is known already they are left out."""
+        """Signals of these samples, [samples, P, ...] each; of one that is known already they are
+        left out."""
         if self.sort == "none":
             return
         fresh = [i for i, known in enumerate(self.knows(digests)) if not known]
@@ -55,28 +57,46 @@ class TeacherCache:
         for name, array in {"digests": digests, **signals}.items():
             self.parts.setdefault(name, []).append(array[fresh])
 
-    def recall(self, digests: np.ndarray, counted_BP: np.ndarray, table_VE: Tensor, temperature: float) -> Teacher:
+    def recall(
+        self, digests: np.ndarray, counted_BP: np.ndarray, table_VE: Tensor, temperature: float
+    ) -> Teacher:
         """The teacher on the counted positions of known samples."""
         rows = [self.row_of[digest.tobytes()] for digest in digests]
-        found = {name: array[rows][counted_BP] for name, array in self.stored().items() if name != "digests"}
+        found = {
+            name: array[rows][counted_BP]
+            for name, array in self.stored().items()
+            if name != "digests"
+        }
         if self.sort == "ids":
-            return SampledTeacher(ids_NK=to_tensor(found["ids"].astype(np.int64)), temperature=temperature)
+            return SampledTeacher(
+                ids_NK=to_tensor(found["ids"].astype(np.int64)), temperature=temperature
+            )
         if self.sort == "top":
             return TopKTeacher(
                 ids_NK=to_tensor(found["ids"].astype(np.int64)),
                 log_p_NK=to_tensor(found["log_p"].astype(np.float32)),
                 temperature=temperature,
             )
-        return DenseTeacher(hidden_ND=to_tensor(found["codes"] * found["scales"][:, None]), table_VD=table_VE)
+        return DenseTeacher(
+            hidden_ND=to_tensor(found["codes"] * found["scales"][:, None]), table_VD=table_VE
+        )
 
 
 def signals_of(
-    sort: Sort, teacher: DenseTeacher, counted_BP: np.ndarray, temperature: float, draws: int, rng: np.random.Generator
+    sort: Sort,
+    teacher: DenseTeacher,
+    counted_BP: np.ndarray,
+    temperature: float,
+    draws: int,
+    rng: np.random.Generator,
 ) -> dict[str, np.ndarray]:
     """What will be remembered of these positions, padded to [samples, P, ...]."""
     if sort == "hidden":
         sent = codec.encode(teacher.hidden_ND.numpy(), 8)
-        flat = {"codes": sent["codes"], "scales": np.ldexp(sent["scales"].astype(np.float32), int(sent["exponent"]))}
+        flat = {
+            "codes": sent["codes"],
+            "scales": np.ldexp(sent["scales"].astype(np.float32), int(sent["exponent"])),
+        }
     else:
         seeded = torch.Generator().manual_seed(int(rng.integers(1 << 62)))
         pieces = [_drawn(sort, logits, temperature, draws, seeded) for logits in _logits(teacher)]
@@ -93,7 +113,10 @@ def _drawn(
         drawn = torch.multinomial(shares_NV, draws, replacement=True, generator=rng)
         return {"ids": drawn.numpy().astype(narrow)}
     top = shares_NV.topk(min(draws, shares_NV.shape[-1]), dim=-1)
-    return {"ids": top.indices.numpy().astype(narrow), "log_p": top.values.log().numpy().astype(np.float16)}
+    return {
+        "ids": top.indices.numpy().astype(narrow),
+        "log_p": top.values.log().numpy().astype(np.float16),
+    }
 
 
 def _logits(teacher: DenseTeacher) -> Iterator[Tensor]:

@@ -1,7 +1,9 @@
-"""What any stranger may say to the page's port: bounded in connections, seconds, bytes and lines of the log.
+"""What any stranger may say to the page's port: bounded in connections, seconds, bytes and lines of
+the log.
 
-A request is read whole, within a deadline, before anything of it is looked at. Connections that have not said a whole
-request are dropped, the oldest first, when a new one comes: who drips bytes keeps nobody out.
+A request is read whole, within a deadline, before anything of it is looked at. Connections that
+have not said a whole request are dropped, the oldest first, when a new one comes: who drips bytes
+keeps nobody out.
 """
 
 import logging
@@ -39,7 +41,8 @@ MOST_PASSED = 16
 BACKLOG = 128
 _LENGTH = re.compile(r"[0-9]{1,6}")
 _AS_REFUSED = {501: 405, 505: 400}
-"""The library's answers to methods and versions that it does not know -> that the mistake is with who asks."""
+"""The library's answers to methods and versions that it does not know -> that the mistake is with
+who asks."""
 
 
 class DeniedError(Error):
@@ -65,11 +68,13 @@ class Refusals:
             if time.monotonic() < self.due_s:
                 return
             self.due_s = time.monotonic() + TOLD_S
-            by_code = ", ".join(f"{times} with {code}" for code, times in sorted(self.counts.items()))
+            by_code = ", ".join(
+                f"{times} with {code}" for code, times in sorted(self.counts.items())
+            )
         log.warning("page: requests refused so far: %s; the last from %s", by_code, who)
 
 
-# --- connections --------------------------------------------------------------------------------------------------
+# --- connections ----------------------------------------------------------------------------------
 
 
 @dataclass(slots=True)
@@ -77,7 +82,9 @@ class Connections:
     """For connections of all listening sockets of a page."""
 
     refusals: Refusals = field(default_factory=Refusals)
-    places: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(MOST_CONNECTIONS))
+    places: threading.Semaphore = field(
+        default_factory=lambda: threading.Semaphore(MOST_CONNECTIONS)
+    )
     waiting: dict[socket.socket, None] = field(default_factory=dict)
     """Connections that have not said a whole request, the oldest first."""
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -106,7 +113,8 @@ class Connections:
         self.places.release()
 
     def fault(self) -> None:
-        """One of ours, in the log once in a while: whoever finds one could fill the disk with it."""
+        """One of ours, in the log once in a while: whoever finds one could fill the disk with
+        it."""
         with self.lock:
             if time.monotonic() < self.fault_due_s:
                 return
@@ -128,19 +136,27 @@ class HttpServer(ThreadingHTTPServer):
         super().__init__((where.host, where.port), handler)
 
     def server_bind(self) -> None:
-        if self.address_family == socket.AF_INET6:  # :: is all of this machine; another address is itself alone
-            self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, self.server_address[0] != "::")
+        # :: is all of this machine; another address is itself alone
+        if self.address_family == socket.AF_INET6:
+            self.socket.setsockopt(
+                socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, self.server_address[0] != "::"
+            )
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.socket.bind(self.server_address)
         self.server_address = self.socket.getsockname()
-        self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
+        self.server_name, self.server_port = (
+            str(self.server_address[0]),
+            int(self.server_address[1]),
+        )
 
     def process_request(self, request: Any, client_address: Any) -> None:
         if not self.connections.enter(request):
             self.connections.refusals.add(503, str(client_address[0]))
             with suppress(OSError):
                 request.settimeout(0.0)
-                request.sendall(b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+                request.sendall(
+                    b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+                )
             self.shutdown_request(request)
             return
         super().process_request(request, client_address)
@@ -156,7 +172,7 @@ class HttpServer(ThreadingHTTPServer):
             self.connections.fault()
 
 
-# --- one request --------------------------------------------------------------------------------------------------
+# --- one request ----------------------------------------------------------------------------------
 
 
 class Request(BaseHTTPRequestHandler):
@@ -197,7 +213,8 @@ class Request(BaseHTTPRequestHandler):
         self.handle_one_request()
 
     def _head(self) -> tuple[bytes, bytes]:
-        """The first line and headers, and what came after them; nothing if the other end says nothing."""
+        """The first line and headers, and what came after them; nothing if the other end says
+        nothing."""
         said = b""
         while b"\r\n\r\n" not in said and b"\n\n" not in said:
             if len(said) > MOST_HEAD_BYTES:
@@ -218,7 +235,10 @@ class Request(BaseHTTPRequestHandler):
         if self.headers.get("Transfer-Encoding") is not None or len(sizes) != 1:
             raise DeniedError(411, "say with one Content-Length how long this is")
         if not _LENGTH.fullmatch(sizes[0].strip()):
-            raise DeniedError(400 if not sizes[0].strip().isdecimal() else 413, "this is no length of a request here")
+            raise DeniedError(
+                400 if not sizes[0].strip().isdecimal() else 413,
+                "this is no length of a request here",
+            )
         size_bytes = int(sizes[0])
         if size_bytes > MOST_BODY_BYTES:
             raise DeniedError(413, "a button sends less")
@@ -280,7 +300,9 @@ class Request(BaseHTTPRequestHandler):
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         """The library's own refusals, as ours."""
-        self.refuse(DeniedError(_AS_REFUSED.get(code, code), "this is no request that is understood here"))
+        self.refuse(
+            DeniedError(_AS_REFUSED.get(code, code), "this is no request that is understood here")
+        )
 
     def say(self, status: int, body: bytes, headers: Mapping[str, str] | None = None) -> None:
         """An answer, unless the other end is gone."""
@@ -310,14 +332,17 @@ class Request(BaseHTTPRequestHandler):
         log.debug("page: " + format, *words)
 
 
-# --- all listening sockets of a name ------------------------------------------------------------------------------
+# --- all listening sockets of a name --------------------------------------------------------------
 
 
 @contextmanager
 def listening(address: Address, make: Callable[[Address], HttpServer]) -> Iterator[int]:
-    """Servers at all addresses of a host, as long as this lasts; their port. Raises ConfigError if none can be had."""
+    """Servers at all addresses of a host, as long as this lasts; their port. Raises ConfigError if
+    none can be had."""
     servers = _servers(address, make)
-    threads = [threading.Thread(target=one.serve_forever, name="page", daemon=True) for one in servers]
+    threads = [
+        threading.Thread(target=one.serve_forever, name="page", daemon=True) for one in servers
+    ]
     for thread in threads:
         thread.start()
     try:

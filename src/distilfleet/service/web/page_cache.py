@@ -17,7 +17,8 @@ SHARE = 0.05
 MOST_FIND = 80
 """Characters."""
 MOST_BOARDS = 8
-"""Another one takes the place of the one that was asked for longest ago; who reads that one goes on reading it."""
+"""Another one takes the place of the one that was asked for longest ago; who reads that one goes on
+reading it."""
 
 
 @dataclass(slots=True)
@@ -49,7 +50,10 @@ class PageCache:
             if self.version == seen:
                 return seen, b""
             new = {name: markup for name, (version, markup) in self.slots.items() if version > seen}
-            return self.version, f"data: {json.dumps({'title': self.title, 'slots': new})}\n\n".encode()
+            return (
+                self.version,
+                f"data: {json.dumps({'title': self.title, 'slots': new})}\n\n".encode(),
+            )
 
     def _paint(self) -> None:
         """Raises TimeoutError if the fleet does not answer."""

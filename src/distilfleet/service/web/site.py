@@ -1,12 +1,12 @@
 """The live page of a server over plain HTTP: the page, its events, its buttons, and metrics.
 
-It has threads of its own, a bounded number of them (`http_server`), and asks the fleet for what it shows only
-while somebody looks. A reader that does not keep up is dropped; nothing is kept for it, because each time it gets
-what is new by then.
+It has threads of its own, a bounded number of them (`http_server`), and asks the fleet for what it
+shows only while somebody looks. A reader that does not keep up is dropped; nothing is kept for it,
+because each time it gets what is new by then.
 
-Who may come in: on loopback whoever is on this machine; elsewhere who has the token. A name in `Host` that is not ours
-is refused, so that no foreign page reaches us by a name of its own (DNS rebinding), and a button counts only if it was
-pressed on a page of this process.
+Who may come in: on loopback whoever is on this machine; elsewhere who has the token. A name in
+`Host` that is not ours is refused, so that no foreign page reaches us by a name of its own (DNS
+rebinding), and a button counts only if it was pressed on a page of this process.
 """
 
 import hashlib
@@ -83,26 +83,35 @@ class Access:
     def check_press(self, headers: Mapping[str, str], proof: str) -> None:
         """That a button was pressed on a page of ours. Raises DeniedError."""
         ours = {f"{scheme}://{headers.get('Host', '')}" for scheme in ("http", "https")}
-        if headers.get("Origin") not in ours or headers.get("Sec-Fetch-Site", "same-origin") != "same-origin":
+        if (
+            headers.get("Origin") not in ours
+            or headers.get("Sec-Fetch-Site", "same-origin") != "same-origin"
+        ):
             raise DeniedError(403, "this button was not pressed on the server's own page")
         if not _same(proof, self.proof):
             raise DeniedError(403, "this page is older than the server: load it again")
 
 
 def access(page: Address, token: str) -> Access:
-    """Where the page is. Raises ConfigError if that would be open to others, or is no address here."""
+    """Where the page is. Raises ConfigError if that would be open to others, or is no address
+    here."""
     try:
-        found = {entry[4][0] for entry in socket.getaddrinfo(page.host, page.port, type=socket.SOCK_STREAM)}
+        found = {
+            entry[4][0]
+            for entry in socket.getaddrinfo(page.host, page.port, type=socket.SOCK_STREAM)
+        }
     except OSError as fault:
         problem = f"is no address here ({fault.strerror}); write HOST:PORT, or nothing for no page"
         raise ConfigError(f"page = '{page}' {problem}") from None
     if token and len(token) < LEAST_TOKEN:
-        raise ConfigError(f"page_token has {len(token)} characters; at least {LEAST_TOKEN} are needed")
+        raise ConfigError(
+            f"page_token has {len(token)} characters; at least {LEAST_TOKEN} are needed"
+        )
     if not token and not all(ip_address(str(address)).is_loopback for address in found):
         raise ConfigError(
-            f"page = '{page}' can be reached from other machines, so it needs page_token, a secret of at least "
-            f"{LEAST_TOKEN} characters. Or keep it on localhost and look at it through a tunnel: "
-            f"ssh -L {page.port}:localhost:{page.port} SERVER"
+            f"page = '{page}' can be reached from other machines, so it needs page_token, a secret "
+            f"of at least {LEAST_TOKEN} characters. Or keep it on localhost and look at it through "
+            f"a tunnel: ssh -L {page.port}:localhost:{page.port} SERVER"
         )
     return Access(address=page, token=token)
 
@@ -134,7 +143,7 @@ class Site:
     closing: threading.Event = field(default_factory=threading.Event)
 
 
-# --- HTTP -------------------------------------------------------------------------------------------------------
+# --- HTTP -----------------------------------------------------------------------------------------
 
 
 class PageServer(HttpServer):
@@ -226,13 +235,17 @@ class Handler(Request):
 
 @contextmanager
 def shown(site: Site) -> Iterator[str]:
-    """The page, as long as this lasts; where it is. Empty if its port is taken: a fleet does not wait for its page."""
+    """The page, as long as this lasts; where it is. Empty if its port is taken: a fleet does not
+    wait for its page."""
     where = site.access.address
     with ExitStack() as opened:
         try:
             port = opened.enter_context(listening(where, partial(PageServer, site)))
         except ConfigError as fault:
-            problem = "no live page: %s. The fleet goes on without page and metrics; another `page` moves them."
+            problem = (
+                "no live page: %s. The fleet goes on without page and metrics; another `page` "
+                "moves them."
+            )
             log.warning(problem, fault)
             yield ""
             return

@@ -1,4 +1,5 @@
-"""What a server's page shows, gathered: the fleet from the loop of its sessions, runs from their records."""
+"""What a server's page shows, gathered: the fleet from the loop of its sessions, runs from their
+records."""
 
 import asyncio
 import time
@@ -18,7 +19,8 @@ from ...report.live_page import View
 from ...report.table import Row, summary
 
 LOOK_S = 5.0
-"""The loop of the sessions answers in milliseconds; if it does not, the page waits, and not the other way round."""
+"""The loop of the sessions answers in milliseconds; if it does not, the page waits, and not the
+other way round."""
 MOST_DONE = 12
 """Finished runs that the page lists."""
 
@@ -26,7 +28,8 @@ MOST_DONE = 12
 def moments(
     session_server: SessionServer, loop: asyncio.AbstractEventLoop, kinds: Mapping[DeviceId, str]
 ) -> Callable[[], FleetStatus]:
-    """The fleet as it is now, for other threads. Raises TimeoutError, also while the server ends."""
+    """The fleet as it is now, for other threads. Raises TimeoutError, also while the server
+    ends."""
 
     async def now() -> FleetStatus:
         return observe(session_server, kinds, time.monotonic())
@@ -52,7 +55,9 @@ class PageSource:
 
     def __call__(self) -> View:
         entries = self.queue.entries(MOST_DONE)
-        self.known = {entry.name: found for entry in entries if (found := self._read(entry.name)) is not None}
+        self.known = {
+            entry.name: found for entry in entries if (found := self._read(entry.name)) is not None
+        }
         shown = self._shown(entries)
         return View(
             moment=self.moment(),
