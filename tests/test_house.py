@@ -68,7 +68,9 @@ DIMENSIONLESS = frozenset(
 )
 """Last words of names that have no unit: shares, exponents, rates per step, counts of channels,
 nats of a loss."""
-AXIS_WORDS = frozenset(["high", "low", "mean", "measured", "most", "predicted", "step", "value"])
+AXIS_WORDS = frozenset(
+    ["deviation", "high", "low", "mean", "measured", "most", "predicted", "step", "value"]
+)
 """Allowed in the report alone: numbers on an axis or in a cell, whose unit its label says."""
 UNIT_IS_AN_ARGUMENT = frozenset(["_scaled.value"])
 

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from report_samples import history
 
+from distilfleet.report.compare import body
+from distilfleet.report.curves import quality_charts, tones
 from distilfleet.report.differences import cautions, differing_settings, groups
 from distilfleet.report.figures import names, percent, saved, saved_span, span
 from distilfleet.report.live import closing
@@ -137,15 +139,50 @@ def test_runs_that_differ_by_their_seed_are_repetitions_and_none_is_best():
     assert best_of(runs) == set()
     assert cautions(runs) == []
     (line,) = sentences(runs)
-    assert (
-        line
-        == "a, b, c repeat one another under seeds 1, 2, 3: mean large accuracy 98.2 % (98.0 % to "
-        "98.4 %)."
+    assert line == (
+        "a, b, c repeat one another under seeds 1, 2, 3: mean large accuracy 98.2 % "
+        "(98.0 % to 98.4 %, deviation 0.2 %)."
     )
     (entry,) = as_json(runs)["repetitions"]
     assert entry["seeds"] == ["1", "2", "3"]
     assert entry["large_accuracy"]["mean"] == pytest.approx(0.982)
     assert line in text_table(runs)
+
+
+def test_two_settings_are_held_against_each_other_seed_by_seed():
+    ours = [of_seed("a", 1, 0.90), of_seed("b", 2, 0.80), of_seed("c", 3, 0.70)]
+    theirs = [
+        of_seed("d", 1, 0.93, "fedavg"),
+        of_seed("e", 2, 0.84, "fedavg"),
+        of_seed("f", 3, 0.75, "fedavg"),
+    ]
+    (row,) = as_json([*ours, *theirs])["paired_differences"]
+    assert (row["first"], row["second"], row["seeds"]) == (["a", "b", "c"], ["d", "e", "f"], 3)
+    assert row["mean"] == pytest.approx(0.04)
+    assert row["high"] - row["mean"] == pytest.approx(4.303 * 0.01 / 3**0.5, rel=1e-3)
+    assert (
+        "d against a, 3 seeds in pairs: large accuracy +4.0 points (95 % interval +1.5 points to"
+        in text_table([*ours, *theirs])
+    )
+
+
+def test_a_difference_that_may_be_chance_says_so():
+    runs = [
+        of_seed("a", 1, 0.90),
+        of_seed("b", 2, 0.80),
+        of_seed("c", 1, 0.91, "fedavg"),
+        of_seed("d", 2, 0.79, "fedavg"),
+    ]
+    assert "may be chance" in text_table(runs)
+    assert as_json(runs[:3])["paired_differences"] == []
+
+
+def test_seeds_of_one_setting_are_one_line_in_a_band():
+    runs = [of_seed("a", 1, 0.90), of_seed("b", 2, 0.80), of_seed("c", 1, 0.99, "fedavg")]
+    page = body(runs)
+    assert page.count('class="band') == len(quality_charts(runs))
+    assert "a and 1 more, large model" in page
+    assert tones(runs) == [0, 0, 1]
 
 
 def test_best_is_what_is_better_than_any_other_seed_shows():

@@ -30,6 +30,8 @@ class Series:
     xs: Sequence[float]
     ys: Sequence[Value]
     dashed: bool = False
+    band: Sequence[tuple[float, float]] = ()
+    """Least and most in each place, of several runs whose mean the line is; empty of one run."""
 
     @property
     def points(self) -> list[tuple[float, float]]:
@@ -149,7 +151,22 @@ def _line(chart: Chart, series: Series) -> Html:
         "path", class_=style, d=" ".join(_strokes(chart, series)), **_read_out(chart, series)
     )
     dots = tag("path", class_=f"dots t{series.tone}", d="".join(_dots(chart, series)))
-    return join(strokes, dots)
+    return join(_band(chart, series), strokes, dots)
+
+
+def _band(chart: Chart, series: Series) -> Html:
+    """A pale area under a line, from the least to the most."""
+    if not series.band:
+        return join()
+    across = [chart.x.place(x) for x in series.xs]
+    there = [
+        (x, SPAN - chart.y.place(low)) for x, (low, _) in zip(across, series.band, strict=True)
+    ]
+    back = [
+        (x, SPAN - chart.y.place(high)) for x, (_, high) in zip(across, series.band, strict=True)
+    ]
+    outline = "L".join(f"{x} {y}" for x, y in [*there, *reversed(back)])
+    return tag("path", class_=f"band t{series.tone}", d=f"M{outline}z")
 
 
 def _strokes(chart: Chart, series: Series) -> Iterator[str]:

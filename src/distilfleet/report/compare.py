@@ -112,15 +112,16 @@ def _final_table(runs: Sequence[History]) -> Html:
     heads = [figures.capital(heading(column, runs)) for column in columns]
     sets = groups(runs)
     best = {column.field: best_rows(rows, column, sets) for column in columns}
+    tones = curves.tones(runs)
     lines = []
     for place, row in enumerate(rows):
         cells = [_cell(row, column, place in best[column.field]) for column in columns]
-        lines.append([_name(row, place), row.recipe, rounds_done(row), *cells])
+        lines.append([_name(row, tones[place]), row.recipe, rounds_done(row), *cells])
     return scrolled(["Run", "Recipe", "Rounds", *heads], lines, "final recipes")
 
 
-def _name(row: Row, place: int) -> Html:
-    return join(key(curves.tone(place)), row.run)
+def _name(row: Row, tone: int) -> Html:
+    return join(key(tone), row.run)
 
 
 def _cell(row: Row, column: Column, best: bool) -> Html:
@@ -138,9 +139,9 @@ def _target(runs: Sequence[History]) -> Html | None:
     if goal is None:
         return None
     rows = []
-    for place, (row, run) in enumerate(zip(summary(runs), runs, strict=True)):
+    for row, run, tone in zip(summary(runs), runs, curves.tones(runs), strict=True):
         if figures.has(run, field):
-            rows.append([_name(row, place), *_spent(run, field, goal)])
+            rows.append([_name(row, tone), *_spent(run, field, goal)])
     is_accuracy = field.endswith("accuracy")
     which = "large model" if field.startswith("large") else "small models"
     what = "an accuracy" if is_accuracy else "a loss"
@@ -213,19 +214,17 @@ def _differing(runs: Sequence[History]) -> Html:
 
 
 def _each(runs: Sequence[History]) -> Html:
-    folds = [
-        _run(run, name, place)
-        for place, (run, name) in enumerate(zip(runs, figures.names(runs), strict=True))
-    ]
+    named = zip(runs, figures.names(runs), curves.tones(runs), strict=True)
+    folds = [_run(run, name, tone) for run, name, tone in named]
     return tag("section", tag("h2", "Each run"), *folds)
 
 
-def _run(run: History, name: str, place: int) -> Html:
+def _run(run: History, name: str, tone: int) -> Html:
     line = f"{name}: {story.title(run)}. {headline.standing(run).words}"
     disclosure = str(run.about.get("disclosure", "not stated"))
     return tag(
         "details",
-        tag("summary", key(curves.tone(place)), line),
+        tag("summary", key(tone), line),
         paragraph(" ".join(story.story(run))),
         tag("p", tag("strong", "What the server learns: "), disclosure),
         details.command_box(run),

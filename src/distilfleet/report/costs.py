@@ -7,7 +7,7 @@ from ..core.units import pretty_bytes, pretty_j
 from ..record.history import History
 from . import figures
 from .charts import Chart, Series, bar_chart, line_chart
-from .curves import far_apart, say_round, tone
+from .curves import far_apart, say_round, tones
 from .figures import Value
 from .html import Html
 from .scale import Axis, amount_axis, decade_axis, free_axis, round_axis, slot_axis
@@ -205,10 +205,10 @@ def _by_run(
 ) -> list[Series]:
     """One line for each run that has values."""
     lines = []
-    for place, (run, ys) in enumerate(zip(runs, values, strict=True)):
+    for run, name, ys, tone in zip(runs, names, values, tones(runs), strict=True):
         if any(y is not None for y in ys):
             xs = figures.round_numbers(run)
-            lines.append(Series(name=names[place], tone=tone(place), xs=xs, ys=ys))
+            lines.append(Series(name=name, tone=tone, xs=xs, ys=ys))
     return lines
 
 

@@ -3,11 +3,13 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from statistics import fmean
 
 from ..core.units import pretty_bytes, pretty_s
 from ..record.history import History
 from . import figures
 from .charts import Chart, Guide, Series, line_chart
+from .differences import Places, groups
 from .figures import Value
 from .html import Html
 from .scale import Axis, accuracy_axis, decade_axis, free_axis, reach_axis, round_axis
@@ -56,6 +58,8 @@ _TIME = Bottom(
     places=_elapsed_s,
     show=pretty_s,
 )
+_TONES = 8
+"""Colours that lines have."""
 _FAR_APART = 20
 """The ratio between runs from which on amounts are drawn on a logarithmic axis."""
 
@@ -81,13 +85,11 @@ def _quality_fields(runs: Sequence[History]) -> list[str]:
 
 
 def _quality_chart(runs: Sequence[History], fields: Sequence[str], bottom: Bottom) -> Html:
-    series = [
-        line
-        for place, run in enumerate(runs)
-        for line in _quality_series(runs, run, place, fields, bottom)
-    ]
+    sets = _equally_far(runs)
+    series = [line for places in sets for line in _quality_series(runs, places, fields, bottom)]
     teacher = common_teacher(runs)
     values = [y for line in series for _, y in line.points]
+    values += [edge for line in series for edges in line.band for edge in edges]
     if teacher is not None:
         values.append(teacher)
     kind = _ACCURACY if fields[0].endswith("accuracy") else _LOSS
@@ -131,29 +133,69 @@ _LOSS = _Quality(
 
 
 def _quality_series(
-    runs: Sequence[History], run: History, place: int, fields: Sequence[str], bottom: Bottom
+    runs: Sequence[History], places: Places, fields: Sequence[str], bottom: Bottom
 ) -> list[Series]:
-    """The lines of one run: one colour for each where there are several runs, else one for each
-    size of model."""
-    xs = bottom.places(run)
-    if bottom is not _ROUNDS and not any(xs):
-        return []
-    name = figures.names(runs)[place]
+    """The lines of one run, or of runs that repeat one another: their mean, in a band of all.
+
+    One colour for each setting where there are several, else one for each size of model.
+    """
+    is_alone = len(places) == len(runs)
     lines = []
     for field in fields:
-        if not _draws(runs, run, field):
+        own = [runs[place] for place in places if _draws(runs, runs[place], field)]
+        xs = _means([bottom.places(run) for run in own])
+        if not own or (bottom is not _ROUNDS and not any(xs)):
             continue
         is_small = field.startswith("small")
-        who = _who(run, field)
+        who = _who(own[0], field)
+        ys = [_drawn(xs, figures.series(run, field), bottom) for run in own]
         line = Series(
-            name=f"{name}, {who}" if len(runs) > 1 else who.capitalize(),
-            tone=tone(place) if len(runs) > 1 else int(is_small),
-            dashed=is_small and len(fields) > 1,
+            name=who.capitalize() if len(runs) == 1 else f"{_name_of(runs, places)}, {who}",
+            tone=int(is_small) if is_alone else tones(runs)[places[0]],
+            dashed=is_small,
             xs=xs,
-            ys=_drawn(xs, figures.series(run, field), bottom),
+            ys=_mean_values(ys),
+            band=_band(ys),
         )
         lines.append(line)
     return lines
+
+
+def _equally_far(runs: Sequence[History]) -> list[Places]:
+    """Runs that repeat one another and have as many rounds, each set of them for one line."""
+    sets: dict[tuple[int, int], list[int]] = {}
+    for number, places in enumerate(groups(runs)):
+        for place in places:
+            sets.setdefault((number, len(runs[place].rounds)), []).append(place)
+    return list(sets.values())
+
+
+def _name_of(runs: Sequence[History], places: Places) -> str:
+    name = figures.names(runs)[places[0]]
+    return name if len(places) == 1 else f"{name} and {len(places) - 1} more"
+
+
+def _means(rows: Sequence[Sequence[float]]) -> list[float]:
+    """Place by place."""
+    return [fmean(values) for values in zip(*rows, strict=True)]
+
+
+def _mean_values(rows: Sequence[Sequence[Value]]) -> list[Value]:
+    """The mean where all have a value."""
+    known = [[value for value in values if value is not None] for values in zip(*rows, strict=True)]
+    return [fmean(values) if len(values) == len(rows) else None for values in known]
+
+
+def _band(rows: Sequence[Sequence[Value]]) -> list[tuple[float, float]]:
+    """Least and most in each place; nothing of one run, or where a value is missing."""
+    if len(rows) < 2:
+        return []
+    columns = [
+        [value for value in values if value is not None] for values in zip(*rows, strict=True)
+    ]
+    if any(len(values) < len(rows) for values in columns):
+        return []
+    return [(min(values), max(values)) for values in columns]
 
 
 def draws_large(runs: Sequence[History]) -> bool:
@@ -185,9 +227,13 @@ def _drawn(xs: Sequence[float], ys: Sequence[Value], bottom: Bottom) -> list[Val
     return [y if x > 0 or bottom is not _BYTES else None for x, y in zip(xs, ys, strict=True)]
 
 
-def tone(place: int) -> int:
-    """The colour of a run on a comparison page."""
-    return place % 8
+def tones(runs: Sequence[History]) -> list[int]:
+    """The colour of each run on a comparison page; runs that repeat one another share theirs."""
+    of_run = [0] * len(runs)
+    for number, places in enumerate(groups(runs)):
+        for place in places:
+            of_run[place] = number % _TONES
+    return of_run
 
 
 def _who(run: History, field: str) -> str:

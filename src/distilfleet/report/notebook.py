@@ -68,7 +68,7 @@ def _draw(axes: "Axes", runs: Sequence[History], place: int, xs: Sequence[float]
     """The lines of one run."""
     for field, label in _lines(runs, place):
         is_small = field.startswith("small")
-        tone = curves.tone(place) if len(runs) > 1 else int(is_small)
+        tone = curves.tones(runs)[place] if len(runs) > 1 else int(is_small)
         ys = [float("nan") if y is None else y for y in figures.series(runs[place], field)]
         style = "--" if is_small else "-"
         axes.plot(xs, ys, style, color=_colour(f"t{tone}"), label=label)

@@ -3,12 +3,11 @@ is chance."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean, stdev
 
 from ..record.history import History
-from . import figures
+from . import figures, paired
 from .differences import Places, groups, seeds
-
-_QUALITY = ("large_accuracy", "small_accuracy", "large_loss", "small_loss")
 
 
 def ahead(values: Mapping[int, float], sets: Sequence[Places]) -> set[int]:
@@ -36,6 +35,7 @@ def sentences(runs: Sequence[History]) -> list[str]:
     sets = groups(runs)
     repeated = [places for places in sets if len(seeds(runs, places)) > 1]
     lines = [_sentence(runs, places) for places in repeated]
+    lines += paired.sentences(runs)
     if len(sets) > 1 and len(repeated) < len(sets):
         lines.append(
             "With one seed each, runs may differ by chance, so none is called best: repeat them "
@@ -55,7 +55,12 @@ def as_rows(runs: Sequence[History]) -> list[dict[str, object]]:
                 "seeds": seeds(runs, places),
             }
             for spread in _spreads(runs, places):
-                row[spread.field] = {"mean": spread.mean, "low": spread.low, "high": spread.high}
+                row[spread.field] = {
+                    "mean": spread.mean,
+                    "deviation": spread.deviation,
+                    "low": spread.low,
+                    "high": spread.high,
+                }
             rows.append(row)
     return rows
 
@@ -73,26 +78,35 @@ class _Spread:
 
     field: str
     mean: float
+    deviation: float
+    """The standard deviation of a sample; 0 of one run."""
     low: float
     high: float
 
     def words(self) -> str:
         """The field with its mean and spread, for people."""
         name = self.field.replace("_", " ")
-        mean, low, high = (
-            figures.pretty(self.field, value) for value in (self.mean, self.low, self.high)
+        mean, low, high, deviation = (
+            figures.pretty(self.field, value)
+            for value in (self.mean, self.low, self.high, self.deviation)
         )
-        return f"{name} {mean} ({low} to {high})"
+        return f"{name} {mean} ({low} to {high}, deviation {deviation})"
 
 
 def _spreads(runs: Sequence[History], places: Places) -> list[_Spread]:
     """Those fields of quality that the runs have."""
     spreads = []
-    for field in _QUALITY:
+    for field in paired.QUALITY:
         found = [
             value for place in places if (value := figures.last(runs[place], field)) is not None
         ]
         if found:
-            mean = sum(found) / len(found)
-            spreads.append(_Spread(field=field, mean=mean, low=min(found), high=max(found)))
+            spread = _Spread(
+                field=field,
+                mean=fmean(found),
+                deviation=stdev(found) if len(found) > 1 else 0.0,
+                low=min(found),
+                high=max(found),
+            )
+            spreads.append(spread)
     return spreads

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..core.plain import plain
 from ..record.history import History
-from . import figures, repeats
+from . import figures, paired, repeats
 from .differences import Places, cautions, differing_settings
 from .figures import Value
 
@@ -100,6 +100,7 @@ def as_json(runs: Sequence[History]) -> dict[str, Any]:
         "runs": [_entry(row, run) for row, run in zip(summary(runs), runs, strict=True)],
         "cautions": cautions(runs),
         "repetitions": repeats.as_rows(runs),
+        "paired_differences": paired.as_rows(runs),
         "differing_settings": differing_settings(runs),
     }
 
