@@ -73,7 +73,8 @@ def agent(words: list[str]) -> int:
         from ..service.agent import join
 
         said = join(asked)
-        os.execv(sys.executable, [sys.executable, "-m", "distilfleet.cli", "agent", ATTEND, said])  # noqa: S606
+        command = [sys.executable, "-m", "distilfleet.cli", "agent", ATTEND, said]
+        os.execv(sys.executable, command)  # noqa: S606
     return 0
 
 

@@ -151,7 +151,12 @@ def treatment(
     channels = str(arrays.get(CHANNELS, "last"))
     _check_word(kind, KIND, get_args(Kind), where)
     _check_word(channels, CHANNELS, get_args(Axis), where)
-    scaling = Scaling(kind=kind, offset=arrays[OFFSET], factor=arrays[FACTOR], channels=channels)  # type: ignore[arg-type]
+    scaling = Scaling(
+        kind=kind,  # type: ignore[arg-type]
+        offset=arrays[OFFSET],
+        factor=arrays[FACTOR],
+        channels=channels,  # type: ignore[arg-type]
+    )
     return tuple(arrays[CLASSES].tolist()), scaling, columns
 
 

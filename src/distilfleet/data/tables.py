@@ -18,16 +18,16 @@ from .sheets import Sheet, named, open_sheet
 
 ROW_NUMBERS = re.compile(r"id|index|row|unnamed: \d+(?:\.\d+)*", re.I)
 OWNERS = re.compile(
-    r"(?:(?:user|subject|participant|person|patient|owner|client|customer|driver|device|sensor|node|home|house|household"
-    r"|site|station)s?(?:[ _-]?(?:id|nr|no|number|name|code))?|uid|pid)",
+    r"(?:(?:user|subject|participant|person|patient|owner|client|customer|driver|device|sensor|node"
+    r"|home|house|household|site|station)s?(?:[ _-]?(?:id|nr|no|number|name|code))?|uid|pid)",
     re.I,
 )
 """What columns of owners are often called."""
 MOST_VALUES = 20
 """A text column with more distinct values is dropped instead of becoming that many inputs."""
 DATE = re.compile(
-    r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}(?:[ T]\d.*)?|\d{1,2}:\d{2}(?::\d{2}.*)?(?: "
-    r"?[AaPp]\.?[Mm]\.?)?"
+    r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}(?:[ T]\d.*)?"
+    r"|\d{1,2}:\d{2}(?::\d{2}.*)?(?: ?[AaPp]\.?[Mm]\.?)?"
     r"|\d{1,2}[- ][A-Za-z]{3,9}\.?[- ,]+\d{2,4}.*|[A-Za-z]{3,9} \d{1,2},? \d{4}.*"
 )
 MOST_NAMES = 200

@@ -20,7 +20,10 @@ NEXT_KEY = "key.pem.next"
 """The file of a new key until its certificate is on disk."""
 CHECK_BYTES = 4
 """A token ends with so many bytes of its digest, which say that it was copied whole."""
-NO_TOKEN = "this is no token, or not all of it; `distilfleet enrol create --device NAME` prints one"  # noqa: S105
+NO_TOKEN = (
+    "this is no token, or not all of it; "  # noqa: S105
+    "`distilfleet enrol create --device NAME` prints one"
+)
 
 
 class Token(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -66,7 +66,8 @@ class SqliteStore:
     def _make_newest(self) -> None:
         newest = "(select max(rowid) + 1 from runs)"
         with storing(self._base):
-            self._base.execute(f"update runs set rowid = {newest} where run = ?", (self._run,))  # noqa: S608
+            move = f"update runs set rowid = {newest} where run = ?"  # noqa: S608
+            self._base.execute(move, (self._run,))
 
     def begun_with(self, digest: str) -> str:
         """The digest of the data that this run's first job here was done with; this one, if none

@@ -141,7 +141,10 @@ def _check_weights(file: Path) -> int:
     """How many arrays a file has; its end is looked for, its numbers are not read."""
     try:
         with safe_open(file, framework="numpy") as opened:
-            kinds = {name: str(opened.get_slice(name).get_dtype()) for name in opened.keys()}  # noqa: SIM118
+            kinds = {
+                name: str(opened.get_slice(name).get_dtype())
+                for name in opened.keys()  # noqa: SIM118
+            }
     except (SafetensorError, OSError, ValueError) as error:
         raise ConfigError(
             f"{file}: no weights in safetensors files that can be read ({error}): fetch it again"

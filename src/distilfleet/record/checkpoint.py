@@ -89,7 +89,8 @@ def _read(file: Path) -> Checkpoint:
     try:
         with safe_open(file, framework="numpy") as opened:
             metadata = opened.metadata() or {}
-            arrays = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (not a dict)
+            names = opened.keys()  # not a dict, and no iterable itself
+            arrays = {name: opened.get_tensor(name) for name in names}
     except (SafetensorError, OSError, ValueError) as fault:
         raise RecordError(f"{file} is truncated or damaged: {fault}.") from None
     digest, _, note = metadata.get(SEALED, "").partition(" ")

@@ -115,7 +115,8 @@ def start(log_file: Path, *words: str) -> "subprocess.Popen[bytes]":
     """A verb of the command line, in a process of its own."""
     with log_file.open("ab") as out:
         command = [sys.executable, "-m", "distilfleet.cli", *words]
-        return subprocess.Popen(command, stdout=out, stderr=out)  # noqa: S603 (our own command line)
+        # our own command line
+        return subprocess.Popen(command, stdout=out, stderr=out)  # noqa: S603
 
 
 def wait_for(file: Path, process: "subprocess.Popen[bytes]") -> None:
