@@ -49,6 +49,10 @@ VALUES = {
     "missing": "drop",
     "sample_kind": "series",
     "channels_axis": "first",
+    "window": "2",
+    "hop": "0.1s",
+    "time": "at",
+    "rate_hz": "10.0",
     "devices": "3",
     "per_round": "2",
     "device_kinds": "my-board",
@@ -171,9 +175,10 @@ APART = {
     **{name: {"vocabulary"} for name in TEXTS},
 }
 """Flags that do not go with another one of the first run, so that the second one has them."""
-OWNED = {"label", "group", "proxy", "decimal", "separator", "leave_out"}
+OWNED = {"label", "group", "proxy", "decimal", "separator", "leave_out", "time"}
 """Flags of tables whose rows have an owner: of the second run as well."""
-OF_NUMBERS = ("decimal", "separator", "leave_out", "sample_kind", "channels_axis")
+OF_SERIES = ("window", "hop", "time", "rate_hz")
+OF_NUMBERS = ("decimal", "separator", "leave_out", "sample_kind", "channels_axis", *OF_SERIES)
 REFUSED = {
     **{(name, flag): flag for name in TEXTS for flag in ("alpha", "skew", "poison", *OF_NUMBERS)},
     **{(name, "poison_share"): "poison" for name in TEXTS},
@@ -222,10 +227,10 @@ def folder(tmp_path_factory):
     np.savez(made / "series.npz", x=rng.normal(size=(120, 2, 3)) + labels[:, None, None], y=labels)
     numbers = [f"{a:.3f},{b:.3f}" for a, b in rng.normal(size=(90, 2))]
     owned = [
-        f"{pair},{'xyz'[k]},o{n % 3}"
+        f"{pair},{'xyz'[k]},o{n % 3},{n}"
         for n, (pair, k) in enumerate(zip(numbers, rng.integers(0, 3, 90), strict=True))
     ]
-    (made / "owned.csv").write_text("\n".join(["a,b,kind,owner", *owned, ""]))
+    (made / "owned.csv").write_text("\n".join(["a,b,kind,owner,at", *owned, ""]))
     (made / "proxy.csv").write_text("\n".join(["a,b", *numbers[:30], ""]))
     (made / "text.txt").write_text("A quick fox jumps over a lazy dog, and runs away again. " * 400)
     days = [

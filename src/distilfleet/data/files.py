@@ -58,11 +58,16 @@ def check_file(path: Path) -> None:
 
 def check_size(content_bytes: int, path: Path) -> None:
     """Refuse content that would fill this machine."""
+    check_fits(content_bytes, f"{path}: holds", "give a part of it")
+
+
+def check_fits(content_bytes: int, what: str, remedy: str) -> None:
+    """Refuse what would fill this machine, in the caller's words."""
     memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if content_bytes > LARGEST_SHARE * memory_bytes:
         raise ConfigError(
-            f"{path}: holds {pretty_bytes(content_bytes)}, and this machine has "
-            f"{pretty_bytes(memory_bytes)} of memory: give a part of it"
+            f"{what} {pretty_bytes(content_bytes)}, and this machine has {pretty_bytes(memory_bytes)} of memory: "
+            f"{remedy}"
         )
 
 

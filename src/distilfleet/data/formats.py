@@ -16,14 +16,18 @@ from .raw import FeatureColumn, Raw
 from .reading import Reading
 from .text_files import Corpus, Names
 
-OF_ARRAYS = frozenset({"missing", "sample_kind", "channels_axis"})
-"""The fields of `Reading` that settle how arrays are read."""
+OF_PIXELS = frozenset({"missing", "sample_kind", "channels_axis"})
+"""The fields of `Reading` that settle how arrays of pictures are read."""
+OF_ARRAYS = OF_PIXELS | {"window", "hop", "rate_hz"}
+"""Those that settle how other arrays are read."""
 OF_TABLES = frozenset(field.name for field in fields(Reading))
 
 Samples = Callable[[Path, str | None, str | None, Reading], Raw]
 """Reads labelled samples as they were stored, given a path and the names of labels and groups."""
 Inputs = Callable[[Path, Sequence[FeatureColumn], Reading], np.ndarray]
 """Reads unlabelled samples as they were stored, given a path and the columns of a table."""
+Times = Callable[[Path, Reading], np.ndarray | None]
+"""Says when the rows of a file were measured, in seconds; None where it does not say."""
 Documents = Callable[[Path, Names], Corpus]
 """Reads texts as they were stored, given a path."""
 
@@ -38,6 +42,7 @@ class Reader:
     """Whether a path that is there is of this kind, by its name."""
     samples: Samples | None = None
     inputs: Inputs | None = None
+    times: Times | None = None
     documents: Documents | None = None
     has_names: bool = False
     """Whether labels and groups go by names that a person can give."""
@@ -108,21 +113,15 @@ READERS = (
         holds=ending(".csv", ".tsv", ".txt"),
         samples=_table,
         inputs=tables.read_inputs,
+        times=tables.read_times,
         documents=text_files.table,
         has_names=True,
         settles=OF_TABLES,
         of_columns=True,
     ),
-    Reader(kind="IDX files (the MNIST family)", holds=idx.holds, samples=_idx, settles=OF_ARRAYS),
-    Reader(
-        kind="a folder of pictures by class",
-        holds=Path.is_dir,
-        samples=_pictures,
-        inputs=_picture_inputs,
-    ),
-    Reader(
-        kind="a folder of .txt, .md or .py files", holds=Path.is_dir, documents=text_files.folder
-    ),
+    Reader(kind="IDX files (the MNIST family)", holds=idx.holds, samples=_idx, settles=OF_PIXELS),
+    Reader(kind="a folder of pictures by class", holds=Path.is_dir, samples=_pictures, inputs=_picture_inputs),
+    Reader(kind="a folder of .txt, .md or .py files", holds=Path.is_dir, documents=text_files.folder),
 )
 """The first row that holds a path and can be read as what is asked for is the one that reads it."""
 SAMPLES = tuple(reader for reader in READERS if reader.samples)

@@ -7,12 +7,13 @@ import numpy as np
 
 from ..core.errors import ConfigError, UnmatchedError
 from ..core.types import Dataset
-from . import images, labels
+from . import images, labels, series
 from .arrays import names_classes
 from .labels import shorten, shown
 from .naming import Naming, check_names, check_shape, need, numbered, samples_of
 from .raw import Raw, as_text
 from .reading import Axis
+from .scaling import Layout
 from .spec import DataSpec, Mapped
 from .units import converted, scaled
 
@@ -46,53 +47,66 @@ class Stored:
 
     def mapped(self, spec: DataSpec | None) -> Mapped:
         spec = need(spec, self.where)
-        raw = self.raw.train.inputs
+        cut = self._as_in(spec)
+        _check_rate(cut.sampling.rate_hz, spec, self.where)
+        raw = cut.train.inputs
         if spec.columns:
             check_names(self.naming, spec.columns)
             raw = self._by_name(raw, spec)
         if spec.kind == "image":
             raw = _pictures(raw, spec, self.naming, self.where)
-        spec = replace(spec, channels=self._channels(raw, spec))
+        spec = replace(spec, channels=self._channels(raw, cut.layout, spec))
         _check_stored(raw, spec, self.where)
         inputs, notes = scaled(raw, spec, self.where, self.naming)
-        named = _names(self.raw, self.listed, spec)
+        named = _names(cut, self.listed, spec)
         numbers, kept, skipped = numbered(named, spec, self.naming, self.where)
-        notes = (*notes, *skipped, *self._unused())
+        notes = (*cut.notes[len(self.raw.notes) :], *notes, *skipped, *self._unused())
         return Mapped(data=Dataset(inputs[kept] if skipped else inputs, numbers), notes=notes)
 
     def _unused(self) -> list[str]:
         test = self.raw.test
         return [] if test is None else [f"its test part of {len(test.labels)} samples is left out"]
 
-    def _channels(self, raw: np.ndarray, spec: DataSpec) -> Axis:
-        """The layout that the owner, the format or the run says; of pictures whichever gives the
-        run's shape."""
-        layout = self.raw.layout
+    def _as_in(self, spec: DataSpec) -> Raw:
+        """The samples as they were stored, or cut as those of the run."""
+        train = self.raw.train
+        is_cut = train.inputs.ndim == 3 and spec.sampling.window in train.inputs.shape[1:]
+        if not spec.sampling.window or train.spans is not None or is_cut:
+            return self.raw
+        return series.windowed(self.raw, series.as_in_run(self.naming.reading, spec.sampling))
+
+    def _channels(self, raw: np.ndarray, layout: Layout | None, spec: DataSpec) -> Axis:
+        """The layout that the owner, the format or the run says; of pictures whichever gives the run's shape."""
         usual = spec.channels if layout is None else layout.channels
-        settled = self.naming.reading.channels_axis
+        settled = self.naming.reading.channels_axis if layout is not series.SERIES else None
         if settled or raw.ndim != len(spec.shape) + 1:
             return settled or usual
         return replace(spec, channels=usual).scaling.stored_as(raw, spec.shape).channels
 
     def _by_name(self, raw: np.ndarray, spec: DataSpec) -> np.ndarray:
-        """Columns of numbers in the order of the run's, by the names that the owner gives them."""
+        """Columns of numbers in the order of the run's, by the names that the owner gives them; channels likewise."""
+        if raw.ndim == 3 and not self.naming.order:
+            return raw
         order = [self.naming.columns.get(name, name) for name in self.naming.order]
         names = [column.name for column in spec.columns]
         texts = [column.name for column in spec.columns if column.values]
         if texts:
             differs = f"numbers without names; column {shown(texts[0])} of the run is text"
             raise UnmatchedError(f"{self.where} holds {differs}", mismatch=differs)
-        if raw.ndim != 2 or len(order) != raw.shape[1] or set(names) - set(order):
-            differs = (
-                f"samples of shape {list(raw.shape[1:])} without names; the run's inputs are "
-                f"{shorten(names)}"
-            )
+        if raw.ndim not in (2, 3) or len(order) != raw.shape[-1] or set(names) - set(order):
+            differs = f"samples of shape {list(raw.shape[1:])} without names; the run's inputs are {shorten(names)}"
             raise UnmatchedError(
                 f"{self.where} holds {differs}: say with --columns what each of yours is, in order",
                 mismatch=differs,
             )
         places = [order.index(name) for name in names]
-        return converted(raw[:, places].astype(np.float64), spec.columns, self.naming)
+        return converted(raw[..., places].astype(np.float64), spec.columns, self.naming)
+
+
+def _check_rate(rate_hz: float, spec: DataSpec, where: str) -> None:
+    if not series.agree(rate_hz, spec.sampling.rate_hz):
+        differs = f"{rate_hz:g} steps a second; the run's have {spec.sampling.rate_hz:g}"
+        raise UnmatchedError(f"{where} holds series of {differs}: resample them first", mismatch=f"series of {differs}")
 
 
 def _check_stored(raw: np.ndarray, spec: DataSpec, where: str) -> None:

@@ -9,10 +9,10 @@ import numpy as np
 
 from ..core.errors import ConfigError, UnmatchedError
 from ..core.types import Dataset
-from . import numbers, tables
+from . import clock, numbers, series, tables
 from .labels import is_missing, labelled, own_numbers, shorten, shown
 from .naming import Naming, check_names, check_some, need, numbered, samples_of, unknown
-from .raw import FeatureColumn, present
+from .raw import FeatureColumn, Part, present
 from .sheets import Sheet, named, open_sheet
 from .spec import DataSpec, Mapped
 from .units import converted, scaled
@@ -39,7 +39,7 @@ class OwnTable:
 
     def mapped(self, spec: DataSpec | None) -> Mapped:
         spec = need(spec, self.where)
-        if spec.kind != "table":
+        if spec.kind != "table" and not spec.sampling.window:
             differs = f"a table; the run's samples are {samples_of(spec.kind)}"
             raise UnmatchedError(f"{self.where} is {differs}", mismatch=differs)
         columns = _columns(spec, self.naming, self.where)
@@ -55,18 +55,39 @@ class OwnTable:
             notes += of_labels
         check_some(len(sheet.lines), self.where)
         raw = converted(_encoded(sheet, columns, self.naming), columns, self.naming)
+        what = "rows"
+        if spec.sampling.window:
+            raw, labels, of_windows = self._cut(sheet, raw, labels, spec)
+            notes += of_windows
+            what = "windows"
         whole = present(raw)
         if not whole.all():
-            notes.append(f"{(~whole).sum()} rows left out: no number")
+            notes.append(f"{(~whole).sum()} {what} left out: no number")
         inputs, of_units = scaled(raw[whole], spec, self.where, self.naming)
         data = Dataset(inputs, None if labels is None else labels[whole])
         return Mapped(data=data, notes=(*notes, *of_units))
 
-    def _numbered(
-        self, sheet: Sheet, label: str, spec: DataSpec
-    ) -> tuple[Sheet, np.ndarray, tuple[str, ...]]:
-        """The rows whose label the run knows, its numbers of their classes, and notes on rows that
-        are left out."""
+    def _cut(
+        self, sheet: Sheet, raw: np.ndarray, labels: np.ndarray | None, spec: DataSpec
+    ) -> tuple[np.ndarray, np.ndarray | None, tuple[str, ...]]:
+        """Windows of steps as the run cut its own, and their labels; gaps by times, or by lines that are left out."""
+        reading = series.as_in_run(self.naming.reading, spec.sampling)
+        name = tables.time_column(sheet, reading)
+        times = None if name is None else clock.seconds(sheet, name)
+        found_hz = 0.0 if times is None else series.rate_of(times)
+        if not series.agree(found_hz, spec.sampling.rate_hz):
+            differs = f"rows {found_hz:g} a second; the run's steps are {spec.sampling.rate_hz:g}"
+            raise UnmatchedError(f"{self.where} has {differs}: resample them first", mismatch=differs)
+        rate_hz = found_hz or spec.sampling.rate_hz
+        classes = np.zeros(len(raw), dtype=np.int64) if labels is None else labels
+        steps = Part(inputs=raw, labels=classes, times=times, rows=np.array(sheet.lines))
+        part, notes = series.cut_part(
+            steps, series.SERIES, series.sampling_of(reading, rate_hz, self.where), self.where
+        )
+        return part.inputs, None if labels is None else part.labels, notes
+
+    def _numbered(self, sheet: Sheet, label: str, spec: DataSpec) -> tuple[Sheet, np.ndarray, tuple[str, ...]]:
+        """The rows whose label the run knows, its numbers of their classes, and notes on rows that are left out."""
         sheet, without = _labelled(sheet, label, self.naming)
         classes, kept, strange = numbered(
             np.array(sheet.cells[label]), spec, self.naming, self.where

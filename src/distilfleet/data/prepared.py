@@ -15,7 +15,7 @@ import numpy as np
 
 from ..core.errors import ConfigError
 from ..core.types import Dataset
-from .raw import FeatureColumn, check_numbers
+from .raw import UNSAMPLED, FeatureColumn, Sampling, check_numbers
 from .reading import Axis, Kind
 from .scaling import Scaling
 
@@ -29,6 +29,8 @@ FACTOR = "scaling_factor"
 COLUMNS = "columns"
 CHANNELS = "scaling_channels"
 """Absent from files of versions that knew the last axis alone."""
+SAMPLING = "sampling"
+"""Absent from files of versions that cut no series."""
 WHOSE = "whose"
 TOKENIZER_DIGEST = "tokenizer_digest"
 DEVICE = "device"
@@ -62,7 +64,11 @@ def write(file: Path, data: Dataset, **more: np.ndarray) -> None:
 
 
 def facts(
-    whose: str, classes: tuple[str, ...], scaling: Scaling, columns: tuple[FeatureColumn, ...]
+    whose: str,
+    classes: tuple[str, ...],
+    scaling: Scaling,
+    columns: tuple[FeatureColumn, ...],
+    sampling: Sampling = UNSAMPLED,
 ) -> dict[str, np.ndarray]:
     """What a part has besides samples."""
     return {
@@ -73,6 +79,7 @@ def facts(
         FACTOR: scaling.factor,
         CHANNELS: np.array(scaling.channels),
         COLUMNS: np.array(msgspec.json.encode(columns).decode()),
+        SAMPLING: np.array(msgspec.json.encode(sampling).decode()),
     }
 
 
@@ -158,6 +165,14 @@ def treatment(
         channels=channels,  # type: ignore[arg-type]
     )
     return tuple(arrays[CLASSES].tolist()), scaling, columns
+
+
+def sampling_of(arrays: Mapping[str, np.ndarray], where: str) -> Sampling:
+    """How the series of a part were measured and cut. Raises ConfigError."""
+    try:
+        return msgspec.json.decode(str(arrays.get(SAMPLING, "{}")), type=Sampling)
+    except msgspec.DecodeError as fault:
+        raise ConfigError(f"{where}: {SAMPLING} cannot be read: {fault}") from None
 
 
 def _check_word(value: str, key: str, known: Sequence[str], where: str) -> None:

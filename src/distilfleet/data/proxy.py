@@ -7,8 +7,8 @@ import numpy as np
 
 from ..core.errors import ConfigError
 from ..core.types import Dataset
-from . import arrays, files, prepared
-from .formats import INPUTS, kinds
+from . import arrays, files, prepared, series
+from .formats import INPUTS, Reader, kinds
 from .raw import check_numbers, present
 from .reading import GUESSED, Reading
 from .sources import Source
@@ -49,7 +49,12 @@ def from_path(path: str, source: Source, reading: Reading = GUESSED) -> Dataset:
     ready = _prepared(file)
     if ready is not None:
         return _checked(ready, file, source)
-    raw = _read(file, source, reading)
+    reader = _reader(file, source)
+    assert reader.inputs is not None
+    raw = reader.inputs(file, source.columns, reading)
+    if source.sampling.window and raw.shape[1:] != (source.sampling.window, source.train.shape[0]):
+        times = reader.times(file, reading) if reader.times else None
+        raw = series.unlabelled(raw, source.sampling, times, str(file))
     if reading.missing != "refuse":
         raw = raw[present(raw)]
     if len(np.atleast_1d(raw)) == 0:
@@ -81,7 +86,7 @@ def _checked(ready: Dataset, file: Path, source: Source) -> Dataset:
     return ready
 
 
-def _read(file: Path, source: Source, reading: Reading) -> np.ndarray:
+def _reader(file: Path, source: Source) -> Reader:
     if not file.exists():
         raise ConfigError(f"{file}: no such file or folder; expected unlabelled samples in {KINDS}")
     reader = next((reader for reader in INPUTS if reader.holds(file)), None)
@@ -90,11 +95,8 @@ def _read(file: Path, source: Source, reading: Reading) -> np.ndarray:
             f"{file}: files that end in {file.suffix.lower()!r} cannot be read; expected {KINDS}"
         )
     if reader.of_columns and not source.columns:
-        raise ConfigError(
-            f"{file}: a table, but {source.name} is none; expected samples of shape "
-            f"{source.train.shape}"
-        )
-    return reader.inputs(file, source.columns, reading)
+        raise ConfigError(f"{file}: a table, but {source.name} is none; expected samples of shape {source.train.shape}")
+    return reader
 
 
 def _check_shape(raw: np.ndarray, file: Path, source: Source) -> None:

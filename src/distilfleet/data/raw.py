@@ -23,6 +23,21 @@ class FeatureColumn:
     """What was written behind its numbers, or a currency before them."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampling:
+    """How series were measured and cut; 0 stands for what is not known, or not done."""
+
+    rate_hz: float = 0.0
+    """Steps per second."""
+    window: int = 0
+    """Steps of each sample, where it was cut out of a longer series."""
+    hop: int = 0
+    """Steps from the start of one to that of the next."""
+
+
+UNSAMPLED = Sampling()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Part:
     """Samples as they were stored, the sample axis first."""
@@ -30,6 +45,19 @@ class Part:
     inputs: np.ndarray
     labels: np.ndarray
     groups: np.ndarray | None = None
+    times: np.ndarray | None = None
+    """When each sample was measured, in seconds, float64; None where nobody says it."""
+    rows: np.ndarray | None = None
+    """The number that each sample had in the file, where some were left out."""
+    spans: np.ndarray | None = None
+    """First step of each sample and the one behind its last, int64 [n, 2], of all series laid end to end; None where
+    samples were not cut out of longer series."""
+
+    def take(self, rows: np.ndarray) -> "Part":
+        """These samples, in the order named."""
+        others = {name: getattr(self, name) for name in ("groups", "times", "rows", "spans")}
+        taken = {name: array if array is None else array[rows] for name, array in others.items()}
+        return Part(inputs=self.inputs[rows], labels=self.labels[rows], **taken)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -45,11 +73,18 @@ class Raw:
     columns: tuple[FeatureColumn, ...] = ()
     layout: Layout | None = None
     """What samples are, where the format says so."""
+    sampling: Sampling = UNSAMPLED
     notes: tuple[str, ...] = ()
 
 
 def check_part(part: Part, where: str) -> None:
     """Refuse a part that is empty, uneven, not numeric or not finite."""
+    check_even(part, where)
+    check_numbers(part.inputs, where)
+
+
+def check_even(part: Part, where: str) -> None:
+    """Refuse a part that is empty or uneven."""
     if part.inputs.ndim == 0 or part.labels.ndim == 0 or part.inputs.size == 0:
         raise ConfigError(
             f"{where}: no samples (inputs have shape {part.inputs.shape}); expected at least two "
@@ -58,7 +93,6 @@ def check_part(part: Part, where: str) -> None:
     _check_length(part.labels, "labels", part.inputs, where)
     if part.groups is not None:
         _check_length(part.groups, "groups", part.inputs, where)
-    check_numbers(part.inputs, where)
 
 
 def check_numbers(inputs: np.ndarray, where: str) -> None:

@@ -9,10 +9,10 @@ import numpy as np
 
 from ..core.errors import ConfigError, did_you_mean
 from ..core.types import Dataset
-from . import arrays, files, hub, labels, prepared, scaling
+from . import arrays, files, hub, labels, prepared, scaling, series
 from .digest import of_arrays
 from .formats import OF_ARRAYS, SAMPLES, kinds
-from .raw import UNNAMED, FeatureColumn, Part, Raw, as_text, check_part, present
+from .raw import UNNAMED, UNSAMPLED, FeatureColumn, Part, Raw, Sampling, as_text, check_part, present
 from .reading import GUESSED, Missing, Reading
 from .scaling import PICTURES, Scaling
 from .spec import DataSpec, figures
@@ -42,8 +42,9 @@ class Source:
     digest: str
     """Equal for equal data, as they are stored."""
     stored: tuple[str, ...] = ()
-    """The labels of the classes as they are stored, where those are numbers that have a name
-    allowed."""
+    """The labels of the classes as they are stored, where those are numbers that have a name allowed."""
+    sampling: Sampling = UNSAMPLED
+    """How series were measured and cut."""
 
     def spec(self, label: str | None) -> DataSpec:
         """What devices are told, so that they map their own files onto it."""
@@ -53,6 +54,7 @@ class Source:
             stored=self.stored,
             columns=self.columns,
             label=label or "",
+            sampling=self.sampling,
             **figures(self.scaling),
         )
 
@@ -88,6 +90,8 @@ def read(
     """Samples, labels and owners as they were stored and under their own names, checked; not
     numbered, not scaled."""
     raw = _read(data, label, group, reading)
+    if reading.window is not None and raw.train.spans is None:
+        raw = series.windowed(raw, reading)
     if reading.missing != "refuse":
         raw = _without_gaps(raw, reading.missing)
     elif raw.layout is None:  # a folder of pictures may be called none
@@ -120,6 +124,7 @@ def _prepared(path: Path) -> Source | None:
         groups=None,
         scaling=fitted,
         columns=columns,
+        sampling=prepared.sampling_of(held, where),
         notes=(),
         digest=of_arrays(
             [part.inputs, part.labels, fitted.offset, fitted.factor, np.array(classes)]
@@ -222,7 +227,7 @@ def _whole(part: Part, missing: Missing) -> tuple[Part, tuple[str, ...]]:
     kept = present(part.inputs) & (labels.present(part.labels) if missing == "drop" else True)
     left_out = len(kept) - int(kept.sum())
     note = f"{left_out} of {len(kept)} samples left out: no number or no label"
-    return (_take(part, np.flatnonzero(kept)), (note,)) if left_out else (part, ())
+    return (part.take(np.flatnonzero(kept)), (note,)) if left_out else (part, ())
 
 
 def _finish(raw: Raw, reading: Reading, holdout: float, seed: int) -> Source:
@@ -234,9 +239,9 @@ def _finish(raw: Raw, reading: Reading, holdout: float, seed: int) -> Source:
     if raw.test is not None and classes.test is not None:
         test = replace(raw.test, labels=classes.test)
     else:
-        train, test = _divide(train, holdout, seed)
+        train, test, note = _divide(train, holdout, seed, raw.where)
         shared = "" if train.groups is None else "; owners of training samples own test samples too"
-        notes.append(f"no test part: {100 * holdout:g} % held out, stratified, seed {seed}{shared}")
+        notes.append(f"no test part: {note}{shared}")
     fitted = scaling.fit(train.inputs, layout)
     inputs = fitted.apply(train.inputs)
     tested = fitted.apply(test.inputs)
@@ -258,6 +263,7 @@ def _finish(raw: Raw, reading: Reading, holdout: float, seed: int) -> Source:
         notes=tuple(notes),
         digest=_digest(raw),
         stored=classes.stored if raw.class_names else (),
+        sampling=raw.sampling,
     )
 
 
@@ -296,11 +302,13 @@ def _owned(part: Part) -> tuple[Part, list[str]]:
     return replace(part, groups=groups), notes
 
 
-def _divide(part: Part, holdout: float, seed: int) -> tuple[Part, Part]:
+def _divide(part: Part, holdout: float, seed: int, where: str) -> tuple[Part, Part, str]:
+    """What is kept to train on, what is held out, and how, in words."""
+    if part.spans is not None:
+        kept, held = series.latest(part, holdout, where)
+        between = len(part.labels) - len(kept) - len(held)
+        aside = f"; {between} that share steps with those left out" if between else ""
+        how = f"the last {100 * holdout:g} % of windows of each class and owner held out{aside}"
+        return part.take(kept), part.take(held), how
     kept, held = labels.stratified(part.labels, holdout, np.random.default_rng(seed))
-    return _take(part, kept), _take(part, held)
-
-
-def _take(part: Part, rows: np.ndarray) -> Part:
-    groups = None if part.groups is None else part.groups[rows]
-    return Part(inputs=part.inputs[rows], labels=part.labels[rows], groups=groups)
+    return part.take(kept), part.take(held), f"{100 * holdout:g} % held out, stratified, seed {seed}"

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..core.errors import ConfigError
 from ..core.types import Dataset
-from .raw import FeatureColumn
+from .raw import UNSAMPLED, FeatureColumn, Sampling
 from .reading import Axis
 from .scaling import Scaling
 
@@ -41,6 +41,8 @@ class DataSpec:
     `Scaling`."""
     channels: Axis = "last"
     """Which axis of a stored sample has the channels, in the run's own data."""
+    sampling: Sampling = UNSAMPLED
+    """How series were measured and cut."""
     tokenizer: str = ""
     """The digest of the tokenizer that text was cut with."""
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ..core.errors import ConfigError
-from . import numbers
+from . import clock, numbers
 from .labels import is_missing, labelled, shorten, shown
 from .numbers import Numbers, Unclear
 from .raw import FLOAT32_MAX, FeatureColumn, Part, Raw
@@ -92,23 +92,39 @@ def read(
     label_name = _need(sheet, label or "label", "label", "--label")
     group_name = _need(sheet, group, "group", "--group") if group else _find(sheet, "group")
     _check_below(sheet, label_name)
-    sheet, of_labels = _labelled(sheet, label_name, reading)
-    of_groups = (
-        [f"owners from column {shown(group_name)}"]
-        if group_name is not None and group is None
-        else []
-    )
+    time_name = time_column(sheet, reading)
+    sheet, kept, of_labels = _labelled(sheet, label_name, reading)
+    of_groups = [f"owners from column {shown(group_name)}"] if group_name is not None and group is None else []
     left_out = _left_out(sheet, reading, label_name)
-    names = [name for name in sheet.cells if name not in (label_name, group_name, *left_out)]
+    taken = (label_name, group_name, time_name, *left_out)
+    names = [name for name in sheet.cells if name not in taken]
     columns, inputs, of_columns = _inputs(sheet, names, reading, columns)
     perhaps_owners = _perhaps_owners(columns) if group_name is None else ()
     train = Part(
         inputs=inputs,
         labels=np.array(sheet.cells[label_name]),
         groups=None if group_name is None else np.array(sheet.cells[group_name]),
+        times=None if time_name is None else clock.seconds(sheet, time_name),
+        rows=np.array(kept) if reading.window else None,
     )
-    notes = (*sheet.notes, *of_labels, *of_groups, *of_columns, *perhaps_owners)
+    of_times = [f"times of rows from column {shown(time_name)}"] if time_name else []
+    notes = (*sheet.notes, *of_labels, *of_groups, *of_times, *of_columns, *perhaps_owners)
     return Raw(where=sheet.where, train=train, columns=columns, notes=notes)
+
+
+def time_column(sheet: Sheet, reading: Reading) -> str | None:
+    """The column that says when rows were measured; it is looked for where rows are steps of series."""
+    if reading.time is not None:
+        return _need(sheet, reading.time, "time", "--time")
+    found = filter(None, (_find(sheet, name) for name in clock.NAMES))
+    return next(found, None) if reading.window else None
+
+
+def read_times(path: Path, reading: Reading = GUESSED) -> np.ndarray | None:
+    """When the rows of a file were measured, in seconds; None where it does not say."""
+    sheet = open_sheet(path, reading.separator)
+    name = time_column(sheet, reading)
+    return None if name is None else clock.seconds(sheet, name)
 
 
 def _left_out(sheet: Sheet, reading: Reading, label_name: str) -> list[str]:
@@ -374,8 +390,8 @@ def _mostly(cells: Collection[str], test: Callable[[str], object]) -> bool:
 # --- label and owner ------------------------------------------------------------------------------
 
 
-def _labelled(sheet: Sheet, name: str, reading: Reading) -> tuple[Sheet, tuple[str, ...]]:
-    """Rows with a label, and what was decided about it. Raises ConfigError with the line."""
+def _labelled(sheet: Sheet, name: str, reading: Reading) -> tuple[Sheet, list[int], tuple[str, ...]]:
+    """Rows with a label, their numbers, and what was decided about it. Raises ConfigError with the line."""
     cells = sheet.cells[name]
     kept = labelled(
         cells, reading.missing, lambda row: f"{sheet.where}: line {sheet.lines[row]}", name
@@ -390,7 +406,7 @@ def _labelled(sheet: Sheet, name: str, reading: Reading) -> tuple[Sheet, tuple[s
         notes = (*notes, f"spaces around labels in column {shown(name)} left out")
     present = sheet.rows(kept) if left_out else sheet
     _check_classes(present, name)
-    return present, notes
+    return present, kept, notes
 
 
 def _check_classes(sheet: Sheet, name: str) -> None:

@@ -57,15 +57,7 @@ NOT_NEGATIVE = frozenset(
     | {"mu"}
 )
 ABOVE_ZERO = frozenset(
-    {
-        "bandwidth_hz",
-        "deadline_s",
-        "delay_budget_s",
-        "energy_budget_j",
-        "temperature",
-        "alpha",
-        "lr",
-    }
+    {"bandwidth_hz", "rate_hz", "deadline_s", "delay_budget_s", "energy_budget_j", "temperature", "alpha", "lr"}
 )
 SHARES = frozenset(
     {
@@ -107,6 +99,11 @@ APPLIES = (
         flag="proxy_share",
         when=lambda flat: "proxy" not in flat,
         otherwise="with --proxy no share of the training data is taken; leave one of them out",
+    ),
+    Applies(
+        flag="hop",
+        when=lambda flat: "window" in flat,
+        otherwise="nothing is cut without --window; add it, or leave --hop out",
     ),
     Applies(
         flag="feature_weight",

@@ -58,6 +58,14 @@ class AgentFlags:
     as a class."""
     channels_axis: Axis | None = None
     """Which axis of a sample has the channels. Default: as in the run."""
+    window: str | None = None
+    """Cut long series into windows of so many steps or seconds. Default: as in the run."""
+    hop: str | None = None
+    """Steps or seconds from the start of a window to that of the next. Default: as in the run."""
+    time: str | None = None
+    """Column of a table with the time of each row, where series are cut."""
+    rate_hz: float | None = None
+    """Steps per second, where the file does not say it."""
     catalogue: Path | None = None
     """CSV file with this board's row, as `distilfleet calibrate` writes it, where the fleet names a
     kind of its own."""
@@ -101,6 +109,10 @@ class AgentFlags:
             separator=self.separator,
             missing=self.missing,
             channels_axis=self.channels_axis,
+            window=self.window,
+            hop=self.hop,
+            time=self.time,
+            rate_hz=self.rate_hz,
         )
 
     @property
