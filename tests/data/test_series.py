@@ -1,4 +1,5 @@
-"""Long series cut into windows: by owner, never across a gap, labels by majority, with all that is cut off said."""
+"""Long series cut into windows: by owner, never across a gap, labels by majority, with all that is
+cut off said."""
 
 import numpy as np
 import pytest
@@ -12,7 +13,9 @@ from distilfleet.data.reading import Reading
 ONE_HZ = Sampling(window=4, hop=4)
 
 
-def log(path, owners=2, count=60, every_s=0.5, gap_at=None, classes=("rest", "run"), interleaved=False):
+def log(
+    path, owners=2, count=60, every_s=0.5, gap_at=None, classes=("rest", "run"), interleaved=False
+):
     """A table of steps: time, owner, two sensors and what was done, in stretches of ten."""
     rows = []
     for owner in range(owners):
@@ -26,7 +29,9 @@ def log(path, owners=2, count=60, every_s=0.5, gap_at=None, classes=("rest", "ru
 
 
 def read(path, window, hop=None, **reading):
-    return sources.read(path, label="activity", group="owner", reading=Reading(window=window, hop=hop, **reading))
+    return sources.read(
+        path, label="activity", group="owner", reading=Reading(window=window, hop=hop, **reading)
+    )
 
 
 @pytest.mark.parametrize("interleaved", [False, True])
@@ -62,7 +67,9 @@ def test_rows_without_a_label_leave_a_gap_behind(tmp_path):
     log(path, owners=1)
     lines = path.read_text().splitlines()
     path.write_text("\n".join([*lines[:21], lines[21].rpartition(",")[0] + ",", *lines[22:], ""]))
-    raw = sources.read(str(path), label="activity", reading=Reading(window="8", hop="1", missing="drop"))
+    raw = sources.read(
+        str(path), label="activity", reading=Reading(window="8", hop="1", missing="drop")
+    )
     assert len(raw.train.inputs) == (20 - 7) + (39 - 7)
 
 
@@ -98,12 +105,19 @@ def test_windows_held_out_share_no_step_with_those_to_train_on(tmp_path):
     kept, held = series.latest(raw.train, 0.2, "here")
     assert len(held) / len(raw.train.labels) == pytest.approx(0.2, abs=0.03)
     trained = {step for begin, end in raw.train.spans[kept] for step in range(begin, end)}
-    assert not any(step in trained for begin, end in raw.train.spans[held] for step in range(begin, end))
+    assert not any(
+        step in trained for begin, end in raw.train.spans[held] for step in range(begin, end)
+    )
     source = sources.load(
-        str(tmp_path / "a.csv"), label="activity", group="owner", reading=Reading(window="8", hop="2")
+        str(tmp_path / "a.csv"),
+        label="activity",
+        group="owner",
+        reading=Reading(window="8", hop="2"),
     )
     assert (len(source.train), len(source.test)) == (len(kept), len(held))
-    assert any("the last 20 % of windows of each class and owner held out" in note for note in source.notes)
+    assert any(
+        "the last 20 % of windows of each class and owner held out" in note for note in source.notes
+    )
 
 
 def test_a_class_whose_windows_all_overlap_those_held_out_is_refused():
@@ -157,9 +171,9 @@ def test_pictures_are_not_cut(tmp_path):
 def test_times_are_read_as_loggers_write_them(tmp_path, times, rate_hz):
     rows = [f"{when},{n},{'ab'[n % 2]}" for n, when in enumerate(times)]
     (tmp_path / "a.csv").write_text("\n".join(["timestamp,x,activity", *rows, ""]))
-    assert sources.read(str(tmp_path / "a.csv"), label="activity", reading=Reading(window="1")).sampling == Sampling(
-        rate_hz=rate_hz, window=1, hop=1
-    )
+    assert sources.read(
+        str(tmp_path / "a.csv"), label="activity", reading=Reading(window="1")
+    ).sampling == Sampling(rate_hz=rate_hz, window=1, hop=1)
 
 
 def test_a_time_that_is_none_is_named_with_its_line(tmp_path):
@@ -168,7 +182,8 @@ def test_a_time_that_is_none_is_named_with_its_line(tmp_path):
         sources.read(str(tmp_path / "a.csv"), label="activity", reading=Reading(window="1"))
 
 
-# --- a proxy dataset, and devices -------------------------------------------------------------------------------
+# --- a proxy dataset, and devices
+# -------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -205,11 +220,17 @@ def test_a_device_that_measures_at_another_rate_declines(tmp_path, run):
         own.read(str(tmp_path / "own.csv"), Naming()).mapped(run.spec("activity"))
 
 
-def test_a_device_with_arrays_of_steps_cuts_them_and_declines_windows_of_another_length(tmp_path, run):
+def test_a_device_with_arrays_of_steps_cuts_them_and_declines_windows_of_another_length(
+    tmp_path, run
+):
     np.savez(tmp_path / "own.npz", x=np.zeros((40, 2)), y=np.repeat(["rest", "run"], 20))
     naming = Naming(order=("ay", "ax"), any_range=True)
-    assert own.read(str(tmp_path / "own.npz"), naming).mapped(run.spec("activity")).data.inputs.shape == (9, 2, 8)
+    assert own.read(str(tmp_path / "own.npz"), naming).mapped(
+        run.spec("activity")
+    ).data.inputs.shape == (9, 2, 8)
     np.savez(tmp_path / "long.npz", x=np.zeros((40, 12, 2)), y=np.repeat(["rest", "run"], 20))
-    longer = own.read(str(tmp_path / "long.npz"), Naming(any_range=True, reading=Reading(window="12")))
+    longer = own.read(
+        str(tmp_path / "long.npz"), Naming(any_range=True, reading=Reading(window="12"))
+    )
     with pytest.raises(UnmatchedError, match=r"shape \[2, 12\]; the run's have \[2, 8\]"):
         longer.mapped(run.spec("activity"))

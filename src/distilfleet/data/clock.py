@@ -13,14 +13,23 @@ from .sheets import Sheet
 
 NAMES = ("time", "timestamp", "datetime", "date_time", "_time", "date", "ts", "t")
 """What columns of times are called."""
-SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9, "min": 60.0, "h": 3600.0, "d": 86400.0}
+SECONDS = {
+    "s": 1.0,
+    "ms": 1e-3,
+    "us": 1e-6,
+    "µs": 1e-6,
+    "ns": 1e-9,
+    "min": 60.0,
+    "h": 3600.0,
+    "d": 86400.0,
+}
 EPOCHS = ((1e17, 1e-9), (1e14, 1e-6), (1e11, 1e-3))
 """Numbers so large count from 1970 on: in nanoseconds, microseconds, milliseconds."""
 
 
 def seconds(sheet: Sheet, name: str) -> np.ndarray:
-    """A column of times, float64: numbers of seconds (or ms, us, ns since 1970) from the first one on, or dates
-    as in ISO 8601.
+    """A column of times, float64: numbers of seconds (or ms, us, ns since 1970) from the first one
+    on, or dates as in ISO 8601.
 
     Raises ConfigError with the line of what is none.
     """
@@ -56,8 +65,13 @@ def _dates(sheet: Sheet, name: str, cells: Sequence[str]) -> np.ndarray:
 
 def _no_time(sheet: Sheet, name: str, row: int) -> ConfigError:
     cell = sheet.cells[name][row]
-    remedy = "fill it or remove the row" if is_missing(cell) else "write all times so, or name another with --time"
+    remedy = (
+        "fill it or remove the row"
+        if is_missing(cell)
+        else "write all times so, or name another with --time"
+    )
     return ConfigError(
-        f"{sheet.where}: line {sheet.lines[row]}, time column {shown(name)} holds {shown(cell)}; expected a number of "
+        f"{sheet.where}: line {sheet.lines[row]}, time column {shown(name)} holds {shown(cell)}; "
+        "expected a number of "
         f"seconds, or a date such as 2026-05-04T12:30:00: {remedy}"
     )

@@ -66,7 +66,8 @@ def check_fits(content_bytes: int, what: str, remedy: str) -> None:
     memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if content_bytes > LARGEST_SHARE * memory_bytes:
         raise ConfigError(
-            f"{what} {pretty_bytes(content_bytes)}, and this machine has {pretty_bytes(memory_bytes)} of memory: "
+            f"{what} {pretty_bytes(content_bytes)}, and this machine has "
+            f"{pretty_bytes(memory_bytes)} of memory: "
             f"{remedy}"
         )
 

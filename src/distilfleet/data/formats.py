@@ -120,8 +120,15 @@ READERS = (
         of_columns=True,
     ),
     Reader(kind="IDX files (the MNIST family)", holds=idx.holds, samples=_idx, settles=OF_PIXELS),
-    Reader(kind="a folder of pictures by class", holds=Path.is_dir, samples=_pictures, inputs=_picture_inputs),
-    Reader(kind="a folder of .txt, .md or .py files", holds=Path.is_dir, documents=text_files.folder),
+    Reader(
+        kind="a folder of pictures by class",
+        holds=Path.is_dir,
+        samples=_pictures,
+        inputs=_picture_inputs,
+    ),
+    Reader(
+        kind="a folder of .txt, .md or .py files", holds=Path.is_dir, documents=text_files.folder
+    ),
 )
 """The first row that holds a path and can be read as what is asked for is the one that reads it."""
 SAMPLES = tuple(reader for reader in READERS if reader.samples)

@@ -76,7 +76,8 @@ class Stored:
         return series.windowed(self.raw, series.as_in_run(self.naming.reading, spec.sampling))
 
     def _channels(self, raw: np.ndarray, layout: Layout | None, spec: DataSpec) -> Axis:
-        """The layout that the owner, the format or the run says; of pictures whichever gives the run's shape."""
+        """The layout that the owner, the format or the run says; of pictures whichever gives the
+        run's shape."""
         usual = spec.channels if layout is None else layout.channels
         settled = self.naming.reading.channels_axis if layout is not series.SERIES else None
         if settled or raw.ndim != len(spec.shape) + 1:
@@ -84,7 +85,8 @@ class Stored:
         return replace(spec, channels=usual).scaling.stored_as(raw, spec.shape).channels
 
     def _by_name(self, raw: np.ndarray, spec: DataSpec) -> np.ndarray:
-        """Columns of numbers in the order of the run's, by the names that the owner gives them; channels likewise."""
+        """Columns of numbers in the order of the run's, by the names that the owner gives them;
+        channels likewise."""
         if raw.ndim == 3 and not self.naming.order:
             return raw
         order = [self.naming.columns.get(name, name) for name in self.naming.order]
@@ -94,7 +96,10 @@ class Stored:
             differs = f"numbers without names; column {shown(texts[0])} of the run is text"
             raise UnmatchedError(f"{self.where} holds {differs}", mismatch=differs)
         if raw.ndim not in (2, 3) or len(order) != raw.shape[-1] or set(names) - set(order):
-            differs = f"samples of shape {list(raw.shape[1:])} without names; the run's inputs are {shorten(names)}"
+            differs = (
+                f"samples of shape {list(raw.shape[1:])} without names; the run's inputs are "
+                f"{shorten(names)}"
+            )
             raise UnmatchedError(
                 f"{self.where} holds {differs}: say with --columns what each of yours is, in order",
                 mismatch=differs,
@@ -106,7 +111,10 @@ class Stored:
 def _check_rate(rate_hz: float, spec: DataSpec, where: str) -> None:
     if not series.agree(rate_hz, spec.sampling.rate_hz):
         differs = f"{rate_hz:g} steps a second; the run's have {spec.sampling.rate_hz:g}"
-        raise UnmatchedError(f"{where} holds series of {differs}: resample them first", mismatch=f"series of {differs}")
+        raise UnmatchedError(
+            f"{where} holds series of {differs}: resample them first",
+            mismatch=f"series of {differs}",
+        )
 
 
 def _check_stored(raw: np.ndarray, spec: DataSpec, where: str) -> None:

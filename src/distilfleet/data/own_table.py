@@ -70,14 +70,17 @@ class OwnTable:
     def _cut(
         self, sheet: Sheet, raw: np.ndarray, labels: np.ndarray | None, spec: DataSpec
     ) -> tuple[np.ndarray, np.ndarray | None, tuple[str, ...]]:
-        """Windows of steps as the run cut its own, and their labels; gaps by times, or by lines that are left out."""
+        """Windows of steps as the run cut its own, and their labels; gaps by times, or by lines
+        that are left out."""
         reading = series.as_in_run(self.naming.reading, spec.sampling)
         name = tables.time_column(sheet, reading)
         times = None if name is None else clock.seconds(sheet, name)
         found_hz = 0.0 if times is None else series.rate_of(times)
         if not series.agree(found_hz, spec.sampling.rate_hz):
             differs = f"rows {found_hz:g} a second; the run's steps are {spec.sampling.rate_hz:g}"
-            raise UnmatchedError(f"{self.where} has {differs}: resample them first", mismatch=differs)
+            raise UnmatchedError(
+                f"{self.where} has {differs}: resample them first", mismatch=differs
+            )
         rate_hz = found_hz or spec.sampling.rate_hz
         classes = np.zeros(len(raw), dtype=np.int64) if labels is None else labels
         steps = Part(inputs=raw, labels=classes, times=times, rows=np.array(sheet.lines))
@@ -86,8 +89,11 @@ class OwnTable:
         )
         return part.inputs, None if labels is None else part.labels, notes
 
-    def _numbered(self, sheet: Sheet, label: str, spec: DataSpec) -> tuple[Sheet, np.ndarray, tuple[str, ...]]:
-        """The rows whose label the run knows, its numbers of their classes, and notes on rows that are left out."""
+    def _numbered(
+        self, sheet: Sheet, label: str, spec: DataSpec
+    ) -> tuple[Sheet, np.ndarray, tuple[str, ...]]:
+        """The rows whose label the run knows, its numbers of their classes, and notes on rows that
+        are left out."""
         sheet, without = _labelled(sheet, label, self.naming)
         classes, kept, strange = numbered(
             np.array(sheet.cells[label]), spec, self.naming, self.where

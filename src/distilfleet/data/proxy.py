@@ -95,7 +95,10 @@ def _reader(file: Path, source: Source) -> Reader:
             f"{file}: files that end in {file.suffix.lower()!r} cannot be read; expected {KINDS}"
         )
     if reader.of_columns and not source.columns:
-        raise ConfigError(f"{file}: a table, but {source.name} is none; expected samples of shape {source.train.shape}")
+        raise ConfigError(
+            f"{file}: a table, but {source.name} is none; expected samples of shape "
+            f"{source.train.shape}"
+        )
     return reader
 
 

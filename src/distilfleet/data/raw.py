@@ -50,8 +50,8 @@ class Part:
     rows: np.ndarray | None = None
     """The number that each sample had in the file, where some were left out."""
     spans: np.ndarray | None = None
-    """First step of each sample and the one behind its last, int64 [n, 2], of all series laid end to end; None where
-    samples were not cut out of longer series."""
+    """First step of each sample and the one behind its last, int64 [n, 2], of all series laid end
+    to end; None where samples were not cut out of longer series."""
 
     def take(self, rows: np.ndarray) -> "Part":
         """These samples, in the order named."""

@@ -30,14 +30,17 @@ class Reading:
     channels_axis: Axis | None = None
     """Which axis of a sample has the channels. Default: by its shape."""
     window: str | None = None
-    """Cut long series into windows of so many steps (128), or seconds where the sampling rate is known (2.5s). A window
-    has the label that most of its steps have."""
+    """Cut long series into windows of so many steps (128), or seconds where the sampling rate is
+    known (2.5s). A window has the label that most of its steps have."""
     hop: str | None = None
-    """Steps or seconds from the start of a window to that of the next. Default: a window, so that none overlap."""
+    """Steps or seconds from the start of a window to that of the next. Default: a window, so that
+    none overlap."""
     time: str | None = None
-    """Column of a table with the time of each row; windows do not cross its gaps. Default: one called time, if any."""
+    """Column of a table with the time of each row; windows do not cross its gaps. Default: one
+    called time, if any."""
     rate_hz: float | None = None
-    """Steps per second, where the file does not say it; sound of another rate is resampled to it."""
+    """Steps per second, where the file does not say it; sound of another rate is resampled to
+    it."""
 
     def settled(self, allowed: Collection[str] = ()) -> str | None:
         """The first flag that is set and not allowed; None if there is none."""

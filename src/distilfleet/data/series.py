@@ -1,7 +1,8 @@
 """Long series cut into windows of one length: by owner and recording, never across a gap.
 
-A recording is a stretch of steps that one owner measured. Its windows start a hop apart; what is left over at its
-end is too short for one and goes, which is said. A window has the label that most of its labelled steps have.
+A recording is a stretch of steps that one owner measured. Its windows start a hop apart; what is
+left over at its end is too short for one and goes, which is said. A window has the label that most
+of its labelled steps have.
 """
 
 import re
@@ -88,7 +89,9 @@ class _Cut:
         starts = starts[labelled]
         channels = recording.values.shape[1]
         self.size_bytes += len(starts) * self.window * channels * recording.values.itemsize
-        check_fits(self.size_bytes, f"{where}: its windows hold", "raise --hop, or give a part of it")
+        check_fits(
+            self.size_bytes, f"{where}: its windows hold", "raise --hop, or give a part of it"
+        )
         views = np.lib.stride_tricks.sliding_window_view(recording.values, self.window, axis=0)
         self.inputs.append(np.moveaxis(views[starts], 1, 2))
         self.classes.append(classes[labelled])
@@ -100,7 +103,8 @@ class _Cut:
         count = sum(map(len, self.classes))
         if not count:
             raise ConfigError(
-                f"{where}: no window of {self.window} steps has a label and no gap (the {self.short} stretches without "
+                f"{where}: no window of {self.window} steps has a label and no gap (the "
+                f"{self.short} stretches without "
                 f"gaps are too short, or have no label): choose a shorter --window"
             )
         starts = np.concatenate(self.starts).astype(np.int64)
@@ -128,15 +132,22 @@ class _Cut:
             yield f"{self.mixed} windows have steps of several labels, and the most frequent one"
 
 
-def _majority(classes: np.ndarray, starts: np.ndarray, window: int) -> tuple[np.ndarray, np.ndarray]:
-    """The most frequent class of each window, the first of equals, `NO_CLASS` if there is none; whether it has others.
+def _majority(
+    classes: np.ndarray, starts: np.ndarray, window: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The most frequent class of each window, the first of equals, `NO_CLASS` if there is none;
+    whether it has others.
 
     One pass over the steps for each class that occurs.
     """
     seen = classes[:1] if classes.strides == (0,) else np.unique(classes)
     counts = np.zeros((len(seen), len(starts)), dtype=np.int64)
     for row, number in enumerate(seen.tolist()):
-        until = np.concatenate([[0], np.cumsum(classes == number)]) if len(seen) > 1 else np.arange(len(classes) + 1)
+        until = (
+            np.concatenate([[0], np.cumsum(classes == number)])
+            if len(seen) > 1
+            else np.arange(len(classes) + 1)
+        )
         counts[row] = until[starts + window] - until[starts]
     counts[seen == NO_CLASS] = 0
     most = counts.argmax(axis=0)
@@ -144,17 +155,21 @@ def _majority(classes: np.ndarray, starts: np.ndarray, window: int) -> tuple[np.
     return found, (counts > 0).sum(axis=0) > 1
 
 
-# --- how long --------------------------------------------------------------------------------------------------
+# --- how long -------------------------------------------------------------------------------------
 
 
 def steps(length: str, rate_hz: float, flag: str, where: str) -> int:
     """Steps of a length that was given as such or in seconds. Raises ConfigError."""
     found = LENGTH.fullmatch(length.strip())
     if found is None or not (found["seconds"] or found["number"].isdecimal()):
-        raise ConfigError(f"{flag} is {length}; expected a number of steps such as 128, or of seconds such as 2.5s")
+        raise ConfigError(
+            f"{flag} is {length}; expected a number of steps such as 128, or of seconds such as "
+            "2.5s"
+        )
     if found["seconds"] and not rate_hz:
         raise ConfigError(
-            f"{where}: {flag} {length} is in seconds, and nothing says how many steps a second has: give --rate-hz, "
+            f"{where}: {flag} {length} is in seconds, and nothing says how many steps a second "
+            "has: give --rate-hz, "
             f"--time COLUMN, or a number of steps"
         )
     count = round(float(found["number"]) * rate_hz) if found["seconds"] else int(found["number"])
@@ -190,14 +205,16 @@ def known_rate_hz(found_hz: float, reading: Reading, where: str) -> float:
     said_hz = reading.rate_hz or 0.0
     if not agree(found_hz, said_hz):
         raise ConfigError(
-            f"{where}: its steps are {found_hz:g} a second, and --rate-hz says {said_hz:g}: leave it out, or resample "
+            f"{where}: its steps are {found_hz:g} a second, and --rate-hz says {said_hz:g}: leave "
+            "it out, or resample "
             f"the file first"
         )
     return found_hz or said_hz
 
 
 def rate_of(times: np.ndarray, owners: np.ndarray | None = None) -> float:
-    """Steps a second by the usual distance between two steps of an owner; 0 where times stand still."""
+    """Steps a second by the usual distance between two steps of an owner; 0 where times stand
+    still."""
     apart = np.diff(times)
     if owners is not None:
         apart = apart[owners[1:] == owners[:-1]]
@@ -205,13 +222,18 @@ def rate_of(times: np.ndarray, owners: np.ndarray | None = None) -> float:
     return float(f"{1 / usual:.6g}") if usual else 0.0
 
 
-# --- cutting ----------------------------------------------------------------------------------------------------
+# --- cutting --------------------------------------------------------------------------------------
 
 
 def cut(
-    recordings: Iterable[Recording], sampling: Sampling, names: np.ndarray, where: str, has_owners: bool = False
+    recordings: Iterable[Recording],
+    sampling: Sampling,
+    names: np.ndarray,
+    where: str,
+    has_owners: bool = False,
 ) -> tuple[Part, tuple[str, ...]]:
-    """Windows of all recordings, [n, window, channels], and what was decided; `names` are those of the classes."""
+    """Windows of all recordings, [n, window, channels], and what was decided; `names` are those of
+    the classes."""
     made = _Cut(window=sampling.window, hop=sampling.hop)
     for recording in recordings:
         made.add(recording, where)
@@ -220,7 +242,8 @@ def cut(
 
 
 def windowed(raw: Raw, reading: Reading) -> Raw:
-    """A dataset of steps, or of series longer than a window, as one of windows. Raises ConfigError."""
+    """A dataset of steps, or of series longer than a window, as one of windows. Raises
+    ConfigError."""
     part = raw.train
     check = check_part if reading.missing == "refuse" else check_even
     check(part, raw.where)
@@ -228,10 +251,13 @@ def windowed(raw: Raw, reading: Reading) -> Raw:
     layout = raw.layout or (SERIES if is_rows else scaling.layout(part.inputs, raw.where, reading))
     if layout.kind != "series":
         raise ConfigError(
-            f"{raw.where}: --window cuts series, and samples of shape {list(part.inputs.shape[1:])} are read as "
+            f"{raw.where}: --window cuts series, and samples of shape "
+            f"{list(part.inputs.shape[1:])} are read as "
             f"{layout.kind}: leave it out, or settle it with --sample-kind series"
         )
-    found_hz = raw.sampling.rate_hz or (rate_of(*_by_owner(part)[:2]) if part.times is not None else 0.0)
+    found_hz = raw.sampling.rate_hz or (
+        rate_of(*_by_owner(part)[:2]) if part.times is not None else 0.0
+    )
     sampling = sampling_of(reading, known_rate_hz(found_hz, reading, raw.where), raw.where)
     train, notes = cut_part(part, layout, sampling, raw.where)
     test = None
@@ -239,7 +265,11 @@ def windowed(raw: Raw, reading: Reading) -> Raw:
         check(raw.test, f"{raw.where}, test part")
         test, more = cut_part(raw.test, layout, sampling, f"{raw.where}, test part")
         notes = (*notes, *(f"test part: {note}" for note in more))
-    used = [names for names in (raw.class_names,) if names and len(np.unique(train.labels)) == len(names)]
+    used = [
+        names
+        for names in (raw.class_names,)
+        if names and len(np.unique(train.labels)) == len(names)
+    ]
     return replace(
         raw,
         train=train,
@@ -251,14 +281,22 @@ def windowed(raw: Raw, reading: Reading) -> Raw:
     )
 
 
-def unlabelled(inputs: np.ndarray, sampling: Sampling, times: np.ndarray | None, where: str) -> np.ndarray:
+def unlabelled(
+    inputs: np.ndarray, sampling: Sampling, times: np.ndarray | None, where: str
+) -> np.ndarray:
     """Windows of steps without labels, or of series longer than a window, [n, window, channels]."""
     part = Part(inputs=inputs, labels=np.zeros(len(inputs), dtype=np.int64), times=times)
     return cut_part(part, SERIES, sampling, where)[0].inputs
 
 
-def cut_part(part: Part, layout: Layout, sampling: Sampling, where: str) -> tuple[Part, tuple[str, ...]]:
-    stored = part.labels.ravel() if part.labels.ndim == 2 and part.labels.shape[1:] == (1,) else part.labels
+def cut_part(
+    part: Part, layout: Layout, sampling: Sampling, where: str
+) -> tuple[Part, tuple[str, ...]]:
+    stored = (
+        part.labels.ravel()
+        if part.labels.ndim == 2 and part.labels.shape[1:] == (1,)
+        else part.labels
+    )
     names, classes = np.unique(stored, return_inverse=True)
     classes = np.where(labels.present(stored), classes, NO_CLASS)
     is_rows = part.inputs.ndim == 2 and layout is SERIES
@@ -301,8 +339,13 @@ def _changes(values: np.ndarray) -> list[int]:
 
 
 def _by_owner(part: Part) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
-    """Times of steps, their owners, and the order that brings those of one owner together, None if it is theirs."""
-    rows = np.arange(len(part.inputs), dtype=np.float64) if part.rows is None else part.rows.astype(np.float64)
+    """Times of steps, their owners, and the order that brings those of one owner together, None if
+    it is theirs."""
+    rows = (
+        np.arange(len(part.inputs), dtype=np.float64)
+        if part.rows is None
+        else part.rows.astype(np.float64)
+    )
     times = rows if part.times is None else part.times
     if part.groups is None:
         return times, None, None
@@ -312,13 +355,16 @@ def _by_owner(part: Part) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | N
         return times, owners, None
     order = np.argsort(number, kind="stable")
     if part.times is None and part.rows is None:
-        times = np.arange(len(order), dtype=np.float64)  # nothing tells a gap from the rows of another owner
+        times = np.arange(
+            len(order), dtype=np.float64
+        )  # nothing tells a gap from the rows of another owner
         return times, owners[order], order
     return times[order], owners[order], order
 
 
 def _jumps(times: np.ndarray, measured: bool) -> np.ndarray:
-    """Steps that do not follow the one before: rows that are missing, or times that leap or step back."""
+    """Steps that do not follow the one before: rows that are missing, or times that leap or step
+    back."""
     apart = np.diff(times)
     usual = float(np.median(apart[apart > 0])) if measured and (apart > 0).any() else 1.0
     follows = (apart > 0) & (apart <= GAP * usual)
@@ -326,20 +372,26 @@ def _jumps(times: np.ndarray, measured: bool) -> np.ndarray:
     return found
 
 
-# --- what is held out -------------------------------------------------------------------------------------------
+# --- what is held out -----------------------------------------------------------------------------
 
 
 def latest(part: Part, share: float, where: str) -> tuple[np.ndarray, np.ndarray]:
-    """Rows (kept, held out): the last windows of every owner and class, about `share` of them, at least one of a class.
+    """Rows (kept, held out): the last windows of every owner and class, about `share` of them, at
+    least one of a class.
 
-    Kept ones share no step with those held out; what would, is in neither. Raises ConfigError where nothing of a class
-    is left to train on.
-    """
+    Kept ones share no step with those held out; what would, is in neither. Raises ConfigError where
+    nothing of a class is left to train on."""
     assert part.spans is not None
-    owners = np.zeros(len(part.labels)) if part.groups is None else np.unique(part.groups, return_inverse=True)[1]
+    owners = (
+        np.zeros(len(part.labels))
+        if part.groups is None
+        else np.unique(part.groups, return_inverse=True)[1]
+    )
     order = np.lexsort((part.spans[:, 0], owners, part.labels))
     label = part.labels[order]
-    edges = np.flatnonzero((label[1:] != label[:-1]) | (owners[order][1:] != owners[order][:-1])) + 1
+    edges = (
+        np.flatnonzero((label[1:] != label[:-1]) | (owners[order][1:] != owners[order][:-1])) + 1
+    )
     held = np.zeros(len(order), dtype=bool)
     for run in np.split(order, edges):
         count = min(round(share * len(run)), len(run) - 1)
@@ -350,7 +402,8 @@ def latest(part: Part, share: float, where: str) -> tuple[np.ndarray, np.ndarray
     lost = np.setdiff1d(part.labels, part.labels[kept])
     if len(lost):
         raise ConfigError(
-            f"{where}: all windows of class number {lost[0]} share steps with those held out for testing: choose a "
+            f"{where}: all windows of class number {lost[0]} share steps with those held out for "
+            "testing: choose a "
             f"shorter --window, a longer --hop, or another --holdout"
         )
     return kept, np.flatnonzero(held)

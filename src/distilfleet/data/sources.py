@@ -12,7 +12,17 @@ from ..core.types import Dataset
 from . import arrays, files, hub, labels, prepared, scaling, series
 from .digest import of_arrays
 from .formats import OF_ARRAYS, SAMPLES, kinds
-from .raw import UNNAMED, UNSAMPLED, FeatureColumn, Part, Raw, Sampling, as_text, check_part, present
+from .raw import (
+    UNNAMED,
+    UNSAMPLED,
+    FeatureColumn,
+    Part,
+    Raw,
+    Sampling,
+    as_text,
+    check_part,
+    present,
+)
 from .reading import GUESSED, Missing, Reading
 from .scaling import PICTURES, Scaling
 from .spec import DataSpec, figures
@@ -42,7 +52,8 @@ class Source:
     digest: str
     """Equal for equal data, as they are stored."""
     stored: tuple[str, ...] = ()
-    """The labels of the classes as they are stored, where those are numbers that have a name allowed."""
+    """The labels of the classes as they are stored, where those are numbers that have a name
+    allowed."""
     sampling: Sampling = UNSAMPLED
     """How series were measured and cut."""
 
@@ -311,4 +322,8 @@ def _divide(part: Part, holdout: float, seed: int, where: str) -> tuple[Part, Pa
         how = f"the last {100 * holdout:g} % of windows of each class and owner held out{aside}"
         return part.take(kept), part.take(held), how
     kept, held = labels.stratified(part.labels, holdout, np.random.default_rng(seed))
-    return part.take(kept), part.take(held), f"{100 * holdout:g} % held out, stratified, seed {seed}"
+    return (
+        part.take(kept),
+        part.take(held),
+        f"{100 * holdout:g} % held out, stratified, seed {seed}",
+    )

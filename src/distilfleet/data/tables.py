@@ -94,7 +94,11 @@ def read(
     _check_below(sheet, label_name)
     time_name = time_column(sheet, reading)
     sheet, kept, of_labels = _labelled(sheet, label_name, reading)
-    of_groups = [f"owners from column {shown(group_name)}"] if group_name is not None and group is None else []
+    of_groups = (
+        [f"owners from column {shown(group_name)}"]
+        if group_name is not None and group is None
+        else []
+    )
     left_out = _left_out(sheet, reading, label_name)
     taken = (label_name, group_name, time_name, *left_out)
     names = [name for name in sheet.cells if name not in taken]
@@ -113,7 +117,8 @@ def read(
 
 
 def time_column(sheet: Sheet, reading: Reading) -> str | None:
-    """The column that says when rows were measured; it is looked for where rows are steps of series."""
+    """The column that says when rows were measured; it is looked for where rows are steps of
+    series."""
     if reading.time is not None:
         return _need(sheet, reading.time, "time", "--time")
     found = filter(None, (_find(sheet, name) for name in clock.NAMES))
@@ -390,8 +395,11 @@ def _mostly(cells: Collection[str], test: Callable[[str], object]) -> bool:
 # --- label and owner ------------------------------------------------------------------------------
 
 
-def _labelled(sheet: Sheet, name: str, reading: Reading) -> tuple[Sheet, list[int], tuple[str, ...]]:
-    """Rows with a label, their numbers, and what was decided about it. Raises ConfigError with the line."""
+def _labelled(
+    sheet: Sheet, name: str, reading: Reading
+) -> tuple[Sheet, list[int], tuple[str, ...]]:
+    """Rows with a label, their numbers, and what was decided about it. Raises ConfigError with the
+    line."""
     cells = sheet.cells[name]
     kept = labelled(
         cells, reading.missing, lambda row: f"{sheet.where}: line {sheet.lines[row]}", name

@@ -57,7 +57,16 @@ NOT_NEGATIVE = frozenset(
     | {"mu"}
 )
 ABOVE_ZERO = frozenset(
-    {"bandwidth_hz", "rate_hz", "deadline_s", "delay_budget_s", "energy_budget_j", "temperature", "alpha", "lr"}
+    {
+        "bandwidth_hz",
+        "rate_hz",
+        "deadline_s",
+        "delay_budget_s",
+        "energy_budget_j",
+        "temperature",
+        "alpha",
+        "lr",
+    }
 )
 SHARES = frozenset(
     {

@@ -86,7 +86,9 @@ def split(asked: SplitFlags) -> str:
     simulation = setup.simulation()
 
     def facts(whose: str) -> "dict[str, np.ndarray]":
-        return prepared.facts(whose, source.classes, source.scaling, source.columns, source.sampling)
+        return prepared.facts(
+            whose, source.classes, source.scaling, source.columns, source.sampling
+        )
 
     for device in setup.devices:
         prepared.write(asked.out / _file(device), simulation.data(device), **facts(prepared.DEVICE))
