@@ -778,3 +778,26 @@ def test_planted_paths_and_hosts_are_found():
     for host in ("pypi" + ".org/simple", "--extra-index" + "-url x", "files.python" + "hosted.org"):
         assert len(of_one_machine(f"fine\npip install {host}")) == 1
     assert of_one_machine("src/home/x, ~/work/runs, a/work/b and https://example.com/root/") == []
+
+
+CROSSING = PACKAGE / "nn" / "place.py"
+CROSSINGS = frozenset(["numpy", "from_numpy", "as_tensor", "asarray", "frombuffer"])
+"""What turns tensors into arrays and back; of those that numpy has too, torch's alone."""
+
+
+def crossings(source: str) -> list[str]:
+    """Calls that cross between numpy and torch: `tensor.numpy()`, `torch.from_numpy` and their like."""
+    tree = ast.parse(source)
+    calls = [node.func for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    attributes = [call for call in calls if isinstance(call, ast.Attribute) and call.attr in CROSSINGS]
+    return [ast.unparse(one) for one in attributes if one.attr == "numpy" or ast.unparse(one).startswith("torch.")]
+
+
+def test_arrays_become_tensors_and_tensors_arrays_in_one_file():
+    assert everywhere(crossings, [file for file in SOURCES if file != CROSSING]) == []
+    assert len(crossings(CROSSING.read_text())) == 3
+
+
+def test_planted_crossings_are_found():
+    planted = "a = x.detach().numpy()\nb = torch.from_numpy(a)\nc = np.asarray(b)\nd = torch.as_tensor(a)\n"
+    assert crossings(planted) == ["x.detach().numpy", "torch.from_numpy", "torch.as_tensor"]

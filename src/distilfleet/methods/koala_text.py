@@ -20,6 +20,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+import torch
 from torch import nn
 
 from ..core.chance import stream
@@ -46,6 +47,7 @@ from ..core.types import (
 from ..nn.fused import SampledTeacher
 from ..nn.language import LanguageModel
 from ..nn.loads import frames
+from ..nn.place import device_of, to_tensor
 from ..nn.pretrain import Pretraining, pretraining_story
 from ..nn.token_training import (
     TeacherOf,
@@ -62,7 +64,7 @@ from ..nn.token_training import (
     training_load,
 )
 from ..nn.trace import trace
-from ..nn.weights import put, to_arrays, to_tensor
+from ..nn.weights import put, to_arrays
 
 MOST_JUDGED = 100
 NO_IDS = np.zeros((0, 0), np.uint16)
@@ -129,10 +131,8 @@ class LanguageWorker:
         where = (self.seed, self.device.id)
         if "taught" in job.arrays:
             rows_SB = rows_of(len(public), self.settings.forward, number, (*where, "public"))
-            teacher = drawn(public, job.arrays["taught"], self.settings.forward.temperature)
-            self.moments = train_steps(
-                module, public, rows_SB, self.settings.forward, self.moments, teacher
-            )
+            teacher = drawn(public, job.arrays["taught"], self.settings.forward.temperature, device_of(module))
+            self.moments = train_steps(module, public, rows_SB, self.settings.forward, self.moments, teacher)
         rows_SB = rows_of(len(self.data), self.settings.local, number, (*where, "windows"))
         self.moments = train_steps(module, self.data, rows_SB, self.settings.local, self.moments)
         self.weights = to_arrays(module)
@@ -200,11 +200,8 @@ class KoalaText:
             return state
         module = put(scratch(self.large), state.large)
         training = self.settings.reverse
-        mixture = drawn(
-            self.public,
-            np.concatenate([r.arrays["ids"] for r in replies], axis=1),
-            training.temperature,
-        )
+        ids_NK = np.concatenate([reply.arrays["ids"] for reply in replies], axis=1)
+        mixture = drawn(self.public, ids_NK, training.temperature, device_of(module))
         rows_SB = rows_of(len(self.public), training, state.round, (state.seed, "reverse"))
         moments = train_steps(module, self.public, rows_SB, training, state.moments, mixture)
         rng = stream(state.seed, "taught", state.round)
@@ -278,17 +275,14 @@ class KoalaText:
         return own + Load(flops=forward_flops(profile) * self.public.inputs.size)
 
 
-def drawn(windows: Dataset, ids_NK: np.ndarray, temperature: float) -> TeacherOf:
-    """A teacher that is known by ids, for all positions of these windows that count; a step has
-    some of the windows."""
+def drawn(windows: Dataset, ids_NK: np.ndarray, temperature: float, device: torch.device) -> TeacherOf:
+    """A teacher that is known by ids, for all positions of these windows that count; a step has some of the windows."""
     counts = predicted(windows)
     first = np.cumsum(counts) - counts
 
     def of(some: Dataset, rows_B: np.ndarray) -> SampledTeacher:
         at_N = np.concatenate([np.arange(first[row], first[row] + counts[row]) for row in rows_B])
-        return SampledTeacher(
-            ids_NK=to_tensor(ids_NK[at_N].astype(np.int64)), temperature=temperature
-        )
+        return SampledTeacher(ids_NK=to_tensor(ids_NK[at_N].astype(np.int64), device), temperature=temperature)
 
     return of
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core.types import Arrays
-from .weights import to_array, to_tensor
+from .place import to_array, to_tensor
 
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 EPS = 1e-8
@@ -30,9 +30,7 @@ def adam_of(named: Mapping[str, nn.Parameter], lr: float, moments: Arrays) -> to
     for name, parameter in named.items():
         parameter.grad = None
         if f"step/{name}" in moments:
-            adam.state[parameter] = {
-                part: _moment(moments, part, name, parameter.dtype) for part in MOMENTS
-            }
+            adam.state[parameter] = {part: _moment(moments, part, name, parameter) for part in MOMENTS}
     return adam
 
 
@@ -45,7 +43,8 @@ def moments_of(named: Mapping[str, nn.Parameter], adam: torch.optim.Adam) -> dic
     }
 
 
-def _moment(moments: Arrays, part: str, name: str, dtype: torch.dtype) -> Tensor:
-    """A moment in the type of its parameter; the count of steps stays float32."""
-    tensor = to_tensor(moments[f"{part}/{name}"])
-    return tensor if part == "step" else tensor.to(dtype)
+def _moment(moments: Arrays, part: str, name: str, parameter: nn.Parameter) -> Tensor:
+    """A moment where its parameter is, and of its type; the count of steps stays float32."""
+    if part == "step":
+        return to_tensor(moments[f"{part}/{name}"])
+    return to_tensor(moments[f"{part}/{name}"], parameter.device).to(parameter.dtype)

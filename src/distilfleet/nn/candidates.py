@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
+from .place import as_array, to_tensor
 from .split import Front
 
 SIDE_BY_SIDE = 512
@@ -26,7 +27,7 @@ class Candidates:
 
     def __init__(self, front: Front, rows_RD: np.ndarray) -> None:
         """Candidates are numbers of these embedding rows."""
-        self._net, self._rows_RD = front.net, torch.from_numpy(np.asarray(rows_RD, np.float32))
+        self._net, self._rows_RD = front.net, to_tensor(np.asarray(rows_RD, np.float32))
         self._cache: Any = DynamicCache()
         self._prefix = np.zeros(0, np.int64)
 
@@ -60,12 +61,12 @@ class Candidates:
             self._cache.crop(-count)
         else:
             self._forget()
-        return out_KD.numpy()
+        return as_array(out_KD)
 
     def _run(self, tokens_Q: np.ndarray, steps_Q: Tensor, seen_QK: Tensor) -> Tensor:
         mask_QK = torch.zeros(seen_QK.shape).masked_fill(~seen_QK, torch.finfo(torch.float32).min)
         out_QD: Tensor = self._net(
-            inputs_embeds=self._rows_RD[torch.from_numpy(np.asarray(tokens_Q, np.int64))][None],
+            inputs_embeds=self._rows_RD[to_tensor(np.asarray(tokens_Q, np.int64))][None],
             attention_mask=mask_QK[None, None],
             position_ids=steps_Q[None],
             past_key_values=self._cache,

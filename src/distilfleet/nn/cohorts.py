@@ -21,8 +21,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from ..core.chance import stream
 from ..core.types import Arrays, Dataset
 from .forward import weight_dtype, words
+from .place import device_of, to_tensor
 from .train import LocalTraining, Task, can_cohort, tasks, train, train_cohort
-from .weights import put, to_arrays, to_tensor
+from .weights import put, to_arrays
 from .zoo import Model
 
 CLOSE = 1e-5
@@ -100,10 +101,8 @@ def _decomposition(model: Model, data: Dataset) -> str | None:
     """
     net = model.build(seed=0).eval()
     with _Seen() as seen:
-        net(to_tensor(data.inputs).to(weight_dtype(net)))
-    return next(
-        (name.strip("_") for name in seen.names if DECOMPOSING.fullmatch(name.strip("_"))), None
-    )
+        net(to_tensor(data.inputs, device_of(net)).to(weight_dtype(net)))
+    return next((name.strip("_") for name in seen.names if DECOMPOSING.fullmatch(name.strip("_"))), None)
 
 
 def _changed(before: Mapping[str, str], after: Mapping[str, str]) -> str | None:

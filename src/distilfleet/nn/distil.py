@@ -18,8 +18,9 @@ from .adam import adam_of, moments_of
 from .features import ITSELF, Adapter, Tap, of_all, pairs, taps, watching
 from .forward import logits
 from .losses import feature_distance, soft_kl
+from .place import as_array, borrowed, device_of, to_tensor
 from .train import drawing, schedule
-from .weights import put, to_arrays, to_tensor
+from .weights import put, to_arrays
 
 PREDICT_BATCH = 512
 NOISE = 0.05
@@ -92,11 +93,12 @@ def predict(module: nn.Module, inputs: np.ndarray) -> np.ndarray:
     """Logits, [samples, C], in evaluation mode; the same each time, even of a net that draws at
     random."""
     module.eval()
+    device = device_of(module)
     parts = []
     with drawing(stream(0, "predict")), torch.no_grad():
         for at in range(0, len(inputs), PREDICT_BATCH):
-            x_B = to_tensor(inputs[at : at + PREDICT_BATCH])
-            parts.append(logits(module, x_B).detach().numpy())
+            x_B = to_tensor(inputs[at : at + PREDICT_BATCH], device)
+            parts.append(as_array(logits(module, x_B)))
     return np.concatenate(parts)
 
 
@@ -124,8 +126,9 @@ def distil(
 
     Source: KOALA, https://arxiv.org/abs/2407.05268 (step "reverse knowledge distillation").
     """
-    x = to_tensor(inputs)
-    soft = to_tensor(soft_PC)
+    device = device_of(student)
+    x = to_tensor(inputs, device)
+    soft = to_tensor(soft_PC, device)
 
     def loss(rows_B: Tensor) -> Tensor:
         return soft_kl(logits(student, x[rows_B]), soft[rows_B], temperature=settings.temperature)
@@ -147,10 +150,10 @@ def _check_moments(moments: Arrays, named: Iterable[str]) -> None:
 
 
 def teacher_outputs(large: nn.Module, proxy: Dataset, settings: Distillation) -> TeacherOutputs:
-    """What the large model, frozen, gives for these samples: worked out once if it fits into
-    memory, else when read."""
-    x = to_tensor(proxy.for_large.inputs)
-    small_x = x if proxy.large_inputs is None else to_tensor(proxy.inputs)
+    """What the large model, frozen, gives for these samples: worked out once if it fits into memory, else when read."""
+    device = device_of(large)
+    x = to_tensor(proxy.for_large.inputs, device)
+    small_x = x if proxy.large_inputs is None else to_tensor(proxy.inputs, device)
     stages = taps(large, proxy.for_large.shape) if settings.feature_weight else ()
 
     def compute(rows_B: Tensor) -> dict[str, Tensor]:
@@ -159,10 +162,10 @@ def teacher_outputs(large: nn.Module, proxy: Dataset, settings: Distillation) ->
         outputs = of_all({**features, ITSELF: logits_BC}, len(rows_B))
         return {name: output.detach().float() for name, output in outputs.items()}
 
-    sample_bytes = sum(output.nbytes for output in compute(torch.arange(1)).values())
+    sample_bytes = sum(output.nbytes for output in compute(torch.arange(1, device=device)).values())
     if len(x) * sample_bytes > KEPT_BYTES:
         return TeacherOutputs(inputs=small_x, taps=stages, outputs_of=compute, kept=False)
-    whole = _worked_out(compute, len(x))
+    whole = _worked_out(compute, torch.arange(len(x), device=device))
 
     def read(rows_B: Tensor) -> dict[str, Tensor]:
         return {name: output[rows_B] for name, output in whole.items()}
@@ -170,11 +173,9 @@ def teacher_outputs(large: nn.Module, proxy: Dataset, settings: Distillation) ->
     return TeacherOutputs(inputs=small_x, taps=stages, outputs_of=read, kept=True)
 
 
-def _worked_out(
-    compute: Callable[[Tensor], Mapping[str, Tensor]], samples: int
-) -> dict[str, Tensor]:
+def _worked_out(compute: Callable[[Tensor], Mapping[str, Tensor]], rows_P: Tensor) -> dict[str, Tensor]:
     """The outputs for all samples, of the modules that have one for each of them."""
-    parts = [compute(rows_B) for rows_B in torch.split(torch.arange(samples), PREDICT_BATCH)]
+    parts = [compute(rows_B) for rows_B in torch.split(rows_P, PREDICT_BATCH)]
     names = [name for name in parts[0] if all(name in part for part in parts)]
     return {name: torch.cat([part[name] for part in parts]) for name in names}
 
@@ -197,10 +198,8 @@ def teach(
     Source: KOALA, https://arxiv.org/abs/2407.05268 (output and intermediate-layer loss; pairing and
     metric are ours).
     """
-    stages = (
-        pairs(taps(small, tuple(teacher.inputs.shape[1:])), teacher.taps) if teacher.taps else ()
-    )
-    bridges = _adapters(stages, adapters)
+    stages = pairs(taps(small, tuple(teacher.inputs.shape[1:])), teacher.taps) if teacher.taps else ()
+    bridges = _adapters(stages, adapters).to(device_of(small))
     with watching(small, [own.module for own, _ in stages]) as features:
 
         def loss(rows_B: Tensor) -> Tensor:
@@ -292,7 +291,7 @@ def _step(
 ) -> float:
     student.train()
     adam.zero_grad()
-    value = loss(torch.from_numpy(rows_B))
+    value = loss(borrowed(rows_B, device_of(student)))
     value.backward()  # type: ignore[no-untyped-call]
     adam.step()
     return float(value.detach())
@@ -301,7 +300,7 @@ def _step(
 def _held_out_loss(student: nn.Module, loss: Callable[[Tensor], Tensor], kept: np.ndarray) -> float:
     student.eval()
     with torch.no_grad():
-        return float(loss(torch.from_numpy(kept)))
+        return float(loss(borrowed(kept, device_of(student))))
 
 
 def _of_bridges(bridges: nn.ModuleList) -> dict[str, nn.Parameter]:

@@ -15,6 +15,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from .forward import logits
+from .place import device_of
 
 MOST_TAPS = 3
 MOST_NUMBERS = 1 << 24
@@ -63,7 +64,7 @@ def _per_sample(module: nn.Module, shape: tuple[int, ...]) -> dict[str, Tensor]:
 
 def _outputs(module: nn.Module, samples: int, shape: tuple[int, ...]) -> dict[str, Tensor]:
     with torch.no_grad(), watching(module, _watchable(module)) as outputs:
-        whole = logits(module, torch.zeros(samples, *shape))
+        whole = logits(module, torch.zeros(samples, *shape, device=device_of(module)))
         outputs.setdefault(ITSELF, whole)
     return outputs
 

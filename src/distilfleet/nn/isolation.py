@@ -16,8 +16,11 @@ def seeded(seed: int) -> Iterator[None]:
     of_python = random.getstate()
     of_numpy = np.random.get_state()
     try:
-        with torch.random.fork_rng(devices=[]):
+        cards = list(range(torch.cuda.device_count()))
+        with torch.random.fork_rng(devices=cards):
             torch.default_generator.manual_seed(seed)
+            if cards:
+                torch.cuda.manual_seed_all(seed)
             random.seed(seed)
             np.random.seed(seed % (1 << 32))
             yield

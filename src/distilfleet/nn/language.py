@@ -27,6 +27,7 @@ from transformers import (
 
 from ..core.errors import ConfigError
 from . import folder, llama2c
+from .place import tensors
 from .split import refusing, self_check
 
 ZOO: Mapping[str, tuple[int, int]] = {
@@ -216,7 +217,7 @@ def _from_llama2c(name: str, dtype: torch.dtype, classes: int | None) -> Any:
     sizes, weights = llama2c.read(Path(name))
     kind: Any = AutoModelForCausalLM
     model = kind.from_config(llama2c.config(sizes), **{DTYPE: dtype})
-    model.load_state_dict({key: torch.from_numpy(array) for key, array in weights.items()})
+    model.load_state_dict(tensors(weights))
     return model
 
 

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ..core.table import column
 from ..core.types import Arrays
-from .weights import to_tensor
+from .place import tensors, to_tensor
 
 Extra = Mapping[str, Arrays]
 """What a device brings along for its objective: by a name of the objective's choice, an array for
@@ -56,10 +56,8 @@ class Added:
     def alone(objective: Objective, parameters: Tensors, extra: Extra) -> "Added":
         """The objective of one device, whose parameters are still those that it received."""
         received = {name: weight.detach().clone() for name, weight in parameters.items()}
-        own = {
-            kind: {name: to_tensor(array) for name, array in one.items()}
-            for kind, one in extra.items()
-        }
+        device = next(iter(received.values())).device
+        own = {kind: tensors(arrays, device) for kind, arrays in extra.items()}
         return Added(objective, received, own)
 
     def first(self, k: int) -> "Added":
@@ -81,10 +79,10 @@ class Added:
                 weight.grad += self.gradient(name, weight)
 
 
-def side_by_side(extras: Sequence[Extra]) -> dict[str, dict[str, Tensor]]:
+def side_by_side(extras: Sequence[Extra], device: torch.device) -> dict[str, dict[str, Tensor]]:
     """The arrays of a cohort's devices, [D, ...] each, by the same names."""
     return {
-        kind: {name: to_tensor(column([extra[kind] for extra in extras], name)) for name in one}
+        kind: {name: to_tensor(column([extra[kind] for extra in extras], name), device) for name in one}
         for kind, one in extras[0].items()
     }
 

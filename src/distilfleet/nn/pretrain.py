@@ -18,6 +18,7 @@ from ..core.units import pretty_count
 from . import split
 from .fused import fused_kd
 from .language import LanguageModel
+from .place import CPU, borrowed, device_of
 
 JUDGED = 64
 """Windows that are judged at a time."""
@@ -44,11 +45,10 @@ def pretraining_story(model: LanguageModel | None, windows: Dataset | None) -> t
     return (f"Before, the server trained its large model ({model.name}) on {own} of its own.",)
 
 
-def mask_of(lengths_B: np.ndarray, context: int) -> Tensor:
-    """One where there is text, [B, T] int64."""
-    return torch.from_numpy(
-        (np.arange(context)[None] < np.asarray(lengths_B)[:, None]).astype(np.int64)
-    )
+def mask_of(lengths_B: np.ndarray, context: int, device: torch.device = CPU) -> Tensor:
+    """One where there is text, [B, T] int64, on that device."""
+    is_text_BT = np.arange(context)[None] < np.asarray(lengths_B)[:, None]
+    return borrowed(is_text_BT.astype(np.int64), device)
 
 
 def pretrain(module: nn.Module, windows: Dataset, settings: Pretraining, seed: int) -> None:
@@ -105,13 +105,14 @@ def reader(module: nn.Module) -> Callable[[Dataset], tuple[Tensor, Tensor]]:
 
 
 def _read(module: nn.Module, back: split.Back, windows: Dataset) -> tuple[Tensor, Tensor]:
-    ids_BT = torch.from_numpy(np.maximum(windows.inputs, 0).astype(np.int64))
+    device = device_of(module)
+    ids_BT = borrowed(np.maximum(windows.inputs, 0).astype(np.int64), device)
     lengths_B = (windows.inputs != PADDING).sum(axis=1)
-    mask_BT = mask_of(lengths_B, ids_BT.shape[1])
+    mask_BT = mask_of(lengths_B, ids_BT.shape[1], device)
     rows_BTD = split.token_table(module)[ids_BT]
     hidden_BTD = back(rows_BTD, mask_BT, split.positions(mask_BT))
     if windows.labels is not None:
-        return split.last_token(hidden_BTD, mask_BT), torch.from_numpy(windows.labels)
+        return split.last_token(hidden_BTD, mask_BT), borrowed(windows.labels, device)
     real_BT = mask_BT[:, 1:] > 0
     return hidden_BTD[:, :-1][real_BT], ids_BT[:, 1:][real_BT]
 

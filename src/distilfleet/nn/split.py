@@ -26,7 +26,7 @@ from transformers import AutoModel
 
 from ..core.errors import ConfigError, Error
 from ..core.types import Arrays
-from .weights import to_array, to_tensor
+from .place import to_array, to_tensor
 
 CHECKED_LAYERS = 4
 """Layers of a large model that the self-check runs."""

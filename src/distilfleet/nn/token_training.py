@@ -21,6 +21,7 @@ from . import split
 from .adam import adam_of, moments_of
 from .fused import DenseTeacher, Teacher, fused_kd
 from .language import LanguageModel
+from .place import as_array, device_of
 from .pretrain import Pretraining, nats_per_token, pretrain, reader
 from .weights import to_arrays
 
@@ -126,18 +127,15 @@ def dense(teacher: nn.Module) -> TeacherOf:
 def draw_ids(
     module: nn.Module, windows: Dataset, draws: int, temperature: float, rng: np.random.Generator
 ) -> np.ndarray:
-    """Ids drawn from what the model says of every position that counts, [N, K], at this
-    temperature."""
-    seeded = torch.Generator().manual_seed(int(rng.integers(1 << 62)))
+    """Ids drawn from what the model says of every position that counts, [N, K], at this temperature."""
+    seeded = torch.Generator(device_of(module)).manual_seed(int(rng.integers(1 << 62)))
     table_VD = split.output_table(module)
     module.eval()
     drawn: list[np.ndarray] = []
     with torch.no_grad():
         for hidden_ND in _hidden(module, windows):
             shares_NV = torch.softmax(hidden_ND @ table_VD.T / temperature, dim=-1)
-            drawn.append(
-                torch.multinomial(shares_NV, draws, replacement=True, generator=seeded).numpy()
-            )
+            drawn.append(as_array(torch.multinomial(shares_NV, draws, replacement=True, generator=seeded)))
     return np.concatenate(drawn).astype(np.dtype(id_dtype(len(table_VD))))
 
 

@@ -29,7 +29,8 @@ from .isolation import seeded
 from .losses import prior_shift
 from .objective import Added, Extra, Objective, side_by_side
 from .perceptrons import Product, gradients, linear_layers
-from .weights import as_array, put, to_arrays, to_tensor
+from .place import as_array, borrowed, device_of, to_tensor
+from .weights import put, to_arrays
 
 Batch = tuple[Tensor, Tensor, Tensor]
 """Inputs, labels, and what is added to logits, each with a leading device axis."""
@@ -153,13 +154,14 @@ def train(
     put(module, task.weights).train()
     parameters = dict(module.named_parameters())
     added = None if objective is None else Added.alone(objective, parameters, task.extra)
-    inputs = to_tensor(task.data.inputs)
-    labels = to_tensor(_labels(task.data))
-    shift_C = to_tensor(task.shift_C)
+    device = device_of(module)
+    inputs = to_tensor(task.data.inputs, device)
+    labels = to_tensor(_labels(task.data), device)
+    shift_C = to_tensor(task.shift_C, device)
     descent = _sgd(module, local)
     seed, *words = task.key
     with drawing(stream(int(seed), *words, "net")):
-        for rows_B in torch.from_numpy(task.rows_SB):
+        for rows_B in borrowed(task.rows_SB, device):
             descent.zero_grad()
             logits_BC = logits(module, inputs[rows_B]) + shift_C
             loss: Tensor = F.cross_entropy(logits_BC, labels[rows_B])
@@ -224,7 +226,7 @@ def _train_chunk(
     weights = {name: tensor.clone() for name, tensor in received.items()}
     added = None
     if objective is not None:
-        added = Added(objective, received, side_by_side([task.extra for task in tasks]))
+        added = Added(objective, received, side_by_side([task.extra for task in tasks], device_of(module)))
     own_name = _own_names(module)
     parameters = {
         name: weights[name] for name, weight in module.named_parameters() if weight.requires_grad
@@ -236,7 +238,7 @@ def _train_chunk(
         name: weights[name] for name in dict.fromkeys(own_name.values()) if name not in parameters
     }
     gradients_of = _differentiated(module)
-    samples = _together(tasks)
+    samples = _together(tasks, device_of(module))
     lengths = np.array([len(task.rows_SB) for task in tasks])
     for s in range(lengths.max()):
         k = int((lengths > s).sum())
@@ -374,15 +376,15 @@ def _stack(module: nn.Module, weights: Sequence[Arrays]) -> dict[str, Tensor]:
     stacked: dict[str, Tensor] = {}
     for name, tensor in module.state_dict().items():
         if shared:
-            one_device = to_tensor(first[name]).to(tensor.dtype)
+            one_device = to_tensor(first[name], tensor.device).to(tensor.dtype)
             stacked[name] = one_device.expand(devices, *tensor.shape)
         else:
             array_D = np.stack([one[name] for one in weights])
-            stacked[name] = torch.from_numpy(array_D).to(tensor.dtype)
+            stacked[name] = borrowed(array_D, tensor.device).to(tensor.dtype)
     return stacked
 
 
-def _together(tasks: Sequence[Task]) -> _Samples:
+def _together(tasks: Sequence[Task], place: torch.device) -> _Samples:
     lengths = np.array([len(task.rows_SB) for task in tasks])
     samples = np.array([len(task.data) for task in tasks])
     device = np.repeat(np.arange(len(tasks)), lengths)
@@ -394,10 +396,10 @@ def _together(tasks: Sequence[Task]) -> _Samples:
     first_sample = np.cumsum(samples) - samples
     rows_SDB += first_sample[:, None]
     return _Samples(
-        inputs=torch.from_numpy(np.concatenate([task.data.inputs for task in tasks])),
-        labels=torch.from_numpy(np.concatenate([_labels(task.data) for task in tasks])),
-        rows_SDB=torch.from_numpy(rows_SDB),
-        shift_DC=torch.from_numpy(np.stack([task.shift_C for task in tasks])),
+        inputs=borrowed(np.concatenate([task.data.inputs for task in tasks]), place),
+        labels=borrowed(np.concatenate([_labels(task.data) for task in tasks]), place),
+        rows_SDB=borrowed(rows_SDB, place),
+        shift_DC=borrowed(np.stack([task.shift_C for task in tasks]), place),
     )
 
 
@@ -414,7 +416,7 @@ def _shift(data: Dataset, classes: int, local: LocalTraining) -> np.ndarray:
     if not local.calibrate:
         return np.zeros(classes, np.float32)
     counts_C = np.bincount(_labels(data), minlength=classes).astype(np.float32)
-    return prior_shift(torch.from_numpy(counts_C)).numpy()
+    return as_array(prior_shift(borrowed(counts_C)))
 
 
 def _labels(data: Dataset) -> np.ndarray:

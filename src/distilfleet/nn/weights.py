@@ -5,10 +5,11 @@ from functools import reduce
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ..core.table import column
 from ..core.types import Arrays
+from .place import to_array, to_tensor
 
 BLOCK_BYTES = 1 << 20
 """Bytes that an average adds up in one call: about a processor's second cache."""
@@ -19,18 +20,6 @@ def to_arrays(module: nn.Module) -> dict[str, np.ndarray]:
     return {name: to_array(tensor) for name, tensor in module.state_dict().items()}
 
 
-def to_array(tensor: Tensor) -> np.ndarray:
-    """A copy of its own memory; bfloat16 becomes float32."""
-    return np.array(as_array(tensor))
-
-
-def as_array(tensor: Tensor) -> np.ndarray:
-    """The tensor's own memory where it can be. What is bfloat16, which arrays do not have, becomes
-    float32, exactly."""
-    plain = tensor.detach().cpu()
-    return (plain.float() if plain.dtype == torch.bfloat16 else plain).numpy()
-
-
 def put(module: nn.Module, weights: Arrays) -> nn.Module:
     """The module with these weights copied in. Raises KeyError or RuntimeError if they are another
     model's."""
@@ -38,11 +27,6 @@ def put(module: nn.Module, weights: Arrays) -> nn.Module:
         for name, tensor in module.state_dict().items():
             tensor.copy_(to_tensor(weights[name]))
     return module
-
-
-def to_tensor(array: np.ndarray) -> Tensor:
-    """A tensor of its own memory: arrays that came over the wire are read-only."""
-    return torch.from_numpy(np.array(array))
 
 
 def average(

@@ -11,6 +11,7 @@ import numpy as np
 
 from ...core.types import ArraySpec, Assignment, DeviceId, Plan, Reply, Wave
 from ...nn import split as splitting
+from ...nn.place import as_array
 from .merge import merged
 from .rows import rows_present
 from .settings import DIGEST_BYTES, SplitSettings
@@ -99,9 +100,7 @@ def _sent(run: ClusterRun, device: DeviceId, assignment: Assignment) -> dict[str
     if split.labels == "kept":
         arrays["head"] = _head(run).astype(np.float16)
     if modules.teacher is not None and device not in state.holders and split.tables == "rows":
-        arrays["teacher_rows"] = (
-            splitting.token_table(modules.teacher).detach().numpy()[ids_R].astype(np.float16)
-        )
+        arrays["teacher_rows"] = as_array(splitting.token_table(modules.teacher))[ids_R].astype(np.float16)
     return arrays
 
 
@@ -111,8 +110,7 @@ def _student_rows(run: ClusterRun) -> np.ndarray:
     learnt_VD = run.state.student.get(name)
     if learnt_VD is not None:
         return learnt_VD
-    came_VD: np.ndarray = splitting.token_table(run.modules.student).detach().numpy()
-    return came_VD
+    return as_array(splitting.token_table(run.modules.student))
 
 
 def _end(run: ClusterRun) -> Steps:

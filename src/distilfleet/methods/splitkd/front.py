@@ -10,8 +10,8 @@ from ...core.prefix import prefixed, under
 from ...core.types import Arrays
 from ...nn import split
 from ...nn.adam import adam_of, moments_of
+from ...nn.place import as_array, device_of, to_array, to_tensor
 from ...nn.pretrain import mask_of
-from ...nn.weights import to_tensor
 
 
 class LayeredFront:
@@ -21,6 +21,7 @@ class LayeredFront:
     """
 
     def __init__(self, module: nn.Module, cut: int, lr: float) -> None:
+        self._device = device_of(module)
         self._front = split.Front(module, cut)
         named = dict(module.named_parameters())
         self._weights = {
@@ -44,15 +45,15 @@ class LayeredFront:
         x, out = self._run(x_BTD, lengths_B)
         if self._adam is not None:
             self._graphs[slot] = x, out
-        return out.detach().numpy()
+        return as_array(out)
 
     def backward(
         self, slot: int, x_BTD: np.ndarray, lengths_B: np.ndarray, gradient_BTD: np.ndarray
     ) -> np.ndarray:
         x, out = self._graphs.pop(slot) if slot in self._graphs else self._run(x_BTD, lengths_B)
-        out.backward(to_tensor(gradient_BTD))  # type: ignore[no-untyped-call]
+        out.backward(to_tensor(gradient_BTD, out.device))  # type: ignore[no-untyped-call]
         assert x.grad is not None
-        return x.grad.numpy()
+        return as_array(x.grad)
 
     def step(self) -> None:
         if self._adam is not None:
@@ -67,14 +68,8 @@ class LayeredFront:
 
     def snapshot(self) -> Arrays:
         trained = self._trained()
-        gradients = {
-            name: one.grad.numpy().copy() for name, one in trained.items() if one.grad is not None
-        }
-        kept = (
-            prefixed("weight", self._all())
-            | prefixed("began", self._began)
-            | prefixed("gradient", gradients)
-        )
+        gradients = {name: to_array(one.grad) for name, one in trained.items() if one.grad is not None}
+        kept = prefixed("weight", self._all()) | prefixed("began", self._began) | prefixed("gradient", gradients)
         return kept if self._adam is None else kept | moments_of(trained, self._adam)
 
     def restore(self, kept: Arrays) -> None:
@@ -86,11 +81,11 @@ class LayeredFront:
         if self._adam is not None:
             self._adam = adam_of(trained, self._lr, kept)
         for name, gradient in under("gradient", kept).items():
-            trained[name].grad = to_tensor(gradient)
+            trained[name].grad = to_tensor(gradient, trained[name].device)
 
     def _run(self, x_BTD: np.ndarray, lengths_B: np.ndarray) -> tuple[Tensor, Tensor]:
-        x = to_tensor(x_BTD).requires_grad_(self._adam is not None)
-        mask_BT = mask_of(lengths_B, x_BTD.shape[1])
+        x = to_tensor(x_BTD, self._device).requires_grad_(self._adam is not None)
+        mask_BT = mask_of(lengths_B, x_BTD.shape[1], self._device)
         with torch.set_grad_enabled(self._adam is not None):
             return x, self._front(x, mask_BT, split.positions(mask_BT))
 
@@ -100,14 +95,10 @@ class LayeredFront:
         }
 
     def _all(self) -> dict[str, np.ndarray]:
-        return {
-            name: parameter.detach().numpy().copy() for name, parameter in self._weights.items()
-        }
+        return {name: to_array(parameter) for name, parameter in self._weights.items()}
 
     def _now(self) -> dict[str, np.ndarray]:
-        return {
-            name: parameter.detach().numpy().copy() for name, parameter in self._trained().items()
-        }
+        return {name: to_array(parameter) for name, parameter in self._trained().items()}
 
     def _zero(self) -> None:
         if self._adam is not None:

@@ -23,6 +23,7 @@ from ...core.prefix import under
 from ...core.types import PADDING, Arrays, Job, Reply
 from ...nn import split as splitting
 from ...nn.candidates import Candidates
+from ...nn.place import as_array
 from ...trust.audit import Recovery, by_left_to_right, by_nearest_row
 from . import codec
 from .device import SplitWorker
@@ -124,7 +125,7 @@ def _tables(
     """The rows that occur on the device, as the server has them, [R, D]."""
     tables: dict[Source, np.ndarray] = {"student": np.asarray(known["student_rows"], np.float32)}
     if modules.teacher is not None:
-        tables["teacher"] = splitting.token_table(modules.teacher).detach().numpy()[worker.ids]
+        tables["teacher"] = as_array(splitting.token_table(modules.teacher))[worker.ids]
     return tables
 
 

@@ -16,8 +16,8 @@ from ...nn import split
 from ...nn.adam import adam_of, moments_of
 from ...nn.fused import DenseTeacher, Teacher, fused_kd
 from ...nn.losses import generalised_jsd, reverse_kl, skewed_kl, skewed_reverse_kl
+from ...nn.place import as_array, borrowed, device_of, to_array, to_tensor
 from ...nn.pretrain import mask_of, nats_per_token
-from ...nn.weights import to_tensor
 from .choices import Divergence, Sort
 from .teacher_cache import TeacherCache, signals_of
 
@@ -85,10 +85,10 @@ class Forwarded:
     def gradients(self) -> list[np.ndarray]:
         """Of each part's smashed data, a sum over positions."""
         zeros = [torch.zeros_like(leaf) if leaf.grad is None else leaf.grad for leaf in self.leaves]
-        return [gradient.numpy() for gradient in zeros]
+        return [as_array(gradient) for gradient in zeros]
 
     def hidden_of(self, part: int) -> np.ndarray:
-        return np.asarray(self.hidden_ND.detach().numpy()[self.owner_N == part])
+        return np.asarray(as_array(self.hidden_ND)[self.owner_N == part])
 
 
 class ServerModules:
@@ -98,6 +98,7 @@ class ServerModules:
         self.teacher = teacher
         self.student = student
         self._classes = classes
+        self._device = device_of(student)
         self._backs: dict[tuple[int, int], split.Back] = {}
         self._named = {name: p for name, p in student.named_parameters() if p.requires_grad}
         self._adam = torch.optim.Adam(list(self._named.values()))
@@ -140,16 +141,11 @@ class ServerModules:
         """Both models up to their last hidden states; what is new of the teacher goes into the
         cache."""
         self.student.train()
-        leaves = [to_tensor(part.student.values).requires_grad_() for part in parts]
+        leaves = [to_tensor(part.student.values, self._device).requires_grad_() for part in parts]
         states_BTD = self._through(self.student, [part.student for part in parts], leaves)
         lengths_B = np.concatenate([part.student.lengths_B for part in parts])
         counted_BP = self._counted(lengths_B, states_BTD.shape[1])
-        if self._classes is None:
-            hidden_ND = states_BTD[:, :-1][to_tensor(counted_BP)]
-        else:
-            hidden_ND = states_BTD[
-                torch.arange(len(lengths_B)), to_tensor(lengths_B.astype(np.int64)) - 1
-            ]
+        hidden_ND = self._read_off(states_BTD, counted_BP, lengths_B)
         owner_B = np.repeat(np.arange(len(parts)), [len(part.need_B) for part in parts])
         return Forwarded(
             parts=parts,
@@ -172,14 +168,12 @@ class ServerModules:
         labels_N = self._labels(done.parts)
         total = done.hidden_ND.new_zeros(())
         for rows_N, teacher in done.groups:
-            rows = torch.from_numpy(rows_N)
-            weight = len(rows_N) * (
-                1.0 if labels_N is not None or teacher is None else loss.kd_weight
-            )
+            rows = borrowed(rows_N, done.hidden_ND.device)
+            weight = len(rows_N) * (1.0 if labels_N is not None or teacher is None else loss.kd_weight)
             labels = None if labels_N is None else labels_N[rows]
             total = total + weight * _loss(done.hidden_ND[rows], table_VD, labels, teacher, loss)
         if from_devices is not None:
-            gradient_ND = (1.0 - self._kd_weight(loss)) * to_tensor(np.concatenate(from_devices))
+            gradient_ND = (1.0 - self._kd_weight(loss)) * to_tensor(np.concatenate(from_devices), self._device)
             total = total + (done.hidden_ND * gradient_ND).sum()
         total.backward()  # type: ignore[no-untyped-call]
 
@@ -210,15 +204,10 @@ class ServerModules:
         if came:
             self.teacher.eval()
             with torch.no_grad():
-                leaves = [to_tensor(smashed.values) for smashed in came]
+                leaves = [to_tensor(smashed.values, self._device) for smashed in came]
                 states_BTE = self._through(self.teacher, came, leaves)
                 lengths_B = np.concatenate([smashed.lengths_B for smashed in came])
-                if self._classes is None:
-                    seen_NE = states_BTE[:, :-1][to_tensor(counted_BP[need_B])]
-                else:
-                    seen_NE = states_BTE[
-                        torch.arange(len(lengths_B)), to_tensor(lengths_B.astype(np.int64)) - 1
-                    ]
+                seen_NE = self._read_off(states_BTE, counted_BP[need_B], lengths_B)
                 dense = DenseTeacher(hidden_ND=seen_NE, table_VD=table_VE)
                 if loss.teacher_cache != "none":
                     new = signals_of(
@@ -233,16 +222,21 @@ class ServerModules:
             groups.append((np.flatnonzero(need_N), dense))
         return groups
 
-    def _through(
-        self, module: nn.Module, smashed: Sequence[Smashed], leaves: Sequence[Tensor]
-    ) -> Tensor:
+    def _read_off(self, states_BTD: Tensor, counted_BP: np.ndarray, lengths_B: np.ndarray) -> Tensor:
+        """Last hidden states of the positions that count, or, of a classifier, of each sample's last token."""
+        if self._classes is None:
+            return states_BTD[:, :-1][to_tensor(counted_BP, states_BTD.device)]
+        rows_B = torch.arange(len(lengths_B), device=states_BTD.device)
+        return states_BTD[rows_B, to_tensor(lengths_B.astype(np.int64), states_BTD.device) - 1]
+
+    def _through(self, module: nn.Module, smashed: Sequence[Smashed], leaves: Sequence[Tensor]) -> Tensor:
         """Last hidden states in the order of the parts, [B, T, D]; parts of one cut go together."""
         out: dict[int, Tensor] = {}
         for cut in sorted({one.cut for one in smashed}):
             chosen = [i for i, one in enumerate(smashed) if one.cut == cut]
             states = [_spread(leaves[i], smashed[i]) for i in chosen]
             lengths_B = np.concatenate([smashed[i].lengths_B for i in chosen])
-            mask_BT = mask_of(lengths_B, states[0].shape[1])
+            mask_BT = mask_of(lengths_B, states[0].shape[1], self._device)
             after = self._back(module, cut)(torch.cat(states), mask_BT, split.positions(mask_BT))
             out.update(
                 zip(chosen, after.split([len(smashed[i].lengths_B) for i in chosen]), strict=True)
@@ -268,9 +262,9 @@ class ServerModules:
             return None
         together = np.concatenate(labels).astype(np.int64)
         if self._classes is not None:
-            return torch.from_numpy(together)
+            return borrowed(together, self._device)
         lengths_B = np.concatenate([part.student.lengths_B for part in parts])
-        return torch.from_numpy(together[:, 1:][self._counted(lengths_B, together.shape[1])])
+        return borrowed(together[:, 1:][self._counted(lengths_B, together.shape[1])], self._device)
 
 
 def _loss(
@@ -297,12 +291,10 @@ def _loss(
 
 def _spread(leaf: Tensor, smashed: Smashed) -> Tensor:
     if smashed.index_BT is not None:
-        return leaf[torch.from_numpy(smashed.index_BT.astype(np.int64))]
+        return leaf[borrowed(smashed.index_BT.astype(np.int64), leaf.device)]
     return leaf.reshape(len(smashed.lengths_B), -1, leaf.shape[-1])
 
 
 def trained(module: nn.Module) -> dict[str, np.ndarray]:
     """Copies of the weights that training changes."""
-    return {
-        name: p.detach().numpy().copy() for name, p in module.named_parameters() if p.requires_grad
-    }
+    return {name: to_array(p) for name, p in module.named_parameters() if p.requires_grad}

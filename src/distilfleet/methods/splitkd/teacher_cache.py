@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ...core.types import Arrays
 from ...nn.fused import DenseTeacher, SampledTeacher, Teacher, TopKTeacher
-from ...nn.weights import to_tensor
+from ...nn.place import as_array, to_tensor
 from . import codec
 from .choices import Sort
 
@@ -62,24 +62,18 @@ class TeacherCache:
     ) -> Teacher:
         """The teacher on the counted positions of known samples."""
         rows = [self.row_of[digest.tobytes()] for digest in digests]
-        found = {
-            name: array[rows][counted_BP]
-            for name, array in self.stored().items()
-            if name != "digests"
-        }
+        found = {name: array[rows][counted_BP] for name, array in self.stored().items() if name != "digests"}
+        device = table_VE.device
         if self.sort == "ids":
-            return SampledTeacher(
-                ids_NK=to_tensor(found["ids"].astype(np.int64)), temperature=temperature
-            )
+            return SampledTeacher(ids_NK=to_tensor(found["ids"].astype(np.int64), device), temperature=temperature)
         if self.sort == "top":
             return TopKTeacher(
-                ids_NK=to_tensor(found["ids"].astype(np.int64)),
-                log_p_NK=to_tensor(found["log_p"].astype(np.float32)),
+                ids_NK=to_tensor(found["ids"].astype(np.int64), device),
+                log_p_NK=to_tensor(found["log_p"].astype(np.float32), device),
                 temperature=temperature,
             )
-        return DenseTeacher(
-            hidden_ND=to_tensor(found["codes"] * found["scales"][:, None]), table_VD=table_VE
-        )
+        hidden_NE = to_tensor(found["codes"] * found["scales"][:, None], device)
+        return DenseTeacher(hidden_ND=hidden_NE, table_VD=table_VE)
 
 
 def signals_of(
@@ -92,13 +86,10 @@ def signals_of(
 ) -> dict[str, np.ndarray]:
     """What will be remembered of these positions, padded to [samples, P, ...]."""
     if sort == "hidden":
-        sent = codec.encode(teacher.hidden_ND.numpy(), 8)
-        flat = {
-            "codes": sent["codes"],
-            "scales": np.ldexp(sent["scales"].astype(np.float32), int(sent["exponent"])),
-        }
+        sent = codec.encode(as_array(teacher.hidden_ND), 8)
+        flat = {"codes": sent["codes"], "scales": np.ldexp(sent["scales"].astype(np.float32), int(sent["exponent"]))}
     else:
-        seeded = torch.Generator().manual_seed(int(rng.integers(1 << 62)))
+        seeded = torch.Generator(teacher.hidden_ND.device).manual_seed(int(rng.integers(1 << 62)))
         pieces = [_drawn(sort, logits, temperature, draws, seeded) for logits in _logits(teacher)]
         flat = {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
     return {name: _padded(array, counted_BP) for name, array in flat.items()}
@@ -111,11 +102,11 @@ def _drawn(
     narrow = np.uint16 if logits_NV.shape[-1] <= 1 << 16 else np.int32
     if sort == "ids":
         drawn = torch.multinomial(shares_NV, draws, replacement=True, generator=rng)
-        return {"ids": drawn.numpy().astype(narrow)}
+        return {"ids": as_array(drawn).astype(narrow)}
     top = shares_NV.topk(min(draws, shares_NV.shape[-1]), dim=-1)
     return {
-        "ids": top.indices.numpy().astype(narrow),
-        "log_p": top.values.log().numpy().astype(np.float16),
+        "ids": as_array(top.indices).astype(narrow),
+        "log_p": as_array(top.values.log()).astype(np.float16),
     }
 
 
