@@ -786,11 +786,17 @@ CROSSINGS = frozenset(["numpy", "from_numpy", "as_tensor", "asarray", "frombuffe
 
 
 def crossings(source: str) -> list[str]:
-    """Calls that cross between numpy and torch: `tensor.numpy()`, `torch.from_numpy` and their like."""
+    """Calls that cross between numpy and torch, such as `tensor.numpy()`."""
     tree = ast.parse(source)
     calls = [node.func for node in ast.walk(tree) if isinstance(node, ast.Call)]
-    attributes = [call for call in calls if isinstance(call, ast.Attribute) and call.attr in CROSSINGS]
-    return [ast.unparse(one) for one in attributes if one.attr == "numpy" or ast.unparse(one).startswith("torch.")]
+    attributes = [
+        call for call in calls if isinstance(call, ast.Attribute) and call.attr in CROSSINGS
+    ]
+    return [
+        ast.unparse(one)
+        for one in attributes
+        if one.attr == "numpy" or ast.unparse(one).startswith("torch.")
+    ]
 
 
 def test_arrays_become_tensors_and_tensors_arrays_in_one_file():
@@ -799,5 +805,6 @@ def test_arrays_become_tensors_and_tensors_arrays_in_one_file():
 
 
 def test_planted_crossings_are_found():
-    planted = "a = x.detach().numpy()\nb = torch.from_numpy(a)\nc = np.asarray(b)\nd = torch.as_tensor(a)\n"
+    lines = "a = x.detach().numpy()", "b = torch.from_numpy(a)", "c = np.asarray(b)"
+    planted = "\n".join([*lines, "d = torch.as_tensor(a)"])
     assert crossings(planted) == ["x.detach().numpy", "torch.from_numpy", "torch.as_tensor"]

@@ -131,8 +131,12 @@ class LanguageWorker:
         where = (self.seed, self.device.id)
         if "taught" in job.arrays:
             rows_SB = rows_of(len(public), self.settings.forward, number, (*where, "public"))
-            teacher = drawn(public, job.arrays["taught"], self.settings.forward.temperature, device_of(module))
-            self.moments = train_steps(module, public, rows_SB, self.settings.forward, self.moments, teacher)
+            teacher = drawn(
+                public, job.arrays["taught"], self.settings.forward.temperature, device_of(module)
+            )
+            self.moments = train_steps(
+                module, public, rows_SB, self.settings.forward, self.moments, teacher
+            )
         rows_SB = rows_of(len(self.data), self.settings.local, number, (*where, "windows"))
         self.moments = train_steps(module, self.data, rows_SB, self.settings.local, self.moments)
         self.weights = to_arrays(module)
@@ -275,14 +279,21 @@ class KoalaText:
         return own + Load(flops=forward_flops(profile) * self.public.inputs.size)
 
 
-def drawn(windows: Dataset, ids_NK: np.ndarray, temperature: float, device: torch.device) -> TeacherOf:
-    """A teacher that is known by ids, for all positions of these windows that count; a step has some of the windows."""
+def drawn(
+    windows: Dataset, ids_NK: np.ndarray, temperature: float, device: torch.device
+) -> TeacherOf:
+    """A teacher that is known by ids, for all positions of these windows that count.
+
+    A step has some of the windows.
+    """
     counts = predicted(windows)
     first = np.cumsum(counts) - counts
 
     def of(some: Dataset, rows_B: np.ndarray) -> SampledTeacher:
         at_N = np.concatenate([np.arange(first[row], first[row] + counts[row]) for row in rows_B])
-        return SampledTeacher(ids_NK=to_tensor(ids_NK[at_N].astype(np.int64), device), temperature=temperature)
+        return SampledTeacher(
+            ids_NK=to_tensor(ids_NK[at_N].astype(np.int64), device), temperature=temperature
+        )
 
     return of
 

@@ -30,7 +30,9 @@ def adam_of(named: Mapping[str, nn.Parameter], lr: float, moments: Arrays) -> to
     for name, parameter in named.items():
         parameter.grad = None
         if f"step/{name}" in moments:
-            adam.state[parameter] = {part: _moment(moments, part, name, parameter) for part in MOMENTS}
+            adam.state[parameter] = {
+                part: _moment(moments, part, name, parameter) for part in MOMENTS
+            }
     return adam
 
 

@@ -102,7 +102,9 @@ def _decomposition(model: Model, data: Dataset) -> str | None:
     net = model.build(seed=0).eval()
     with _Seen() as seen:
         net(to_tensor(data.inputs, device_of(net)).to(weight_dtype(net)))
-    return next((name.strip("_") for name in seen.names if DECOMPOSING.fullmatch(name.strip("_"))), None)
+    return next(
+        (name.strip("_") for name in seen.names if DECOMPOSING.fullmatch(name.strip("_"))), None
+    )
 
 
 def _changed(before: Mapping[str, str], after: Mapping[str, str]) -> str | None:

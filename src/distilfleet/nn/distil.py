@@ -150,7 +150,10 @@ def _check_moments(moments: Arrays, named: Iterable[str]) -> None:
 
 
 def teacher_outputs(large: nn.Module, proxy: Dataset, settings: Distillation) -> TeacherOutputs:
-    """What the large model, frozen, gives for these samples: worked out once if it fits into memory, else when read."""
+    """What the large model, frozen, gives for these samples.
+
+    It is worked out once if it fits into memory, else when read.
+    """
     device = device_of(large)
     x = to_tensor(proxy.for_large.inputs, device)
     small_x = x if proxy.large_inputs is None else to_tensor(proxy.inputs, device)
@@ -173,7 +176,9 @@ def teacher_outputs(large: nn.Module, proxy: Dataset, settings: Distillation) ->
     return TeacherOutputs(inputs=small_x, taps=stages, outputs_of=read, kept=True)
 
 
-def _worked_out(compute: Callable[[Tensor], Mapping[str, Tensor]], rows_P: Tensor) -> dict[str, Tensor]:
+def _worked_out(
+    compute: Callable[[Tensor], Mapping[str, Tensor]], rows_P: Tensor
+) -> dict[str, Tensor]:
     """The outputs for all samples, of the modules that have one for each of them."""
     parts = [compute(rows_B) for rows_B in torch.split(rows_P, PREDICT_BATCH)]
     names = [name for name in parts[0] if all(name in part for part in parts)]
@@ -198,7 +203,9 @@ def teach(
     Source: KOALA, https://arxiv.org/abs/2407.05268 (output and intermediate-layer loss; pairing and
     metric are ours).
     """
-    stages = pairs(taps(small, tuple(teacher.inputs.shape[1:])), teacher.taps) if teacher.taps else ()
+    stages = (
+        pairs(taps(small, tuple(teacher.inputs.shape[1:])), teacher.taps) if teacher.taps else ()
+    )
     bridges = _adapters(stages, adapters).to(device_of(small))
     with watching(small, [own.module for own, _ in stages]) as features:
 

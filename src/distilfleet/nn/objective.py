@@ -82,7 +82,9 @@ class Added:
 def side_by_side(extras: Sequence[Extra], device: torch.device) -> dict[str, dict[str, Tensor]]:
     """The arrays of a cohort's devices, [D, ...] each, by the same names."""
     return {
-        kind: {name: to_tensor(column([extra[kind] for extra in extras], name), device) for name in one}
+        kind: {
+            name: to_tensor(column([extra[kind] for extra in extras], name), device) for name in one
+        }
         for kind, one in extras[0].items()
     }
 

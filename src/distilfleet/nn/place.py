@@ -1,8 +1,8 @@
 """Where a model lies and in what it computes; and the one crossing between numpy and there.
 
-Whoever has a module finds its place with `device_of`, and moves what a step needs there with `to_tensor`. What
-devices, the wire and the disk see goes through `to_array` or `as_array`. No other file of the package turns arrays
-into tensors or back, which a test holds.
+Whoever has a module finds its place with `device_of`, and moves what a step needs there with
+`to_tensor`. What devices, the wire and the disk see goes through `to_array` or `as_array`. No other
+file of the package turns arrays into tensors or back, which a test holds.
 """
 
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ class Place:
     device: str = "cpu"
     """A device as torch names it, such as cuda:1."""
     precision: Precision = "float32"
-    """The type of products. Weights that are trained stay float32 whatever it is; frozen ones are held in it."""
+    """The type of products, and of frozen weights. Weights that are trained stay float32."""
     micro_batch: int = 0
     """Samples that are in memory at a time in a training step; 0: the whole batch."""
     recompute: bool = False
@@ -60,7 +60,8 @@ def accelerator(name: str) -> str:
     """The device that a flag means. Raises ConfigError if it is not there.
 
     Args:
-        name: `auto` for the first accelerator there is, else the processor; or a device as torch names it.
+        name: `auto` for the first accelerator there is, else the processor; or a device as torch
+            names it.
     """
     there = [family for family in FAMILIES if _count(family)]
     if name == "auto":
@@ -71,7 +72,9 @@ def accelerator(name: str) -> str:
     count = _count(family)
     if count > int(number or 0):
         return name
-    found = f"there are {count}" if count else f"torch {torch.__version__} finds none on this machine"
+    found = (
+        f"there are {count}" if count else f"torch {torch.__version__} finds none on this machine"
+    )
     others = ", ".join([*there, "cpu"])
     raise ConfigError(f"--accelerator {name}: {found}; take {others} or auto")
 
@@ -91,7 +94,7 @@ def _count(family: str) -> int:
     return int(module.device_count())
 
 
-# --- the crossing -------------------------------------------------------------------------------------------------
+# --- the crossing ---------------------------------------------------------------------------------
 
 
 def device_of(module: nn.Module) -> torch.device:
@@ -105,7 +108,7 @@ def to_tensor(array: np.ndarray, device: torch.device = CPU) -> Tensor:
 
 
 def borrowed(array: np.ndarray, device: torch.device = CPU) -> Tensor:
-    """A tensor that on the processor has the array's own memory, for arrays that nobody else changes."""
+    """A tensor that on the processor has the array's own memory; for what nobody else changes."""
     return moved(torch.from_numpy(array), device)
 
 
@@ -120,7 +123,10 @@ def to_array(tensor: Tensor) -> np.ndarray:
 
 
 def as_array(tensor: Tensor) -> np.ndarray:
-    """The tensor's own memory where it can be. What is bfloat16, which arrays do not have, becomes float32, exactly."""
+    """The tensor's own memory where it can be.
+
+    What is bfloat16, which arrays do not have, becomes float32, exactly.
+    """
     plain = tensor.detach().cpu()
     return (plain.float() if plain.dtype == torch.bfloat16 else plain).numpy()
 

@@ -127,7 +127,7 @@ def dense(teacher: nn.Module) -> TeacherOf:
 def draw_ids(
     module: nn.Module, windows: Dataset, draws: int, temperature: float, rng: np.random.Generator
 ) -> np.ndarray:
-    """Ids drawn from what the model says of every position that counts, [N, K], at this temperature."""
+    """Ids drawn from what the model says of every position that counts, [N, K]."""
     seeded = torch.Generator(device_of(module)).manual_seed(int(rng.integers(1 << 62)))
     table_VD = split.output_table(module)
     module.eval()
@@ -135,7 +135,9 @@ def draw_ids(
     with torch.no_grad():
         for hidden_ND in _hidden(module, windows):
             shares_NV = torch.softmax(hidden_ND @ table_VD.T / temperature, dim=-1)
-            drawn.append(as_array(torch.multinomial(shares_NV, draws, replacement=True, generator=seeded)))
+            drawn.append(
+                as_array(torch.multinomial(shares_NV, draws, replacement=True, generator=seeded))
+            )
     return np.concatenate(drawn).astype(np.dtype(id_dtype(len(table_VD))))
 
 

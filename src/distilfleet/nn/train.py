@@ -226,7 +226,9 @@ def _train_chunk(
     weights = {name: tensor.clone() for name, tensor in received.items()}
     added = None
     if objective is not None:
-        added = Added(objective, received, side_by_side([task.extra for task in tasks], device_of(module)))
+        added = Added(
+            objective, received, side_by_side([task.extra for task in tasks], device_of(module))
+        )
     own_name = _own_names(module)
     parameters = {
         name: weights[name] for name, weight in module.named_parameters() if weight.requires_grad

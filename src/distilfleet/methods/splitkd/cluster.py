@@ -100,7 +100,9 @@ def _sent(run: ClusterRun, device: DeviceId, assignment: Assignment) -> dict[str
     if split.labels == "kept":
         arrays["head"] = _head(run).astype(np.float16)
     if modules.teacher is not None and device not in state.holders and split.tables == "rows":
-        arrays["teacher_rows"] = as_array(splitting.token_table(modules.teacher))[ids_R].astype(np.float16)
+        arrays["teacher_rows"] = as_array(splitting.token_table(modules.teacher))[ids_R].astype(
+            np.float16
+        )
     return arrays
 
 

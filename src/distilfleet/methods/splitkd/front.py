@@ -68,8 +68,14 @@ class LayeredFront:
 
     def snapshot(self) -> Arrays:
         trained = self._trained()
-        gradients = {name: to_array(one.grad) for name, one in trained.items() if one.grad is not None}
-        kept = prefixed("weight", self._all()) | prefixed("began", self._began) | prefixed("gradient", gradients)
+        gradients = {
+            name: to_array(one.grad) for name, one in trained.items() if one.grad is not None
+        }
+        kept = (
+            prefixed("weight", self._all())
+            | prefixed("began", self._began)
+            | prefixed("gradient", gradients)
+        )
         return kept if self._adam is None else kept | moments_of(trained, self._adam)
 
     def restore(self, kept: Arrays) -> None:

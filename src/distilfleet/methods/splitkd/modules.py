@@ -169,11 +169,15 @@ class ServerModules:
         total = done.hidden_ND.new_zeros(())
         for rows_N, teacher in done.groups:
             rows = borrowed(rows_N, done.hidden_ND.device)
-            weight = len(rows_N) * (1.0 if labels_N is not None or teacher is None else loss.kd_weight)
+            weight = len(rows_N) * (
+                1.0 if labels_N is not None or teacher is None else loss.kd_weight
+            )
             labels = None if labels_N is None else labels_N[rows]
             total = total + weight * _loss(done.hidden_ND[rows], table_VD, labels, teacher, loss)
         if from_devices is not None:
-            gradient_ND = (1.0 - self._kd_weight(loss)) * to_tensor(np.concatenate(from_devices), self._device)
+            gradient_ND = (1.0 - self._kd_weight(loss)) * to_tensor(
+                np.concatenate(from_devices), self._device
+            )
             total = total + (done.hidden_ND * gradient_ND).sum()
         total.backward()  # type: ignore[no-untyped-call]
 
@@ -222,14 +226,18 @@ class ServerModules:
             groups.append((np.flatnonzero(need_N), dense))
         return groups
 
-    def _read_off(self, states_BTD: Tensor, counted_BP: np.ndarray, lengths_B: np.ndarray) -> Tensor:
-        """Last hidden states of the positions that count, or, of a classifier, of each sample's last token."""
+    def _read_off(
+        self, states_BTD: Tensor, counted_BP: np.ndarray, lengths_B: np.ndarray
+    ) -> Tensor:
+        """Last hidden states of positions that count, or of each sample's last for a class."""
         if self._classes is None:
             return states_BTD[:, :-1][to_tensor(counted_BP, states_BTD.device)]
         rows_B = torch.arange(len(lengths_B), device=states_BTD.device)
         return states_BTD[rows_B, to_tensor(lengths_B.astype(np.int64), states_BTD.device) - 1]
 
-    def _through(self, module: nn.Module, smashed: Sequence[Smashed], leaves: Sequence[Tensor]) -> Tensor:
+    def _through(
+        self, module: nn.Module, smashed: Sequence[Smashed], leaves: Sequence[Tensor]
+    ) -> Tensor:
         """Last hidden states in the order of the parts, [B, T, D]; parts of one cut go together."""
         out: dict[int, Tensor] = {}
         for cut in sorted({one.cut for one in smashed}):

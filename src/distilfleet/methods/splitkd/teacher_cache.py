@@ -62,10 +62,16 @@ class TeacherCache:
     ) -> Teacher:
         """The teacher on the counted positions of known samples."""
         rows = [self.row_of[digest.tobytes()] for digest in digests]
-        found = {name: array[rows][counted_BP] for name, array in self.stored().items() if name != "digests"}
+        found = {
+            name: array[rows][counted_BP]
+            for name, array in self.stored().items()
+            if name != "digests"
+        }
         device = table_VE.device
         if self.sort == "ids":
-            return SampledTeacher(ids_NK=to_tensor(found["ids"].astype(np.int64), device), temperature=temperature)
+            return SampledTeacher(
+                ids_NK=to_tensor(found["ids"].astype(np.int64), device), temperature=temperature
+            )
         if self.sort == "top":
             return TopKTeacher(
                 ids_NK=to_tensor(found["ids"].astype(np.int64), device),
@@ -87,7 +93,10 @@ def signals_of(
     """What will be remembered of these positions, padded to [samples, P, ...]."""
     if sort == "hidden":
         sent = codec.encode(as_array(teacher.hidden_ND), 8)
-        flat = {"codes": sent["codes"], "scales": np.ldexp(sent["scales"].astype(np.float32), int(sent["exponent"]))}
+        flat = {
+            "codes": sent["codes"],
+            "scales": np.ldexp(sent["scales"].astype(np.float32), int(sent["exponent"])),
+        }
     else:
         seeded = torch.Generator(teacher.hidden_ND.device).manual_seed(int(rng.integers(1 << 62)))
         pieces = [_drawn(sort, logits, temperature, draws, seeded) for logits in _logits(teacher)]
