@@ -14,7 +14,8 @@ import tomli_w
 
 from cli_runs import mistaken, table, told
 from distilfleet.cli.calibrate_flags import Calibrate
-from distilfleet.cli.main import Audit, Compare, Devices, Resume
+from distilfleet.cli.main import Audit, Compare, Devices
+from distilfleet.cli.run import Resume
 from distilfleet.cli.words import parsed
 from distilfleet.core.chance import stream
 from distilfleet.cost.catalogue import as_csv, device, entry
