@@ -59,6 +59,7 @@ DIMENSIONLESS = frozenset(
         "mu",
         "norm",
         "saved",
+        "scale",
         "share",
         "temperature",
         "weight",

@@ -26,7 +26,7 @@ def one_thread():
 def test_every_net_has_taps_that_are_what_comes_out(name, shape):
     net = zoo.model(name, shape, 3).build(0)
     before = {n: a.tobytes() for n, a in to_arrays(net).items()}
-    found = taps(net, shape)
+    found = taps(net, torch.zeros(2, *shape))
     assert 1 <= len(found) <= MOST_TAPS
     assert net.training
     assert {n: a.tobytes() for n, a in to_arrays(net).items()} == before
@@ -43,7 +43,7 @@ def test_every_net_has_taps_that_are_what_comes_out(name, shape):
 def test_every_small_net_can_be_held_against_every_larger_one(shape):
     names = (*zoo.smalls_for(shape), zoo.large_for(shape))
     nets = {name: zoo.model(name, shape, 3).build(0) for name in names}
-    found = {name: taps(net, shape) for name, net in nets.items()}
+    found = {name: taps(net, torch.zeros(2, *shape)) for name, net in nets.items()}
     for small, large in product(names, names):
         for own, other in pairs(found[small], found[large]):
             bridged = Adapter(own, other)(torch.zeros(2, *own.shape))
@@ -52,7 +52,10 @@ def test_every_small_net_can_be_held_against_every_larger_one(shape):
 
 def test_nets_of_different_families_can_be_held_against_each_other():
     image = (1, 8, 8)
-    mlp, conv = (taps(zoo.model(name, image, 3).build(0), image) for name in ("mlp-m", "conv-m"))
+    mlp, conv = (
+        taps(zoo.model(name, image, 3).build(0), torch.zeros(2, *image))
+        for name in ("mlp-m", "conv-m")
+    )
     for small, large in (mlp, conv), (conv, mlp):
         for own, other in pairs(small, large):
             assert tuple(Adapter(own, other)(torch.zeros(2, *own.shape)).shape[1:]) == other.shape

@@ -20,6 +20,7 @@ from .forward import logits
 from .losses import feature_distance, soft_kl
 from .place import as_array, borrowed, device_of, to_tensor
 from .train import drawing, schedule
+from .trainable import train_mode
 from .weights import put, to_arrays
 
 PREDICT_BATCH = 512
@@ -157,11 +158,14 @@ def teacher_outputs(large: nn.Module, proxy: Dataset, settings: Distillation) ->
     device = device_of(large)
     x = to_tensor(proxy.for_large.inputs, device)
     small_x = x if proxy.large_inputs is None else to_tensor(proxy.inputs, device)
-    stages = taps(large, proxy.for_large.shape) if settings.feature_weight else ()
+    stages = taps(large, x) if settings.feature_weight else ()
 
     def compute(rows_B: Tensor) -> dict[str, Tensor]:
-        with torch.no_grad(), watching(large.eval(), [tap.module for tap in stages]) as features:
+        with torch.no_grad(), watching(large.eval(), [tap.module for tap in stages]) as seen:
             logits_BC = logits(large, x[rows_B])
+        features = {
+            tap.module: tap.features(seen[tap.module]) for tap in stages if tap.module in seen
+        }
         outputs = of_all({**features, ITSELF: logits_BC}, len(rows_B))
         return {name: output.detach().float() for name, output in outputs.items()}
 
@@ -203,9 +207,7 @@ def teach(
     Source: KOALA, https://arxiv.org/abs/2407.05268 (output and intermediate-layer loss; pairing and
     metric are ours).
     """
-    stages = (
-        pairs(taps(small, tuple(teacher.inputs.shape[1:])), teacher.taps) if teacher.taps else ()
-    )
+    stages = pairs(taps(small, teacher.inputs), teacher.taps) if teacher.taps else ()
     bridges = _adapters(stages, adapters).to(device_of(small))
     with watching(small, [own.module for own, _ in stages]) as features:
 
@@ -237,7 +239,8 @@ def _distances(
     both have some."""
     for bridge, (small, large) in zip(bridges, stages, strict=True):
         if small.module in learnt and large.module in taught:
-            yield feature_distance(bridge(learnt[small.module].float()), taught[large.module])
+            features = small.features(learnt[small.module]).float()
+            yield feature_distance(bridge(features), taught[large.module])
 
 
 def augment(proxy: Dataset, mixtures: int, rng: np.random.Generator) -> "Augmented":
@@ -296,7 +299,7 @@ def _descend(
 def _step(
     student: nn.Module, loss: Callable[[Tensor], Tensor], adam: torch.optim.Adam, rows_B: np.ndarray
 ) -> float:
-    student.train()
+    train_mode(student)
     adam.zero_grad()
     value = loss(borrowed(rows_B, device_of(student)))
     value.backward()  # type: ignore[no-untyped-call]

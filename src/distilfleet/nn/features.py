@@ -15,11 +15,23 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from .forward import logits
-from .place import device_of
 
 MOST_TAPS = 3
 MOST_NUMBERS = 1 << 24
 """Weights of the largest adapter."""
+CHANNELS_LAST = (nn.Linear, nn.LayerNorm, nn.Embedding)
+CHANNELS_FIRST = (
+    *(nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.GroupNorm),
+    *(nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.InstanceNorm1d, nn.InstanceNorm2d),
+    *(
+        nn.MaxPool1d,
+        nn.MaxPool2d,
+        nn.AvgPool1d,
+        nn.AvgPool2d,
+        nn.AdaptiveAvgPool1d,
+        nn.AdaptiveAvgPool2d,
+    ),
+)
 ITSELF = ""
 """Torch's name for a module among its own."""
 
@@ -30,30 +42,64 @@ class Tap:
 
     module: str
     shape: tuple[int, ...]
+    channels_last: bool = False
+    """Whether the module gives [*spatial, channels], as transformers give tokens."""
+
+    def features(self, output: Tensor) -> Tensor:
+        """The module's output for a batch, [B, channels, *spatial]."""
+        return output.movedim(-1, 1) if self.channels_last else output
 
 
-def taps(module: nn.Module, shape: tuple[int, ...]) -> tuple[Tap, ...]:
-    """The module's stages from first to last, one per spatial size, at most the deepest few."""
-    outputs = _per_sample(module, shape)
+def taps(module: nn.Module, x_N: Tensor) -> tuple[Tap, ...]:
+    """The module's stages from first to last, one per spatial size, at most the deepest few.
+
+    Where an output has its channels is told by the last layer before it of the same shape, else of
+    as many axes; without one it is left out.
+
+    Args:
+        x_N: some samples.
+    """
+    outputs = _per_sample(module, x_N)
     last = outputs.pop(ITSELF)
     spatial: dict[tuple[int, ...], Tap] = {}
     flat: list[Tap] = []
+    channels_last: dict[tuple[int, ...] | int, bool] = {}
     for name, output in outputs.items():
-        tap = Tap(name, tuple(output.shape[1:]))
-        if output.dim() > 2:
+        shape = tuple(output.shape[1:])
+        said = _has_channels_last(module.get_submodule(name))
+        if said is not None:
+            channels_last |= {shape: said, len(shape): said}
+        known = channels_last.get(shape, channels_last.get(len(shape)))
+        if output.dim() == 2 and output is not last:
+            flat.append(Tap(name, shape))
+        if output.dim() > 2 and known is not None:
+            tap = _spatial(name, shape, known)
             spatial.pop(tap.shape[1:], None)
             spatial[tap.shape[1:]] = tap
-        elif output is not last:
-            flat.append(tap)
     return (*spatial.values(), *flat[-1:])[-MOST_TAPS:]
 
 
-def _per_sample(module: nn.Module, shape: tuple[int, ...]) -> dict[str, Tensor]:
+def _spatial(name: str, shape: tuple[int, ...], channels_last: bool) -> Tap:
+    moved = (shape[-1], *shape[:-1]) if channels_last else shape
+    return Tap(name, moved, channels_last=channels_last)
+
+
+def _has_channels_last(part: nn.Module) -> bool | None:
+    """Where a layer's output has its channels; None of a layer that does not say."""
+    if isinstance(part, CHANNELS_LAST) or type(part).__name__.endswith("RMSNorm"):
+        return True
+    return False if isinstance(part, CHANNELS_FIRST) else None
+
+
+def _per_sample(module: nn.Module, x_N: Tensor) -> dict[str, Tensor]:
     """Outputs of two samples, by module: real numbers, a row for each sample, whose size no sample
     changes."""
     training = module.training
-    three = _outputs(module.eval(), 3, shape)
-    two = _outputs(module, 2, shape)
+    rows = torch.arange(3) % len(x_N)
+    x_3 = x_N[rows]
+    x_2 = x_3[:2] if x_3.is_floating_point() else _shorter(x_3[:2])
+    three = _outputs(module.eval(), x_3)
+    two = _outputs(module, x_2)
     module.train(training)
     return {
         name: output
@@ -62,9 +108,15 @@ def _per_sample(module: nn.Module, shape: tuple[int, ...]) -> dict[str, Tensor]:
     }
 
 
-def _outputs(module: nn.Module, samples: int, shape: tuple[int, ...]) -> dict[str, Tensor]:
+def _shorter(ids_NL: Tensor) -> Tensor:
+    """Texts of half the length, for what has a place for each token is as long as the longest text
+    of a batch."""
+    return ids_NL[:, : max(1, ids_NL.shape[1] // 2)]
+
+
+def _outputs(module: nn.Module, x_N: Tensor) -> dict[str, Tensor]:
     with torch.no_grad(), watching(module, _watchable(module)) as outputs:
-        whole = logits(module, torch.zeros(samples, *shape, device=device_of(module)))
+        whole = logits(module, x_N)
         outputs.setdefault(ITSELF, whole)
     return outputs
 

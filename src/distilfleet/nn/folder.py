@@ -35,6 +35,8 @@ OURS = ("eager", "sdpa", "grouped_mm", "batched_mm")
 """Those ways that are part of torch and `transformers`."""
 FLOATS = ("F64", "F32", "F16", "BF16")
 """Types of weights, by their names in safetensors files."""
+COUNTERS = "I64"
+"""The type of counters and positions, which some families keep beside them."""
 LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 DEEPEST = 64
 """Levels of settings inside settings that are followed."""
@@ -48,7 +50,7 @@ def check(folder: Path) -> None:
             f"{folder}: holds an adapter, which names a model to be fetched ({ADAPTER}): merge it "
             "into that model and save the whole"
         )
-    settings = _object(folder / CONFIG) if (folder / CONFIG).exists() else {}
+    settings = read_object(folder / CONFIG) if (folder / CONFIG).exists() else {}
     _check_settings(settings, folder / CONFIG)
     arrays = sum(_check_weights(file) for file in _weights(folder))
     layers = [settings[name] for name in LAYERS if isinstance(settings.get(name), int)]
@@ -59,11 +61,15 @@ def check(folder: Path) -> None:
         )
 
 
-def _object(file: Path) -> Mapping[str, Any]:
+def read_object(file: Path) -> Mapping[str, Any]:
+    """What a file of JSON says by name. Raises ConfigError for one that cannot be read, or says no
+    names."""
     try:
         found = json.loads(file.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{file}: not a readable {CONFIG} ({error}): fetch it again") from error
+        raise ConfigError(
+            f"{file}: not a readable {file.name} ({error}): fetch it again"
+        ) from error
     if not isinstance(found, dict):
         raise ConfigError(
             f"{file}: expected an object of JSON, it is {type(found).__name__}: fetch it again"
@@ -119,7 +125,7 @@ def _weights(folder: Path) -> Sequence[Path]:
     index = folder / INDEX
     if not index.exists():
         return sorted(folder.glob("*.safetensors"))
-    parts = _object(index).get("weight_map")
+    parts = read_object(index).get("weight_map")
     if not isinstance(parts, dict) or not all(isinstance(name, str) for name in parts.values()):
         raise ConfigError(f"{index}: no weight_map from arrays to files: fetch it again")
     names = sorted(set(parts.values()))
@@ -149,7 +155,7 @@ def _check_weights(file: Path) -> int:
         raise ConfigError(
             f"{file}: no weights in safetensors files that can be read ({error}): fetch it again"
         ) from error
-    odd = next((name for name, kind in kinds.items() if kind not in FLOATS), None)
+    odd = next((name for name, kind in kinds.items() if kind not in (*FLOATS, COUNTERS)), None)
     if odd is not None:
         raise ConfigError(
             f"{file}: {odd} is of type {kinds[odd]}; expected {', '.join(FLOATS)}: take it in 16 "

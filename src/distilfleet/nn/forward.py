@@ -29,6 +29,7 @@ def logits(module: nn.Module, x_B: Tensor) -> Tensor:
 
 
 def _checked(out: object, samples: int) -> Tensor:
+    out = getattr(out, "logits", out)  # as the models of transformers give them
     if not isinstance(out, Tensor):
         raise ConfigError(
             f"the model's output is {type(out).__name__}, not a tensor; let it return the logits "

@@ -4,7 +4,7 @@ put together again.
 Axes: C classes.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import FunctionType
 
 import numpy as np
@@ -75,16 +75,20 @@ def _closes_over(value: object) -> bool:
     return isinstance(value, list | tuple | set) and any(_closes_over(part) for part in value)
 
 
-def fault_of(net: nn.Module, shape: Sequence[int], classes: int) -> str | None:
+def fault_of(net: nn.Module, example: Callable[[int], Tensor], classes: int) -> str | None:
     """Why this net cannot be a model of the fleet, or None. Raises ConfigError where running it
-    fails."""
+    fails.
+
+    Args:
+        example: gives inputs of so many samples.
+    """
     fault = _fault_of_state(net)
     if fault is not None:
         return fault
     names = set(net.state_dict())
     with seeded(0):
         for samples, training in ((2, True), (1, False), (3, False)):
-            fault = _fault_of_output(net.train(training), samples, shape, classes)
+            fault = _fault_of_output(net.train(training), example(samples), classes)
             if fault is not None:
                 return fault
         late = min(set(net.state_dict()) - names, default=None)
@@ -93,13 +97,12 @@ def fault_of(net: nn.Module, shape: Sequence[int], classes: int) -> str | None:
                 f"it makes the weight {late} as it runs; make it in __init__, or let it be a lazy "
                 "layer"
             )
-        return _fault_of_gradients(net.train(), torch.randn(2, *shape))
+        return _fault_of_gradients(net.train(), example(2))
 
 
-def _fault_of_output(
-    net: nn.Module, samples: int, shape: Sequence[int], classes: int
-) -> str | None:
-    output = logits(net, torch.randn(samples, *shape))
+def _fault_of_output(net: nn.Module, x_B: Tensor, classes: int) -> str | None:
+    samples = len(x_B)
+    output = logits(net, x_B)
     if output.shape != (samples, classes):
         given = {1: "one sample gives", 2: "two samples give", 3: "three samples give"}[samples]
         return f"{given} {tuple(output.shape)}, not ({samples}, {classes})"

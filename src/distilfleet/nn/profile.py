@@ -24,7 +24,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..core.types import LayerProfile
-from .forward import weight_dtype
+from .forward import logits, weight_dtype
 from .zoo import Model
 
 SAMPLES = 2
@@ -68,7 +68,7 @@ class Savings:
 @lru_cache(maxsize=256)
 def profile(model: Model) -> Profile:
     """Facts of the model, found by one forward and one backward pass."""
-    if model.is_own:
+    if model.is_own or model.is_pretrained:
         return _of_own(model)
     with torch.device("meta"):
         return _traced(model.build(seed=0), torch.empty(SAMPLES, *model.shape))
@@ -81,7 +81,9 @@ def _of_own(model: Model) -> Profile:
     numbers, by a pass of two real samples.
     """
     net = model.build(seed=0)
-    inputs_N = torch.zeros(SAMPLES, *model.shape, dtype=weight_dtype(net))
+    inputs_N = model.example(SAMPLES)
+    if inputs_N.is_floating_point():
+        inputs_N = inputs_N.to(weight_dtype(net))
     with torch.random.fork_rng(devices=[]), sdpa_kernel(SDPBackend.MATH):
         try:
             with FakeTensorMode(allow_non_fake_inputs=True) as mode:
@@ -123,9 +125,9 @@ def _traced(net: nn.Module, inputs_N: torch.Tensor) -> Profile:
     forward = _counter(hidden_bytes)
     backward = _counter([])
     with forward, saved_tensors_hooks(_keep_in(kept), _as_kept), _watched(net, forward) as layers:
-        logits_NK = net(inputs_N)
+        logits_NK = logits(net, inputs_N)
     with backward:
-        logits_NK.sum().backward()
+        logits_NK.sum().backward()  # type: ignore[no-untyped-call]
     forward_flops = forward.get_total_flops() / SAMPLES
     return Profile(
         parameters=sum(weight.numel() for weight in net.parameters()),

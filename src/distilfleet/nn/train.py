@@ -30,6 +30,7 @@ from .losses import prior_shift
 from .objective import Added, Extra, Objective, side_by_side
 from .perceptrons import Product, gradients, linear_layers
 from .place import as_array, borrowed, device_of, to_tensor
+from .trainable import train_mode
 from .weights import put, to_arrays
 
 Batch = tuple[Tensor, Tensor, Tensor]
@@ -151,7 +152,7 @@ def train(
     module: nn.Module, task: Task, local: LocalTraining, objective: Objective | None = None
 ) -> dict[str, np.ndarray]:
     """New weights of one device; `module` is scratch space of the right architecture."""
-    put(module, task.weights).train()
+    train_mode(put(module, task.weights))
     parameters = dict(module.named_parameters())
     added = None if objective is None else Added.alone(objective, parameters, task.extra)
     device = device_of(module)
@@ -205,7 +206,7 @@ def train_cohort(
     most = max(1, int(COHORT_BYTES / size_bytes))
     for start in range(0, len(order), most):
         chunk = order[start : start + most]
-        yield chunk, _train_chunk(module.train(), [tasks[d] for d in chunk], local, objective)
+        yield chunk, _train_chunk(train_mode(module), [tasks[d] for d in chunk], local, objective)
 
 
 def can_cohort(module: nn.Module) -> str | None:

@@ -16,7 +16,7 @@ import importlib.util
 import sys
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
 from math import prod
@@ -29,11 +29,15 @@ from torch import nn
 from torch.func import functional_call
 
 from ..core.errors import ConfigError, Error, did_you_mean
-from . import classics
+from . import classics, trainable
 from .forward import words
 from .isolation import seeded, settings_kept
 from .own_nets import as_written, can_be_copied, fault_of, materialised
 
+PRETRAINED = "hf:"
+"""How names of models of `transformers` begin."""
+FEWEST_IDS = 8
+"""As many ids as any vocabulary has."""
 Factory = Callable[[tuple[int, ...], int], nn.Module]
 """Makes a net with [N, classes] logits for the shape of one sample and the number of classes."""
 
@@ -43,10 +47,17 @@ class Model:
     """A net that can be built any number of times; get one from `model`, which checks it."""
 
     name: str
-    """A zoo name, `module:function` or `path/to/file.py:function`."""
+    """A zoo name, `hf:` and a model of `transformers`, `module:function` or
+    `path/to/file.py:function`."""
     shape: tuple[int, ...]
-    """The shape of one sample: (features,), (channels, steps) or (channels, height, width)."""
+    """The shape of one sample: (features,), (channels, steps), (channels, height, width), or
+    (tokens,)."""
     classes: int
+    train: str = trainable.ALL
+    """What of it trains: all, head, lora:R or last:N."""
+    class_names: tuple[str, ...] = ()
+    """The names of the classes, by which a pretrained head knows which are its own; empty where
+    nobody says."""
 
     def build(self, seed: int) -> nn.Module:
         """A new net in training mode; the same seed gives the same weights. Torch's own seed stays
@@ -55,7 +66,7 @@ class Model:
         A user's factory, which may read files, is called once per seed, and what it made is copied
         where that can be.
         """
-        if not self.is_own or not can_be_copied(_kept(self, seed)):
+        if self.is_pretrained or not self.is_own or not can_be_copied(_kept(self, seed)):
             return _built(self, seed)
         try:
             return copy.deepcopy(_kept(self, seed))
@@ -65,18 +76,53 @@ class Model:
     @property
     def is_own(self) -> bool:
         """Whether it is a user's net, of which nothing is known but what it does."""
-        return self.name not in ZOO
+        return self.name not in ZOO and not self.is_pretrained
+
+    @property
+    def is_pretrained(self) -> bool:
+        """Whether it comes with weights of `transformers` that know something."""
+        return self.name.startswith(PRETRAINED)
+
+    @property
+    def takes_ids(self) -> bool:
+        """Whether samples are ids of tokens, which are not scaled or mixed."""
+        return self.is_pretrained and len(self.shape) == 1
+
+    def example(self, samples: int) -> torch.Tensor:
+        """Inputs for a trial: seeded noise, or the first tokens of any vocabulary."""
+        if self.takes_ids:
+            return (
+                torch.arange(samples * self.shape[0], dtype=torch.int32).reshape(samples, -1)
+                % FEWEST_IDS
+            )
+        return torch.randn(samples, *self.shape, generator=torch.Generator().manual_seed(0))
 
 
-def model(name: str, shape: Sequence[int], classes: int) -> Model:
+def model(
+    name: str,
+    shape: Sequence[int],
+    classes: int,
+    train: str = trainable.ALL,
+    class_names: Sequence[str] = (),
+) -> Model:
     """The named model for samples of this shape, checked by a forward pass: of the zoo on the meta
-    device, without memory, of a user's own for real."""
+    device, without memory, others for real.
+
+    Args:
+        train: what of it trains: `all`, `head`, `lora:R` (adapters of rank R, and the head) or
+            `last:N` (the last N layers, and the head).
+        class_names: of the data, for a pretrained model whose head may be for the same ones.
+    """
+    trainable.check(train)
     sizes = tuple(int(size) for size in shape)
     if min(sizes, default=0) < 1 or classes < 2:
         raise ConfigError(
             f"a model needs sizes of at least 1 and at least 2 classes, not {sizes} and {classes}"
         )
-    return _checked(Model(name=name, shape=sizes, classes=int(classes)))
+    wanted = Model(name=name, shape=sizes, classes=int(classes), train=train)
+    return _checked(
+        replace(wanted, class_names=tuple(class_names)) if wanted.is_pretrained else wanted
+    )
 
 
 def large_for(shape: Sequence[int]) -> str:
@@ -107,6 +153,13 @@ def _kept(wanted: Model, seed: int) -> nn.Module:
 
 
 def _built(wanted: Model, seed: int) -> nn.Module:
+    if wanted.is_pretrained:
+        from . import pretrained  # seconds, for those who want one
+
+        with seeded(seed), settings_kept():
+            return trainable.train_mode(
+                pretrained.build(wanted.name, wanted.shape, wanted.classes, wanted.class_names)
+            )
     factory = _factory(wanted.name)
     with seeded(seed), settings_kept():
         net: object = factory(wanted.shape, wanted.classes)
@@ -122,12 +175,15 @@ def _built(wanted: Model, seed: int) -> nn.Module:
                     f"{switch.__name__}() of {wanted.name} does not return the net; end it in "
                     "return self"
                 )
-        return materialised(net, wanted.shape).train()
+        return trainable.train_mode(materialised(net, wanted.shape))
 
 
 @lru_cache(maxsize=256)
 def _checked(wanted: Model) -> Model:
-    _factory(wanted.name)
+    if wanted.is_pretrained:
+        wanted.build(seed=0)  # what is wrong with its folder is said as it is
+    else:
+        _factory(wanted.name)
     fault = _fault(wanted)
     if fault is None:
         return wanted
@@ -137,7 +193,7 @@ def _checked(wanted: Model) -> Model:
         if _fault(Model(name=name, shape=wanted.shape, classes=wanted.classes)) is None
     ]
     remedy = f"these do: {', '.join(fitting)}" if fitting else "no zoo model does"
-    verb = "cannot be trained on" if wanted.is_own else "does not take"
+    verb = "does not take" if wanted.name in ZOO else "cannot be trained on"
     raise ConfigError(
         f"model {wanted.name} {verb} samples of shape {wanted.shape} ({fault}); {remedy}"
     )
@@ -147,8 +203,8 @@ def _fault(wanted: Model) -> str | None:
     """Why the net does not map [2, *shape] to [2, classes]; None if it does. Two samples, for
     BatchNorm's sake."""
     try:
-        if wanted.is_own:
-            return fault_of(wanted.build(seed=0), wanted.shape, wanted.classes)
+        if wanted.is_own or wanted.is_pretrained:
+            return fault_of(wanted.build(seed=0), wanted.example, wanted.classes)
         with torch.device("meta"):
             wanted.build(seed=0)(torch.empty(2, *wanted.shape))
     except Error as error:

@@ -146,8 +146,12 @@ def assign(setup: ClassifierSetup, smalls: Smalls, batch: int) -> dict[str, Mode
     return chosen
 
 
-def large_model(name: str | None, setup: ClassifierSetup) -> Model:
-    return zoo.model(name or zoo.large_for(setup.shape), setup.shape, setup.classes)
+def large_model(name: str | None, setup: ClassifierSetup, train: str = "all") -> Model:
+    """The server's model, for samples in the form that it takes."""
+    shape = setup.source.train.for_large.shape
+    return zoo.model(
+        name or zoo.large_for(shape), shape, setup.classes, train, setup.source.classes
+    )
 
 
 def check_fits(device: Device, model: Model, batch: int) -> None:
