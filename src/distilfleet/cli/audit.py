@@ -19,7 +19,7 @@ from ..recipes.simulated import about_of
 from ..record.captured import AUDIT_SCHEMA, Exchange, read_wire
 from ..record.checkpoint import read_checkpoint
 from ..record.history import History
-from ..training.experiment import Experiment
+from ..training.experiment import Experiment, Simulation
 from ..training.loop import state_of
 from ..trust.audit import Recovery
 
@@ -43,20 +43,19 @@ def audited(history: History) -> dict[str, Any]:
     }
     if _discloses(history) not in SMASHED:
         return {**facts, "applies": False, "travelled": _travelled(kept)}
+    return {**facts, "applies": True, **_attacks(history, kept)}
+
+
+def _attacks(history: History, kept: Mapping[str, Exchange]) -> dict[str, Any]:
+    """What each attack recovered, and the best of them."""
     if not kept:
         raise ConfigError(
             f"{history.path} kept nothing of what travelled, so there is nothing to attack. Run it "
             "with --keep-wire 8."
         )
-    rows = [_row(*entry) for entry in _added(_heard(history, kept)).items()]
+    rows = [_row(*entry) for entry in _added(_found(history, kept)).items()]
     best = max(rows, key=lambda row: row["share"])
-    return {
-        **facts,
-        "applies": True,
-        "recovered_share": best["share"],
-        "tokens": best["tokens"],
-        "attacks": rows,
-    }
+    return {"recovered_share": best["share"], "tokens": best["tokens"], "attacks": rows}
 
 
 def _discloses(history: History) -> str:
@@ -73,37 +72,49 @@ def _again(history: History) -> Experiment:
 
 def _travelled(kept: Mapping[str, Exchange]) -> list[str]:
     """Kinds of array in the replies that were kept."""
-    replies = [wire.decode_reply(one.reply).arrays for one in kept.values()]
-    counts = Counter(
-        f"{array.dtype}{list(array.shape)}" for arrays in replies for array in arrays.values()
-    )
+    counts: Counter[str] = Counter()
+    for exchange in kept.values():
+        arrays = wire.decode_reply(exchange.reply).arrays.values()
+        counts.update(f"{array.dtype}{list(array.shape)}" for array in arrays)
     return [f"{count} x {kind}" for kind, count in counts.most_common(5)]
 
 
-def _heard(history: History, kept: Mapping[str, Exchange]) -> Iterator[Finding]:
+def _found(history: History, kept: Mapping[str, Exchange]) -> Iterator[Finding]:
     experiment = _again(history)
     method = experiment.method
     assert isinstance(method, SplitKD), "no other method sends smashed data"
-    assert experiment.simulation is not None
-    simulation = experiment.simulation()
-    if about_of(experiment, simulation)["data"] != history.about["data"]:
-        raise RecordError(
-            f"{history.about['data']['name']} has changed since the run: restore it, for it says "
-            "what is true"
-        )
+    simulation = _unchanged(history, experiment)
     state = state_of(method, read_checkpoint(history.path / "checkpoints"))
     torch.set_num_threads(1)
-    for one in kept.values():
-        exchange = Observation(
-            begin=wire.decode_job(one.before, Expected(arrays={})),
-            job=wire.decode_job(one.job, Expected(arrays={})),
-            reply=wire.decode_reply(one.reply),
-            learnt=wire.decode_reply(one.after).arrays if one.after else {},
-        )
-        device = experiment.devices[exchange.job.device]
+    for exchange in kept.values():
+        seen = _observation(exchange)
+        device = experiment.devices[seen.job.device]
         worker = method.worker(device, simulation.data(device.id), experiment.seed)
         assert isinstance(worker, SplitWorker)
-        yield from findings(method, state, worker, exchange)
+        yield from findings(method, state, worker, seen)
+
+
+def _unchanged(history: History, experiment: Experiment) -> Simulation:
+    """The data of the run, divided as then. Raises RecordError if they are other ones now."""
+    assert experiment.simulation is not None
+    simulation = experiment.simulation()
+    of_run = history.about["data"]
+    if about_of(experiment, simulation)["data"] != of_run:
+        raise RecordError(
+            f"{of_run['name']} has changed since the run: restore it, for it says what is true"
+        )
+    return simulation
+
+
+def _observation(exchange: Exchange) -> Observation:
+    """What the server saw of an exchange."""
+    nothing = Expected(arrays={})
+    return Observation(
+        begin=wire.decode_job(exchange.before, nothing),
+        job=wire.decode_job(exchange.job, nothing),
+        reply=wire.decode_reply(exchange.reply),
+        learnt=wire.decode_reply(exchange.after).arrays if exchange.after else {},
+    )
 
 
 def _added(found: Iterator[Finding]) -> dict[Row, Recovery]:

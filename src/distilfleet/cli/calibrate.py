@@ -24,6 +24,7 @@ from ..cost.calibration import (
     timed_s,
 )
 from ..cost.catalogue import Entry, as_csv, entries, entry, read
+from ..recipes.flags import option
 from .calibrate_flags import Calibrate
 
 SYSTEM = Path("/sys")
@@ -40,22 +41,29 @@ PARTS = 10
 twice."""
 
 
-def calibrate(asked: Calibrate, clock: Now, pause: Callable[[float], None], day: str) -> str:
+def calibrate(flags: Calibrate, clock: Now, pause: Callable[[float], None], day: str) -> str:
     """Measure, write the row, and tell what came out. Raises ConfigError."""
-    _check(asked)
-    others = read(asked.out) if asked.out.exists() else {}
-    like = None if asked.like is None else entry(asked.like)
-    part_s = asked.lasting_s / PARTS
-    trials = [
+    _check(flags)
+    rows = read(flags.out) if flags.out.exists() else {}
+    like = None if flags.like is None else entry(flags.like)
+    part_s = flags.lasting_s / PARTS
+    trials = _trials(clock, part_s)
+    fitted = fit(trials)
+    like = like or nearest(fitted, list(entries().values()))
+    board = _board(flags, clock, pause, 2 * part_s)
+    made = row(board, fitted, trials, like, day)
+    rows = {**rows, made.kind: made}
+    flags.out.write_text(as_csv(rows.values()), encoding="utf-8")
+    return summary(made, fitted, trials, like, flags.out)
+
+
+def _trials(clock: Now, part_s: float) -> list[Trial]:
+    """Products, a copy, and a layer where there is torch; each part takes so long."""
+    return [
         *gemm_trials(clock, part_s, stream(0, "calibrate")),
         copy_trial(clock, part_s),
         *layer_trials(clock, 2 * part_s),
     ]
-    fitted = fit(trials)
-    like = like or nearest(fitted, list(entries().values()))
-    made = row(_board(asked, clock, pause, 2 * part_s), fitted, trials, like, day)
-    asked.out.write_text(as_csv({**others, made.kind: made}.values()), encoding="utf-8")
-    return summary(made, fitted, trials, like, asked.out)
 
 
 def layer_trials(clock: Now, lasting_s: float) -> list[Trial]:
@@ -70,64 +78,77 @@ def layer_trials(clock: Now, lasting_s: float) -> list[Trial]:
     def step() -> None:
         layer(inputs).sum().backward()
 
+    trial = Trial(
+        name="layer forward and backward",
+        flops=3 * _forward_flops(),
+        moved_bytes=0.0,
+        calls=LAYER_CALLS,
+        took_s=timed_s(step, clock, lasting_s),
+        training=True,
+    )
+    return [trial]
+
+
+def _forward_flops() -> float:
+    """Of the layer: its weights once per token, and attention."""
     weights = 12 * WIDTH**2
-    tokens = BATCH * STEPS
-    forward_flops = tokens * (2.0 * weights + 4.0 * STEPS * WIDTH)
-    return [
-        Trial(
-            name="layer forward and backward",
-            flops=3 * forward_flops,
-            moved_bytes=0.0,
-            calls=LAYER_CALLS,
-            took_s=timed_s(step, clock, lasting_s),
-            training=True,
-        )
-    ]
+    attention = 4.0 * STEPS * WIDTH
+    return BATCH * STEPS * (2.0 * weights + attention)
 
 
 def summary(made: Entry, fitted: Fit, trials: list[Trial], like: Entry, out: Path) -> str:
     """For people: trials beside the fit, the row's main numbers, and what to do with it."""
     lines = [
-        f"  {trial.name:<28} {1e3 * trial.took_s:>9.4f} ms   fitted "
-        f"{1e3 * fitted.predicted_s(trial):>9.4f} ms"
-        for trial in trials
+        *(_beside_fit(trial, fitted) for trial in trials),
+        _speeds(made, fitted, like),
+        f"Watts: {made.idle_w:.3g} idle, {made.busy_w:.3g} busy ({made.source_power}).",
+        f"Nearest kind: {like.kind}, {_gflops_per_s(like)} at its peak.",
+        f"Row written to {out}.",
     ]
+    return "\n".join(lines)
+
+
+def _beside_fit(trial: Trial, fitted: Fit) -> str:
+    took_ms = 1e3 * trial.took_s
+    fitted_ms = 1e3 * fitted.predicted_s(trial)
+    return f"  {trial.name:<28} {took_ms:>9.4f} ms   fitted {fitted_ms:>9.4f} ms"
+
+
+def _speeds(made: Entry, fitted: Fit, like: Entry) -> str:
     trained = "measured" if fitted.training_flops_per_s else f"estimate, as {like.kind}"
-    return "\n".join(
-        [
-            *lines,
-            f"{made.kind}: {made.peak_fp32_flops_per_s / 1e9:.3g} GFLOP/s in products; "
-            f"{made.train_efficiency:.0%} of that in training ({trained}); "
-            f"{made.memory_bytes_per_s / 1e9:.3g} GB/s; a call takes {1e6 * fitted.call_s:.3g} "
-            f"microseconds; the fit errs by {fitted.error_share:.0%}.",
-            f"Watts: {made.idle_w:.3g} idle, {made.busy_w:.3g} busy ({made.source_power}).",
-            f"Nearest kind: {like.kind}, {like.peak_fp32_flops_per_s / 1e9:.3g} GFLOP/s at its "
-            "peak.",
-            f"Row written to {out}.",
-        ]
+    return (
+        f"{made.kind}: {_gflops_per_s(made)} in products; "
+        f"{made.train_efficiency:.0%} of that in training ({trained}); "
+        f"{made.memory_bytes_per_s / 1e9:.3g} GB/s; a call takes {1e6 * fitted.call_s:.3g} "
+        f"microseconds; the fit errs by {fitted.error_share:.0%}."
     )
 
 
-def _check(asked: Calibrate) -> None:
+def _gflops_per_s(board: Entry) -> str:
+    return f"{board.peak_fp32_flops_per_s / 1e9:.3g} GFLOP/s"
+
+
+def _check(flags: Calibrate) -> None:
     for name in ("idle_w", "busy_w", "up_bps", "down_bps", "lasting_s"):
-        given = getattr(asked, name)
-        if given is not None and not 0 < given < float("inf"):
-            raise ConfigError(
-                f"--{name.replace('_', '-')} is {given}; it must be above 0 and finite"
-            )
-    if asked.idle_w is not None and asked.busy_w is not None and asked.busy_w < asked.idle_w:
+        _check_number(option(name), getattr(flags, name))
+    if flags.idle_w is not None and flags.busy_w is not None and flags.busy_w < flags.idle_w:
         raise ConfigError(
-            f"--busy-w is {asked.busy_w}; it must be at least --idle-w, {asked.idle_w}"
+            f"--busy-w is {flags.busy_w}; it must be at least --idle-w, {flags.idle_w}"
         )
-    if not asked.kind.strip():
+    if not flags.kind.strip():
         raise ConfigError("--kind is empty; give the row a name")
-    if asked.out.is_dir() or not asked.out.absolute().parent.is_dir():
-        raise ConfigError(f"--out {asked.out}: name a file in a directory that exists")
+    if flags.out.is_dir() or not flags.out.absolute().parent.is_dir():
+        raise ConfigError(f"--out {flags.out}: name a file in a directory that exists")
 
 
-def _board(asked: Calibrate, clock: Now, pause: Callable[[float], None], lasting_s: float) -> Board:
-    idle_w = asked.idle_w
-    busy_w = asked.busy_w
+def _check_number(flag: str, value: float | None) -> None:
+    if value is not None and not 0 < value < float("inf"):
+        raise ConfigError(f"{flag} is {value}; it must be above 0 and finite")
+
+
+def _board(flags: Calibrate, clock: Now, pause: Callable[[float], None], lasting_s: float) -> Board:
+    idle_w = flags.idle_w
+    busy_w = flags.busy_w
     source = "as asked for"
     meter = meters.find(SYSTEM) if idle_w is None and busy_w is None else None
     if meter is not None:
@@ -136,7 +157,7 @@ def _board(asked: Calibrate, clock: Now, pause: Callable[[float], None], lasting
         source = f"measured by calibrate: {meter.what}"
     memory_bytes, usable_memory_bytes = _memory_bytes()
     return Board(
-        kind=asked.kind,
+        kind=flags.kind,
         processor=_processor(),
         cores=os.cpu_count() or 1,
         clock_hz=_clock_hz(),
@@ -145,8 +166,8 @@ def _board(asked: Calibrate, clock: Now, pause: Callable[[float], None], lasting
         idle_w=idle_w,
         busy_w=busy_w,
         power_source=source,
-        up_bps=asked.up_bps,
-        down_bps=asked.down_bps,
+        up_bps=flags.up_bps,
+        down_bps=flags.down_bps,
     )
 
 

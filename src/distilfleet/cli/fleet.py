@@ -26,7 +26,7 @@ STOPPED = 130
 def serve(words: list[str]) -> int:
     from ..service.server_flags import ServeFlags
 
-    asked = parsed(ServeFlags, "distilfleet serve", words)
+    flags = parsed(ServeFlags, "distilfleet serve", words)
     from ..service.fleet_file import fleet_folder
     from ..service.server import serve as served
 
@@ -34,7 +34,7 @@ def serve(words: list[str]) -> int:
     # as Ctrl-C, and as process 1 of a container too
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        served(fleet_folder(asked.fleet))
+        served(fleet_folder(flags.fleet))
     except KeyboardInterrupt:
         print("Stopped. Runs go on when the server is started again.", file=sys.stderr)
     return 0
@@ -43,16 +43,16 @@ def serve(words: list[str]) -> int:
 def enrol(words: list[str]) -> int:
     from ..service.server_flags import EnrolFlags
 
-    asked = parsed(EnrolFlags, "distilfleet enrol", words)
+    flags = parsed(EnrolFlags, "distilfleet enrol", words)
     from ..service.enrol import create_token, deny
     from ..service.fleet_file import fleet_folder
 
-    here = fleet_folder(asked.fleet)
-    if asked.what == "deny":
-        deny(here, asked.device)
-        print(f"{asked.device} is shut out; `enrol create` lets it in again.")
+    folder = fleet_folder(flags.fleet)
+    if flags.what == "deny":
+        deny(folder, flags.device)
+        print(f"{flags.device} is shut out; `enrol create` lets it in again.")
     else:
-        print(create_token(here, asked.device, 3600.0 * asked.hours))
+        print(create_token(folder, flags.device, 3600.0 * flags.hours))
     return 0
 
 
@@ -67,15 +67,23 @@ def agent(words: list[str]) -> int:
 
         attend(words[1], _end)
     else:
-        from ..service.agent_flags import AgentFlags
-
-        asked = parsed(AgentFlags, "distilfleet agent", words)
-        from ..service.agent import join
-
-        said = join(asked)
-        command = [sys.executable, "-m", "distilfleet.cli", "agent", ATTEND, said]
-        os.execv(sys.executable, command)  # noqa: S606
+        _start_anew(_joined(words))
     return 0
+
+
+def _joined(words: list[str]) -> str:
+    """Reads the flags and enrols; what the agent must know to go on."""
+    from ..service.agent_flags import AgentFlags
+
+    flags = parsed(AgentFlags, "distilfleet agent", words)
+    from ..service.agent import join
+
+    return join(flags)
+
+
+def _start_anew(settings: str) -> NoReturn:
+    command = [sys.executable, "-m", "distilfleet.cli", "agent", ATTEND, settings]
+    os.execv(sys.executable, command)  # noqa: S606
 
 
 def _leave(_number: int, _frame: Any) -> None:
@@ -91,44 +99,42 @@ def _end() -> NoReturn:
 def runs(words: list[str]) -> int:
     from ..service.server_flags import RunsFlags
 
-    asked = parsed(RunsFlags, "distilfleet runs", words)
+    flags = parsed(RunsFlags, "distilfleet runs", words)
     from ..service.client import goes_on, listed
     from ..service.fleet_file import fleet_folder
 
-    queue = fleet_folder(asked.fleet).queue
-    if asked.what == "stop":
-        queue.stop(asked.name)
-        again = f"distilfleet runs resume {asked.name} --fleet {asked.fleet}"
+    name = flags.name
+    queue = fleet_folder(flags.fleet).queue
+    if flags.what == "stop":
+        queue.stop(name)
+        again = f"distilfleet runs resume {name} --fleet {flags.fleet}"
         print(
-            f"{asked.name} stops after its round, or at once if that has no answer yet. Let it go "
+            f"{name} stops after its round, or at once if that has no answer yet. Let it go "
             f"on with: {again}"
         )
-    elif asked.what == "resume":
-        queue.resume(asked.name)
-        print(f"{asked.name} is in the queue again: {goes_on(queue, asked.name)}.")
+    elif flags.what == "resume":
+        queue.resume(name)
+        print(f"{name} is in the queue again: {goes_on(queue, name)}.")
+    elif flags.json:
+        print(json.dumps(listed(queue)))
     else:
-        print(
-            json.dumps(listed(queue))
-            if asked.json
-            else "\n".join(_line(row) for row in listed(queue)) or "No runs."
-        )
+        print("\n".join(map(_line, listed(queue))) or "No runs.")
     return 0
 
 
 def _line(row: dict[str, str]) -> str:
-    return (
-        f"{row['name']:<40}  {row['state']:<9}  {row['rounds']}  {row['error'] or row['waits']}"
-    ).rstrip()
+    remark = row["error"] or row["waits"]
+    return f"{row['name']:<40}  {row['state']:<9}  {row['rounds']}  {remark}".rstrip()
 
 
 def backup(words: list[str]) -> int:
     from ..service.server_flags import BackUp
 
-    asked = parsed(BackUp, "distilfleet backup", words)
+    flags = parsed(BackUp, "distilfleet backup", words)
     from ..service.backup import back_up
     from ..service.fleet_file import fleet_folder
 
-    print(f"{asked.to}: {back_up(fleet_folder(asked.fleet), asked.to)}")
+    print(f"{flags.to}: {back_up(fleet_folder(flags.fleet), flags.to)}")
     return 0
 
 
@@ -136,8 +142,8 @@ def split(words: list[str]) -> int:
     from ..service.partition import SplitFlags
     from ..service.partition import split as parted
 
-    asked = parsed(SplitFlags, "distilfleet split", words)
-    print(f"{asked.out}: {parted(asked)}")
+    flags = parsed(SplitFlags, "distilfleet split", words)
+    print(f"{flags.out}: {parted(flags)}")
     return 0
 
 
@@ -150,37 +156,42 @@ def run(fleet: Path, name: str, words: list[str]) -> int:
     found = recipe(name)
     flags = parsed(found.flags, f"distilfleet run {name}", words)
     check_real(flags)
-    here = fleet_folder(fleet)
-    asked = submit(here, found.name, flags)
+    folder = fleet_folder(fleet)
+    queued = submit(folder, found.name, flags)
     try:
-        return _followed(here, asked, common(flags).rounds)
+        _introduce(folder, queued)
+        return _follow(folder, queued, common(flags).rounds)
     except KeyboardInterrupt:
-        stop = f"distilfleet runs stop {asked} --fleet {fleet}"
+        stop = f"distilfleet runs stop {queued} --fleet {fleet}"
         print(
-            f"distilfleet: {asked} goes on with the server; this stops it: {stop}", file=sys.stderr
+            f"distilfleet: {queued} goes on with the server; this stops it: {stop}", file=sys.stderr
         )
         return STOPPED
 
 
-def _followed(here: "FleetFolder", asked: str, rounds: int) -> int:
-    """Print what comes of a run that the server has."""
-    from ..report.live import show
-    from ..service.client import FailedError, StoppedError, follow, page_of, served_now
+def _introduce(folder: "FleetFolder", name: str) -> None:
+    """Where a run is that the server has been given, and where it is to be seen."""
+    from ..service.client import served_now
 
-    print(f"{asked} is with the server; Ctrl-C stops following, not the run.", flush=True)
-    page = here.page
+    print(f"{name} is with the server; Ctrl-C stops following, not the run.", flush=True)
+    page = folder.page
     if page:
         elsewhere = ", or this machine's name from elsewhere" if page.is_anywhere else ""
         print(f"Live page: http://{page.nearby}/{elsewhere}", flush=True)
-    if not served_now(here):
-        print(
-            f"No server is running here. The run begins when one is: distilfleet serve {here.path}",
-            flush=True,
-        )
+    if not served_now(folder):
+        serve_it = f"distilfleet serve {folder.path}"
+        print(f"No server is running here. The run begins when one is: {serve_it}", flush=True)
+
+
+def _follow(folder: "FleetFolder", name: str, rounds: int) -> int:
+    """Print what comes of a run that the server has."""
+    from ..report.live import show
+    from ..service.client import FailedError, StoppedError, follow, page_of
+
     last: dict[str, Any] = {}
 
     def steps() -> Iterator[dict[str, Any]]:
-        for line in follow(here, asked, _tell_waits):
+        for line in follow(folder, name, _tell_waits):
             last.update(line)
             yield line
 
@@ -192,8 +203,9 @@ def _followed(here: "FleetFolder", asked: str, rounds: int) -> int:
     except FailedError as failed:
         print(f"distilfleet: {failed}", file=sys.stderr)
         return FAILED
-    print("".join(f"{line}\n" for line in missing(last)), end="")
-    print(f"Page: {page_of(here, asked)}")
+    for line in missing(last):
+        print(line)
+    print(f"Page: {page_of(folder, name)}")
     return 0
 
 
@@ -203,15 +215,14 @@ def _tell_waits(words: str) -> None:
 
 def missing(line: Mapping[str, Any]) -> list[str]:
     """Who gave no answer in a round, and why; of many, the first."""
-    why = dict(line.get("missed_jobs", ()))
+    reasons = dict(line.get("missed_jobs", ()))
     lines = [
-        f"No answer from {device} in the last round: {reason}" for device, reason in why.items()
+        f"No answer from {device} in the last round: {reason}" for device, reason in reasons.items()
     ]
-    return (
-        lines
-        if len(lines) <= MOST_MISSING
-        else [*lines[:MOST_MISSING], f"... and {len(lines) - MOST_MISSING} more"]
-    )
+    more = len(lines) - MOST_MISSING
+    if more <= 0:
+        return lines
+    return [*lines[:MOST_MISSING], f"... and {more} more"]
 
 
 def _log_to_terminal() -> None:

@@ -39,53 +39,65 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _guarded(words: list[str]) -> int:
+    """The exit code of a verb; whatever it raises is said in a message."""
     try:
         return _dispatch(words)
     except Error as fault:
-        print(plain(f"distilfleet: {fault}"), file=sys.stderr)
+        _say(str(fault))
         return cli_fleet.FAILED if isinstance(fault, StarvedError) else 2
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as fault:
-        print(plain(f"distilfleet: {_told(fault)}"), file=sys.stderr)
+        _say(_reason(fault))
         return 2
     except KeyboardInterrupt:
-        print(
-            "distilfleet: stopped at once; `run --resume` goes on from the last checkpoint.",
-            file=sys.stderr,
-        )
+        _say("stopped at once; `run --resume` goes on from the last checkpoint.")
         return cli_run.INTERRUPTED[signal.SIGINT]
     except Exception as fault:
-        if isinstance(fault, ModuleNotFoundError) and fault.name in TRAINING_PACKAGES:
-            print(
-                f"distilfleet: training needs {fault.name}: pip install 'distilfleet[train]'",
-                file=sys.stderr,
-            )
-            return 2
-        if isinstance(fault, ModuleNotFoundError) and fault.name in NETWORK_PACKAGES:
-            print(
-                f"distilfleet: a real fleet needs {fault.name}: pip install 'distilfleet[net]'",
-                file=sys.stderr,
-            )
-            return 2
-        log = Path(f"distilfleet-fault-{os.getpid()}.log").absolute()
-        log.write_text(traceback.format_exc())
-        print(
-            f"distilfleet: a fault of ours: {fault!r}. Please report it with {log}.",
-            file=sys.stderr,
-        )
-        return 1
+        return _unexpected(fault)
 
 
-def _told(fault: OSError) -> str:
+def _say(words: str) -> None:
+    print(plain(f"distilfleet: {words}"), file=sys.stderr)
+
+
+def _reason(fault: OSError) -> str:
     where = f"{fault.filename}: " if fault.filename else ""
     remedy = " Free some space and use --resume." if fault.errno == 28 else ""
     return f"{where}{fault.strerror or fault}.{remedy}"
 
 
+def _unexpected(fault: Exception) -> int:
+    """What to install where a package is missing, else where the traceback is."""
+    missing = fault.name if isinstance(fault, ModuleNotFoundError) else None
+    if missing in TRAINING_PACKAGES:
+        _say(f"training needs {missing}: pip install 'distilfleet[train]'")
+        return 2
+    if missing in NETWORK_PACKAGES:
+        _say(f"a real fleet needs {missing}: pip install 'distilfleet[net]'")
+        return 2
+    log = Path(f"distilfleet-fault-{os.getpid()}.log").absolute()
+    log.write_text(traceback.format_exc())
+    _say(f"a fault of ours: {fault!r}. Please report it with {log}.")
+    return 1
+
+
 def _dispatch(words: list[str]) -> int:
     verb, *rest = words or ["--help"]
+    if verb in ("--help", "-h", "help"):
+        print(usage(), end="")
+        return 0
+    if verb == "--version":
+        from importlib.metadata import version
+
+        print(version("distilfleet"))
+        return 0
+    return _verb(verb)(rest)
+
+
+def _verb(name: str) -> Callable[[list[str]], int]:
+    """Raises ConfigError for a name that is none of a verb."""
     verbs: dict[str, Callable[[list[str]], int]] = {
         "run": cli_run.run,
         "plan": _plan,
@@ -100,20 +112,13 @@ def _dispatch(words: list[str]) -> int:
         "backup": cli_fleet.backup,
         "split": cli_fleet.split,
     }
-    if verb in ("--help", "-h", "help"):
-        print(usage(), end="")
-        return 0
-    if verb == "--version":
-        from importlib.metadata import version
-
-        print(version("distilfleet"))
-        return 0
-    if verb not in verbs:
+    if name not in verbs:
+        meant = did_you_mean(name, verbs)
         raise ConfigError(
-            f"there is no verb {verb!r}{did_you_mean(verb, verbs)}; there are {', '.join(verbs)}. "
-            f"See distilfleet --help."
+            f"there is no verb {name!r}{meant}; there are {', '.join(verbs)}. "
+            "See distilfleet --help."
         )
-    return verbs[verb](rest)
+    return verbs[name]
 
 
 # --- plan -----------------------------------------------------------------------------------------
@@ -125,16 +130,17 @@ def _plan(words: list[str]) -> int:
         return 0
     from ..recipes.find import recipe
 
-    name = words[0]
-    rest = [word for word in words[1:] if word != "--json"]
+    name, *rest = words
+    as_json = "--json" in rest
     found = recipe(name)
-    flags = parsed(found.flags, f"distilfleet plan {name}", rest)
+    of_recipe = [word for word in rest if word != "--json"]
+    flags = parsed(found.flags, f"distilfleet plan {name}", of_recipe)
     from ..recipes.plan import first_round
     from ..record.plan import plan_json
     from ..report.plan import print_plan
 
     result = first_round(found, flags, time.perf_counter)
-    if "--json" in words:
+    if as_json:
         print(json.dumps(plan_json(result)))
     else:
         print_plan(result)
@@ -158,19 +164,19 @@ class Compare:
 
 
 def _compare(words: list[str]) -> int:
-    asked = parsed(Compare, "distilfleet compare", words or ["--help"])
-    if not asked.runs:
+    flags = parsed(Compare, "distilfleet compare", words or ["--help"])
+    if not flags.runs:
         raise ConfigError("name at least one run directory: distilfleet compare DIR [DIR ...]")
     from ..record.history import read
     from ..report.page import write_page
     from ..report.table import as_json, text_table
 
-    runs = [read(path) for path in asked.runs]
-    out = asked.out or _free(asked.runs[0].parent / "compare.html")
+    runs = [read(path) for path in flags.runs]
+    out = flags.out or _free(flags.runs[0].parent / "compare.html")
     if out.exists():
         raise ConfigError(f"{out} is there already; name another --out")
     write_page(runs, out)
-    print(json.dumps(as_json(runs)) if asked.json else f"{text_table(runs)}\n\nPage: {out}")
+    print(json.dumps(as_json(runs)) if flags.json else f"{text_table(runs)}\n\nPage: {out}")
     return 0
 
 
@@ -192,17 +198,17 @@ class Audit:
 
 
 def _audit(words: list[str]) -> int:
-    asked = parsed(Audit, "distilfleet audit", words or ["--help"])
+    flags = parsed(Audit, "distilfleet audit", words or ["--help"])
     from ..record.captured import write_audit
     from ..record.history import read
     from ..report.audit import audit_json, audit_text
     from ..report.page import write_page
     from .audit import audited
 
-    write_audit(asked.run, audited(read(asked.run)))
-    history = read(asked.run)
-    write_page([history], asked.run / cli_run.PAGE)
-    print(json.dumps(audit_json(history)) if asked.json else audit_text(history))
+    write_audit(flags.run, audited(read(flags.run)))
+    history = read(flags.run)
+    write_page([history], flags.run / cli_run.PAGE)
+    print(json.dumps(audit_json(history)) if flags.json else audit_text(history))
     return 0
 
 
@@ -217,14 +223,14 @@ class Devices:
 
 
 def _devices(words: list[str]) -> int:
-    asked = parsed(Devices, "distilfleet devices", words)
+    flags = parsed(Devices, "distilfleet devices", words)
     from dataclasses import asdict
 
     from ..cost.catalogue import entries
     from ..report.devices import catalogue_json, print_catalogue
 
-    rows = [asdict(entry) for entry in entries(asked.catalogue).values()]
-    if asked.json:
+    rows = [asdict(entry) for entry in entries(flags.catalogue).values()]
+    if flags.json:
         print(json.dumps(catalogue_json(rows)))
     else:
         print_catalogue(rows)
@@ -234,10 +240,10 @@ def _devices(words: list[str]) -> int:
 def _calibrate(words: list[str]) -> int:
     from .calibrate_flags import Calibrate
 
-    asked = parsed(Calibrate, "distilfleet calibrate", words)
+    flags = parsed(Calibrate, "distilfleet calibrate", words)
     from .calibrate import calibrate
 
-    print(calibrate(asked, time.perf_counter, time.sleep, f"{datetime.now(UTC):%Y-%m-%d}"))
+    print(calibrate(flags, time.perf_counter, time.sleep, f"{datetime.now(UTC):%Y-%m-%d}"))
     return 0
 
 

@@ -39,29 +39,39 @@ def run(words: list[str]) -> int:
         print(usage(), end="")
         return 0
     if words[0].startswith("-"):
-        flag = words[0].partition("=")[0]
-        if flag != "--resume":
-            meant = did_you_mean(flag, ["--resume"])
-            raise ConfigError(
-                f"name a recipe before its flags{meant}: distilfleet run koala {' '.join(words)}"
-            )
-        return _resume(parsed(Resume, "distilfleet run", words))
-    fleet, rest = _fleet_of(words[1:])
-    return _start(words[0], rest) if fleet is None else cli_fleet.run(fleet, words[0], rest)
+        return _resume(_resume_flags(words))
+    recipe, *rest = words
+    fleet, flags = _fleet_of(rest)
+    if fleet is None:
+        return _start(recipe, flags)
+    return cli_fleet.run(fleet, recipe, flags)
+
+
+def _resume_flags(words: list[str]) -> Resume:
+    """Raises ConfigError for flags without a recipe."""
+    flag = words[0].partition("=")[0]
+    if flag != "--resume":
+        meant = did_you_mean(flag, ["--resume"])
+        raise ConfigError(
+            f"name a recipe before its flags{meant}: distilfleet run koala {' '.join(words)}"
+        )
+    resume: Resume = parsed(Resume, "distilfleet run", words)
+    return resume
 
 
 def _fleet_of(words: list[str]) -> tuple[Path | None, list[str]]:
     """The fleet file that `--fleet FILE` or `--fleet=FILE` names, and the other words. Raises
     ConfigError."""
-    places = [at for at, word in enumerate(words) if word.partition("=")[0] == "--fleet"]
-    if not places:
+    flags = [word.partition("=")[0] for word in words]
+    if "--fleet" not in flags:
         return None, words
-    at = places[0]
-    after = at + 1 if "=" in words[at] else at + 2
-    named = words[at].partition("=")[2] or "".join(words[at + 1 : after])
-    if len(places) > 1 or not named or named.startswith("-"):
+    at = flags.index("--fleet")
+    _, joined, file = words[at].partition("=")
+    after = at + 1 if joined else at + 2
+    file = file or "".join(words[at + 1 : after])
+    if flags.count("--fleet") > 1 or not file or file.startswith("-"):
         raise ConfigError("give --fleet once, with the fleet file behind it: --fleet fleet.toml")
-    return Path(named), words[:at] + words[after:]
+    return Path(file), words[:at] + words[after:]
 
 
 def _start(name: str, words: list[str]) -> int:
@@ -80,19 +90,20 @@ def _start(name: str, words: list[str]) -> int:
     return _train(begun.run, begun.record, None)
 
 
-def _resume(asked: Resume) -> int:
+def _resume(flags: Resume) -> int:
     from ..recipes.resume import again, elsewhere
     from ..record.history import read_about
 
-    resumed = again(asked.resume, asked.rounds)
+    path = flags.resume
+    resumed = again(path, flags.rounds)
     if resumed is None:
-        if not (asked.resume / PAGE).is_file():
-            _pages(asked.resume)
-        print(f"{asked.resume} is finished: nothing is left. Add rounds with --rounds.")
+        if not (path / PAGE).is_file():
+            _pages(path)
+        print(f"{path} is finished: nothing is left. Add rounds with --rounds.")
         return 0
     after = "from its start" if resumed.start is None else f"after round {resumed.start.round}"
-    print(f"Going on with {asked.resume} {after}.")
-    for note in elsewhere(read_about(asked.resume)):
+    print(f"Going on with {path} {after}.")
+    for note in elsewhere(read_about(path)):
         print(note)
     return _train(resumed.run, resumed.record, resumed.start)
 
@@ -101,32 +112,33 @@ def _train(run: "SimulatedRun", record: "RunRecord", start: "Checkpoint | None")
     from ..report.live import show
     from ..training.loop import train
 
-    stop: list[signal.Signals] = []
     first = 1 if start is None else start.round + 1
-    with closing(record), _asked_to_stop(stop):
+    with closing(record), _stop_signals() as received:
         steps = train(run.experiment, run.fleet, record, start, time.monotonic)
-        show(run.experiment.rounds, first, steps, lambda: bool(stop))
+        show(run.experiment.rounds, first, steps, lambda: bool(received))
         steps.close()
     finished = _pages(record.path)
-    if stop and not finished:
+    if received and not finished:
         print(f"Stopped after a finished round. Go on with: distilfleet run --resume {record.path}")
-        return INTERRUPTED[stop[0]]
+        return INTERRUPTED[received[0]]
     return 0
 
 
 @contextmanager
-def _asked_to_stop(asked: list[signal.Signals]) -> Iterator[None]:
-    """The first Ctrl-C or SIGTERM lets the round finish; the second stops at once."""
+def _stop_signals() -> Iterator[list[signal.Signals]]:
+    """What has come of Ctrl-C and SIGTERM: the first lets the round finish, the second stops at
+    once."""
+    received: list[signal.Signals] = []
 
     def note(number: int, _frame: object) -> None:
-        if asked:
+        if received:
             raise KeyboardInterrupt
-        asked.append(signal.Signals(number))
+        received.append(signal.Signals(number))
         print("\nFinishing this round; press Ctrl-C again to stop at once.", file=sys.stderr)
 
     before = {number: signal.signal(number, note) for number in INTERRUPTED}
     try:
-        yield
+        yield received
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
