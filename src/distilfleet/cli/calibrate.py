@@ -130,7 +130,7 @@ def _gflops_per_s(board: Entry) -> str:
 
 def _check(flags: Calibrate) -> None:
     for name in ("idle_w", "busy_w", "up_bps", "down_bps", "lasting_s"):
-        _check_number(option(name), getattr(flags, name))
+        _check_number(flags, name)
     if flags.idle_w is not None and flags.busy_w is not None and flags.busy_w < flags.idle_w:
         raise ConfigError(
             f"--busy-w is {flags.busy_w}; it must be at least --idle-w, {flags.idle_w}"
@@ -141,9 +141,10 @@ def _check(flags: Calibrate) -> None:
         raise ConfigError(f"--out {flags.out}: name a file in a directory that exists")
 
 
-def _check_number(flag: str, value: float | None) -> None:
-    if value is not None and not 0 < value < float("inf"):
-        raise ConfigError(f"{flag} is {value}; it must be above 0 and finite")
+def _check_number(flags: Calibrate, name: str) -> None:
+    given = getattr(flags, name)
+    if given is not None and not 0 < given < float("inf"):
+        raise ConfigError(f"{option(name)} is {given}; it must be above 0 and finite")
 
 
 def _board(flags: Calibrate, clock: Now, pause: Callable[[float], None], lasting_s: float) -> Board:
