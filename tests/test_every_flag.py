@@ -87,6 +87,7 @@ VALUES = {
     "proxy": "{}/proxy.csv",
     "proxy_share": "0.2",
     "large": "mlp-s",
+    "train": "head",
     "wire": "soft-labels",
     "refine": "mean",
     "aggregate": "mean",

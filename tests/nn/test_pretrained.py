@@ -8,7 +8,7 @@ import transformers
 from hf_folders import picture_model, series_model, sound_model, text_model
 
 from distilfleet.core.types import Dataset
-from distilfleet.nn import pretrained, zoo
+from distilfleet.nn import pretrained, trainable, zoo
 from distilfleet.nn.distil import Distillation, distil, predict
 from distilfleet.nn.features import taps
 from distilfleet.nn.profile import profile
@@ -98,10 +98,10 @@ def test_a_head_for_others_is_replaced_by_a_new_one_of_the_seed(names, tmp_path)
     model = zoo.model(picture_model(tmp_path), (3, 8, 8), len(names), class_names=names)
     first, second, third = model.build(0), model.build(1), model.build(0)
     assert first.has_new_head
-    weight = f"{pretrained.head_of(first)}.weight"
+    weight = f"{trainable.head_of(first)}.weight"
     assert torch.equal(first.state_dict()[weight], third.state_dict()[weight])
     assert not torch.equal(first.state_dict()[weight], second.state_dict()[weight])
-    same = [name for name in first.state_dict() if not name.startswith(pretrained.head_of(first))]
+    same = [name for name in first.state_dict() if not name.startswith(trainable.head_of(first))]
     assert all(torch.equal(first.state_dict()[name], second.state_dict()[name]) for name in same)
 
 

@@ -122,18 +122,6 @@ def tokenised(name: str, texts: Sequence[str]) -> np.ndarray:
     return ids_NL
 
 
-def head_of(module: nn.Module) -> str:
-    """The name of the submodule that gives the logits."""
-    if isinstance(module, Pretrained):
-        return f"net.{_head_path(module.net)}"
-    last = [
-        path
-        for path, part in module.named_modules()
-        if next(part.parameters(recurse=False), None) is not None
-    ]
-    return str(last[-1])
-
-
 def folder_of(name: str) -> Path:
     """Where the model lies: the folder that is named, or what was fetched from the hub before.
     Raises ConfigError."""

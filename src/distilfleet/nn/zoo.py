@@ -157,8 +157,9 @@ def _built(wanted: Model, seed: int) -> nn.Module:
         from . import pretrained  # seconds, for those who want one
 
         with seeded(seed), settings_kept():
-            return trainable.train_mode(
-                pretrained.build(wanted.name, wanted.shape, wanted.classes, wanted.class_names)
+            return _ready(
+                pretrained.build(wanted.name, wanted.shape, wanted.classes, wanted.class_names),
+                wanted.train,
             )
     factory = _factory(wanted.name)
     with seeded(seed), settings_kept():
@@ -175,15 +176,21 @@ def _built(wanted: Model, seed: int) -> nn.Module:
                     f"{switch.__name__}() of {wanted.name} does not return the net; end it in "
                     "return self"
                 )
-        return trainable.train_mode(materialised(net, wanted.shape))
+        return _ready(materialised(net, wanted.shape), wanted.train)
+
+
+def _ready(net: nn.Module, train: str) -> nn.Module:
+    return trainable.train_mode(trainable.choose(net, train))
 
 
 @lru_cache(maxsize=256)
 def _checked(wanted: Model) -> Model:
-    if wanted.is_pretrained:
-        wanted.build(seed=0)  # what is wrong with its folder is said as it is
-    else:
+    if not wanted.is_pretrained:
         _factory(wanted.name)
+    if wanted.train != trainable.ALL:
+        _checked(replace(wanted, train=trainable.ALL))
+    if wanted.is_pretrained or wanted.train != trainable.ALL:
+        wanted.build(seed=0)  # what is wrong with a folder, or a choice, is said as it is
     fault = _fault(wanted)
     if fault is None:
         return wanted
@@ -204,7 +211,7 @@ def _fault(wanted: Model) -> str | None:
     BatchNorm's sake."""
     try:
         if wanted.is_own or wanted.is_pretrained:
-            return fault_of(wanted.build(seed=0), wanted.example, wanted.classes)
+            return _fault_as_built(wanted)
         with torch.device("meta"):
             wanted.build(seed=0)(torch.empty(2, *wanted.shape))
     except Error as error:
@@ -215,6 +222,15 @@ def _fault(wanted: Model) -> str | None:
     ) as error:  # whatever building or running a net on a shape that it was not made for can raise
         return words(error)
     return None
+
+
+def _fault_as_built(wanted: Model) -> str | None:
+    net = wanted.build(seed=0)
+    if wanted.train.startswith(trainable.LORA) and trainable.adapted_in_vain(
+        net, wanted.example(2)
+    ):
+        return "it goes past adapters, for it reads the weights of its layers itself; take last:N"
+    return fault_of(net, wanted.example, wanted.classes)
 
 
 @lru_cache(maxsize=256)

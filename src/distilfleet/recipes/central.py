@@ -21,7 +21,8 @@ class Flags:
     who: Literal["large", "small"] = "large"
     """Which model the server trains."""
     large: str | None = None
-    """The large model. Default: the zoo's for the data."""
+    """The large model: a zoo name, `hf:` and a classifier of transformers, or `module:function`.
+    Default: the zoo's for the data."""
     small: str | None = None
     """The small model. Default: the zoo's middle one."""
 

@@ -25,7 +25,8 @@ class Flags:
     """Which model the devices train. `large` ignores their memory: a counterfactual, and the record
     says so."""
     large: str | None = None
-    """The large model. Default: the zoo's for the data."""
+    """The large model: a zoo name, `hf:` and a classifier of transformers, or `module:function`.
+    Default: the zoo's for the data."""
     small: str | None = None
     """The small model. Default: the zoo's middle one that fits."""
     aggregate: Rule = ROBUST

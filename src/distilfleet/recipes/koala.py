@@ -34,8 +34,11 @@ class Flags:
     proxy: ProxyFlags = ProxyData()
     training: TrainingFlags = Training()
     large: str | None = None
-    """The server's model: a zoo name or `module:function`. Default: the zoo's large net for the
-    data."""
+    """The server's model: a zoo name, `hf:` and the folder or name of a classifier of transformers,
+    or `module:function`. Default: the zoo's large net for the data."""
+    train: str = "all"
+    """What of the server's model trains: `all`, `head`, `lora:R` (adapters of rank R, and the head)
+    or `last:N` (the last N layers, and the head)."""
     wire: Literal["weights", "soft-labels"] = "weights"
     """What devices send: their weights, or one byte per class and proxy sample."""
     refine: Refine = "entropy"
@@ -74,7 +77,7 @@ def koala(flags: Flags) -> "Experiment":
 
     setup = classifier_setup(flags.common, flags.proxy)
     assert setup.proxy is not None
-    large = large_model(flags.large, setup)
+    large = large_model(flags.large, setup, flags.train)
     smalls = assign(setup, flags.smalls, flags.training.local_batch)
     passes, lr = FORWARD[flags.smalls.mode]
     settings = KoalaSettings(
