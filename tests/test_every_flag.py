@@ -14,7 +14,8 @@ import tomli_w
 
 from cli_runs import mistaken, table, told
 from distilfleet.cli.calibrate_flags import Calibrate
-from distilfleet.cli.main import Audit, Compare, Devices
+from distilfleet.cli.compare import Compare
+from distilfleet.cli.main import Audit, Devices
 from distilfleet.cli.run import Resume
 from distilfleet.cli.words import parsed
 from distilfleet.core.chance import stream

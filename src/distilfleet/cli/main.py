@@ -13,12 +13,12 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..core.errors import ConfigError, Error, StarvedError, did_you_mean
 from ..core.plain import plain, print_in_any_encoding
+from . import compare as cli_compare
 from . import fleet as cli_fleet
 from . import run as cli_run
 from .usage import usage
@@ -101,7 +101,7 @@ def _verb(name: str) -> Callable[[list[str]], int]:
     verbs: dict[str, Callable[[list[str]], int]] = {
         "run": cli_run.run,
         "plan": _plan,
-        "compare": _compare,
+        "compare": cli_compare.compare,
         "audit": _audit,
         "devices": _devices,
         "calibrate": _calibrate,
@@ -147,43 +147,7 @@ def _plan(words: list[str]) -> int:
     return 0
 
 
-# --- compare, devices -----------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Compare:
-    """Runs side by side: a table, and a page with the curves of all of them."""
-
-    runs: tuple[Path, ...]
-    """Run directories."""
-    out: Path | None = None
-    """The page. Default: compare.html beside the first run, with a number if that is there
-    already."""
-    json: bool = False
-    """Print one JSON object instead of a table."""
-
-
-def _compare(words: list[str]) -> int:
-    flags = parsed(Compare, "distilfleet compare", words or ["--help"])
-    if not flags.runs:
-        raise ConfigError("name at least one run directory: distilfleet compare DIR [DIR ...]")
-    from ..record.history import read
-    from ..report.page import write_page
-    from ..report.table import as_json, text_table
-
-    runs = [read(path) for path in flags.runs]
-    out = flags.out or _free(flags.runs[0].parent / "compare.html")
-    if out.exists():
-        raise ConfigError(f"{out} is there already; name another --out")
-    write_page(runs, out)
-    print(json.dumps(as_json(runs)) if flags.json else f"{text_table(runs)}\n\nPage: {out}")
-    return 0
-
-
-def _free(page: Path) -> Path:
-    """The page's place, with a number where others are there already."""
-    numbered = (page.with_name(f"{page.stem}-{number}{page.suffix}") for number in count(2))
-    return next(place for place in chain([page], numbered) if not place.exists())
+# --- audit, devices -----------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

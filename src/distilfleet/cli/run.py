@@ -3,12 +3,13 @@
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import takewhile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..core.errors import ConfigError, did_you_mean
 from . import fleet as cli_fleet
@@ -16,6 +17,7 @@ from .usage import usage
 from .words import parsed
 
 if TYPE_CHECKING:
+    from ..recipes.find import Recipe
     from ..recipes.simulated import SimulatedRun
     from ..record.checkpoint import Checkpoint
     from ..record.run import RunRecord
@@ -35,50 +37,57 @@ class Resume:
 
 
 def run(words: list[str]) -> int:
+    """The verb."""
     if not words or words[0] in ("--help", "-h"):
         print(usage(), end="")
         return 0
-    if words[0].startswith("-"):
-        return _resume(_resume_flags(words))
-    recipe, *rest = words
-    fleet, flags = _fleet_of(rest)
-    if fleet is None:
-        return _start(recipe, flags)
-    return cli_fleet.run(fleet, recipe, flags)
-
-
-def _resume_flags(words: list[str]) -> Resume:
-    """Raises ConfigError for flags without a recipe."""
     flag = words[0].partition("=")[0]
-    if flag != "--resume":
-        meant = did_you_mean(flag, ["--resume"])
+    if flag == "--resume":
+        return _resume(words)
+    if flag == "--config":
+        return _again(words)
+    if flag.startswith("-"):
+        meant = did_you_mean(flag, ["--resume", "--config"])
         raise ConfigError(
             f"name a recipe before its flags{meant}: distilfleet run koala {' '.join(words)}"
         )
-    resume: Resume = parsed(Resume, "distilfleet run", words)
-    return resume
-
-
-def _fleet_of(words: list[str]) -> tuple[Path | None, list[str]]:
-    """The fleet file that `--fleet FILE` or `--fleet=FILE` names, and the other words. Raises
-    ConfigError."""
-    flags = [word.partition("=")[0] for word in words]
-    if "--fleet" not in flags:
-        return None, words
-    at = flags.index("--fleet")
-    _, joined, file = words[at].partition("=")
-    after = at + 1 if joined else at + 2
-    file = file or "".join(words[at + 1 : after])
-    if flags.count("--fleet") > 1 or not file or file.startswith("-"):
+    fleet, rest = taken("--fleet", "a fleet file", words[1:])
+    if len(fleet) == 1:
+        return cli_fleet.run(Path(fleet[0]), words[0], rest)
+    if fleet:
         raise ConfigError("give --fleet once, with the fleet file behind it: --fleet fleet.toml")
-    return Path(file), words[:at] + words[after:]
+    seeds, rest = taken("--seeds", "seeds", rest)
+    return _sweep(words[0], rest, seeds) if seeds else _start(words[0], rest)
 
 
-def _start(name: str, words: list[str]) -> int:
+def taken(flag: str, what: str, words: list[str]) -> tuple[list[str], list[str]]:
+    """What is behind a flag of no recipe, as in `--flag A B` or `--flag=A`, and the other words.
+
+    Raises ConfigError for a flag that comes twice or without a value.
+    """
+    places = [at for at, word in enumerate(words) if word.partition("=")[0] == flag]
+    if not places:
+        return [], words
+    at = places[0]
+    _, is_joined, joined = words[at].partition("=")
+    values = [joined] if is_joined else list(takewhile(_is_value, words[at + 1 :]))
+    if len(places) > 1 or not all(values) or not values:
+        raise ConfigError(f"give {flag} once, with {what} behind it")
+    after = at + 1 + (0 if is_joined else len(values))
+    return values, words[:at] + words[after:]
+
+
+def _is_value(word: str) -> bool:
+    return not word.startswith("-")
+
+
+def _start(name: str, words: list[str], settings: Mapping[str, Any] | None = None) -> int:
+    """Begin a run. `settings`: those of an earlier one, which the words may change."""
     from ..recipes.find import recipe
 
     found = recipe(name)
-    flags = parsed(found.flags, f"distilfleet run {name}", words)
+    usual = None if settings is None else _flags_of(found, settings)
+    flags = parsed(found.flags, f"distilfleet run {name}", words, usual)
     from ..recipes import simulate
     from ..recipes.flags import common
     from ..report.live import opening
@@ -90,20 +99,70 @@ def _start(name: str, words: list[str]) -> int:
     return _train(begun.run, begun.record, None)
 
 
-def _resume(flags: Resume) -> int:
+def _flags_of(found: "Recipe", settings: Mapping[str, Any]) -> Any:
+    from ..recipes.flags import unflatten
+
+    return unflatten(found.flags, settings)
+
+
+def _sweep(name: str, words: list[str], seeds: list[str]) -> int:
+    from ..recipes.find import recipe
+    from . import seeds as cli_seeds
+
+    numbers = cli_seeds.seeds_of(seeds)
+    _refuse_beside_seeds(words)
+    found = recipe(name)
+    flags = parsed(found.flags, f"distilfleet run {name}", words)
+    from ..recipes import simulate
+    from ..recipes.flags import check, common
+    from ..record.run import check_free
+
+    check(flags)
+    out = common(flags).out or simulate.default_place(name, datetime.now(UTC))
+    check_free(out)
+    _, rest = taken("--out", "a directory", words)
+    return cli_seeds.sweep([name, *rest], numbers, out, common(flags).threads)
+
+
+def _refuse_beside_seeds(words: list[str]) -> None:
+    if any(word.partition("=")[0] == "--seed" for word in words):
+        raise ConfigError("--seeds names them all: leave out --seed")
+
+
+def _again(words: list[str]) -> int:
+    """Repeat a recorded run, with whatever flags come behind."""
+    from ..record.history import read_about
+
+    (file, *more), rest = taken("--config", "a run.toml", words)
+    if more:
+        raise ConfigError(f"--config takes one run.toml, not {file} {' '.join(more)}")
+    path = Path(file)
+    about = read_about(path if path.is_dir() else path.parent)
+    if "fleet" in about["settings"]:
+        raise ConfigError(
+            f"{file} is of a real fleet: run {about['recipe']} --fleet with its flags again"
+        )
+    return _start(about["recipe"], rest, {**about["settings"], "rounds": about["rounds"]})
+
+
+def _resume(words: list[str]) -> int:
+    from .seeds import go_on, is_sweep
+
+    asked = parsed(Resume, "distilfleet run", words)
+    if is_sweep(asked.resume):
+        return go_on(asked.resume, taken("--resume", "a directory", words)[1])
     from ..recipes.resume import again, elsewhere
     from ..record.history import read_about
 
-    path = flags.resume
-    resumed = again(path, flags.rounds)
+    resumed = again(asked.resume, asked.rounds)
     if resumed is None:
-        if not (path / PAGE).is_file():
-            _pages(path)
-        print(f"{path} is finished: nothing is left. Add rounds with --rounds.")
+        if not (asked.resume / PAGE).is_file():
+            _pages(asked.resume)
+        print(f"{asked.resume} is finished: nothing is left. Add rounds with --rounds.")
         return 0
     after = "from its start" if resumed.start is None else f"after round {resumed.start.round}"
-    print(f"Going on with {path} {after}.")
-    for note in elsewhere(read_about(path)):
+    print(f"Going on with {asked.resume} {after}.")
+    for note in elsewhere(read_about(asked.resume)):
         print(note)
     return _train(resumed.run, resumed.record, resumed.start)
 
@@ -112,33 +171,32 @@ def _train(run: "SimulatedRun", record: "RunRecord", start: "Checkpoint | None")
     from ..report.live import show
     from ..training.loop import train
 
+    stop: list[signal.Signals] = []
     first = 1 if start is None else start.round + 1
-    with closing(record), _stop_signals() as received:
+    with closing(record), _asked_to_stop(stop):
         steps = train(run.experiment, run.fleet, record, start, time.monotonic)
-        show(run.experiment.rounds, first, steps, lambda: bool(received))
+        show(run.experiment.rounds, first, steps, lambda: bool(stop))
         steps.close()
     finished = _pages(record.path)
-    if received and not finished:
+    if stop and not finished:
         print(f"Stopped after a finished round. Go on with: distilfleet run --resume {record.path}")
-        return INTERRUPTED[received[0]]
+        return INTERRUPTED[stop[0]]
     return 0
 
 
 @contextmanager
-def _stop_signals() -> Iterator[list[signal.Signals]]:
-    """What has come of Ctrl-C and SIGTERM: the first lets the round finish, the second stops at
-    once."""
-    received: list[signal.Signals] = []
+def _asked_to_stop(asked: list[signal.Signals]) -> Iterator[None]:
+    """The first Ctrl-C or SIGTERM lets the round finish; the second stops at once."""
 
     def note(number: int, _frame: object) -> None:
-        if received:
+        if asked:
             raise KeyboardInterrupt
-        received.append(signal.Signals(number))
+        asked.append(signal.Signals(number))
         print("\nFinishing this round; press Ctrl-C again to stop at once.", file=sys.stderr)
 
     before = {number: signal.signal(number, note) for number in INTERRUPTED}
     try:
-        yield received
+        yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -9,6 +9,8 @@ PURPOSE = (
 )
 COMMANDS = {
     "run RECIPE [--flag value ...] [--out DIR]": "train on a simulated fleet",
+    "run RECIPE --seeds 1 2 3 [--flag value ...]": "the same under several seeds, then compared",
+    "run --config DIR/run.toml [--flag value ...]": "the same as a recorded run, save these flags",
     "run --resume DIR [--rounds N]": "go on with an interrupted run, or add rounds",
     "plan RECIPE [--flag value ...] [--json]": "who would cut where, what it costs, "
     "and the proven bound",

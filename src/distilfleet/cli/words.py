@@ -7,8 +7,10 @@ from typing import Any, get_origin, get_type_hints
 from ..core.errors import ConfigError
 
 
-def parsed(kind: Any, program: str, words: list[str]) -> Any:
-    """Exits with the help or the mistake, as the words ask for.
+def parsed(kind: Any, program: str, words: list[str], usual: Any = None) -> Any:
+    """The flags that the words set, the rest as in `usual`, or else as their dataclass has them.
+
+    Exits with the help or the mistake, as the words ask for.
 
     Raises ConfigError for a flag by the name that it had, and for a list that comes twice: of the
     two the first would be lost unsaid.
@@ -22,7 +24,10 @@ def parsed(kind: Any, program: str, words: list[str]) -> Any:
     from .flag_help import whole_paragraphs
 
     with whole_paragraphs() if {"-h", "--help"} & set(words) else nullcontext():
-        return tyro.cli(kind, prog=program, args=words, config=(tyro.conf.PositionalRequiredArgs,))
+        config = (tyro.conf.PositionalRequiredArgs,)
+        if usual is None:
+            return tyro.cli(kind, prog=program, args=words, config=config)
+        return tyro.cli(kind, prog=program, args=words, default=usual, config=config)
 
 
 def _check_names(kind: Any, words: list[str]) -> None:

@@ -13,7 +13,7 @@ from ..record.run import RunRecord, check_free, create
 from ..report.page import write_page
 from ..training.loop import about, train
 from .find import Recipe, recipe
-from .flags import common, flatten
+from .flags import changed, common, flatten
 from .simulated import SimulatedRun, simulated
 
 RUNS = Path("runs")
@@ -44,6 +44,7 @@ def begin(found: Recipe, flags: Any, path: Path, started: datetime) -> Begun:
     check_free(path)
     run = simulated(found.build(flags), common(flags))
     asked = about(run.experiment, found.name, flatten(flags), f"{started:%Y-%m-%dT%H:%M:%SZ}")
+    asked["given"] = sorted(changed(flags))
     return Begun(run=run, record=create(path, asked, run.facts), about=asked)
 
 

@@ -40,6 +40,7 @@ MEANING: Mapping[DisclosureClass, str] = {
 }
 """What each class of disclosure tells, for people."""
 _NOT_REPEATED = frozenset({"out", "resume"})
+_ALWAYS = frozenset({"rounds", "seed"})
 _LINE = 100
 _UNSET: tuple[Any, ...] = (None, [], ())
 
@@ -198,10 +199,16 @@ def command(run: History) -> str:
     }
     flags = []
     for name, value in settings.items():
-        if name not in _NOT_REPEATED and value not in _UNSET:
+        if name not in _NOT_REPEATED and value not in _UNSET and _was_given(run, name):
             flags.append(_flag(name, value))
     verb = shlex.join(["distilfleet", "run", figures.recipe(run)])
     return " \\\n  ".join(_filled([verb, *flags]))
+
+
+def _was_given(run: History, name: str) -> bool:
+    """Whether the setting is not the recipe's own; older records do not say."""
+    given = run.about.get("given")
+    return given is None or name in given or name in _ALWAYS
 
 
 def _filled(pieces: Sequence[str]) -> list[str]:
