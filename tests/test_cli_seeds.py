@@ -70,7 +70,7 @@ def test_a_sweep_that_is_stopped_lets_its_runs_finish_their_rounds(tmp_path):
         next(line for line in process.stdout if "round 1/" in line)
         process.send_signal(signal.SIGTERM)
         said = process.stdout.read()
-    assert process.returncode in (143, 143 - 256), said
+    assert process.returncode == 143, said
     assert "Go on with: distilfleet run --resume" in said
 
 
@@ -91,4 +91,4 @@ def test_a_page_prints_what_differs_from_the_recipe_s_own(sweep):
     folder, out, _, _ = sweep
     words = shlex.split(command(read(out / "seed-1")).replace("\\\n", " "))
     assert words[:5] == ["distilfleet", "run", "local", "--data", str(folder / "data.npz")]
-    assert set(words[5::2]) == {"--devices", "--small", "--local-passes", "--rounds", "--seed"}
+    assert set(words[5::2]) == {"--devices", "--small", "--rounds", "--seed"}

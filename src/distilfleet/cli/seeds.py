@@ -9,25 +9,28 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..core.errors import ConfigError
+import tomli_w
+
+from ..core.errors import ConfigError, RecordError
 from .compare import compared, free
 
-FOLDER = "seed-"
+SWEEP = "sweep.toml"
 
 
 def folder_of(seed: int) -> str:
     """Where the run of a seed is, inside the folder of the sweep."""
-    return f"{FOLDER}{seed}"
+    return f"seed-{seed}"
 
 
 def is_sweep(path: Path) -> bool:
-    """Whether a folder has runs of several seeds, and none of its own."""
-    return not (path / "run.toml").exists() and any(_runs(path))
+    """Whether a folder has runs of several seeds."""
+    return (path / SWEEP).is_file()
 
 
 def seeds_of(words: Sequence[str]) -> list[int]:
@@ -43,36 +46,42 @@ def seeds_of(words: Sequence[str]) -> list[int]:
 
 def sweep(words: Sequence[str], seeds: Sequence[int], out: Path, threads: int) -> int:
     """Run `run WORDS` under each seed, then compare. The exit code is the first that is not 0."""
-    commands = {
-        f"seed {seed}": ["run", *words, "--seed", str(seed), "--out", str(out / folder_of(seed))]
-        for seed in seeds
-    }
-    return _all(commands, out, threads)
+    out.mkdir(parents=True, exist_ok=True)
+    asked = {"words": list(words), "seeds": list(seeds), "threads": threads}
+    (out / SWEEP).write_text(tomli_w.dumps(asked), encoding="utf-8")
+    return go_on(out, ())
 
 
 def go_on(out: Path, words: Sequence[str]) -> int:
-    """Go on with each run of a sweep that is not finished, then compare."""
-    commands = {
-        path.name.replace("-", " "): ["run", "--resume", str(path), *words] for path in _runs(out)
-    }
-    return _all(commands, out, threads=1)
+    """Begin and go on with what is not finished, with these flags more, then compare.
+
+    Raises RecordError if the sweep cannot be read.
+    """
+    try:
+        asked = tomllib.loads((out / SWEEP).read_text(encoding="utf-8"))
+        places = {seed: out / folder_of(seed) for seed in asked["seeds"]}
+        begin = ["run", *asked["words"]]
+        threads = int(asked["threads"])
+    except (ValueError, KeyError, TypeError) as fault:
+        raise RecordError(f"{out / SWEEP} is damaged: {fault}. Start the sweep anew.") from None
+    commands = {}
+    for seed, place in places.items():
+        begun = (place / "run.toml").exists()
+        anew = [*begin, "--seed", str(seed), "--out", str(place)]
+        commands[f"seed {seed}"] = ["run", "--resume", str(place), *words] if begun else anew
+    return _all(commands, out, list(places.values()), threads)
 
 
-def _runs(out: Path) -> Iterator[Path]:
-    return (path.parent for path in sorted(out.glob(f"{FOLDER}*/run.toml")))
-
-
-def _all(commands: dict[str, list[str]], out: Path, threads: int) -> int:
+def _all(commands: Mapping[str, list[str]], out: Path, places: Sequence[Path], threads: int) -> int:
     side_by_side = max(1, (os.cpu_count() or 1) // threads)
     with _Processes().forwarding() as processes, ThreadPoolExecutor(side_by_side) as pool:
         codes = list(pool.map(processes.run, commands, commands.values()))
     failed = next((code for code in codes if code), 0)
-    finished = list(_runs(out))
     if failed:
         print(f"Not all runs got to their end. Go on with: distilfleet run --resume {out}")
-    elif finished:
-        print(compared(finished, free(out / "compare.html")))
-    return failed
+        return 128 + processes.stopped if processes.stopped else failed
+    print(compared(places, free(out / "compare.html")))
+    return 0
 
 
 class _Processes:
