@@ -4,10 +4,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from ..core.errors import ConfigError
-from .flags import Common, CommonFlags, ProxyData, ProxyFlags, Smalls, Training, TrainingFlags
+from .flags import Common, CommonFlags, ProxyData, ProxyFlags, Training, TrainingFlags
 
 if TYPE_CHECKING:
+    from ..nn.zoo import Model
     from ..training.experiment import Experiment
+    from .classifiers import ClassifierSetup
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,20 +31,25 @@ class Flags:
 
 def central(flags: Flags) -> "Experiment":
     from ..methods.central import Central
-    from .classifiers import Models, assemble, assign, classifier_setup, large_model, local
+    from .classifiers import Models, assemble, classifier_setup, local
 
     setup = classifier_setup(flags.common, flags.proxy)
+    model = _model(flags, setup)
+    training = local(flags.training)
+    method = Central(model=model, who=flags.who, local=training)
+    models = Models(smalls={}, large=model if flags.who == "large" else None, local=training)
+    note = "Upper bound: all private data lie on the server."
+    return assemble(flags.common, setup, method, models, [note])
+
+
+def _model(flags: Flags, setup: "ClassifierSetup") -> "Model":
+    """The large model, or a small one that each device could train."""
+    from .classifiers import large_model, one_small
+
     if flags.who == "large":
-        model = large_model(flags.large, setup)
-    else:
-        if flags.large is not None:
-            raise ConfigError(
-                "--large changes nothing here: with --who small the server trains no large model"
-            )
-        names = () if flags.small is None else (flags.small,)
-        model = next(iter(assign(setup, Smalls(small=names), flags.training.local_batch).values()))
-    method = Central(model=model, who=flags.who, local=local(flags.training))
-    models = Models(smalls={}, large=model if flags.who == "large" else None, local=method.local)
-    return assemble(
-        flags.common, setup, method, models, ["Upper bound: all private data lie on the server."]
-    )
+        return large_model(flags.large, setup)
+    if flags.large is not None:
+        raise ConfigError(
+            "--large changes nothing here: with --who small the server trains no large model"
+        )
+    return next(iter(one_small(setup, flags.small, flags.training.local_batch).values()))

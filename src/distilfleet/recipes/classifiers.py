@@ -92,18 +92,24 @@ def classifier_setup(common: Common, proxy: ProxyData | None) -> ClassifierSetup
     )
     private, groups, held_out = _hold_out(source, proxy, common)
     ids = names(groups, common)
+    notes = (*source.notes, *_absent(source, groups, ids))
     return ClassifierSetup(
-        source=replace(source, notes=(*source.notes, *_absent(source, groups, ids))),
+        source=replace(source, notes=notes),
         private=private,
         proxy=held_out,
         groups=groups,
         common=common,
         devices=enrol(common, ids),
         server=catalogue.device(common.server, "server", extra=common.catalogue),
-        proxy_digest=of_files(Path(proxy.proxy).expanduser())
-        if proxy is not None and proxy.proxy
-        else "",
+        proxy_digest=_digest(proxy),
     )
+
+
+def _digest(proxy: ProxyData | None) -> str:
+    """Of a proxy dataset of the user's own; empty if there is none."""
+    if proxy is None or not proxy.proxy:
+        return ""
+    return of_files(Path(proxy.proxy).expanduser())
 
 
 def assign(setup: ClassifierSetup, smalls: Smalls, batch: int) -> dict[str, Model]:
@@ -114,29 +120,20 @@ def assign(setup: ClassifierSetup, smalls: Smalls, batch: int) -> dict[str, Mode
     up to its rank that fits. Raises InfeasibleError naming device, model and bytes, before anything
     is trained.
     """
+    settled = _settled(setup, smalls)
     named = [name for name in smalls.small if "=" not in name]
-    settled = dict(name.split("=", 1) for name in smalls.small if "=" in name)
-    unknown = [kind for kind in settled if kind not in setup.kinds]
-    if unknown:
-        raise ConfigError(
-            f"--small {unknown[0]}=...: no such kind in this fleet; it has {', '.join(setup.kinds)}"
-        )
-    models = [
-        zoo.model(name, setup.shape, setup.classes) for name in named or zoo.smalls_for(setup.shape)
-    ]
+    models = [_small(name, setup) for name in named or zoo.smalls_for(setup.shape)]
     models.sort(key=lambda model: profile(model).train_flops)
     if smalls.mode == "heterogeneous":
         chosen = _by_speed(setup.kinds, models, batch)
-    else:
-        if len(named) > 1:
-            raise ConfigError(
-                f"homogeneous mode takes one --small, got {', '.join(named)}; or --mode "
-                "heterogeneous"
-            )
-        chosen = dict.fromkeys(
-            setup.kinds, models[0] if named else _one_for_all(setup.kinds, models, batch)
+    elif len(named) > 1:
+        raise ConfigError(
+            f"homogeneous mode takes one --small, got {', '.join(named)}; or --mode heterogeneous"
         )
-    chosen |= {kind: zoo.model(name, setup.shape, setup.classes) for kind, name in settled.items()}
+    else:
+        model = models[0] if named else _one_for_all(setup.kinds, models, batch)
+        chosen = dict.fromkeys(setup.kinds, model)
+    chosen |= settled
     for kind, device in setup.kinds.items():
         check_fits(device, chosen[kind], batch)
     if smalls.mode == "homogeneous" and len(set(chosen.values())) > 1:
@@ -144,6 +141,28 @@ def assign(setup: ClassifierSetup, smalls: Smalls, batch: int) -> dict[str, Mode
             "--small KIND=MODEL gives kinds different models; say --mode heterogeneous"
         )
     return chosen
+
+
+def one_small(setup: ClassifierSetup, name: str | None, batch: int) -> dict[str, Model]:
+    """The same small model for each kind of device: the one that is named, or one that fits
+    everywhere."""
+    return assign(setup, Smalls(small=() if name is None else (name,)), batch)
+
+
+def _small(name: str, setup: ClassifierSetup) -> Model:
+    return zoo.model(name, setup.shape, setup.classes)
+
+
+def _settled(setup: ClassifierSetup, smalls: Smalls) -> dict[str, Model]:
+    """The models that KIND=MODEL gives to kinds. Raises ConfigError for a kind that nobody is
+    of."""
+    names = dict(name.split("=", 1) for name in smalls.small if "=" in name)
+    for kind in names:
+        if kind not in setup.kinds:
+            raise ConfigError(
+                f"--small {kind}=...: no such kind in this fleet; it has {', '.join(setup.kinds)}"
+            )
+    return {kind: _small(name, setup) for kind, name in names.items()}
 
 
 def large_model(name: str | None, setup: ClassifierSetup, train: str = "all") -> Model:
@@ -206,9 +225,8 @@ def _absent(
 
 def _one_for_all(kinds: Mapping[str, Device], models: Sequence[Model], batch: int) -> Model:
     middle = models[: len(models) // 2 + 1]
-    least = min(device.memory_bytes for device in kinds.values())
-    fitting = [model for model in middle if training_memory_bytes(profile(model), batch) <= least]
-    return fitting[-1] if fitting else models[0]
+    least_bytes = min(device.memory_bytes for device in kinds.values())
+    return _largest(middle, least_bytes, batch)
 
 
 def _by_speed(kinds: Mapping[str, Device], models: Sequence[Model], batch: int) -> dict[str, Model]:
@@ -216,11 +234,16 @@ def _by_speed(kinds: Mapping[str, Device], models: Sequence[Model], batch: int) 
     chosen = {}
     for rank, device in enumerate(slowest_first):
         up_to = models[: 1 + (rank * len(models)) // len(slowest_first)]
-        fitting = [
-            m for m in up_to if training_memory_bytes(profile(m), batch) <= device.memory_bytes
-        ]
-        chosen[device.kind] = fitting[-1] if fitting else models[0]
+        chosen[device.kind] = _largest(up_to, device.memory_bytes, batch)
     return {kind: chosen[kind] for kind in kinds}
+
+
+def _largest(models: Sequence[Model], memory_bytes: int, batch: int) -> Model:
+    """The last that fits, of models in order of work; the first where none does."""
+    fitting = [
+        model for model in models if training_memory_bytes(profile(model), batch) <= memory_bytes
+    ]
+    return fitting[-1] if fitting else models[0]
 
 
 def local(training: Training, calibrate: bool = False) -> LocalTraining:
@@ -256,8 +279,6 @@ def assemble(
 ) -> Experiment:
     """The experiment that a simulation, or a server with its devices, carries out."""
     lying, said = _poisoned(common, setup, method)
-    distinct = _distinct(models)
-    batch = models.local.batch
 
     def simulation() -> Simulation:
         return replace(setup.simulation(), notes=_apart(common, method, models))
@@ -272,18 +293,25 @@ def assemble(
         seed=common.seed,
         checkpoint_every_s=common.checkpoint_every_s,
         models={kind: model.name for kind, model in models.smalls.items()},
-        about={
-            "models": _names(models),
-            "training_bytes": {
-                model.name: training_memory_bytes(profile(model), batch) for model in distinct
-            },
-            "data": _data(setup),
-            "savings": _savings(models),
-            "notes": [*said, *notes, *setup.source.notes],
-        },
+        about=_about(setup, models, [*said, *notes, *setup.source.notes]),
         data_spec=setup.source.spec(common.label),
         simulation=simulation,
     )
+
+
+def _about(setup: ClassifierSetup, models: Models, notes: Sequence[str]) -> dict[str, Any]:
+    """What the record says of the experiment."""
+    batch = models.local.batch
+    training_bytes = {
+        model.name: training_memory_bytes(profile(model), batch) for model in _distinct(models)
+    }
+    return {
+        "models": _names(models),
+        "training_bytes": training_bytes,
+        "data": _data(setup),
+        "savings": _savings(models),
+        "notes": notes,
+    }
 
 
 def _poisoned(common: Common, setup: ClassifierSetup, method: Method[Any]) -> tuple[Any, list[str]]:

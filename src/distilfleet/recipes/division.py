@@ -1,7 +1,7 @@
 """How the samples of a simulation are divided among its devices."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 
 import numpy as np
@@ -43,20 +43,20 @@ def names(groups: np.ndarray | None, common: Common) -> Sequence[DeviceId]:
 
 def divide(private: Dataset, groups: np.ndarray | None, common: Common) -> Division:
     """Raises ConfigError, for example where there are too few samples for so many devices."""
-    if groups is None or not _by_owner(common):
-        division = _drawn(private, common)
-        ignored = (
-            "; owners named in the data are ignored"
-            if groups is not None and _is_dirichlet(common)
-            else ""
-        )
-    else:
+    division = _divided(private, groups, common)
+    return replace(division, how=division.how + _of_one_class(private, division.rows))
+
+
+def _divided(private: Dataset, groups: np.ndarray | None, common: Common) -> Division:
+    if groups is None:
+        return _drawn(private, common)
+    if _by_owner(common):
         owners, rows = partition.by_group(groups)
-        division = Division(rows=rows, how=f"one device per owner, {len(owners)} owners")
-        ignored = ""
-    return Division(
-        rows=division.rows, how=division.how + ignored + _of_one_class(private, division.rows)
-    )
+        return Division(rows=rows, how=f"one device per owner, {len(owners)} owners")
+    drawn = _drawn(private, common)
+    if not _is_dirichlet(common):
+        return drawn
+    return replace(drawn, how=f"{drawn.how}; owners named in the data are ignored")
 
 
 def _by_owner(common: Common) -> bool:
@@ -73,22 +73,24 @@ def _drawn(private: Dataset, common: Common) -> Division:
     count = common.devices or DEVICES
     alpha = ALPHA if common.alpha is None else common.alpha
     rng = stream(common.seed, "partition")
-    if alpha == inf and len(private) < LEAST_OWN * count:
-        shared = partition.overlapping(len(private), count, LEAST_OWN, rng)
-        how = f"IID, {LEAST_OWN} samples each, shared between devices, seed {common.seed}"
-        return Division(rows=shared, how=how)
     if alpha == inf:
-        return Division(
-            rows=partition.iid(len(private), count, rng), how=f"IID, seed {common.seed}"
-        )
-    if common.skew == "quantity":
-        uneven = partition.by_quantity(len(private), count, alpha, rng)
-        return Division(
-            rows=uneven, how=f"uneven quantities, Dirichlet alpha {alpha:g}, seed {common.seed}"
-        )
-    assert private.labels is not None
-    skewed = partition.dirichlet(private.labels, count, alpha, rng)
-    return Division(rows=skewed, how=f"Dirichlet alpha {alpha:g}, seed {common.seed}")
+        drawn = _even(len(private), count, rng)
+    elif common.skew == "quantity":
+        rows = partition.by_quantity(len(private), count, alpha, rng)
+        drawn = Division(rows=rows, how=f"uneven quantities, Dirichlet alpha {alpha:g}")
+    else:
+        assert private.labels is not None
+        rows = partition.dirichlet(private.labels, count, alpha, rng)
+        drawn = Division(rows=rows, how=f"Dirichlet alpha {alpha:g}")
+    return replace(drawn, how=f"{drawn.how}, seed {common.seed}")
+
+
+def _even(samples: int, count: int, rng: np.random.Generator) -> Division:
+    """Equal parts, which share samples where there are few."""
+    if samples >= LEAST_OWN * count:
+        return Division(rows=partition.iid(samples, count, rng), how="IID")
+    shared = partition.overlapping(samples, count, LEAST_OWN, rng)
+    return Division(rows=shared, how=f"IID, {LEAST_OWN} samples each, shared between devices")
 
 
 def _of_one_class(private: Dataset, rows: Rows) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from ..core.units import pretty_bytes
 from ..trust.choices import ROBUST, Rule
-from .flags import Common, CommonFlags, ProxyData, ProxyFlags, Smalls, Training, TrainingFlags
+from .flags import Common, CommonFlags, ProxyData, ProxyFlags, Training, TrainingFlags
 
 if TYPE_CHECKING:
     from ..nn.zoo import Model
@@ -37,32 +37,28 @@ class Flags:
 
 def fedavg(flags: Flags) -> "Experiment":
     from ..methods.fedavg import FedAvg
-    from .classifiers import Models, assemble, assign, classifier_setup, large_model, local
+    from .classifiers import Models, assemble, classifier_setup, large_model, local, one_small
 
+    batch = flags.training.local_batch
     setup = classifier_setup(flags.common, flags.proxy)
     large = large_model(flags.large, setup)
+    notes = []
     if flags.who == "large":
         setup = replace(setup, ignore_memory=True)
-        smalls = dict.fromkeys(setup.kinds, large)
-        notes = [_counterfactual(setup, large, flags.training.local_batch)]
+        notes.append(_counterfactual(setup, large, batch))
+        models = dict.fromkeys(setup.kinds, large)
     else:
-        names = () if flags.small is None else (flags.small,)
-        smalls = assign(setup, Smalls(small=names), flags.training.local_batch)
-        notes = []
-    model = next(iter(smalls.values()))
+        models = one_small(setup, flags.small, batch)
+    training = local(flags.training, flags.calibrate)
     method = FedAvg(
-        model=model,
+        model=next(iter(models.values())),
         who=flags.who,
-        local=local(flags.training, flags.calibrate),
+        local=training,
         aggregate=flags.aggregate,
     )
-    models = Models(
-        smalls=smalls,
-        large=large if flags.who == "large" else None,
-        spared=large,
-        local=method.local,
-    )
-    return assemble(flags.common, setup, method, models, notes)
+    on_server = large if flags.who == "large" else None
+    of_run = Models(smalls=models, large=on_server, spared=large, local=training)
+    return assemble(flags.common, setup, method, of_run, notes)
 
 
 def _counterfactual(setup: "ClassifierSetup", large: "Model", batch: int) -> str:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..trust.choices import ROBUST, Rule
-from .flags import Common, CommonFlags, ProxyData, ProxyFlags, Smalls, Training, TrainingFlags
+from .flags import Common, CommonFlags, ProxyData, ProxyFlags, Training, TrainingFlags
 
 if TYPE_CHECKING:
     from ..training.experiment import Experiment
@@ -30,11 +30,10 @@ class Flags:
 
 def fedprox(flags: Flags) -> "Experiment":
     from ..methods.fedprox import FedProx
-    from .classifiers import Models, assemble, assign, classifier_setup, large_model, local
+    from .classifiers import Models, assemble, classifier_setup, large_model, local, one_small
 
     setup = classifier_setup(flags.common, flags.proxy)
-    names = () if flags.small is None else (flags.small,)
-    smalls = assign(setup, Smalls(small=names), flags.training.local_batch)
+    smalls = one_small(setup, flags.small, flags.training.local_batch)
     model = next(iter(smalls.values()))
     settings = local(flags.training, flags.calibrate)
     method = FedProx(model=model, mu=flags.mu, local=settings, aggregate=flags.aggregate)

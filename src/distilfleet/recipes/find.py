@@ -39,24 +39,29 @@ class Recipe:
 
 def recipe(name: str) -> Recipe:
     """Raises ConfigError, naming what there is, if there is no such recipe."""
-    if ":" in name:
-        file, _, function = name.rpartition(":")
-        build = getattr(_own(Path(file).expanduser()), function, None)
-    elif name in SHIPPED:
-        build = getattr(importlib.import_module(f".{name}", __package__), name)
-    else:
-        raise ConfigError(
-            f"no recipe {name!r}{did_you_mean(name, SHIPPED)}; there are {', '.join(SHIPPED)}, or "
-            "your own: path/to/file.py:function"
-        )
-    if not callable(build):
+    function = _function(name)
+    if not callable(function):
         raise ConfigError(f"{name}: the file has no function of that name")
-    hints = list(_arguments(build).values())
-    if len(hints) != 1 or not isinstance(hints[0], type) or not is_dataclass(hints[0]):
+    hints = list(_arguments(function).values())
+    flags = hints[0] if len(hints) == 1 else None
+    if not isinstance(flags, type) or not is_dataclass(flags):
         raise ConfigError(
             f"{name}: a recipe takes one argument, annotated with a dataclass of flags"
         )
-    return Recipe(name=name, flags=hints[0], function=build)
+    return Recipe(name=name, flags=flags, function=function)
+
+
+def _function(name: str) -> Any:
+    """What has that name, whether it can be called or not; None if nothing has."""
+    if ":" in name:
+        file, _, function = name.rpartition(":")
+        return getattr(_own(Path(file).expanduser()), function, None)
+    if name in SHIPPED:
+        return getattr(importlib.import_module(f".{name}", __package__), name)
+    raise ConfigError(
+        f"no recipe {name!r}{did_you_mean(name, SHIPPED)}; there are {', '.join(SHIPPED)}, or "
+        "your own: path/to/file.py:function"
+    )
 
 
 def _arguments(build: Callable[..., Any]) -> dict[str, Any]:

@@ -87,7 +87,7 @@ class Applies:
 
     flag: str
     when: Callable[[Mapping[str, Any]], bool]
-    """Of all flags, flat."""
+    """Whether it changes something, by all flags, flat."""
     otherwise: str
     """Why it changes nothing, and what to do."""
 
@@ -173,7 +173,7 @@ class Common:
     skew: Literal["label", "quantity"] = "label"
     """What --alpha skews: which labels a device has, or how many samples."""
     seed: int = 0
-    """Of everything that is drawn at random."""
+    """Seed of everything that is drawn at random."""
     threads: int = 1
     """Processor threads. More help large models on idle cores; on busy ones they wait for each
     other."""
@@ -190,7 +190,7 @@ class Common:
     """Radio: every device's own link at its catalogue rate; or cells that devices share, of one
     quality or in a scene with places, walking, fading, heat and batteries."""
     bandwidth_hz: float = 20e6
-    """Of a cell, in each direction, where devices share cells."""
+    """Bandwidth of a cell, in each direction, where devices share cells."""
     keep_wire: int = 0
     """Exchanges with devices that are kept as they travelled, for `distilfleet audit`."""
     deadline_s: float | None = None
@@ -278,7 +278,7 @@ class Language:
     kd_weight: float = 0.7
     """Share of the distillation loss; the rest is cross-entropy."""
     temperature: float = 1.0
-    """Of the distillation loss."""
+    """Temperature of the distillation loss."""
     test_windows: int = 256
     """Held-out windows that quality is measured on, evenly spaced over all there are."""
 

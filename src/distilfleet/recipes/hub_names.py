@@ -28,15 +28,12 @@ def check_to_be_had(flag: str, name: str, known: str) -> None:
         raise ConfigError(f"{flag} {name}: no such file or folder")
     if not NAME.fullmatch(name):
         return
-    from huggingface_hub import try_to_load_from_cache
-
     try:
-        cached = [try_to_load_from_cache(name, file) for file in REQUIRED]
+        if _is_cached(name):
+            return
     except ValueError:  # nor can the hub have anything of that name
         raise ConfigError(f"{flag} {name}: no such file or folder, and none of {known}") from None
-    if any(isinstance(path, str) for path in cached):
-        return
-    fault = _asked(name)
+    fault = _hub_fault(name)
     if fault:
         raise ConfigError(
             f"{flag} {name}: there is no such folder or file, it is none of {known}, it is not in "
@@ -44,7 +41,14 @@ def check_to_be_had(flag: str, name: str, known: str) -> None:
         )
 
 
-def _asked(name: str) -> str:
+def _is_cached(name: str) -> bool:
+    from huggingface_hub import try_to_load_from_cache
+
+    cached = [try_to_load_from_cache(name, file) for file in REQUIRED]
+    return any(isinstance(path, str) for path in cached)
+
+
+def _hub_fault(name: str) -> str:
     """What the hub says against it; empty if it has it."""
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError

@@ -16,6 +16,8 @@ from .flags import (
 )
 
 if TYPE_CHECKING:
+    from ..methods.koala import KoalaSettings
+    from ..nn.distil import Distillation
     from ..training.experiment import Experiment
 
 FORWARD = {"homogeneous": (1, 1e-4), "heterogeneous": (3, 1e-3)}
@@ -46,7 +48,7 @@ class Flags:
     aggregate: Rule = ROBUST
     """How devices' weights, or their soft labels, become one; `mean` is the published method."""
     temperature: float = 3.0
-    """Of soft labels."""
+    """Temperature of soft labels."""
     reverse_passes: int = 2
     """Passes over the proxy set per round, small teaches large."""
     reverse_lr: float = 2e-3
@@ -71,39 +73,57 @@ class Flags:
 
 
 def koala(flags: Flags) -> "Experiment":
-    from ..methods.koala import Koala, KoalaSettings
-    from ..nn.distil import Distillation
-    from .classifiers import Models, assemble, assign, classifier_setup, large_model, local
+    from ..methods.koala import Koala
+    from .classifiers import Models, assemble, assign, classifier_setup, large_model
 
     setup = classifier_setup(flags.common, flags.proxy)
     assert setup.proxy is not None
     large = large_model(flags.large, setup, flags.train)
     smalls = assign(setup, flags.smalls, flags.training.local_batch)
-    passes, lr = FORWARD[flags.smalls.mode]
-    settings = KoalaSettings(
+    settings = _settings(flags)
+    method = Koala(large=large, smalls=smalls, proxy=setup.proxy, settings=settings)
+    models = Models(smalls=smalls, large=large, local=settings.local)
+    return assemble(flags.common, setup, method, models)
+
+
+def _settings(flags: Flags) -> "KoalaSettings":
+    from ..methods.koala import KoalaSettings
+    from .classifiers import local
+
+    return KoalaSettings(
         mode=flags.smalls.mode,
         wire=flags.wire,
         refine=flags.refine,
         aggregate=flags.aggregate,
         agree=flags.aggregate,
         local=local(flags.training, flags.calibrate),
-        reverse=Distillation(
-            passes=flags.reverse_passes,
-            batch=32,
-            lr=flags.reverse_lr,
-            temperature=flags.temperature,
-            early_stop=flags.early_stop,
-        ),
-        forward=Distillation(
-            passes=passes if flags.forward_passes is None else flags.forward_passes,
-            lr=flags.forward_lr or lr,
-            temperature=flags.temperature,
-            feature_weight=flags.feature_weight,
-            early_stop=flags.early_stop,
-        ),
+        reverse=_reverse(flags),
+        forward=_forward(flags),
         ema=flags.ema,
         mixtures=flags.mixtures,
     )
-    method = Koala(large=large, smalls=smalls, proxy=setup.proxy, settings=settings)
-    models = Models(smalls=smalls, large=large, local=settings.local)
-    return assemble(flags.common, setup, method, models)
+
+
+def _reverse(flags: Flags) -> "Distillation":
+    from ..nn.distil import Distillation
+
+    return Distillation(
+        passes=flags.reverse_passes,
+        batch=32,
+        lr=flags.reverse_lr,
+        temperature=flags.temperature,
+        early_stop=flags.early_stop,
+    )
+
+
+def _forward(flags: Flags) -> "Distillation":
+    from ..nn.distil import Distillation
+
+    passes, lr = FORWARD[flags.smalls.mode]
+    return Distillation(
+        passes=passes if flags.forward_passes is None else flags.forward_passes,
+        lr=flags.forward_lr or lr,
+        temperature=flags.temperature,
+        feature_weight=flags.feature_weight,
+        early_stop=flags.early_stop,
+    )

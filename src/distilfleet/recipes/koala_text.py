@@ -20,7 +20,7 @@ class Flags:
     language: LanguageFlags = Language()
     """The teacher is the server's large model, the student that of each device."""
     public: int = 256
-    """Of the server's windows, how many everybody sees."""
+    """Windows of the server's that everybody sees."""
     draws: int = 8
     """Ids for each of their positions, from a device and to it."""
     reverse_lr: float = 2e-4
@@ -40,14 +40,15 @@ def koala_text(flags: Flags) -> "Experiment":
             "--label"
         )
     own = token_training(language)
+    settings = KoalaTextSettings(
+        local=own, forward=own, reverse=replace(own, lr=flags.reverse_lr), draws=flags.draws
+    )
     method = KoalaText(
         large=setup.teacher,
         small=setup.student,
         profiles=setup.profiles,
         public=some_of(setup.pretraining_data, flags.public),
-        settings=KoalaTextSettings(
-            local=own, forward=own, reverse=replace(own, lr=flags.reverse_lr), draws=flags.draws
-        ),
+        settings=settings,
         pretraining_data=setup.pretraining_data,
         pretraining=pretraining(language),
     )

@@ -13,7 +13,7 @@ from ..core.protocols import Method, Planner
 from ..core.types import Dataset, Device, DeviceId, LanguageProfile
 from ..cost import catalogue
 from ..data import text
-from ..data.prepared_text import read_server
+from ..data.prepared_text import ServedText, read_server
 from ..data.spec import DataSpec
 from ..data.tokenizer import FILES as TOKENIZERS
 from ..data.tokenizer import Tokenizer, from_path
@@ -77,34 +77,30 @@ def text_setup(common: Common, language: Language) -> TextSetup:
     _check_names(language)
     served = read_server(common.data, language.context)
     source = text.load(common.data, _wanted(common, language)) if served is None else served.source
-    source = replace(source, notes=(*source.notes, *_unused(language)))
-    for model in (language.teacher, language.student):
-        _check_tokenizer(model, source.tokenizer)
-    own, pretraining_data = (
-        _divided(source, language) if served is None else ((), served.pretraining_data)
-    )
-    ids = source.owners or numbered(len(own) or common.devices or DEVICES)
-    facts: dict[str, Any] = {
-        "vocabulary": source.tokenizer.vocabulary,
-        "context": language.context,
-        "classes": len(source.classes) or None,
-    }
-    models = {
-        name: LanguageModel(name=name, **facts) for name in (language.teacher, language.student)
-    }
+    _check_tokenizer(language.teacher, source.tokenizer)
+    _check_tokenizer(language.student, source.tokenizer)
+    owned = _divided(source, language) if served is None else _of_server(served)
+    ids = source.owners or numbered(len(owned.private) or common.devices or DEVICES)
     return TextSetup(
-        source=source,
-        private=own,
-        pretraining_data=pretraining_data,
+        source=replace(source, notes=(*source.notes, *_unused(language))),
+        private=owned.private,
+        pretraining_data=owned.pretraining_data,
         devices=enrol(common, ids),
         server=catalogue.device(common.server, "server", extra=common.catalogue),
-        teacher=models[language.teacher],
-        student=models[language.student],
-        profiles={
-            name: _profile(name, language.context, source.tokenizer.vocabulary) for name in models
-        },
+        teacher=_model(language.teacher, language, source),
+        student=_model(language.student, language, source),
+        profiles=_profiles(language, source.tokenizer.vocabulary),
         test=some_of(source.test.dataset(), language.test_windows),
-        rows=max(len(np.unique(data.inputs)) for data in own) if served is None else served.rows,
+        rows=owned.rows,
+    )
+
+
+def _model(name: str, language: Language, source: text.TextSource) -> LanguageModel:
+    return LanguageModel(
+        name=name,
+        vocabulary=source.tokenizer.vocabulary,
+        context=language.context,
+        classes=len(source.classes) or None,
     )
 
 
@@ -121,21 +117,24 @@ def _check_names(language: Language) -> None:
 def _unused(language: Language) -> tuple[str, ...]:
     """Notes on settings of a training that does not take place."""
     names = ("pretrain_share", "pretrain_steps", "pretrain_lr")
-    set_ones = [
-        option(name) for name in names if getattr(language, name) != getattr(Language(), name)
-    ]
-    if not set_ones or not comes_trained(language.teacher):
+    usual = Language()
+    given = [option(name) for name in names if getattr(language, name) != getattr(usual, name)]
+    if not given or not comes_trained(language.teacher):
         return ()
-    return (f"{', '.join(set_ones)} not used: {language.teacher} comes trained",)
+    return (f"{', '.join(given)} not used: {language.teacher} comes trained",)
 
 
 def _own(source: text.TextSource) -> tuple[Dataset, ...]:
     return tuple(source.data(device).dataset() for device in range(len(source.rows)))
 
 
-def _profile(name: str, context: int, vocabulary: int) -> LanguageProfile:
+def _profiles(language: Language, vocabulary: int) -> dict[str, LanguageProfile]:
     """A published size has its own vocabulary, whatever text it is planned for."""
-    return trace(name, steps=context, vocabulary=None if is_published(name) else vocabulary)
+    profiles = {}
+    for name in (language.teacher, language.student):
+        rows = None if is_published(name) else vocabulary
+        profiles[name] = trace(name, steps=language.context, vocabulary=rows)
+    return profiles
 
 
 def pretraining(language: Language) -> Pretraining:
@@ -143,7 +142,7 @@ def pretraining(language: Language) -> Pretraining:
 
 
 def comes_trained(name: str) -> bool:
-    """By what lies there, never by what the folder is called."""
+    """Whether weights lie there, whatever the folder is called."""
     return not is_new(name)
 
 
@@ -191,7 +190,8 @@ def _spec(setup: TextSetup) -> DataSpec:
     )
 
 
-def _wanted(common: Common, language: Language) -> text.Wanted:
+def _check_reading(common: Common) -> None:
+    """Raises ConfigError for flags that say nothing of a text."""
     if common.group is not None and common.devices not in (None, TEXT.devices):
         raise ConfigError("--group makes one device per owner: leave out --devices")
     if common.skew != "label":
@@ -202,6 +202,10 @@ def _wanted(common: Common, language: Language) -> text.Wanted:
     settled = common.reading.settled(allowed=("missing", "separator"))
     if settled is not None:
         raise ConfigError(f"{settled} is for tables and arrays of numbers: leave it out")
+
+
+def _wanted(common: Common, language: Language) -> text.Wanted:
+    _check_reading(common)
     return text.Wanted(
         context=language.context,
         holdout=common.holdout,
@@ -244,48 +248,65 @@ def _own_tokenizer(teacher: str) -> str | Path | None:
 
 def some_of(data: Dataset, windows: int) -> Dataset:
     """So many of the windows, evenly spaced; all of them if there are no more."""
-    return data.take(
-        np.unique(np.linspace(0, len(data) - 1, min(windows, len(data))).round().astype(np.int64))
-    )
+    spaced = np.linspace(0, len(data) - 1, min(windows, len(data)))
+    return data.take(np.unique(spaced.round().astype(np.int64)))
 
 
-def _divided(
-    source: text.TextSource, language: Language
-) -> tuple[tuple[Dataset, ...], Dataset | None]:
-    """What devices own, and what the server does: the first part of every device's text, or, of
-    labelled texts, which may be sorted by class, any."""
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TextDivision:
+    """Who owns which windows."""
+
+    private: tuple[Dataset, ...]
+    """The windows of each device; none where the data are the server's part alone."""
+    pretraining_data: Dataset | None
+    """The windows of the server."""
+    rows: int
+    """How many distinct tokens the device has that has most."""
+
+
+def _of_server(served: ServedText) -> TextDivision:
+    return TextDivision(private=(), pretraining_data=served.pretraining_data, rows=served.rows)
+
+
+def _divided(source: text.TextSource, language: Language) -> TextDivision:
+    """The first part of every device's text goes to the server, or, of labelled texts, which may be
+    sorted by class, any."""
     datasets = _own(source)
     if comes_trained(language.teacher):
-        return datasets, None
-    cuts = [round(language.pretrain_share * len(data)) for data in datasets]
-    if any(cut == len(data) for cut, data in zip(cuts, datasets, strict=True)):
-        raise ScarceError(
-            "--pretrain-share leaves a device without text; lower it, or give more text"
-        )
-    orders = [_order(data, device) for device, data in enumerate(datasets)]
-    own = [
-        data.take(np.sort(order[cut:]))
-        for cut, order, data in zip(cuts, orders, datasets, strict=True)
-    ]
-    parts = [
-        data.take(np.sort(order[:cut]))
-        for cut, order, data in zip(cuts, orders, datasets, strict=True)
-    ]
-    labels = (
-        None
-        if parts[0].labels is None
-        else np.concatenate([p.labels for p in parts if p.labels is not None])
+        return TextDivision(private=datasets, pretraining_data=None, rows=_most_tokens(datasets))
+    private = []
+    parts = []
+    for device, data in enumerate(datasets):
+        order = _order(data, device)
+        cut = round(language.pretrain_share * len(data))
+        if cut == len(data):
+            raise ScarceError(
+                "--pretrain-share leaves a device without text; lower it, or give more text"
+            )
+        parts.append(data.take(np.sort(order[:cut])))
+        private.append(data.take(np.sort(order[cut:])))
+    return TextDivision(
+        private=tuple(private), pretraining_data=_joined(parts), rows=_most_tokens(private)
     )
-    return tuple(own), Dataset(np.concatenate([part.inputs for part in parts]), labels)
+
+
+def _most_tokens(datasets: Sequence[Dataset]) -> int:
+    return max(len(np.unique(data.inputs)) for data in datasets)
+
+
+def _joined(parts: Sequence[Dataset]) -> Dataset:
+    inputs = np.concatenate([part.inputs for part in parts])
+    if parts[0].labels is None:
+        return Dataset(inputs, None)
+    labels = [part.labels for part in parts if part.labels is not None]
+    return Dataset(inputs, np.concatenate(labels))
 
 
 def _order(data: Dataset, device: int) -> np.ndarray:
     """Drawn from the stream of the same name in every version, so that weights stay the same."""
-    return (
-        np.arange(len(data))
-        if data.labels is None
-        else stream(0, "school", device).permutation(len(data))
-    )
+    if data.labels is None:
+        return np.arange(len(data))
+    return stream(0, "school", device).permutation(len(data))
 
 
 def _names(setup: TextSetup) -> dict[str, Any]:
@@ -301,15 +322,13 @@ def _data(setup: TextSetup) -> dict[str, Any]:
         "tokenizer": setup.source.tokenizer.digest,
         "digest": setup.source.digest,
     }
-    return (
-        facts
-        if setup.pretraining_data is None
-        else {**facts, "pretraining": len(setup.pretraining_data)}
-    )
+    if setup.pretraining_data is None:
+        return facts
+    return {**facts, "pretraining": len(setup.pretraining_data)}
 
 
 def token_training(language: Language, *, devices: int = 1) -> TokenTraining:
-    """Of one device, or of a server that has what so many devices would bring to a step."""
+    """The steps of one device, or of a server that has what so many devices would bring to each."""
     return TokenTraining(
         steps=language.steps,
         batch=language.batch * devices,

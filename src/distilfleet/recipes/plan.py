@@ -2,7 +2,7 @@
 of each round."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import ConfigError, ScarceError
@@ -29,50 +29,70 @@ def first_round(found: "Recipe", flags: Any, now_s: Callable[[], float]) -> Plan
     """Raises ConfigError for a recipe without cuts to choose, InfeasibleError if there is no
     plan."""
     shared = common(flags)
-    experiment, few = _built(found, flags)
-    planner = experiment.planner
+    built = _built(found, flags)
+    planner = built.experiment.planner
     if not isinstance(planner, SplitPlanner):
         raise ConfigError(
             f"{found.name} has no cut to choose: planning is for recipes that split a model, such "
             "as splitkd without --cut"
         )
-    lines: list[str] = []
-    if few is not None and shared.devices is not None:
-        experiment = replace(experiment, devices=enrol(shared, numbered(shared.devices)))
-        planner = _for(planner, shared.per_round or shared.devices)
-        lines.append(
-            f"data       each device is taken to have as many distinct tokens as one of {few} "
-            "would have"
-        )
+    if built.few is None or shared.devices is None:
+        return _planned(planner, built.experiment, shared, now_s)
+    whole = replace(built.experiment, devices=enrol(shared, numbered(shared.devices)))
+    planner = _for(planner, shared.per_round or shared.devices)
+    result = _planned(planner, whole, shared, now_s)
+    line = (
+        f"data       each device is taken to have as many distinct tokens as one of {built.few} "
+        "would have"
+    )
+    return replace(result, lines=[*result.lines, line])
+
+
+def _planned(
+    planner: SplitPlanner, experiment: "Experiment", shared: Common, now_s: Callable[[], float]
+) -> Planned:
     conditions = conditions_of(experiment, shared)
     if not reached(conditions):
         raise unreachable(shared)
-    result = planned(planner, conditions, now_s)
-    return replace(result, lines=[*result.lines, *lines])
+    return planned(planner, conditions, now_s)
 
 
-def _built(found: "Recipe", flags: Any) -> tuple["Experiment", int | None]:
-    """The experiment, for all devices or for as many as there are data for and a plan needs; how
-    many, if not all."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Built:
+    """An experiment to plan for."""
+
+    experiment: "Experiment"
+    few: int | None = None
+    """How many devices it has, where those are not all."""
+
+
+def _built(found: "Recipe", flags: Any) -> Built:
+    """The experiment, for all devices or for as many as there are data for and a plan needs."""
     shared = common(flags)
     if shared.devices is None or shared.group is not None:
-        return found.build(flags), None
+        return Built(experiment=found.build(flags))
     counts = sorted({min(shared.devices, most) for most in (MOST_BUILT, *FEWER)}, reverse=True)
     for count in counts:
-        fewer = replace(
-            shared,
-            devices=count,
-            per_round=None,
-            channels="own",
-            bandwidth_hz=Common().bandwidth_hz,
-        )
-        some = flags if count == shared.devices else with_common(flags, fewer)
         try:
-            return found.build(some), None if some is flags else count
+            if count == shared.devices:
+                return Built(experiment=found.build(flags))
+            some = with_common(flags, _with_fewer(shared, count))
+            return Built(experiment=found.build(some), few=count)
         except ScarceError:
             if count == counts[-1]:
                 raise
     raise AssertionError("there is a least number of devices")
+
+
+def _with_fewer(shared: Common, count: int) -> Common:
+    """So many devices, which all take part, over links of their own."""
+    return replace(
+        shared,
+        devices=count,
+        per_round=None,
+        channels="own",
+        bandwidth_hz=Common().bandwidth_hz,
+    )
 
 
 def _for(planner: SplitPlanner, per_round: int) -> SplitPlanner:

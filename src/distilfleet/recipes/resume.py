@@ -28,7 +28,7 @@ class Resumed:
     record: RunRecord
     """Open for writing."""
     start: Checkpoint | None
-    """Where it goes on; None: it begins anew."""
+    """The checkpoint that it goes on from; None: it begins anew."""
 
 
 def again(path: Path, rounds: int | None) -> Resumed | None:
@@ -45,50 +45,61 @@ def again(path: Path, rounds: int | None) -> Resumed | None:
         wanted = max(about["rounds"], rounds or 0)
         if checkpoint is not None and checkpoint.round >= wanted:
             return None
-        found = recipe(about["recipe"])
-        flags = unflatten(found.flags, {**about["settings"], "rounds": wanted})
-        run = simulated(found.build(flags), common(flags))
+        run = _rebuilt(about, wanted)
         check_data(path, about, run.experiment.about)
-        notes = [*about.get("notes", ()), *elsewhere(about)]
-        if wanted != about["rounds"] or elsewhere(about):
-            rewrite_about(record, {**about, "rounds": wanted, "notes": list(dict.fromkeys(notes))})
+        _note_changes(record, about, wanted)
         opened.pop_all()
     return Resumed(run=run, record=record, start=checkpoint)
+
+
+def _note_changes(record: RunRecord, about: Mapping[str, Any], rounds: int) -> None:
+    """Write down that a run is to have more rounds, or goes on on another processor."""
+    moved = elsewhere(about)
+    if rounds == about["rounds"] and not moved:
+        return
+    notes = dict.fromkeys([*about.get("notes", ()), *moved])
+    rewrite_about(record, {**about, "rounds": rounds, "notes": list(notes)})
+
+
+def _rebuilt(about: Mapping[str, Any], rounds: int) -> SimulatedRun:
+    """The run again, from what its record says was asked for."""
+    found = recipe(about["recipe"])
+    flags = unflatten(found.flags, {**about["settings"], "rounds": rounds})
+    return simulated(found.build(flags), common(flags))
 
 
 def check_data(path: Path, begun: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """Raises RecordError if a run is to go on with other data than it began with."""
     before = begun.get("data", {})
-    here = now.get("data", {})
+    after = now.get("data", {})
     for what, name in DIGESTS.items():
-        if what in before and before[what] != here.get(what):
+        if what in before and before[what] != after.get(what):
             file = begun["settings"].get(name, before["name"])
             raise RecordError(
                 f"{path} trained on {file} as it was when the run began (digest {before[what]}); "
-                f"it has changed since (now {here.get(what, 'none')}): put the old one back, or "
+                f"it has changed since (now {after.get(what, 'none')}): put the old one back, or "
                 "start a new run"
             )
 
 
 def elsewhere(about: Mapping[str, Any]) -> list[str]:
     """What to say of a run that began on a processor that computes otherwise."""
-    there = about["versions"].get(PROCESSOR)
-    here = versions()[PROCESSOR]
-    if there in (None, here):
+    before = about["versions"].get(PROCESSOR)
+    now = versions()[PROCESSOR]
+    if before in (None, now):
         return []
     return [
-        f"Begun on {there}, gone on with on {here}: weights are not equal to the bit to those of "
+        f"Begun on {before}, gone on with on {now}: weights are not equal to the bit to those of "
         "one machine."
     ]
 
 
 def _check_versions(path: Path, about: Mapping[str, Any]) -> None:
-    there = about["versions"]
-    here = versions()
+    now = versions()
     for name in MUST_EQUAL:
-        if there.get(name) != here[name]:
+        before = about["versions"].get(name)
+        if before != now[name]:
             raise RecordError(
-                f"{path} was made by {name} {there.get(name)}, this is {here[name]}: going on "
-                f"would not give the same weights. Install {name}=={there.get(name)}, or start the "
-                "run anew."
+                f"{path} was made by {name} {before}, this is {now[name]}: going on would not give "
+                f"the same weights. Install {name}=={before}, or start the run anew."
             )

@@ -13,6 +13,8 @@ BITS: dict[str, Literal[4, 8, 16]] = {"fp16": 16, "int8": 8, "int4": 4}
 if TYPE_CHECKING:
     from ..core.protocols import Planner
     from ..methods.splitkd.server import SplitKD
+    from ..methods.splitkd.settings import SplitSettings
+    from ..plan.options import Workload
     from ..training.experiment import Experiment
     from .language import TextSetup
 
@@ -34,9 +36,9 @@ class Flags:
     --delay-budget-s, delay within --energy-budget-j in the long run, or as the published CARD
     does."""
     delay_budget_s: float | None = None
-    """Of a step, for the objective deadline."""
+    """Seconds of a step, for the objective deadline."""
     energy_budget_j: float | None = None
-    """Of a device in a step, above idling."""
+    """Joules of a device in a step, above idling."""
     price_s_per_j: float = 0.02
     """Seconds that a joule is worth to the planner."""
     privacy_floor: int = 0
@@ -55,9 +57,9 @@ class Flags:
     """What the server keeps of the teacher's answer to a window it has seen, so that it is asked
     once."""
     divergence: Divergence = "forward"
-    """Between teacher and student: forward or reverse KL, Jensen-Shannon, or KL against a mixture
-    of both. All but the first need the teacher's whole distribution: --teacher-cache hidden or
-    none."""
+    """Divergence between teacher and student: forward or reverse KL, Jensen-Shannon, or KL against
+    a mixture of both. All but the first need the teacher's whole distribution: --teacher-cache
+    hidden or none."""
     pipelined: bool = False
     """Start a step before the gradient of the one before has come: shorter steps, worse ones at
     large step sizes."""
@@ -66,13 +68,19 @@ class Flags:
 
 
 def splitkd(flags: Flags) -> "Experiment":
-    from ..methods.splitkd.modules import Loss
-    from ..methods.splitkd.server import SplitKD
-    from ..methods.splitkd.settings import SplitSettings
     from ..training.experiment import Keep
-    from .language import assemble, pretraining, text_setup
+    from .language import assemble, text_setup
 
     setup = text_setup(flags.common, flags.language)
+    _check(flags, setup)
+    method = _method(flags, setup)
+    experiment = assemble(flags.common, setup, method, _planner(flags, setup, method))
+    keep = Keep(ops=("step", "loss"), before="begin", after="end")
+    return replace(experiment, keep=keep)
+
+
+def _check(flags: Flags, setup: "TextSetup") -> None:
+    """Raises ConfigError for flags that do nothing together."""
     if flags.noise and flags.labels == "shared" and setup.classes is None:
         raise ConfigError(
             "--noise hides nothing where labels, which are the tokens, travel: add --labels kept"
@@ -83,60 +91,65 @@ def splitkd(flags: Flags) -> "Experiment":
             f"--teacher-cache {flags.teacher_cache} keeps a part of it: add --teacher-cache "
             "hidden, or none"
         )
+
+
+def _method(flags: Flags, setup: "TextSetup") -> "SplitKD":
+    from ..methods.splitkd.modules import Loss
+    from ..methods.splitkd.server import SplitKD
+    from .language import pretraining
+
     language = flags.language
-    teacher = setup.teacher if language.kd_weight else None
-    method = SplitKD(
-        teacher=teacher,
+    with_teacher = bool(language.kd_weight)
+    loss = Loss(
+        kd_weight=language.kd_weight,
+        temperature=language.temperature,
+        divergence=flags.divergence,
+        teacher_cache=flags.teacher_cache,
+    )
+    return SplitKD(
+        teacher=setup.teacher if with_teacher else None,
         student=setup.student,
-        split=SplitSettings(
-            teacher=setup.profiles[setup.teacher.name],
-            student=setup.profiles[setup.student.name],
-            batch=language.batch,
-            steps=language.steps,
-            micro_batches=min(flags.micro_batches, language.batch),
-            context=language.context,
-            bits=BITS[flags.smashed[0]],
-            gradient_bits=16 if flags.smashed == ("fp16",) else 8,
-            labels=flags.labels,
-            classes=setup.classes,
-            lr=language.lr,
-            train_rows=not flags.lora,
-            with_teacher=teacher is not None,
-            cut=flags.cut or 0,
-            noise=flags.noise,
-        ),
-        loss=Loss(
-            kd_weight=language.kd_weight,
-            temperature=language.temperature,
-            divergence=flags.divergence,
-            teacher_cache=flags.teacher_cache,
-        ),
+        split=_split(flags, setup),
+        loss=loss,
         pipelined=flags.pipelined,
         lora_rank=flags.lora,
-        pretraining_data=setup.pretraining_data if teacher is not None else None,
+        pretraining_data=setup.pretraining_data if with_teacher else None,
         pretraining=pretraining(language),
     )
-    experiment = assemble(flags.common, setup, method, _planner(flags, setup, method))
-    return replace(experiment, keep=Keep(ops=("step", "loss"), before="begin", after="end"))
+
+
+def _split(flags: Flags, setup: "TextSetup") -> "SplitSettings":
+    from ..methods.splitkd.settings import SplitSettings
+
+    language = flags.language
+    return SplitSettings(
+        teacher=setup.profiles[setup.teacher.name],
+        student=setup.profiles[setup.student.name],
+        batch=language.batch,
+        steps=language.steps,
+        micro_batches=min(flags.micro_batches, language.batch),
+        context=language.context,
+        bits=BITS[flags.smashed[0]],
+        gradient_bits=16 if flags.smashed == ("fp16",) else 8,
+        labels=flags.labels,
+        classes=setup.classes,
+        lr=language.lr,
+        train_rows=not flags.lora,
+        with_teacher=bool(language.kd_weight),
+        cut=flags.cut or 0,
+        noise=flags.noise,
+    )
 
 
 def _planner(flags: Flags, setup: "TextSetup", method: "SplitKD") -> "Planner":
     from ..core.types import Budget
-    from ..plan.options import Workload, decoder_options
+    from ..plan.options import decoder_options
     from ..plan.split import SplitPlanner
     from .machines import sample
 
-    language = flags.language
     split = method.split
-    work = Workload(
-        batch_tokens=language.batch * language.context,
-        steps=language.steps,
-        bits=tuple(BITS[one] for one in flags.smashed),
-        rank=flags.lora or None,
-        rows=setup.rows,
-        labels_kept=flags.labels == "kept",
-    )
-    options = decoder_options(split.teacher if split.with_teacher else None, split.student, work)
+    teacher = split.teacher if split.with_teacher else None
+    options = decoder_options(teacher, split.student, _workload(flags, setup))
     return SplitPlanner(
         options=options if flags.cut is None else options.at(flags.cut),
         server=setup.server,
@@ -144,8 +157,23 @@ def _planner(flags: Flags, setup: "TextSetup", method: "SplitKD") -> "Planner":
         budget=Budget(delay_s=flags.delay_budget_s, energy_j=flags.energy_budget_j),
         privacy_floor=flags.privacy_floor,
         price_s_per_j=flags.price_s_per_j,
-        steps=language.steps,
+        steps=flags.language.steps,
         outage="leave out",
         cluster=flags.cluster,
         sample=sample(flags.common, len(setup.devices)),
+    )
+
+
+def _workload(flags: Flags, setup: "TextSetup") -> "Workload":
+    """What a step is made of, for the planner."""
+    from ..plan.options import Workload
+
+    language = flags.language
+    return Workload(
+        batch_tokens=language.batch * language.context,
+        steps=language.steps,
+        bits=tuple(BITS[one] for one in flags.smashed),
+        rank=flags.lora or None,
+        rows=setup.rows,
+        labels_kept=flags.labels == "kept",
     )

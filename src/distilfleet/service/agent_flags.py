@@ -70,7 +70,7 @@ class AgentFlags:
     """CSV file with this board's row, as `distilfleet calibrate` writes it, where the fleet names a
     kind of its own."""
     token: str | None = None
-    """From `distilfleet enrol create`; needed once."""
+    """Token that `distilfleet enrol create` printed; needed once."""
     state: Path = Path("agent-state")
     """Folder for keys and answers."""
     most_jobs: int | None = None

@@ -37,7 +37,7 @@ class Demo:
     recipe: str
     split: SplitFlags
     settings: Mapping[str, Any]
-    """Of the recipe's flags."""
+    """The recipe's flags that are set."""
 
 
 def demos(folder: Path) -> Sequence[Demo]:

@@ -47,7 +47,7 @@ class FleetFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """How long a wave without a deadline may take: who is there and does not answer holds it up no
     longer."""
     beat_s: Seconds = BEAT_S
-    """Between signs of life; who is silent for three of these is away."""
+    """Seconds between signs of life; who is silent for three of these is away."""
     page: str = "localhost:7480"
     """HOST:PORT of the live page and /metrics; empty for none."""
     page_token: str = ""

@@ -36,7 +36,7 @@ class SplitFlags:
     alpha: float | None = None
     """Skew between devices, Dirichlet. Default: 0.5. Not with --group."""
     seed: int = 0
-    """Of everything that is drawn at random."""
+    """Seed of everything that is drawn at random."""
     holdout: float = 0.2
     """Share of the data that is held out for testing, where the data has no test part."""
     label: str | None = None
@@ -48,20 +48,19 @@ class SplitFlags:
     proxy_share: float = 0.15
     """Share of the training data that becomes the server's unlabelled proxy dataset."""
     recipe: str = ""
-    """For text: a recipe whose windows devices own, such as splitkd."""
+    """Recipe whose windows devices own, such as splitkd; for text."""
     context: int = Language().context
-    """For text: tokens of a window."""
+    """Tokens of a window, for text."""
     vocabulary: int = Language().vocabulary
-    """For text: entries of a tokenizer that is trained."""
+    """Entries of a tokenizer that is trained, for text."""
     tokenizer: str | None = None
-    """For text: a folder, file or hub name, or `bytes`. Default: the teacher's own, or one trained
-    on the text."""
+    """Tokenizer for text: a folder, file or hub name, or `bytes`. Default: the teacher's own, or
+    one trained on the text."""
     teacher: str = Language().teacher
-    """For text: the large model, which is trained on the server's part of the text where it does
-    not come trained."""
-    pretrain_share: float = Language().pretrain_share
-    """For text: share of the training text that the server owns, where the teacher does not come
+    """Large model for text, which is trained on the server's part of it where it does not come
     trained."""
+    pretrain_share: float = Language().pretrain_share
+    """Share of the training text that the server owns, where the teacher does not come trained."""
     out: Path = Path("parts")
     """Folder to write to; must not hold anything yet."""
 

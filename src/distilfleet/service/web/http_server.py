@@ -58,7 +58,7 @@ class Refusals:
     """Requests that were refused: counted all, and told now and then."""
 
     counts: Counter[int] = field(default_factory=Counter)
-    """By status."""
+    """Answers by status."""
     due_s: float = 0.0
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -79,7 +79,7 @@ class Refusals:
 
 @dataclass(slots=True)
 class Connections:
-    """For connections of all listening sockets of a page."""
+    """The connections of all listening sockets of a page."""
 
     refusals: Refusals = field(default_factory=Refusals)
     places: threading.Semaphore = field(

@@ -61,7 +61,7 @@ class Access:
     address: Address
     token: str = ""
     proof: str = field(default_factory=lambda: secrets.token_urlsafe(24))
-    """Of this process, in each of its buttons."""
+    """A secret of this process, in each of its buttons."""
 
     @property
     def cookie(self) -> str:
