@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from ..core.errors import ConfigError
-from . import arrays, idx, images, tables, text_files
-from .raw import FeatureColumn, Raw
+from . import arrays, idx, images, recordings, tables, text_files
+from .raw import Meant, Raw
 from .reading import Reading
 from .text_files import Corpus, Names
 
@@ -22,10 +22,13 @@ OF_ARRAYS = OF_PIXELS | {"window", "hop", "rate_hz"}
 """Those that settle how other arrays are read."""
 OF_TABLES = frozenset(field.name for field in fields(Reading))
 
+OF_RECORDINGS = frozenset({"missing", "separator", "window", "hop", "rate_hz"})
+"""Those that settle how recordings are read."""
+
 Samples = Callable[[Path, str | None, str | None, Reading], Raw]
 """Reads labelled samples as they were stored, given a path and the names of labels and groups."""
-Inputs = Callable[[Path, Sequence[FeatureColumn], Reading], np.ndarray]
-"""Reads unlabelled samples as they were stored, given a path and the columns of a table."""
+Inputs = Callable[[Path, Meant, Reading], np.ndarray]
+"""Reads unlabelled samples as they were stored, given a path and what they are to be like."""
 Times = Callable[[Path, Reading], np.ndarray | None]
 """Says when the rows of a file were measured, in seconds; None where it does not say."""
 Documents = Callable[[Path, Names], Corpus]
@@ -50,6 +53,8 @@ class Reader:
     """The fields of `Reading` that can be settled of it."""
     of_columns: bool = False
     """Whether its samples are rows of named columns."""
+    is_recorded: bool = False
+    """Whether its samples are recordings, which are read again as each run means them."""
 
 
 def kinds(readers: Sequence[Reader]) -> str:
@@ -69,7 +74,7 @@ def _arrays(path: Path, label: str | None, group: str | None, reading: Reading) 
     return arrays.read(path, label, group)
 
 
-def _array_inputs(path: Path, columns: Sequence[FeatureColumn], reading: Reading) -> np.ndarray:
+def _array_inputs(path: Path, meant: Meant, reading: Reading) -> np.ndarray:
     return arrays.read_inputs(path)
 
 
@@ -82,6 +87,10 @@ def _table(path: Path, label: str | None, group: str | None, reading: Reading) -
     return tables.read(path, label, group, reading)
 
 
+def _table_inputs(path: Path, meant: Meant, reading: Reading) -> np.ndarray:
+    return tables.read_inputs(path, meant.columns, reading)
+
+
 def _idx(path: Path, label: str | None, group: str | None, reading: Reading) -> Raw:
     return idx.read(path, reading)
 
@@ -90,13 +99,22 @@ def _pictures(path: Path, label: str | None, group: str | None, reading: Reading
     return images.read(path)
 
 
-def _picture_inputs(path: Path, columns: Sequence[FeatureColumn], reading: Reading) -> np.ndarray:
+def _picture_inputs(path: Path, meant: Meant, reading: Reading) -> np.ndarray:
     return images.read_inputs(path)
 
 
 # --- the table ------------------------------------------------------------------------------------
 
 READERS = (
+    Reader(
+        kind="recordings (.wav, .flac, .edf, .hea ...), in a folder by class or listed in a table",
+        holds=recordings.holds,
+        samples=recordings.read,
+        inputs=recordings.read_inputs,
+        has_names=True,
+        settles=OF_RECORDINGS,
+        is_recorded=True,
+    ),
     Reader(
         kind=".npz",
         holds=ending(".npz"),
@@ -112,7 +130,7 @@ READERS = (
         kind=".csv, .tsv",
         holds=ending(".csv", ".tsv", ".txt"),
         samples=_table,
-        inputs=tables.read_inputs,
+        inputs=_table_inputs,
         times=tables.read_times,
         documents=text_files.table,
         has_names=True,

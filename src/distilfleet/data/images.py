@@ -325,7 +325,7 @@ def _flat(picture: "Image", form: Format) -> "Image":
 def _by_class(folder: Path) -> list[tuple[Path, str]]:
     """(file, class) of every picture, sorted; the folders directly below are the classes."""
     found = [
-        (file, _class_name(place))
+        (file, class_name(place))
         for place in sorted(folder.iterdir())
         if place.is_dir() and not place.name.startswith(".")
         for file in below(place)
@@ -339,7 +339,7 @@ def _by_class(folder: Path) -> list[tuple[Path, str]]:
     return found
 
 
-def _class_name(place: Path) -> str:
+def class_name(place: Path) -> str:
     """The class in one spelling, whichever system made the folder."""
     if not place.name.isprintable():
         raise ConfigError(f"{str(place)!a}: a class folder whose name cannot be printed: rename it")

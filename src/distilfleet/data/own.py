@@ -21,6 +21,7 @@ from .arrays import open_npz
 from .labels import shorten
 from .naming import Naming, check_shape, numbered, samples_of
 from .own_arrays import Stored, listed
+from .own_recordings import recorded
 from .own_table import table
 from .raw import FeatureColumn
 from .scaling import Scaling
@@ -48,10 +49,13 @@ def read(path: str, naming: Naming) -> Own:
     held = open_npz(file) if file.suffix.lower() == ".npz" and file.is_file() else {}
     if prepared.holds(held):
         return _part(held, path, naming)
-    if file.is_file() and tables.is_table(file, naming.label):
-        return table(file, naming)
     from . import sources  # readers of pictures and of the hub, which few devices need
 
+    reader = sources.reader_of(file) if file.exists() else None
+    if reader is not None and reader.is_recorded:
+        return recorded(file, naming)
+    if file.is_file() and tables.is_table(file, naming.label):
+        return table(file, naming)
     raw = sources.read(path, label=naming.label, reading=naming.reading)
     return Stored(raw=raw, naming=naming, listed=listed(held, raw))
 

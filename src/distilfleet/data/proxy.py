@@ -51,7 +51,7 @@ def from_path(path: str, source: Source, reading: Reading = GUESSED) -> Dataset:
         return _checked(ready, file, source)
     reader = _reader(file, source)
     assert reader.inputs is not None
-    raw = reader.inputs(file, source.columns, reading)
+    raw = reader.inputs(file, source.meant, reading)
     if source.sampling.window and raw.shape[1:] != (source.sampling.window, source.train.shape[0]):
         times = reader.times(file, reading) if reader.times else None
         raw = series.unlabelled(raw, source.sampling, times, str(file))

@@ -38,6 +38,16 @@ class Sampling:
 UNSAMPLED = Sampling()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Meant:
+    """What samples of other data are, so that further ones are read alike."""
+
+    shape: tuple[int, ...]
+    """Of one sample, as models see it."""
+    columns: tuple[FeatureColumn, ...] = ()
+    sampling: Sampling = UNSAMPLED
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Part:
     """Samples as they were stored, the sample axis first."""

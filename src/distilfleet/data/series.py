@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
@@ -98,7 +99,7 @@ class _Cut:
         self.owners.append(np.full(len(starts), recording.owner))
         self.starts.append(self.laid + starts)
 
-    def part(self, names: np.ndarray, has_owners: bool, where: str) -> Part:
+    def part(self, names: Sequence[Any] | np.ndarray, has_owners: bool, where: str) -> Part:
         """All windows. Raises ConfigError if there is none."""
         count = sum(map(len, self.classes))
         if not count:
@@ -110,7 +111,7 @@ class _Cut:
         starts = np.concatenate(self.starts).astype(np.int64)
         return Part(
             inputs=np.concatenate(self.inputs),
-            labels=names[np.concatenate(self.classes)],
+            labels=np.asarray(names)[np.concatenate(self.classes)],
             groups=np.concatenate(self.owners) if has_owners else None,
             spans=np.stack([starts, starts + self.window], axis=1),
         )
@@ -228,7 +229,7 @@ def rate_of(times: np.ndarray, owners: np.ndarray | None = None) -> float:
 def cut(
     recordings: Iterable[Recording],
     sampling: Sampling,
-    names: np.ndarray,
+    names: Sequence[Any] | np.ndarray,
     where: str,
     has_owners: bool = False,
 ) -> tuple[Part, tuple[str, ...]]:

@@ -11,11 +11,12 @@ from ..core.errors import ConfigError, did_you_mean
 from ..core.types import Dataset
 from . import arrays, files, hub, labels, prepared, scaling, series
 from .digest import of_arrays
-from .formats import OF_ARRAYS, SAMPLES, kinds
+from .formats import OF_ARRAYS, SAMPLES, Reader, kinds
 from .raw import (
     UNNAMED,
     UNSAMPLED,
     FeatureColumn,
+    Meant,
     Part,
     Raw,
     Sampling,
@@ -56,6 +57,11 @@ class Source:
     allowed."""
     sampling: Sampling = UNSAMPLED
     """How series were measured and cut."""
+
+    @property
+    def meant(self) -> Meant:
+        """What further samples are to be like."""
+        return Meant(shape=self.train.shape, columns=self.columns, sampling=self.sampling)
 
     def spec(self, label: str | None) -> DataSpec:
         """What devices are told, so that they map their own files onto it."""
@@ -154,7 +160,7 @@ def _read(data: str, label: str | None, group: str | None, reading: Reading) -> 
     path = files.named(data)
     if not path.exists():
         raise _absent(data, path.suffix)
-    reader = next((reader for reader in SAMPLES if reader.holds(path)), None)
+    reader = reader_of(path)
     if reader is None or reader.samples is None:
         raise ConfigError(
             f"{path}: files that end in {path.suffix.lower()!r} cannot be read; expected {KINDS}"
@@ -163,6 +169,11 @@ def _read(data: str, label: str | None, group: str | None, reading: Reading) -> 
         _refuse_names(str(path), label, group)
     _refuse_settled(str(path), reading, reader.settles)
     return reader.samples(path, label, group, reading)
+
+
+def reader_of(path: Path) -> Reader | None:
+    """The reader of labelled samples in a file or folder."""
+    return next((reader for reader in SAMPLES if reader.holds(path)), None)
 
 
 def _absent(data: str, ending: str) -> ConfigError:
