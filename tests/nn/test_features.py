@@ -8,7 +8,7 @@ from distilfleet.nn import zoo
 from distilfleet.nn.features import MOST_TAPS, Adapter, Tap, pairs, resize, taps, watching
 from distilfleet.nn.weights import to_arrays
 
-SHAPES = {"mlp": (8,), "wave": (2, 60), "conv": (1, 8, 8), "dsconv": (1, 8, 8)}
+SHAPES = {"mlp": (8,), "wave": (2, 60), "sound": (1, 800), "conv": (1, 8, 8), "dsconv": (1, 8, 8)}
 CLASSIC = (3, 32, 32)
 ALL = [
     (name, SHAPES.get(name.split("-")[0], CLASSIC))

@@ -10,7 +10,7 @@ from distilfleet.nn import zoo
 from distilfleet.nn.train import LocalTraining, can_cohort, schedule, task, train, train_cohort
 from distilfleet.nn.weights import to_arrays
 
-SHAPES = {"mlp": (8,), "wave": (2, 40), "conv": (1, 8, 8), "dsconv": (1, 8, 8)}
+SHAPES = {"mlp": (8,), "wave": (2, 40), "sound": (1, 400), "conv": (1, 8, 8), "dsconv": (1, 8, 8)}
 CLOSE = 1e-5
 
 
@@ -63,7 +63,7 @@ def close(alone, together):
 
 
 @pytest.mark.parametrize(
-    "name", ["mlp-xs", "mlp-m", "wave-xs", "wave-s", "conv-xs", "dsconv-s", "conv-bn"]
+    "name", ["mlp-xs", "mlp-m", "wave-xs", "wave-s", "sound-xs", "conv-xs", "dsconv-s", "conv-bn"]
 )
 def test_devices_side_by_side_end_where_each_would_alone(name):
     local = LocalTraining(passes=2, batch=8, calibrate=True)

@@ -11,6 +11,7 @@ from distilfleet.nn.zoo import ZOO, large_for, model, smalls_for
 SHAPES = {
     "table": (64,),
     "series": (3, 200),
+    "sound": (1, 800),
     "image": (1, 8, 8),
     "photo": (3, 32, 32),
     "picture": (3, 96, 96),
@@ -133,7 +134,8 @@ def test_one_net_has_batch_normalisation_and_none_drops_out():
 
 
 def has(name, kind):
-    shape = SHAPES["series" if name.startswith("wave") else "image"]
+    of = {"wave": "series", "sound": "sound"}
+    shape = SHAPES[of.get(name.partition("-")[0], "image")]
     return any(isinstance(part, kind) for part in model(name, shape, 2).build(0).modules())
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..core.errors import ConfigError
 from . import arrays, idx, images, recordings, tables, text_files
-from .raw import Meant, Raw
+from .raw import SampleSpec, Raw
 from .reading import Reading
 from .text_files import Corpus, Names
 
@@ -27,7 +27,7 @@ OF_RECORDINGS = frozenset({"missing", "separator", "window", "hop", "rate_hz"})
 
 Samples = Callable[[Path, str | None, str | None, Reading], Raw]
 """Reads labelled samples as they were stored, given a path and the names of labels and groups."""
-Inputs = Callable[[Path, Meant, Reading], np.ndarray]
+Inputs = Callable[[Path, SampleSpec, Reading], np.ndarray]
 """Reads unlabelled samples as they were stored, given a path and what they are to be like."""
 Times = Callable[[Path, Reading], np.ndarray | None]
 """Says when the rows of a file were measured, in seconds; None where it does not say."""
@@ -74,7 +74,7 @@ def _arrays(path: Path, label: str | None, group: str | None, reading: Reading) 
     return arrays.read(path, label, group)
 
 
-def _array_inputs(path: Path, meant: Meant, reading: Reading) -> np.ndarray:
+def _array_inputs(path: Path, meant: SampleSpec, reading: Reading) -> np.ndarray:
     return arrays.read_inputs(path)
 
 
@@ -87,7 +87,7 @@ def _table(path: Path, label: str | None, group: str | None, reading: Reading) -
     return tables.read(path, label, group, reading)
 
 
-def _table_inputs(path: Path, meant: Meant, reading: Reading) -> np.ndarray:
+def _table_inputs(path: Path, meant: SampleSpec, reading: Reading) -> np.ndarray:
     return tables.read_inputs(path, meant.columns, reading)
 
 
@@ -99,7 +99,7 @@ def _pictures(path: Path, label: str | None, group: str | None, reading: Reading
     return images.read(path)
 
 
-def _picture_inputs(path: Path, meant: Meant, reading: Reading) -> np.ndarray:
+def _picture_inputs(path: Path, meant: SampleSpec, reading: Reading) -> np.ndarray:
     return images.read_inputs(path)
 
 

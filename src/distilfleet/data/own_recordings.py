@@ -9,7 +9,7 @@ from ..core.errors import ConfigError, UnmatchedError
 from . import recordings
 from .naming import Naming, need, samples_of
 from .own_arrays import Stored
-from .raw import Meant, Raw
+from .raw import SampleSpec, Raw
 from .spec import DataSpec, Mapped
 
 
@@ -34,7 +34,8 @@ class Recorded:
             differs = f"recordings; the run's samples are {samples_of(spec.kind)} of no known rate"
             raise UnmatchedError(f"{self.where} holds {differs}", mismatch=differs)
         raw = self._read(spec)
-        return Stored(raw=raw, naming=replace(self.naming, order=())).mapped(spec)
+        mapped = Stored(raw=raw, naming=replace(self.naming, order=())).mapped(spec)
+        return replace(mapped, notes=(*raw.notes, *mapped.notes))
 
     def _read(self, spec: DataSpec) -> Raw:
         """The recordings in the run's form, under the run's names of channels."""
@@ -42,7 +43,7 @@ class Recorded:
         columns = tuple(
             replace(column, name=mine.get(column.name, column.name)) for column in spec.columns
         )
-        meant = Meant(shape=spec.shape, columns=columns, sampling=spec.sampling)
+        meant = SampleSpec(shape=spec.shape, columns=columns, sampling=spec.sampling)
         reading = recordings.as_in_run(self.naming.reading, spec.sampling)
         try:
             form = recordings.form_of(meant)

@@ -39,7 +39,7 @@ UNSAMPLED = Sampling()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Meant:
+class SampleSpec:
     """What samples of other data are, so that further ones are read alike."""
 
     shape: tuple[int, ...]

@@ -28,7 +28,7 @@ RHYTHM = "+"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
+class Header:
     """What a file says of itself before its numbers are read."""
 
     steps: int
@@ -44,7 +44,7 @@ class Facts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Mark:
+class Annotation:
     """A label of some steps of a recording."""
 
     begin: int
@@ -58,10 +58,10 @@ class Recorder:
     """How files of one format are read."""
 
     is_sound: bool = False
-    facts: Callable[[Path], Facts]
+    facts: Callable[[Path], Header]
     values: Callable[[Path, Sequence[str]], np.ndarray]
     """float32 [steps, channels], of the channels named; NaN where a number is missing."""
-    marks: Callable[[Path], list[Mark]]
+    annotations: Callable[[Path], list[Annotation]]
 
 
 def recorder(path: Path) -> Recorder:
@@ -89,7 +89,7 @@ def _reading(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _checked(facts: Facts, path: Path) -> Facts:
+def _checked(facts: Header, path: Path) -> Header:
     if facts.steps < 1 or facts.rate_hz <= 0:
         raise ConfigError(
             f"{path}: a recording of {facts.steps} steps at {facts.rate_hz:g} Hz; expected one "
@@ -105,12 +105,12 @@ def _soundfile(path: Path) -> Any:
     return library("soundfile", str(path), "audio")
 
 
-def _sound_facts(path: Path) -> Facts:
+def _sound_facts(path: Path) -> Header:
     sound = _soundfile(path)
     with _reading(path):
         info = sound.info(str(path))
         mixed = (f"{info.channels} channels mixed to one, their mean",) if info.channels > 1 else ()
-        return _checked(Facts(steps=info.frames, rate_hz=float(info.samplerate), notes=mixed), path)
+        return _checked(Header(steps=info.frames, rate_hz=float(info.samplerate), notes=mixed), path)
 
 
 def _sound(path: Path, _names: Sequence[str]) -> np.ndarray:
@@ -148,7 +148,7 @@ def _edf(path: Path) -> Any:
     return file
 
 
-def _edf_facts(path: Path) -> Facts:
+def _edf_facts(path: Path) -> Header:
     """Signals of the rate that most of them have."""
     with _reading(path):
         file = _edf(path)
@@ -160,7 +160,7 @@ def _edf_facts(path: Path) -> Facts:
         others = [s.label for s, rate in zip(file.signals, rates, strict=True) if rate != rate_hz]
         left = (f"signals of another rate left out: {shorten(others)}",) if others else ()
         channels = [FeatureColumn(name=s.label, unit=s.physical_dimension) for s in used]
-        facts = Facts(
+        facts = Header(
             steps=file.num_data_records * used[0].samples_per_data_record,
             rate_hz=rate_hz,
             channels=tuple(channels),
@@ -175,22 +175,22 @@ def _edf_values(path: Path, names: Sequence[str]) -> np.ndarray:
         return np.stack([file.get_signal(name).data for name in names], axis=1).astype(np.float32)
 
 
-def _edf_marks(path: Path) -> list[Mark]:
+def _edf_annotations(path: Path) -> list[Annotation]:
     with _reading(path):
         file = _edf(path)
         rate_hz = _edf_facts(path).rate_hz
-        marks = []
+        annotations = []
         for note in file.annotations:
             begin = max(0, round(note.onset * rate_hz))
             lasts = round((note.duration or 0) * rate_hz)
-            marks.append(Mark(begin=begin, end=begin + max(1, lasts), label=note.text.strip()))
-        return marks
+            annotations.append(Annotation(begin=begin, end=begin + max(1, lasts), label=note.text.strip()))
+        return annotations
 
 
 # --- WFDB -----------------------------------------------------------------------------------------
 
 
-def _wfdb_facts(path: Path) -> Facts:
+def _wfdb_facts(path: Path) -> Header:
     wfdb = library("wfdb", str(path), "wfdb")
     with _reading(path):
         header = wfdb.rdheader(str(path.with_suffix("")))
@@ -198,7 +198,7 @@ def _wfdb_facts(path: Path) -> Facts:
         named = zip(header.sig_name or [], units, strict=True)
         channels = tuple(FeatureColumn(name=name, unit=unit or "") for name, unit in named)
         return _checked(
-            Facts(steps=header.sig_len or 0, rate_hz=float(header.fs), channels=channels), path
+            Header(steps=header.sig_len or 0, rate_hz=float(header.fs), channels=channels), path
         )
 
 
@@ -210,7 +210,7 @@ def _wfdb_values(path: Path, names: Sequence[str]) -> np.ndarray:
         return np.asarray(record.p_signal[:, order].astype(np.float32))
 
 
-def _wfdb_marks(path: Path) -> list[Mark]:
+def _wfdb_annotations(path: Path) -> list[Annotation]:
     """Rhythms, which last until the next one; or beats, where no rhythm is noted."""
     there = [ending for ending in ANNOTATIONS if path.with_suffix(ending).is_file()]
     if not there:
@@ -226,10 +226,10 @@ def _wfdb_marks(path: Path) -> list[Mark]:
         ]
         if not rhythms:
             beats = zip(at, notes.symbol, strict=True)
-            return [Mark(begin=step, end=step + 1, label=symbol) for step, symbol in beats]
+            return [Annotation(begin=step, end=step + 1, label=symbol) for step, symbol in beats]
         ends = [*(begin for begin, _ in rhythms[1:]), _wfdb_facts(path).steps]
         return [
-            Mark(begin=begin, end=end, label=label.lstrip("("))
+            Annotation(begin=begin, end=end, label=label.lstrip("("))
             for (begin, label), end in zip(rhythms, ends, strict=True)
         ]
 
@@ -239,9 +239,9 @@ def _wfdb_marks(path: Path) -> list[Mark]:
 RECORDERS: Mapping[str, Recorder] = {
     **dict.fromkeys(
         SOUNDS,
-        Recorder(is_sound=True, facts=_sound_facts, values=_sound, marks=lambda path: []),
+        Recorder(is_sound=True, facts=_sound_facts, values=_sound, annotations=lambda path: []),
     ),
-    **dict.fromkeys(EDF, Recorder(facts=_edf_facts, values=_edf_values, marks=_edf_marks)),
-    **dict.fromkeys(WFDB, Recorder(facts=_wfdb_facts, values=_wfdb_values, marks=_wfdb_marks)),
+    **dict.fromkeys(EDF, Recorder(facts=_edf_facts, values=_edf_values, annotations=_edf_annotations)),
+    **dict.fromkeys(WFDB, Recorder(facts=_wfdb_facts, values=_wfdb_values, annotations=_wfdb_annotations)),
 }
 """How the files of each ending are read."""

@@ -21,9 +21,9 @@ from .extras import library
 from .files import check_fits
 from .folders import below, parts
 from .labels import labelled, shorten, shown
-from .raw import FeatureColumn, Meant, Part, Raw, Sampling
+from .raw import FeatureColumn, SampleSpec, Part, Raw, Sampling
 from .reading import GUESSED, Reading
-from .record_files import Facts, Recorder, is_recording, recorder
+from .record_files import Header, Recorder, is_recording, recorder
 from .series import NO_CLASS, SERIES, Recording
 from .sheets import Sheet, named, open_sheet
 
@@ -36,7 +36,7 @@ MOST_RATIO = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Listed:
+class Listing:
     """A recording, and what is known of it beside its content."""
 
     file: Path
@@ -46,7 +46,7 @@ class Listed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Form:
+class RecordingFormat:
     """What all recordings of a dataset are brought to."""
 
     is_sound: bool
@@ -93,12 +93,11 @@ def read(
     label: str | None,
     group: str | None,
     reading: Reading = GUESSED,
-    form: Form | None = None,
+    form: RecordingFormat | None = None,
 ) -> Raw:
     """Labelled recordings, whole or in windows; `form` is that of other data, if any."""
     train, test, notes = _listed(path, label, group, reading)
-    surveyed, of_form = _survey([*train, *test], reading, str(path))
-    form = surveyed if form is None else _as_told(form, surveyed)
+    form, of_form = _survey([*train, *test], reading, str(path), form)
     sampling = Sampling(rate_hz=form.rate_hz)
     if reading.window is not None:
         sampling = series.sampling_of(reading, form.rate_hz, str(path))
@@ -116,17 +115,16 @@ def read(
     )
 
 
-def read_inputs(path: Path, meant: Meant, reading: Reading) -> np.ndarray:
+def read_inputs(path: Path, meant: SampleSpec, reading: Reading) -> np.ndarray:
     """Unlabelled recordings, [n, steps, channels], brought to the form of other data."""
     reading = as_in_run(reading, meant.sampling)
     form = form_of(meant)
     found = [path] if path.is_file() else [file for file in below(path) if is_recording(file)]
     if path.is_file() and not is_recording(path):
         found = [one.file for one in _of_table(path, None, None, reading, needs_label=False)[0]]
-    surveyed, _ = _survey([Listed(file=file) for file in found], reading, str(path))
-    form = _as_told(form, surveyed)
+    form, _ = _survey([Listing(file=file) for file in found], reading, str(path), form)
     if not reading.window:
-        return _whole([Listed(file=file) for file in found], form, str(path))[0]
+        return _whole([Listing(file=file) for file in found], form, str(path))[0]
     sampling = series.sampling_of(reading, form.rate_hz, str(path))
     recordings = (
         Recording(values=values, classes=np.broadcast_to(np.int64(0), len(values)))
@@ -146,7 +144,7 @@ def count(path: Path, label: str | None, reading: Reading) -> int:
 
 def _listed(
     path: Path, label: str | None, group: str | None, reading: Reading
-) -> tuple[list[Listed], list[Listed], tuple[str, ...]]:
+) -> tuple[list[Listing], list[Listing], tuple[str, ...]]:
     """The recordings to train on, those to test on, and notes."""
     if path.is_file() and not is_recording(path):
         found, notes = _of_table(path, label, group, reading)
@@ -158,7 +156,7 @@ def _listed(
                 f"list them in a table with columns path, label and group"
             )
     if path.is_file():
-        return [Listed(file=path)], [], ()
+        return [Listing(file=path)], [], ()
     if any(is_recording(file) for file in path.iterdir()):
         return _flat(path)
     there = parts(path, is_recording)
@@ -167,7 +165,7 @@ def _listed(
     return train, test, (*there.notes, *_left(there.train))
 
 
-def _flat(folder: Path) -> tuple[list[Listed], list[Listed], tuple[str, ...]]:
+def _flat(folder: Path) -> tuple[list[Listing], list[Listing], tuple[str, ...]]:
     """A folder of annotated recordings, each of an owner that is called as its file."""
     found = [file for file in below(folder) if is_recording(file)]
     if recorder(found[0]).is_sound:
@@ -176,12 +174,12 @@ def _flat(folder: Path) -> tuple[list[Listed], list[Listed], tuple[str, ...]]:
             f"{folder.name}/CLASS/*{found[0].suffix}, or a table with columns path and label"
         )
     owner = f"each of {len(found)} recordings is an owner, by the name of its file"
-    return [Listed(file=file, owner=file.stem) for file in found], [], (owner,)
+    return [Listing(file=file, owner=file.stem) for file in found], [], (owner,)
 
 
-def _by_class(folder: Path) -> list[Listed]:
+def _by_class(folder: Path) -> list[Listing]:
     found = [
-        Listed(file=file, label=images.class_name(place))
+        Listing(file=file, label=images.class_name(place))
         for place in sorted(folder.iterdir())
         if place.is_dir() and not place.name.startswith(".")
         for file in below(place)
@@ -204,7 +202,7 @@ def _left(folder: Path) -> Iterator[str]:
 
 def _of_table(
     path: Path, label: str | None, group: str | None, reading: Reading, needs_label: bool = True
-) -> tuple[list[Listed], tuple[str, ...]]:
+) -> tuple[list[Listing], tuple[str, ...]]:
     """The recordings that a table lists, and notes."""
     sheet = open_sheet(path, reading.separator)
     path_name = next(filter(None, (_column(sheet, one) for one in PATHS)))
@@ -217,7 +215,7 @@ def _of_table(
         if len(rows) < len(sheet.lines):
             notes.append(f"{len(sheet.lines) - len(rows)} rows left out: no label")
     listed = [
-        Listed(
+        Listing(
             file=_inside(path, sheet.cells[path_name][row], sheet.lines[row]),
             label=sheet.cells[label_name][row] if label_name else "",
             owner=sheet.cells[group_name][row] if group_name else "",
@@ -268,43 +266,67 @@ def _inside(table: Path, cell: str, line: int) -> Path:
 # --- one form for all -----------------------------------------------------------------------------
 
 
-def _survey(listed: Sequence[Listed], reading: Reading, where: str) -> tuple[Form, tuple[str, ...]]:
-    """One rate, one set of channels and one length, by the headers; and what is done to some."""
+def _survey(
+    listed: Sequence[Listing], reading: Reading, where: str, told: RecordingFormat | None = None
+) -> tuple[RecordingFormat, tuple[str, ...]]:
+    """One rate, one set of channels and one length, by the headers, or as it is told; and what is
+    done to some. Raises ConfigError."""
     if not listed:
         raise ConfigError(f"{where}: no recordings")
     kinds = {recorder(one.file).is_sound for one in listed}
     if len(kinds) > 1:
         raise ConfigError(f"{where}: holds sound and signals (EDF, WFDB): name one kind alone")
+    is_sound = kinds.pop()
+    if told is not None and told.is_sound != is_sound:
+        here, there = ("sound", "signals") if is_sound else ("signals", "sound")
+        raise ConfigError(f"{where}: recordings are {here}, where {there} is expected")
     facts = [recorder(one.file).facts(one.file) for one in listed]
     notes = Counter(note for one in facts for note in one.notes)
     said = [f"{count} of {len(facts)} recordings: {note}" for note, count in notes.items()]
-    if kinds == {True}:
-        return _sound_form(facts, reading, said)
-    return _signal_form(listed, facts, reading, said)
+    if is_sound:
+        form, more = _sound_form(facts, reading, told)
+    else:
+        form, more = _signal_form(listed, facts, reading, told)
+    return form, (*said, *more)
 
 
 def _sound_form(
-    facts: Sequence[Facts], reading: Reading, said: Sequence[str]
-) -> tuple[Form, tuple[str, ...]]:
+    facts: Sequence[Header], reading: Reading, told: RecordingFormat | None
+) -> tuple[RecordingFormat, list[str]]:
     rates = Counter(one.rate_hz for one in facts)
-    rate_hz = reading.rate_hz or max(rates, key=lambda rate: (rates[rate], rate))
-    others = sum(count for rate, count in rates.items() if rate != rate_hz)
-    notes = list(said)
-    if others:
-        before = ", ".join(f"{rate:g}" for rate in sorted(rates) if rate != rate_hz)
-        notes.append(
-            f"{others} of {len(facts)} recordings resampled to {rate_hz:g} Hz (from {before})"
-        )
+    usual_hz = max(rates, key=lambda rate: (rates[rate], rate))
+    rate_hz = told.rate_hz if told is not None else reading.rate_hz or usual_hz
     lengths = Counter(resampled_steps(one.steps, one.rate_hz, rate_hz) for one in facts)
-    usual, count = max(lengths.items(), key=lambda item: (item[1], item[0]))
-    steps = usual if 2 * count >= len(facts) else max(lengths)
+    steps = told.steps if told is not None else _usual_length(lengths)
+    form = RecordingFormat(is_sound=True, rate_hz=rate_hz, channels=(), steps=steps)
+    notes = []
+    others = [rate for rate in sorted(rates) if rate != rate_hz]
+    if others:
+        count = sum(rates[rate] for rate in others)
+        before = ", ".join(f"{rate:g}" for rate in others)
+        notes.append(
+            f"{count} of {len(facts)} recordings resampled to {rate_hz:g} Hz (from {before})"
+        )
     if reading.window is None:
-        padded = sum(count for length, count in lengths.items() if length < steps)
-        cut = sum(count for length, count in lengths.items() if length > steps)
-        same = f"of {len(facts)} recordings, {padded} padded with silence and {cut} cut at the end"
-        lasting = f"sound of {steps} steps ({steps / rate_hz:g} s at {rate_hz:g} Hz)"
-        notes.append(f"{lasting}; {same}" if padded or cut else lasting)
-    return Form(is_sound=True, rate_hz=rate_hz, channels=(), steps=steps), tuple(notes)
+        notes.append(_length_said(lengths, form))
+    return form, notes
+
+
+def _usual_length(lengths: Counter[int]) -> int:
+    """The length of half of the recordings and more; else that of the longest, so that nothing is
+    lost."""
+    usual, count = max(lengths.items(), key=lambda item: (item[1], item[0]))
+    return usual if 2 * count >= lengths.total() else max(lengths)
+
+
+def _length_said(lengths: Counter[int], form: RecordingFormat) -> str:
+    padded = sum(count for length, count in lengths.items() if length < form.steps)
+    cut = sum(count for length, count in lengths.items() if length > form.steps)
+    lasting = (
+        f"sound of {form.steps} steps ({form.steps / form.rate_hz:g} s at {form.rate_hz:g} Hz)"
+    )
+    many = f"of {lengths.total()} recordings, {padded} padded with silence and {cut} cut at the end"
+    return f"{lasting}; {many}" if padded or cut else lasting
 
 
 def resampled_steps(steps: int, rate_hz: float, wanted_hz: float) -> int:
@@ -314,59 +336,49 @@ def resampled_steps(steps: int, rate_hz: float, wanted_hz: float) -> int:
 
 
 def _signal_form(
-    listed: Sequence[Listed], facts: Sequence[Facts], reading: Reading, said: Sequence[str]
-) -> tuple[Form, tuple[str, ...]]:
-    first = facts[0]
+    listed: Sequence[Listing], facts: Sequence[Header], reading: Reading, told: RecordingFormat | None
+) -> tuple[RecordingFormat, list[str]]:
+    rate_hz = told.rate_hz if told is not None else facts[0].rate_hz
+    other = "the run" if told is not None else listed[0].file.name
     for one, listing in zip(facts, listed, strict=True):
         series.known_rate_hz(one.rate_hz, reading, str(listing.file))
-        if not series.agree(one.rate_hz, first.rate_hz):
+        if not series.agree(one.rate_hz, rate_hz):
             raise ConfigError(
-                f"{listing.file}: {one.rate_hz:g} steps a second, where {listed[0].file.name} has "
-                f"{first.rate_hz:g}: resample one of them first"
+                f"{listing.file}: {one.rate_hz:g} steps a second, where {other} has {rate_hz:g}: "
+                f"resample one of them first"
             )
-    shared = [channel for channel in first.channels if all(channel.name in f.names for f in facts)]
-    others = sorted({name for one in facts for name in one.names} - {c.name for c in shared})
-    if not shared:
+    shared = [one for one in facts[0].channels if all(one.name in f.names for f in facts)]
+    everything = dict.fromkeys(name for one in facts for name in one.names)
+    channels = shared if told is None else _as_told(told, shared, str(listed[0].file))
+    if not channels:
         raise ConfigError(f"{listed[0].file}: no channel that all recordings have: rename them")
-    notes = list(said)
-    if others:
-        notes.append(f"channels that some recordings lack left out: {shorten(others)}")
+    others = [name for name in everything if name not in {one.name for one in channels}]
     lengths = sorted({one.steps for one in facts})
     if reading.window is None and len(lengths) > 1:
         raise ConfigError(
             f"{listed[0].file.parent}: recordings of {lengths[0]} to {lengths[-1]} steps; expected "
             f"one length: cut them with --window"
         )
-    rate_hz = first.rate_hz
-    form = Form(is_sound=False, rate_hz=rate_hz, channels=tuple(shared), steps=lengths[0])
-    return form, tuple(notes)
+    form = RecordingFormat(is_sound=False, rate_hz=rate_hz, channels=tuple(channels), steps=lengths[0])
+    why = "that some recordings lack" if told is None else "that are not asked for"
+    return form, [f"channels {why} left out: {shorten(others)}"] if others else []
 
 
-def _as_told(form: Form, found: Form) -> Form:
-    """The form of other data. Raises ConfigError for recordings that have not its channels."""
-    if form.is_sound != found.is_sound:
-        kinds = ["signals" if not one.is_sound else "sound" for one in (found, form)]
-        raise ConfigError(f"recordings are {kinds[0]}, where {kinds[1]} is expected")
-    if form.is_sound:
-        return form
-    if not series.agree(found.rate_hz, form.rate_hz):
-        raise ConfigError(
-            f"recordings have {found.rate_hz:g} steps a second, where {form.rate_hz:g} are "
-            f"expected: resample them first"
-        )
-    missing = [name for name in form.names if name not in found.names]
+def _as_told(told: RecordingFormat, found: Sequence[FeatureColumn], where: str) -> list[FeatureColumn]:
+    """The channels that are wanted, as they are spelled here. Raises ConfigError for none."""
+    spelled = {one.name.casefold(): one for one in found}
+    missing = [name for name in told.names if name.casefold() not in spelled]
     if missing:
-        raise ConfigError(
-            f"recordings lack channel {shorten(missing)}; they have {shorten(list(found.names))}"
-        )
-    return form
+        have = shorten([one.name for one in found])
+        raise ConfigError(f"{where}: no channel {shorten(missing)}; it has {have}")
+    return [spelled[name.casefold()] for name in told.names]
 
 
 # --- their numbers --------------------------------------------------------------------------------
 
 
 def _part(
-    listed: Sequence[Listed], form: Form, sampling: Sampling, where: str
+    listed: Sequence[Listing], form: RecordingFormat, sampling: Sampling, where: str
 ) -> tuple[Part, tuple[str, ...]]:
     names: list[str] = []
     has_owners = any(one.owner for one in listed)
@@ -388,7 +400,7 @@ def _part(
     return part, notes
 
 
-def _whole(listed: Sequence[Listed], form: Form, where: str) -> tuple[np.ndarray, tuple[str, ...]]:
+def _whole(listed: Sequence[Listing], form: RecordingFormat, where: str) -> tuple[np.ndarray, tuple[str, ...]]:
     """Recordings of one length, [n, steps, channels]: cut at the end, or padded with silence."""
     channels = len(form.channels) or 1
     size_bytes = 4 * len(listed) * form.steps * channels
@@ -400,7 +412,7 @@ def _whole(listed: Sequence[Listed], form: Form, where: str) -> tuple[np.ndarray
     return inputs, ()
 
 
-def _annotated(listed: Sequence[Listed], form: Form, names: list[str]) -> Iterator[Recording]:
+def _annotated(listed: Sequence[Listing], form: RecordingFormat, names: list[str]) -> Iterator[Recording]:
     """Recordings with the class of each step; classes are added to `names` as they come."""
     numbers: dict[str, int] = {}
 
@@ -415,12 +427,12 @@ def _annotated(listed: Sequence[Listed], form: Form, names: list[str]) -> Iterat
             classes = np.broadcast_to(np.int64(number(one.label)), len(values))
         else:
             classes = np.full(len(values), NO_CLASS, dtype=np.int64)
-            for mark in recorder(one.file).marks(one.file):
+            for mark in recorder(one.file).annotations(one.file):
                 classes[mark.begin : mark.end] = number(mark.label)
         yield Recording(values=values, classes=classes, owner=one.owner)
 
 
-def _values(file: Path, form: Form) -> np.ndarray:
+def _values(file: Path, form: RecordingFormat) -> np.ndarray:
     found: Recorder = recorder(file)
     values = found.values(file, form.names)
     if not form.is_sound:
@@ -438,14 +450,14 @@ def resampled(values: np.ndarray, rate_hz: float, wanted_hz: float, where: str) 
     return np.asarray(made, dtype=np.float32)
 
 
-def form_of(meant: Meant) -> Form:
+def form_of(meant: SampleSpec) -> RecordingFormat:
     """The form of recordings that models see as these samples. Raises ConfigError for others."""
     if len(meant.shape) != 2 or not meant.sampling.rate_hz:
         raise ConfigError(
             f"samples of shape {list(meant.shape)} are no recordings of a known rate, which these "
             f"are"
         )
-    return Form(
+    return RecordingFormat(
         is_sound=not meant.columns,
         rate_hz=meant.sampling.rate_hz,
         channels=meant.columns,

@@ -16,7 +16,7 @@ from .raw import (
     UNNAMED,
     UNSAMPLED,
     FeatureColumn,
-    Meant,
+    SampleSpec,
     Part,
     Raw,
     Sampling,
@@ -31,6 +31,8 @@ from .units import fits
 
 NAMES = "digits, hub:NAME"
 KINDS = kinds(SAMPLES)
+AUDIBLE_HZ = 4000.0
+"""Sampling rate from which on nets that see spectra are the first choice."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -59,9 +61,15 @@ class Source:
     """How series were measured and cut."""
 
     @property
-    def meant(self) -> Meant:
+    def is_sound(self) -> bool:
+        """Whether samples are waveforms of one channel, sampled fast enough to be heard."""
+        is_wave = self.scaling.kind == "series" and self.train.shape[0] == 1
+        return is_wave and self.sampling.rate_hz >= AUDIBLE_HZ
+
+    @property
+    def meant(self) -> SampleSpec:
         """What further samples are to be like."""
-        return Meant(shape=self.train.shape, columns=self.columns, sampling=self.sampling)
+        return SampleSpec(shape=self.train.shape, columns=self.columns, sampling=self.sampling)
 
     def spec(self, label: str | None) -> DataSpec:
         """What devices are told, so that they map their own files onto it."""

@@ -29,7 +29,7 @@ from torch import nn
 from torch.func import functional_call
 
 from ..core.errors import ConfigError, Error, did_you_mean
-from . import classics, trainable
+from . import audio, classics, trainable
 from .forward import words
 from .isolation import seeded, settings_kept
 from .own_nets import as_written, can_be_copied, fault_of, materialised
@@ -125,25 +125,25 @@ def model(
     )
 
 
-def large_for(shape: Sequence[int]) -> str:
+def large_for(shape: Sequence[int], is_sound: bool = False) -> str:
     """The zoo's large net for samples of this shape."""
-    return f"{_family(shape)}-xl"
+    return f"{_family(shape, is_sound)}-xl"
 
 
-def smalls_for(shape: Sequence[int]) -> tuple[str, ...]:
+def smalls_for(shape: Sequence[int], is_sound: bool = False) -> tuple[str, ...]:
     """The zoo's small nets for samples of this shape, from the smallest to the largest."""
-    return SMALLS[_family(shape)]
+    return SMALLS[_family(shape, is_sound)]
 
 
 # --- finding and checking -------------------------------------------------------------------------
 
 
-def _family(shape: Sequence[int]) -> str:
+def _family(shape: Sequence[int], is_sound: bool) -> str:
     if len(shape) not in FAMILIES:
         raise ConfigError(
             f"no zoo net takes samples of shape {tuple(shape)}; give a table, a series or an image"
         )
-    return FAMILIES[len(shape)]
+    return "sound" if is_sound else FAMILIES[len(shape)]
 
 
 @lru_cache(maxsize=8)
@@ -352,6 +352,29 @@ def wave_xl(shape: tuple[int, ...], classes: int) -> nn.Module:
     return _stages(_series(shape), classes, (64, 128, 192), _residual)
 
 
+# --- sound ----------------------------------------------------------------------------------------
+
+
+def sound_xs(shape: tuple[int, ...], classes: int) -> nn.Module:
+    """Spectra, then two stages of 12 and 24 channels over time."""
+    return _heard(shape, classes, (12, 24), _bypassed)
+
+
+def sound_s(shape: tuple[int, ...], classes: int) -> nn.Module:
+    """Spectra, then three stages of 16, 32 and 48 channels over time (as in arXiv 1904.03814)."""
+    return _heard(shape, classes, (16, 32, 48), _bypassed)
+
+
+def sound_m(shape: tuple[int, ...], classes: int) -> nn.Module:
+    """Spectra, then three stages of 32, 48 and 96 channels over time."""
+    return _heard(shape, classes, (32, 48, 96), _bypassed)
+
+
+def sound_xl(shape: tuple[int, ...], classes: int) -> nn.Module:
+    """Spectra, then residual stages of two convolutions over time."""
+    return _heard(shape, classes, (96, 160, 256), _residual)
+
+
 # --- tables, and anything flattened ---------------------------------------------------------------
 
 
@@ -419,6 +442,17 @@ def _stages(
     left = _left(nn.Sequential(OrderedDict(parts)), shape)
     parts["head"] = _head(left, widths[-1], classes, 2 if max(shape[1:]) < 16 else 3)
     return _initialised(nn.Sequential(OrderedDict(parts)))
+
+
+def _heard(
+    shape: tuple[int, ...], classes: int, widths: tuple[int, ...], stage: Stage
+) -> nn.Sequential:
+    """Stages over the spectra of a waveform, whose bands are channels."""
+    if len(shape) != 2 or shape[0] != 1:
+        raise ValueError("it takes sound: (1, steps)")
+    spectrum = audio.LogMel(shape[1])
+    inner = _stages((spectrum.bands, spectrum.frames(shape[1])), classes, widths, stage)
+    return nn.Sequential(OrderedDict([("spectrum", spectrum), *inner.named_children()]))
 
 
 def _left(body: nn.Module, shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -562,6 +596,10 @@ ZOO: dict[str, Factory] = {
     "wave-m": wave_m,
     "wave-l": wave_l,
     "wave-xl": wave_xl,
+    "sound-xs": sound_xs,
+    "sound-s": sound_s,
+    "sound-m": sound_m,
+    "sound-xl": sound_xl,
     "mlp-xs": mlp_xs,
     "mlp-s": mlp_s,
     "mlp-m": mlp_m,
@@ -581,5 +619,6 @@ FAMILIES = {1: "mlp", 2: "wave", 3: "conv"}
 SMALLS = {
     "mlp": ("mlp-xs", "mlp-s", "mlp-m", "mlp-l"),
     "wave": ("wave-xs", "wave-s", "wave-m", "wave-l"),
+    "sound": ("sound-xs", "sound-s", "sound-m"),
     "conv": ("conv-xs", "dsconv-s", "conv-s", "conv-m", "conv-l"),
 }

@@ -122,7 +122,8 @@ def assign(setup: ClassifierSetup, smalls: Smalls, batch: int) -> dict[str, Mode
     """
     settled = _settled(setup, smalls)
     named = [name for name in smalls.small if "=" not in name]
-    models = [_small(name, setup) for name in named or zoo.smalls_for(setup.shape)]
+    usual = zoo.smalls_for(setup.shape, setup.source.is_sound)
+    models = [_small(name, setup) for name in named or usual]
     models.sort(key=lambda model: profile(model).train_flops)
     if smalls.mode == "heterogeneous":
         chosen = _by_speed(setup.kinds, models, batch)
@@ -169,7 +170,11 @@ def large_model(name: str | None, setup: ClassifierSetup, train: str = "all") ->
     """The server's model, for samples in the form that it takes."""
     shape = setup.source.train.for_large.shape
     return zoo.model(
-        name or zoo.large_for(shape), shape, setup.classes, train, setup.source.classes
+        name or zoo.large_for(shape, setup.source.is_sound),
+        shape,
+        setup.classes,
+        train,
+        setup.source.classes,
     )
 
 
