@@ -12,7 +12,7 @@ import numpy as np
 
 from ..core.errors import ConfigError
 from . import arrays, idx, images, recordings, tables, text_files
-from .raw import SampleSpec, Raw
+from .raw import Raw, SampleSpec
 from .reading import Reading
 from .text_files import Corpus, Names
 

@@ -9,7 +9,7 @@ from ..core.errors import ConfigError, UnmatchedError
 from . import recordings
 from .naming import Naming, need, samples_of
 from .own_arrays import Stored
-from .raw import SampleSpec, Raw
+from .raw import Raw, SampleSpec
 from .spec import DataSpec, Mapped
 
 

@@ -110,7 +110,9 @@ def _sound_facts(path: Path) -> Header:
     with _reading(path):
         info = sound.info(str(path))
         mixed = (f"{info.channels} channels mixed to one, their mean",) if info.channels > 1 else ()
-        return _checked(Header(steps=info.frames, rate_hz=float(info.samplerate), notes=mixed), path)
+        return _checked(
+            Header(steps=info.frames, rate_hz=float(info.samplerate), notes=mixed), path
+        )
 
 
 def _sound(path: Path, _names: Sequence[str]) -> np.ndarray:
@@ -183,7 +185,9 @@ def _edf_annotations(path: Path) -> list[Annotation]:
         for note in file.annotations:
             begin = max(0, round(note.onset * rate_hz))
             lasts = round((note.duration or 0) * rate_hz)
-            annotations.append(Annotation(begin=begin, end=begin + max(1, lasts), label=note.text.strip()))
+            annotations.append(
+                Annotation(begin=begin, end=begin + max(1, lasts), label=note.text.strip())
+            )
         return annotations
 
 
@@ -241,7 +245,11 @@ RECORDERS: Mapping[str, Recorder] = {
         SOUNDS,
         Recorder(is_sound=True, facts=_sound_facts, values=_sound, annotations=lambda path: []),
     ),
-    **dict.fromkeys(EDF, Recorder(facts=_edf_facts, values=_edf_values, annotations=_edf_annotations)),
-    **dict.fromkeys(WFDB, Recorder(facts=_wfdb_facts, values=_wfdb_values, annotations=_wfdb_annotations)),
+    **dict.fromkeys(
+        EDF, Recorder(facts=_edf_facts, values=_edf_values, annotations=_edf_annotations)
+    ),
+    **dict.fromkeys(
+        WFDB, Recorder(facts=_wfdb_facts, values=_wfdb_values, annotations=_wfdb_annotations)
+    ),
 }
 """How the files of each ending are read."""

@@ -21,7 +21,7 @@ from .extras import library
 from .files import check_fits
 from .folders import below, parts
 from .labels import labelled, shorten, shown
-from .raw import FeatureColumn, SampleSpec, Part, Raw, Sampling
+from .raw import FeatureColumn, Part, Raw, SampleSpec, Sampling
 from .reading import GUESSED, Reading
 from .record_files import Header, Recorder, is_recording, recorder
 from .series import NO_CLASS, SERIES, Recording
@@ -336,7 +336,10 @@ def resampled_steps(steps: int, rate_hz: float, wanted_hz: float) -> int:
 
 
 def _signal_form(
-    listed: Sequence[Listing], facts: Sequence[Header], reading: Reading, told: RecordingFormat | None
+    listed: Sequence[Listing],
+    facts: Sequence[Header],
+    reading: Reading,
+    told: RecordingFormat | None,
 ) -> tuple[RecordingFormat, list[str]]:
     rate_hz = told.rate_hz if told is not None else facts[0].rate_hz
     other = "the run" if told is not None else listed[0].file.name
@@ -359,12 +362,16 @@ def _signal_form(
             f"{listed[0].file.parent}: recordings of {lengths[0]} to {lengths[-1]} steps; expected "
             f"one length: cut them with --window"
         )
-    form = RecordingFormat(is_sound=False, rate_hz=rate_hz, channels=tuple(channels), steps=lengths[0])
+    form = RecordingFormat(
+        is_sound=False, rate_hz=rate_hz, channels=tuple(channels), steps=lengths[0]
+    )
     why = "that some recordings lack" if told is None else "that are not asked for"
     return form, [f"channels {why} left out: {shorten(others)}"] if others else []
 
 
-def _as_told(told: RecordingFormat, found: Sequence[FeatureColumn], where: str) -> list[FeatureColumn]:
+def _as_told(
+    told: RecordingFormat, found: Sequence[FeatureColumn], where: str
+) -> list[FeatureColumn]:
     """The channels that are wanted, as they are spelled here. Raises ConfigError for none."""
     spelled = {one.name.casefold(): one for one in found}
     missing = [name for name in told.names if name.casefold() not in spelled]
@@ -400,7 +407,9 @@ def _part(
     return part, notes
 
 
-def _whole(listed: Sequence[Listing], form: RecordingFormat, where: str) -> tuple[np.ndarray, tuple[str, ...]]:
+def _whole(
+    listed: Sequence[Listing], form: RecordingFormat, where: str
+) -> tuple[np.ndarray, tuple[str, ...]]:
     """Recordings of one length, [n, steps, channels]: cut at the end, or padded with silence."""
     channels = len(form.channels) or 1
     size_bytes = 4 * len(listed) * form.steps * channels
@@ -412,7 +421,9 @@ def _whole(listed: Sequence[Listing], form: RecordingFormat, where: str) -> tupl
     return inputs, ()
 
 
-def _annotated(listed: Sequence[Listing], form: RecordingFormat, names: list[str]) -> Iterator[Recording]:
+def _annotated(
+    listed: Sequence[Listing], form: RecordingFormat, names: list[str]
+) -> Iterator[Recording]:
     """Recordings with the class of each step; classes are added to `names` as they come."""
     numbers: dict[str, int] = {}
 
@@ -427,8 +438,8 @@ def _annotated(listed: Sequence[Listing], form: RecordingFormat, names: list[str
             classes = np.broadcast_to(np.int64(number(one.label)), len(values))
         else:
             classes = np.full(len(values), NO_CLASS, dtype=np.int64)
-            for mark in recorder(one.file).annotations(one.file):
-                classes[mark.begin : mark.end] = number(mark.label)
+            for note in recorder(one.file).annotations(one.file):
+                classes[note.begin : note.end] = number(note.label)
         yield Recording(values=values, classes=classes, owner=one.owner)
 
 
