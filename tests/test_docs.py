@@ -230,7 +230,7 @@ def unknown_flags(words):
         return given - {"--resume", "--rounds"}
     if first not in SHIPPED:
         return set()
-    known = {*_names(recipe(first).flags), "help", "out"}
+    known = {*_names(recipe(first).flags), "help", "out", "seeds"}
     flags = {f"--{name.replace('_', '-')}" for name in known}
     return {
         flag for flag in given if flag not in flags and flag.replace("--no-", "--") not in flags
