@@ -274,7 +274,7 @@ def lines_of(file: Path) -> int:
 
 
 def weights(folder: Path) -> dict[str, bytes]:
-    return {file.name: file.read_bytes() for file in (folder / "models").iterdir()}
+    return {str(file.relative_to(folder)): file.read_bytes() for file in (folder / "models").rglob("*.safetensors")}
 
 
 def missed_in(folder: Path) -> int:

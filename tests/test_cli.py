@@ -519,14 +519,14 @@ def flipped(raw):
     "cut", [lambda raw: raw[:-100], lambda raw: raw[:4], lambda raw: b"", flipped]
 )
 def test_a_damaged_checkpoint_is_named_and_the_one_before_it_works(cut, run, capfd, caplog):
-    whole = {file.name: file.read_bytes() for file in (run / "models").iterdir()}
+    whole = {str(file.relative_to(run)): file.read_bytes() for file in (run / "models").rglob("*.safetensors")}
     newest = max((run / "checkpoints").iterdir())
     newest.write_bytes(cut(newest.read_bytes()))
     said = told(capfd, "run", "--resume", run)
     assert said.code == 0
     assert f"{newest.name} is" in caplog.text
     assert "goes on from the checkpoint before it" in (run / "run.toml").read_text()
-    assert {file.name: file.read_bytes() for file in (run / "models").iterdir()} == whole
+    assert {str(file.relative_to(run)): file.read_bytes() for file in (run / "models").rglob("*.safetensors")} == whole
 
 
 def test_a_run_whose_checkpoints_are_all_damaged_says_so_once(run, capfd):
@@ -597,7 +597,7 @@ def small_disk(folder, size_kib):
     [
         (4, "run.toml"),
         (250, "checkpoints/round-00000001.safetensors"),
-        (340, "models/large.safetensors"),
+        (340, "models/large.unfinished/model.safetensors"),
         (620, "report.html"),
     ],
 )
@@ -614,8 +614,8 @@ def test_a_full_disk_is_named_and_the_run_can_go_on(size_kib, file, koala, done,
         assert not list(run.rglob("*.unfinished"))
         subprocess.run(["mount", "-o", "remount,size=20m", disk], check=True)
         assert told(capfd, *(asked if file == "run.toml" else ["run", "--resume", run])).code == 0
-        for model in (done[0] / "models").iterdir():
-            assert (run / "models" / model.name).read_bytes() == model.read_bytes()
+        for model in (done[0] / "models").rglob("*.safetensors"):
+            assert (run / model.relative_to(done[0])).read_bytes() == model.read_bytes()
         assert (run / "report.html").read_text().endswith("</html>\n")
 
 
@@ -640,10 +640,8 @@ def trains(capfd, path, *words):
     assert said.code == 0, said
     lines = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
     assert [line["round"] for line in lines] == [1, 2]
-    assert all(
-        0 <= line["large_accuracy"] <= 1 and 0 <= line["small_accuracy"] <= 1 for line in lines
-    )
-    assert list((path / "models").glob("*.safetensors"))
+    assert all(0 <= line["large_accuracy"] <= 1 and 0 <= line["small_accuracy"] <= 1 for line in lines)
+    assert list((path / "models").glob("*/model.safetensors"))
     return said.out
 
 

@@ -572,6 +572,7 @@ def test_core_loads_neither_torch_nor_the_network():
     rooms = ("types", "wire", "engine", "pack", "units", "errors")
     assert loaded_by("import " + ", ".join(f"distilfleet.core.{room}" for room in rooms)) == []
     assert loaded_by("import distilfleet.cost.catalogue, distilfleet.cost.energy") == []
+    assert loaded_by("import distilfleet") == [], "what it offers is imported when it is asked for"
     assert loaded_by("import asyncio") == ["asyncio", "socket"]
 
 

@@ -1,15 +1,15 @@
 """distilfleet: teach a large model with a fleet of small devices, and give every device a small
 model in return.
 
-From Python: `run = distilfleet.train("koala", rounds=5)`; see `distilfleet.api`.
+From Python: `run = distilfleet.train("koala", rounds=5)`, `model = distilfleet.load(FOLDER)`; see `distilfleet.api`.
 """
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .api import open_run, plot, resume, train
+    from .api import load, open_run, plot, resume, train
 
-__all__ = ("open_run", "plot", "resume", "train")
+__all__ = ("load", "open_run", "plot", "resume", "train")
 
 
 def __getattr__(name: str) -> Any:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from matplotlib.figure import Figure
 
+    from .deploy.model import DeployedModel
     from .recipes.simulated import SimulatedRun
     from .record.checkpoint import Checkpoint
     from .record.run import RunRecord
@@ -72,6 +73,40 @@ def _is_figure(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
+@dataclass(frozen=True, slots=True)
+class Models(Mapping[str, "DeployedModel"]):
+    """The models of a run by name; each is loaded when it is asked for."""
+
+    folder: Path
+
+    def __iter__(self) -> Iterator[str]:
+        from .deploy.facts import names_in
+
+        return iter(names_in(self.folder))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __getitem__(self, name: str) -> "DeployedModel":
+        if name not in list(self):
+            raise KeyError(name)
+        return load(self.folder / name)
+
+
+def load(folder: str | Path, *, own_models: bool = False) -> "DeployedModel":
+    """A trained model, ready to predict: `model.predict(samples)` gives probabilities of `model.classes`.
+
+    Args:
+        folder: one of `models/` of a finished run, or of a device.
+        own_models: whether a net of the user's own may be built, which runs the file or module that the folder names.
+
+    Raises ConfigError for a folder that is absent, damaged, or of a newer version.
+    """
+    from .deploy.model import load as loaded
+
+    return loaded(folder, own_models=own_models)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
     """A run, by its directory."""
@@ -85,6 +120,11 @@ class Run:
     def history(self) -> Rounds:
         """Its finished rounds."""
         return Rounds(self.record.rounds)
+
+    @property
+    def models(self) -> "Models":
+        """The models that the server had at the end, by name: `run.models["large"].predict(samples)`."""
+        return Models(self.path / "models")
 
     def report(self) -> Path:
         """Write the page that shows the run, one file without links to others, and say where it

@@ -27,6 +27,7 @@ from distilfleet.core.types import (
     Result,
     Round,
     Start,
+    TrainedModel,
     Usage,
     Wave,
     Work,
@@ -140,7 +141,7 @@ class Summing:
     def evaluate(self, state: float, kept: Mapping[DeviceId, Arrays], test: Dataset) -> Metrics:
         return {}
 
-    def models(self, state: float) -> Mapping[str, Arrays]:
+    def models(self, state: float) -> Mapping[str, TrainedModel]:
         return {}
 
 

@@ -121,7 +121,7 @@ def flags(data: Path, rounds: int) -> Flags:
 
 
 def weights(run: Path) -> dict[str, bytes]:
-    return {file.name: file.read_bytes() for file in (run / "models").iterdir()}
+    return {str(file.relative_to(run)): file.read_bytes() for file in (run / "models").rglob("*.safetensors")}
 
 
 class Fleet:

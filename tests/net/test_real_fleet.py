@@ -41,7 +41,7 @@ def flags() -> Flags:
 
 
 def weights(folder: Path) -> dict[str, bytes]:
-    return {file.name: file.read_bytes() for file in (folder / "models").iterdir()}
+    return {str(file.relative_to(folder)): file.read_bytes() for file in (folder / "models").rglob("*.safetensors")}
 
 
 def until(ready: Callable[[], bool]) -> None:

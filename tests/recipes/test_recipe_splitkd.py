@@ -59,19 +59,16 @@ def test_a_run_records_losses_tokens_and_bytes(text, tmp_path, capfd):
     assert "small_accuracy" not in rounds[0]
     assert rounds[0]["tokens"] == 3 * 3 * 2 * 15
     assert rounds[0]["down_bytes"] > rounds[1]["down_bytes"], "teacher rows are sent once"
-    student = load_file(path / "models" / "student.safetensors")
+    student = load_file(path / "models" / "student" / "model.safetensors")
     assert student["lm_head.weight"].shape == (300, 32)
     assert (path / "report.html").stat().st_size > 0
-    assert restore((path / "models" / "tokenizer.json").read_bytes()).vocabulary == 300
+    assert restore((path / "models" / "student" / "tokenizer.json").read_bytes()).vocabulary == 300
 
 
 def test_adapters_are_merged_into_the_exported_student(text, tmp_path, capfd):
     path = tmp_path / "run"
-    assert (
-        told(capfd, *words("run", text, "--rounds", 1, "--lora", 2, "--cut", 0, "--out", path)).code
-        == 0
-    )
-    student = load_file(path / "models" / "student.safetensors")
+    assert told(capfd, *words("run", text, "--rounds", 1, "--lora", 2, "--cut", 0, "--out", path)).code == 0
+    student = load_file(path / "models" / "student" / "model.safetensors")
     plain = LanguageModel(name="llama:32x2", vocabulary=300, context=16).build(0).state_dict()
     assert student.keys() == plain.keys()
     moved = [name for name in student if not np.array_equal(student[name], plain[name].numpy())]

@@ -8,7 +8,8 @@ is there when the process starts again.
 import errno
 import fcntl
 import os
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -20,6 +21,10 @@ REMEDY = (
     "Make room or mend the disk, then start again: what was finished is kept (an interrupted run: "
     "--resume)."
 )
+
+UNFINISHED = ".unfinished"
+PREVIOUS = ".previous"
+"""What the names of a folder end in that is being written, and of the one that was there before."""
 
 OF_DISKS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS})
 """Faults that a disk recovers from, rather than whoever named the file."""
@@ -44,6 +49,53 @@ def write_atomically(file: Path, data: bytes, mode: int = 0o666) -> None:
     except StorageError:
         unfinished.unlink(missing_ok=True)
         raise
+
+
+def write_folder(folder: Path, files: Mapping[str, bytes], *, keep_previous: bool = False) -> None:
+    """All of these files under that name, or the folder that was there; on disk when this returns.
+
+    A crash between the two renames leaves the old folder as `previous` alone: readers ask `whole`.
+    Raises StorageError.
+
+    Args:
+        keep_previous: the folder that was there stays beside the new one, as a second generation.
+    """
+    unfinished = folder.with_name(folder.name + UNFINISHED)
+    try:
+        with storing(folder):
+            shutil.rmtree(unfinished, ignore_errors=True)
+            unfinished.mkdir(parents=True)
+        for name, data in files.items():
+            write_atomically(unfinished / name, data)
+        reached("folder.written")
+        with storing(folder):
+            _put_in_place(unfinished, folder)
+            sync_folder(folder.parent)
+    except StorageError:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise
+    if not keep_previous:
+        shutil.rmtree(previous(folder), ignore_errors=True)
+
+
+def previous(folder: Path) -> Path:
+    """Where the generation before this folder's lies."""
+    return folder.with_name(folder.name + PREVIOUS)
+
+
+def whole(folder: Path) -> Path:
+    """The folder; or the generation before it, where a crash came between the two renames."""
+    before = previous(folder)
+    return before if before.is_dir() and not folder.exists() else folder
+
+
+def _put_in_place(unfinished: Path, folder: Path) -> None:
+    if folder.exists():
+        shutil.rmtree(previous(folder), ignore_errors=True)
+        folder.replace(previous(folder))
+        reached("folder.set_aside")
+    unfinished.replace(folder)
+    reached("folder.renamed")
 
 
 def sync_folder(folder: Path) -> None:

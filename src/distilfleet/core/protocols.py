@@ -18,6 +18,7 @@ from .types import (
     Result,
     Round,
     State,
+    TrainedModel,
     Wave,
 )
 
@@ -110,8 +111,8 @@ class Method(Protocol[State]):
         (simulation: all)."""
         ...
 
-    def models(self, state: State) -> Mapping[str, Arrays]:
-        """The trained models by name, ready for export."""
+    def models(self, state: State) -> Mapping[str, TrainedModel]:
+        """The models that the server has at the end of a run, by name."""
         ...
 
 

@@ -9,7 +9,7 @@ fleet's business, so the same method cannot behave differently in the two worlds
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
@@ -201,6 +201,20 @@ class LanguageProfile:
         """How many parameters the whole model has."""
         layers = sum(layer.weight_bytes for layer in self.layers) // self.bytes_per_weight
         return layers + self.embedding_parameters + self.other_parameters
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TrainedModel:
+    """A model that a run ends with, as its method hands it on."""
+
+    model: Any
+    """What builds the module that the weights belong to: an `nn.zoo.Model` or an
+    `nn.language.LanguageModel`."""
+    weights: Arrays
+    size: Literal["large", "small"]
+    """What the model counts as in the metrics."""
+    distilled_from: tuple[str, ...] = ()
+    """Names of the models that taught it; empty for one that learnt from data alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

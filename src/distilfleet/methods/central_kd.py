@@ -26,6 +26,7 @@ from ..core.types import (
     Plan,
     Reply,
     Round,
+    TrainedModel,
     Wave,
     Work,
 )
@@ -146,8 +147,13 @@ class CentralKD:
             return small
         return {**small, **quality("large", put(scratch(self.teacher), state.teacher), test)}
 
-    def models(self, state: State) -> Mapping[str, Arrays]:
-        return {"student": state.student, **({"teacher": state.teacher} if state.teacher else {})}
+    def models(self, state: State) -> Mapping[str, TrainedModel]:
+        taught_by = () if self.teacher is None else (self.teacher.name,)
+        student = TrainedModel(model=self.student, weights=state.student, size="small", distilled_from=taught_by)
+        if not state.teacher:
+            return {"student": student}
+        teacher = TrainedModel(model=self.teacher, weights=state.teacher, size="large")
+        return {"student": student, "teacher": teacher}
 
     def _ask(self, number: int, device: DeviceId) -> Job:
         dtype = "<i2" if self.student.vocabulary <= NARROW else "<i4"

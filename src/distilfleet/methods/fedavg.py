@@ -25,6 +25,7 @@ from ..core.types import (
     Plan,
     Reply,
     Round,
+    TrainedModel,
     Wave,
 )
 from ..nn.merge import merge
@@ -101,8 +102,8 @@ class FedAvg:
     def evaluate(self, state: State, kept: Mapping[DeviceId, Arrays], test: Dataset) -> Metrics:
         return {f"{self.who}_accuracy": held_out_accuracy(self.model, state.weights, test)}
 
-    def models(self, state: State) -> Mapping[str, Arrays]:
-        return {self.who: state.weights}
+    def models(self, state: State) -> Mapping[str, TrainedModel]:
+        return {self.who: TrainedModel(model=self.model, weights=state.weights, size=self.who)}
 
 
 def tiny() -> FedAvg:

@@ -29,6 +29,7 @@ from ..core.types import (
     Plan,
     Reply,
     Round,
+    TrainedModel,
     Wave,
 )
 from ..nn.language import LanguageModel
@@ -160,8 +161,8 @@ class FedAvgText:
     def evaluate(self, state: State, kept: Mapping[DeviceId, Arrays], test: Dataset) -> Metrics:
         return quality("small", put(scratch(self.student), state.student), test)
 
-    def models(self, state: State) -> Mapping[str, Arrays]:
-        return {"student": state.student}
+    def models(self, state: State) -> Mapping[str, TrainedModel]:
+        return {"student": TrainedModel(model=self.student, weights=state.student, size="small")}
 
     def _expected(self, student: Arrays) -> Expected:
         arrays = {name: ArraySpec("<f2", array.shape) for name, array in student.items()}

@@ -26,6 +26,7 @@ from ..core.types import (
     Plan,
     Reply,
     Round,
+    TrainedModel,
     Wave,
     Work,
 )
@@ -160,8 +161,14 @@ class FedDF:
         ]
         return {"small_accuracy": float(np.mean(scores))}
 
-    def models(self, state: State) -> Mapping[str, Arrays]:
-        return {f"small-{name}": weights for name, weights in state.small.items()}
+    def models(self, state: State) -> Mapping[str, TrainedModel]:
+        taught_by = tuple(self._by_name)  # the ensemble of all of them
+        return {
+            f"small-{name}": TrainedModel(
+                model=self._by_name[name], weights=weights, size="small", distilled_from=taught_by
+            )
+            for name, weights in state.small.items()
+        }
 
     def _fuse(
         self, name: str, average: Arrays, ensemble_PC: np.ndarray, seed: int, number: int

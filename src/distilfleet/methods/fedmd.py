@@ -27,6 +27,7 @@ from ..core.types import (
     Plan,
     Reply,
     Round,
+    TrainedModel,
     Wave,
 )
 from ..core.units import pretty_count
@@ -105,7 +106,7 @@ class FedMD:
     def evaluate(self, state: State, kept: Mapping[DeviceId, Arrays], test: Dataset) -> Metrics:
         return kept_accuracy(kept, {one.name: one for one in self.smalls.values()}, test)
 
-    def models(self, state: State) -> Mapping[str, Arrays]:
+    def models(self, state: State) -> Mapping[str, TrainedModel]:
         return {}
 
 

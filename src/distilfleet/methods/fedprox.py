@@ -14,7 +14,18 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from ..core.protocols import MethodFacts, Worker
-from ..core.types import Arrays, Conditions, Dataset, Device, DeviceId, Job, Metrics, Plan, Round
+from ..core.types import (
+    Arrays,
+    Conditions,
+    Dataset,
+    Device,
+    DeviceId,
+    Job,
+    Metrics,
+    Plan,
+    Round,
+    TrainedModel,
+)
 from ..nn.objective import Tensors
 from ..nn.train import LocalTraining
 from ..nn.weight_worker import WeightWorker, train_together
@@ -86,7 +97,7 @@ class FedProx:
     def evaluate(self, state: State, kept: Mapping[DeviceId, Arrays], test: Dataset) -> Metrics:
         return self._server.evaluate(state, kept, test)
 
-    def models(self, state: State) -> Mapping[str, Arrays]:
+    def models(self, state: State) -> Mapping[str, TrainedModel]:
         return self._server.models(state)
 
 

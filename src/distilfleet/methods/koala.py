@@ -42,6 +42,7 @@ from ..core.types import (
     Plan,
     Reply,
     Round,
+    TrainedModel,
     Wave,
     Work,
 )
@@ -267,11 +268,17 @@ class Koala:
         scores = [by_name[model.name] for model in self.smalls.values()]
         return {**metrics, "small_accuracy": float(np.mean(scores))}
 
-    def models(self, state: State) -> Mapping[str, Arrays]:
-        return {
-            "large": state.large,
-            **{f"small-{name}": weights for name, weights in state.small.items()},
-        }
+    def models(self, state: State) -> Mapping[str, TrainedModel]:
+        large = TrainedModel(model=self.large, weights=state.large, size="large", distilled_from=tuple(self._by_name))
+        return {"large": large, **{f"small-{name}": self._small(state, name) for name in state.small}}
+
+    def _small(self, state: State, name: str) -> TrainedModel:
+        return TrainedModel(
+            model=self._by_name[name],
+            weights=state.small[name],
+            size="small",
+            distilled_from=(self.large.name,) if self.settings.forward.passes else (),
+        )
 
     # --- jobs -------------------------------------------------------------------------------------
 

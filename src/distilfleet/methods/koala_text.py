@@ -41,6 +41,7 @@ from ..core.types import (
     Plan,
     Reply,
     Round,
+    TrainedModel,
     Wave,
     Work,
 )
@@ -246,8 +247,9 @@ class KoalaText:
             },
         }
 
-    def models(self, state: State) -> Mapping[str, Arrays]:
-        return {"large": state.large}
+    def models(self, state: State) -> Mapping[str, TrainedModel]:
+        large = TrainedModel(model=self.large, weights=state.large, size="large", distilled_from=(self.small.name,))
+        return {"large": large}
 
     def _small(self, weights: Arrays) -> nn.Module:
         return put(scratch(self.small), weights)

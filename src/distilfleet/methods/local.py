@@ -17,6 +17,7 @@ from ..core.types import (
     Metrics,
     Plan,
     Round,
+    TrainedModel,
     Wave,
 )
 from ..nn.distil import Distillation
@@ -86,7 +87,7 @@ class Alone:
     def evaluate(self, state: State, kept: Mapping[DeviceId, Arrays], test: Dataset) -> Metrics:
         return kept_accuracy(kept, {one.name: one for one in self.smalls.values()}, test)
 
-    def models(self, state: State) -> Mapping[str, Arrays]:
+    def models(self, state: State) -> Mapping[str, TrainedModel]:
         return {}
 
 

@@ -43,6 +43,7 @@ from ..core.types import (
     Plan,
     Reply,
     Round,
+    TrainedModel,
     Wave,
 )
 from ..nn.merge import combine
@@ -187,8 +188,8 @@ class Scaffold:
     def evaluate(self, state: State, kept: Mapping[DeviceId, Arrays], test: Dataset) -> Metrics:
         return {"small_accuracy": held_out_accuracy(self.model, state.weights, test)}
 
-    def models(self, state: State) -> Mapping[str, Arrays]:
-        return {"small": state.weights}
+    def models(self, state: State) -> Mapping[str, TrainedModel]:
+        return {"small": TrainedModel(model=self.model, weights=state.weights, size="small")}
 
 
 def control_together(workers: Sequence[Controller], jobs: Sequence[Job]) -> list[Arrays]:

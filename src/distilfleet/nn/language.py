@@ -135,6 +135,23 @@ def config(name: str, *, vocabulary: int | None = None, context: int | None = No
     return found
 
 
+def stored_config(model: LanguageModel) -> Any:
+    """The `transformers` configuration of a built model as its weights lie on disk: two tables, with a row per id."""
+    found = config(model.name, vocabulary=model.vocabulary, context=model.context)
+    found.tie_word_embeddings = False
+    found.vocab_size = model.vocabulary
+    if model.classes is not None:
+        found.num_labels = model.classes
+    kinds: Any = (
+        transformers.MODEL_FOR_CAUSAL_LM_MAPPING
+        if model.classes is None
+        else transformers.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
+    )
+    found.architectures = [kinds[type(found)].__name__]
+    setattr(found, DTYPE, model.dtype)
+    return found
+
+
 def check_tokenizers(teacher: Mapping[str, int], student: Mapping[str, int]) -> None:
     """Refuses vocabularies (token to id, as of `get_vocab`) that give a token different ids.
 

@@ -175,7 +175,7 @@ def assemble(
             "data": _data(setup),
             "notes": [*notes, *setup.source.notes],
         },
-        files={"tokenizer.json": setup.source.tokenizer.data},
+        tokenizer=setup.source.tokenizer,
         data_spec=_spec(setup),
         simulation=setup.simulation,
     )

@@ -1,36 +1,28 @@
 """Writing a run directory. The one owner of run files; wall time is handed in.
 
-    run.toml        what was asked, with what versions
-    metrics.jsonl   one object per finished round
-    fleet.json      who takes part
-    checkpoints/    safetensors, newest generations
-    models/         the trained models, safetensors
-    report.html     written by `report`
-    wall.jsonl      seconds that this machine took, one object per finished round; all else is
-                    equal where runs are
-    times.jsonl     of a real fleet: when each job was where, one object per finished round
-    plan.json       of the first round, where cuts are planned
-
-wire.safetensors and audit.json: see `captured`.
+run.toml        what was asked, with what versions        metrics.jsonl   one object per finished round
+fleet.json      who takes part                            checkpoints/    safetensors, newest generations
+models/         the trained models, a folder each         report.html     written by `report`
+wall.jsonl      seconds that this machine took, one object per finished round; all else is equal where runs are
+times.jsonl     of a real fleet: when each job was where, one object per finished round
+plan.json       of the first round, where cuts are planned; wire.safetensors and audit.json: see `captured`
 """
 
 import json
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
 import tomli_w
-from safetensors.numpy import save
 
-from ..core.disk import lock, storing, write_atomically
+from ..core.disk import lock, storing, write_atomically, write_folder
 from ..core.errors import RecordError
 from ..core.failpoint import reached
 from ..core.tally import Timed, Times
-from ..core.types import Arrays
 from .checkpoint import Checkpoint, newest, set_aside, write_checkpoint
 from .history import WALL, of_a_round, read_about
 
@@ -76,17 +68,10 @@ class RunRecord:
             os.fsync(self.metrics.fileno())
         write_checkpoint(self.path / "checkpoints", checkpoint)
 
-    def models(
-        self, models: Mapping[str, Arrays], files: Mapping[str, bytes] | None = None
-    ) -> None:
-        """Export trained models, one safetensors file each, and files that they cannot be used
-        without."""
-        folder = self.path / "models"
-        folder.mkdir(exist_ok=True)
-        for name, arrays in models.items():
-            write_atomically(folder / f"{_file_name(name)}.safetensors", save(dict(arrays)))
-        for name, data in (files or {}).items():
-            write_atomically(folder / _file_name(name), data)
+    def models(self, models: Iterable[tuple[str, Mapping[str, bytes]]]) -> None:
+        """The trained models, a folder each, given as names and files; what was there of one is replaced as a whole."""
+        for name, files in models:
+            write_folder(self.path / "models" / _file_name(name), files)
         reached("models.written")
 
     def plan(self, plan: Mapping[str, Any], plan_s: float) -> None:

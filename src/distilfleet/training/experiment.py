@@ -8,6 +8,7 @@ from typing import Any
 from ..core.protocols import DataOf, Method, Planner
 from ..core.types import Dataset, Device, DeviceId
 from ..data.spec import DataSpec
+from ..data.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,8 +63,8 @@ class Experiment:
     """What the record says of models, data and savings, with notes."""
     keep: Keep = Keep()
     """What of the messages is kept for an audit."""
-    files: Mapping[str, bytes] = field(default_factory=dict)
-    """Files that the trained models cannot be used without; they are stored beside them."""
+    tokenizer: Tokenizer | None = None
+    """The tokenizer of models that take text; it is stored with them."""
     data_spec: DataSpec | None = None
     """What the run means by inputs and labels; real devices map their own files onto it, or
     decline."""

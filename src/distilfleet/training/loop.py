@@ -3,7 +3,7 @@
 import gc
 import os
 import platform
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from math import isnan
@@ -19,9 +19,11 @@ from ..core.protocols import Fleet, Method
 from ..core.tally import Tally
 from ..core.types import Discount, Plan
 from ..core.unanswered import reasons
+from ..deploy.card import CardFacts
+from ..deploy.contents import contents
 from ..record.captured import read_wire, write_wire
 from ..record.checkpoint import Checkpoint
-from ..record.history import SCHEMA, read_rounds
+from ..record.history import SCHEMA, read_about, read_fleet, read_rounds
 from ..record.run import RunRecord
 from .capture import CapturingFleet
 from .experiment import Experiment
@@ -46,14 +48,15 @@ Steps = Generator[dict[str, Any], None, None]
 
 
 def about(
-    experiment: Experiment, recipe: str, settings: Mapping[str, Any], started: str
+    experiment: Experiment, recipe: str, settings: Mapping[str, Any], started: str, command: str = ""
 ) -> dict[str, Any]:
-    """`run.toml` of a run that is about to start."""
+    """`run.toml` of a run that is about to start; `command` is what to type to have it again."""
     facts = experiment.method.facts
     return {
         "schema": SCHEMA,
         "recipe": recipe,
         "started": started,
+        **({"command": command} if command else {}),
         "rounds": experiment.rounds,
         "seed": experiment.seed,
         "disclosure": facts.disclosure,
@@ -139,7 +142,7 @@ def train(
             record.append_wall(number, wall_s)
             record.append(line)
             if number == last:
-                record.models(method.models(state), experiment.files)
+                record.models(_folders(experiment, record, state, line))
             if number == last or now_s() - kept_s >= experiment.checkpoint_every_s:
                 _save(fleet, record, state, number)
                 kept, kept_s = number, now_s()
@@ -150,6 +153,15 @@ def train(
         raise
     finally:
         gc.unfreeze()
+
+
+def _folders(
+    experiment: Experiment, record: RunRecord, state: object, last: Mapping[str, Any]
+) -> Iterator[tuple[str, Mapping[str, bytes]]]:
+    """Name and files of each model that the server has, one after the other."""
+    about = CardFacts(about=read_about(record.path), fleet=read_fleet(record.path), last=last)
+    for name, trained in experiment.method.models(state).items():
+        yield name, contents(name, trained, about, experiment.data_spec, experiment.tokenizer)
 
 
 def _save(fleet: Fleet, record: RunRecord, state: object, number: int) -> None:

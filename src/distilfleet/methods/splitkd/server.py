@@ -31,6 +31,7 @@ from ...core.types import (
     Metrics,
     Plan,
     Round,
+    TrainedModel,
 )
 from ...core.units import pretty_count
 from ...nn import split as splitting
@@ -165,13 +166,16 @@ class SplitKD:
         ]
         return {"noise_nats": max((float(account_S.max()) for account_S in accounts), default=0.0)}
 
-    def models(self, state: State) -> Mapping[str, Arrays]:
+    def models(self, state: State) -> Mapping[str, TrainedModel]:
         modules = self.ready(state)
         splitting.put_weights(modules.student, state.student)
-        models = {"student": _everything(modules.student)}
-        if state.teacher and modules.teacher is not None:
-            models["teacher"] = _everything(modules.teacher)
-        return models
+        taught_by = () if self.teacher is None else (self.teacher.name,)
+        weights = _everything(modules.student)
+        student = TrainedModel(model=self.student, weights=weights, size="small", distilled_from=taught_by)
+        if not state.teacher or modules.teacher is None:
+            return {"student": student}
+        weights = _everything(modules.teacher)
+        return {"student": student, "teacher": TrainedModel(model=self.teacher, weights=weights, size="large")}
 
     def ready(self, state: State) -> ServerModules:
         """The modules, with this run's own teacher in them if it has one."""
