@@ -52,6 +52,15 @@ def test_a_figure_has_a_line_for_each_size_of_model_in_the_colours_of_the_page(r
     assert len({line.get_color() for line in twice.lines}) == 2
 
 
+def test_the_models_of_a_run_predict(run):
+    from sklearn.datasets import load_digits
+
+    assert sorted(run.models) == ["large", "small-mlp-xs"]
+    assert run.models["large"].predict(load_digits().images[:3]).shape == (3, 10)
+    with pytest.raises(KeyError, match="huge"):
+        run.models["huge"]
+
+
 def test_a_notebook_shows_the_final_figures(run):
     shown = run._repr_html_()
     assert "large accuracy" in shown

@@ -74,7 +74,7 @@ def _is_figure(value: object) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Models(Mapping[str, "DeployedModel"]):
+class LoadedModels(Mapping[str, "DeployedModel"]):
     """The models of a run by name; each is loaded when it is asked for."""
 
     folder: Path
@@ -122,9 +122,9 @@ class Run:
         return Rounds(self.record.rounds)
 
     @property
-    def models(self) -> "Models":
+    def models(self) -> "LoadedModels":
         """The models that the server had at the end, by name: `run.models["large"].predict(samples)`."""
-        return Models(self.path / "models")
+        return LoadedModels(self.path / "models")
 
     def report(self) -> Path:
         """Write the page that shows the run, one file without links to others, and say where it
