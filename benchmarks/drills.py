@@ -274,7 +274,10 @@ def lines_of(file: Path) -> int:
 
 
 def weights(folder: Path) -> dict[str, bytes]:
-    return {str(file.relative_to(folder)): file.read_bytes() for file in (folder / "models").rglob("*.safetensors")}
+    return {
+        str(file.relative_to(folder)): file.read_bytes()
+        for file in (folder / "models").rglob("*.safetensors")
+    }
 
 
 def missed_in(folder: Path) -> int:

@@ -146,8 +146,14 @@ class Outcome:
     @property
     def learnt(self) -> dict[str, bytes]:
         """Everything that training changes, to the bit."""
-        models = {f"{name}/{part}": a for name, one in self.models.items() for part, a in one.weights.items()}
-        kept = {f"{name}/{part}": a for name, arrays in self.kept.items() for part, a in arrays.items()}
+        models = {
+            f"{name}/{part}": a
+            for name, one in self.models.items()
+            for part, a in one.weights.items()
+        }
+        kept = {
+            f"{name}/{part}": a for name, arrays in self.kept.items() for part, a in arrays.items()
+        }
         return bits({**models, **kept})
 
 
@@ -214,7 +220,10 @@ def valid(outcome: Outcome) -> None:
     arrays, plain = pack(outcome.state)
     again = unpack(plain, arrays, type(outcome.state))
     assert state_bits(again) == state_bits(outcome.state)
-    for array in (*arrays.values(), *(a for one in outcome.models.values() for a in one.weights.values())):
+    for array in (
+        *arrays.values(),
+        *(a for one in outcome.models.values() for a in one.weights.values()),
+    ):
         assert np.isfinite(array).all()
     assert all(np.isfinite(value) for value in outcome.metrics.values())
 

@@ -519,14 +519,20 @@ def flipped(raw):
     "cut", [lambda raw: raw[:-100], lambda raw: raw[:4], lambda raw: b"", flipped]
 )
 def test_a_damaged_checkpoint_is_named_and_the_one_before_it_works(cut, run, capfd, caplog):
-    whole = {str(file.relative_to(run)): file.read_bytes() for file in (run / "models").rglob("*.safetensors")}
+    whole = {
+        str(file.relative_to(run)): file.read_bytes()
+        for file in (run / "models").rglob("*.safetensors")
+    }
     newest = max((run / "checkpoints").iterdir())
     newest.write_bytes(cut(newest.read_bytes()))
     said = told(capfd, "run", "--resume", run)
     assert said.code == 0
     assert f"{newest.name} is" in caplog.text
     assert "goes on from the checkpoint before it" in (run / "run.toml").read_text()
-    assert {str(file.relative_to(run)): file.read_bytes() for file in (run / "models").rglob("*.safetensors")} == whole
+    assert {
+        str(file.relative_to(run)): file.read_bytes()
+        for file in (run / "models").rglob("*.safetensors")
+    } == whole
 
 
 def test_a_run_whose_checkpoints_are_all_damaged_says_so_once(run, capfd):
@@ -640,7 +646,9 @@ def trains(capfd, path, *words):
     assert said.code == 0, said
     lines = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
     assert [line["round"] for line in lines] == [1, 2]
-    assert all(0 <= line["large_accuracy"] <= 1 and 0 <= line["small_accuracy"] <= 1 for line in lines)
+    assert all(
+        0 <= line["large_accuracy"] <= 1 and 0 <= line["small_accuracy"] <= 1 for line in lines
+    )
     assert list((path / "models").glob("*/model.safetensors"))
     return said.out
 

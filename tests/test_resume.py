@@ -82,11 +82,17 @@ def rounds_of(path):
 
 
 def same(path, other):
-    """The same metrics, models and last checkpoint, to the bit; a model's card has the command, which differs."""
+    """The same metrics, models and last checkpoint, to the bit; a model's card has the command,
+    which differs."""
     assert (path / "metrics.jsonl").read_bytes() == (other / "metrics.jsonl").read_bytes()
-    models = sorted(file.relative_to(other / "models") for file in (other / "models").rglob("*.*[!d]"))
+    models = sorted(
+        file.relative_to(other / "models") for file in (other / "models").rglob("*.*[!d]")
+    )
     assert models
-    assert sorted(file.relative_to(path / "models") for file in (path / "models").rglob("*.*[!d]")) == models
+    assert (
+        sorted(file.relative_to(path / "models") for file in (path / "models").rglob("*.*[!d]"))
+        == models
+    )
     for name in models:
         assert (path / "models" / name).read_bytes() == (other / "models" / name).read_bytes()
     last, whole = (max((one / "checkpoints").iterdir()) for one in (path, other))

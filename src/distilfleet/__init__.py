@@ -1,8 +1,8 @@
 """distilfleet: teach a large model with a fleet of small devices, and give every device a small
 model in return.
 
-From Python: `run = distilfleet.train("koala", rounds=5)`, `model = distilfleet.load(FOLDER)`; see `distilfleet.api`.
-"""
+From Python: `run = distilfleet.train("koala", rounds=5)`, `model = distilfleet.load(FOLDER)`; see
+`distilfleet.api`."""
 
 from typing import TYPE_CHECKING, Any
 

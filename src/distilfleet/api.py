@@ -94,11 +94,11 @@ class LoadedModels(Mapping[str, "DeployedModel"]):
 
 
 def load(folder: str | Path, *, own_models: bool = False) -> "DeployedModel":
-    """A trained model, ready to predict: `model.predict(samples)` gives probabilities of `model.classes`.
+    """A trained model, ready to predict: `model.predict(samples)` gives probabilities of
+    `model.classes`.
 
-    Args:
-        folder: one of `models/` of a finished run, or of a device.
-        own_models: whether a net of the user's own may be built, which runs the file or module that the folder names.
+    Args: folder: one of `models/` of a finished run, or of a device. own_models: whether a net of
+        the user's own may be built, which runs the file or module that the folder names.
 
     Raises ConfigError for a folder that is absent, damaged, or of a newer version.
     """
@@ -123,7 +123,8 @@ class Run:
 
     @property
     def models(self) -> "LoadedModels":
-        """The models that the server had at the end, by name: `run.models["large"].predict(samples)`."""
+        """The models that the server had at the end, by name:
+        `run.models["large"].predict(samples)`."""
         return LoadedModels(self.path / "models")
 
     def report(self) -> Path:

@@ -35,7 +35,9 @@ RUN = CardFacts(
     fleet={"total": 3, "kinds": {"rpi-5": 2, "rpi-4b": 1}},
     last={"round": 4, "small_accuracy": 0.875, "large_accuracy": 0.9375},
 )
-IMAGE = DataSpec(kind="image", shape=(1, 8, 8), classes=("cat", "no"), offset=(0.0,), factor=(1 / 16,))
+IMAGE = DataSpec(
+    kind="image", shape=(1, 8, 8), classes=("cat", "no"), offset=(0.0,), factor=(1 / 16,)
+)
 TABLE = DataSpec(
     kind="table",
     shape=(3,),
@@ -57,14 +59,18 @@ def put(folder, trained, spec=None, made=None):
 
 
 def decoder(tmp_path, made, classes=0, context=16):
-    one = LanguageModel(name="llama:32x1", vocabulary=made.vocabulary, context=context, classes=classes or None)
+    one = LanguageModel(
+        name="llama:32x1", vocabulary=made.vocabulary, context=context, classes=classes or None
+    )
     names = tuple(f"class {number}" for number in range(classes))
     spec = DataSpec(kind="text", shape=(context,), classes=names, tokenizer=made.digest)
-    trained = TrainedModel(model=one, weights=to_arrays(one.build(5)), size="small", distilled_from=("llama:64x2",))
+    trained = TrainedModel(
+        model=one, weights=to_arrays(one.build(5)), size="small", distilled_from=("llama:64x2",)
+    )
     return put(tmp_path / "student", trained, spec, made), one.build(5).eval()
 
 
-# --- our own loading --------------------------------------------------------------------------------------------
+# --- our own loading ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["conv-xs", "conv-bn", "mlp-xs"])
@@ -89,7 +95,9 @@ def test_a_table_is_given_by_columns_rows_or_array(tmp_path):
     assert np.array_equal(loaded.predict(rows), array)
     with pytest.raises(ConfigError, match="no feature column 'heat'"):
         loaded.predict({"place": ["attic"]})
-    with pytest.raises(ConfigError, match=r"shape \[2\]; the model takes rows of a table of shape \[3\]"):
+    with pytest.raises(
+        ConfigError, match=r"shape \[2\]; the model takes rows of a table of shape \[3\]"
+    ):
         loaded.predict(np.zeros((1, 2)))
     with pytest.raises(ConfigError, match="expected finite numbers"):
         loaded.predict(np.array([[np.nan, 0, 1]]))
@@ -97,11 +105,14 @@ def test_a_table_is_given_by_columns_rows_or_array(tmp_path):
 
 def test_the_authors_own_net_needs_a_word(tmp_path):
     (tmp_path / "nets.py").write_text(
-        "from torch import nn\n\ndef net(shape, classes):\n    return nn.Linear(shape[0], classes)\n"
+        "from torch import nn\n\ndef net(shape, classes):\n    return nn.Linear(shape[0], "
+        "classes)\n"
     )
     name = f"{tmp_path}/nets.py:net"
     folder = put(tmp_path / "m", net(name, (3,), 2), TABLE)
-    with pytest.raises(ConfigError, match="code of its author's own, which loading would run: say own_models=True"):
+    with pytest.raises(
+        ConfigError, match="code of its author's own, which loading would run: say own_models=True"
+    ):
         distilfleet.load(folder)
     assert distilfleet.load(folder, own_models=True).predict(np.zeros((4, 3))).shape == (4, 2)
 
@@ -133,7 +144,9 @@ def test_a_language_model_is_the_same_for_transformers(made, tmp_path):
 
 def test_drawn_text_follows_its_seed(tmp_path):
     loaded = distilfleet.load(decoder(tmp_path, tokenizers.plain_bytes())[0])
-    first, again, other = (loaded.generate("a", tokens=12, temperature=1.0, seed=seed) for seed in (1, 1, 2))
+    first, again, other = (
+        loaded.generate("a", tokens=12, temperature=1.0, seed=seed) for seed in (1, 1, 2)
+    )
     assert first == again != other
 
 
@@ -147,14 +160,16 @@ def test_a_classifier_of_text_is_the_same_for_transformers(tmp_path):
     ours = loaded.predict(texts)
     theirs = AutoModelForSequenceClassification.from_pretrained(folder)
     assert theirs.config.id2label == {0: "class 0", 1: "class 1", 2: "class 2"}
-    encoded = AutoTokenizer.from_pretrained(folder)(texts, padding=True, truncation=True, return_tensors="pt")
+    encoded = AutoTokenizer.from_pretrained(folder)(
+        texts, padding=True, truncation=True, return_tensors="pt"
+    )
     assert np.allclose(ours, theirs(**encoded).logits.softmax(-1).detach().numpy(), atol=1e-5)
     assert ours.shape == (3, 3)
     with pytest.raises(ConfigError, match="tells classes of texts apart and writes none"):
         loaded.generate("a")
 
 
-# --- the card ---------------------------------------------------------------------------------------------------
+# --- the card -------------------------------------------------------------------------------------
 
 
 def test_the_card_is_read_as_a_card(tmp_path):
@@ -188,7 +203,8 @@ def test_a_card_of_a_run_that_says_nothing_is_whole(tmp_path):
     assert yaml.safe_load(text.split("---\n")[1])["pipeline_tag"] == "other"
 
 
-# --- what is wrong with a folder --------------------------------------------------------------------------------
+# --- what is wrong with a folder
+# --------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -206,7 +222,9 @@ def test_a_newer_schema_is_named(folder):
     file = folder / facts.PREPROCESSING
     said = json.loads(file.read_text())
     file.write_text(json.dumps({**said, "schema": 2, "strange": [{"new": 1}]}))
-    assert refused(folder) == (f"{file} is of schema 2, and this version reads up to 1: install a newer distilfleet")
+    assert refused(folder) == (
+        f"{file} is of schema 2, and this version reads up to 1: install a newer distilfleet"
+    )
 
 
 @pytest.mark.parametrize("name", [facts.PREPROCESSING, facts.ARCHITECTURE, facts.WEIGHTS])
@@ -237,7 +255,8 @@ def test_a_place_that_is_none_is_named(folder, tmp_path):
     assert "is no model's folder" in refused(folder)
 
 
-# --- whole or not at all ----------------------------------------------------------------------------------------
+# --- whole or not at all
+# ----------------------------------------------------------------------------------------
 
 
 def test_two_generations_are_kept_where_asked(tmp_path):

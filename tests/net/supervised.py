@@ -121,7 +121,10 @@ def flags(data: Path, rounds: int) -> Flags:
 
 
 def weights(run: Path) -> dict[str, bytes]:
-    return {str(file.relative_to(run)): file.read_bytes() for file in (run / "models").rglob("*.safetensors")}
+    return {
+        str(file.relative_to(run)): file.read_bytes()
+        for file in (run / "models").rglob("*.safetensors")
+    }
 
 
 class Fleet:

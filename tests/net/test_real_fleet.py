@@ -41,7 +41,10 @@ def flags() -> Flags:
 
 
 def weights(folder: Path) -> dict[str, bytes]:
-    return {str(file.relative_to(folder)): file.read_bytes() for file in (folder / "models").rglob("*.safetensors")}
+    return {
+        str(file.relative_to(folder)): file.read_bytes()
+        for file in (folder / "models").rglob("*.safetensors")
+    }
 
 
 def until(ready: Callable[[], bool]) -> None:

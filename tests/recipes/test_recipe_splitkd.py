@@ -67,7 +67,10 @@ def test_a_run_records_losses_tokens_and_bytes(text, tmp_path, capfd):
 
 def test_adapters_are_merged_into_the_exported_student(text, tmp_path, capfd):
     path = tmp_path / "run"
-    assert told(capfd, *words("run", text, "--rounds", 1, "--lora", 2, "--cut", 0, "--out", path)).code == 0
+    assert (
+        told(capfd, *words("run", text, "--rounds", 1, "--lora", 2, "--cut", 0, "--out", path)).code
+        == 0
+    )
     student = load_file(path / "models" / "student" / "model.safetensors")
     plain = LanguageModel(name="llama:32x2", vocabulary=300, context=16).build(0).state_dict()
     assert student.keys() == plain.keys()

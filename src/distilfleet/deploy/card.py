@@ -1,4 +1,5 @@
-"""The model card: a README.md in Hugging Face's form, a head of YAML between dashes and sentences for people.
+"""The model card: a README.md in Hugging Face's form, a head of YAML between dashes and sentences
+for people.
 
 The form: https://huggingface.co/docs/hub/model-cards. Strings of the head are quoted as JSON quotes
 them, which YAML reads alike, so that no name can break out of its line.
@@ -57,7 +58,7 @@ def card(name: str, trained: TrainedModel, run: CardFacts, spec: DataSpec | None
     return f"---\n{head}\n---\n\n" + "\n".join(part for part in parts if part)
 
 
-# --- the head ---------------------------------------------------------------------------------------------------
+# --- the head -------------------------------------------------------------------------------------
 
 
 def _task(spec: DataSpec | None) -> str:
@@ -76,10 +77,17 @@ def _head(name: str, trained: TrainedModel, run: CardFacts, task: str) -> dict[s
     if trained.distilled_from:
         head["tags"].append("knowledge-distillation")
         head["distilled_from"] = list(trained.distilled_from)
-    measured = [{"type": kind, "value": value, "name": METRICS[kind]} for kind, value in _measured(trained, run)]
+    measured = [
+        {"type": kind, "value": value, "name": METRICS[kind]}
+        for kind, value in _measured(trained, run)
+    ]
     if measured:
         dataset = _part(run.about, "data").get("name", "unknown")
-        results = {"task": {"type": task}, "dataset": {"type": dataset, "name": dataset}, "metrics": measured}
+        results = {
+            "task": {"type": task},
+            "dataset": {"type": dataset, "name": dataset},
+            "metrics": measured,
+        }
         head["model-index"] = [{"name": name, "results": [results]}]
     return head
 
@@ -110,18 +118,22 @@ def _is_nested(value: Any) -> bool:
 
 def _measured(trained: TrainedModel, run: CardFacts) -> list[tuple[str, float]]:
     return [
-        (kind, float(run.last[f"{trained.size}_{kind}"])) for kind in METRICS if f"{trained.size}_{kind}" in run.last
+        (kind, float(run.last[f"{trained.size}_{kind}"]))
+        for kind in METRICS
+        if f"{trained.size}_{kind}" in run.last
     ]
 
 
-# --- the text ---------------------------------------------------------------------------------------------------
+# --- the text -------------------------------------------------------------------------------------
 
 
 def _opening(name: str, trained: TrainedModel, run: CardFacts, task: str) -> str:
     method = _part(run.about, "method").get("title", "a run of distilfleet")
     numbers = sum(array.size for array in trained.weights.values())
     size_bytes = sum(array.nbytes for array in trained.weights.values())
-    what = f"`{trained.model.name}`, {pretty_count(numbers, 'number')} in {pretty_bytes(size_bytes)}"
+    what = (
+        f"`{trained.model.name}`, {pretty_count(numbers, 'number')} in {pretty_bytes(size_bytes)}"
+    )
     taught = (
         f" It was distilled from {_listed(trained.distilled_from)}."
         if trained.distilled_from
@@ -148,12 +160,16 @@ def _use(trained: TrainedModel, task: str) -> str:
     else:
         lines.append("print(model.classes, model.predict(samples))  # samples as they are stored")
     auto = (
-        f"\nor `{AUTO[task]}.from_pretrained(folder)` and `AutoTokenizer.from_pretrained(folder)` of `transformers`.\n"
+        f"\nor `{AUTO[task]}.from_pretrained(folder)` and `AutoTokenizer.from_pretrained(folder)` "
+        "of `transformers`.\n"
         if task in AUTO
         else ""
     )
     program = "\n```python\n" + "\n".join(lines) + "\n```\n"
-    return f"## Use\n{program}{auto}\nOn the command line: `distilfleet predict path/to/this/folder FILE`.\n{own}"
+    return (
+        f"## Use\n{program}{auto}\nOn the command line: `distilfleet predict path/to/this/folder "
+        f"FILE`.\n{own}"
+    )
 
 
 def _data(run: CardFacts, spec: DataSpec | None) -> str:
@@ -161,7 +177,11 @@ def _data(run: CardFacts, spec: DataSpec | None) -> str:
     if not data:
         return ""
     counts = [f"{data[kind]} {word}" for kind, word in COUNTED.items() if kind in data]
-    lines = [f"- {data.get('name', 'unknown')}: {', '.join(counts)}" if counts else f"- {data.get('name', 'unknown')}"]
+    lines = [
+        f"- {data.get('name', 'unknown')}: {', '.join(counts)}"
+        if counts
+        else f"- {data.get('name', 'unknown')}"
+    ]
     if data.get("partition"):
         lines.append(f"- division among devices: {data['partition']}")
     if spec is not None and spec.classes:
@@ -173,7 +193,11 @@ def _data(run: CardFacts, spec: DataSpec | None) -> str:
     return "## Data\n\n" + "\n".join(lines) + "\n"
 
 
-COUNTED = {"train": "training samples", "proxy": "unlabelled proxy samples", "test": "held-out samples"}
+COUNTED = {
+    "train": "training samples",
+    "proxy": "unlabelled proxy samples",
+    "test": "held-out samples",
+}
 
 
 def _training(run: CardFacts) -> str:
@@ -188,12 +212,18 @@ def _training(run: CardFacts) -> str:
         lines.append(f"- {', '.join(f'{name} {version}' for name, version in versions.items())}")
     command = run.about.get("command")
     said = f"\nMade by:\n\n```sh\n{command}\n```\n" if command else ""
-    story = " ".join(str(one).replace("$devices", "devices") for one in _part(run.about, "method").get("story", ()))
+    story = " ".join(
+        str(one).replace("$devices", "devices")
+        for one in _part(run.about, "method").get("story", ())
+    )
     return f"## Training\n\n{story}\n\n" + "\n".join(lines) + "\n" + said
 
 
 def _figures(trained: TrainedModel, run: CardFacts) -> str:
-    rows = [f"| {METRICS[kind]} on held-out data | {value:.4g} |" for kind, value in _measured(trained, run)]
+    rows = [
+        f"| {METRICS[kind]} on held-out data | {value:.4g} |"
+        for kind, value in _measured(trained, run)
+    ]
     if not rows:
         return ""
     whose = "" if trained.size == "large" else " Where devices differ, it is the mean over them."

@@ -1,4 +1,5 @@
-"""What goes into a model's folder: weights, architecture, preprocessing, tokenizer and card, as bytes by file name."""
+"""What goes into a model's folder: weights, architecture, preprocessing, tokenizer and card, as
+bytes by file name."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -50,7 +51,9 @@ def contents(
 
 def weight_file(weights: Arrays) -> bytes:
     """A safetensors file as `transformers` wants it; equal for equal weights."""
-    laid_out = {name: np.ascontiguousarray(array).reshape(array.shape) for name, array in weights.items()}
+    laid_out = {
+        name: np.ascontiguousarray(array).reshape(array.shape) for name, array in weights.items()
+    }
     data: bytes = save(laid_out, {"format": "pt"})
     return data
 

@@ -1,4 +1,5 @@
-"""What a model's folder says beside its weights: frozen data, each in a JSON file with a schema number.
+"""What a model's folder says beside its weights: frozen data, each in a JSON file with a schema
+number.
 
 model.safetensors     the weights, under the names that the module has
 architecture.json     a net of the zoo or of the user's own: its name, shape and classes
@@ -81,7 +82,8 @@ def read(file: Path, kind: type[Facts]) -> Facts:
         schema = msgspec.json.decode(data, type=_Numbered).schema
         if schema > SCHEMA:
             raise ConfigError(
-                f"{file} is of schema {schema}, and this version reads up to {SCHEMA}: install a newer distilfleet"
+                f"{file} is of schema {schema}, and this version reads up to {SCHEMA}: install a "
+                "newer distilfleet"
             )
         return msgspec.json.decode(data, type=kind)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as fault:
@@ -97,25 +99,35 @@ def preprocessing_of(folder: Path) -> Preprocessing:
 
 
 def model_folder(place: str | Path) -> Path:
-    """The folder of that name, or the generation before it where a crash left that alone. Raises ConfigError."""
+    """The folder of that name, or the generation before it where a crash left that alone. Raises
+    ConfigError."""
     folder = whole(Path(place).expanduser())
     if (folder / PREPROCESSING).is_file():
         return folder
     if not folder.exists():
-        raise ConfigError(f"{place}: no such folder; expected that of a model, such as RUN/models/large")
+        raise ConfigError(
+            f"{place}: no such folder; expected that of a model, such as RUN/models/large"
+        )
     for models in (folder / "models", folder):
         if inside := names_in(models):
             named = ", ".join(str(models / name) for name in inside)
             raise ConfigError(f"{place} holds models; name one of them: {named}")
-    raise ConfigError(f"{place} is no model's folder: it has no {PREPROCESSING}; expected one such as RUN/models/large")
+    raise ConfigError(
+        f"{place} is no model's folder: it has no {PREPROCESSING}; expected one such as "
+        "RUN/models/large"
+    )
 
 
 def names_in(models: Path) -> list[str]:
-    """Names of the models in a folder of them, those that a crash left as their former generation alone included."""
+    """Names of the models in a folder of them, those that a crash left as their former generation
+    alone included."""
     found = (file.parent.name for file in models.glob(f"*/{PREPROCESSING}"))
     return sorted({name.removesuffix(PREVIOUS) for name in found if not name.endswith(UNFINISHED)})
 
 
 def plain(spec: DataSpec) -> dict[str, Any]:
     """For files that list classes by number."""
-    return {"id2label": dict(enumerate(spec.classes)), "label2id": {name: n for n, name in enumerate(spec.classes)}}
+    return {
+        "id2label": dict(enumerate(spec.classes)),
+        "label2id": {name: n for n, name in enumerate(spec.classes)},
+    }

@@ -1,4 +1,5 @@
-"""From stored samples to what a model takes, without torch: all that a folder's preprocessing says."""
+"""From stored samples to what a model takes, without torch: all that a folder's preprocessing
+says."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -23,9 +24,8 @@ def inputs_of(raw: Any, spec: DataSpec) -> np.ndarray:
 
     Raises ConfigError for samples of another kind or shape.
 
-    Args:
-        raw: an array with the sample axis first; of a table also columns by name (a mapping, or a data frame), or a
-            sequence of rows, each a mapping from columns to values.
+    Args: raw: an array with the sample axis first; of a table also columns by name (a mapping, or a
+        data frame), or a sequence of rows, each a mapping from columns to values.
         spec: what the model's run means by its samples.
     """
     stored = raw if isinstance(raw, np.ndarray) else _stored(raw, spec)
@@ -34,7 +34,8 @@ def inputs_of(raw: Any, spec: DataSpec) -> np.ndarray:
     shape = scaling.shape(stored)
     if shape != spec.shape:
         raise ConfigError(
-            f"{WHERE} have shape {list(shape)}; the model takes {samples_of(spec.kind)} of shape {list(spec.shape)}"
+            f"{WHERE} have shape {list(shape)}; the model takes {samples_of(spec.kind)} of shape "
+            f"{list(spec.shape)}"
         )
     return scaling.apply(stored)
 

@@ -1,7 +1,8 @@
 """A model's folder as a ready module: what it takes is what was stored, what it gives has names.
 
-Nothing that a folder holds is run: weights come from safetensors, nets from the zoo by name, language models from
-families that `transformers` has built in. A net of a user's own code is built where the caller says so.
+Nothing that a folder holds is run: weights come from safetensors, nets from the zoo by name,
+language models from families that `transformers` has built in. A net of a user's own code is built
+where the caller says so.
 
 Axes: B samples, C classes, T tokens, V vocabulary.
 """
@@ -36,9 +37,8 @@ def load(folder: str | Path, *, own_models: bool = False) -> "DeployedModel":
 
     Raises ConfigError for a folder that is absent, damaged, or of a newer version.
 
-    Args:
-        folder: one of `models/` of a finished run, or of a device.
-        own_models: whether a net of the user's own may be built, which runs the file or module that the folder names.
+    Args: folder: one of `models/` of a finished run, or of a device. own_models: whether a net of
+        the user's own may be built, which runs the file or module that the folder names.
     """
     found = facts.model_folder(folder)
     preprocessing = facts.preprocessing_of(found)
@@ -51,7 +51,11 @@ class DeployedModel(nn.Module):
     """A net with the preprocessing that it was trained behind."""
 
     def __init__(
-        self, folder: Path, net: nn.Module, preprocessing: Preprocessing, tokenizer: Tokenizer | None = None
+        self,
+        folder: Path,
+        net: nn.Module,
+        preprocessing: Preprocessing,
+        tokenizer: Tokenizer | None = None,
     ) -> None:
         super().__init__()
         self.folder = folder
@@ -62,9 +66,13 @@ class DeployedModel(nn.Module):
 
     @property
     def spec(self) -> DataSpec:
-        """What the model's run means by samples and classes. Raises ConfigError where the run did not say."""
+        """What the model's run means by samples and classes. Raises ConfigError where the run did
+        not say."""
         if self.preprocessing.data is None:
-            raise ConfigError(f"{self.folder}: its run did not say what samples and classes are: give inputs, not data")
+            raise ConfigError(
+                f"{self.folder}: its run did not say what samples and classes are: give inputs, "
+                "not data"
+            )
         return self.preprocessing.data
 
     @property
@@ -77,7 +85,8 @@ class DeployedModel(nn.Module):
         return logits(self.net, inputs)
 
     def preprocess(self, raw: Any) -> Tensor:
-        """Samples as they are stored, as the net takes them; see `inputs.inputs_of`. Text: a sequence of strings."""
+        """Samples as they are stored, as the net takes them; see `inputs.inputs_of`. Text: a
+        sequence of strings."""
         if self.tokenizer is not None:
             return torch.from_numpy(tokens_of(raw, self.tokenizer, self.preprocessing.context))
         return torch.from_numpy(inputs_of(raw, self.spec))
@@ -101,22 +110,29 @@ class DeployedModel(nn.Module):
 
 
 class DeployedLanguageModel(DeployedModel):
-    """A decoder with its tokenizer: goes on with a text, or, with classes, says of which a text is."""
+    """A decoder with its tokenizer: goes on with a text, or, with classes, says of which a text
+    is."""
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Logits of token ids [B, T], padded with -1: [B, C] with classes, else [B, T, V]."""
         mask_BT = (inputs >= 0).long()
         ids_BT = inputs.clamp(min=0).long()
-        out: Tensor = self.net(input_ids=self._padded(ids_BT, mask_BT), attention_mask=mask_BT).logits
+        out: Tensor = self.net(
+            input_ids=self._padded(ids_BT, mask_BT), attention_mask=mask_BT
+        ).logits
         return out.float()
 
     @torch.no_grad()
-    def generate(self, text: str, *, tokens: int = 64, temperature: float = 0.0, seed: int = 0) -> str:
+    def generate(
+        self, text: str, *, tokens: int = 64, temperature: float = 0.0, seed: int = 0
+    ) -> str:
         """What the model writes after a text; see `continuation`."""
         return "".join(self.continuation(text, tokens=tokens, temperature=temperature, seed=seed))
 
     @torch.no_grad()
-    def continuation(self, text: str, *, tokens: int, temperature: float = 0.0, seed: int = 0) -> Iterator[str]:
+    def continuation(
+        self, text: str, *, tokens: int, temperature: float = 0.0, seed: int = 0
+    ) -> Iterator[str]:
         """The same piece by piece, as it is found.
 
         Args:
@@ -127,7 +143,10 @@ class DeployedLanguageModel(DeployedModel):
         """
         assert self.tokenizer is not None, "a language model has a tokenizer"
         if self.classes:
-            raise ConfigError(f"{self.folder} tells classes of texts apart and writes none: give a file to predict")
+            raise ConfigError(
+                f"{self.folder} tells classes of texts apart and writes none: give a file to "
+                "predict"
+            )
         generator = torch.Generator().manual_seed(seed)
         ids = self._prompt(text)
         began = len(ids)
@@ -150,7 +169,9 @@ class DeployedLanguageModel(DeployedModel):
         first = [] if self.tokenizer.separator is None else [self.tokenizer.separator]
         ids = [*first, *self.tokenizer.encode([text])[0].tolist()]
         if not ids:
-            raise ConfigError("an empty text, and a tokenizer without a separator: give some text to go on with")
+            raise ConfigError(
+                "an empty text, and a tokenizer without a separator: give some text to go on with"
+            )
         return ids
 
     def _padded(self, ids_BT: Tensor, mask_BT: Tensor) -> Tensor:
@@ -166,7 +187,7 @@ def _drawn(logits_V: Tensor, temperature: float, generator: torch.Generator) -> 
     return int(torch.multinomial(shares_V, 1, generator=generator))
 
 
-# --- building ---------------------------------------------------------------------------------------------------
+# --- building -------------------------------------------------------------------------------------
 
 
 def _net(folder: Path, preprocessing: Preprocessing, own_models: bool) -> DeployedModel:
@@ -178,19 +199,29 @@ def _net(folder: Path, preprocessing: Preprocessing, own_models: bool) -> Deploy
             f"say own_models=True, or --own-models, if you trust it"
         )
     if said.family == "zoo" and not is_known:
-        raise ConfigError(f"{folder}: this version's zoo has no net {said.name!r}: install a newer distilfleet")
+        raise ConfigError(
+            f"{folder}: this version's zoo has no net {said.name!r}: install a newer distilfleet"
+        )
     net = zoo.model(said.name, said.shape, said.classes).build(seed=0)
     return DeployedModel(folder, _filled(net, folder), preprocessing)
 
 
 def _filled(net: nn.Module, folder: Path) -> nn.Module:
-    """The net with the folder's weights. Raises ConfigError if they are damaged or another net's."""
+    """The net with the folder's weights. Raises ConfigError if they are damaged or another
+    net's."""
     weights = _weights(folder)
     wanted = net.state_dict()
-    odd = [name for name, tensor in wanted.items() if name not in weights or weights[name].shape != tuple(tensor.shape)]
+    odd = [
+        name
+        for name, tensor in wanted.items()
+        if name not in weights or weights[name].shape != tuple(tensor.shape)
+    ]
     odd += sorted(weights.keys() - wanted.keys())
     if odd:
-        raise ConfigError(f"{folder / facts.WEIGHTS}: the weights are of another net, {odd[0]} differs; {facts.REMEDY}")
+        raise ConfigError(
+            f"{folder / facts.WEIGHTS}: the weights are of another net, {odd[0]} differs; "
+            f"{facts.REMEDY}"
+        )
     return put(net, weights)
 
 

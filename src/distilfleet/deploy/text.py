@@ -1,8 +1,8 @@
-"""A tokenizer as `transformers` reads it, so that it gives the ids that a run's models were trained on.
+"""A tokenizer as `transformers` reads it, so that it gives the ids that a run's models were trained
+on.
 
-In training a separator goes before each document. In the stored tokenizer a post-processor puts it there, so that
-`AutoTokenizer` does the same without being told.
-"""
+In training a separator goes before each document. In the stored tokenizer a post-processor puts it
+there, so that `AutoTokenizer` does the same without being told."""
 
 import json
 from collections.abc import Mapping
@@ -82,12 +82,23 @@ def _parts(made: Tokenizer) -> dict[str, Any]:
         "added_tokens": [{**SEPARATOR, "id": made.separator}],
         "pre_tokenizer": as_they_are,
         "decoder": as_they_are,
-        "model": {"type": "BPE", "vocab": {**_byte_names(), SEPARATOR["content"]: made.separator}, "merges": []},
+        "model": {
+            "type": "BPE",
+            "vocab": {**_byte_names(), SEPARATOR["content"]: made.separator},
+            "merges": [],
+        },
     }
 
 
 def _byte_names() -> dict[str, int]:
-    """What byte-level vocabularies call each byte: itself where it can be printed, else a letter past them all."""
-    printed = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    """What byte-level vocabularies call each byte: itself where it can be printed, else a letter
+    past them all."""
+    printed = [
+        *range(ord("!"), ord("~") + 1),
+        *range(ord("¡"), ord("¬") + 1),
+        *range(ord("®"), ord("ÿ") + 1),
+    ]
     rest = [byte for byte in range(256) if byte not in printed]
-    return {chr(byte): byte for byte in printed} | {chr(256 + at): byte for at, byte in enumerate(rest)}
+    return {chr(byte): byte for byte in printed} | {
+        chr(256 + at): byte for at, byte in enumerate(rest)
+    }

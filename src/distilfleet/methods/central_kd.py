@@ -149,7 +149,9 @@ class CentralKD:
 
     def models(self, state: State) -> Mapping[str, TrainedModel]:
         taught_by = () if self.teacher is None else (self.teacher.name,)
-        student = TrainedModel(model=self.student, weights=state.student, size="small", distilled_from=taught_by)
+        student = TrainedModel(
+            model=self.student, weights=state.student, size="small", distilled_from=taught_by
+        )
         if not state.teacher:
             return {"student": student}
         teacher = TrainedModel(model=self.teacher, weights=state.teacher, size="large")

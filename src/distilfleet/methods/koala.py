@@ -269,8 +269,13 @@ class Koala:
         return {**metrics, "small_accuracy": float(np.mean(scores))}
 
     def models(self, state: State) -> Mapping[str, TrainedModel]:
-        large = TrainedModel(model=self.large, weights=state.large, size="large", distilled_from=tuple(self._by_name))
-        return {"large": large, **{f"small-{name}": self._small(state, name) for name in state.small}}
+        large = TrainedModel(
+            model=self.large, weights=state.large, size="large", distilled_from=tuple(self._by_name)
+        )
+        return {
+            "large": large,
+            **{f"small-{name}": self._small(state, name) for name in state.small},
+        }
 
     def _small(self, state: State, name: str) -> TrainedModel:
         return TrainedModel(

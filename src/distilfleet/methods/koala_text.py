@@ -248,7 +248,9 @@ class KoalaText:
         }
 
     def models(self, state: State) -> Mapping[str, TrainedModel]:
-        large = TrainedModel(model=self.large, weights=state.large, size="large", distilled_from=(self.small.name,))
+        large = TrainedModel(
+            model=self.large, weights=state.large, size="large", distilled_from=(self.small.name,)
+        )
         return {"large": large}
 
     def _small(self, weights: Arrays) -> nn.Module:

@@ -136,7 +136,8 @@ def config(name: str, *, vocabulary: int | None = None, context: int | None = No
 
 
 def stored_config(model: LanguageModel) -> Any:
-    """The `transformers` configuration of a built model as its weights lie on disk: two tables, with a row per id."""
+    """The `transformers` configuration of a built model as its weights lie on disk: two tables,
+    with a row per id."""
     found = config(model.name, vocabulary=model.vocabulary, context=model.context)
     found.tie_word_embeddings = False
     found.vocab_size = model.vocabulary

@@ -171,10 +171,11 @@ def add_lora(full: nn.Module, *, rank: int, seed: int) -> nn.Module:
 
 
 def merged_weights(full: nn.Module) -> dict[str, np.ndarray]:
-    """Copies of all weights, adapters added to what they adapt, under the names of the model without them.
+    """Copies of all weights, adapters added to what they adapt, under the names of the model
+    without them.
 
-    The sum is made in float32 whatever the model computes in: in bfloat16 it would move about one token in fifty.
-    """
+    The sum is made in float32 whatever the model computes in: in bfloat16 it would move about one
+    token in fifty."""
     plain = copy.deepcopy(full).float()
     names = [name for name, _ in plain.named_parameters()]
     own_names = [name for name in names if ".lora_" not in name]

@@ -1,11 +1,17 @@
 """Writing a run directory. The one owner of run files; wall time is handed in.
 
-run.toml        what was asked, with what versions        metrics.jsonl   one object per finished round
-fleet.json      who takes part                            checkpoints/    safetensors, newest generations
-models/         the trained models, a folder each         report.html     written by `report`
-wall.jsonl      seconds that this machine took, one object per finished round; all else is equal where runs are
-times.jsonl     of a real fleet: when each job was where, one object per finished round
-plan.json       of the first round, where cuts are planned; wire.safetensors and audit.json: see `captured`
+    run.toml        what was asked, with what versions
+    metrics.jsonl   one object per finished round
+    fleet.json      who takes part
+    checkpoints/    safetensors, newest generations
+    models/         the trained models, a folder each
+    report.html     written by `report`
+    wall.jsonl      seconds that this machine took, one object per finished round; all else is
+                    equal where runs are
+    times.jsonl     of a real fleet: when each job was where, one object per finished round
+    plan.json       of the first round, where cuts are planned
+
+wire.safetensors and audit.json: see `captured`.
 """
 
 import json
@@ -69,7 +75,8 @@ class RunRecord:
         write_checkpoint(self.path / "checkpoints", checkpoint)
 
     def models(self, models: Iterable[tuple[str, Mapping[str, bytes]]]) -> None:
-        """The trained models, a folder each, given as names and files; what was there of one is replaced as a whole."""
+        """The trained models, given as names and files: a folder each, which replaces the one that
+        was there as a whole."""
         for name, files in models:
             write_folder(self.path / "models" / _file_name(name), files)
         reached("models.written")

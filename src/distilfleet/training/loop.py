@@ -48,7 +48,11 @@ Steps = Generator[dict[str, Any], None, None]
 
 
 def about(
-    experiment: Experiment, recipe: str, settings: Mapping[str, Any], started: str, command: str = ""
+    experiment: Experiment,
+    recipe: str,
+    settings: Mapping[str, Any],
+    started: str,
+    command: str = "",
 ) -> dict[str, Any]:
     """`run.toml` of a run that is about to start; `command` is what to type to have it again."""
     facts = experiment.method.facts

@@ -171,11 +171,16 @@ class SplitKD:
         splitting.put_weights(modules.student, state.student)
         taught_by = () if self.teacher is None else (self.teacher.name,)
         weights = _everything(modules.student)
-        student = TrainedModel(model=self.student, weights=weights, size="small", distilled_from=taught_by)
+        student = TrainedModel(
+            model=self.student, weights=weights, size="small", distilled_from=taught_by
+        )
         if not state.teacher or modules.teacher is None:
             return {"student": student}
         weights = _everything(modules.teacher)
-        return {"student": student, "teacher": TrainedModel(model=self.teacher, weights=weights, size="large")}
+        return {
+            "student": student,
+            "teacher": TrainedModel(model=self.teacher, weights=weights, size="large"),
+        }
 
     def ready(self, state: State) -> ServerModules:
         """The modules, with this run's own teacher in them if it has one."""
