@@ -77,7 +77,9 @@ def _begin(run: ClusterRun, plan: Plan, devices: Sequence[DeviceId]) -> Steps:
             )
     run.cuts = {device: one.assignment.cut for device, one in run.participants.items()}
     if run.settings.has_teacher:
-        run.state = replace(run.state, holders=tuple({*run.state.holders, *run.participants}))
+        run.state = replace(
+            run.state, holders=tuple(dict.fromkeys((*run.state.holders, *run.participants)))
+        )
 
 
 def _sent(run: ClusterRun, device: DeviceId, assignment: Assignment) -> dict[str, np.ndarray]:
