@@ -23,6 +23,7 @@ from ..data.spec import DataSpec
 from ..data.tokenizer import Tokenizer, from_path
 from ..nn import zoo
 from ..nn.forward import logits
+from ..nn.place import as_array, borrowed
 from ..nn.weights import put
 from . import facts
 from .facts import Architecture, Preprocessing
@@ -88,8 +89,8 @@ class DeployedModel(nn.Module):
         """Samples as they are stored, as the net takes them; see `inputs.inputs_of`. Text: a
         sequence of strings."""
         if self.tokenizer is not None:
-            return torch.from_numpy(tokens_of(raw, self.tokenizer, self.preprocessing.context))
-        return torch.from_numpy(inputs_of(raw, self.spec))
+            return borrowed(tokens_of(raw, self.tokenizer, self.preprocessing.context))
+        return borrowed(inputs_of(raw, self.spec))
 
     def predict(self, raw: Any) -> np.ndarray:
         """Probabilities of samples as they are stored, float32 [n, C]."""
@@ -99,7 +100,7 @@ class DeployedModel(nn.Module):
     def probabilities(self, inputs: Tensor) -> np.ndarray:
         """Probabilities of inputs as `preprocess` gives them, float32 [n, C]."""
         parts = [self(some).softmax(dim=-1) for some in torch.split(inputs, BATCH)]
-        found: np.ndarray = torch.cat(parts).float().numpy()
+        found: np.ndarray = as_array(torch.cat(parts))
         return found
 
     def example(self, samples: int = 2) -> Tensor:
