@@ -26,7 +26,15 @@ TEXT = "turn the light on and the music off please\n"
 RUN = CardFacts(
     about={
         "recipe": "koala",
-        "command": "distilfleet run koala --data 'a: b.csv'",
+        "given": ["data", "calibrate", "small", "label"],
+        "settings": {
+            "data": "a: b.csv",
+            "calibrate": False,
+            "small": ["x", "y"],
+            "seed": 3,
+            "leave_out": [],
+        },
+        "rounds": 4,
         "disclosure": "weights: the server sees them",
         "data": {"name": 'odd: "name" # of {data}', "train": 90, "test": 10, "partition": "iid"},
         "method": {"title": "KOALA", "story": ["In each round $devices trained."]},
@@ -187,7 +195,7 @@ def test_the_card_is_read_as_a_card(tmp_path):
         0.875,
     )
     for said in (
-        "distilfleet run koala --data 'a: b.csv'",
+        "distilfleet run koala --data 'a: b.csv' --no-calibrate --small x y --rounds 4\n",
         "Weights: the server sees them.",
         "2 rpi-5, 1 rpi-4b",
         "4 rounds",

@@ -48,19 +48,14 @@ Steps = Generator[dict[str, Any], None, None]
 
 
 def about(
-    experiment: Experiment,
-    recipe: str,
-    settings: Mapping[str, Any],
-    started: str,
-    command: str = "",
+    experiment: Experiment, recipe: str, settings: Mapping[str, Any], started: str
 ) -> dict[str, Any]:
-    """`run.toml` of a run that is about to start; `command` is what to type to have it again."""
+    """`run.toml` of a run that is about to start."""
     facts = experiment.method.facts
     return {
         "schema": SCHEMA,
         "recipe": recipe,
         "started": started,
-        **({"command": command} if command else {}),
         "rounds": experiment.rounds,
         "seed": experiment.seed,
         "disclosure": facts.disclosure,
