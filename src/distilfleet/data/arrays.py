@@ -3,7 +3,7 @@
 import math
 import re
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -123,14 +123,11 @@ def _damaged(path: Path, error: Exception) -> ConfigError:
 
 
 def _with_parts(arrays: _Arrays, where: str, label: str | None, group: str | None) -> Raw:
+    label_names = _of("train", (label,) if label else LABELS)
+    group_names = _of("train", (group,) if group else GROUPS)
     inputs_key = _need(arrays, _of("train", INPUTS), where, "inputs")
-    label_key = _need(
-        arrays,
-        _of("train", (label,) if label else LABELS),
-        where,
-        _flagged("labels", label, "--label"),
-    )
-    group_key = _group_key(arrays, _of("train", (group,) if group else GROUPS), where, group)
+    label_key = _need(arrays, label_names, where, _flagged("labels", label, "--label"))
+    group_key = _group_key(arrays, group_names, where, group)
     train = Part(
         inputs=arrays[inputs_key],
         labels=arrays[label_key],
@@ -150,19 +147,23 @@ def _raw(
 ) -> Raw:
     """The dataset with names of classes, and a note on arrays that are not used."""
     names_key = _names_key(arrays, train, set(keys))
-    parts = [train] if test is None else [train, test]
-    taken = {id(array) for part in parts for array in (part.inputs, part.labels, part.groups)}
     notes = [used] if used else []
     classes: tuple[str, ...] = ()
     if names_key:
         classes = tuple(as_text(arrays[names_key]).tolist())
         notes.append(f"class names from key {names_key!r}")
-    rest = {
-        key: array for key, array in arrays.items() if id(array) not in taken and key != names_key
-    }
+    rest = _unused(arrays, [train] if test is None else [train, test], names_key)
     if rest:
         notes.append(f"not used: {_list(rest)}")
     return Raw(where=where, train=train, test=test, class_names=classes, notes=tuple(notes))
+
+
+def _unused(arrays: _Arrays, parts: Sequence[Part], names_key: str | None) -> _Arrays:
+    """The arrays that neither are in a part nor name classes."""
+    taken = {id(array) for part in parts for array in (part.inputs, part.labels, part.groups)}
+    return {
+        key: array for key, array in arrays.items() if id(array) not in taken and key != names_key
+    }
 
 
 def _test_part(arrays: _Arrays, label: str | None, where: str) -> Part | None:

@@ -30,16 +30,19 @@ def read(spec: str, names: Names) -> Corpus:
     _check_named(written, names, corpus.where)
     owned, of_owners = _owned(written)
     train, of_labels = _labelled(owned, names.missing, corpus.where)
-    blank = len(corpus.train) - len(written)
-    of_blanks = [f"{blank} blank documents dropped"] if blank else []
-    notes = [*corpus.notes, *of_blanks, *of_owners, *_marks(written), *of_labels]
+    notes = [*corpus.notes, *_blanks(corpus), *of_owners, *_marks(written), *of_labels]
     test = None
     if corpus.test is not None:
-        test, of_test = _labelled(
-            _written(corpus.test), names.missing, f"{corpus.where}, test part"
-        )
+        where = f"{corpus.where}, test part"
+        test, of_test = _labelled(_written(corpus.test), names.missing, where)
         notes += of_test
     return Corpus(where=corpus.where, train=train, test=test, notes=tuple(notes))
+
+
+def _blanks(corpus: Corpus) -> list[str]:
+    """A note on the documents that say nothing."""
+    blank = len(corpus.train) - len(_written(corpus.train))
+    return [f"{blank} blank documents dropped"] if blank else []
 
 
 def _written(documents: Sequence[Document]) -> list[Document]:

@@ -60,11 +60,11 @@ def load(name: str, where: str) -> Mapping[str, Any]:
     try:
         splits: Mapping[str, Any] = datasets.load_dataset(repository, configuration or None)
     except Exception as error:
-        cause = error.__cause__ or error
+        why = (
+            _line(error) if error.__cause__ is None else f"{_line(error)}: {_line(error.__cause__)}"
+        )
         raise ConfigError(
-            f"{where}: cannot be loaded "
-            f"({_line(error)}{f': {_line(cause)}' if cause is not error else ''}): check the name, "
-            "the connection and the files"
+            f"{where}: cannot be loaded ({why}): check the name, the connection and the files"
         ) from error
     if "train" not in splits:
         raise ConfigError(f"{where}: no split 'train'; it has {', '.join(splits)}")

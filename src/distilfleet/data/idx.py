@@ -6,7 +6,7 @@ import re
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Any, cast
 
 import numpy as np
 
@@ -101,31 +101,36 @@ def _open(path: Path) -> IO[bytes]:
 
 
 def _values(file: IO[bytes], path: Path) -> np.ndarray:
-    head = file.read(4)
-    if len(head) < 4 or head[:2] != b"\0\0" or head[2] not in TYPES:
-        raise ConfigError(
-            f"{path}: not an IDX file: it starts with {head.hex()!r}, expected 0000, type, axes"
-        )
-    kind = np.dtype(TYPES[head[2]])
-    axes = head[3]
-    if axes > MOST_AXES:
-        raise ConfigError(
-            f"{path}: {axes} axes; expected at most {MOST_AXES}: it is damaged; fetch it again"
-        )
+    kind, axes = _head(file, path)
     sizes = file.read(4 * axes)
     whole_bytes = len(sizes) // 4 * 4
     shape = tuple(np.frombuffer(sizes[:whole_bytes], dtype=">u4").tolist())
     announced_bytes = math.prod(shape) * kind.itemsize
     content = _content(file, announced_bytes, path)
     if len(shape) != axes or len(content) != announced_bytes:
-        there = f"{4 + len(sizes) + len(content)} bytes"
+        read_bytes = f"{4 + len(sizes) + len(content)} bytes"
         more = " or more" if len(content) > announced_bytes else ""
         raise ConfigError(
-            f"{path}: {there}{more}, but its header {list(shape)} announces "
+            f"{path}: {read_bytes}{more}, but its header {list(shape)} announces "
             f"{4 + 4 * axes + announced_bytes}: it is truncated or damaged; fetch it again"
         )
     values = np.frombuffer(content, dtype=kind).reshape(shape)
     return values.astype(kind.newbyteorder("="))
+
+
+def _head(file: IO[bytes], path: Path) -> tuple[np.dtype[Any], int]:
+    """The type of the numbers, and how many axes they have."""
+    head = file.read(4)
+    if len(head) < 4 or head[:2] != b"\0\0" or head[2] not in TYPES:
+        raise ConfigError(
+            f"{path}: not an IDX file: it starts with {head.hex()!r}, expected 0000, type, axes"
+        )
+    axes = head[3]
+    if axes > MOST_AXES:
+        raise ConfigError(
+            f"{path}: {axes} axes; expected at most {MOST_AXES}: it is damaged; fetch it again"
+        )
+    return np.dtype(TYPES[head[2]]), axes
 
 
 def _content(file: IO[bytes], announced: int, path: Path) -> bytes:

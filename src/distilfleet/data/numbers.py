@@ -227,11 +227,21 @@ def read(cells: Sequence[str], decimal: Decimal | None = None) -> Numbers | Uncl
         return None
     if _mostly(filled.values(), HEXADECIMAL.fullmatch):
         return _hexadecimal(filled, len(cells))
-    apart = {cell: _taken_apart(cell) for cell in set(filled.values())}
-    forms = {row: form for row, cell in filled.items() if (form := apart[cell]) is not None}
+    forms = _forms(filled)
     if 2 * len(forms) <= len(filled):
         return _bounds(filled, forms)
     return _united(filled, forms, decimal, len(cells))
+
+
+def _forms(filled: dict[int, str]) -> dict[int, _Form]:
+    """The cells that are numbers, each spelling taken apart once."""
+    apart = {cell: _taken_apart(cell) for cell in set(filled.values())}
+    forms = {}
+    for row, cell in filled.items():
+        form = apart[cell]
+        if form is not None:
+            forms[row] = form
+    return forms
 
 
 def is_number(cell: str) -> bool:
@@ -243,11 +253,9 @@ def _plain(cells: Sequence[str]) -> np.ndarray | None:
     try:
         values = np.array([float(cell) if cell else np.nan for cell in cells])
     except ValueError:
-        return (
-            _plain(["" if is_missing(cell) else cell for cell in cells])
-            if any(map(is_missing, filter(None, cells)))
-            else None
-        )
+        if not any(map(is_missing, filter(None, cells))):
+            return None
+        return _plain(["" if is_missing(cell) else cell for cell in cells])
     # `float` takes 1_000, which is a name more often than a number
     return None if any("_" in cell for cell in cells) or np.isnan(values).all() else values
 
@@ -281,11 +289,9 @@ def _hexadecimal(filled: dict[int, str], rows: int) -> Numbers | Unclear:
 
 def _bounds(filled: dict[int, str], forms: dict[int, _Form]) -> Unclear | None:
     odd = [row for row, cell in filled.items() if ODD.fullmatch(cell)]
-    if 2 * (len(odd) + len(forms)) <= len(filled):
+    if not odd or 2 * (len(odd) + len(forms)) <= len(filled):
         return None
-    return (
-        Unclear(row=odd[0], expected="one plain number in a cell, such as -1.5e3") if odd else None
-    )
+    return Unclear(row=odd[0], expected="one plain number in a cell, such as -1.5e3")
 
 
 def _taken_apart(cell: str) -> _Form | None:
@@ -317,12 +323,11 @@ def _united(
     units = Counter(form.unit for form in forms.values())
     unit, count = units.most_common(1)[0]
     if len(units) > 1:
+        if not (units.keys() - {""} <= UNITS or 2 * count > len(filled)):
+            return None
         odd = next(row for row, form in forms.items() if form.unit != unit)
-        if units.keys() - {""} <= UNITS or 2 * count > len(filled):
-            return Unclear(
-                row=odd, expected=f"one unit in a column, here {unit or 'none'} as in most rows"
-            )
-        return None
+        expected = f"one unit in a column, here {unit or 'none'} as in most rows"
+        return Unclear(row=odd, expected=expected)
     stray = next((row for row in filled if row not in forms), None)
     if stray is not None:
         return Unclear(row=stray, expected="a finite number, as in other rows")
@@ -335,25 +340,12 @@ def _decided(
     """The numbers read by one decimal mark."""
     odd = {mark: [row for row, form in forms.items() if mark not in form.fits] for mark in MARKS}
     fitting = [mark for mark in MARKS if not odd[mark]]
-    bodies = [form.body for form in forms.values()]
-    if decimal is not None and odd[decimal]:
-        return Unclear(
-            row=odd[decimal][0], expected=f"a number with a decimal {decimal}, as --decimal says"
-        )
-    if decimal is None and not fitting:
-        fewer = min(MARKS, key=lambda mark: len(odd[mark]))
-        return Unclear(
-            row=odd[fewer][0],
-            expected=f"a decimal {fewer}, as in most rows: one convention in a column",
-        )
     is_open = decimal is None and len(fitting) > 1
-    commas = [row for row, form in forms.items() if "," in form.body]
-    if is_open and commas:
-        return Unclear(
-            row=commas[0],
-            expected="a number that reads one way: settle it with --decimal comma or point",
-        )
+    unclear = _misfit(odd, decimal) or (_ambiguous(forms) if is_open else None)
+    if unclear is not None:
+        return unclear
     mark = decimal or fitting[0]
+    bodies = [form.body for form in forms.values()]
     return Numbers(
         values=_values(forms, mark, rows),
         unit=unit,
@@ -361,6 +353,32 @@ def _decided(
         proves=mark if len(fitting) == 1 else None,
         either=is_open and _either(bodies),
     )
+
+
+def _misfit(odd: dict[Decimal, list[int]], decimal: Decimal | None) -> Unclear | None:
+    """A row that is no number by the mark that is said, or by that of most rows where none is said
+    and none fits all.
+
+    Args:
+        odd: the rows that are no number by a mark.
+    """
+    if decimal is not None:
+        expected = f"a number with a decimal {decimal}, as --decimal says"
+        return Unclear(row=odd[decimal][0], expected=expected) if odd[decimal] else None
+    mark = min(MARKS, key=lambda mark: len(odd[mark]))
+    if not odd[mark]:
+        return None
+    expected = f"a decimal {mark}, as in most rows: one convention in a column"
+    return Unclear(row=odd[mark][0], expected=expected)
+
+
+def _ambiguous(forms: dict[int, _Form]) -> Unclear | None:
+    """A row with a comma, which may be either mark."""
+    row = next((row for row, form in forms.items() if "," in form.body), None)
+    if row is None:
+        return None
+    expected = "a number that reads one way: settle it with --decimal comma or point"
+    return Unclear(row=row, expected=expected)
 
 
 def _values(forms: dict[int, _Form], decimal: Decimal, rows: int) -> np.ndarray:
@@ -375,14 +393,15 @@ def _values(forms: dict[int, _Form], decimal: Decimal, rows: int) -> np.ndarray:
 
 def _form_of(forms: dict[int, _Form], decimal: Decimal, unit: str) -> str:
     bodies = [form.body for form in forms.values()]
-    between = sorted(
-        {
-            sign
-            for body in bodies
-            for sign in body.partition(MARKS[decimal])[0]
-            if not sign.isdecimal()
-        }
-    )
-    facts = ["decimal comma"] if decimal == "comma" and any("," in body for body in bodies) else []
-    facts += [f"{' or '.join(map(repr, between))} between thousands"] if between else []
-    return ", ".join([*facts, f"unit {unit}"] if unit else facts)
+    between: set[str] = set()
+    for body in bodies:
+        whole = body.partition(MARKS[decimal])[0]
+        between |= {sign for sign in whole if not sign.isdecimal()}
+    facts = []
+    if decimal == "comma" and any("," in body for body in bodies):
+        facts.append("decimal comma")
+    if between:
+        facts.append(f"{' or '.join(map(repr, sorted(between)))} between thousands")
+    if unit:
+        facts.append(f"unit {unit}")
+    return ", ".join(facts)

@@ -2,6 +2,7 @@
 trains its large model on, and the tokenizer. Devices have their windows themselves.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,22 +33,25 @@ class ServedText:
 
 
 def write_server(file: Path, served: ServedText) -> None:
-    windows = (
-        {} if served.pretraining_data is None else {PRETRAINING: served.pretraining_data.inputs}
-    )
-    if served.pretraining_data is not None and served.pretraining_data.labels is not None:
-        windows[PRETRAINING_LABELS] = served.pretraining_data.labels
+    source = served.source
+    facts = prepared.text_facts(prepared.SERVER, source.classes, source.tokenizer.digest)
     prepared.write(
         file,
-        served.source.test.dataset(),
-        **prepared.text_facts(
-            prepared.SERVER, served.source.classes, served.source.tokenizer.digest
-        ),
+        source.test.dataset(),
+        **facts,
         **{ROWS: np.array(served.rows)},
-        **{TOKENIZER: np.frombuffer(served.source.tokenizer.data, np.uint8)},
-        **windows,
-        **prepared.named(served.source.name),
+        **{TOKENIZER: np.frombuffer(source.tokenizer.data, np.uint8)},
+        **_pretraining(served.pretraining_data),
+        **prepared.named(source.name),
     )
+
+
+def _pretraining(windows: Dataset | None) -> dict[str, np.ndarray]:
+    if windows is None:
+        return {}
+    if windows.labels is None:
+        return {PRETRAINING: windows.inputs}
+    return {PRETRAINING: windows.inputs, PRETRAINING_LABELS: windows.labels}
 
 
 def read_server(data: str, context: int) -> ServedText | None:
@@ -64,24 +68,31 @@ def read_server(data: str, context: int) -> ServedText | None:
         raise ConfigError(
             f"{path}: no part of a text for the server, without {missing[0]}: split with --recipe"
         )
-    test = prepared.dataset(held, str(path))
+    pretraining_data = None
+    if PRETRAINING in held:
+        pretraining_data = Dataset(held[PRETRAINING], held.get(PRETRAINING_LABELS))
+    return ServedText(
+        source=_source(held, str(path), context),
+        pretraining_data=pretraining_data,
+        rows=int(held[ROWS]),
+    )
+
+
+def _source(held: Mapping[str, np.ndarray], where: str, context: int) -> TextSource:
+    test = prepared.dataset(held, where)
     if test.inputs.dtype != np.int32 or test.inputs.shape[1:] != (context,):
         raise ConfigError(
-            f"{path}: windows of {list(test.inputs.shape[1:])} tokens; --context is {context}"
+            f"{where}: windows of {list(test.inputs.shape[1:])} tokens; --context is {context}"
         )
     windows = from_dataset(test)
-    source = TextSource(
-        name=prepared.name_of(held, str(path)),
+    return TextSource(
+        name=prepared.name_of(held, where),
         train=windows,
         test=windows,
         classes=tuple(held[prepared.CLASSES].tolist()),
-        tokenizer=restore(held[TOKENIZER].tobytes(), str(path)),
+        tokenizer=restore(held[TOKENIZER].tobytes(), where),
         owners=None,
         rows=(),
         partition="as `distilfleet split` divided it",
         notes=(),
     )
-    pretraining_data = (
-        Dataset(held[PRETRAINING], held.get(PRETRAINING_LABELS)) if PRETRAINING in held else None
-    )
-    return ServedText(source=source, pretraining_data=pretraining_data, rows=int(held[ROWS]))

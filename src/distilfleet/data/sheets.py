@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice, pairwise
+from itertools import compress, islice, pairwise
 from pathlib import Path
 
 from ..core.errors import ConfigError
@@ -102,16 +102,20 @@ def _parted(path: Path, separator: Separator | None) -> _Table:
         raise ConfigError(
             f"{path}: {len(rows)} rows; expected a row of column names and rows of data"
         )
-    if mark != "," and not (mark == "\t" and path.suffix.lower() == ".tsv"):
-        notes.append(f"fields parted by {mark!r}")
     return _Table(
         where=str(path),
         header=[name.strip("\ufeff \t\xa0") for name in rows[0]],
         body=rows[1:],
         lines=lines[1:],
         quoted=FIRST_QUOTED.match(rest) is not None,
-        notes=tuple(notes),
+        notes=(*notes, *_unusual(mark, path)),
     )
+
+
+def _unusual(mark: str, path: Path) -> tuple[str, ...]:
+    """A note on a mark that the file's ending does not say."""
+    said = mark == "," or (mark == "\t" and path.suffix.lower() == ".tsv")
+    return () if said else (f"fields parted by {mark!r}",)
 
 
 def _below_comments(text: str) -> tuple[str, int, str]:
@@ -130,11 +134,9 @@ def _below_comments(text: str) -> tuple[str, int, str]:
 def _is_header(line: str, mark: str, row: Sequence[str]) -> bool:
     """Whether a comment names the columns of data that begin below it."""
     names = _fields(line, mark)[0]
-    return (
-        len(names) == len(row) > 1
-        and any(map(numbers.is_number, row))
-        and not any(map(numbers.is_number, names))
-    )
+    if len(row) < 2 or len(names) != len(row):
+        return False
+    return any(map(numbers.is_number, row)) and not any(map(numbers.is_number, names))
 
 
 def _fields(line: str, mark: str) -> Rows:
@@ -169,9 +171,9 @@ def _widths(text: str, mark: str) -> list[int]:
 
 def _alike(widths: Sequence[int]) -> bool:
     """One more field than in the header is a row name or follows a separator at the end."""
-    return (
-        len(widths) > 1 and widths[0] > 1 and all(0 <= width - widths[0] <= 1 for width in widths)
-    )
+    if len(widths) < 2 or widths[0] < 2:
+        return False
+    return all(0 <= width - widths[0] <= 1 for width in widths)
 
 
 def _rows(path: Path, text: str, mark: str, skipped: int) -> tuple[Rows, list[int]]:
@@ -199,16 +201,11 @@ def _some(table: _Table, kept: Sequence[bool], what: str) -> _Table:
     """Rows that are kept, and how many are not."""
     if all(kept):
         return table
-    pairs = [
-        pair
-        for pair, keep in zip(zip(table.body, table.lines, strict=True), kept, strict=True)
-        if keep
-    ]
-    note = f"{len(kept) - len(pairs)} {what} skipped"
-    if not pairs:
+    rows = list(compress(table.body, kept))
+    lines = list(compress(table.lines, kept))
+    note = f"{len(kept) - len(rows)} {what} skipped"
+    if not rows:
         raise ConfigError(f"{table.where}: {note}, and none left; expected rows of data")
-    rows = [row for row, _ in pairs]
-    lines = [line for _, line in pairs]
     return replace(table, body=rows, lines=lines, notes=(*table.notes, note))
 
 
@@ -251,23 +248,35 @@ def _name_rows(firsts: Sequence[str]) -> bool:
 
 def _without_trailing(table: _Table) -> _Table:
     """The table without the blank fields behind separators that end rows."""
+    return _without_blank_names(_without_blank_ends(table))
+
+
+def _without_blank_ends(table: _Table) -> _Table:
+    """Rows that are longer than the header by blank fields lose these."""
     width = len(table.header)
     longer = sum(len(row) > width and _is_blank(row[width:]) for row in table.body)
+    if not longer:
+        return table
     body = [row[:width] if _is_blank(row[width:]) else row for row in table.body]
-    notes = list(table.notes)
-    if longer:
-        notes.append(f"{longer} rows end in a separator: the blank field after it is none")
-    header = list(table.header)
-    while (
-        len(header) > 1
-        and not header[-1]
-        and all(_is_blank(row[len(header) - 1 :]) for row in body)
-    ):
-        header.pop()
-    if len(header) < width:
-        body = [row[: len(header)] if len(row) <= width else row for row in body]
-        notes.append("line 1 ends in a separator: the blank name after it is none")
-    return replace(table, header=header, body=body, notes=tuple(notes))
+    note = f"{longer} rows end in a separator: the blank field after it is none"
+    return replace(table, body=body, notes=(*table.notes, note))
+
+
+def _without_blank_names(table: _Table) -> _Table:
+    """A header that ends in blank names, with nothing below them, loses these."""
+    width = len(table.header)
+    named = width
+    while named > 1 and not table.header[named - 1] and _is_blank_from(table, named - 1):
+        named -= 1
+    if named == width:
+        return table
+    body = [row[:named] if len(row) <= width else row for row in table.body]
+    note = "line 1 ends in a separator: the blank name after it is none"
+    return replace(table, header=table.header[:named], body=body, notes=(*table.notes, note))
+
+
+def _is_blank_from(table: _Table, place: int) -> bool:
+    return all(_is_blank(row[place:]) for row in table.body)
 
 
 def _is_blank(cells: Sequence[str]) -> bool:
@@ -281,21 +290,23 @@ def _without_unnamed(table: _Table) -> _Table:
     unnamed = [place for place, name in enumerate(table.header) if not name]
     if not unnamed:
         return table
-    has_index = unnamed[0] == 0 and not _is_blank([row[0] for row in table.body])
-    if has_index:
-        _check_index(table)
-    blank = unnamed[1:] if has_index else unnamed
-    for place in blank:
-        _check_blank(table, place)
     notes = list(table.notes)
-    if has_index:
+    if unnamed[0] == 0 and not _is_blank([row[0] for row in table.body]):
+        _check_index(table)
         notes.append("first column dropped: it has no name, and numbers the rows")
-    if blank:
-        notes.append(f"{len(blank)} blank columns without a name dropped")
+        unnamed = unnamed[1:]
+    for place in unnamed:
+        _check_blank(table, place)
+    if unnamed:
+        notes.append(f"{len(unnamed)} blank columns without a name dropped")
+    return replace(_named_columns(table), notes=tuple(notes))
+
+
+def _named_columns(table: _Table) -> _Table:
     kept = [place for place, name in enumerate(table.header) if name]
     header = [table.header[place] for place in kept]
     body = [[row[place] for place in kept] for row in table.body]
-    return replace(table, header=header, body=body, notes=tuple(notes))
+    return replace(table, header=header, body=body)
 
 
 def _check_index(table: _Table) -> None:

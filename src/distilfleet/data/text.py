@@ -106,27 +106,34 @@ def load(spec: str, wanted: Wanted) -> TextSource:
     texts = [document.text for document in corpus.train]
     made = tokenizer.choose(wanted.tokenizer, texts, wanted.vocabulary)
     cut = _cut(corpus, made, wanted)
-    test = _test(corpus, made, wanted)
-    notes = [*corpus.notes, *_absent(owners, cut.owners)]
-    train = cut.windows
-    classes = _classes(corpus)
-    if classes is not None:
-        train = replace(train, labels_N=classes.train)
-        test = replace(test, labels_N=classes.test)
-        notes += classes.notes
-    notes.append(
-        f"tokenizer {made.name}, {made.vocabulary} entries: {_density(cut.windows, corpus)}"
-    )
-    return TextSource(
+    density = _density(cut.windows, corpus)
+    source = TextSource(
         name=corpus.where,
-        train=train,
-        test=test,
-        classes=() if classes is None else classes.names,
+        train=cut.windows,
+        test=_test(corpus, made, wanted),
+        classes=(),
         tokenizer=made,
         owners=cut.owners,
         rows=cut.rows,
         partition=cut.partition,
-        notes=tuple(notes),
+        notes=(*corpus.notes, *_absent(owners, cut.owners)),
+    )
+    source = _with_classes(source, corpus)
+    note = f"tokenizer {made.name}, {made.vocabulary} entries: {density}"
+    return replace(source, notes=(*source.notes, note))
+
+
+def _with_classes(source: TextSource, corpus: Corpus) -> TextSource:
+    """The source with the labels of its documents, if they have any."""
+    classes = _classes(corpus)
+    if classes is None:
+        return source
+    return replace(
+        source,
+        train=replace(source.train, labels_N=classes.train),
+        test=replace(source.test, labels_N=classes.test),
+        classes=classes.names,
+        notes=(*source.notes, *classes.notes),
     )
 
 
@@ -196,18 +203,23 @@ def _held_documents(
     either side."""
     if len(documents) < MANY:
         return None
-    letters = [len(document.text) for document in documents]
-    left = wanted.holdout * sum(letters)
-    held = set()
-    for row in stream(wanted.seed, "text", "holdout").permutation(len(documents)).tolist():
-        if letters[row] <= left:
-            held.add(row)
-            left -= letters[row]
+    held = _fitting([len(document.text) for document in documents], wanted)
     if not held or len(held) == len(documents):
         return None
     train = [document for row, document in enumerate(documents) if row not in held]
     test = [document for row, document in enumerate(documents) if row in held]
     return train, test, f"{len(held)} documents, seed {wanted.seed},"
+
+
+def _fitting(letters: Sequence[int], wanted: Wanted) -> set[int]:
+    """Rows, in random order, while they fit in the share."""
+    left = wanted.holdout * sum(letters)
+    held = set()
+    for row in stream(wanted.seed, "text", "holdout").permutation(len(letters)).tolist():
+        if letters[row] <= left:
+            held.add(row)
+            left -= letters[row]
+    return held
 
 
 def _held_ends(

@@ -69,24 +69,27 @@ def _check_pixels(
 ) -> tuple[str, ...]:
     lowest = float(inputs.min())
     highest = float(inputs.max())
-    if naming.any_range or fits(inputs, spec.scaling):
-        usual = (
-            lowest >= -FARTHEST_OF_BYTES
-            and highest <= 1 + FARTHEST_OF_BYTES
-            and highest - lowest >= USUAL_SPAN
-        )
-        note = (
-            f"pixels come to {lowest:g} to {highest:g} in the run's units, where its own are 0 to 1"
-        )
-        return () if usual else (note,)
-    begin = spec.offset[0]
-    end = spec.offset[0] + 1 / spec.factor[0]
-    raise UnmatchedError(
-        f"{where}: pixels come to {lowest:g} to {highest:g} in the run's units, where its own are "
-        f"0 to 1: store them from {begin:g} to {end:g}, as the run does, or as bytes; --any-range "
-        "takes them as they are",
-        mismatch=f"pixels of another range; the run's are stored from {begin:g} to {end:g}",
+    come_to = (
+        f"pixels come to {lowest:g} to {highest:g} in the run's units, where its own are 0 to 1"
     )
+    if naming.any_range or fits(inputs, spec.scaling):
+        return () if _is_usual(inputs) else (come_to,)
+    begin = spec.offset[0]
+    end = begin + 1 / spec.factor[0]
+    stored = f"from {begin:g} to {end:g}"
+    raise UnmatchedError(
+        f"{where}: {come_to}: store them {stored}, as the run does, or as bytes; --any-range "
+        "takes them as they are",
+        mismatch=f"pixels of another range; the run's are stored {stored}",
+    )
+
+
+def _is_usual(inputs: np.ndarray) -> bool:
+    """Whether pixels have the range that pictures of bytes have."""
+    lowest = float(inputs.min())
+    highest = float(inputs.max())
+    within = lowest >= -FARTHEST_OF_BYTES and highest <= 1 + FARTHEST_OF_BYTES
+    return within and highest - lowest >= USUAL_SPAN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
