@@ -154,43 +154,16 @@ def _sessions(here: FleetFolder) -> Iterator[tuple[SessionServer, asyncio.Abstra
 async def _open(
     here: FleetFolder, authority: Authority, journal: SqliteJournal
 ) -> tuple[SessionServer, Callable[[], Any]]:
-    server = ServerSide(
-        uploads=FlowControl(ROOM_BYTES), now_s=time.monotonic(), beat_s=here.file.beat_s
-    )
-    coordinator = Coordinator(
-        server=server,
-        journal=journal,
-        patience_s=here.file.patience_s,
-        longest_s=here.file.longest_s,
-        spool=Spool(here.state),
-    )
-    session_server = SessionServer(
-        coordinator=coordinator, enrolled=here.file.devices, denied=authority.denied
-    )
-
-    async def enrol(_peer: Peer | None, data: bytes) -> bytes:
-        try:
-            asked = read_request(data)
-            certificate = authority.enrol(asked.device, asked.request, asked.proof, time.time())
-        except WireError as fault:
-            session_server.count(f"enrolment: {fault}")
-            raise
-        log.info("enrolled: %s", asked.device)
-        return msgspec.msgpack.encode(Enrolled(certificate=certificate, address=str(here.address)))
-
-    async def renew(peer: Peer | None, data: bytes) -> bytes:
-        if peer is None or peer.device not in here.file.devices or authority.denied(peer.device):
-            session_server.count("renewal: denied")
-            raise WireError("denied")
-        return authority.sign(peer.device, data, time.time())
-
+    """The server of sessions, which listens now, and what ends it."""
+    session_server = _session_server(here, authority, journal)
+    certifying = _Certifying(here, authority, session_server)
     names = list({here.address.host, here.enrol_address.host})
     keys = authority.server_keys(names, time.time())
     most = 2 * len(here.file.devices) + SPARE_CONNECTIONS
-    sessions = await listen(
-        here.listening(here.address), keys, {"Renew": renew}, session_server.stream, most
-    )
-    enrolment = await listen(here.listening(here.enrol_address), keys, {"Enrol": enrol}, None, most)
+    sockets = here.listening(here.address)
+    sessions = await listen(sockets, keys, {"Renew": certifying.renew}, session_server.stream, most)
+    sockets = here.listening(here.enrol_address)
+    enrolment = await listen(sockets, keys, {"Enrol": certifying.enrol}, None, most)
     ticking = asyncio.create_task(session_server.tick())
 
     async def stop() -> None:
@@ -198,13 +171,65 @@ async def _open(
         await session_server.farewell(STOPPING)
         await enrolment.close()
         await sessions.close()
-        under_way = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in under_way:  # a round that nobody waits for any more
-            task.cancel()
-        if under_way:
-            await asyncio.wait(under_way, timeout=STOPPING_S)
+        await _cancel_tasks()
 
     return session_server, stop
+
+
+def _session_server(
+    here: FleetFolder, authority: Authority, journal: SqliteJournal
+) -> SessionServer:
+    file = here.file
+    server = ServerSide(uploads=FlowControl(ROOM_BYTES), now_s=time.monotonic(), beat_s=file.beat_s)
+    coordinator = Coordinator(
+        server=server,
+        journal=journal,
+        patience_s=file.patience_s,
+        longest_s=file.longest_s,
+        spool=Spool(here.state),
+    )
+    return SessionServer(coordinator=coordinator, enrolled=file.devices, denied=authority.denied)
+
+
+@dataclass(frozen=True, slots=True)
+class _Certifying:
+    """What gives devices their certificates."""
+
+    here: FleetFolder
+    authority: Authority
+    session_server: SessionServer
+
+    async def enrol(self, _peer: Peer | None, data: bytes) -> bytes:
+        """The certificate of a device that has a token. Raises WireError."""
+        try:
+            asked = read_request(data)
+            now_s = time.time()
+            certificate = self.authority.enrol(asked.device, asked.request, asked.proof, now_s)
+        except WireError as fault:
+            self.session_server.count(f"enrolment: {fault}")
+            raise
+        log.info("enrolled: %s", asked.device)
+        enrolled = Enrolled(certificate=certificate, address=str(self.here.address))
+        return msgspec.msgpack.encode(enrolled)
+
+    async def renew(self, peer: Peer | None, data: bytes) -> bytes:
+        """The next certificate of a device that has one. Raises WireError."""
+        if peer is None or not self._is_welcome(peer.device):
+            self.session_server.count("renewal: denied")
+            raise WireError("denied")
+        return self.authority.sign(peer.device, data, time.time())
+
+    def _is_welcome(self, device: str) -> bool:
+        return device in self.here.file.devices and not self.authority.denied(device)
+
+
+async def _cancel_tasks() -> None:
+    """End what is left under way: a round that nobody waits for any more."""
+    under_way = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in under_way:
+        task.cancel()
+    if under_way:
+        await asyncio.wait(under_way, timeout=STOPPING_S)
 
 
 def _set_aside(here: FleetFolder, under_way: str = "") -> None:

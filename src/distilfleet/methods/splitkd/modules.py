@@ -169,15 +169,13 @@ class ServerModules:
         total = done.hidden_ND.new_zeros(())
         for rows_N, teacher in done.groups:
             rows = borrowed(rows_N, done.hidden_ND.device)
-            weight = len(rows_N) * (
-                1.0 if labels_N is not None or teacher is None else loss.kd_weight
-            )
+            is_whole = labels_N is not None or teacher is None
+            weight = len(rows_N) * (1.0 if is_whole else loss.kd_weight)
             labels = None if labels_N is None else labels_N[rows]
             total = total + weight * _loss(done.hidden_ND[rows], table_VD, labels, teacher, loss)
         if from_devices is not None:
-            gradient_ND = (1.0 - self._kd_weight(loss)) * to_tensor(
-                np.concatenate(from_devices), self._device
-            )
+            gradient_ND = to_tensor(np.concatenate(from_devices), self._device)
+            gradient_ND = (1.0 - self._kd_weight(loss)) * gradient_ND
             total = total + (done.hidden_ND * gradient_ND).sum()
         total.backward()  # type: ignore[no-untyped-call]
 
@@ -197,34 +195,32 @@ class ServerModules:
         need_B = np.concatenate([part.need_B for part in parts])
         digests_B = np.concatenate([part.digests_B for part in parts])
         need_N = np.repeat(need_B, counted_BP.sum(axis=1))
-        table_VE = split.output_table(self.teacher).detach()
         groups: list[tuple[np.ndarray, Teacher | None]] = []
         if not need_B.all():
-            known = cache.recall(
-                digests_B[~need_B], counted_BP[~need_B], table_VE, loss.temperature
-            )
+            table_VE = split.output_table(self.teacher).detach()
+            counted_KP = counted_BP[~need_B]
+            known = cache.recall(digests_B[~need_B], counted_KP, table_VE, loss.temperature)
             groups.append((np.flatnonzero(~need_N), known))
         came = [part.teacher for part in parts if part.teacher is not None]
         if came:
-            self.teacher.eval()
-            with torch.no_grad():
-                leaves = [to_tensor(smashed.values, self._device) for smashed in came]
-                states_BTE = self._through(self.teacher, came, leaves)
-                lengths_B = np.concatenate([smashed.lengths_B for smashed in came])
-                seen_NE = self._read_off(states_BTE, counted_BP[need_B], lengths_B)
-                dense = DenseTeacher(hidden_ND=seen_NE, table_VD=table_VE)
-                if loss.teacher_cache != "none":
-                    new = signals_of(
-                        loss.teacher_cache,
-                        dense,
-                        counted_BP[need_B],
-                        loss.temperature,
-                        loss.draws,
-                        rng,
-                    )
-                    cache.add(digests_B[need_B], new)
+            counted_KP = counted_BP[need_B]
+            dense = self._answer(self.teacher, came, counted_KP)
+            if loss.teacher_cache != "none":
+                cache.add(digests_B[need_B], _kept(dense, counted_KP, loss, rng))
             groups.append((np.flatnonzero(need_N), dense))
         return groups
+
+    def _answer(
+        self, teacher: nn.Module, smashed: Sequence[Smashed], counted_KP: np.ndarray
+    ) -> DenseTeacher:
+        """What the teacher says of the windows that came for it."""
+        teacher.eval()
+        with torch.no_grad():
+            leaves = [to_tensor(one.values, self._device) for one in smashed]
+            states_KTE = self._through(teacher, smashed, leaves)
+            lengths_K = np.concatenate([one.lengths_B for one in smashed])
+            seen_NE = self._read_off(states_KTE, counted_KP, lengths_K)
+        return DenseTeacher(hidden_ND=seen_NE, table_VD=split.output_table(teacher).detach())
 
     def _read_off(
         self, states_BTD: Tensor, counted_BP: np.ndarray, lengths_B: np.ndarray
@@ -243,12 +239,10 @@ class ServerModules:
         for cut in sorted({one.cut for one in smashed}):
             chosen = [i for i, one in enumerate(smashed) if one.cut == cut]
             states = [_spread(leaves[i], smashed[i]) for i in chosen]
-            lengths_B = np.concatenate([smashed[i].lengths_B for i in chosen])
-            mask_BT = mask_of(lengths_B, states[0].shape[1], self._device)
+            lengths = [smashed[i].lengths_B for i in chosen]
+            mask_BT = mask_of(np.concatenate(lengths), states[0].shape[1], self._device)
             after = self._back(module, cut)(torch.cat(states), mask_BT, split.positions(mask_BT))
-            out.update(
-                zip(chosen, after.split([len(smashed[i].lengths_B) for i in chosen]), strict=True)
-            )
+            out.update(zip(chosen, after.split(list(map(len, lengths))), strict=True))
         return torch.cat([out[i] for i in range(len(smashed))])
 
     def _back(self, module: nn.Module, cut: int) -> split.Back:
@@ -273,6 +267,14 @@ class ServerModules:
             return borrowed(together, self._device)
         lengths_B = np.concatenate([part.student.lengths_B for part in parts])
         return borrowed(together[:, 1:][self._counted(lengths_B, together.shape[1])], self._device)
+
+
+@torch.no_grad()
+def _kept(
+    dense: DenseTeacher, counted_KP: np.ndarray, loss: Loss, rng: np.random.Generator
+) -> dict[str, np.ndarray]:
+    """What the cache is to remember of the teacher's answer."""
+    return signals_of(loss.teacher_cache, dense, counted_KP, loss.temperature, loss.draws, rng)
 
 
 def _loss(
