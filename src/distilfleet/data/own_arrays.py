@@ -1,6 +1,6 @@
 """A device's arrays, IDX files and pictures, matched with what a run means by its samples."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,7 +11,7 @@ from . import images, labels, series
 from .arrays import names_classes
 from .labels import shorten, shown
 from .naming import Naming, check_names, check_shape, need, numbered, samples_of
-from .raw import Raw, as_text
+from .raw import FeatureColumn, Raw, as_text
 from .reading import Axis
 from .scaling import Layout
 from .spec import DataSpec, Mapped
@@ -89,23 +89,26 @@ class Stored:
         channels likewise."""
         if raw.ndim == 3 and not self.naming.order:
             return raw
+        _check_numbers(spec.columns, self.where)
         order = [self.naming.columns.get(name, name) for name in self.naming.order]
         names = [column.name for column in spec.columns]
-        texts = [column.name for column in spec.columns if column.values]
-        if texts:
-            differs = f"numbers without names; column {shown(texts[0])} of the run is text"
-            raise UnmatchedError(f"{self.where} holds {differs}", mismatch=differs)
         if raw.ndim not in (2, 3) or len(order) != raw.shape[-1] or set(names) - set(order):
-            differs = (
-                f"samples of shape {list(raw.shape[1:])} without names; the run's inputs are "
-                f"{shorten(names)}"
-            )
+            without_names = f"samples of shape {list(raw.shape[1:])} without names"
+            differs = f"{without_names}; the run's inputs are {shorten(names)}"
             raise UnmatchedError(
                 f"{self.where} holds {differs}: say with --columns what each of yours is, in order",
                 mismatch=differs,
             )
         places = [order.index(name) for name in names]
         return converted(raw[..., places].astype(np.float64), spec.columns, self.naming)
+
+
+def _check_numbers(columns: Sequence[FeatureColumn], where: str) -> None:
+    """Raises UnmatchedError for a column of text, which arrays do not have."""
+    for column in columns:
+        if column.values:
+            differs = f"numbers without names; column {shown(column.name)} of the run is text"
+            raise UnmatchedError(f"{where} holds {differs}", mismatch=differs)
 
 
 def _check_rate(rate_hz: float, spec: DataSpec, where: str) -> None:
@@ -121,8 +124,8 @@ def _check_stored(raw: np.ndarray, spec: DataSpec, where: str) -> None:
     try:
         shape = spec.scaling.shape(raw)
     except ConfigError:
-        here = f"samples of shape {list(raw.shape[1:])}"
-        differs = f"{here}; the run's are {samples_of(spec.kind)} of {list(spec.shape)}"
+        stored = f"samples of shape {list(raw.shape[1:])}"
+        differs = f"{stored}; the run's are {samples_of(spec.kind)} of {list(spec.shape)}"
         raise UnmatchedError(f"{where} holds {differs}", mismatch=differs) from None
     check_shape(shape, spec, where)
 

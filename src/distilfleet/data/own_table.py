@@ -39,9 +39,7 @@ class OwnTable:
 
     def mapped(self, spec: DataSpec | None) -> Mapped:
         spec = need(spec, self.where)
-        if spec.kind != "table" and not spec.sampling.window:
-            differs = f"a table; the run's samples are {samples_of(spec.kind)}"
-            raise UnmatchedError(f"{self.where} is {differs}", mismatch=differs)
+        _check_kind(spec, self.where)
         columns = _columns(spec, self.naming, self.where)
         sheet = _opened(self.path, self.naming)
         _check_columns(sheet, columns)
@@ -55,17 +53,20 @@ class OwnTable:
             notes += of_labels
         check_some(len(sheet.lines), self.where)
         raw = converted(_encoded(sheet, columns, self.naming), columns, self.naming)
-        what = "rows"
         if spec.sampling.window:
             raw, labels, of_windows = self._cut(sheet, raw, labels, spec)
             notes += of_windows
-            what = "windows"
+        found = self._whole(raw, labels, spec)
+        return Mapped(data=found.data, notes=(*notes, *found.notes))
+
+    def _whole(self, raw: np.ndarray, labels: np.ndarray | None, spec: DataSpec) -> Mapped:
+        """The samples without a missing number, in the run's units."""
         whole = present(raw)
-        if not whole.all():
-            notes.append(f"{(~whole).sum()} {what} left out: no number")
-        inputs, of_units = scaled(raw[whole], spec, self.where, self.naming)
+        what = "windows" if spec.sampling.window else "rows"
+        left_out = () if whole.all() else (f"{(~whole).sum()} {what} left out: no number",)
+        inputs, notes = scaled(raw[whole], spec, self.where, self.naming)
         data = Dataset(inputs, None if labels is None else labels[whole])
-        return Mapped(data=data, notes=(*notes, *of_units))
+        return Mapped(data=data, notes=(*left_out, *notes))
 
     def _cut(
         self, sheet: Sheet, raw: np.ndarray, labels: np.ndarray | None, spec: DataSpec
@@ -122,6 +123,13 @@ class OwnTable:
             raise ConfigError(f"{self.where}: no column {LABEL!r}; name the labels' with --label")
         sheet, _ = _labelled(sheet, label, self.naming)
         return own_numbers(np.array(sheet.cells[label]), self.where)
+
+
+def _check_kind(spec: DataSpec, where: str) -> None:
+    """Raises UnmatchedError where a run's samples cannot be rows of a table."""
+    if spec.kind != "table" and not spec.sampling.window:
+        differs = f"a table; the run's samples are {samples_of(spec.kind)}"
+        raise UnmatchedError(f"{where} is {differs}", mismatch=differs)
 
 
 def table(path: Path, naming: Naming) -> OwnTable:

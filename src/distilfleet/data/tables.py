@@ -94,11 +94,11 @@ def read(
     _check_below(sheet, label_name)
     time_name = time_column(sheet, reading)
     sheet, kept, of_labels = _labelled(sheet, label_name, reading)
-    of_groups = (
-        [f"owners from column {shown(group_name)}"]
-        if group_name is not None and group is None
-        else []
-    )
+    found = []
+    if group_name is not None and group is None:
+        found.append(f"owners from column {shown(group_name)}")
+    if time_name:
+        found.append(f"times of rows from column {shown(time_name)}")
     left_out = _left_out(sheet, reading, label_name)
     taken = (label_name, group_name, time_name, *left_out)
     names = [name for name in sheet.cells if name not in taken]
@@ -111,8 +111,7 @@ def read(
         times=None if time_name is None else clock.seconds(sheet, time_name),
         rows=np.array(kept) if reading.window else None,
     )
-    of_times = [f"times of rows from column {shown(time_name)}"] if time_name else []
-    notes = (*sheet.notes, *of_labels, *of_groups, *of_times, *of_columns, *perhaps_owners)
+    notes = (*sheet.notes, *of_labels, *found, *of_columns, *perhaps_owners)
     return Raw(where=sheet.where, train=train, columns=columns, notes=notes)
 
 
@@ -238,18 +237,15 @@ def _features(
     columns = tuple(column for column in decided if isinstance(column, FeatureColumn))
     dropped = [column for column in decided if isinstance(column, Dropped)]
     if not columns:
-        reasons = (
-            "; ".join(f"{shown(column.name)}: {column.reason}" for column in dropped)
-            or "no other column"
-        )
+        why = "; ".join(f"{shown(column.name)}: {column.reason}" for column in dropped)
         raise ConfigError(
-            f"{sheet.where}: no column can be a feature ({reasons}); expected columns of numbers"
+            f"{sheet.where}: no column can be a feature ({why or 'no other column'}); expected "
+            "columns of numbers"
         )
     facts = [(column.name, f"dropped: {column.reason}") for column in dropped]
-    facts += [
-        (column.name, _described(sheet, column, table.numbers.get(column.name)))
-        for column in columns
-    ]
+    for column in columns:
+        fact = _described(sheet, column, table.numbers.get(column.name))
+        facts.append((column.name, fact))
     return columns, _notes(facts)
 
 

@@ -96,32 +96,45 @@ def _decoded(path: Path) -> str:
 # --- tables ---------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Columns:
+    """What a table's columns of texts, labels and owners are called."""
+
+    text: str
+    label: str | None
+    group: str | None
+
+
 def table(path: Path, names: Names) -> Corpus:
     """A document of each row: a column of text, and columns of labels and owners if there are."""
     sheet = sheets.open_sheet(path, names.separator)
-    lowered = {name.lower(): name for name in sheet.cells}
-    text = _column(lowered, TEXTS, None, f"{path}: line 1 names no column of text")
-    label = _column(
-        lowered, LABELS, names.label, f"{path}: no column {names.label!r} for the labels"
-    )
-    group = _column(
-        lowered, GROUPS, names.group, f"{path}: no column {names.group!r} for the owners"
-    )
-    if text is None:
-        raise _no_text(str(path), sheet.cells)
+    columns = _columns(sheet.cells, names, str(path))
     absent = [None] * len(sheet.lines)
-    labels = sheet.cells[label] if label else absent
-    owners = sheet.cells[group] if group else absent
+    labels = sheet.cells[columns.label] if columns.label else absent
+    owners = sheet.cells[columns.group] if columns.group else absent
+    rows = zip(sheet.cells[columns.text], labels, owners, sheet.lines, strict=True)
     documents = [
-        Document(text=content, label=kind, owner=owner, at=f"line {line}")
-        for content, kind, owner, line in zip(
-            sheet.cells[text], labels, owners, sheet.lines, strict=True
-        )
+        Document(text=text, label=label, owner=owner, at=f"line {line}")
+        for text, label, owner, line in rows
     ]
-    others = [name for name in sheet.cells if name not in (text, label, group)]
-    return Corpus(
-        where=str(path), train=documents, notes=(*sheet.notes, *_used(text, label, group, others))
-    )
+    notes = (*sheet.notes, *_used(columns, sheet.cells))
+    return Corpus(where=str(path), train=documents, notes=notes)
+
+
+def _columns(there: Iterable[str], names: Names, where: str) -> Columns:
+    """The columns by the names that the user gives, or those in use. Raises ConfigError."""
+    lowered = {name.lower(): name for name in there}
+    no_label = f"{where}: no column {names.label!r} for the labels"
+    no_group = f"{where}: no column {names.group!r} for the owners"
+    label = _column(lowered, LABELS, names.label, no_label)
+    group = _column(lowered, GROUPS, names.group, no_group)
+    text = next((lowered[name] for name in TEXTS if name in lowered), None)
+    if text is None:
+        raise ConfigError(
+            f"{where}: no column of text; expected one called {', '.join(TEXTS)}, it has "
+            f"{', '.join(there)}"
+        )
+    return Columns(text=text, label=label, group=group)
 
 
 def _column(
@@ -135,20 +148,12 @@ def _column(
     return lowered[named.lower()]
 
 
-def _no_text(where: str, columns: Iterable[str]) -> ConfigError:
-    return ConfigError(
-        f"{where}: no column of text; expected one called {', '.join(TEXTS)}, it has "
-        f"{', '.join(columns)}"
-    )
-
-
-def _used(
-    text: str, label: str | None, group: str | None, others: Iterable[str]
-) -> tuple[str, ...]:
-    used = [f"text from {text!r}"]
-    used += [f"labels from {label!r}"] if label else []
-    used += [f"owners from {group!r}"] if group else []
-    return (", ".join(used), *_unused(others))
+def _used(columns: Columns, there: Iterable[str]) -> tuple[str, ...]:
+    used = [f"text from {columns.text!r}"]
+    used += [f"labels from {columns.label!r}"] if columns.label else []
+    used += [f"owners from {columns.group!r}"] if columns.group else []
+    known = (columns.text, columns.label, columns.group)
+    return (", ".join(used), *_unused(name for name in there if name not in known))
 
 
 def _unused(names: Iterable[str]) -> tuple[str, ...]:
@@ -171,12 +176,9 @@ _name = msgspec.json.Decoder(str | int | float | bool | None).decode
 def json_lines(path: Path, names: Names) -> Corpus:
     """A document of each line that holds an object."""
     text = _decoded(path)
-    lines = text.split("\n" if "\n" in text else "\r")
-    return _entries(
-        path,
-        names,
-        [(f"line {number}", line) for number, line in enumerate(lines, 1) if line.strip(BLANK)],
-    )
+    lines = enumerate(text.split("\n" if "\n" in text else "\r"), 1)
+    written = [(f"line {number}", line) for number, line in lines if line.strip(BLANK)]
+    return _entries(path, names, written)
 
 
 def _entries(path: Path, names: Names, entries: Iterable[tuple[str, str | msgspec.Raw]]) -> Corpus:
@@ -186,11 +188,8 @@ def _entries(path: Path, names: Names, entries: Iterable[tuple[str, str | msgspe
     lowered = set(map(str.lower, seen))
     text = next(((name,) for name in TEXTS if name in lowered), INSTRUCTION)
     used = {*text, *_keys(names.label, LABELS[:1]), *_keys(names.group, GROUPS)}
-    return Corpus(
-        where=str(path),
-        train=documents,
-        notes=_unused(key for key in seen if key.lower() not in used),
-    )
+    notes = _unused(key for key in seen if key.lower() not in used)
+    return Corpus(where=str(path), train=documents, notes=notes)
 
 
 def _keys(named: str | None, known: Sequence[str]) -> tuple[str, ...]:
@@ -205,16 +204,26 @@ def _document(
         spelled = _entry(line)
         seen.update(dict.fromkeys(spelled))
         entry = {**{key.lower(): value for key, value in spelled.items()}, **spelled}
-        label = _field(entry, (names.label, names.label.lower()) if names.label else LABELS[:1])
-        owner = _field(entry, (names.group, names.group.lower()) if names.group else GROUPS)
-        text = next((_string(entry[name]) for name in TEXTS if name in entry), None)
         return Document(
-            text=_instruction(entry) if text is None else text, label=label, owner=owner, at=at
+            label=_field(entry, _spellings(names.label, LABELS[:1])),
+            owner=_field(entry, _spellings(names.group, GROUPS)),
+            text=_content(entry),
+            at=at,
         )
     except UNREADABLE as error:
         raise ConfigError(
             f'{path}: {at}: {_what(error)}; expected an object such as {{"text": "..."}}'
         ) from error
+
+
+def _spellings(named: str | None, known: Sequence[str]) -> Sequence[str]:
+    """The keys that are looked for: as the user names it, or those in use."""
+    return (named, named.lower()) if named else known
+
+
+def _content(entry: Entry) -> str:
+    text = next((_string(entry[name]) for name in TEXTS if name in entry), None)
+    return _instruction(entry) if text is None else text
 
 
 def _what(error: Exception) -> str:
@@ -255,9 +264,8 @@ def json_file(path: Path, names: Names) -> Corpus:
             f"{path}: {error}; expected a list of objects, or an object of parts such as "
             f'{{"train": [["text", "label"]], "test": ...}}'
         ) from error
-    return _entries(
-        path, names, [(f"entry {number}", entry) for number, entry in enumerate(entries, 1)]
-    )
+    numbered = [(f"entry {number}", entry) for number, entry in enumerate(entries, 1)]
+    return _entries(path, names, numbered)
 
 
 def _parts(parts: Mapping[str, Sequence[tuple[str, str | None]]], path: Path) -> Corpus:
@@ -304,23 +312,17 @@ def from_hub(name: str, names: Names) -> Corpus:
 
 
 def _rows(split: Any, names: Names, where: str) -> list[Document]:
-    lowered = {column.lower(): column for column in split.features}
-    text = _column(lowered, TEXTS, None, "")
-    if text is None:
-        raise _no_text(where, split.features)
-    label = _column(
-        lowered, LABELS, names.label, f"{where}: no column {names.label!r} for the labels"
-    )
-    group = _column(
-        lowered, GROUPS, names.group, f"{where}: no column {names.group!r} for the owners"
-    )
-    texts = hub.values(split, text, where)
-    absent = [None] * len(texts)
-    labels = _kinds(split, label, where) if label else absent
-    owners = [str(value) for value in hub.values(split, group, where)] if group else absent
+    columns = _columns(split.features, names, where)
+    texts = hub.values(split, columns.text, where)
+    labels: Sequence[str | None] = [None] * len(texts)
+    owners = labels
+    if columns.label:
+        labels = _kinds(split, columns.label, where)
+    if columns.group:
+        owners = [str(owner) for owner in hub.values(split, columns.group, where)]
     return [
-        Document(text="" if value is None else str(value), label=kind, owner=owner)
-        for value, kind, owner in zip(texts, labels, owners, strict=True)
+        Document(text="" if text is None else str(text), label=label, owner=owner)
+        for text, label, owner in zip(texts, labels, owners, strict=True)
     ]
 
 
