@@ -15,6 +15,7 @@ import numpy as np
 from distilfleet.core import wire
 from distilfleet.core.chance import stream
 from distilfleet.core.engine import rounds
+from distilfleet.core.errors import UsedUpError
 from distilfleet.core.pack import pack, unpack
 from distilfleet.core.protocols import DisclosureClass, Method, Worker
 from distilfleet.core.tally import Tally
@@ -171,8 +172,8 @@ def run(
     method: Any = None,
     planner: Any = None,
 ) -> list[Outcome]:
-    """`count` rounds with all devices; each round leaves the state that it started from as it
-    was."""
+    """`count` rounds with all devices; each leaves the state that it started from as it was, or
+    used up, which it then says."""
     method, planner = method or case.make(), planner or Sample(per_round=len(DEVICES), seed=seed)
     fleet = Losing(fleet_of(case, method, seed), lost)
     state = method.init(seed)
@@ -180,7 +181,7 @@ def run(
     for number in range(1, count + 1):
         before = state_bits(state)
         (done,) = rounds(method, planner, fleet, state, range(number, number + 1))
-        assert state_bits(state) == before, "a round changed the state that it was given"
+        assert bits_left(state) in (before, None), "a round changed the state that it was given"
         state = done.state
         outcomes.append(observe(case, method, fleet, state))
     return outcomes
@@ -192,7 +193,11 @@ def observe(case: Case, method: Any, fleet: Any, state: Any) -> Outcome:
     }
     metrics = method.evaluate(state, kept, case.samples(12, "test"))
     return Outcome(
-        state=state, kept=kept, metrics=metrics, tally=fleet.tally(), models=method.models(state)
+        state=apart(state),
+        kept=kept,
+        metrics=metrics,
+        tally=fleet.tally(),
+        models={name: copied(arrays) for name, arrays in method.models(state).items()},
     )
 
 
@@ -208,6 +213,24 @@ def same(one: Arrays, other: Arrays) -> None:
     here, there = bits(one), bits(other)
     differ = sorted(name for name in here | there if here.get(name) != there.get(name))
     assert not differ, f"{len(differ)} arrays differ, such as {differ[:3]}"
+
+
+def copied(arrays: Arrays) -> Arrays:
+    return {name: array.copy() for name, array in arrays.items()}
+
+
+def apart(state: Any) -> Any:
+    """The state as a checkpoint has it, which no later round uses up."""
+    arrays, plain = pack(state)
+    return unpack(plain, copied(arrays), type(state))
+
+
+def bits_left(state: Any) -> tuple[dict[str, bytes], str] | None:
+    """None of a state that is used up."""
+    try:
+        return state_bits(state)
+    except UsedUpError:
+        return None
 
 
 def state_bits(state: Any) -> tuple[dict[str, bytes], str]:

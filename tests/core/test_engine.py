@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from distilfleet.core.engine import Finished, drive, rounds
-from distilfleet.core.errors import InfeasibleError
+from distilfleet.core.errors import AgainError, InfeasibleError
 from distilfleet.core.protocols import Fleet, Method, MethodFacts, Worker
 from distilfleet.core.tally import Tally
 from distilfleet.core.types import (
@@ -266,6 +266,24 @@ def test_discounts_are_told_with_their_round_and_no_fleet_sees_them():
     assert first.discounts == second.discounts == (Discount(device="b", kept=0.1, by="multi-krum"),)
     assert fleet.calls == 2 * ["start", "collect", "work"]
     assert first.state == 7.0
+
+
+def test_a_round_that_is_begun_again_starts_from_the_state_on_disk():
+    class Away(DoublingFleet):
+        def collect(self, ticket):
+            results = super().collect(ticket)
+            if len(self.calls) == 5:  # in its second round, once
+                raise AgainError("others can have it")
+            return results
+
+    kept = [1.0]
+    finished = []
+    for one in rounds(Summing(), Everyone(), Away(), 1.0, range(1, 4), lambda: kept[-1]):
+        finished.append(one.state)
+        kept.append(one.state)
+    assert finished == [7.0, 49.0, 343.0]
+    lost = list(rounds(Summing(), Everyone(), Away(), 1.0, range(1, 3), lambda: 100.0))
+    assert [one.state for one in lost] == [7.0, 700.0]
 
 
 def test_resuming_at_a_later_round_equals_never_having_stopped():

@@ -9,7 +9,7 @@ import errno
 import fcntl
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -30,7 +30,9 @@ OF_DISKS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.
 """Faults that a disk recovers from, rather than whoever named the file."""
 
 
-def write_atomically(file: Path, data: bytes, mode: int = 0o666) -> None:
+def write_atomically(
+    file: Path, data: bytes | Iterable[bytes | memoryview], mode: int = 0o666
+) -> None:
     """All of `data` under that name, or what was there before; on disk when this returns. Raises
     StorageError."""
     unfinished = file.with_name(file.name + ".unfinished")
@@ -38,7 +40,7 @@ def write_atomically(file: Path, data: bytes, mode: int = 0o666) -> None:
         with storing(file):
             opened = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
             with os.fdopen(opened, "wb") as out:
-                out.write(data)
+                out.writelines([data] if isinstance(data, bytes) else data)
                 out.flush()
                 reached("file.written")
                 os.fsync(out.fileno())

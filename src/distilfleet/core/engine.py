@@ -1,7 +1,6 @@
 """The one loop: a round's requests, answered by a fleet."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic
 
@@ -40,14 +39,26 @@ def drive(steps: Round[State], fleet: Fleet, discounts: list[Discount] | None = 
 
 
 def rounds(
-    method: Method[State], planner: Planner, fleet: Fleet, state: State, numbers: range
+    method: Method[State],
+    planner: Planner,
+    fleet: Fleet,
+    state: State,
+    numbers: range,
+    reread: Callable[[], State] | None = None,
 ) -> Iterator[Finished[State]]:
-    """Rounds `numbers`, each finished before it is yielded; stop taking to stop."""
+    """Rounds `numbers`, each finished before it is yielded; stop taking to stop.
+
+    Args:
+        reread: the state of the last finished round, from disk: a round that is begun again may
+            have used up the one that it was given. None: no fleet asks for that.
+    """
     for number in numbers:
         finished = None
         while finished is None:
-            with suppress(AgainError):
+            try:
                 finished = _round(method, planner, fleet, state, number)
+            except AgainError:
+                state = state if reread is None else reread()
         state = finished.state
         yield finished
 

@@ -56,6 +56,10 @@ class AgainError(Error):
     conditions on."""
 
 
+class UsedUpError(Error):
+    """Arrays of a state were read after a round had gone on with them: a caller's mistake."""
+
+
 class StarvedError(Error):
     """A run cannot go on: too many devices will not answer, and no waiting changes that."""
 

@@ -1,39 +1,49 @@
 """Frozen state <-> named arrays and plain data, so that a checkpoint needs no pickle.
 
-A state is a frozen dataclass whose fields are numbers, strings, tuples, mappings and numpy arrays.
+A state is a frozen dataclass whose fields are numbers, strings, tuples, mappings and numpy arrays,
+which may be lazy: those are fetched one at a time, by whoever reads what comes out.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields, is_dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
 
+from .lazy import Fetched, LazyArrays
 from .types import Arrays
 
 T = TypeVar("T")
+NOTHING = np.zeros(0)
+"""Stands for an array where none is looked at."""
 
 
-def pack(state: object) -> tuple[dict[str, np.ndarray], Any]:
+def pack(state: object) -> tuple[Fetched, Any]:
     """Arrays under running names, and the rest as plain data in which each array is its name.
 
     Raises TypeError for anything that would not come back as it was.
     """
     _check(state)
-    arrays: dict[str, np.ndarray] = {}
+    fetch: dict[str, Callable[[], np.ndarray]] = {}
 
-    def keep(value: np.ndarray) -> str:
-        name = f"{len(arrays):06d}"
-        arrays[name] = value
+    def keep(value: np.ndarray | LazyArrays) -> str | dict[str, str]:
+        if isinstance(value, LazyArrays):
+            return {name: put(partial(value.__getitem__, name)) for name in value}
+        return put(lambda: value)
+
+    def put(source: Callable[[], np.ndarray]) -> str:
+        name = f"{len(fetch):06d}"
+        fetch[name] = source
         return name
 
     plain = msgspec.to_builtins(state, enc_hook=keep)
-    if _count(unpack(plain, arrays, type(state))) != len(arrays):
+    if _count(unpack(plain, dict.fromkeys(fetch, NOTHING), type(state))) != len(fetch):
         raise TypeError(
             f"{type(state).__name__} holds arrays in a field that is not typed as arrays"
         )
-    return arrays, plain
+    return Fetched(fetch), plain
 
 
 def unpack(plain: Any, arrays: Arrays, kind: type[T]) -> T:
@@ -64,6 +74,8 @@ def _count(value: object) -> int:
 
 def _parts(value: object) -> Iterable[object] | None:
     """What is inside; None for what has no inside."""
+    if isinstance(value, LazyArrays):
+        return ()
     if isinstance(value, Mapping):
         return value.values()
     if isinstance(value, tuple | list):

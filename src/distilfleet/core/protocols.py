@@ -99,7 +99,11 @@ class Method(Protocol[State]):
         ...
 
     def round(self, state: State, plan: Plan, conditions: Conditions) -> Round[State]:
-        """One round. Sees no clock, no socket and no `Usage`."""
+        """One round. Sees no clock, no socket and no `Usage`.
+
+        The state that it was given stays as it was, or is used up where it holds arrays that lie
+        where the server computes: those say so when they are read again.
+        """
         ...
 
     def worker(self, device: Device, data: Dataset, seed: int) -> Worker:

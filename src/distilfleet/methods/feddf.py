@@ -176,7 +176,8 @@ class FedDF:
         soft_PC = soft.soften(ensemble_PC, self.fusion.temperature)
         rng = stream(seed, "feddf", name, number)
         module = put(scratch(self._by_name[name]), average)
-        return distil(module, self.proxy.inputs, soft_PC, self.fusion, rng).weights
+        distil(module, self.proxy.inputs, soft_PC, self.fusion, rng)
+        return to_arrays(module)
 
     def _logits(self, name: str, weights: Arrays) -> np.ndarray:
         return predict(put(scratch(self._by_name[name]), weights), self.proxy.inputs)

@@ -52,7 +52,9 @@ from ..nn import zoo
 from ..nn.distil import Distillation, augment, distil, predict, teach, teacher_outputs
 from ..nn.loads import server_load
 from ..nn.merge import away, doubted, lowest, merge
+from ..nn.place import device_of
 from ..nn.refine import consensus
+from ..nn.resident import Resident, copied, taken
 from ..nn.soft_label_worker import NO_LABELS, SoftLabelWorker, kept_accuracy, learn_jobs, read_soft
 from ..nn.train import LocalTraining
 from ..nn.weight_worker import (
@@ -193,14 +195,14 @@ class Koala:
         return f"All small models share one architecture ({names[0]}) and were merged into one."
 
     def init(self, seed: int) -> State:
-        large = to_arrays(self.large.build(seed))
+        large = Resident.of(self.large.build(seed))
         small = {model.name: to_arrays(model.build(seed)) for model in self.smalls.values()}
         return State(
             seed=seed,
             round=0,
             large=large,
             moments={},
-            teacher=large if self.settings.ema else {},
+            teacher=copied(large) if self.settings.ema else {},
             small={} if self.settings.wire == "soft-labels" else small,
             adapters={},
             holders=(),
@@ -368,7 +370,8 @@ class Koala:
         self, state: State, proxy: Dataset, soft_PC: np.ndarray, rng: np.random.Generator
     ) -> Round[State]:
         """Small teaches large."""
-        module = put(scratch(self.large), state.large)
+        module = scratch(self.large)
+        put(module, taken(state.large, device_of(module)))
         done = distil(
             module, proxy.for_large.inputs, soft_PC, self.settings.reverse, rng, state.moments
         )

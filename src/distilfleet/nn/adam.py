@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ..core.types import Arrays
 from .place import to_array, to_tensor
+from .resident import Resident
 
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 EPS = 1e-8
@@ -18,7 +19,11 @@ squares are, too."""
 
 
 def adam_of(named: Mapping[str, nn.Parameter], lr: float, moments: Arrays) -> torch.optim.Adam:
-    """An optimiser with the moments of `moments_of`, where there are some of a parameter."""
+    """An optimiser with the moments of `moments_of`, where there are some of a parameter.
+
+    Moments that are held are taken over, arrays copied.
+    """
+    known = moments.take() if isinstance(moments, Resident) else moments
     by_type: dict[torch.dtype, list[nn.Parameter]] = {}
     for parameter in named.values():
         by_type.setdefault(parameter.dtype, []).append(parameter)
@@ -29,11 +34,26 @@ def adam_of(named: Mapping[str, nn.Parameter], lr: float, moments: Arrays) -> to
     adam = torch.optim.Adam(groups, lr=lr)
     for name, parameter in named.items():
         parameter.grad = None
-        if f"step/{name}" in moments:
+        if f"step/{name}" in known:
             adam.state[parameter] = {
-                part: _moment(moments, part, name, parameter) for part in MOMENTS
+                part: _moment(known[f"{part}/{name}"], part, parameter) for part in MOMENTS
             }
     return adam
+
+
+def resident_moments(named: Mapping[str, nn.Parameter], adam: torch.optim.Adam) -> Resident:
+    """The moments themselves, by moment and parameter, of an optimiser that makes no more steps.
+
+    Gradients are let go.
+    """
+    adam.zero_grad()
+    return Resident(
+        {
+            f"{part}/{name}": tensor
+            for name, parameter in named.items()
+            for part, tensor in adam.state.get(parameter, {}).items()
+        }
+    )
 
 
 def moments_of(named: Mapping[str, nn.Parameter], adam: torch.optim.Adam) -> dict[str, np.ndarray]:
@@ -45,8 +65,7 @@ def moments_of(named: Mapping[str, nn.Parameter], adam: torch.optim.Adam) -> dic
     }
 
 
-def _moment(moments: Arrays, part: str, name: str, parameter: nn.Parameter) -> Tensor:
+def _moment(moment: np.ndarray | Tensor, part: str, parameter: nn.Parameter) -> Tensor:
     """A moment where its parameter is, and of its type; the count of steps stays float32."""
-    if part == "step":
-        return to_tensor(moments[f"{part}/{name}"])
-    return to_tensor(moments[f"{part}/{name}"], parameter.device).to(parameter.dtype)
+    tensor = moment if isinstance(moment, Tensor) else to_tensor(moment)
+    return tensor if part == "step" else tensor.to(parameter.device, parameter.dtype)

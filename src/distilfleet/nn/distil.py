@@ -14,11 +14,12 @@ from torch import Tensor, nn
 from ..core.chance import stream
 from ..core.errors import RecordError
 from ..core.types import Arrays, Dataset
-from .adam import adam_of, moments_of
+from .adam import adam_of, resident_moments
 from .features import ITSELF, Adapter, Tap, of_all, pairs, taps, watching
 from .forward import logits
 from .losses import feature_distance, soft_kl
 from .place import as_array, borrowed, device_of, to_tensor
+from .resident import Resident
 from .train import drawing, schedule
 from .trainable import train_mode
 from .weights import put, to_arrays
@@ -139,7 +140,8 @@ def distil(
     adam = adam_of(named, settings.lr, moments or {})
     with drawing(rng):
         last = _descend(student, loss, adam, len(inputs), settings, rng)
-    return Distilled(weights=to_arrays(student), moments=moments_of(named, adam), loss_nats=last)
+    kept = resident_moments(named, adam)
+    return Distilled(weights=Resident.of(student), moments=kept, loss_nats=last)
 
 
 def _check_moments(moments: Arrays, named: Iterable[str]) -> None:

@@ -10,6 +10,7 @@ from torch import nn
 from ..core.table import column
 from ..core.types import Arrays
 from .place import to_array, to_tensor
+from .resident import Resident, fill, lend
 
 BLOCK_BYTES = 1 << 20
 """Bytes that an average adds up in one call: about a processor's second cache."""
@@ -21,11 +22,16 @@ def to_arrays(module: nn.Module) -> dict[str, np.ndarray]:
 
 
 def put(module: nn.Module, weights: Arrays) -> nn.Module:
-    """The module with these weights copied in. Raises KeyError or RuntimeError if they are another
-    model's."""
+    """The module with these weights: lent if they are held, else copied in.
+
+    Raises KeyError or RuntimeError if they are another model's.
+    """
     with torch.no_grad():
-        for name, tensor in module.state_dict().items():
-            tensor.copy_(to_tensor(weights[name]))
+        for name, tensor in module.state_dict(keep_vars=True).items():
+            if isinstance(weights, Resident):
+                lend(tensor, weights.tensors[name])
+            else:
+                fill(tensor, to_tensor(weights[name], tensor.device))
     return module
 
 

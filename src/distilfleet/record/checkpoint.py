@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
 
 from ..core.disk import write_atomically
 from ..core.errors import RecordError
 from ..core.failpoint import reached
+from ..core.tensor_file import pieces, raw
 
 GENERATIONS = 3
 SEALED = "sealed"
@@ -38,12 +38,9 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
     """Write one and drop all but the newest generations."""
     folder.mkdir(exist_ok=True)
     note = json.dumps({"round": checkpoint.round, "plain": checkpoint.plain}, separators=(",", ":"))
-    arrays = {}
-    for name, array in checkpoint.arrays.items():
-        # a lone number became a row
-        arrays[name] = np.ascontiguousarray(array).reshape(array.shape)
     file = folder / f"round-{checkpoint.round:08d}.safetensors"
-    write_atomically(file, save(arrays, {SEALED: f"{_digest(note, arrays)} {note}"}))
+    sealed = f"{_digest(note, checkpoint.arrays)} {note}"
+    write_atomically(file, pieces(checkpoint.arrays, {SEALED: sealed}))
     reached("checkpoint.written")
     for old in _files(folder)[:-GENERATIONS]:
         old.unlink()
@@ -106,6 +103,7 @@ def _read(file: Path) -> Checkpoint:
 def _digest(note: str, arrays: Mapping[str, np.ndarray]) -> str:
     digest = hashlib.blake2b(note.encode(), digest_size=32)
     for name in sorted(arrays):
-        digest.update(repr((name, arrays[name].dtype.str, arrays[name].shape)).encode())
-        digest.update(arrays[name].tobytes())
+        array = arrays[name]
+        digest.update(repr((name, array.dtype.str, array.shape)).encode())
+        digest.update(raw(array))
     return digest.hexdigest()

@@ -3,11 +3,20 @@
 import gc
 import os
 import platform
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections import ChainMap
+from collections.abc import (
+    Callable,
+    Generator,
+    Iterator,
+    Mapping,
+    MutableMapping,
+    Sequence,
+)
 from dataclasses import asdict
+from functools import partial
 from importlib.metadata import version
 from math import isnan
-from typing import Any, get_type_hints
+from typing import Any, cast, get_type_hints
 
 import numpy as np
 
@@ -22,7 +31,7 @@ from ..core.unanswered import reasons
 from ..deploy.card import CardFacts
 from ..deploy.contents import contents
 from ..record.captured import read_wire, write_wire
-from ..record.checkpoint import Checkpoint
+from ..record.checkpoint import Checkpoint, read_checkpoint
 from ..record.history import SCHEMA, read_about, read_fleet, read_rounds
 from ..record.run import RunRecord
 from .capture import CapturingFleet
@@ -124,7 +133,14 @@ def train(
     # the fleet stays to the end: without this the collector looks through all of it again and again
     gc.freeze()
     try:
-        for done in rounds(method, experiment.planner, fleet, state, range(first, last + 1)):
+        for done in rounds(
+            method,
+            experiment.planner,
+            fleet,
+            state,
+            range(first, last + 1),
+            partial(_reread, method, record),
+        ):
             number, state, wall_s = done.round, done.state, before_s + now_s() - began_s
             metrics = method.evaluate(state, fleet.kept(), experiment.test)
             tally = fleet.tally()
@@ -168,9 +184,13 @@ def _save(fleet: Fleet, record: RunRecord, state: object, number: int) -> None:
         write_wire(record.path, fleet.kept_wire)
     arrays, plain = pack(state)
     of_fleet = prefixed("fleet", fleet.snapshot())
-    record.checkpoint(
-        Checkpoint(round=number, arrays={**arrays, **of_fleet}, plain={"state": plain})
-    )
+    both = ChainMap({}, of_fleet, cast(MutableMapping[str, np.ndarray], arrays))  # nothing is read
+    record.checkpoint(Checkpoint(round=number, arrays=both, plain={"state": plain}))
+
+
+def _reread(method: Method[Any], record: RunRecord) -> Any:
+    """The state of the last round on disk, which on a real fleet is the last one that is over."""
+    return state_of(method, read_checkpoint(record.path / "checkpoints"))
 
 
 def state_of(method: Method[Any], start: Checkpoint) -> Any:
