@@ -30,9 +30,11 @@ OF_DISKS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.
 """Faults that a disk recovers from, rather than whoever named the file."""
 
 
-def write_atomically(
-    file: Path, data: bytes | Iterable[bytes | memoryview], mode: int = 0o666
-) -> None:
+Content = bytes | Iterable[bytes | memoryview]
+"""What a file is to hold: all of it, or a piece after the other."""
+
+
+def write_atomically(file: Path, data: Content, mode: int = 0o666) -> None:
     """All of `data` under that name, or what was there before; on disk when this returns. Raises
     StorageError."""
     unfinished = file.with_name(file.name + ".unfinished")
@@ -53,7 +55,9 @@ def write_atomically(
         raise
 
 
-def write_folder(folder: Path, files: Mapping[str, bytes], *, keep_previous: bool = False) -> None:
+def write_folder(
+    folder: Path, files: Mapping[str, Content], *, keep_previous: bool = False
+) -> None:
     """All of these files under that name, or the folder that was there; on disk when this returns.
 
     A crash between the two renames leaves the old folder as `previous` alone: readers ask `whole`.

@@ -4,10 +4,9 @@ bytes by file name."""
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-from safetensors.numpy import save
-
-from ..core.types import Arrays, TrainedModel
+from ..core.disk import Content
+from ..core.tensor_file import pieces
+from ..core.types import TrainedModel
 from ..data.spec import DataSpec
 from ..data.tokenizer import Tokenizer
 from ..nn.zoo import Model
@@ -23,8 +22,8 @@ def contents(
     about: CardFacts,
     spec: DataSpec | None = None,
     tokenizer: Tokenizer | None = None,
-) -> dict[str, bytes]:
-    """The files of one model.
+) -> dict[str, Content]:
+    """The files of one model, to be written once: weights come an array at a time.
 
     Args:
         name: what the run calls the model, such as `small-conv-s`.
@@ -41,21 +40,12 @@ def contents(
         else {facts.CONFIG: _config(model, spec, tokenizer)}
     )
     return {
-        facts.WEIGHTS: weight_file(trained.weights),
+        facts.WEIGHTS: pieces(trained.weights, {"format": "pt"}),  # as `transformers` wants it
         **built_from,
         facts.PREPROCESSING: facts.written(own),
         **text,
         facts.CARD: card(name, trained, about, spec).encode(),
     }
-
-
-def weight_file(weights: Arrays) -> bytes:
-    """A safetensors file as `transformers` wants it; equal for equal weights."""
-    laid_out = {
-        name: np.ascontiguousarray(array).reshape(array.shape) for name, array in weights.items()
-    }
-    data: bytes = save(laid_out, {"format": "pt"})
-    return data
 
 
 def _architecture(model: Model) -> Architecture:

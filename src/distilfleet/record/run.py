@@ -25,7 +25,7 @@ from typing import IO, Any
 
 import tomli_w
 
-from ..core.disk import lock, storing, write_atomically, write_folder
+from ..core.disk import Content, lock, storing, write_atomically, write_folder
 from ..core.errors import RecordError
 from ..core.failpoint import reached
 from ..core.tally import Timed, Times
@@ -74,7 +74,7 @@ class RunRecord:
             os.fsync(self.metrics.fileno())
         write_checkpoint(self.path / "checkpoints", checkpoint)
 
-    def models(self, models: Iterable[tuple[str, Mapping[str, bytes]]]) -> None:
+    def models(self, models: Iterable[tuple[str, Mapping[str, Content]]]) -> None:
         """The trained models, given as names and files: a folder each, which replaces the one that
         was there as a whole."""
         for name, files in models:

@@ -20,6 +20,7 @@ from typing import Any, cast, get_type_hints
 
 import numpy as np
 
+from ..core.disk import Content
 from ..core.engine import rounds
 from ..core.errors import RecordError, StarvedError
 from ..core.pack import pack, unpack
@@ -172,7 +173,7 @@ def train(
 
 def _folders(
     experiment: Experiment, record: RunRecord, state: object, last: Mapping[str, Any]
-) -> Iterator[tuple[str, Mapping[str, bytes]]]:
+) -> Iterator[tuple[str, Mapping[str, Content]]]:
     """Name and files of each model that the server has, one after the other."""
     about = CardFacts(about=read_about(record.path), fleet=read_fleet(record.path), last=last)
     for name, trained in experiment.method.models(state).items():
