@@ -9,6 +9,7 @@ Axes: B batch, C channels, H height, W width, L steps or tokens.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -110,6 +111,21 @@ class Waves(nn.Module):
             deviation_B1 = (x_BL.var(1, correction=0, keepdim=True) + EPS).sqrt()
             x_BL = (x_BL - x_BL.mean(1, keepdim=True)) / deviation_B1
         return {"input_values": x_BL}
+
+
+class Extracted(nn.Module):
+    """Sound of one channel, [B, 1, L], as the model's own extractor makes of it, on the processor."""
+
+    def __init__(self, extractor: Any) -> None:
+        super().__init__()
+        self.extractor = extractor
+
+    def forward(self, x_BCL: Tensor) -> Inputs:
+        waves = list(x_BCL.detach().squeeze(1).float().cpu().numpy())
+        rate_hz = self.extractor.sampling_rate
+        made = self.extractor(waves, sampling_rate=rate_hz, return_tensors="pt")
+        name = self.extractor.model_input_names[0]
+        return {name: made[name].to(x_BCL)}
 
 
 class Steps(nn.Module):
