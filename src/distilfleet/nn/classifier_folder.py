@@ -22,6 +22,11 @@ from . import folder
 from .processors import Extracted, PixelForm, Pixels, Steps, Tokens, Waves
 
 PROCESSOR = "preprocessor_config.json"
+VOCABULARIES = (
+    *("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model"),
+    *("spiece.model", "sentencepiece.bpe.model"),
+)
+"""Files of which every tokenizer has one."""
 POOLING = "1_Pooling/config.json"
 """Where models of sentences say how tokens become one vector."""
 GENERATING = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
@@ -189,9 +194,8 @@ def reader(place: Path, settings: Any, task: Classification) -> nn.Module:
     facts = folder.read_object(place / PROCESSOR)
     if task is IMAGES:
         return Pixels(_pixel_form(facts, settings))
-    extractor = transformers.AutoFeatureExtractor.from_pretrained(
-        place, trust_remote_code=False, local_files_only=True
-    )
+    kind: Any = transformers.AutoFeatureExtractor
+    extractor = kind.from_pretrained(place, trust_remote_code=False, local_files_only=True)
     if isinstance(extractor, transformers.Wav2Vec2FeatureExtractor):
         return Waves(bool(extractor.do_normalize))
     return Extracted(extractor)
@@ -211,7 +215,12 @@ def is_pooled_by_first(place: Path) -> bool:
 
 @lru_cache(maxsize=4)
 def tokenizer_of(place: Path) -> Any:
-    """The model's tokenizer. Raises ConfigError."""
+    """The model's tokenizer. Raises ConfigError.
+
+    Of a folder that has none, `transformers` makes one without words, and says nothing.
+    """
+    if not any((place / file).is_file() for file in VOCABULARIES):
+        raise ConfigError(f"{place}: no tokenizer ({VOCABULARIES[0]}): fetch it with the model")
     try:
         return transformers.AutoTokenizer.from_pretrained(
             place, trust_remote_code=False, local_files_only=True
@@ -250,9 +259,10 @@ def _fetched(name: str) -> Path:
 def _check_sizes(name: str, settings: Any, task: Classification, shape: tuple[int, ...]) -> None:
     """Raises ConfigError for samples of other sizes than the model's, where nothing mends that."""
     channels = shape[0]
-    if task is IMAGES and channels not in (1, getattr(settings, "num_channels", 3)):
+    of_pictures = getattr(settings, "num_channels", 3)
+    if task is IMAGES and channels not in (1, of_pictures):
         raise ConfigError(
-            f"{name}: takes pictures of {settings.num_channels} channels; the data's have {channels}"
+            f"{name}: takes pictures of {of_pictures} channels; the data's have {channels}"
         )
     if task is SOUNDS and channels != 1:
         raise ConfigError(f"{name}: takes sounds of one channel; the data have {channels}")

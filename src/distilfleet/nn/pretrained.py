@@ -110,25 +110,35 @@ def build(
     return Pretrained(net.eval(), reads, has_new_head=head.is_new)
 
 
-def decisions(
+def decision(
     name: str, shape: tuple[int, ...], classes: int, class_names: tuple[str, ...] = ()
-) -> tuple[str, ...]:
-    """What was decided about the model, for the record; weights are not looked at."""
+) -> str:
+    """What becomes of the model's head, for the record; weights are not looked at."""
     place = folder_of(name)
     with reading(name):
         settings = settings_of(place)
         task = classification(name, settings, shape)
-        return (head_for(name, settings, task, classes, class_names).note,)
+        return head_for(name, settings, task, classes, class_names).note
 
 
 def tokenised(name: str, texts: Sequence[str]) -> np.ndarray:
     """Ids of each text's tokens, cut at the model's longest, int32 [N, L], with -1 behind the
-    shorter ones."""
+    shorter ones.
+
+    Raises:
+        ConfigError: there is no such model here, or its tokenizer is missing or another model's.
+    """
     place = folder_of(name)
     with reading(name):
         tokenizer = tokenizer_of(place)
         rows = tokenizer(list(texts), truncation=True, max_length=most_tokens(place))["input_ids"]
     longest = max(map(len, rows), default=1)
+    largest = max((max(ids, default=0) for ids in rows), default=0)
+    if largest >= settings_of(place).vocab_size:
+        raise ConfigError(
+            f"{place}: the tokenizer gives token {largest}, and the model knows "
+            f"{settings_of(place).vocab_size}: they do not belong together, fetch both again"
+        )
     ids_NL = np.full((len(rows), longest), PADDING, np.int32)
     for row, ids in enumerate(rows):
         ids_NL[row, : len(ids)] = ids
@@ -140,7 +150,7 @@ def tokenised(name: str, texts: Sequence[str]) -> np.ndarray:
 
 def _pooled(place: Path, classes: int) -> nn.Module:
     """A text encoder with a new head of ours."""
-    encoder = _read(transformers.AutoModel, place, settings_of(place), is_whole=False)
+    encoder: Any = _read(transformers.AutoModel, place, settings_of(place), is_whole=False)
     if hasattr(encoder, "pooler"):
         encoder.pooler = None  # it reads the first token as another task asked for
     net = PooledTexts(encoder, classes, by_first=is_pooled_by_first(place))
@@ -168,7 +178,7 @@ def _classifier(
     return net
 
 
-def _read(kind: Any, place: Path, settings: Any, *, is_whole: bool) -> Any:
+def _read(kind: Any, place: Path, settings: Any, *, is_whole: bool) -> nn.Module:
     """The model with its weights. Raises ConfigError for those of another."""
     net, facts = kind.from_pretrained(
         place,
@@ -186,7 +196,8 @@ def _read(kind: Any, place: Path, settings: Any, *, is_whole: bool) -> Any:
             f"{place}: the weights are of another model than {type(net).__name__} of its "
             f"config.json: {len(lacking)} are missing or of another shape, such as {lacking[0]}"
         )
-    return net
+    whole: nn.Module = net
+    return whole
 
 
 def _lacking(net: nn.Module, facts: Mapping[str, Any], is_whole: bool) -> list[str]:

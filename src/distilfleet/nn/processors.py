@@ -114,7 +114,7 @@ class Waves(nn.Module):
 
 
 class Extracted(nn.Module):
-    """Sound of one channel, [B, 1, L], as the model's own extractor makes of it, on the processor."""
+    """Sound of one channel, [B, 1, L], as the model's own extractor makes it, on the processor."""
 
     def __init__(self, extractor: Any) -> None:
         super().__init__()

@@ -18,6 +18,7 @@ from ..data import proxy as proxies
 from ..data import sources
 from ..data.digest import of_files
 from ..data.labels import shorten
+from ..data.series import agree
 from ..nn import zoo
 from ..nn.cohorts import why_apart
 from ..nn.profile import profile, savings, training_memory_bytes
@@ -151,7 +152,24 @@ def one_small(setup: ClassifierSetup, name: str | None, batch: int) -> dict[str,
 
 
 def _small(name: str, setup: ClassifierSetup) -> Model:
-    return zoo.model(name, setup.shape, setup.classes)
+    found = zoo.model(name, setup.shape, setup.classes, class_names=setup.source.classes)
+    _check_rate(found, setup)
+    return found
+
+
+def _check_rate(model: Model, setup: ClassifierSetup) -> None:
+    """Raises ConfigError for sounds at another rate than the pretrained model's."""
+    here_hz = setup.source.sampling.rate_hz
+    if not model.is_pretrained or len(model.shape) != 2 or not here_hz:
+        return
+    from ..nn.classifier_folder import rate_hz_of  # seconds, for those who want one
+
+    wanted_hz = rate_hz_of(model.name)
+    if wanted_hz and not agree(here_hz, wanted_hz):
+        raise ConfigError(
+            f"{model.name} takes sounds of {wanted_hz:g} numbers a second; the data have "
+            f"{here_hz:g}: resample them"
+        )
 
 
 def _settled(setup: ClassifierSetup, smalls: Smalls) -> dict[str, Model]:
@@ -169,13 +187,10 @@ def _settled(setup: ClassifierSetup, smalls: Smalls) -> dict[str, Model]:
 def large_model(name: str | None, setup: ClassifierSetup, train: str = "all") -> Model:
     """The server's model, for samples in the form that it takes."""
     shape = setup.source.train.for_large.shape
-    return zoo.model(
-        name or zoo.large_for(shape, setup.source.is_sound),
-        shape,
-        setup.classes,
-        train,
-        setup.source.classes,
-    )
+    wanted = name or zoo.large_for(shape, setup.source.is_sound)
+    found = zoo.model(wanted, shape, setup.classes, train, setup.source.classes)
+    _check_rate(found, setup)
+    return found
 
 
 def check_fits(device: Device, model: Model, batch: int) -> None:
@@ -298,7 +313,9 @@ def assemble(
         seed=common.seed,
         checkpoint_every_s=common.checkpoint_every_s,
         models={kind: model.name for kind, model in models.smalls.items()},
-        about=_about(setup, models, [*said, *notes, *setup.source.notes]),
+        about=_about(
+            setup, models, [*said, *notes, *_decisions(_distinct(models)), *setup.source.notes]
+        ),
         data_spec=setup.source.spec(common.label),
         simulation=simulation,
     )
@@ -317,6 +334,19 @@ def _about(setup: ClassifierSetup, models: Models, notes: Sequence[str]) -> dict
         "savings": _savings(models),
         "notes": notes,
     }
+
+
+def _decisions(models: Sequence[Model]) -> list[str]:
+    """What was decided about models that come trained."""
+    trained = [model for model in models if model.is_pretrained]
+    if not trained:
+        return []
+    from ..nn import pretrained  # seconds, for those who want one
+
+    return [
+        pretrained.decision(model.name, model.shape, model.classes, model.class_names)
+        for model in trained
+    ]
 
 
 def _poisoned(common: Common, setup: ClassifierSetup, method: Method[Any]) -> tuple[Any, list[str]]:
