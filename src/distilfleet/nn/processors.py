@@ -16,6 +16,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from ..core.types import PADDING
+from .place import as_array
 
 EPS = 1e-7
 """What is added to the variance of a wave before its root is taken, as the processors of speech
@@ -121,7 +122,7 @@ class Extracted(nn.Module):
         self.extractor = extractor
 
     def forward(self, x_BCL: Tensor) -> Inputs:
-        waves = list(x_BCL.detach().squeeze(1).float().cpu().numpy())
+        waves = list(as_array(x_BCL.squeeze(1)))
         rate_hz = self.extractor.sampling_rate
         made = self.extractor(waves, sampling_rate=rate_hz, return_tensors="pt")
         name = self.extractor.model_input_names[0]
