@@ -39,7 +39,7 @@ TOGGLED = {
     "share_label_counts",
     "share_data",
 }
-TOGGLED |= {"any_range", "skip_unknown", "fit_pictures"}
+TOGGLED |= {"all", "any_range", "skip_unknown", "fit_pictures"}
 VALUES = {
     "data": "{}/table.npz",
     "holdout": "0.3",
@@ -152,6 +152,7 @@ VALUES = {
     "to": "{}/copy",
     "resume": "{}/run",
     "token": "abc",
+    "token_file": "{}/pi-07.token",
     "rename": "temp=temperature",
     "rename_class": "laufen=run",
     "rename_value": "place:loft=attic",

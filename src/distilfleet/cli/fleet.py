@@ -7,7 +7,9 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
+from urllib.parse import unquote
 
+from ..core.errors import ConfigError
 from .words import parsed
 
 if TYPE_CHECKING:
@@ -44,15 +46,25 @@ def enrol(words: list[str]) -> int:
     from ..service.server_flags import EnrolFlags
 
     flags = parsed(EnrolFlags, "distilfleet enrol", words)
-    from ..service.enrol import create_token, deny
+    from ..service.enrol import create_token, create_tokens, deny
     from ..service.fleet_file import fleet_folder
 
     folder = fleet_folder(flags.fleet)
     if flags.what == "deny":
         deny(folder, flags.device)
         print(f"{flags.device} is shut out; `enrol create` lets it in again.")
-    else:
-        print(create_token(folder, flags.device, 3600.0 * flags.hours))
+        return 0
+    lasting_s = 3600.0 * flags.hours
+    if not flags.all:
+        if flags.out is not None:
+            raise ConfigError("--out is for the tokens of --all; one token is printed")
+        print(create_token(folder, flags.device, lasting_s))
+        return 0
+    if flags.device or flags.out is None:
+        raise ConfigError("--all takes the folder for its tokens, --out tokens, and no --device")
+    for file in create_tokens(folder, flags.out, lasting_s):
+        print(f"{unquote(file.stem)}: distilfleet agent --token-file {file.name} --data FILE")
+    print(f"Copy each file of {flags.out} to its device, run its line there, and remove the file.")
     return 0
 
 

@@ -11,9 +11,10 @@ import math
 import signal
 import time
 from collections.abc import Callable, Iterable
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from types import ModuleType
 from typing import IO, NoReturn
@@ -47,6 +48,7 @@ MOST_AGAIN_S = 2.0
 GROWTH = 1.5
 """Between tries to enrol: a device that starts with its server is soon in."""
 LEAVE_S = 1.0
+USED_TOKEN = "used-token"  # noqa: S105 (a name of a file)
 """To say that it stops, an agent has so long."""
 
 
@@ -109,13 +111,15 @@ def join(asked: AgentFlags) -> str:
     if not asked.data:
         raise ConfigError("say with --data what this device trains on; it stays here")
     naming_of(asked)
-    token = Token.read(asked.token) if asked.token else None
+    text = asked.token_text or ""
+    token = Token.read(text) if text else None
     with _alone(asked.state):
-        if token is not None:
+        if token is not None and not _was_used(text, asked.state):
             asyncio.run(_enrolled(token, asked.state))
+            (asked.state / USED_TOKEN).write_text(_digest(text), encoding="ascii")
         badge_of(asked.state)
         renewal_due(asked.state, time.time())  # worked out here, so that `attend` need not
-    return msgspec.json.encode(replace(asked, token=None), enc_hook=str).decode()
+    return msgspec.json.encode(replace(asked, token=None, token_file=None), enc_hook=str).decode()
 
 
 def attend(said: str, end: Callable[[], NoReturn]) -> None:
@@ -186,6 +190,18 @@ def _alone(folder: Path) -> closing[IO[bytes]]:
     return closing(
         lock(folder, "is in use by another agent. Stop that one, or name another --state.")
     )
+
+
+def _was_used(token: str, folder: Path) -> bool:
+    """Whether this device enrolled with this very token: who starts it again, after a reboot for
+    example, may still have the token among its settings."""
+    with suppress(FileNotFoundError):
+        return (folder / USED_TOKEN).read_text(encoding="ascii") == _digest(token)
+    return False
+
+
+def _digest(token: str) -> str:
+    return sha256(token.encode()).hexdigest()
 
 
 async def _enrolled(token: Token, folder: Path) -> None:

@@ -1,13 +1,17 @@
 """What a device's owner can set; reading it loads nothing of what an agent needs."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..core.errors import ConfigError
 from ..data.reading import Axis, Decimal, Missing, Reading, Separator
 
 if TYPE_CHECKING:
     from ..net.caps import Caps
+
+VARIABLE = "DISTILFLEET_TOKEN"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +74,10 @@ class AgentFlags:
     """CSV file with this board's row, as `distilfleet calibrate` writes it, where the fleet names a
     kind of its own."""
     token: str | None = None
-    """Token that `distilfleet enrol create` printed; needed once."""
+    """Token that `distilfleet enrol create` printed; needed once. All users of a machine can read
+    a command line: prefer --token-file, or the variable DISTILFLEET_TOKEN."""
+    token_file: Path | None = None
+    """File with the token."""
     state: Path = Path("agent-state")
     """Folder for keys and answers."""
     most_jobs: int | None = None
@@ -95,6 +102,22 @@ class AgentFlags:
     """Let labels, or how many samples of each class there are, leave this device."""
     share_data: bool = False
     """Let this device's data leave it, for recipes that pool data."""
+
+    @property
+    def token_text(self) -> str | None:
+        """The token of the flags, of the file that they name, or of the environment, if there is
+        one. Raises ConfigError for a file that cannot be read."""
+        if self.token and self.token_file:
+            raise ConfigError("give --token or --token-file, not both")
+        if self.token_file is None:
+            return self.token or os.environ.get(VARIABLE) or None
+        try:
+            return self.token_file.read_text(encoding="ascii").strip()
+        except (OSError, UnicodeDecodeError) as fault:
+            raise ConfigError(
+                f"{self.token_file}: no token can be read there ({fault}): copy the file that "
+                "`enrol create --all` wrote"
+            ) from None
 
     @property
     def consent(self) -> Consent:

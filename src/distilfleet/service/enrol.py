@@ -2,11 +2,15 @@
 
 import time
 from contextlib import closing
+from pathlib import Path
+from urllib.parse import quote
 
 from ..core.errors import ConfigError
 from ..core.types import DeviceId
 from ..net.identity import Authority
 from .fleet_file import FleetFolder
+
+ENDING = ".token"
 
 
 def create_token(here: FleetFolder, device: DeviceId, lasting_s: float) -> str:
@@ -16,6 +20,23 @@ def create_token(here: FleetFolder, device: DeviceId, lasting_s: float) -> str:
         kind = here.file.devices[device]
         address = str(here.enrol_address)
         return authority.token(device, kind, address, lasting_s, time.time()).text()
+
+
+def create_tokens(fleet: FleetFolder, out: Path, lasting_s: float) -> list[Path]:
+    """A file with a token for each device, that its owner alone can read; none is written over.
+
+    Raises ConfigError if one of the files is there already, before any is written.
+    """
+    files = {device: out / f"{quote(device, safe='')}{ENDING}" for device in fleet.file.devices}
+    taken = next((file for file in files.values() if file.exists()), None)
+    if taken is not None:
+        raise ConfigError(f"{taken} is there already; name another --out, or remove the old tokens")
+    out.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for device, file in files.items():
+        token = create_token(fleet, device, lasting_s)
+        file.touch(mode=0o600, exist_ok=False)
+        file.write_text(f"{token}\n", encoding="ascii")
+    return list(files.values())
 
 
 def deny(here: FleetFolder, device: DeviceId) -> None:

@@ -26,6 +26,10 @@ class EnrolFlags:
     """What to do."""
     device: str = ""
     """Id of the device, as the fleet file has it."""
+    all: bool = False
+    """A token for every device of the fleet file, each in a file of its own in --out."""
+    out: Path | None = None
+    """Folder for those files, which nobody else may read: DEVICE.token."""
     fleet: Path = Path("fleet.toml")
     """The fleet file."""
     hours: int = 24
