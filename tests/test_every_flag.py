@@ -43,6 +43,8 @@ TOGGLED |= {"all", "any_range", "skip_unknown", "fit_pictures"}
 VALUES = {
     "data": "{}/table.npz",
     "holdout": "0.3",
+    "test": "{}/said.csv",
+    "text": "said",
     "label": "kind",
     "group": "owner",
     "decimal": "point",
@@ -181,6 +183,8 @@ APART = {
 """Flags that do not go with another one of the first run, so that the second one has them."""
 OWNED = {"label", "group", "proxy", "decimal", "separator", "leave_out", "time"}
 """Flags of tables whose rows have an owner: of the second run as well."""
+IN_THIRD = {"text", "test"}
+"""Flags of texts, and of a test part that there is instead of a share: of the third run."""
 OF_SERIES = ("window", "hop", "time", "rate_hz")
 OF_NUMBERS = ("decimal", "separator", "leave_out", "sample_kind", "channels_axis", *OF_SERIES)
 REFUSED = {
@@ -203,10 +207,12 @@ VERBS = {
     "agent": AgentFlags,
 }
 DATA = {
-    (False, False): "series.npz",
-    (False, True): "owned.csv",
-    (True, False): "text.txt",
-    (True, True): "owned.jsonl",
+    (False, "first"): "series.npz",
+    (False, "second"): "owned.csv",
+    (False, "third"): "said.jsonl",
+    (True, "first"): "text.txt",
+    (True, "second"): "owned.jsonl",
+    (True, "third"): "said.jsonl",
 }
 """By whether a recipe is one of texts, and which run it is."""
 BARE = {
@@ -244,6 +250,12 @@ def folder(tmp_path_factory):
     (made / "owned.jsonl").write_text(
         "".join(json.dumps({**d, "owner": f"o{n % 3}"}) + "\n" for n, d in enumerate(days))
     )
+    said = [f"{'turn the light on' if n % 2 else 'play a song'}, number {n}" for n in range(600)]
+    (made / "said.jsonl").write_text(
+        "".join(json.dumps({"said": t, "kind": "ab"[n % 2]}) + "\n" for n, t in enumerate(said))
+    )
+    rows = [f'"{text} now",{"ab"[n % 2]}' for n, text in enumerate(said)]
+    (made / "said.csv").write_text("\n".join(["said,kind", *rows, ""]))
     (made / "boards.csv").write_text(as_csv([replace(entry("rpi-5"), kind="my-board")]))
     return made
 
@@ -301,7 +313,7 @@ def test_every_flag_of_a_verb_is_read(verb, folder):
 
 def first_run(name, every):
     """Flags that go together on data as they come."""
-    return every.keys() - OWNED - APART.get(name, set()) - refused_by(name)
+    return every.keys() - OWNED - IN_THIRD - APART.get(name, set()) - refused_by(name)
 
 
 def second_run(name, every):
@@ -320,6 +332,12 @@ def second_run(name, every):
     return rest | short | {"data"}
 
 
+def third_run(name, every):
+    """Those of texts and of a test part, on a table of texts, and what keeps that run short."""
+    short = every.keys() & {"rounds", "out", "local_passes", "pretrain_steps", "steps", "batch"}
+    return (short | {"data", "label", "test", "text"}) - refused_by(name)
+
+
 def refused_by(name):
     return {flag for recipe_name, flag in REFUSED if recipe_name == name}
 
@@ -327,17 +345,21 @@ def refused_by(name):
 @pytest.mark.parametrize("name", SHIPPED)
 def test_every_flag_of_a_recipe_takes_part_in_a_run_or_is_refused(name):
     every = leaves(recipe(name).flags)
-    assert every.keys() == first_run(name, every) | second_run(name, every) | refused_by(name)
+    runs = [run(name, every) for run in RUNS.values()]
+    assert every.keys() == frozenset().union(*runs) | refused_by(name)
 
 
-@pytest.mark.parametrize("second", [False, True], ids=["first", "second"])
+RUNS = {"first": first_run, "second": second_run, "third": third_run}
+
+
+@pytest.mark.parametrize("run", RUNS)
 @pytest.mark.parametrize("name", SHIPPED)
-def test_runs_with_every_flag_do_what_they_were_told(name, second, folder, tmp_path, capfd):
+def test_runs_with_every_flag_do_what_they_were_told(name, run, folder, tmp_path, capfd):
     found = recipe(name)
     every = leaves(found.flags)
-    file = DATA[name in TEXTS, second]
+    file = DATA[name in TEXTS, run]
     own = {"data": ["--data", f"{folder}/{file}"], "out": ["--out", str(tmp_path / "run")]}
-    flags = sorted(second_run(name, every) if second else first_run(name, every))
+    flags = sorted(RUNS[run](name, every))
     words = [
         word for flag in flags for word in own.get(flag) or typed(name, flag, every[flag], folder)
     ]
@@ -442,7 +464,7 @@ def test_own_boards_are_listed(folder, capfd):
 def test_a_partition_is_written_with_every_flag(recipe_of_text, folder, tmp_path, capfd):
     every = leaves(SplitFlags)
     apart = {"vocabulary", "alpha", "proxy_share"} if recipe_of_text else {"recipe", *OF_TEXTS}
-    apart |= set(OF_NUMBERS)
+    apart |= {*OF_NUMBERS, *IN_THIRD}
     given = every.keys() - {"data", "out", "label", "group"} - apart
     words = [word for flag in sorted(given) for word in typed("split", flag, every[flag], folder)]
     data = folder / ("text.txt" if recipe_of_text else "table.npz")

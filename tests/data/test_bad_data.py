@@ -235,9 +235,9 @@ def changed(line, text):
             ["--leave-out label names the label"],
         ),
         (
-            ["text,label", *(f"words {row},{row % 2}" for row in range(20))],
+            ["name,label", *(f"name{row},{row % 2}" for row in range(20))],
             {},
-            ["'text': text with 20 values"],
+            ["'name': text with 20 values", "--text"],
         ),
         (["a,label", *(f"{row},0" for row in range(20))], {}, ["every label is '0'"]),
         (["a,label", *(f"{row},{row}" for row in range(20))], {}, ["a single training sample"]),

@@ -13,7 +13,7 @@ CLASSIC = (3, 32, 32)
 ALL = [
     (name, SHAPES.get(name.split("-")[0], CLASSIC))
     for name in zoo.ZOO
-    if name not in ("vgg19", "perceptron")
+    if name not in ("vgg19", "perceptron", *zoo.WORDS)
 ]
 
 

@@ -74,6 +74,10 @@ def _read_path(path: Path, spec: str, names: Names) -> Corpus:
         )
     if names.separator is not None and not reader.of_columns:
         raise ConfigError(f"{path}: --separator is for tables: leave it out")
+    if names.text is not None and not (reader.of_columns or reader.has_names):
+        raise ConfigError(
+            f"{path}: --text {names.text} names a column, which this text does not have"
+        )
     return reader.documents(path, names)
 
 

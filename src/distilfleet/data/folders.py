@@ -1,7 +1,8 @@
 """Which folders below one are parts of a dataset (train, test, ...), and which are classes."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+import unicodedata
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -94,6 +95,55 @@ def below(folder: Path) -> list[Path]:
     return sorted(
         file for file in files if not any(name[0] == "." for name in file.relative_to(folder).parts)
     )
+
+
+def by_class(folder: Path, wanted: Wanted, what: str, example: str) -> list[tuple[Path, str]]:
+    """(file, class) of every file that is wanted, sorted; the folders directly below are the
+    classes.
+
+    Args:
+        what: how the message calls such files where there is none.
+        example: the name of one.
+    """
+    found = [
+        (file, class_name(place))
+        for place in _visible(folder)
+        for file in below(place)
+        if wanted(file)
+    ]
+    if not found:
+        raise ConfigError(
+            f"{folder}: no {what} in class folders; expected {folder.name}/CLASS/{example}, one "
+            f"folder per class"
+        )
+    return found
+
+
+def left_aside(folder: Path, wanted: Wanted, what: str) -> Iterator[str]:
+    """Notes on what lies in class folders and is not read."""
+    inside = {place.name: below(place) for place in _visible(folder)}
+    empty = [name for name, files in inside.items() if not any(map(wanted, files))]
+    if empty:
+        yield f"folders without {what} are no classes: {', '.join(empty)}"
+    others = [file for files in inside.values() for file in files if not wanted(file)]
+    if others:
+        endings = sorted({file.suffix.lower() or file.name for file in others})
+        yield f"{len(others)} files that are no {what} left aside: {', '.join(endings)}"
+
+
+def _visible(folder: Path) -> list[Path]:
+    return [
+        place
+        for place in sorted(folder.iterdir())
+        if place.is_dir() and not place.name.startswith(".")
+    ]
+
+
+def class_name(place: Path) -> str:
+    """The class in one spelling, whichever system made the folder."""
+    if not place.name.isprintable():
+        raise ConfigError(f"{str(place)!a}: a class folder whose name cannot be printed: rename it")
+    return unicodedata.normalize("NFC", place.name)
 
 
 def _holds(place: Path, wanted: Wanted) -> bool:

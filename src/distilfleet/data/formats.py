@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ..core.errors import ConfigError
-from . import arrays, idx, images, recordings, tables, text_files
+from . import arrays, idx, images, labelled_text, recordings, tables, text_files
 from .raw import Raw, SampleSpec
 from .reading import Reading
 from .text_files import Corpus, Names
@@ -20,6 +20,8 @@ OF_PIXELS = frozenset({"missing", "sample_kind", "channels_axis"})
 """The fields of `Reading` that settle how arrays of pictures are read."""
 OF_ARRAYS = OF_PIXELS | {"window", "hop", "rate_hz"}
 """Those that settle how other arrays are read."""
+OF_ENTRIES = frozenset({"missing", "text"})
+"""Those that settle how files of entries with a text each are read."""
 OF_TABLES = frozenset(field.name for field in fields(Reading))
 
 OF_RECORDINGS = frozenset({"missing", "separator", "window", "hop", "rate_hz"})
@@ -103,7 +105,11 @@ def _picture_inputs(path: Path, meant: SampleSpec, reading: Reading) -> np.ndarr
     return images.read_inputs(path)
 
 
-# --- the table ------------------------------------------------------------------------------------
+def _text_folder(path: Path, label: str | None, group: str | None, reading: Reading) -> Raw:
+    return labelled_text.read_folder(path)
+
+
+# --- the table ----------------------------------------------------------------------------------
 
 READERS = (
     Reader(
@@ -124,8 +130,22 @@ READERS = (
         settles=OF_ARRAYS,
     ),
     Reader(kind=".txt", holds=ending(".txt", ".md", ".py"), documents=text_files.plain),
-    Reader(kind=".jsonl", holds=ending(".jsonl"), documents=text_files.json_lines),
-    Reader(kind=".json", holds=ending(".json"), documents=text_files.json_file),
+    Reader(
+        kind=".jsonl",
+        holds=ending(".jsonl"),
+        samples=labelled_text.read_entries,
+        documents=text_files.json_lines,
+        has_names=True,
+        settles=OF_ENTRIES,
+    ),
+    Reader(
+        kind=".json",
+        holds=ending(".json"),
+        samples=labelled_text.read_entries,
+        documents=text_files.json_file,
+        has_names=True,
+        settles=OF_ENTRIES,
+    ),
     Reader(
         kind=".csv, .tsv",
         holds=ending(".csv", ".tsv", ".txt"),
@@ -138,6 +158,11 @@ READERS = (
         of_columns=True,
     ),
     Reader(kind="IDX files (the MNIST family)", holds=idx.holds, samples=_idx, settles=OF_PIXELS),
+    Reader(
+        kind="a folder of text files by class",
+        holds=labelled_text.holds_texts,
+        samples=_text_folder,
+    ),
     Reader(
         kind="a folder of pictures by class",
         holds=Path.is_dir,

@@ -5,7 +5,6 @@ float32 with an axis for their one channel, and are scaled by the range that the
 shows, as every other source is.
 """
 
-import unicodedata
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..core.errors import ConfigError
-from .folders import below, parts
+from .folders import below, by_class, left_aside, parts
 from .raw import Part, Raw
 from .scaling import PICTURES
 
@@ -94,12 +93,14 @@ def read(folder: Path) -> Raw:
     """`folder/CLASS/*.png`, or `folder/train/CLASS/*` with `folder/test/CLASS/*`, whatever their
     case."""
     found = parts(folder, is_picture)
-    train_files = _by_class(found.train)
+    train_files = by_class(found.train, is_picture, "pictures", f"*.png (or {_endings()})")
     openers = [opener(file) for file, _ in train_files]
     form, notes = survey(openers)
     train = _part(train_files, form)
-    test = _part(_by_class(found.test), form) if found.test else None
-    notes = (*notes, *_left(found.train), *found.notes)
+    test = (
+        _part(by_class(found.test, is_picture, "pictures", "*.png"), form) if found.test else None
+    )
+    notes = (*notes, *left_aside(found.train, is_picture, "pictures"), *found.notes)
     return Raw(where=str(folder), train=train, test=test, layout=PICTURES, notes=notes)
 
 
@@ -320,47 +321,6 @@ def _flat(picture: "Image", form: Format) -> "Image":
 
 
 # --- folders --------------------------------------------------------------------------------------
-
-
-def _by_class(folder: Path) -> list[tuple[Path, str]]:
-    """(file, class) of every picture, sorted; the folders directly below are the classes."""
-    found = [
-        (file, class_name(place))
-        for place in sorted(folder.iterdir())
-        if place.is_dir() and not place.name.startswith(".")
-        for file in below(place)
-        if is_picture(file)
-    ]
-    if not found:
-        raise ConfigError(
-            f"{folder}: no pictures in class folders; expected {folder.name}/CLASS/*.png (or "
-            f"{_endings()}), one folder per class, or IDX files"
-        )
-    return found
-
-
-def class_name(place: Path) -> str:
-    """The class in one spelling, whichever system made the folder."""
-    if not place.name.isprintable():
-        raise ConfigError(f"{str(place)!a}: a class folder whose name cannot be printed: rename it")
-    return unicodedata.normalize("NFC", place.name)
-
-
-def _left(folder: Path) -> Iterator[str]:
-    """Notes on what lies in class folders and is not read."""
-    places = [
-        place
-        for place in sorted(folder.iterdir())
-        if place.is_dir() and not place.name.startswith(".")
-    ]
-    inside = {place.name: below(place) for place in places}
-    empty = [name for name, files in inside.items() if not any(map(is_picture, files))]
-    if empty:
-        yield f"folders without pictures are no classes: {', '.join(empty)}"
-    others = [file for files in inside.values() for file in files if not is_picture(file)]
-    if others:
-        endings = sorted({file.suffix.lower() or file.name for file in others})
-        yield f"{len(others)} files that are no pictures left aside: {', '.join(endings)}"
 
 
 def _part(files: list[tuple[Path, str]], form: Format) -> Part:

@@ -14,6 +14,15 @@ from .raw import FeatureColumn
 from .reading import GUESSED, Reading
 from .spec import DataSpec
 
+SAMPLES = {
+    "table": "rows of a table",
+    "series": "series",
+    "image": "images",
+    "text": "windows of tokens",
+    "words": "texts",
+}
+"""What messages call samples, by their kind."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Naming:
@@ -52,12 +61,7 @@ def need(spec: DataSpec | None, where: str) -> DataSpec:
 
 def samples_of(kind: str) -> str:
     """What messages call samples of this kind."""
-    return {
-        "table": "rows of a table",
-        "series": "series",
-        "image": "images",
-        "text": "windows of tokens",
-    }[kind]
+    return SAMPLES[kind]
 
 
 def check_shape(shape: tuple[int, ...], spec: DataSpec, where: str) -> None:

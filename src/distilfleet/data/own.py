@@ -118,7 +118,7 @@ class Ready:
         check_shape(self.data.shape, spec, self.where)
         inputs = self.data.inputs
         notes: tuple[str, ...] = ()
-        if spec.kind != "text":
+        if isinstance(self.facts.scaling, Scaling):
             inputs, notes = _rescaled(inputs, self.facts.scaling, spec.scaling)
         if self.data.labels is None:
             return Mapped(data=Dataset(inputs), notes=notes)
@@ -168,11 +168,10 @@ def _listed(columns: Sequence[FeatureColumn]) -> str:
 
 
 def _rescaled(
-    inputs: np.ndarray, mine: Scaling | None, run: Scaling
+    inputs: np.ndarray, mine: Scaling, run: Scaling
 ) -> tuple[np.ndarray, tuple[str, ...]]:
     """The inputs to the bit where the part was scaled as the run is; else scaled back and as the
     run scales."""
-    assert mine is not None
     if np.array_equal(mine.offset, run.offset) and np.array_equal(mine.factor, run.factor):
         return inputs, ()
     varies = mine.factor != 0

@@ -11,7 +11,7 @@ from . import images, labels, series
 from .arrays import names_classes
 from .labels import shorten, shown
 from .naming import Naming, check_names, check_shape, need, numbered, samples_of
-from .raw import FeatureColumn, Raw, as_text
+from .raw import FeatureColumn, Raw, are_texts, as_text
 from .reading import Axis
 from .scaling import Layout
 from .spec import DataSpec, Mapped
@@ -47,6 +47,8 @@ class Stored:
 
     def mapped(self, spec: DataSpec | None) -> Mapped:
         spec = need(spec, self.where)
+        if are_texts(self.raw.train.inputs) or spec.kind == "words":
+            return self._of_texts(spec)
         cut = self._as_in(spec)
         _check_rate(cut.sampling.rate_hz, spec, self.where)
         raw = cut.train.inputs
@@ -62,6 +64,19 @@ class Stored:
         numbers, kept, skipped = numbered(named, spec, self.naming, self.where)
         notes = (*cut.notes[len(self.raw.notes) :], *notes, *skipped, *self._unused())
         return Mapped(data=Dataset(inputs[kept] if skipped else inputs, numbers), notes=notes)
+
+    def _of_texts(self, spec: DataSpec) -> Mapped:
+        """Texts as the run's devices take them."""
+        texts = self.raw.train.inputs
+        if not are_texts(texts) or spec.kind != "words":
+            here = "texts" if are_texts(texts) else "numbers"
+            differs = f"{here}; the run's samples are {samples_of(spec.kind)}"
+            raise UnmatchedError(f"{self.where} holds {differs}", mismatch=differs)
+        numbers, kept, skipped = numbered(
+            _names(self.raw, self.listed, spec), spec, self.naming, self.where
+        )
+        data = Dataset(spec.words.apply(texts[kept]), numbers)
+        return Mapped(data=data, notes=(*self.raw.notes, *skipped, *self._unused()))
 
     def _unused(self) -> list[str]:
         test = self.raw.test

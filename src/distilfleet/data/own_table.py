@@ -10,6 +10,7 @@ import numpy as np
 from ..core.errors import ConfigError, UnmatchedError
 from ..core.types import Dataset
 from . import clock, numbers, series, tables
+from .labelled_text import as_array
 from .labels import is_missing, labelled, own_numbers, shorten, shown
 from .naming import Naming, check_names, check_some, need, numbered, samples_of, unknown
 from .raw import FeatureColumn, Part, present
@@ -39,6 +40,8 @@ class OwnTable:
 
     def mapped(self, spec: DataSpec | None) -> Mapped:
         spec = need(spec, self.where)
+        if spec.kind == "words":
+            return self._of_texts(spec)
         _check_kind(spec, self.where)
         columns = _columns(spec, self.naming, self.where)
         sheet = _opened(self.path, self.naming)
@@ -89,6 +92,32 @@ class OwnTable:
             steps, series.SERIES, series.sampling_of(reading, rate_hz, self.where), self.where
         )
         return part.inputs, None if labels is None else part.labels, notes
+
+    def _of_texts(self, spec: DataSpec) -> Mapped:
+        """Texts as the run's devices take them: the column that the owner or the run names."""
+        sheet = _opened(self.path, self.naming)
+        wanted = self.naming.reading.text or (spec.columns[0].name if spec.columns else "")
+        text = find(sheet, self.naming.columns.get(wanted, wanted))
+        if text is None:
+            columns = shorten(list(sheet.cells))
+            raise UnmatchedError(
+                f"{self.where}: no column {shown(wanted or 'of texts')}, which the run classifies; "
+                f"columns here: {columns}. "
+                f"Name it with --text",
+                mismatch=f"missing column {shown(wanted)} of texts",
+            )
+        label = _label_column(sheet, self.naming, spec.label, {text})
+        written = [row for row, cell in enumerate(sheet.cells[text]) if cell.strip()]
+        blank = len(sheet.lines) - len(written)
+        notes = [*sheet.notes, *([f"{blank} rows left out: no text"] if blank else [])]
+        sheet = sheet.rows(written)
+        labels = None
+        if label is not None:
+            sheet, labels, of_labels = self._numbered(sheet, label, spec)
+            notes += of_labels
+        check_some(len(sheet.lines), self.where)
+        ids = spec.words.apply(as_array(sheet.cells[text]))
+        return Mapped(data=Dataset(ids, labels), notes=tuple(notes))
 
     def _numbered(
         self, sheet: Sheet, label: str, spec: DataSpec

@@ -15,9 +15,11 @@ import numpy as np
 
 from ..core.errors import ConfigError
 from ..core.types import Dataset
+from .labelled_text import packed, unpacked
 from .raw import UNSAMPLED, FeatureColumn, Sampling, check_numbers
 from .reading import Axis, Kind
 from .scaling import Scaling
+from .words import Words
 
 INPUTS = "prepared_x"
 LABELS = "prepared_y"
@@ -32,6 +34,10 @@ CHANNELS = "scaling_channels"
 SAMPLING = "sampling"
 """Absent from files of versions that cut no series."""
 WHOSE = "whose"
+WORDS = "words"
+"""The kind of a part that holds hashed words of texts."""
+TEXTS = "texts"
+TEXT_ENDS = "text_ends"
 TOKENIZER_DIGEST = "tokenizer_digest"
 DEVICE = "device"
 SERVER = "server"
@@ -45,7 +51,7 @@ class PreparedFacts:
 
     whose: str
     classes: tuple[str, ...]
-    scaling: Scaling | None
+    scaling: Scaling | Words | None
     """None: windows of tokens."""
     columns: tuple[FeatureColumn, ...]
     tokenizer: str = ""
@@ -66,21 +72,48 @@ def write(file: Path, data: Dataset, **more: np.ndarray) -> None:
 def facts(
     whose: str,
     classes: tuple[str, ...],
-    scaling: Scaling,
+    scaling: Scaling | Words,
     columns: tuple[FeatureColumn, ...],
     sampling: Sampling = UNSAMPLED,
 ) -> dict[str, np.ndarray]:
     """What a part has besides samples."""
-    return {
+    common = {
         WHOSE: np.array(whose),
         CLASSES: np.array(classes),
         KIND: np.array(scaling.kind),
-        OFFSET: scaling.offset,
-        FACTOR: scaling.factor,
-        CHANNELS: np.array(scaling.channels),
         COLUMNS: np.array(msgspec.json.encode(columns).decode()),
         SAMPLING: np.array(msgspec.json.encode(sampling).decode()),
     }
+    if isinstance(scaling, Words):
+        return common
+    offset, factor = figures_of(scaling)
+    return {**common, OFFSET: offset, FACTOR: factor, CHANNELS: np.array(scaling.channels)}
+
+
+def figures_of(scaling: Scaling | Words) -> tuple[np.ndarray, ...]:
+    """The numbers by which samples are scaled; none for texts."""
+    return () if isinstance(scaling, Words) else (scaling.offset, scaling.factor)
+
+
+def texts(texts: np.ndarray | None) -> dict[str, np.ndarray]:
+    """What the server's part of texts has besides: the texts themselves, for its large model's
+    tokenizer."""
+    if texts is None:
+        return {}
+    coded, ends = packed(texts)
+    return {TEXTS: coded, TEXT_ENDS: ends}
+
+
+def texts_of(arrays: Mapping[str, np.ndarray], where: str) -> np.ndarray | None:
+    """The texts of a part that has them. Raises ConfigError where they are damaged."""
+    if TEXTS not in arrays or TEXT_ENDS not in arrays:
+        return None
+    try:
+        return unpacked(arrays[TEXTS], arrays[TEXT_ENDS])
+    except (UnicodeDecodeError, ValueError, TypeError) as fault:
+        raise ConfigError(
+            f"{where}: its texts cannot be read ({fault}): split the data again"
+        ) from None
 
 
 def text_facts(whose: str, classes: tuple[str, ...], tokenizer: str) -> dict[str, np.ndarray]:
@@ -143,9 +176,10 @@ def _check_labels(labels: np.ndarray, samples: int, where: str) -> None:
 
 def treatment(
     arrays: Mapping[str, np.ndarray], where: str
-) -> tuple[tuple[str, ...], Scaling, tuple[FeatureColumn, ...]]:
+) -> tuple[tuple[str, ...], Scaling | Words, tuple[FeatureColumn, ...]]:
     """Class names, scaling and columns of a part. Raises ConfigError."""
-    missing = [name for name in (CLASSES, KIND, OFFSET, FACTOR, COLUMNS) if name not in arrays]
+    scaled = () if str(arrays.get(KIND, "")) == WORDS else (OFFSET, FACTOR)
+    missing = [name for name in (CLASSES, KIND, *scaled, COLUMNS) if name not in arrays]
     if missing:
         raise ConfigError(
             f"{where}: the part of a device, without {missing[0]}; the server's is server.npz"
@@ -155,6 +189,8 @@ def treatment(
         columns = msgspec.json.decode(str(arrays[COLUMNS]), type=tuple[FeatureColumn, ...])
     except msgspec.DecodeError as fault:
         raise ConfigError(f"{where}: {COLUMNS} cannot be read: {fault}") from None
+    if kind == WORDS:
+        return tuple(arrays[CLASSES].tolist()), Words(length=int(arrays[INPUTS].shape[-1])), columns
     channels = str(arrays.get(CHANNELS, "last"))
     _check_word(kind, KIND, get_args(Kind), where)
     _check_word(channels, CHANNELS, get_args(Axis), where)

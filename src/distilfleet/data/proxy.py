@@ -1,17 +1,20 @@
 """Unlabelled inputs for the server to distil on: a share of the training data, or the user's
 own."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from ..core.errors import ConfigError
 from ..core.types import Dataset
-from . import arrays, files, prepared, series
+from . import arrays, files, labelled_text, prepared, series
 from .formats import INPUTS, Reader, kinds
 from .raw import check_numbers, present
 from .reading import GUESSED, Reading
+from .scaling import Scaling
 from .sources import Source
+from .words import Words
 
 KINDS = kinds(INPUTS)
 FARTHEST = 1.0
@@ -26,29 +29,35 @@ def hold_out(
 
     Labels play no part in the choice, for a real proxy dataset has none.
     """
-    count = round(share * len(train)) if 0 < share < 1 else 0
-    if not 0 < count < len(train):
+    private, proxy = rows(len(train), share, rng)
+    held_out = replace(train.take(proxy), labels=None)
+    return train.take(private), None if groups is None else groups[private], held_out
+
+
+def rows(samples: int, share: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """The numbers of the private samples and of the proxy's, each in order. Raises ConfigError
+    where none are left."""
+    count = round(share * samples) if 0 < share < 1 else 0
+    if not 0 < count < samples:
         raise ConfigError(
-            f"a proxy share of {share} of {len(train)} samples; expected a share between 0 and 1 "
-            "that leaves samples on both sides, such as 0.1"
+            f"a proxy share of {share} of {samples} samples; expected a share between 0 and 1 that "
+            "leaves samples on both "
+            f"sides, such as 0.1"
         )
-    order = rng.permutation(len(train))
-    proxy = np.sort(order[:count])
-    private = np.sort(order[count:])
-    return (
-        train.take(private),
-        None if groups is None else groups[private],
-        Dataset(train.inputs[proxy]),
-    )
+    order = rng.permutation(samples)
+    return np.sort(order[count:]), np.sort(order[:count])
 
 
 def from_path(path: str, source: Source, reading: Reading = GUESSED) -> Dataset:
     """A user's own proxy samples, scaled as `source` was: .npz with `x`, .csv without a label, a
-    folder of pictures."""
+    folder of pictures, or texts where it is of texts."""
     file = files.named(path)
-    ready = _prepared(file)
+    ready = _prepared(file, source)
     if ready is not None:
         return _checked(ready, file, source)
+    if isinstance(source.scaling, Words):
+        column = source.columns[0].name if source.columns else ""
+        return source.of_texts(labelled_text.read_unlabelled(file, column, reading))
     reader = _reader(file, source)
     assert reader.inputs is not None
     raw = reader.inputs(file, source.meant, reading)
@@ -69,12 +78,15 @@ def from_path(path: str, source: Source, reading: Reading = GUESSED) -> Dataset:
     return Dataset(inputs)
 
 
-def _prepared(file: Path) -> Dataset | None:
+def _prepared(file: Path, source: Source) -> Dataset | None:
     """A part that `distilfleet split` wrote; None for other files."""
     if file.suffix.lower() != ".npz" or not file.is_file():
         return None
     held = arrays.open_npz(file)
-    return Dataset(prepared.dataset(held, str(file)).inputs) if prepared.holds(held) else None
+    if not prepared.holds(held):
+        return None
+    inputs = prepared.dataset(held, str(file)).inputs
+    return source.with_tokens(Dataset(inputs), prepared.texts_of(held, str(file)))
 
 
 def _checked(ready: Dataset, file: Path, source: Source) -> Dataset:
@@ -103,6 +115,7 @@ def _reader(file: Path, source: Source) -> Reader:
 
 
 def _check_shape(raw: np.ndarray, file: Path, source: Source) -> None:
+    assert isinstance(source.scaling, Scaling)
     try:
         shape = source.scaling.stored_as(raw, source.train.shape).shape(raw)
     except ConfigError as error:

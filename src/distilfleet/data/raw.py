@@ -53,6 +53,7 @@ class Part:
     """Samples as they were stored, the sample axis first."""
 
     inputs: np.ndarray
+    """Numbers, or texts as an array of objects [n]."""
     labels: np.ndarray
     groups: np.ndarray | None = None
     times: np.ndarray | None = None
@@ -81,16 +82,23 @@ class Raw:
     class_names: tuple[str, ...] = ()
     """Names in the order of the sorted labels; empty where the labels name themselves."""
     columns: tuple[FeatureColumn, ...] = ()
+    """Feature columns of a table, or the one that texts come from; empty for everything else."""
     layout: Layout | None = None
     """What samples are, where the format says so."""
     sampling: Sampling = UNSAMPLED
     notes: tuple[str, ...] = ()
 
 
+def are_texts(inputs: np.ndarray) -> bool:
+    """Whether inputs are texts and no numbers."""
+    return inputs.dtype.kind == "O"
+
+
 def check_part(part: Part, where: str) -> None:
-    """Refuse a part that is empty, uneven, not numeric or not finite."""
+    """Refuse a part that is empty, uneven, neither texts nor numbers, or not finite."""
     check_even(part, where)
-    check_numbers(part.inputs, where)
+    if not are_texts(part.inputs):
+        check_numbers(part.inputs, where)
 
 
 def check_even(part: Part, where: str) -> None:

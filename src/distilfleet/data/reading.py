@@ -41,6 +41,9 @@ class Reading:
     rate_hz: float | None = None
     """Steps per second, where the file does not say it; sound of another rate is resampled to
     it."""
+    text: str | None = None
+    """Column or key of the texts that are to be classified. Default: by its name and what it
+    holds."""
 
     def settled(self, allowed: Collection[str] = ()) -> str | None:
         """The first flag that is set and not allowed; None if there is none."""

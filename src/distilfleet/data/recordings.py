@@ -19,7 +19,7 @@ from ..core.errors import ConfigError
 from . import images, series
 from .extras import library
 from .files import check_fits
-from .folders import below, parts
+from .folders import below, class_name, parts
 from .labels import labelled, shorten, shown
 from .raw import FeatureColumn, Part, Raw, SampleSpec, Sampling
 from .reading import GUESSED, Reading
@@ -179,7 +179,7 @@ def _flat(folder: Path) -> tuple[list[Listing], list[Listing], tuple[str, ...]]:
 
 def _by_class(folder: Path) -> list[Listing]:
     found = [
-        Listing(file=file, label=images.class_name(place))
+        Listing(file=file, label=class_name(place))
         for place in sorted(folder.iterdir())
         if place.is_dir() and not place.name.startswith(".")
         for file in below(place)

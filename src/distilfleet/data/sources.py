@@ -1,7 +1,7 @@
 """Where samples come from: one call turns a name or a path into train and test parts, ready for any
 model."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from ..core.errors import ConfigError, did_you_mean
 from ..core.types import Dataset
-from . import arrays, files, hub, labels, prepared, scaling, series
+from . import arrays, files, hub, labelled_text, labels, prepared, scaling, series, tables, words
 from .digest import of_arrays
 from .formats import OF_ARRAYS, SAMPLES, Reader, kinds
 from .raw import (
@@ -20,6 +20,7 @@ from .raw import (
     Raw,
     SampleSpec,
     Sampling,
+    are_texts,
     as_text,
     check_part,
     present,
@@ -28,11 +29,16 @@ from .reading import GUESSED, Missing, Reading
 from .scaling import PICTURES, Scaling
 from .spec import DataSpec, figures
 from .units import fits
+from .words import Words
 
 NAMES = "digits, hub:NAME"
 KINDS = kinds(SAMPLES)
 AUDIBLE_HZ = 4000.0
 """Sampling rate from which on nets that see spectra are the first choice."""
+
+
+Tokenise = Callable[[Sequence[str]], np.ndarray]
+"""Makes int32 [n, tokens] of texts, padded with `PADDING`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -47,9 +53,11 @@ class Source:
     """Owner of each training sample; None if unknown."""
     owners: frozenset[str] = frozenset()
     """All that the data names, also those whose samples are all in the test part."""
-    scaling: Scaling
+    scaling: Scaling | Words
+    """What makes inputs of stored samples."""
     columns: tuple[FeatureColumn, ...]
-    """Feature columns of a table file; empty for everything else."""
+    """Feature columns of a table file, or the one that texts come from; empty for everything
+    else."""
     notes: tuple[str, ...]
     """What was decided while loading."""
     digest: str
@@ -59,6 +67,39 @@ class Source:
     allowed."""
     sampling: Sampling = UNSAMPLED
     """How series were measured and cut."""
+    tokenise: Tokenise | None = None
+    """What makes inputs for the server's large model of texts, where it takes other ones than
+    devices."""
+    is_tokenised: bool = False
+    """Whether the inputs are those of the large model's tokenizer, which no device makes."""
+    train_texts: np.ndarray | None = None
+    test_texts: np.ndarray | None = None
+    """The texts as they were stored, which a server that is given its parts apart must have for its
+    large model."""
+
+    @property
+    def is_text(self) -> bool:
+        """Whether samples are texts, and inputs the numbers of their words."""
+        return isinstance(self.scaling, Words)
+
+    def of_texts(self, texts: np.ndarray) -> Dataset:
+        """Further texts without labels, as both sides take them."""
+        return self.with_tokens(Dataset(self.scaling.apply(texts)), texts)
+
+    def for_large(self, tokenise: Tokenise) -> "Source":
+        """The same with inputs for a large model that makes its own of texts, if these are some."""
+        with_tokenizer = replace(self, tokenise=tokenise)
+        return replace(
+            with_tokenizer,
+            train=with_tokenizer.with_tokens(self.train, self.train_texts),
+            test=with_tokenizer.with_tokens(self.test, self.test_texts),
+        )
+
+    def with_tokens(self, data: Dataset, texts: np.ndarray | None) -> Dataset:
+        """The samples with the large model's own inputs, where it makes such of their texts."""
+        if self.tokenise is None or texts is None:
+            return data
+        return replace(data, large_inputs=self.tokenise(texts.tolist()))
 
     @property
     def is_sound(self) -> bool:
@@ -80,7 +121,7 @@ class Source:
             columns=self.columns,
             label=label or "",
             sampling=self.sampling,
-            **figures(self.scaling),
+            **({"kind": "text"} if self.is_tokenised else figures(self.scaling)),
         )
 
 
@@ -92,21 +133,28 @@ def load(
     group: str | None = None,
     seed: int = 0,
     reading: Reading = GUESSED,
+    test: str | None = None,
 ) -> Source:
     """Load `digits`, `hub:NAME` or a path.
 
     `label` and `group` name a key or column; `holdout` is the share that becomes the test part,
-    stratified by class, where the data has none. Everything wrong with the data is a `ConfigError`
-    that names file, place and remedy.
-    """
+    stratified by class, where neither the data nor `test`, a path, has one. Everything wrong with
+    the data is a `ConfigError` that names file, place and remedy."""
     if not 0 < holdout < 1:
         raise ConfigError(f"holdout is {holdout}; expected a share between 0 and 1, such as 0.2")
     ready = _prepared(files.named(data))
     if ready is not None:
         _refuse_names(data, label, group)
         _refuse_settled(data, reading)
+        if test is not None:
+            raise ConfigError(
+                f"{data}: --test {test}: the server's part is a test part already: leave it out"
+            )
         return ready
-    return _finish(read(data, label=label, group=group, reading=reading), reading, holdout, seed)
+    raw = read(data, label=label, group=group, reading=reading)
+    if test is not None:
+        raw = _with_test(raw, test, label, reading)
+    return _finish(raw, reading, holdout, seed)
 
 
 def read(
@@ -114,15 +162,82 @@ def read(
 ) -> Raw:
     """Samples, labels and owners as they were stored and under their own names, checked; not
     numbered, not scaled."""
-    raw = _read(data, label, group, reading)
+    return _completed(_read(data, label, group, reading), reading)
+
+
+def _completed(raw: Raw, reading: Reading) -> Raw:
+    """Cut into windows and without gaps, as asked; checked."""
+    if reading.window is not None and are_texts(raw.train.inputs):
+        raise ConfigError(f"{raw.where}: --window cuts series, and these are texts: leave it out")
     if reading.window is not None and raw.train.spans is None:
         raw = series.windowed(raw, reading)
     if reading.missing != "refuse":
         raw = _without_gaps(raw, reading.missing)
-    elif raw.layout is None:  # a folder of pictures may be called none
+    elif raw.layout is None and not are_texts(raw.train.inputs):  # a folder may be called none
         labels.check_present(raw)
     _check(raw)
     return raw
+
+
+def _with_test(raw: Raw, test: str, label: str | None, reading: Reading) -> Raw:
+    """The data with a test part from a file of its own. Raises ConfigError where it is of another
+    kind."""
+    if raw.test is not None:
+        raise ConfigError(
+            f"{raw.where}: --test {test}: the data have a test part already: leave it out"
+        )
+    other = _read_alike(raw, test, label, reading)
+    if are_texts(other.train.inputs) != are_texts(raw.train.inputs):
+        kinds = ["texts" if are_texts(one.train.inputs) else "numbers" for one in (other, raw)]
+        raise ConfigError(f"{test}: holds {kinds[0]}; expected {kinds[1]}, as {raw.where} does")
+    names = [column.name for column in raw.columns]
+    if not are_texts(raw.train.inputs) and [column.name for column in other.columns] != names:
+        raise ConfigError(
+            f"{test}: its inputs have other names than those of {raw.where}: "
+            f"{labels.shorten(names)}"
+        )
+    part = replace(other.train, labels=_labels_as(raw, other), groups=None)
+    aside = (
+        []
+        if other.test is None
+        else [f"its own test part of {len(other.test.labels)} samples is left out"]
+    )
+    notes = [f"test part from {test}", *(f"{test}: {note}" for note in (*other.notes, *aside))]
+    whole = replace(raw, test=part, notes=(*raw.notes, *notes))
+    _check(whole)
+    return whole
+
+
+def _read_alike(raw: Raw, test: str, label: str | None, reading: Reading) -> Raw:
+    """The test file, read as the data were: a table by the names of their columns."""
+    if are_texts(raw.train.inputs) and raw.columns:
+        reading = replace(reading, text=raw.columns[0].name)
+    path = files.named(test)
+    if (
+        raw.columns
+        and not are_texts(raw.train.inputs)
+        and path.is_file()
+        and tables.is_table(path, label)
+    ):
+        return _completed(tables.read(path, label, None, reading, raw.columns), reading)
+    return read(test, label=label, reading=reading)
+
+
+def _labels_as(raw: Raw, other: Raw) -> np.ndarray:
+    """The labels of another file as the data store them, by the names of classes where both have
+    such."""
+    if not raw.class_names or not other.class_names:
+        return other.train.labels
+    stored = np.unique(labels.tidy(raw.train.labels, raw.where))
+    of_name = dict(zip(raw.class_names, stored, strict=True))
+    unknown = [name for name in other.class_names if name not in of_name]
+    if unknown:
+        known = labels.shorten(list(raw.class_names))
+        raise ConfigError(
+            f"{other.where}: class {unknown[0]!r}, which {raw.where} has not; it has {known}"
+        )
+    theirs = np.unique(labels.tidy(other.train.labels, other.where), return_inverse=True)[1]
+    return np.array([of_name[name] for name in other.class_names])[theirs]
 
 
 def _prepared(path: Path) -> Source | None:
@@ -141,6 +256,7 @@ def _prepared(path: Path) -> Source | None:
         raise ConfigError(
             f"{where}: expected a label for each sample, from 0 to {len(classes) - 1}"
         )
+    texts = prepared.texts_of(held, where)
     return Source(
         name=prepared.name_of(held, where),
         train=part,
@@ -152,8 +268,10 @@ def _prepared(path: Path) -> Source | None:
         sampling=prepared.sampling_of(held, where),
         notes=(),
         digest=of_arrays(
-            [part.inputs, part.labels, fitted.offset, fitted.factor, np.array(classes)]
+            [part.inputs, part.labels, *prepared.figures_of(fitted), np.array(classes)]
         ),
+        train_texts=texts,
+        test_texts=texts,
     )
 
 
@@ -262,20 +380,20 @@ def _whole(part: Part, missing: Missing) -> tuple[Part, tuple[str, ...]]:
 
 def _finish(raw: Raw, reading: Reading, holdout: float, seed: int) -> Source:
     classes = labels.number(raw)
-    layout = raw.layout or scaling.layout(raw.train.inputs, raw.where, reading)
     train, of_owners = _owned(replace(raw.train, labels=classes.train))
     owners = frozenset(() if train.groups is None else train.groups.tolist())
-    notes = [*raw.notes, *classes.notes, *layout.notes, *of_owners]
+    notes = [*raw.notes, *classes.notes, *of_owners]
     if raw.test is not None and classes.test is not None:
         test = replace(raw.test, labels=classes.test)
     else:
         train, test, note = _divide(train, holdout, seed, raw.where)
         shared = "" if train.groups is None else "; owners of training samples own test samples too"
         notes.append(f"no test part: {note}{shared}")
-    fitted = scaling.fit(train.inputs, layout)
+    is_text = are_texts(train.inputs)
+    fitted, of_form = _form(raw, train, reading)
     inputs = fitted.apply(train.inputs)
     tested = fitted.apply(test.inputs)
-    if train.inputs.dtype == np.uint8 != test.inputs.dtype:
+    if isinstance(fitted, Scaling) and train.inputs.dtype == np.uint8 != test.inputs.dtype:
         _check_range(tested, fitted, raw.where)
     if inputs.min() == inputs.max():
         notes.append(
@@ -290,10 +408,25 @@ def _finish(raw: Raw, reading: Reading, holdout: float, seed: int) -> Source:
         owners=owners,
         scaling=fitted,
         columns=raw.columns,
-        notes=tuple(notes),
+        notes=(*notes, *of_form),
         digest=_digest(raw),
         stored=classes.stored if raw.class_names else (),
         sampling=raw.sampling,
+        train_texts=train.inputs if is_text else None,
+        test_texts=test.inputs if is_text else None,
+    )
+
+
+def _form(raw: Raw, train: Part, reading: Reading) -> tuple[Scaling | Words, tuple[str, ...]]:
+    """What makes inputs of the training samples, and notes on it."""
+    if not are_texts(train.inputs):
+        layout = raw.layout or scaling.layout(raw.train.inputs, raw.where, reading)
+        return scaling.fit(train.inputs, layout), layout.notes
+    form = words.fit(train.inputs)
+    cut = form.cut(train.inputs)
+    longer = f"; {cut} of {len(train.inputs)} texts have more and are cut for them" if cut else ""
+    return form, (
+        f"devices take up to {form.length} hashed words and parts of words of a text{longer}",
     )
 
 
@@ -311,8 +444,15 @@ def _digest(raw: Raw) -> str:
     parts = [raw.train] if raw.test is None else [raw.train, raw.test]
     classes = np.array(raw.class_names, np.str_)
     columns = np.array([column.name for column in raw.columns], np.str_)
-    samples = [array for part in parts for array in (part.inputs, part.labels, part.groups)]
+    samples = [
+        array for part in parts for array in (*_plain(part.inputs), part.labels, part.groups)
+    ]
     return of_arrays([classes, columns, *samples])
+
+
+def _plain(inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Inputs as arrays of numbers, for a digest."""
+    return labelled_text.packed(inputs) if are_texts(inputs) else (inputs,)
 
 
 def _owned(part: Part) -> tuple[Part, list[str]]:

@@ -13,8 +13,9 @@ from ..core.types import Dataset
 from .raw import UNSAMPLED, FeatureColumn, Sampling
 from .reading import Axis
 from .scaling import Scaling
+from .words import Words
 
-AXES = {"table": 1, "series": 2, "image": 3, "text": 1}
+AXES = {"table": 1, "series": 2, "image": 3, "text": 1, "words": 1}
 """Axes of the largest sample."""
 
 
@@ -22,8 +23,9 @@ AXES = {"table": 1, "series": 2, "image": 3, "text": 1}
 class DataSpec:
     """Names and units of a run's inputs and labels, small enough to travel."""
 
-    kind: Literal["table", "series", "image", "text"]
-    """The shape of one sample."""
+    kind: Literal["table", "series", "image", "text", "words"]
+    """What one sample is: numbers of one, two or three axes, a window of tokens, or the hashed
+    words of a text."""
     shape: tuple[int, ...]
     """Shape of one sample, as models see it."""
     classes: tuple[str, ...] = ()
@@ -32,7 +34,8 @@ class DataSpec:
     """The labels as the run's own data store them, where those are numbers that have a name
     besides."""
     columns: tuple[FeatureColumn, ...] = ()
-    """Feature columns in the order of the inputs; empty where inputs have no names."""
+    """Feature columns in the order of the inputs, or the column of texts; empty where inputs have
+    no names."""
     label: str = ""
     """The column or key of labels in the run's own data, where somebody named it."""
     offset: tuple[float, ...] = ()
@@ -50,7 +53,7 @@ class DataSpec:
     def scaling(self) -> Scaling:
         """Raises ConfigError for text, which is not scaled, and for figures that are not as many as
         the inputs."""
-        if self.kind == "text":
+        if self.kind == "text" or self.kind == "words":
             raise ConfigError("the run is of text; this device's data are numbers")
         count = 1 if self.kind == "image" else self.shape[0]
         if not len(self.offset) == len(self.factor) == count:
@@ -60,6 +63,11 @@ class DataSpec:
             np.array(values, np.float64).reshape(form) for values in (self.offset, self.factor)
         )
         return Scaling(kind=self.kind, offset=offset, factor=factor, channels=self.channels)
+
+    @property
+    def words(self) -> Words:
+        """What makes inputs of texts, for a run of those."""
+        return Words(length=self.shape[0])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -71,8 +79,10 @@ class Mapped:
     """What was decided on the way."""
 
 
-def figures(scaling: Scaling) -> dict[str, Any]:
-    """Kind, offset and factor of a scaling, as a `DataSpec` has them."""
+def figures(scaling: Scaling | Words) -> dict[str, Any]:
+    """Kind, offset and factor of a scaling, as a `DataSpec` has them; of texts the kind alone."""
+    if isinstance(scaling, Words):
+        return {"kind": scaling.kind}
     offset, factor = (tuple(values.ravel().tolist()) for values in (scaling.offset, scaling.factor))
     return {"kind": scaling.kind, "offset": offset, "factor": factor, "channels": scaling.channels}
 

@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from ..core.errors import ConfigError
-from . import clock, numbers
+from . import clock, labelled_text, numbers
 from .labels import is_missing, labelled, shorten, shown
 from .numbers import Numbers, Unclear
 from .raw import FLOAT32_MAX, FeatureColumn, Part, Raw
 from .reading import GUESSED, Decimal, Reading
 from .sheets import Sheet, named, open_sheet
+from .text_files import TEXTS
 
 ROW_NUMBERS = re.compile(r"id|index|row|unnamed: \d+(?:\.\d+)*", re.I)
 OWNERS = re.compile(
@@ -102,6 +103,9 @@ def read(
     left_out = _left_out(sheet, reading, label_name)
     taken = (label_name, group_name, time_name, *left_out)
     names = [name for name in sheet.cells if name not in taken]
+    text = _text_column(sheet, names, reading) if columns is None else None
+    if text is not None:
+        return _of_texts(sheet, text, label_name, group_name, reading, (*of_labels, *found))
     columns, inputs, of_columns = _inputs(sheet, names, reading, columns)
     perhaps_owners = _perhaps_owners(columns) if group_name is None else ()
     train = Part(
@@ -129,6 +133,88 @@ def read_times(path: Path, reading: Reading = GUESSED) -> np.ndarray | None:
     sheet = open_sheet(path, reading.separator)
     name = time_column(sheet, reading)
     return None if name is None else clock.seconds(sheet, name)
+
+
+def _of_texts(
+    sheet: Sheet, text: str, label: str, group: str | None, reading: Reading, notes: Sequence[str]
+) -> Raw:
+    """Texts to be classified, which are the only input."""
+    if text == label:
+        raise ConfigError(
+            f"{sheet.where}: --text {text} names the label column: name another with --label"
+        )
+    train, of_texts = labelled_text.of_table(sheet, text, label, group, reading.missing)
+    settled = "" if reading.text else " (else: --text; --leave-out does without it)"
+    perhaps = [
+        shown(name) for name in sheet.cells if name not in (text, label) and OWNERS.fullmatch(name)
+    ]
+    of_owners = (
+        [f"column {shorten(perhaps)} may say whose a row is: --group makes a device of each"]
+        if perhaps
+        else []
+    )
+    return Raw(
+        where=sheet.where,
+        train=train,
+        columns=(FeatureColumn(name=text),),
+        notes=(
+            *sheet.notes,
+            f"texts from column {shown(text)}{settled}",
+            *notes,
+            *of_texts,
+            *(of_owners if group is None else ()),
+        ),
+    )
+
+
+def _text_column(sheet: Sheet, names: Sequence[str], reading: Reading) -> str | None:
+    """The column of texts to be classified: the one that is named, or called as such columns are,
+    or the only one that can be learnt from. Raises ConfigError where two can be."""
+    if reading.text is not None:
+        return _need(sheet, reading.text, "text", "--text")
+    called = [
+        name for name in names if name.casefold() in TEXTS and _is_free_text(sheet, name, reading)
+    ]
+    if called:
+        return min(called, key=lambda name: TEXTS.index(name.casefold()))
+    sentences = [
+        name for name in names if _has_words(sheet, name) and _is_free_text(sheet, name, reading)
+    ]
+    rest = [name for name in names if name not in sentences]
+    if not sentences or _can_be_features(sheet, rest, reading):
+        return None
+    if len(sentences) > 1:
+        raise ConfigError(
+            f"{sheet.where}: columns {shorten(list(map(shown, sentences)))} hold texts: say with "
+            "--text which is to be "
+            f"classified"
+        )
+    return sentences[0]
+
+
+def _has_words(sheet: Sheet, name: str) -> bool:
+    """Whether most cells have two words and more."""
+    return _mostly(sheet.cells[name], re.compile(r"\s*\S+\s+\S.*", re.S).fullmatch)
+
+
+def _is_free_text(sheet: Sheet, name: str, reading: Reading) -> bool:
+    """Whether a column is neither numbers nor times, nor the few values of a category."""
+    cells = sheet.cells[name]
+    values = {cell for cell in cells if not is_missing(cell)}
+    if (
+        not values
+        or _no_categories(list(values), cells) is None
+        or len(set(cells)) == 1
+        or _is_time(sheet, name)
+    ):
+        return False
+    return not isinstance(numbers.read(cells, reading.decimal), Numbers)
+
+
+def _can_be_features(sheet: Sheet, names: Sequence[str], reading: Reading) -> bool:
+    """Whether any of these columns is an input."""
+    read = _numbers(sheet, names, reading.decimal)
+    return any(isinstance(_decide(sheet, name, read.get(name)), FeatureColumn) for name in names)
 
 
 def _left_out(sheet: Sheet, reading: Reading, label_name: str) -> list[str]:
@@ -329,7 +415,9 @@ def _no_categories(values: Sequence[str], cells: Sequence[str]) -> str | None:
     if not values:
         return "every row is blank"
     if len(values) > MOST_VALUES or 2 * len(values) > len(cells):
-        return f"text with {len(values)} values in {len(cells)} rows"
+        return (
+            f"text with {len(values)} values in {len(cells)} rows (--text learns from it instead)"
+        )
     if len(set(cells)) == 1:
         return f"every row has {shown(values[0])}"
     return None

@@ -48,7 +48,10 @@ class Wanted:
     many."""
     missing: Missing = "refuse"
     separator: Separator | None = None
+    text: str | None = None
     """See `reading.Reading`."""
+    test: str | None = None
+    """A file whose texts are tested on, where the text has no test part."""
     alpha: float | None = None
     seed: int = 0
 
@@ -102,6 +105,8 @@ def load(spec: str, wanted: Wanted) -> TextSource:
     _check(wanted)
     corpus = read(spec, _names(wanted))
     owners = {document.owner for document in corpus.train if document.owner is not None}
+    if wanted.test is not None:
+        corpus = _tested_on(corpus, wanted.test, wanted)
     corpus = _with_test(corpus, wanted)
     texts = [document.text for document in corpus.train]
     made = tokenizer.choose(wanted.tokenizer, texts, wanted.vocabulary)
@@ -139,7 +144,11 @@ def _with_classes(source: TextSource, corpus: Corpus) -> TextSource:
 
 def _names(wanted: Wanted) -> Names:
     return Names(
-        label=wanted.label, group=wanted.group, missing=wanted.missing, separator=wanted.separator
+        label=wanted.label,
+        group=wanted.group,
+        missing=wanted.missing,
+        separator=wanted.separator,
+        text=wanted.text,
     )
 
 
@@ -169,6 +178,22 @@ def _density(cut: Windows, corpus: Corpus) -> str:
 
 
 # --- the test part --------------------------------------------------------------------------------
+
+
+def _tested_on(corpus: Corpus, test: str, wanted: Wanted) -> Corpus:
+    """The text with a test part from a file of its own."""
+    if corpus.test:
+        raise ConfigError(
+            f"{corpus.where}: --test {test}: the data have a test part already: leave it out"
+        )
+    other = read(test, replace(_names(wanted), group=None))
+    if (corpus.train[0].label is None) != (other.train[0].label is None):
+        has, lacks = (corpus, other) if corpus.train[0].label is not None else (other, corpus)
+        raise ConfigError(
+            f"{test}: {has.where} has labels and {lacks.where} has none; expected both or neither"
+        )
+    notes = [f"test part from {test}", *(f"{test}: {note}" for note in other.notes)]
+    return replace(corpus, test=other.train, notes=(*corpus.notes, *notes))
 
 
 def _with_test(corpus: Corpus, wanted: Wanted) -> Corpus:

@@ -46,6 +46,8 @@ class Corpus:
     train: Sequence[Document]
     test: Sequence[Document] | None = None
     notes: tuple[str, ...] = ()
+    column: str = ""
+    """The column or key that the texts come from, where it has a name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +60,8 @@ class Names:
     missing: Missing = "refuse"
     separator: Separator | None = None
     """What parts the fields of a table."""
+    text: str | None = None
+    """Column of the texts. Default: the first with a name in use."""
 
 
 # --- plain text -----------------------------------------------------------------------------------
@@ -128,7 +132,8 @@ def _columns(there: Iterable[str], names: Names, where: str) -> Columns:
     no_group = f"{where}: no column {names.group!r} for the owners"
     label = _column(lowered, LABELS, names.label, no_label)
     group = _column(lowered, GROUPS, names.group, no_group)
-    text = next((lowered[name] for name in TEXTS if name in lowered), None)
+    no_text = f"{where}: no column {names.text!r} of texts"
+    text = _column(lowered, TEXTS, names.text, no_text)
     if text is None:
         raise ConfigError(
             f"{where}: no column of text; expected one called {', '.join(TEXTS)}, it has "
@@ -186,10 +191,11 @@ def _entries(path: Path, names: Names, entries: Iterable[tuple[str, str | msgspe
     seen = dict[str, None]()
     documents = [_document(entry, names, path, at, seen) for at, entry in entries]
     lowered = set(map(str.lower, seen))
-    text = next(((name,) for name in TEXTS if name in lowered), INSTRUCTION)
+    text = next(((name,) for name in _keys(names.text, TEXTS) if name in lowered), INSTRUCTION)
     used = {*text, *_keys(names.label, LABELS[:1]), *_keys(names.group, GROUPS)}
     notes = _unused(key for key in seen if key.lower() not in used)
-    return Corpus(where=str(path), train=documents, notes=notes)
+    column = text[0] if len(text) == 1 else ""
+    return Corpus(where=str(path), train=documents, notes=notes, column=column)
 
 
 def _keys(named: str | None, known: Sequence[str]) -> tuple[str, ...]:
@@ -207,7 +213,7 @@ def _document(
         return Document(
             label=_field(entry, _spellings(names.label, LABELS[:1])),
             owner=_field(entry, _spellings(names.group, GROUPS)),
-            text=_content(entry),
+            text=_content(entry, _spellings(names.text, TEXTS)),
             at=at,
         )
     except UNREADABLE as error:
@@ -221,8 +227,12 @@ def _spellings(named: str | None, known: Sequence[str]) -> Sequence[str]:
     return (named, named.lower()) if named else known
 
 
-def _content(entry: Entry) -> str:
-    text = next((_string(entry[name]) for name in TEXTS if name in entry), None)
+def _content(entry: Entry, known: Sequence[str]) -> str:
+    """The text under one of these keys; an instruction where nobody names the key. Raises
+    KeyError, with the key that is wanted, for an entry without."""
+    text = next((_string(entry[name]) for name in known if name in entry), None)
+    if text is None and known is not TEXTS:
+        raise KeyError(known[0])
     return _instruction(entry) if text is None else text
 
 

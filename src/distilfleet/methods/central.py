@@ -68,7 +68,7 @@ class Central:
             round=0,
             weights=to_arrays(self.model.build(seed)),
             givers=(),
-            inputs=np.zeros((0, *self.model.shape), np.float32),
+            inputs=np.zeros((0, *self.model.shape), self.model.dtype),
             labels=np.zeros(0, np.int64),
         )
 
@@ -77,7 +77,7 @@ class Central:
         known = frozenset(state.givers)
         shape = self.model.shape
         jobs = [
-            data_job(number, device, "<f4", shape, True)
+            data_job(number, device, self.model.dtype, shape, True)
             for device in plan.devices
             if device not in known
         ]

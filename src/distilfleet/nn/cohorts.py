@@ -19,12 +19,12 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..core.chance import stream
-from ..core.types import Arrays, Dataset
-from .forward import weight_dtype, words
+from ..core.types import PADDING, Arrays, Dataset
+from .forward import logits, words
 from .place import device_of, to_tensor
 from .train import LocalTraining, Task, can_cohort, tasks, train, train_cohort
 from .weights import put, to_arrays
-from .zoo import Model
+from .zoo import FEWEST_IDS, Model
 
 CLOSE = 1e-5
 """Most that a weight may differ by, absolutely or relative to its size."""
@@ -101,7 +101,7 @@ def _decomposition(model: Model, data: Dataset) -> str | None:
     """
     net = model.build(seed=0).eval()
     with _Seen() as seen:
-        net(to_tensor(data.inputs, device_of(net)).to(weight_dtype(net)))
+        logits(net, to_tensor(data.inputs, device_of(net)))
     return next(
         (name.strip("_") for name in seen.names if DECOMPOSING.fullmatch(name.strip("_"))), None
     )
@@ -137,7 +137,10 @@ def _trial(model: Model, local: LocalTraining) -> list[Task]:
 
 
 def _random_data(model: Model, samples: int, rng: np.random.Generator) -> Dataset:
-    inputs = rng.normal(size=(samples, *model.shape)).astype(np.float32)
+    if model.takes_ids:
+        inputs = rng.integers(PADDING, FEWEST_IDS, (samples, *model.shape), np.int32)
+    else:
+        inputs = rng.normal(size=(samples, *model.shape)).astype(np.float32)
     return Dataset(inputs, rng.integers(0, model.classes, samples))
 
 

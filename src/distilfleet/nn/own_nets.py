@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from .forward import logits, weight_dtype
+from .forward import logits
 from .isolation import seeded
 from .weights import put, to_arrays
 
@@ -24,11 +24,11 @@ RESERVED = frozenset({"samples", "labels"})
 """Names of what devices send beside their weights."""
 
 
-def materialised(net: nn.Module, shape: Sequence[int]) -> nn.Module:
+def materialised(net: nn.Module, example: Callable[[int], Tensor]) -> nn.Module:
     """The net, whose lazy layers, if any, have seen one pass and know their sizes."""
     if any(nn.parameter.is_lazy(one) for one in (*net.parameters(), *net.buffers())):
         with torch.no_grad():
-            net.eval()(torch.zeros(2, *shape, dtype=weight_dtype(net)))
+            logits(net.eval(), example(2))
     return net
 
 

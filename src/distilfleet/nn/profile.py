@@ -71,7 +71,7 @@ def profile(model: Model) -> Profile:
     if model.is_own or model.is_pretrained:
         return _of_own(model)
     with torch.device("meta"):
-        return _traced(model.build(seed=0), torch.empty(SAMPLES, *model.shape))
+        return _traced(model.build(seed=0), model.example(SAMPLES).to("meta"))
 
 
 def _of_own(model: Model) -> Profile:

@@ -152,10 +152,11 @@ def write_soft(soft_PC: np.ndarray, dtype: str) -> np.ndarray:
 
 
 def to_link(inputs: np.ndarray) -> np.ndarray:
-    """Proxy inputs for the link: half precision, enough for sensor and pixel values."""
-    return inputs.astype(np.float16)
+    """Proxy inputs for the link: half precision, enough for sensor and pixel values; words as they
+    are."""
+    return inputs.astype(np.float16) if inputs.dtype.kind == "f" else inputs
 
 
 def from_link(sent: np.ndarray) -> np.ndarray:
-    """Proxy inputs as they came over the link, float32 again."""
-    return sent.astype(np.float32)
+    """Proxy inputs as they came over the link, float32 again, or whole numbers."""
+    return sent.astype(np.float32) if sent.dtype.kind == "f" else np.array(sent)

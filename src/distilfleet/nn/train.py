@@ -323,7 +323,8 @@ def _loss(module: nn.Module) -> Callable[..., Tensor]:
         y_B: Tensor,
         shift_C: Tensor,
     ) -> Tensor:
-        logits_BC = functional_call(module, {**weights, **buffers}, (x_B.to(dtype),)).float()
+        measured_B = x_B.to(dtype) if x_B.is_floating_point() else x_B
+        logits_BC = functional_call(module, {**weights, **buffers}, (measured_B,)).float()
         return _cross_entropy(logits_BC + shift_C, y_B)
 
     dtype = weight_dtype(module)

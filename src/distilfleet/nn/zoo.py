@@ -30,6 +30,7 @@ from torch.func import functional_call
 
 from ..core.errors import ConfigError, Error, did_you_mean
 from . import audio, classics, trainable
+from . import words as of_words
 from .forward import words
 from .isolation import seeded, settings_kept
 from .own_nets import as_written, can_be_copied, fault_of, materialised
@@ -58,6 +59,8 @@ class Model:
     class_names: tuple[str, ...] = ()
     """The names of the classes, by which a pretrained head knows which are its own; empty where
     nobody says."""
+    of_texts: bool = False
+    """Whether samples are the hashed words of texts, integers that are padded with `PADDING`."""
 
     def build(self, seed: int) -> nn.Module:
         """A new net in training mode; the same seed gives the same weights. Torch's own seed stays
@@ -86,7 +89,12 @@ class Model:
     @property
     def takes_ids(self) -> bool:
         """Whether samples are ids of tokens, which are not scaled or mixed."""
-        return self.is_pretrained and len(self.shape) == 1
+        return self.of_texts or (self.is_pretrained and len(self.shape) == 1)
+
+    @property
+    def dtype(self) -> str:
+        """The type of samples, as numpy writes it."""
+        return "<i4" if self.takes_ids else "<f4"
 
     def example(self, samples: int) -> torch.Tensor:
         """Inputs for a trial: seeded noise, or the first tokens of any vocabulary."""
@@ -104,6 +112,8 @@ def model(
     classes: int,
     train: str = trainable.ALL,
     class_names: Sequence[str] = (),
+    *,
+    of_texts: bool = False,
 ) -> Model:
     """The named model for samples of this shape, checked by a forward pass: of the zoo on the meta
     device, without memory, others for real.
@@ -112,6 +122,7 @@ def model(
         train: what of it trains: `all`, `head`, `lora:R` (adapters of rank R, and the head) or
             `last:N` (the last N layers, and the head).
         class_names: of the data, for a pretrained model whose head may be for the same ones.
+        of_texts: whether samples are the hashed words of texts.
     """
     trainable.check(train)
     sizes = tuple(int(size) for size in shape)
@@ -119,26 +130,30 @@ def model(
         raise ConfigError(
             f"a model needs sizes of at least 1 and at least 2 classes, not {sizes} and {classes}"
         )
-    wanted = Model(name=name, shape=sizes, classes=int(classes), train=train)
+    wanted = Model(name=name, shape=sizes, classes=int(classes), train=train, of_texts=of_texts)
     return _checked(
         replace(wanted, class_names=tuple(class_names)) if wanted.is_pretrained else wanted
     )
 
 
-def large_for(shape: Sequence[int], is_sound: bool = False) -> str:
+def large_for(shape: Sequence[int], is_sound: bool = False, of_texts: bool = False) -> str:
     """The zoo's large net for samples of this shape."""
-    return f"{_family(shape, is_sound)}-xl"
+    return f"{_family(shape, is_sound, of_texts)}-xl"
 
 
-def smalls_for(shape: Sequence[int], is_sound: bool = False) -> tuple[str, ...]:
+def smalls_for(
+    shape: Sequence[int], is_sound: bool = False, of_texts: bool = False
+) -> tuple[str, ...]:
     """The zoo's small nets for samples of this shape, from the smallest to the largest."""
-    return SMALLS[_family(shape, is_sound)]
+    return SMALLS[_family(shape, is_sound, of_texts)]
 
 
 # --- finding and checking -------------------------------------------------------------------------
 
 
-def _family(shape: Sequence[int], is_sound: bool) -> str:
+def _family(shape: Sequence[int], is_sound: bool, of_texts: bool) -> str:
+    if of_texts:
+        return "words"
     if len(shape) not in FAMILIES:
         raise ConfigError(
             f"no zoo net takes samples of shape {tuple(shape)}; give a table, a series or an image"
@@ -176,7 +191,7 @@ def _built(wanted: Model, seed: int) -> nn.Module:
                     f"{switch.__name__}() of {wanted.name} does not return the net; end it in "
                     "return self"
                 )
-        return _ready(materialised(net, wanted.shape), wanted.train)
+        return _ready(materialised(net, wanted.example), wanted.train)
 
 
 def _ready(net: nn.Module, train: str) -> nn.Module:
@@ -194,11 +209,7 @@ def _checked(wanted: Model) -> Model:
     fault = _fault(wanted)
     if fault is None:
         return wanted
-    fitting = [
-        name
-        for name in ZOO
-        if _fault(Model(name=name, shape=wanted.shape, classes=wanted.classes)) is None
-    ]
+    fitting = [name for name in ZOO if _fault(replace(wanted, name=name)) is None]
     remedy = f"these do: {', '.join(fitting)}" if fitting else "no zoo model does"
     verb = "does not take" if wanted.name in ZOO else "cannot be trained on"
     raise ConfigError(
@@ -212,8 +223,10 @@ def _fault(wanted: Model) -> str | None:
     try:
         if wanted.is_own or wanted.is_pretrained:
             return _fault_as_built(wanted)
+        if wanted.of_texts != (wanted.name in WORDS):
+            return "it takes hashed words of texts" if wanted.name in WORDS else "it takes numbers"
         with torch.device("meta"):
-            wanted.build(seed=0)(torch.empty(2, *wanted.shape))
+            wanted.build(seed=0)(wanted.example(2).to("meta"))
     except Error as error:
         return str(error)
     except (
@@ -583,6 +596,13 @@ def _mlp(shape: tuple[int, ...], classes: int, widths: tuple[int, ...]) -> nn.Se
 
 # --- names ----------------------------------------------------------------------------------------
 
+WORDS: dict[str, Factory] = {
+    "words-s": of_words.words_s,
+    "words-m": of_words.words_m,
+    "words-l": of_words.words_l,
+    "words-xl": of_words.words_xl,
+}
+"""Nets of texts."""
 ZOO: dict[str, Factory] = {
     "conv-xs": conv_xs,
     "conv-s": conv_s,
@@ -606,6 +626,7 @@ ZOO: dict[str, Factory] = {
     "mlp-l": mlp_l,
     "mlp-xl": mlp_xl,
     "perceptron": perceptron,
+    **WORDS,
     "vgg19": classics.vgg19,
     "mobilenet-v2": classics.mobilenet_v2,
     "mobilenet-v3-small": classics.mobilenet_v3_small,
@@ -621,4 +642,5 @@ SMALLS = {
     "wave": ("wave-xs", "wave-s", "wave-m", "wave-l"),
     "sound": ("sound-xs", "sound-s", "sound-m"),
     "conv": ("conv-xs", "dsconv-s", "conv-s", "conv-m", "conv-l"),
+    "words": ("words-s", "words-m", "words-l"),
 }

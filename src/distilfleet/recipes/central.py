@@ -31,10 +31,12 @@ class Flags:
 
 def central(flags: Flags) -> "Experiment":
     from ..methods.central import Central
-    from .classifiers import Models, assemble, classifier_setup, local
+    from .classifiers import Models, assemble, classifier_setup, local, on_large
 
-    setup = classifier_setup(flags.common, flags.proxy)
+    setup = classifier_setup(flags.common, flags.proxy, flags.large)
     model = _model(flags, setup)
+    if flags.who == "large":
+        setup = on_large(setup)
     training = local(flags.training)
     method = Central(model=model, who=flags.who, local=training)
     models = Models(smalls={}, large=model if flags.who == "large" else None, local=training)

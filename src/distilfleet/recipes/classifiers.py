@@ -3,6 +3,7 @@ kind of device."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -80,8 +81,14 @@ class ClassifierSetup:
         return first
 
 
-def classifier_setup(common: Common, proxy: ProxyData | None) -> ClassifierSetup:
-    """Load, set the proxy dataset aside, and enrol. Raises ConfigError."""
+def classifier_setup(
+    common: Common, proxy: ProxyData | None, large: str | None = None
+) -> ClassifierSetup:
+    """Load, set the proxy dataset aside, and enrol. Raises ConfigError.
+
+    Args:
+        large: the name of the large model, which may make other inputs of texts than devices do.
+    """
     _check(common)
     source = sources.load(
         common.data,
@@ -90,7 +97,12 @@ def classifier_setup(common: Common, proxy: ProxyData | None) -> ClassifierSetup
         group=common.group,
         seed=common.seed,
         reading=common.reading,
+        test=common.test,
     )
+    if source.is_text and large is not None and large.startswith(zoo.PRETRAINED):
+        from ..nn.pretrained import tokenised  # seconds, for those who want one
+
+        source = source.for_large(partial(tokenised, large))
     private, groups, held_out = _hold_out(source, proxy, common)
     ids = names(groups, common)
     notes = (*source.notes, *_absent(source, groups, ids))
@@ -123,7 +135,7 @@ def assign(setup: ClassifierSetup, smalls: Smalls, batch: int) -> dict[str, Mode
     """
     settled = _settled(setup, smalls)
     named = [name for name in smalls.small if "=" not in name]
-    usual = zoo.smalls_for(setup.shape, setup.source.is_sound)
+    usual = zoo.smalls_for(setup.shape, setup.source.is_sound, setup.source.is_text)
     models = [_small(name, setup) for name in named or usual]
     models.sort(key=lambda model: profile(model).train_flops)
     if smalls.mode == "heterogeneous":
@@ -152,7 +164,16 @@ def one_small(setup: ClassifierSetup, name: str | None, batch: int) -> dict[str,
 
 
 def _small(name: str, setup: ClassifierSetup) -> Model:
-    found = zoo.model(name, setup.shape, setup.classes, class_names=setup.source.classes)
+    """A model by its name for samples as devices take them."""
+    source = setup.source
+    if source.is_text and name.startswith(zoo.PRETRAINED):
+        raise ConfigError(
+            f"--small {name}: devices take hashed words of texts, and no tokenizer: choose one of "
+            f"{', '.join(zoo.WORDS)}, and give this one as --large"
+        )
+    found = zoo.model(
+        name, setup.shape, setup.classes, class_names=source.classes, of_texts=source.is_text
+    )
     _check_rate(found, setup)
     return found
 
@@ -187,8 +208,9 @@ def _settled(setup: ClassifierSetup, smalls: Smalls) -> dict[str, Model]:
 def large_model(name: str | None, setup: ClassifierSetup, train: str = "all") -> Model:
     """The server's model, for samples in the form that it takes."""
     shape = setup.source.train.for_large.shape
-    wanted = name or zoo.large_for(shape, setup.source.is_sound)
-    found = zoo.model(wanted, shape, setup.classes, train, setup.source.classes)
+    of_texts = setup.source.is_text and setup.source.tokenise is None
+    wanted = name or zoo.large_for(shape, setup.source.is_sound, of_texts)
+    found = zoo.model(wanted, shape, setup.classes, train, setup.source.classes, of_texts=of_texts)
     _check_rate(found, setup)
     return found
 
@@ -225,6 +247,30 @@ def _hold_out(
     return proxies.hold_out(
         source.train, source.groups, proxy.proxy_share, stream(common.seed, "proxy")
     )
+
+
+def proxy_texts(setup: ClassifierSetup, share: float) -> np.ndarray | None:
+    """The texts that `classifier_setup` set aside as proxy, this share of them; None of data that
+    are no texts."""
+    texts = setup.source.train_texts
+    if texts is None:
+        return None
+    chosen: np.ndarray = texts[
+        proxies.rows(len(texts), share, stream(setup.common.seed, "proxy"))[1]
+    ]
+    return chosen
+
+
+def on_large(setup: ClassifierSetup) -> ClassifierSetup:
+    """The setup of a run that trains the large model on what devices own, in the form it takes."""
+    source = setup.source
+    taken = replace(
+        source,
+        train=source.train.for_large,
+        test=source.test.for_large,
+        is_tokenised=source.tokenise is not None,
+    )
+    return replace(setup, source=taken, private=setup.private.for_large)
 
 
 def _absent(

@@ -37,14 +37,22 @@ class Flags:
 
 def fedavg(flags: Flags) -> "Experiment":
     from ..methods.fedavg import FedAvg
-    from .classifiers import Models, assemble, classifier_setup, large_model, local, one_small
+    from .classifiers import (
+        Models,
+        assemble,
+        classifier_setup,
+        large_model,
+        local,
+        on_large,
+        one_small,
+    )
 
     batch = flags.training.local_batch
-    setup = classifier_setup(flags.common, flags.proxy)
+    setup = classifier_setup(flags.common, flags.proxy, flags.large)
     large = large_model(flags.large, setup)
     notes = []
     if flags.who == "large":
-        setup = replace(setup, ignore_memory=True)
+        setup = replace(on_large(setup), ignore_memory=True)
         notes.append(_counterfactual(setup, large, batch))
         models = dict.fromkeys(setup.kinds, large)
     else:

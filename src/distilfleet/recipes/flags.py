@@ -115,6 +115,11 @@ APPLIES = (
         otherwise="nothing is cut without --window; add it, or leave --hop out",
     ),
     Applies(
+        flag="holdout",
+        when=lambda flat: "test" not in flat,
+        otherwise="with --test nothing is held out of the data; leave one of them out",
+    ),
+    Applies(
         flag="feature_weight",
         when=lambda flat: flat.get("wire", "weights") == "weights",
         otherwise="intermediate layers are matched with --wire weights alone",
@@ -144,9 +149,12 @@ class Common:
 
     data: str = "digits"
     """Dataset: `digits` (comes with scikit-learn), `hub:NAME`, or a path: .npz, .csv, IDX files, a
-    folder of images by class."""
+    folder of images or texts by class, .jsonl."""
     holdout: float = 0.2
     """Share of the data that is held out for testing, where the data has no test part."""
+    test: str | None = None
+    """A file of samples to test on, with the labels and inputs of --data. Default: the data's own
+    test part, or a share that is held out."""
     label: str | None = None
     """Column or key that holds the label."""
     group: str | None = None
@@ -240,8 +248,8 @@ class ProxyData:
     """The unlabelled proxy dataset."""
 
     proxy: str | None = None
-    """Unlabelled inputs: .npz, .csv or a folder of images. Default: a share of the training data,
-    unlabelled."""
+    """Unlabelled inputs: .npz, .csv, a folder of images, or texts (.txt, one a line). Default: a
+    share of the training data, unlabelled."""
     proxy_share: float = 0.15
     """That share; it is taken from the devices."""
 

@@ -76,7 +76,7 @@ def koala(flags: Flags) -> "Experiment":
     from ..methods.koala import Koala
     from .classifiers import Models, assemble, assign, classifier_setup, large_model
 
-    setup = classifier_setup(flags.common, flags.proxy)
+    setup = classifier_setup(flags.common, flags.proxy, flags.large)
     assert setup.proxy is not None
     large = large_model(flags.large, setup, flags.train)
     smalls = assign(setup, flags.smalls, flags.training.local_batch)

@@ -76,6 +76,10 @@ def text_setup(common: Common, language: Language) -> TextSetup:
     """Load, cut, divide and enrol. Raises ConfigError."""
     _check_names(language)
     served = read_server(common.data, language.context)
+    if served is not None and common.test is not None:
+        raise ConfigError(
+            f"{common.data}: --test {common.test}: the server's part has a test part: leave it out"
+        )
     source = text.load(common.data, _wanted(common, language)) if served is None else served.source
     _check_tokenizer(language.teacher, source.tokenizer)
     _check_tokenizer(language.student, source.tokenizer)
@@ -199,7 +203,7 @@ def _check_reading(common: Common) -> None:
             f"--skew {common.skew} changes nothing here: text is not skewed by quantity; leave it "
             "out"
         )
-    settled = common.reading.settled(allowed=("missing", "separator"))
+    settled = common.reading.settled(allowed=("missing", "separator", "text"))
     if settled is not None:
         raise ConfigError(f"{settled} is for tables and arrays of numbers: leave it out")
 
@@ -216,6 +220,8 @@ def _wanted(common: Common, language: Language) -> text.Wanted:
         group=common.group,
         missing=common.reading.missing,
         separator=common.reading.separator,
+        text=common.reading.text,
+        test=common.test,
         alpha=common.alpha,
         seed=common.seed,
     )

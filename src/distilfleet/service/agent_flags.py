@@ -70,6 +70,9 @@ class AgentFlags:
     """Column of a table with the time of each row, where series are cut."""
     rate_hz: float | None = None
     """Steps per second, where the file does not say it."""
+    text: str | None = None
+    """Column or key of the texts in it, for a run that classifies texts. Default: what the run
+    calls it."""
     catalogue: Path | None = None
     """CSV file with this board's row, as `distilfleet calibrate` writes it, where the fleet names a
     kind of its own."""
@@ -136,6 +139,7 @@ class AgentFlags:
             hop=self.hop,
             time=self.time,
             rate_hz=self.rate_hz,
+            text=self.text,
         )
 
     @property

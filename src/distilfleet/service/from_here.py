@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-FILES = frozenset({"data", "proxy", "teacher", "student", "tokenizer", "large", "small"})
+FILES = frozenset({"data", "test", "proxy", "teacher", "student", "tokenizer", "large", "small"})
 """Settings that may name a file, or a function in one; what is no file here, as a name on a hub,
 stays."""
 

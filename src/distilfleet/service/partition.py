@@ -39,6 +39,9 @@ class SplitFlags:
     """Seed of everything that is drawn at random."""
     holdout: float = 0.2
     """Share of the data that is held out for testing, where the data has no test part."""
+    test: str | None = None
+    """A file of samples to test on. Default: the data's own test part, or a share that is held
+    out."""
     label: str | None = None
     """Column or key that holds the label."""
     group: str | None = None
@@ -71,14 +74,14 @@ def split(asked: SplitFlags) -> str:
     if asked.out.exists() and any(asked.out.iterdir()):
         raise ConfigError(f"{asked.out} is not empty; name another --out")
     _check_apply(asked)
-    names = ("data", "seed", "holdout", "devices", "alpha", "label", "group", "reading")
+    names = ("data", "seed", "holdout", "devices", "alpha", "test", "label", "group", "reading")
     common = Common(**{name: getattr(asked, name) for name in names})
     check(common)
     asked.out.mkdir(parents=True, exist_ok=True)
     if asked.recipe:
         return _split_text(asked, common)
     from ..data import prepared
-    from ..recipes.classifiers import classifier_setup
+    from ..recipes.classifiers import classifier_setup, proxy_texts
 
     setup = classifier_setup(common, ProxyData(proxy_share=asked.proxy_share))
     source = setup.source
@@ -91,11 +94,12 @@ def split(asked: SplitFlags) -> str:
 
     for device in setup.devices:
         prepared.write(asked.out / _file(device), simulation.data(device), **facts(prepared.DEVICE))
-    prepared.write(
-        asked.out / SERVER, source.test, **facts(prepared.SERVER), **prepared.named(source.name)
-    )
+    named = prepared.named(source.name)
+    of_test = prepared.texts(source.test_texts)
+    prepared.write(asked.out / SERVER, source.test, **facts(prepared.SERVER), **named, **of_test)
     assert setup.proxy is not None
-    prepared.write(asked.out / PROXY, setup.proxy, **facts(prepared.PROXY))
+    of_proxy = prepared.texts(proxy_texts(setup, asked.proxy_share))
+    prepared.write(asked.out / PROXY, setup.proxy, **facts(prepared.PROXY), **of_proxy)
     return (
         f"{len(setup.devices)} devices, {simulation.partition}; {SERVER} and {PROXY} for the server"
     )

@@ -177,10 +177,11 @@ def _check_profile(model: "LanguageModel", said: LanguageProfile | None) -> None
 
 def check_samples(data: Dataset, model: Model) -> None:
     """Raises ConfigError for data that this model does not take."""
-    if data.shape != model.shape or data.inputs.dtype != np.float32:
+    wanted = np.dtype(model.dtype)
+    if data.shape != model.shape or data.inputs.dtype != wanted:
         here = f"{data.inputs.dtype} of shape {list(data.shape)}"
         raise ConfigError(
-            f"samples are {here} here; {model.name} takes float32 of shape {list(model.shape)}"
+            f"samples are {here} here; {model.name} takes {wanted} of shape {list(model.shape)}"
         )
     check_labels(data, model.classes)
 
