@@ -28,10 +28,12 @@ def names(labels):
     }
 
 
-def picture_model(folder, labels=("cat", "dog", "eel"), side=8):
-    """A ViT for coloured pictures of 8 by 8, and its processor."""
+def picture_model(folder, labels=("cat", "dog", "eel"), side=8, channels=3):
+    """A ViT for pictures of 8 by 8, and its processor."""
     torch.manual_seed(1)
-    config = transformers.ViTConfig(**ENCODER, image_size=side, patch_size=4, **names(labels))
+    config = transformers.ViTConfig(
+        **ENCODER, image_size=side, patch_size=4, num_channels=channels, **names(labels)
+    )
     facts = {
         "size": {"height": side, "width": side},
         "image_mean": [0.4, 0.5, 0.6],

@@ -1,12 +1,16 @@
 """Classifiers of `transformers` go in as they are: their inputs, their heads by the names of
 classes, their weights."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 import transformers
 from hf_folders import picture_model, series_model, sound_model, text_model
+from safetensors.numpy import load_file
 
+import distilfleet
 from distilfleet.core.types import Dataset
 from distilfleet.nn import pretrained, trainable, zoo
 from distilfleet.nn.distil import Distillation, distil, predict
@@ -108,3 +112,36 @@ def test_a_head_for_others_is_replaced_by_a_new_one_of_the_seed(names, tmp_path)
 def test_a_dataset_has_a_form_for_it():
     data = Dataset(np.zeros((2, 3), np.float32), None, np.zeros((2, 5), np.int32))
     assert data.for_large.shape == (5,)
+
+
+@pytest.mark.parametrize("function", ["of_transformers", "read_from_a_folder", "partly_frozen"])
+@pytest.mark.parametrize("flag", ["large", "small"])
+def test_a_users_own_may_be_one_and_trains_round_after_round(function, flag, tmp_path, monkeypatch):
+    picture_model(tmp_path / "hf", channels=1)
+    monkeypatch.setenv("DISTILFLEET_TEST_PRETRAINED", str(tmp_path / "hf"))
+    x = np.random.default_rng(0).random((60, 1, 8, 8), np.float32)
+    labels = np.arange(60) % 3
+    np.savez(tmp_path / "data.npz", x_train=x, y_train=labels, x_test=x[:12], y_test=labels[:12])
+    own = f"{Path(__file__).with_name('own_pretrained.py')}:{function}"
+    run = distilfleet.train(
+        "koala",
+        data=str(tmp_path / "data.npz"),
+        out=tmp_path / "run",
+        devices=2,
+        rounds=2,
+        mixtures=4,
+        local_passes=1,
+        cohorts="off",
+        **{flag: own if flag == "large" else (own,)},
+    )
+    assert len(run.history) == 2
+    (file,) = (tmp_path / "run" / "models").glob(f"{flag}*/model.safetensors")
+    weights = load_file(file)
+    built = zoo.model(own, (1, 8, 8), 3).build(0)
+    moved = {
+        name
+        for name, tensor in built.state_dict().items()
+        if not np.array_equal(weights[name], tensor.numpy())
+    }
+    assert moved
+    assert moved <= set(trainable.learnt(built))

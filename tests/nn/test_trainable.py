@@ -9,6 +9,7 @@ from torch import nn
 from distilfleet.core.errors import ConfigError
 from distilfleet.nn import zoo
 from distilfleet.nn.distil import Distillation, distil, predict
+from distilfleet.nn.profile import profile, training_memory_bytes
 from distilfleet.nn.trainable import adapted_in_vain, choose, head_of, learnt, merged, train_mode
 from distilfleet.nn.weights import to_arrays
 
@@ -55,6 +56,14 @@ def test_what_is_not_chosen_stays_to_the_bit(named, train):
     assert any(name.startswith(f"{head_of(module)}.") for name in moved)
     assert len(names) == len(before) or train != "all"
     assert len(names) < len(before) or train not in ("head", "lora:2", "last:1")
+
+
+def test_what_is_frozen_has_no_gradients_and_no_momentum(named):
+    every, head = (profile(zoo.model(*named, train)) for train in ("all", "head"))
+    assert head.weight_bytes == every.weight_bytes
+    assert head.trained_bytes < every.trained_bytes == every.weight_bytes
+    assert training_memory_bytes(head, 4) < training_memory_bytes(every, 4)
+    assert head.train_flops < every.train_flops
 
 
 def test_more_layers_are_more_weights(named):

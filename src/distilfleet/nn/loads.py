@@ -58,9 +58,9 @@ def proxy_load(model: Model, samples: int, passes: int, batch: int) -> Load:
 
 
 def step_traffic_bytes(facts: Profile, batch: int) -> int:
-    """Bytes through memory in one training step: weights read twice, gradients and momentum written
-    and read, activations written and read."""
-    return 6 * facts.weight_bytes + 2 * batch * facts.activation_bytes
+    """Bytes through memory in one training step: weights read twice, gradients and momentum of what
+    trains written and read, activations written and read."""
+    return 2 * facts.weight_bytes + 4 * facts.trained_bytes + 2 * batch * facts.activation_bytes
 
 
 def frames(job: Job) -> Load:

@@ -28,8 +28,8 @@ from .forward import logits, weight_dtype
 from .zoo import Model
 
 SAMPLES = 2
-WEIGHT_COPIES = 3
-"""Weights, gradients and momentum, all fp32."""
+TRAINED_COPIES = 2
+"""Gradients and momentum, beside weights, all fp32."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +39,8 @@ class Profile:
     parameters: int
     weight_bytes: int
     """Parameters and buffers as built: fp32."""
+    trained_bytes: int
+    """Those of them that training changes; where nothing is frozen, all."""
     forward_flops: float
     train_flops: float
     """Forward and backward."""
@@ -106,6 +108,7 @@ def _traced_or_guessed(net: nn.Module, inputs_N: torch.Tensor) -> Profile:
     return Profile(
         parameters=count,
         weight_bytes=_size_bytes([*net.parameters(), *net.buffers()]),
+        trained_bytes=_trained_bytes(net),
         forward_flops=2.0 * count,
         train_flops=6.0 * count,
         activation_bytes=_size_bytes([*net.parameters()]),
@@ -132,6 +135,7 @@ def _traced(net: nn.Module, inputs_N: torch.Tensor) -> Profile:
     return Profile(
         parameters=sum(weight.numel() for weight in net.parameters()),
         weight_bytes=_size_bytes([*net.parameters(), *net.buffers()]),
+        trained_bytes=_trained_bytes(net),
         forward_flops=forward_flops,
         train_flops=forward_flops + backward.get_total_flops() / SAMPLES,
         activation_bytes=_activation_bytes(kept, net) + sum(hidden_bytes) // SAMPLES,
@@ -142,7 +146,8 @@ def _traced(net: nn.Module, inputs_N: torch.Tensor) -> Profile:
 def training_memory_bytes(profile: Profile, batch: int) -> int:
     """Memory of one training step with momentum: weights, gradients, momentum, and activations of a
     batch."""
-    return WEIGHT_COPIES * profile.weight_bytes + batch * profile.activation_bytes
+    copies_bytes = TRAINED_COPIES * profile.trained_bytes
+    return profile.weight_bytes + copies_bytes + batch * profile.activation_bytes
 
 
 def savings(large: Model, small: Model) -> Savings:
@@ -246,6 +251,13 @@ def _memory(tensor: torch.Tensor) -> int:
 
 def _size_bytes(tensors: Sequence[torch.Tensor]) -> int:
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
+def _trained_bytes(net: nn.Module) -> int:
+    frozen = [weight for weight in net.parameters() if not weight.requires_grad]
+    if not frozen:
+        return _size_bytes([*net.parameters(), *net.buffers()])
+    return _size_bytes([weight for weight in net.parameters() if weight.requires_grad])
 
 
 @contextmanager
