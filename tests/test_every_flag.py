@@ -17,6 +17,7 @@ from distilfleet.cli.calibrate_flags import Calibrate
 from distilfleet.cli.compare import Compare
 from distilfleet.cli.main import Audit, Devices
 from distilfleet.cli.run import Resume
+from distilfleet.cli.track import Track
 from distilfleet.cli.words import parsed
 from distilfleet.core.chance import stream
 from distilfleet.cost.catalogue import as_csv, device, entry
@@ -39,7 +40,7 @@ TOGGLED = {
     "share_label_counts",
     "share_data",
 }
-TOGGLED |= {"all", "any_range", "skip_unknown", "fit_pictures"}
+TOGGLED |= {"all", "follow", "any_range", "skip_unknown", "fit_pictures"}
 VALUES = {
     "data": "{}/table.npz",
     "holdout": "0.3",
@@ -172,7 +173,12 @@ VALUES = {
     "run": "{}/run",
 }
 """What each flag is given; where recipes differ, `OTHER` has a recipe's own."""
-OTHER = {("fedavg", "who"): "large", ("fedavg", "small"): "mlp-s", ("runs", "what"): "stop"}
+OTHER = {
+    ("track", "to"): "mlflow",
+    ("fedavg", "who"): "large",
+    ("fedavg", "small"): "mlp-s",
+    ("runs", "what"): "stop",
+}
 APART = {
     "koala": {"feature_weight"},
     "fedavg": {"small"},
@@ -205,6 +211,7 @@ VERBS = {
     "runs": RunsFlags,
     "backup": BackUp,
     "agent": AgentFlags,
+    "track": Track,
 }
 DATA = {
     (False, "first"): "series.npz",
@@ -218,6 +225,7 @@ DATA = {
 BARE = {
     "compare.runs",
     "audit.run",
+    "track.run",
     "serve.fleet",
     "enrol.what",
     "runs.what",

@@ -21,6 +21,7 @@ from ..core.plain import plain, print_in_any_encoding
 from . import compare as cli_compare
 from . import fleet as cli_fleet
 from . import run as cli_run
+from . import track as cli_track
 from .usage import usage
 from .words import parsed
 
@@ -103,6 +104,7 @@ def _verb(name: str) -> Callable[[list[str]], int]:
         "plan": _plan,
         "compare": cli_compare.compare,
         "audit": _audit,
+        "track": cli_track.track,
         "devices": _devices,
         "calibrate": _calibrate,
         "serve": cli_fleet.serve,

@@ -3,7 +3,7 @@
 import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ..record.checkpoint import Checkpoint
     from ..record.run import RunRecord
 
+Steps = Iterator[Mapping[str, Any]]
 PAGE = "report.html"
 INTERRUPTED = {signal.SIGINT: 130, signal.SIGTERM: 143}
 
@@ -41,23 +42,29 @@ def run(words: list[str]) -> int:
     if not words or words[0] in ("--help", "-h"):
         print(usage(), end="")
         return 0
-    flag = words[0].partition("=")[0]
+    trackers, words = taken("--track", "trackers", words)
+    flag = words[0].partition("=")[0] if words else ""
     if flag == "--resume":
-        return _resume(words)
+        return _resume(words, trackers)
     if flag == "--config":
-        return _again(words)
+        return _again(words, trackers)
     if flag.startswith("-"):
         meant = did_you_mean(flag, ["--resume", "--config"])
         raise ConfigError(
             f"name a recipe before its flags{meant}: distilfleet run koala {' '.join(words)}"
         )
     fleet, rest = taken("--fleet", "a fleet file", words[1:])
+    if fleet and trackers:
+        raise ConfigError(
+            "a real fleet's record is at its server: distilfleet track fleet-state/runs/NAME --to "
+            f"{trackers[0]} follows it there"
+        )
     if len(fleet) == 1:
         return cli_fleet.run(Path(fleet[0]), words[0], rest)
     if fleet:
         raise ConfigError("give --fleet once, with the fleet file behind it: --fleet fleet.toml")
     seeds, rest = taken("--seeds", "seeds", rest)
-    return _sweep(words[0], rest, seeds) if seeds else _start(words[0], rest)
+    return _sweep(words[0], rest, seeds, trackers) if seeds else _start(words[0], rest, trackers)
 
 
 def taken(flag: str, what: str, words: list[str]) -> tuple[list[str], list[str]]:
@@ -81,7 +88,9 @@ def _is_value(word: str) -> bool:
     return not word.startswith("-")
 
 
-def _start(name: str, words: list[str], settings: Mapping[str, Any] | None = None) -> int:
+def _start(
+    name: str, words: list[str], trackers: list[str], settings: Mapping[str, Any] | None = None
+) -> int:
     """Begin a run. `settings`: those of an earlier one, which the words may change."""
     from ..recipes.find import recipe
 
@@ -96,7 +105,7 @@ def _start(name: str, words: list[str], settings: Mapping[str, Any] | None = Non
     out = common(flags).out or simulate.default_place(name, started)
     begun = simulate.begin(found, flags, out, started)
     opening(begun.about, begun.run.facts, out)
-    return _train(begun.run, begun.record, None)
+    return _train(begun.run, begun.record, None, trackers)
 
 
 def _flags_of(found: "Recipe", settings: Mapping[str, Any]) -> Any:
@@ -105,7 +114,7 @@ def _flags_of(found: "Recipe", settings: Mapping[str, Any]) -> Any:
     return unflatten(found.flags, settings)
 
 
-def _sweep(name: str, words: list[str], seeds: list[str]) -> int:
+def _sweep(name: str, words: list[str], seeds: list[str], trackers: list[str]) -> int:
     from ..recipes.find import recipe
     from . import seeds as cli_seeds
 
@@ -121,7 +130,8 @@ def _sweep(name: str, words: list[str], seeds: list[str]) -> int:
     out = common(flags).out or simulate.default_place(name, datetime.now(UTC))
     check_free(out)
     _, rest = taken("--out", "a directory", words)
-    return cli_seeds.sweep([name, *rest], numbers, out, common(flags).threads)
+    tracked = ["--track", *trackers] if trackers else []
+    return cli_seeds.sweep([name, *rest, *tracked], numbers, out, common(flags).threads)
 
 
 def _refuse_beside_seeds(words: list[str]) -> None:
@@ -129,7 +139,7 @@ def _refuse_beside_seeds(words: list[str]) -> None:
         raise ConfigError("--seeds names them all: leave out --seed")
 
 
-def _again(words: list[str]) -> int:
+def _again(words: list[str], trackers: list[str]) -> int:
     """Repeat a recorded run, with whatever flags come behind."""
     from ..record.history import read_about
 
@@ -142,10 +152,10 @@ def _again(words: list[str]) -> int:
         raise ConfigError(
             f"{file} is of a real fleet: run {about['recipe']} --fleet with its flags again"
         )
-    return _start(about["recipe"], rest, {**about["settings"], "rounds": about["rounds"]})
+    return _start(about["recipe"], rest, trackers, {**about["settings"], "rounds": about["rounds"]})
 
 
-def _resume(words: list[str]) -> int:
+def _resume(words: list[str], trackers: list[str]) -> int:
     from .seeds import go_on, is_sweep
 
     asked = parsed(Resume, "distilfleet run", words)
@@ -164,24 +174,47 @@ def _resume(words: list[str]) -> int:
     print(f"Going on with {asked.resume} {after}.")
     for note in elsewhere(read_about(asked.resume)):
         print(note)
-    return _train(resumed.run, resumed.record, resumed.start)
+    from ..track.follow import told
+
+    return _train(resumed.run, resumed.record, resumed.start, [*trackers, *told(asked.resume)])
 
 
-def _train(run: "SimulatedRun", record: "RunRecord", start: "Checkpoint | None") -> int:
+def _train(
+    run: "SimulatedRun",
+    record: "RunRecord",
+    start: "Checkpoint | None",
+    trackers: list[str],
+) -> int:
     from ..report.live import show
     from ..training.loop import train
 
     stop: list[signal.Signals] = []
     first = 1 if start is None else start.round + 1
-    with closing(record), _asked_to_stop(stop):
+    with closing(record), _asked_to_stop(stop), _tracked(record.path, trackers) as following:
         steps = train(run.experiment, run.fleet, record, start, time.monotonic)
-        show(run.experiment.rounds, first, steps, lambda: bool(stop))
+        show(run.experiment.rounds, first, following(steps), lambda: bool(stop))
         steps.close()
     finished = _pages(record.path)
     if stop and not finished:
         print(f"Stopped after a finished round. Go on with: distilfleet run --resume {record.path}")
         return INTERRUPTED[stop[0]]
     return 0
+
+
+@contextmanager
+def _tracked(path: Path, names: list[str]) -> Iterator[Callable[[Steps], Steps]]:
+    """What passes rounds on to the trackers of these names, if there are any."""
+    if not names:
+        yield lambda steps: steps
+        return
+    from ..track.follow import followed, following
+
+    trackers = followed(path, names)
+    try:
+        yield lambda steps: following(steps, trackers)
+    finally:
+        for tracker in trackers:
+            tracker.close()
 
 
 @contextmanager

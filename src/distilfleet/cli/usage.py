@@ -15,6 +15,7 @@ COMMANDS = {
     "plan RECIPE [--flag value ...] [--json]": "who would cut where, what it costs, "
     "and the proven bound",
     "compare DIR [DIR ...] [--out FILE]": "runs side by side: table and page",
+    "track DIR [--to NAME ...] [--follow]": "its rounds to TensorBoard, MLflow, W&B or Trackio",
     "audit DIR [--json]": "what a curious server could recover from what travelled",
     "devices [--json]": "the catalogue of devices and servers",
     "calibrate [--kind NAME] [--out FILE]": "measure this board, half a minute: "
