@@ -81,3 +81,23 @@ def test_features_are_resized_by_averaging_or_spreading():
     assert resize(image, (4, 4)) is image
     assert resize(image, ()).tolist() == [[7.5]]
     assert resize(torch.tensor([[1.0, 2.0]]), (3,)).tolist() == [[[1.0] * 3, [2.0] * 3]]
+
+
+class Trimmed(torch.nn.Module):
+    """Sees no more of a batch than its longest text, as tokenizers pad."""
+
+    def __init__(self):
+        super().__init__()
+        self.table = torch.nn.Embedding(16, 4)
+        self.head = torch.nn.Linear(4, 3)
+
+    def forward(self, ids):
+        used = int((ids >= 0).sum(1).max())
+        return self.head(self.table(ids[:, :used].clamp(min=0).long()).mean(1))
+
+
+def test_what_has_a_place_for_each_token_is_no_stage_however_short_the_first_texts_are():
+    ids = torch.full((9, 20), -1, dtype=torch.int32)
+    for row in range(9):
+        ids[row, : 4 + row] = 3
+    assert "table" not in [tap.module for tap in taps(Trimmed(), ids)]

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from ..core.types import PADDING
 from .forward import logits
 
 MOST_TAPS = 3
@@ -95,8 +96,7 @@ def _per_sample(module: nn.Module, x_N: Tensor) -> dict[str, Tensor]:
     """Outputs of two samples, by module: real numbers, a row for each sample, whose size no sample
     changes."""
     training = module.training
-    rows = torch.arange(3) % len(x_N)
-    x_3 = x_N[rows]
+    x_3 = x_N[torch.arange(3) % len(x_N)] if x_N.is_floating_point() else _longest(x_N)
     x_2 = x_3[:2] if x_3.is_floating_point() else _shorter(x_3[:2])
     three = _outputs(module.eval(), x_3)
     two = _outputs(module, x_2)
@@ -108,10 +108,17 @@ def _per_sample(module: nn.Module, x_N: Tensor) -> dict[str, Tensor]:
     }
 
 
+def _longest(ids_NL: Tensor) -> Tensor:
+    """The three longest texts, one twice if there are fewer."""
+    order = (ids_NL != PADDING).sum(1).argsort(descending=True)
+    return ids_NL[order[torch.arange(3, device=order.device) % len(order)]]
+
+
 def _shorter(ids_NL: Tensor) -> Tensor:
-    """Texts of half the length, for what has a place for each token is as long as the longest text
-    of a batch."""
-    return ids_NL[:, : max(1, ids_NL.shape[1] // 2)]
+    """The first half of their tokens, padding left aside, for what has a place for each token is as
+    long as the longest text of a batch."""
+    most = int((ids_NL != PADDING).sum(1).max())
+    return ids_NL[:, : max(1, most // 2)]
 
 
 def _outputs(module: nn.Module, x_N: Tensor) -> dict[str, Tensor]:
