@@ -26,6 +26,8 @@ GENERATION = "text-generation"
 AUTO = {
     GENERATION: "AutoModelForCausalLM",
     "text-classification": "AutoModelForSequenceClassification",
+    "image-classification": "AutoModelForImageClassification",
+    "audio-classification": "AutoModelForAudioClassification",
 }
 """The class of `transformers` that loads a model of a task."""
 METRICS = {"accuracy": "accuracy", "loss": "nats per token"}
@@ -71,7 +73,7 @@ def _task(spec: DataSpec | None) -> str:
 def _head(name: str, trained: TrainedModel, run: CardFacts, task: str) -> dict[str, Any]:
     recipe = str(run.about.get("recipe", ""))
     head: dict[str, Any] = {
-        "library_name": "transformers" if task in AUTO else "distilfleet",
+        "library_name": "transformers" if _auto(trained, task) else "distilfleet",
         "pipeline_tag": task,
         "tags": ["distilfleet", "federated-learning", *([recipe] if recipe else [])],
     }
@@ -91,6 +93,12 @@ def _head(name: str, trained: TrainedModel, run: CardFacts, task: str) -> dict[s
         }
         head["model-index"] = [{"name": name, "results": [results]}]
     return head
+
+
+def _auto(trained: TrainedModel, task: str) -> str:
+    """The class of `transformers` that loads the model; empty where none does."""
+    by_transformers = getattr(trained.model, "is_pretrained", True)  # as decoders are
+    return AUTO.get(task, "") if by_transformers else ""
 
 
 def _yaml(value: Any) -> Iterator[str]:
@@ -160,12 +168,8 @@ def _use(trained: TrainedModel, task: str) -> str:
         lines.append('print(model.generate("Once upon a time", tokens=40))')
     else:
         lines.append("print(model.classes, model.predict(samples))  # samples as they are stored")
-    auto = (
-        f"\nor `{AUTO[task]}.from_pretrained(folder)` and `AutoTokenizer.from_pretrained(folder)` "
-        "of `transformers`.\n"
-        if task in AUTO
-        else ""
-    )
+    kind = _auto(trained, task)
+    auto = f"\nor `{kind}.from_pretrained(folder)` of `transformers`.\n" if kind else ""
     program = "\n```python\n" + "\n".join(lines) + "\n```\n"
     return (
         f"## Use\n{program}{auto}\nOn the command line: `distilfleet predict path/to/this/folder "

@@ -6,10 +6,12 @@ from typing import Any
 
 from ..core.disk import Content
 from ..core.tensor_file import pieces
-from ..core.types import TrainedModel
+from ..core.types import Arrays, TrainedModel
 from ..data.spec import DataSpec
 from ..data.tokenizer import Tokenizer
-from ..nn.zoo import Model
+from ..nn import trainable
+from ..nn.weights import put, to_arrays
+from ..nn.zoo import INNER, Model
 from . import facts
 from .card import CardFacts, card
 from .facts import Architecture, Preprocessing
@@ -32,20 +34,40 @@ def contents(
         tokenizer: that of a model that takes text.
     """
     model = trained.model
-    own = _of_net(model, spec) if isinstance(model, Model) else _of_language(model, spec)
-    text = {} if tokenizer is None else tokenizer_files(tokenizer, own.context)
-    built_from = (
-        {facts.ARCHITECTURE: facts.written(_architecture(model))}
-        if isinstance(model, Model)
-        else {facts.CONFIG: _config(model, spec, tokenizer)}
-    )
+    if not isinstance(model, Model):
+        own = Preprocessing(data=spec, context=model.context, vocabulary=model.vocabulary)
+        text = {} if tokenizer is None else tokenizer_files(tokenizer, own.context)
+        files: Mapping[str, bytes] = {facts.CONFIG: _config(model, spec, tokenizer), **text}
+        weights = trained.weights
+    else:
+        own = Preprocessing(data=spec, shape=model.shape, classes=model.classes)
+        files = _net_files(trained, spec)
+        weights = net_weights(trained)
     return {
-        facts.WEIGHTS: pieces(trained.weights, {"format": "pt"}),  # as `transformers` wants it
-        **built_from,
+        facts.WEIGHTS: pieces(weights, {"format": "pt"}),  # as `transformers` wants it
+        **files,
         facts.PREPROCESSING: facts.written(own),
-        **text,
         facts.CARD: card(name, trained, about, spec).encode(),
     }
+
+
+def _net_files(trained: TrainedModel, spec: DataSpec | None) -> Mapping[str, bytes]:
+    if trained.model.is_pretrained:
+        from .pretrained import folder_files  # seconds, for those who have such a model
+
+        return folder_files(trained, spec)
+    return {facts.ARCHITECTURE: facts.written(_architecture(trained.model))}
+
+
+def net_weights(trained: TrainedModel) -> Arrays:
+    """The weights of a net under its own names, adapters merged in float32."""
+    weights = trained.weights
+    if any(".lora_A." in name for name in weights):
+        weights = to_arrays(trainable.merged(put(trained.model.build(0), weights)))
+    if not trained.model.is_pretrained:
+        return weights
+    inside = (name for name in weights if name.startswith(INNER))
+    return {name.removeprefix(INNER): weights[name] for name in inside}
 
 
 def _architecture(model: Model) -> Architecture:
@@ -55,14 +77,6 @@ def _architecture(model: Model) -> Architecture:
         shape=model.shape,
         classes=model.classes,
     )
-
-
-def _of_net(model: Model, spec: DataSpec | None) -> Preprocessing:
-    return Preprocessing(data=spec)
-
-
-def _of_language(model: Any, spec: DataSpec | None) -> Preprocessing:
-    return Preprocessing(data=spec, context=model.context, vocabulary=model.vocabulary)
 
 
 def _config(model: Any, spec: DataSpec | None, tokenizer: Tokenizer | None) -> bytes:

@@ -52,6 +52,10 @@ class Preprocessing:
     schema: int = SCHEMA
     data: DataSpec | None = None
     """The run's meaning of samples and classes; None where the run did not say."""
+    shape: tuple[int, ...] = ()
+    """The shape of one of the net's inputs; empty of a decoder."""
+    classes: int = 0
+    """How many classes the net tells apart; 0 of a decoder."""
     context: int = 0
     """Tokens of the longest text; 0 of a model that takes no tokens."""
     vocabulary: int = 0

@@ -43,9 +43,11 @@ def load(folder: str | Path, *, own_models: bool = False) -> "DeployedModel":
     """
     found = facts.model_folder(folder)
     preprocessing = facts.preprocessing_of(found)
-    if (found / facts.CONFIG).is_file():
+    if not (found / facts.CONFIG).is_file():
+        return _net(found, preprocessing, own_models)
+    if preprocessing.vocabulary:
         return _language(found, preprocessing)
-    return _net(found, preprocessing, own_models)
+    return _pretrained(found, preprocessing)
 
 
 class DeployedModel(nn.Module):
@@ -88,8 +90,6 @@ class DeployedModel(nn.Module):
     def preprocess(self, raw: Any) -> Tensor:
         """Samples as they are stored, as the net takes them; see `inputs.inputs_of`. Text: a
         sequence of strings."""
-        if self.tokenizer is not None:
-            return borrowed(tokens_of(raw, self.tokenizer, self.preprocessing.context))
         return borrowed(inputs_of(raw, self.spec))
 
     def predict(self, raw: Any) -> np.ndarray:
@@ -105,14 +105,39 @@ class DeployedModel(nn.Module):
 
     def example(self, samples: int = 2) -> Tensor:
         """Inputs of the right shape and type, all zeros, for whoever traces the net."""
-        if self.tokenizer is not None:
-            return torch.zeros(samples, self.preprocessing.context, dtype=torch.int32)
-        return torch.zeros(samples, *self.spec.shape)
+        return torch.zeros(samples, *self.preprocessing.shape)
+
+
+class DeployedClassifier(DeployedModel):
+    """A classifier of `transformers`, with its processor or its tokenizer."""
+
+    def preprocess(self, raw: Any) -> Tensor:
+        """Samples as they are stored; of a model of texts, a sequence of strings."""
+        if len(self.preprocessing.shape) > 1:
+            return super().preprocess(raw)
+        from ..nn.pretrained import tokenised
+
+        return borrowed(tokenised(str(self.folder), raw))
+
+    def example(self, samples: int = 2) -> Tensor:
+        """Inputs of the right shape and type."""
+        if len(self.preprocessing.shape) > 1:
+            return super().example(samples)
+        return torch.zeros(samples, *self.preprocessing.shape, dtype=torch.int32)
 
 
 class DeployedLanguageModel(DeployedModel):
     """A decoder with its tokenizer: goes on with a text, or, with classes, says of which a text
     is."""
+
+    def preprocess(self, raw: Any) -> Tensor:
+        """A sequence of strings as ids of tokens, padded with -1."""
+        assert self.tokenizer is not None, "a language model has a tokenizer"
+        return borrowed(tokens_of(raw, self.tokenizer, self.preprocessing.context))
+
+    def example(self, samples: int = 2) -> Tensor:
+        """Ids of the right shape."""
+        return torch.zeros(samples, self.preprocessing.context, dtype=torch.int32)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Logits of token ids [B, T], padded with -1: [B, C] with classes, else [B, T, V]."""
@@ -246,3 +271,12 @@ def _language(folder: Path, preprocessing: Preprocessing) -> DeployedModel:
     )
     net = model.build(seed=0)
     return DeployedLanguageModel(folder, net, preprocessing, from_path(folder))
+
+
+def _pretrained(folder: Path, preprocessing: Preprocessing) -> DeployedModel:
+    net = zoo.Model(
+        name=f"{zoo.PRETRAINED}{folder}",
+        shape=preprocessing.shape,
+        classes=preprocessing.classes,
+    ).build(seed=0)
+    return DeployedClassifier(folder, net, preprocessing)

@@ -37,6 +37,8 @@ from .own_nets import as_written, can_be_copied, fault_of, materialised
 
 PRETRAINED = "hf:"
 """How names of models of `transformers` begin."""
+INNER = "net."
+"""How names of their weights begin: beside the net lies what is done to its inputs."""
 FEWEST_IDS = 8
 """As many ids as any vocabulary has."""
 Factory = Callable[[tuple[int, ...], int], nn.Module]
