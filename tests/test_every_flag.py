@@ -16,6 +16,7 @@ from cli_runs import mistaken, table, told
 from distilfleet.cli.calibrate_flags import Calibrate
 from distilfleet.cli.compare import Compare
 from distilfleet.cli.main import Audit, Devices
+from distilfleet.cli.predict import Predict
 from distilfleet.cli.run import Resume
 from distilfleet.cli.track import Track
 from distilfleet.cli.words import parsed
@@ -149,6 +150,9 @@ VALUES = {
     "recipe": "splitkd",
     "fleet": "{}/fleet.toml",
     "hours": "3",
+    "model": "{}/models/large",
+    "file": "{}/table.npz",
+    "tokens": "9",
     "what": "create",
     "device": "pi-07",
     "name": "koala-1",
@@ -202,6 +206,7 @@ REFUSED = {
 VERBS = {
     "resume": Resume,
     "compare": Compare,
+    "predict": Predict,
     "audit": Audit,
     "devices": Devices,
     "calibrate": Calibrate,
@@ -224,6 +229,8 @@ DATA = {
 """By whether a recipe is one of texts, and which run it is."""
 BARE = {
     "compare.runs",
+    "predict.model",
+    "predict.file",
     "audit.run",
     "track.run",
     "serve.fleet",

@@ -20,6 +20,7 @@ from ..core.errors import ConfigError, Error, StarvedError, did_you_mean
 from ..core.plain import plain, print_in_any_encoding
 from . import compare as cli_compare
 from . import fleet as cli_fleet
+from . import predict as cli_predict
 from . import run as cli_run
 from . import track as cli_track
 from .usage import usage
@@ -103,6 +104,7 @@ def _verb(name: str) -> Callable[[list[str]], int]:
         "run": cli_run.run,
         "plan": _plan,
         "compare": cli_compare.compare,
+        "predict": cli_predict.predict,
         "audit": _audit,
         "track": cli_track.track,
         "devices": _devices,

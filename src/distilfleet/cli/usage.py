@@ -16,6 +16,7 @@ COMMANDS = {
     "and the proven bound",
     "compare DIR [DIR ...] [--out FILE]": "runs side by side: table and page",
     "track DIR [--to NAME ...] [--follow]": "its rounds to TensorBoard, MLflow, W&B or Trackio",
+    "predict MODEL FILE [--out FILE]": "classes with probabilities, or how a text goes on",
     "audit DIR [--json]": "what a curious server could recover from what travelled",
     "devices [--json]": "the catalogue of devices and servers",
     "calibrate [--kind NAME] [--out FILE]": "measure this board, half a minute: "

@@ -102,6 +102,15 @@ def preprocessing_of(folder: Path) -> Preprocessing:
     return found
 
 
+def meaning_of(folder: Path, preprocessing: Preprocessing) -> DataSpec:
+    """What a model's run means by samples and classes. Raises ConfigError where it did not say."""
+    if preprocessing.data is None:
+        raise ConfigError(
+            f"{folder}: its run did not say what samples and classes are: give inputs, not data"
+        )
+    return preprocessing.data
+
+
 def model_folder(place: str | Path) -> Path:
     """The folder of that name, or the generation before it where a crash left that alone. Raises
     ConfigError."""

@@ -71,12 +71,12 @@ class DeployedModel(nn.Module):
     def spec(self) -> DataSpec:
         """What the model's run means by samples and classes. Raises ConfigError where the run did
         not say."""
-        if self.preprocessing.data is None:
-            raise ConfigError(
-                f"{self.folder}: its run did not say what samples and classes are: give inputs, "
-                "not data"
-            )
-        return self.preprocessing.data
+        return facts.meaning_of(self.folder, self.preprocessing)
+
+    @property
+    def takes_texts(self) -> bool:
+        """Whether samples are strings."""
+        return False
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -97,9 +97,10 @@ class DeployedModel(nn.Module):
         return self.probabilities(self.preprocess(raw))
 
     @torch.no_grad()
-    def probabilities(self, inputs: Tensor) -> np.ndarray:
+    def probabilities(self, inputs: Tensor | np.ndarray) -> np.ndarray:
         """Probabilities of inputs as `preprocess` gives them, float32 [n, C]."""
-        parts = [self(some).softmax(dim=-1) for some in torch.split(inputs, BATCH)]
+        given = inputs if isinstance(inputs, Tensor) else borrowed(inputs)
+        parts = [self(some).softmax(dim=-1) for some in torch.split(given, BATCH)]
         found: np.ndarray = as_array(torch.cat(parts))
         return found
 
@@ -111,9 +112,14 @@ class DeployedModel(nn.Module):
 class DeployedClassifier(DeployedModel):
     """A classifier of `transformers`, with its processor or its tokenizer."""
 
+    @property
+    def takes_texts(self) -> bool:
+        """Whether samples are strings."""
+        return len(self.preprocessing.shape) == 1
+
     def preprocess(self, raw: Any) -> Tensor:
         """Samples as they are stored; of a model of texts, a sequence of strings."""
-        if len(self.preprocessing.shape) > 1:
+        if not self.takes_texts:
             return super().preprocess(raw)
         from ..nn.pretrained import tokenised
 
@@ -121,7 +127,7 @@ class DeployedClassifier(DeployedModel):
 
     def example(self, samples: int = 2) -> Tensor:
         """Inputs of the right shape and type."""
-        if len(self.preprocessing.shape) > 1:
+        if not self.takes_texts:
             return super().example(samples)
         return torch.zeros(samples, *self.preprocessing.shape, dtype=torch.int32)
 
@@ -129,6 +135,11 @@ class DeployedClassifier(DeployedModel):
 class DeployedLanguageModel(DeployedModel):
     """A decoder with its tokenizer: goes on with a text, or, with classes, says of which a text
     is."""
+
+    @property
+    def takes_texts(self) -> bool:
+        """Whether samples are strings."""
+        return True
 
     def preprocess(self, raw: Any) -> Tensor:
         """A sequence of strings as ids of tokens, padded with -1."""

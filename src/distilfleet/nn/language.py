@@ -196,7 +196,8 @@ def _pretrained(kind: Any, name: str, found: Any, dtype: torch.dtype) -> Any:
     they are read."""
     settings = {DTYPE: dtype, "config": found, "use_safetensors": True, "trust_remote_code": False}
     try:
-        model, facts = kind.from_pretrained(name, output_loading_info=True, **settings)
+        with _without_bar():
+            model, facts = kind.from_pretrained(name, output_loading_info=True, **settings)
     except OSError as error:
         raise ConfigError(
             f"{name}: no weights in safetensors files ({_line(error)}); put model.safetensors there"
@@ -418,6 +419,19 @@ def _id_in(token: str, teacher: Mapping[str, int], student: Mapping[str, int]) -
 
 def _line(error: Exception) -> str:
     return str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+
+
+@contextmanager
+def _without_bar() -> Iterator[None]:
+    """`transformers` shows no bar while it reads weights."""
+    logging: Any = transformers.utils.logging
+    showed = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if showed:
+            logging.enable_progress_bar()
 
 
 @contextmanager

@@ -7,10 +7,9 @@ installs without it.
 
 import asyncio
 import logging
-import math
 import signal
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import replace
 from functools import partial
@@ -28,7 +27,6 @@ from ..core.types import Dataset, Device, RunSpec
 from ..cost import catalogue, meters
 from ..data import own, spec
 from ..data.digest import of_arrays
-from ..data.naming import Naming
 from ..data.own import Own
 from ..data.spec import Mapped
 from ..methods.splitkd.device import FrontLayers, SplitWorker
@@ -41,6 +39,7 @@ from ..net.renewal import renewal_due
 from ..recipes.join import own_data
 from .agent_flags import AgentFlags, Consent
 from .checks import SPLITKD, Half, check_version, check_windows
+from .naming_flags import naming_of
 
 log = logging.getLogger(__name__)
 FIRST_AGAIN_S = 0.1
@@ -50,56 +49,6 @@ GROWTH = 1.5
 LEAVE_S = 1.0
 USED_TOKEN = "used-token"  # noqa: S105 (a name of a file)
 """To say that it stops, an agent has so long."""
-
-
-def naming_of(asked: AgentFlags) -> Naming:
-    """Raises ConfigError."""
-    values = _pairs("--rename-value", asked.rename_value)
-    return Naming(
-        label=asked.label,
-        columns=_pairs("--rename", asked.rename),
-        classes=_pairs("--rename-class", asked.rename_class),
-        values={_category(name): value for name, value in values.items()},
-        order=asked.columns,
-        units={name: _unit(name, said) for name, said in _pairs("--units", asked.units).items()},
-        any_range=asked.any_range,
-        skip_unknown=asked.skip_unknown,
-        fit_pictures=asked.fit_pictures,
-        reading=asked.reading,
-    )
-
-
-def _pairs(flag: str, words: Iterable[str]) -> dict[str, str]:
-    """OWN=RUN, each name once. Raises ConfigError."""
-    pairs: dict[str, str] = {}
-    for word in words:
-        name, sign, value = word.partition("=")
-        if not (name and sign and value):
-            raise ConfigError(f"{flag} {word}: expected OWN=RUN, a name of yours and the run's")
-        if pairs.setdefault(name, value) != value:
-            raise ConfigError(f"{flag}: {name} is given twice, as {pairs[name]} and {value}")
-    return pairs
-
-
-def _category(name: str) -> tuple[str, str]:
-    column, sign, value = name.partition(":")
-    if not (column and sign):
-        raise ConfigError(f"--rename-value {name}: expected COLUMN:OWN=RUN")
-    return column, value
-
-
-def _unit(name: str, said: str) -> tuple[float, float]:
-    """Factor and offset."""
-    factor, _, offset = said.partition(",")
-    try:
-        found = float(factor), float(offset or 0)
-    except ValueError:
-        found = 0.0, 0.0
-    if not (found[0] and all(map(math.isfinite, found))):
-        raise ConfigError(
-            f"--units {name}={said}: expected FACTOR or FACTOR,OFFSET, such as 0.5556,-17.78"
-        )
-    return found
 
 
 def join(asked: AgentFlags) -> str:

@@ -1,0 +1,192 @@
+"""The verb `predict`: a trained model on a file of samples, or on a text to go on with."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..core.errors import ConfigError
+from ..core.plain import plain
+from ..data.reading import Axis, Decimal, Missing, Reading, Separator
+from .words import parsed
+
+if TYPE_CHECKING:
+    from ..deploy.predict import Row, Work
+
+SHOWN = 20
+"""Predictions that are printed where no file takes them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Predict:
+    """Classes with probabilities for each sample of a file; a language model goes on with each
+    text."""
+
+    model: Path
+    """Folder of a model: one of `models/` of a finished run, or of a device."""
+    file: str
+    """Samples in any form that `run --data` takes, with labels or without; of texts also a .txt
+    file with one on each line."""
+    out: Path | None = None
+    """File that takes all predictions as they come, .csv or .jsonl. Default: the first ones are
+    printed."""
+    batch: int = 256
+    """Samples that are judged at a time."""
+    own_models: bool = False
+    """Build a net of its author's own code, which the folder names."""
+    tokens: int = 64
+    """Most tokens that a language model adds to a text."""
+    temperature: float = 0.0
+    """Draw tokens at this temperature; 0 takes the likeliest each time."""
+    seed: int = 0
+    """Seed of the draws."""
+    label: str | None = None
+    """Column or key of labels. Default: what the run called it, or `label`."""
+    rename: tuple[str, ...] = ()
+    """Columns that the run calls otherwise: --rename temp=temperature."""
+    rename_class: tuple[str, ...] = ()
+    """Classes that the run calls otherwise: --rename-class laufen=run."""
+    rename_value: tuple[str, ...] = ()
+    """Categories of a column that the run calls otherwise: --rename-value place:loft=attic."""
+    columns: tuple[str, ...] = ()
+    """What the inputs are, in order, where the file has no names for them."""
+    units: tuple[str, ...] = ()
+    """Columns in another unit than the run's, with factor and offset: --units
+    temp=0.5556,-17.78."""
+    any_range: bool = False
+    """Take values as they are that seem to be in another unit."""
+    skip_unknown: bool = False
+    """Leave samples out whose class or category the run does not know."""
+    fit_pictures: bool = False
+    """Bring pictures to the size and colours of the run's."""
+    decimal: Decimal | None = None
+    """Decimal mark of a table's numbers, where they can be read in two ways."""
+    separator: Separator | None = None
+    """What parts the fields of a table."""
+    missing: Missing = "refuse"
+    """Samples without a number: refuse the file, or drop such samples."""
+    channels_axis: Axis | None = None
+    """Which axis of a sample has the channels."""
+    time: str | None = None
+    """Column of a table with the time of each row, where series are cut."""
+    rate_hz: float | None = None
+    """Steps per second, where the file does not say it."""
+
+    @property
+    def reading(self) -> Reading:
+        return Reading(
+            decimal=self.decimal,
+            separator=self.separator,
+            missing=self.missing,
+            channels_axis=self.channels_axis,
+            time=self.time,
+            rate_hz=self.rate_hz,
+        )
+
+
+def predict(words: list[str]) -> int:
+    """The verb."""
+    asked = parsed(Predict, "distilfleet predict", words or ["--help"])
+    for name, least in (("batch", 1), ("tokens", 1), ("temperature", 0)):
+        if not getattr(asked, name) >= least:
+            raise ConfigError(f"--{name} is {getattr(asked, name)}; it must be at least {least}")
+    from ..deploy.predict import check_out, loaded
+
+    if asked.out is not None:
+        check_out(asked.out)
+    model = loaded(asked.model, own_models=asked.own_models)
+    if model.classes:
+        _classes(model, asked)
+    else:
+        _continuations(model, asked)
+    return 0
+
+
+# --- classes --------------------------------------------------------------------------------------
+
+
+def _classes(model: Any, asked: Predict) -> None:
+    from ..deploy.predict import Score, rows, work, writing
+    from ..service.naming_flags import naming_of
+
+    found = work(model, asked.file, naming_of(asked), asked.batch)
+    for note in found.notes:
+        print(plain(f"note: {note}"))
+    score = Score()
+    begun = _progress(rows(found, score), found.count)
+    with nullcontext(print) if asked.out is None else writing(asked.out) as put:
+        if asked.out is None:
+            _print_rows(begun, found)
+        else:
+            for row in begun:
+                put(row)
+    if asked.out is not None:
+        print(f"{found.count} predictions in {asked.out}")
+    if score.labelled:
+        print(score)
+
+
+def _print_rows(begun: "Iterator[Row]", found: "Work") -> None:
+    """The first ones as a table; the rest are only counted."""
+    for row in islice(begun, SHOWN):
+        label = f"  (is {row['label']})" if row.get("label") else ""
+        text = f"  {row['text'][:60]}" if "text" in row else ""
+        print(plain(f"{row['sample']:>8}  {row['class']}  {row['probability']:.1%}{label}{text}"))
+    left = sum(1 for _ in begun)
+    if left:
+        print(f"... and {left} more: --out FILE.csv takes all")
+
+
+def _progress(rows: "Iterator[Row]", count: int) -> "Iterator[Row]":
+    """The rows, with a bar on a terminal's standard error."""
+    if not sys.stderr.isatty():
+        yield from rows
+        return
+    from rich.console import Console
+    from rich.progress import track
+
+    console = Console(stderr=True)
+    yield from track(rows, "predicting", total=count, console=console, transient=True)
+
+
+# --- texts ----------------------------------------------------------------------------------------
+
+
+def _continuations(model: Any, asked: Predict) -> None:
+    from ..deploy.predict import writing
+    from ..deploy.samples import read_texts
+    from ..service.naming_flags import naming_of
+
+    texts = read_texts(asked.file, naming_of(asked)).texts
+    if asked.out is None:
+        for number, text in enumerate(texts):
+            _print_continuation(model, text, number, asked)
+        return
+    with writing(asked.out) as put:
+        for row in _progress(_continued(model, texts, asked), len(texts)):
+            put(row)
+    print(f"{len(texts)} continuations in {asked.out}")
+
+
+def _continued(model: Any, texts: Any, asked: Predict) -> "Iterator[Row]":
+    for number, text in enumerate(texts):
+        said = model.generate(
+            text,
+            tokens=asked.tokens,
+            temperature=asked.temperature,
+            seed=asked.seed + number,
+        )
+        yield {"sample": number + 1, "text": text, "continuation": said}
+
+
+def _print_continuation(model: Any, text: str, number: int, asked: Predict) -> None:
+    print(text, end="", flush=True)
+    pieces = model.continuation(
+        text, tokens=asked.tokens, temperature=asked.temperature, seed=asked.seed + number
+    )
+    for piece in pieces:
+        print(piece, end="", flush=True)
+    print()
