@@ -14,7 +14,7 @@ from ..data.reading import Axis, Decimal, Missing, Reading, Separator
 from .words import parsed
 
 if TYPE_CHECKING:
-    from ..deploy.predict import Row, Work
+    from ..deploy.predict import Asked, Row
 
 SHOWN = 20
 """Predictions that are printed where no file takes them."""
@@ -129,7 +129,7 @@ def _classes(model: Any, asked: Predict) -> None:
         print(score)
 
 
-def _print_rows(begun: "Iterator[Row]", found: "Work") -> None:
+def _print_rows(begun: "Iterator[Row]", found: "Asked") -> None:
     """The first ones as a table; the rest are only counted."""
     for row in islice(begun, SHOWN):
         label = f"  (is {row['label']})" if row.get("label") else ""

@@ -35,7 +35,7 @@ class Predictor(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Work:
+class Asked:
     """A file that is ready to be predicted."""
 
     count: int
@@ -58,7 +58,7 @@ def has_torch() -> bool:
     return find_spec("torch") is not None
 
 
-def work(model: Any, file: str, naming: Naming, batch: int) -> Work:
+def work(model: Any, file: str, naming: Naming, batch: int) -> Asked:
     """Read the file as the model takes it. Raises ConfigError.
 
     Args:
@@ -69,7 +69,7 @@ def work(model: Any, file: str, naming: Naming, batch: int) -> Work:
         return _of_texts(model, file, naming, batch)
     found = samples.read(file, model.spec, naming)
     starts = range(0, len(found), batch)
-    return Work(
+    return Asked(
         count=len(found),
         batches=(_shares(model, found.inputs[at : at + batch]) for at in starts),
         classes=model.classes,
@@ -78,10 +78,10 @@ def work(model: Any, file: str, naming: Naming, batch: int) -> Work:
     )
 
 
-def _of_texts(model: Any, file: str, naming: Naming, batch: int) -> Work:
+def _of_texts(model: Any, file: str, naming: Naming, batch: int) -> Asked:
     found = samples.read_texts(file, naming)
     starts = range(0, len(found.texts), batch)
-    return Work(
+    return Asked(
         count=len(found.texts),
         batches=(model.predict(found.texts[at : at + batch]) for at in starts),
         classes=model.classes,
@@ -111,7 +111,7 @@ class Score:
         return f"accuracy {share:.1%} of {self.labelled} labelled samples"
 
 
-def rows(asked: Work, score: Score) -> Iterator[Row]:
+def rows(asked: Asked, score: Score) -> Iterator[Row]:
     """One for each sample, in the order of the file; `score` counts along."""
     number = 0
     for shares_BC in asked.batches:
@@ -120,7 +120,7 @@ def rows(asked: Work, score: Score) -> Iterator[Row]:
             number += 1
 
 
-def _row(asked: Work, number: int, shares_C: np.ndarray, score: Score) -> Row:
+def _row(asked: Asked, number: int, shares_C: np.ndarray, score: Score) -> Row:
     best = int(shares_C.argmax())
     row: Row = {"sample": number + 1}
     if asked.texts:

@@ -5,7 +5,7 @@ from typing import Any
 
 from ..core.types import TrainedModel
 from ..data.spec import DataSpec
-from ..nn import pretrained
+from ..nn import classifier_folder
 from . import facts
 
 READERS = (
@@ -26,7 +26,7 @@ READERS = (
 def folder_files(trained: TrainedModel, spec: DataSpec | None) -> Mapping[str, bytes]:
     """`config.json` and the files of processor and tokenizer."""
     model = trained.model
-    place = pretrained.folder_of(model.name)
+    place = classifier_folder.folder_of(model.name)
     files = {name: (place / name).read_bytes() for name in READERS if (place / name).is_file()}
     net: Any = model.build(0).net
     config = net.config
