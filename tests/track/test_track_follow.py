@@ -99,6 +99,13 @@ def test_trackers_that_are_not_there_are_named(run, capfd):
     assert "distilfleet track" in said
 
 
+def test_a_tracker_that_followed_before_and_is_gone_does_not_end_the_run(run, caplog):
+    (run / TRACKED).write_text(json.dumps({"nobody": {"round": 1, "id": "x"}}))
+    with caplog.at_level(logging.WARNING):
+        assert followed(run, [], ["nobody"]) == []
+    assert "no tracker 'nobody'" in caplog.text
+
+
 def test_a_damaged_memory_is_named(run):
     (run / TRACKED).write_text(json.dumps({"mlflow": {"round": "soon"}}))
     with pytest.raises(RecordError, match=r"tracked.json is damaged"):

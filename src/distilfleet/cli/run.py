@@ -174,9 +174,7 @@ def _resume(words: list[str], trackers: list[str]) -> int:
     print(f"Going on with {asked.resume} {after}.")
     for note in elsewhere(read_about(asked.resume)):
         print(note)
-    from ..track.follow import told
-
-    return _train(resumed.run, resumed.record, resumed.start, [*trackers, *told(asked.resume)])
+    return _train(resumed.run, resumed.record, resumed.start, trackers)
 
 
 def _train(
@@ -203,13 +201,10 @@ def _train(
 
 @contextmanager
 def _tracked(path: Path, names: list[str]) -> Iterator[Callable[[Steps], Steps]]:
-    """What passes rounds on to the trackers of these names, if there are any."""
-    if not names:
-        yield lambda steps: steps
-        return
-    from ..track.follow import followed, following
+    """What passes rounds on to the trackers of these names, and to those that followed before."""
+    from ..track.follow import followed, following, told
 
-    trackers = followed(path, names)
+    trackers = followed(path, names, tuple(told(path)))
     try:
         yield lambda steps: following(steps, trackers)
     finally:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.disk import write_atomically
-from ..core.errors import RecordError
+from ..core.errors import ConfigError, RecordError
 from ..record.history import History, read, read_object
 from .tracker import Tracker, figures_of, opened
 
@@ -89,17 +89,28 @@ class Followed:
         write_atomically(self.history.path / TRACKED, json.dumps(plain).encode())
 
 
-def followed(path: Path, names: Sequence[str]) -> list[Followed]:
+def followed(path: Path, names: Sequence[str], before: Sequence[str] = ()) -> list[Followed]:
     """The run in each of these trackers, told of the rounds that are recorded already.
 
-    Raises ConfigError for a tracker that is not known or not installed.
+    Args:
+        before: trackers that followed the run before; one that cannot be opened now is left out,
+            with a warning.
+
+    Raises ConfigError for a tracker of `names` that is not known, not installed or not to be
+    reached.
     """
     history = read(path)
     known = told(path)
     found = []
-    for name in dict.fromkeys(names):
+    for name in dict.fromkeys([*names, *before]):
         one = known.get(name, Told())
-        tracker = opened(name, history, one.id)
+        try:
+            tracker = opened(name, history, one.id)
+        except ConfigError as fault:
+            if name in names:
+                raise
+            log.warning("%s; `distilfleet track` sends it what it misses", fault)
+            continue
         found.append(Followed(history=history, name=name, tracker=tracker, known=one))
     for tracked in found:
         for metrics in history.rounds:

@@ -40,7 +40,7 @@ def opened(name: str, history: History, known_id: str) -> Tracker:
         history: its record, of which settings and versions are told to the tracker.
         known_id: what the tracker called it before; empty the first time.
 
-    Raises ConfigError for a tracker that is not known or not installed.
+    Raises ConfigError for a tracker that is not known, not installed or not to be reached.
     """
     if name not in NAMES:
         raise ConfigError(
@@ -53,6 +53,8 @@ def opened(name: str, history: History, known_id: str) -> Tracker:
         raise ConfigError(
             f"--track {name} needs {missing.name}: pip install {module.PACKAGE}"
         ) from missing
+    except Exception as fault:  # whatever a tracker's package raises, such as a key that is missing
+        raise ConfigError(f"{name} cannot be opened: {' '.join(str(fault).split())}") from fault
     return tracker
 
 
