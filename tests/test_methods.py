@@ -13,6 +13,7 @@ import torch
 import contract
 from contract import Case, sentences, windows
 from distilfleet import methods
+from distilfleet.core.chance import stream
 from distilfleet.core.types import Dataset
 from distilfleet.methods import koala
 from distilfleet.methods.splitkd import server
@@ -145,6 +146,46 @@ KOALAS = {
     ),
     "images": koala_of("heterogeneous", "weights", names=("conv-bn", "conv-xs"), shape=PIXELS),
 }
+
+
+def utterances(count, shape, owner):
+    """Hashed words of texts, most of them of the class's own; every third text ends early."""
+    rng = stream(7, owner)
+    labels = rng.integers(0, 3, count)
+    ids = rng.integers(0, 60, (count, *shape)) + 1_000_000 * labels[:, None]
+    ids[::3, shape[0] // 2 :] = -1
+    return Dataset(ids.astype(np.int32), labels)
+
+
+def on_texts(case):
+    """The same method with nets of texts, and a proxy of texts where it has one."""
+
+    def make():
+        method = made(case.make)
+        net = zoo.model("words-s", (8,), 3, of_texts=True)
+        proxy = Dataset(utterances(12, (8,), "proxy").inputs)
+        smalls = dict.fromkeys(("rpi-4b", "rpi-5"), net)
+        new = {"model": net, "large": net, "smalls": smalls, "proxy": proxy}
+        named = {field.name for field in fields(method)}
+        return replace(method, **{name: new[name] for name in named & new.keys()})
+
+    return Case(make=make, shape=(8,), draw=utterances)
+
+
+OF_CLASSES = ("fedavg", "feddf", "fedmd", "local", "central", "fedprox", "scaffold")
+ON_TEXTS = {
+    **{name: on_texts(tiny(name)) for name in OF_CLASSES},
+    "koala": on_texts(koala_of("homogeneous", "weights")),
+    "koala, soft-labels": on_texts(koala_of("homogeneous", "soft-labels")),
+}
+
+
+@pytest.mark.parametrize(
+    "check", ["check_learns", "check_frames", "check_worker", "check_cohort", "check_resume"]
+)
+@pytest.mark.parametrize("case", ON_TEXTS.values(), ids=ON_TEXTS)
+def test_methods_of_classes_keep_the_contract_on_texts(case, check, tmp_path):
+    held_to(CHECKS[check], case, tmp_path)
 
 
 @pytest.mark.parametrize("check", ["check_frames", "check_worker", "check_resume", "check_metrics"])
