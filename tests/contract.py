@@ -197,7 +197,10 @@ def observe(case: Case, method: Any, fleet: Any, state: Any) -> Outcome:
         kept=kept,
         metrics=metrics,
         tally=fleet.tally(),
-        models={name: copied(arrays) for name, arrays in method.models(state).items()},
+        models={
+            name: replace(one, weights=copied(one.weights))
+            for name, one in method.models(state).items()
+        },
     )
 
 
