@@ -76,6 +76,42 @@ def test_devices_with_other_classes_and_orders_of_columns_train_as_one_simulatio
     assert run.method.evaluate(state, {}, run.test)["small_accuracy"] > 0.9
 
 
+SAID = {"on": ("light on", "lamp on"), "off": ("light off", "lamp off"), "song": ("play it",)}
+
+
+def sentences(path, classes, header, count):
+    lines = [header]
+    for i in range(count):
+        kind = classes[i % len(classes)]
+        cells = {"said": f"{SAID[kind][i % len(SAID[kind])]} please {i}", "label": kind}
+        lines.append(",".join(cells.get(name, str(i)) for name in header.split(",")))
+    path.write_text("\n".join(lines))
+    return str(path)
+
+
+@pytest.mark.net
+def test_devices_with_sentences_of_their_own_train_as_one_simulation(tmp_path):
+    server = sentences(tmp_path / "server.csv", tuple(SAID), "said,label", 90)
+    settings = {"data": server, "devices": 3, "cohorts": "off", "small": "words-s", "rounds": 4}
+    found = recipe("fedavg")
+    run = found.build(unflatten(found.flags, settings))
+    owned = {
+        "device-0": sentences(tmp_path / "0.csv", ("on", "off"), "label,said", 30),
+        "device-1": sentences(tmp_path / "1.csv", ("song", "on"), "number,said,label", 40),
+        "device-2": sentences(tmp_path / "2.csv", ("off", "song"), "said,label", 50),
+    }
+    files = {device: own_data(path) for device, path in owned.items()}
+    world, roster = World(server=contract.SERVER, cohorts=False), run.devices
+    real = RealFleet(roster, files.__getitem__, run.method, world, run.data_spec)
+    mapped = {device: files[device].mapped(run.data_spec).data for device in roster}
+    state = trained(run, real)
+    assert contract.state_bits(state) == contract.state_bits(
+        trained(run, SimFleet(roster, mapped.__getitem__, run.method, world))
+    )
+    assert not real.tally().missed
+    assert run.method.evaluate(state, {}, run.test)["small_accuracy"] > 0.9
+
+
 @pytest.mark.net
 @pytest.mark.parametrize(
     ("text", "why"),

@@ -55,6 +55,20 @@ def series(folder: Path) -> Path:
     return folder / "series.npz"
 
 
+def texts(folder: Path) -> Path:
+    rng = np.random.default_rng(7)
+    said = (("light", "lamp", "bright"), ("song", "music", "tune"), ("rain", "sun", "weather"))
+    rows = ["said,label"]
+    for i in range(120):
+        words = rng.choice([*said[i % 3], "please", "now", "the"], 4)
+        rows.append(f"{' '.join(words)} {i},{'abc'[i % 3]}")
+    (folder / "said.csv").write_text("\n".join(rows))
+    return folder / "said.csv"
+
+
+NETS = {table: {}, series: {}, texts: {"large": "words-m", "small": ["words-s"]}}
+
+
 def trained(run, fleet) -> object:
     state = run.method.init(run.seed)
     for done in rounds(run.method, run.planner, fleet, state, range(1, 3)):
@@ -75,14 +89,14 @@ def test_the_servers_part_alone_is_not_simulated(tmp_path):
 
 
 @pytest.mark.net
-@pytest.mark.parametrize("make", [table, series])
+@pytest.mark.parametrize("make", NETS)
 def test_simulation_equals_deployment(make, tmp_path):
     data, parts = make(tmp_path), tmp_path / "parts"
-    whole = built("koala", data=str(data), mixtures=16)
+    nets = NETS[make]
+    whole = built("koala", data=str(data), mixtures=16, **nets)
     split(SplitFlags(data=str(data), devices=DEVICES, out=parts))
-    served = built(
-        "koala", data=str(parts / "server.npz"), proxy=str(parts / "proxy.npz"), mixtures=16
-    )
+    server, proxy_part = str(parts / "server.npz"), str(parts / "proxy.npz")
+    served = built("koala", data=server, proxy=proxy_part, mixtures=16, **nets)
     world = World(server=contract.SERVER, cohorts=False)
     owned = {device: own_data(str(parts / f"{device}.npz")) for device in whole.devices}
     real = RealFleet(whole.devices, owned.__getitem__, served.method, world, served.data_spec)
@@ -218,3 +232,23 @@ def test_another_context_is_told_before_anything_runs(text):
 def test_a_recipe_without_text_has_no_windows(tmp_path):
     with pytest.raises(ConfigError, match="--recipe koala: not a recipe of text"):
         split(SplitFlags(data="digits", recipe="koala", out=tmp_path / "parts"))
+
+
+def test_parts_of_texts_have_the_texts_that_the_server_needs_and_devices_have_none(tmp_path):
+    data = str(texts(tmp_path))
+    split(SplitFlags(data=data, devices=DEVICES, out=tmp_path / "parts"))
+    parts = {name: np.load(tmp_path / "parts" / f"{name}.npz") for name in PARTS}
+    assert [name for name, part in parts.items() if "texts" in part] == ["server", "proxy"]
+
+    def lengths(texts):
+        return np.array([[len(text)] for text in texts], np.int32)
+
+    whole = sources.load(data).for_large(lengths)
+    served = sources.load(str(tmp_path / "parts" / "server.npz")).for_large(lengths)
+    np.testing.assert_array_equal(served.test.large_inputs, whole.test.large_inputs)
+    held = proxy.from_path(str(tmp_path / "parts" / "proxy.npz"), served)
+    assert (held.for_large.inputs > 0).all()
+    assert len(held.for_large) == len(held)
+
+
+PARTS = ("server", "proxy", "device-0")
