@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 
+from ..core.answers import answered
 from ..core.protocols import MethodFacts, Worker
 from ..core.types import (
     Arrays,
@@ -19,7 +20,6 @@ from ..core.types import (
     Reply,
     Round,
     TrainedModel,
-    Wave,
     Work,
 )
 from ..nn.data_worker import INPUTS, LABELS, DataWorker, data_job, paired
@@ -81,28 +81,26 @@ class Central:
             for device in plan.devices
             if device not in known
         ]
-        results = (
-            (yield Wave(jobs=jobs, minimum=plan.minimum, deadline_s=plan.deadline_s))
-            if jobs
-            else []
-        )
-        replies = paired([result for result in results if isinstance(result, Reply)])
-        inputs = np.concatenate([state.inputs, *(reply.arrays[INPUTS] for reply in replies)])
-        given = [np.clip(reply.arrays[LABELS], 0, self.model.classes - 1) for reply in replies]
-        labels = np.concatenate([state.labels, *given])
-        givers = (*state.givers, *(reply.device for reply in replies))
-        state = replace(state, round=number, inputs=inputs, labels=labels, givers=givers)
-        if not len(labels):
+        replies = paired((yield from answered(jobs, replace(plan, goal=None))) if jobs else [])
+        state = replace(self._with(state, replies), round=number)
+        if not len(state.labels):
             return state
-        pooled = task(
-            state.weights,
-            Dataset(inputs, labels),
-            self.model.classes,
-            self.local,
-            (state.seed, "central", number),
-        )
-        yield Work(server_load([(self.model, len(labels), self.local.passes)]))
+        data = Dataset(state.inputs, state.labels)
+        key = (state.seed, "central", number)
+        pooled = task(state.weights, data, self.model.classes, self.local, key)
+        yield Work(server_load([(self.model, len(data), self.local.passes)]))
         return replace(state, weights=train(scratch(self.model), pooled, self.local))
+
+    def _with(self, state: State, replies: list[Reply]) -> State:
+        """Labels that there are not become the nearest that there are."""
+        inputs = [reply.arrays[INPUTS] for reply in replies]
+        labels = [np.clip(reply.arrays[LABELS], 0, self.model.classes - 1) for reply in replies]
+        return replace(
+            state,
+            inputs=np.concatenate([state.inputs, *inputs]),
+            labels=np.concatenate([state.labels, *labels]),
+            givers=(*state.givers, *(reply.device for reply in replies)),
+        )
 
     def worker(self, device: Device, data: Dataset, seed: int) -> Worker:
         return DataWorker(data=data)

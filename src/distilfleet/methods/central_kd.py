@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from ..core.answers import answered
 from ..core.protocols import MethodFacts, Worker
 from ..core.types import (
     Arrays,
@@ -27,7 +28,6 @@ from ..core.types import (
     Reply,
     Round,
     TrainedModel,
-    Wave,
     Work,
 )
 from ..nn.data_worker import INPUTS, LABELS, DataWorker, data_job, paired
@@ -116,24 +116,17 @@ class CentralKD:
         number = state.round + 1
         known = frozenset(state.givers)
         jobs = [self._ask(number, device) for device in plan.devices if device not in known]
-        results = (
-            (yield Wave(jobs=jobs, minimum=plan.minimum, deadline_s=plan.deadline_s))
-            if jobs
-            else []
-        )
-        replies = paired([result for result in results if isinstance(result, Reply)])
+        replies = paired((yield from answered(jobs, replace(plan, goal=None))) if jobs else [])
         state = replace(self._with(state, replies), round=number)
         if not len(state.windows):
             return state
         module = put(scratch(self.student), state.student)
-        teacher = None if self.teacher is None else put(scratch(self.teacher), state.teacher)
+        teacher = None
+        if self.teacher is not None:
+            teacher = dense(put(scratch(self.teacher), state.teacher))
+        rows_SB = rows_of(len(state.windows), self.training, number, (state.seed, "central"))
         moments = train_steps(
-            module,
-            self._pool(state),
-            rows_of(len(state.windows), self.training, number, (state.seed, "central")),
-            self.training,
-            state.moments,
-            None if teacher is None else dense(teacher),
+            module, self._pool(state), rows_SB, self.training, state.moments, teacher
         )
         yield Work(self._load())
         return replace(state, student=to_arrays(module), moments=moments)

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from ..core.answers import answered, train_jobs
 from ..core.protocols import MethodFacts, Worker
 from ..core.types import (
     Arrays,
@@ -23,10 +24,8 @@ from ..core.types import (
     Job,
     Metrics,
     Plan,
-    Reply,
     Round,
     TrainedModel,
-    Wave,
 )
 from ..nn.merge import merge
 from ..nn.train import LocalTraining
@@ -73,20 +72,8 @@ class FedAvg:
     def round(self, state: State, plan: Plan, conditions: Conditions) -> Round[State]:
         expected = trained_reply(self.model, norm(state.weights), None)
         number = state.round + 1
-        jobs = [
-            Job(
-                id=f"{number}:train:{device}",
-                device=device,
-                op="train",
-                arrays=state.weights,
-                expected=expected,
-            )
-            for device in plan.devices
-        ]
-        results = yield Wave(
-            jobs=jobs, goal=plan.goal, minimum=plan.minimum, deadline_s=plan.deadline_s
-        )
-        replies = [result for result in results if isinstance(result, Reply)]
+        jobs = train_jobs(number, plan.devices, state.weights, expected)
+        replies = yield from answered(jobs, plan)
         if not replies:
             return State(round=number, weights=state.weights)
         merged = merge(self.model, state.weights, replies, self.aggregate)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ..core.answers import answered, train_jobs
 from ..core.protocols import MethodFacts, Worker
 from ..core.types import (
     Arrays,
@@ -30,7 +31,6 @@ from ..core.types import (
     Reply,
     Round,
     TrainedModel,
-    Wave,
 )
 from ..nn.language import LanguageModel
 from ..nn.loads import frames
@@ -81,11 +81,11 @@ class Trainer:
         key = (self.seed, "windows", self.device.id)
         rows_SB = rows_of(len(self.data), self.training, number, key)
         self.moments = train_steps(module, self.data, rows_SB, self.training, self.moments)
-        learnt = {
-            name: (after - before[name]).astype(np.float16)
-            for name, after in to_arrays(module).items()
-        }
-        return {**learnt, TOKENS: np.array(int(predicted(self.data)[rows_SB].sum()))}
+        learnt = {}
+        for name, after in to_arrays(module).items():
+            learnt[name] = (after - before[name]).astype(np.float16)
+        tokens = int(predicted(self.data)[rows_SB].sum())
+        return {**learnt, TOKENS: np.array(tokens)}
 
     def snapshot(self) -> Arrays:
         return self.moments
@@ -124,29 +124,16 @@ class FedAvgText:
         number = state.round + 1
         sent = {name: array.astype(np.float16) for name, array in state.student.items()}
         arrays = {**sent, "round": np.array(number)}
-        expected = self._expected(state.student)
-        jobs = [
-            Job(
-                id=f"{number}:train:{device}",
-                device=device,
-                op="train",
-                arrays=arrays,
-                expected=expected,
-            )
-            for device in plan.devices
-        ]
-        results = yield Wave(
-            jobs=jobs, goal=plan.goal, minimum=plan.minimum, deadline_s=plan.deadline_s
-        )
-        replies = [result for result in results if isinstance(result, Reply)]
+        jobs = train_jobs(number, plan.devices, arrays, self._expected(state.student))
+        replies = yield from answered(jobs, plan)
         if not replies:
             return State(round=number, student=state.student)
         merged = self._merged(sent, replies)
         yield from merged.discounts
-        stepped = {
-            name: sent[name].astype(np.float32) + step for name, step in merged.weights.items()
-        }
-        return State(round=number, student=stepped)
+        student = {}
+        for name, step in merged.weights.items():
+            student[name] = sent[name].astype(np.float32) + step
+        return State(round=number, student=student)
 
     def worker(self, device: Device, data: Dataset, seed: int) -> Worker:
         return Trainer(

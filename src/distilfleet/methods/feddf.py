@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from ..core.answers import answered
 from ..core.chance import stream
 from ..core.protocols import MethodFacts, Worker
 from ..core.types import (
@@ -27,7 +28,6 @@ from ..core.types import (
     Reply,
     Round,
     TrainedModel,
-    Wave,
     Work,
 )
 from ..core.units import pretty_count
@@ -96,11 +96,8 @@ class FedDF:
         model_of = {
             device: self.smalls[conditions.devices[device].kind].name for device in plan.devices
         }
-        jobs = self._jobs(state, number, model_of)
-        results = yield Wave(
-            jobs=jobs, goal=plan.goal, minimum=plan.minimum, deadline_s=plan.deadline_s
-        )
-        groups = by_model((result for result in results if isinstance(result, Reply)), model_of)
+        replies = yield from answered(self._jobs(state, number, model_of), plan)
+        groups = by_model(replies, model_of)
         if not groups:
             return replace(state, round=number)
         merged = {
@@ -112,9 +109,10 @@ class FedDF:
         yield from lowest([*discounts, *doubts])
         small = dict(state.small)
         for name, own in groups.items():
-            yield Work(server_load([(self._by_name[name], len(self.proxy), 0)] * len(own)))
+            model = self._by_name[name]
+            yield Work(server_load([(model, len(self.proxy), 0)] * len(own)))
             small[name] = self._fuse(name, merged[name].weights, ensemble_PC, state.seed, number)
-            yield Work(server_load([(self._by_name[name], len(self.proxy), self.fusion.passes)]))
+            yield Work(server_load([(model, len(self.proxy), self.fusion.passes)]))
         return State(seed=state.seed, round=number, small=small)
 
     def _jobs(self, state: State, number: int, model_of: Mapping[DeviceId, str]) -> list[Job]:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from ..core.answers import answered
 from ..core.protocols import MethodFacts, Worker
 from ..core.types import (
     Arrays,
@@ -25,10 +26,8 @@ from ..core.types import (
     DeviceId,
     Metrics,
     Plan,
-    Reply,
     Round,
     TrainedModel,
-    Wave,
 )
 from ..core.units import pretty_count
 from ..nn.distil import Distillation
@@ -85,16 +84,14 @@ class FedMD:
         jobs = learn_jobs(
             number, plan.devices, state.holders, self.proxy, state.consensus_PC, answer
         )
-        results = yield Wave(
-            jobs=jobs, goal=plan.goal, minimum=plan.minimum, deadline_s=plan.deadline_s
-        )
-        replies = [result for result in results if isinstance(result, Reply)]
+        replies = yield from answered(jobs, plan)
         if not replies:
             return replace(state, round=number)
-        holders = tuple(dict.fromkeys((*state.holders, *(reply.device for reply in replies))))
+        devices = [reply.device for reply in replies]
+        holders = tuple(dict.fromkeys((*state.holders, *devices)))
         soft_NPC = np.stack([reply.arrays["soft"] for reply in replies])
         consensus_PC, counted_N = ensemble(soft_NPC, self.aggregate)
-        yield from doubted([reply.device for reply in replies], counted_N, self.aggregate)
+        yield from doubted(devices, counted_N, self.aggregate)
         return State(round=number, holders=holders, consensus_PC=consensus_PC)
 
     def worker(self, device: Device, data: Dataset, seed: int) -> Worker:

@@ -27,6 +27,7 @@ from typing import Literal
 
 import numpy as np
 
+from ..core.answers import answered
 from ..core.chance import stream
 from ..core.protocols import MethodFacts, Worker
 from ..core.types import (
@@ -43,7 +44,6 @@ from ..core.types import (
     Reply,
     Round,
     TrainedModel,
-    Wave,
     Work,
 )
 from ..core.units import pretty_count
@@ -221,10 +221,7 @@ class Koala:
             if soft_wire
             else self._weight_jobs(state, model_of)
         )
-        results = yield Wave(
-            jobs=jobs, goal=plan.goal, minimum=plan.minimum, deadline_s=plan.deadline_s
-        )
-        replies = [result for result in results if isinstance(result, Reply)]
+        replies = yield from answered(jobs, plan)
         state = replace(state, round=state.round + 1, told_labels=self._with_label_counts(replies))
         if not replies:
             return state

@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from ..core.answers import answered
 from ..core.chance import stream
 from ..core.prefix import prefixed, under
 from ..core.protocols import MethodFacts, Worker
@@ -39,10 +40,8 @@ from ..core.types import (
     Load,
     Metrics,
     Plan,
-    Reply,
     Round,
     TrainedModel,
-    Wave,
     Work,
 )
 from ..nn.fused import SampledTeacher
@@ -128,25 +127,19 @@ class LanguageWorker:
         if "public" in job.arrays:
             self.public = job.arrays["public"].astype(np.int32)
         assert self.public is not None, "public windows come with the first job"
+        settings = self.settings
         public = Dataset(self.public)
-        where = (self.seed, self.device.id)
+        key = (self.seed, self.device.id)
         if "taught" in job.arrays:
-            rows_SB = rows_of(len(public), self.settings.forward, number, (*where, "public"))
-            teacher = drawn(
-                public, job.arrays["taught"], self.settings.forward.temperature, device_of(module)
-            )
-            self.moments = train_steps(
-                module, public, rows_SB, self.settings.forward, self.moments, teacher
-            )
-        rows_SB = rows_of(len(self.data), self.settings.local, number, (*where, "windows"))
-        self.moments = train_steps(module, self.data, rows_SB, self.settings.local, self.moments)
+            training = settings.forward
+            rows_SB = rows_of(len(public), training, number, (*key, "public"))
+            teacher = drawn(public, job.arrays["taught"], training.temperature, device_of(module))
+            self.moments = train_steps(module, public, rows_SB, training, self.moments, teacher)
+        rows_SB = rows_of(len(self.data), settings.local, number, (*key, "windows"))
+        self.moments = train_steps(module, self.data, rows_SB, settings.local, self.moments)
         self.weights = to_arrays(module)
         rng = stream(self.seed, "draws", job.id)
-        return {
-            "ids": draw_ids(
-                module, public, self.settings.draws, self.settings.reverse.temperature, rng
-            )
-        }
+        return {"ids": draw_ids(module, public, settings.draws, settings.reverse.temperature, rng)}
 
     def snapshot(self) -> Arrays:
         kept = prefixed("weights", self.weights) | prefixed("moments", self.moments)
@@ -197,30 +190,28 @@ class KoalaText:
     def round(self, state: State, plan: Plan, conditions: Conditions) -> Round[State]:
         state = replace(state, round=state.round + 1)
         jobs = [self._job(state, device) for device in plan.devices]
-        results = yield Wave(
-            jobs=jobs, goal=plan.goal, minimum=plan.minimum, deadline_s=plan.deadline_s
-        )
-        replies = [result for result in results if isinstance(result, Reply)]
+        replies = yield from answered(jobs, plan)
         if not replies:
             return state
-        module = put(scratch(self.large), state.large)
-        training = self.settings.reverse
         ids_NK = np.concatenate([reply.arrays["ids"] for reply in replies], axis=1)
+        state = self._taught(state, ids_NK)
+        yield Work(self._load())
+        devices = [reply.device for reply in replies]
+        return replace(state, holders=tuple(dict.fromkeys((*state.holders, *devices))))
+
+    def _taught(self, state: State, ids_NK: np.ndarray) -> State:
+        """The large model has learnt the mixture of what devices drew, and its own draws are there
+        for them."""
+        settings = self.settings
+        training = settings.reverse
+        module = put(scratch(self.large), state.large)
         mixture = drawn(self.public, ids_NK, training.temperature, device_of(module))
         rows_SB = rows_of(len(self.public), training, state.round, (state.seed, "reverse"))
         moments = train_steps(module, self.public, rows_SB, training, state.moments, mixture)
         rng = stream(state.seed, "taught", state.round)
-        taught_NK = draw_ids(
-            module, self.public, self.settings.draws, self.settings.forward.temperature, rng
-        )
-        yield Work(self._load())
-        return replace(
-            state,
-            large=to_arrays(module),
-            moments=moments,
-            holders=tuple(dict.fromkeys((*state.holders, *(reply.device for reply in replies)))),
-            taught_NK=taught_NK,
-        )
+        temperature = settings.forward.temperature
+        taught_NK = draw_ids(module, self.public, settings.draws, temperature, rng)
+        return replace(state, large=to_arrays(module), moments=moments, taught_NK=taught_NK)
 
     def worker(self, device: Device, data: Dataset, seed: int) -> Worker:
         profile = self.profiles[self.small.name]
@@ -238,14 +229,8 @@ class KoalaText:
         large = quality("large", put(scratch(self.large), state.large), test)
         own = [under("weights", one) for one in list(kept.values())[:MOST_JUDGED]]
         small = [quality("small", self._small(weights), test) for weights in own if weights]
-        return {
-            **large,
-            **{
-                name: float(np.mean([one[name] for one in small]))
-                for one in small[:1]
-                for name in one
-            },
-        }
+        names = small[0] if small else ()
+        return {**large, **{name: float(np.mean([one[name] for one in small])) for name in names}}
 
     def models(self, state: State) -> Mapping[str, TrainedModel]:
         large = TrainedModel(

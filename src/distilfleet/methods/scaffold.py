@@ -27,6 +27,7 @@ import numpy as np
 from torch import Tensor
 
 from ..core import wire
+from ..core.answers import answered, train_jobs
 from ..core.prefix import prefixed, under
 from ..core.protocols import MethodFacts, Worker
 from ..core.table import DeviceRow, column
@@ -41,10 +42,8 @@ from ..core.types import (
     Load,
     Metrics,
     Plan,
-    Reply,
     Round,
     TrainedModel,
-    Wave,
 )
 from ..nn.merge import combine
 from ..nn.objective import Tensors
@@ -135,21 +134,8 @@ class Scaffold:
     def round(self, state: State, plan: Plan, conditions: Conditions) -> Round[State]:
         number = state.round + 1
         sent = {**state.weights, **prefixed(CONTROL, state.control)}
-        expected = self._expected(sent)
-        jobs = [
-            Job(
-                id=f"{number}:train:{device}",
-                device=device,
-                op="train",
-                arrays=sent,
-                expected=expected,
-            )
-            for device in plan.devices
-        ]
-        results = yield Wave(
-            jobs=jobs, goal=plan.goal, minimum=plan.minimum, deadline_s=plan.deadline_s
-        )
-        replies = [result for result in results if isinstance(result, Reply)]
+        jobs = train_jobs(number, plan.devices, sent, self._expected(sent))
+        replies = yield from answered(jobs, plan)
         if not replies:
             return replace(state, round=number)
         answers = [reply.arrays for reply in replies]
@@ -158,11 +144,9 @@ class Scaffold:
         yield from merged.discounts
         took_part = np.float32(len(replies) / len(conditions.devices))
         mean = under(CONTROL, merged.weights)
-        return State(
-            round=number,
-            weights={name: merged.weights[name] for name in state.weights},
-            control={name: c + took_part * (mean[name] - c) for name, c in state.control.items()},
-        )
+        weights = {name: merged.weights[name] for name in state.weights}
+        control = {name: c + took_part * (mean[name] - c) for name, c in state.control.items()}
+        return State(round=number, weights=weights, control=control)
 
     def _expected(self, sent: Arrays) -> Expected:
         answer = trained_reply(self.model, norm(sent), None)
@@ -170,17 +154,15 @@ class Scaffold:
         return replace(answer, arrays={**answer.arrays, **controls})
 
     def worker(self, device: Device, data: Dataset, seed: int) -> Worker:
-        own = Controlled()
-        return Controller(
-            learner=WeightWorker(
-                device=device,
-                data=data,
-                model=self.model,
-                local=self.local,
-                seed=seed,
-                objective=own,
-            )
+        learner = WeightWorker(
+            device=device,
+            data=data,
+            model=self.model,
+            local=self.local,
+            seed=seed,
+            objective=Controlled(),
         )
+        return Controller(learner=learner)
 
     def cohort(self, workers: Sequence[Controller], jobs: Sequence[Job]) -> Sequence[Arrays]:
         return control_together(workers, jobs)
@@ -199,18 +181,22 @@ def control_together(workers: Sequence[Controller], jobs: Sequence[Job]) -> list
     zero = {name: np.zeros_like(array) for name, array in names.items()}
     own = [worker.control or zero for worker in workers]
     drift = {name: server[f"{CONTROL}/{name}"] - column(own, name) for name in names}
-    learners = [worker.learner for worker in workers]
-    answers = train_together(
-        learners, jobs, [{DRIFT: DeviceRow(drift, d)} for d in range(len(jobs))]
-    )
-    lengths_D = np.array([_length(learner) for learner in learners], np.float32)
-    trained = {name: column(answers, name) for name in answers[0]}
+    trained = _trained(workers, jobs, drift)
+    lengths_D = np.array([_length(worker.learner) for worker in workers], np.float32)
     mean = {name: _over(server[name] - trained[name], lengths_D) for name in names}
     after = {name: mean[name] - drift[name] for name in names}
     answer = {**trained, **prefixed(CONTROL, mean)}
     for d, worker in enumerate(workers):
         worker.control = DeviceRow(after, d)
     return [DeviceRow(answer, d) for d in range(len(jobs))]
+
+
+def _trained(workers: Sequence[Controller], jobs: Sequence[Job], drift: Arrays) -> Arrays:
+    """The learners' weights, with a device axis in front."""
+    learners = [worker.learner for worker in workers]
+    drifts = [{DRIFT: DeviceRow(drift, d)} for d in range(len(jobs))]
+    answers = train_together(learners, jobs, drifts)
+    return {name: column(answers, name) for name in answers[0]}
 
 
 def _server(jobs: Sequence[Job]) -> Arrays:
@@ -224,9 +210,8 @@ def _server(jobs: Sequence[Job]) -> Arrays:
 def _length(learner: WeightWorker) -> float:
     """How far the device's steps go together, under a gradient of one that does not change: K lr in
     plain descent."""
-    return learner.local.lr * _as_plain(
-        steps(len(learner.data), learner.local), learner.local.momentum
-    )
+    count = steps(len(learner.data), learner.local)
+    return learner.local.lr * _as_plain(count, learner.local.momentum)
 
 
 @lru_cache(maxsize=1024)
