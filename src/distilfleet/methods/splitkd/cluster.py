@@ -62,24 +62,28 @@ def _begin(run: ClusterRun, plan: Plan, devices: Sequence[DeviceId]) -> Steps:
         "digests": ArraySpec("|u1", (samples, DIGEST_BYTES)),
         "lengths": ArraySpec("<i4", (samples,)),
     }
-    jobs = [
-        run.job(device, "begin", "begin", _sent(run, device, assignments[device]), spec)
-        for device in known
-    ]
+    jobs = []
+    for device, assignment in assignments.items():
+        arrays = _sent(run, device, assignment)
+        jobs.append(run.job(device, "begin", "begin", arrays, spec))
     results = (yield Wave(jobs=jobs)) if jobs else []
     for result in results:
         if isinstance(result, Reply) and _plausible(result.arrays["lengths"], split.context):
-            run.participants[result.device] = Participant(
-                device=result.device,
-                assignment=assignments[result.device],
-                digests_K=np.array(result.arrays["digests"]),
-                lengths_K=np.array(result.arrays["lengths"]),
-            )
+            participant = _participant(result, assignments[result.device])
+            run.participants[result.device] = participant
     run.cuts = {device: one.assignment.cut for device, one in run.participants.items()}
     if run.settings.has_teacher:
-        run.state = replace(
-            run.state, holders=tuple(dict.fromkeys((*run.state.holders, *run.participants)))
-        )
+        holders = dict.fromkeys((*run.state.holders, *run.participants))
+        run.state = replace(run.state, holders=tuple(holders))
+
+
+def _participant(reply: Reply, assignment: Assignment) -> Participant:
+    return Participant(
+        device=reply.device,
+        assignment=assignment,
+        digests_K=np.array(reply.arrays["digests"]),
+        lengths_K=np.array(reply.arrays["lengths"]),
+    )
 
 
 def _sent(run: ClusterRun, device: DeviceId, assignment: Assignment) -> dict[str, np.ndarray]:
@@ -89,23 +93,25 @@ def _sent(run: ClusterRun, device: DeviceId, assignment: Assignment) -> dict[str
     state = run.state
     modules = run.modules
     ids_R = rows_present(state.present[device], split.student.vocabulary)
-    first_step = (state.round - 1) * split.steps
-    arrays = {
-        "cut": np.array(assignment.cut),
-        "teacher_cut": np.array(assignment.teacher_cut),
-        "bits": np.array(assignment.bits),
-        "first_step": np.array(first_step),
-        "student_rows": _student_rows(run)[ids_R].astype(np.float16),
-    }
+    arrays = _numbers(assignment, first_step=(state.round - 1) * split.steps)
+    arrays["student_rows"] = _student_rows(run)[ids_R].astype(np.float16)
     for name in splitting.parts(modules.student).front(assignment.cut):
         arrays[f"student/{name}"] = state.student[name].astype(np.float16)
     if split.labels == "kept":
         arrays["head"] = _head(run).astype(np.float16)
     if modules.teacher is not None and device not in state.holders and split.tables == "rows":
-        arrays["teacher_rows"] = as_array(splitting.token_table(modules.teacher))[ids_R].astype(
-            np.float16
-        )
+        table_VE = as_array(splitting.token_table(modules.teacher))
+        arrays["teacher_rows"] = table_VE[ids_R].astype(np.float16)
     return arrays
+
+
+def _numbers(assignment: Assignment, *, first_step: int) -> dict[str, np.ndarray]:
+    return {
+        "cut": np.array(assignment.cut),
+        "teacher_cut": np.array(assignment.teacher_cut),
+        "bits": np.array(assignment.bits),
+        "first_step": np.array(first_step),
+    }
 
 
 def _student_rows(run: ClusterRun) -> np.ndarray:

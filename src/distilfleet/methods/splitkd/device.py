@@ -130,36 +130,36 @@ class SplitWorker:
         return {"present": np.packbits(present)}
 
     def _begin(self, arrays: Arrays) -> Arrays:
-        split = self.split
         before = self._plan
         self._plan = {
             name: int(arrays[name]) for name in ("cut", "teacher_cut", "bits", "first_step")
         }
         if "teacher_rows" in arrays:
             self._teacher = EmbeddingRows.frozen(self.ids, arrays["teacher_rows"])
-        rows = arrays["student_rows"]
-        trained = split.train_rows
-        self._student = (
-            EmbeddingRows.begin(self.ids, rows, self._student)
-            if trained
-            else EmbeddingRows.frozen(self.ids, rows)
-        )
+        self._student = self._begun(self.ids, arrays["student_rows"], self._student)
         if "head" in arrays:
             every = np.arange(len(arrays["head"]), dtype=np.int32)
-            head = arrays["head"]
-            self._head = (
-                EmbeddingRows.begin(every, head, self._head)
-                if trained
-                else EmbeddingRows.frozen(every, head)
-            )
+            self._head = self._begun(every, arrays["head"], self._head)
         self._fronts = self._new_fronts(before)
         for whose, front in self._fronts.items():
             front.begin(under(f"{whose}", arrays))
-        coming = np.concatenate([self._samples(step) for step in range(split.steps)])
-        digests = [self._digest(self.data.inputs[sample]) for sample in coming]
+        return self._coming()
+
+    def _begun(
+        self, ids_R: np.ndarray, rows_RD: np.ndarray, before: EmbeddingRows | None
+    ) -> EmbeddingRows:
+        """Rows as the server has them, with the moments of those before where they are trained."""
+        if self.split.train_rows:
+            return EmbeddingRows.begin(ids_R, rows_RD, before)
+        return EmbeddingRows.frozen(ids_R, rows_RD)
+
+    def _coming(self) -> Arrays:
+        """Digests and lengths of the samples of the round, in the order in which they come."""
+        samples = np.concatenate([self._samples(step) for step in range(self.split.steps)])
+        digests = b"".join(self._digest(self.data.inputs[sample]) for sample in samples)
         return {
-            "digests": np.frombuffer(b"".join(digests), np.uint8).reshape(-1, DIGEST_BYTES),
-            "lengths": self._lengths(coming),
+            "digests": np.frombuffer(digests, np.uint8).reshape(-1, DIGEST_BYTES),
+            "lengths": self._lengths(samples),
         }
 
     def _step(self, arrays: Arrays) -> Arrays:
@@ -176,19 +176,15 @@ class SplitWorker:
         assert self._head is not None, "labels are kept, so the head came with `begin`"
         hidden_ND = codec.decode(under("hidden", arrays))
         wanted_N = self.wanted(int(arrays["slot"]))
-        logits_NV = hidden_ND @ self._head.values.T
-        logits_NV -= logits_NV.max(axis=1, keepdims=True)
-        surplus_NV = np.exp(logits_NV)
-        surplus_NV /= surplus_NV.sum(axis=1, keepdims=True)
+        surplus_NV = _softmax(hidden_ND @ self._head.values.T)
         at = np.arange(len(wanted_N)), wanted_N
         nats = -np.log(np.maximum(surplus_NV[at], 1e-30)).sum()
         surplus_NV[at] -= 1.0
         if self._head.is_trained:
             self._head.add(surplus_NV.T @ hidden_ND * np.float32(arrays["share"]), len(wanted_N))
-        gradient = codec.encode(
-            np.asarray(surplus_NV @ self._head.values, np.float32), self.split.gradient_bits
-        )
-        return {"nats": np.array(nats, np.float32), **prefixed("gradient", gradient)}
+        gradient_ND = np.asarray(surplus_NV @ self._head.values, np.float32)
+        sent = codec.encode(gradient_ND, self.split.gradient_bits)
+        return {"nats": np.array(nats, np.float32), **prefixed("gradient", sent)}
 
     def _end(self, arrays: Arrays) -> Arrays:
         if "back_slot" in arrays:
@@ -212,19 +208,20 @@ class SplitWorker:
         ids_BT = self.tokens(slot)
         bits = self._plan["bits"]
         if self.split.noise:
-            self._visits = self._visits if len(self._visits) else np.zeros(len(self.data), np.int32)
-            np.add.at(self._visits, self._slot_samples(slot), 1)
+            self._count_visits(slot)
         answer = prefixed("student", self._smashed("student", slot, ids_BT, bits))
         if need_B.any():
             answer |= prefixed("teacher", self._smashed("teacher", slot, ids_BT[need_B], bits))
         if self.split.labels == "shared":
             labels = self.data.labels
-            answer["labels"] = (
-                ids_BT.astype(np.int32)
-                if labels is None
-                else labels[self._slot_samples(slot)].astype(np.int32)
-            )
+            shared = ids_BT if labels is None else labels[self._slot_samples(slot)]
+            answer["labels"] = shared.astype(np.int32)
         return answer
+
+    def _count_visits(self, slot: int) -> None:
+        if not len(self._visits):
+            self._visits = np.zeros(len(self.data), np.int32)
+        np.add.at(self._visits, self._slot_samples(slot), 1)
 
     def _smashed(self, whose: str, slot: int, ids_BT: np.ndarray, bits: int) -> Arrays:
         """What travels: distinct rows and where they stand, or, after a front, the activations of
@@ -268,22 +265,22 @@ class SplitWorker:
         gradient = codec.decode(under("back", arrays)) * np.float32(arrays["share"])
         ids_BT = self.tokens(slot)
         front = self._fronts.get("student")
-        tokens = int((ids_BT != PADDING).sum())
-        distinct_U, index_BT = distinct(ids_BT)
-        seen_U = np.bincount(index_BT[ids_BT != PADDING].ravel(), minlength=len(distinct_U))
-        gradient_ND = gradient
+        by_position = gradient
         if front is not None:
             lengths_B = (ids_BT != PADDING).sum(axis=1)
             x_BTD = self._embedded("student", ids_BT)
-            gradient_ND = front.backward(slot, x_BTD, lengths_B, gradient.reshape(x_BTD.shape))
+            by_position = front.backward(slot, x_BTD, lengths_B, gradient.reshape(x_BTD.shape))
+        if not self.split.train_rows:
+            return
+        distinct_U, index_BT = distinct(ids_BT)
         if front is not None or not self.split.sends_distinct:
             width = gradient.shape[-1]
             gradient = np.zeros((len(distinct_U), width), np.float32)
-            np.add.at(gradient, index_BT.ravel(), gradient_ND.reshape(-1, width))
-        if self.split.train_rows:
-            self._student.add(
-                gradient, tokens, at=np.searchsorted(self.ids, distinct_U), seen=seen_U
-            )
+            np.add.at(gradient, index_BT.ravel(), by_position.reshape(-1, width))
+        real_BT = ids_BT != PADDING
+        seen_U = np.bincount(index_BT[real_BT].ravel(), minlength=len(distinct_U))
+        places = np.searchsorted(self.ids, distinct_U)
+        self._student.add(gradient, int(real_BT.sum()), at=places, seen=seen_U)
 
     def _apply(self) -> None:
         adam = Adam(lr=self.split.lr)
@@ -395,21 +392,16 @@ class SplitWorker:
     # --- between jobs
 
     def snapshot(self) -> Arrays:
-        kept: dict[str, np.ndarray] = {
-            f"plan/{name}": np.array(value) for name, value in self._plan.items()
-        }
+        kept = prefixed("plan", _as_arrays(self._plan))
         if len(self._visits):
             kept["visits"] = self._visits.copy()
-        kept |= {f"norm/{name}": np.array(value) for name, value in self._norms.items()}
-        for name, rows in (
-            ("teacher", self._teacher),
-            ("student", self._student),
-            ("head", self._head),
-        ):
+        kept |= prefixed("norm", _as_arrays(self._norms))
+        tables = {"teacher": self._teacher, "student": self._student, "head": self._head}
+        for name, rows in tables.items():
             if rows is not None:
-                kept |= {f"{name}/{part}": array for part, array in rows.snapshot().items()}
+                kept |= prefixed(name, rows.snapshot())
         for whose, front in self._fronts.items():
-            kept |= {f"front/{whose}/{part}": array for part, array in front.snapshot().items()}
+            kept |= prefixed(f"front/{whose}", front.snapshot())
         return kept
 
     def restore(self, kept: Arrays) -> None:
@@ -435,3 +427,15 @@ class SplitWorker:
             elif layers:
                 fronts[whose] = self.front_of(whose, layers)
         return fronts
+
+
+def _as_arrays(numbers: Mapping[str, float]) -> dict[str, np.ndarray]:
+    return {name: np.array(number) for name, number in numbers.items()}
+
+
+def _softmax(logits_NV: np.ndarray) -> np.ndarray:
+    """The probabilities, in place of the logits."""
+    logits_NV -= logits_NV.max(axis=1, keepdims=True)
+    np.exp(logits_NV, out=logits_NV)
+    logits_NV /= logits_NV.sum(axis=1, keepdims=True)
+    return logits_NV

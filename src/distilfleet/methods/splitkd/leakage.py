@@ -70,22 +70,28 @@ def findings(
         yield _from_gradient(worker.wanted(slot), known["head"], observation)
         return
     modules = method.ready(state)
-    said = observation.reply.arrays
-    chosen = {
-        "student": np.ones(len(truth_BT), bool),
-        "teacher": np.asarray(observation.job.arrays["need"], bool),
-    }
+    answer = observation.reply.arrays
+    truth = {"student": truth_BT, "teacher": truth_BT[_needed(observation)]}
     for source, rows in _tables(modules, worker, known).items():
-        sent = under(source, said)
+        sent = under(source, answer)
         if sent:
             wire = _Wire(source, modules, known)
-            yield _from_smashed(wire, sent, rows, ids_R=worker.ids, ids_BT=truth_BT[chosen[source]])
-    if "labels" in said and method.split.classes is None:
-        hits = int(((said["labels"] == truth_BT) & (truth_BT != PADDING)).sum())
-        recovery = Recovery(
-            attack="as they are sent", tokens=int((truth_BT != PADDING).sum()), recovered=hits
-        )
-        yield Finding(source="labels", cut=0, recovery=recovery)
+            yield _from_smashed(wire, sent, rows, ids_R=worker.ids, ids_BT=truth[source])
+    if "labels" in answer and method.split.classes is None:
+        yield _from_labels(answer["labels"], truth_BT)
+
+
+def _needed(observation: Observation) -> np.ndarray:
+    """The windows that were sent for the teacher too."""
+    return np.asarray(observation.job.arrays["need"], bool)
+
+
+def _from_labels(labels_BT: np.ndarray, truth_BT: np.ndarray) -> Finding:
+    """The labels of a language model are its tokens."""
+    real_BT = truth_BT != PADDING
+    hits = int(((labels_BT == truth_BT) & real_BT).sum())
+    recovery = Recovery(attack="as they are sent", tokens=int(real_BT.sum()), recovered=hits)
+    return Finding(source="labels", cut=0, recovery=recovery)
 
 
 def _known(observation: Observation, share: float) -> dict[str, np.ndarray]:
@@ -144,15 +150,13 @@ def _from_smashed(
     if wire.cut == 0:
         wanted_N = np.searchsorted(ids_R, ids_BT[real_BT])
         recovery = by_nearest_row(smashed_BTD[real_BT], rows_RD, wanted_N)
-    else:
-        texts = [
-            smashed_TD[real_T] for smashed_TD, real_T in zip(smashed_BTD, real_BT, strict=True)
-        ]
-        wanted = [
-            np.searchsorted(ids_R, ids_T[real_T])
-            for ids_T, real_T in zip(ids_BT, real_BT, strict=True)
-        ]
-        recovery = by_left_to_right(texts, Candidates(wire.front(), rows_RD), len(rows_RD), wanted)
+        return Finding(source=wire.source, cut=wire.cut, recovery=recovery)
+    texts = []
+    wanted = []
+    for smashed_TD, ids_T, real_T in zip(smashed_BTD, ids_BT, real_BT, strict=True):
+        texts.append(smashed_TD[real_T])
+        wanted.append(np.searchsorted(ids_R, ids_T[real_T]))
+    recovery = by_left_to_right(texts, Candidates(wire.front(), rows_RD), len(rows_RD), wanted)
     return Finding(source=wire.source, cut=wire.cut, recovery=recovery)
 
 
