@@ -76,6 +76,7 @@ VALUES = {
     "channels": "good",
     "bandwidth_hz": "1e7",
     "keep_wire": "3",
+    "keep_every": "2",
     "deadline_s": "500.0",
     "offline_share": "0.01",
     "label_counts_share": "0.5",

@@ -1,6 +1,10 @@
 """A model's folder explains itself: what a run writes is loaded again, by us and by others."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -291,3 +295,24 @@ def test_a_disk_that_takes_nothing_leaves_the_old_folder(folder, tmp_path):
     with pytest.raises(StorageError, match="m cannot be written: File exists"):
         put(folder, net("mlp-s", (3,), 2), TABLE)
     assert load_file(folder / facts.WEIGHTS).keys() == before.keys()
+
+
+POINTS = ("file.written", "file.renamed", "folder.written", "folder.set_aside", "folder.renamed")
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_a_process_killed_while_it_writes_leaves_a_whole_folder(point, tmp_path):
+    write = (
+        "import sys; from pathlib import Path; from distilfleet.core.disk import write_folder\n"
+        "write_folder(Path(sys.argv[1]), {'a': sys.argv[2].encode(), 'b': sys.argv[2].encode()})"
+    )
+    command = [sys.executable, "-c", write, str(tmp_path / "m")]
+    subprocess.run([*command, "old"], check=True)
+    drill = {**os.environ, "DISTILFLEET_KILL_AT": f"{point}:1"}
+    assert subprocess.run([*command, "new"], env=drill).returncode == -signal.SIGKILL
+    found = disk.whole(tmp_path / "m")
+    kept = {file.name: file.read_bytes() for file in found.iterdir()}
+    assert kept in ({"a": b"old", "b": b"old"}, {"a": b"new", "b": b"new"})
+    subprocess.run([*command, "newest"], check=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["m"]
+    assert (tmp_path / "m" / "b").read_bytes() == b"newest"

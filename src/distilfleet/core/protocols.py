@@ -85,7 +85,10 @@ class Method(Protocol[State]):
     """A federated method, both halves: the server's rounds and the device's worker.
 
     One whose workers can also run side by side has `cohort(workers, jobs)` besides: the same arrays
-    as each worker's `handle`, to 1e-5, from one batched computation.
+    as each worker's `handle`, to 1e-5, from one batched computation. One whose devices end a run
+    with a model has `device_model(kind)`: its name among `models`, for a device of this kind, or an
+    empty string where the device has learnt its own. Its workers then have `own_model(received)`,
+    which gives that `TrainedModel`, of the weights received where the server has them.
     """
 
     @property

@@ -89,6 +89,10 @@ class FedAvg:
     def evaluate(self, state: State, kept: Mapping[DeviceId, Arrays], test: Dataset) -> Metrics:
         return {f"{self.who}_accuracy": held_out_accuracy(self.model, state.weights, test)}
 
+    def device_model(self, kind: str) -> str | None:
+        """See `core.protocols.Method`."""
+        return self.who
+
     def models(self, state: State) -> Mapping[str, TrainedModel]:
         return {self.who: TrainedModel(model=self.model, weights=state.weights, size=self.who)}
 

@@ -87,6 +87,10 @@ class Trainer:
         tokens = int(predicted(self.data)[rows_SB].sum())
         return {**learnt, TOKENS: np.array(tokens)}
 
+    def own_model(self, received: Arrays) -> TrainedModel:
+        """The model that the device has at the end of a run, which the server sends."""
+        return TrainedModel(model=self.model, weights=received, size="small")
+
     def snapshot(self) -> Arrays:
         return self.moments
 
@@ -147,6 +151,10 @@ class FedAvgText:
 
     def evaluate(self, state: State, kept: Mapping[DeviceId, Arrays], test: Dataset) -> Metrics:
         return quality("small", put(scratch(self.student), state.student), test)
+
+    def device_model(self, kind: str) -> str | None:
+        """See `core.protocols.Method`."""
+        return "student"
 
     def models(self, state: State) -> Mapping[str, TrainedModel]:
         return {"student": TrainedModel(model=self.student, weights=state.student, size="small")}

@@ -159,6 +159,10 @@ class FedDF:
         ]
         return {"small_accuracy": float(np.mean(scores))}
 
+    def device_model(self, kind: str) -> str | None:
+        """See `core.protocols.Method`."""
+        return f"small-{self.smalls[kind].name}"
+
     def models(self, state: State) -> Mapping[str, TrainedModel]:
         taught_by = tuple(self._by_name)  # the ensemble of all of them
         return {

@@ -97,6 +97,10 @@ class FedProx:
     def evaluate(self, state: State, kept: Mapping[DeviceId, Arrays], test: Dataset) -> Metrics:
         return self._server.evaluate(state, kept, test)
 
+    def device_model(self, kind: str) -> str | None:
+        """See `core.protocols.Method`."""
+        return self._server.device_model(kind)
+
     def models(self, state: State) -> Mapping[str, TrainedModel]:
         return self._server.models(state)
 

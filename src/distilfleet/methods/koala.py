@@ -267,6 +267,10 @@ class Koala:
         scores = [by_name[model.name] for model in self.smalls.values()]
         return {**metrics, "small_accuracy": float(np.mean(scores))}
 
+    def device_model(self, kind: str) -> str | None:
+        """See `core.protocols.Method`."""
+        return "" if self.settings.wire == "soft-labels" else f"small-{self.smalls[kind].name}"
+
     def models(self, state: State) -> Mapping[str, TrainedModel]:
         large = TrainedModel(
             model=self.large, weights=state.large, size="large", distilled_from=tuple(self._by_name)

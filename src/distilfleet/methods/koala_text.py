@@ -141,6 +141,10 @@ class LanguageWorker:
         rng = stream(self.seed, "draws", job.id)
         return {"ids": draw_ids(module, public, settings.draws, settings.reverse.temperature, rng)}
 
+    def own_model(self, received: Arrays) -> TrainedModel:
+        """The model that the device has at the end of a run, which it has learnt."""
+        return TrainedModel(model=self.model, weights=self.weights, size="small")
+
     def snapshot(self) -> Arrays:
         kept = prefixed("weights", self.weights) | prefixed("moments", self.moments)
         return kept if self.public is None else {**kept, "public": self.public}
@@ -231,6 +235,10 @@ class KoalaText:
         small = [quality("small", self._small(weights), test) for weights in own if weights]
         names = small[0] if small else ()
         return {**large, **{name: float(np.mean([one[name] for one in small])) for name in names}}
+
+    def device_model(self, kind: str) -> str | None:
+        """See `core.protocols.Method`."""
+        return ""
 
     def models(self, state: State) -> Mapping[str, TrainedModel]:
         large = TrainedModel(

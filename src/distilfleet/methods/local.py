@@ -87,6 +87,10 @@ class Alone:
     def evaluate(self, state: State, kept: Mapping[DeviceId, Arrays], test: Dataset) -> Metrics:
         return kept_accuracy(kept, {one.name: one for one in self.smalls.values()}, test)
 
+    def device_model(self, kind: str) -> str | None:
+        """See `core.protocols.Method`."""
+        return ""
+
     def models(self, state: State) -> Mapping[str, TrainedModel]:
         return {}
 

@@ -91,6 +91,10 @@ class Controller:
     def handle(self, job: Job) -> Arrays:
         return control_together([self], [job])[0]
 
+    def own_model(self, received: Arrays) -> TrainedModel:
+        """The model that the device has at the end of a run."""
+        return self.learner.own_model(received)
+
     def snapshot(self) -> Arrays:
         return self.control
 
@@ -169,6 +173,10 @@ class Scaffold:
 
     def evaluate(self, state: State, kept: Mapping[DeviceId, Arrays], test: Dataset) -> Metrics:
         return {"small_accuracy": held_out_accuracy(self.model, state.weights, test)}
+
+    def device_model(self, kind: str) -> str | None:
+        """See `core.protocols.Method`."""
+        return "small"
 
     def models(self, state: State) -> Mapping[str, TrainedModel]:
         return {"small": TrainedModel(model=self.model, weights=state.weights, size="small")}

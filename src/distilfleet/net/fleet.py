@@ -90,6 +90,10 @@ class NetFleet:
         """Tell all devices what run is on."""
         self._call(lambda: self._prepare(run, spec))
 
+    def present(self) -> Sequence[DeviceId]:
+        """Who is connected now."""
+        return self._call(self._ask_present)
+
     def conditions(self, number: int) -> Conditions:
         ids = self._call(lambda: self._begin_round(number))
         self._answered = []
@@ -184,6 +188,11 @@ class NetFleet:
             self._waiting(self._call(self._ask_standing))
         self._waiting(Standing())
         return coming.result()
+
+    async def _ask_present(self) -> Sequence[DeviceId]:
+        side = self._session_server.coordinator.server
+        now_s = time.monotonic()
+        return [device for device in self._ids if not side.away_s(device, now_s)]
 
     async def _ask_standing(self) -> Standing:
         return self._session_server.coordinator.standing()

@@ -8,7 +8,17 @@ import numpy as np
 from torch import nn
 
 from ..core.chance import stream
-from ..core.types import Arrays, ArraySpec, Dataset, Device, DeviceId, Expected, Job, Load
+from ..core.types import (
+    Arrays,
+    ArraySpec,
+    Dataset,
+    Device,
+    DeviceId,
+    Expected,
+    Job,
+    Load,
+    TrainedModel,
+)
 from . import soft_labels as soft
 from .distil import Distillation, distil, predict
 from .loads import frames, proxy_load, training_load
@@ -75,6 +85,10 @@ class SoftLabelWorker:
             soft_PC = soft.soften(predict(module, self.proxy), self.digest.temperature)
             answer["soft"] = write_soft(soft_PC, job.expected.arrays["soft"].dtype)
         return answer
+
+    def own_model(self, received: Arrays) -> TrainedModel:
+        """The model that the device has at the end of a run, which it has learnt."""
+        return TrainedModel(model=self.model, weights=self.weights, size="small")
 
     def snapshot(self) -> Arrays:
         model = quote(self.model.name, safe="")

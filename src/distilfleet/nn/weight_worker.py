@@ -11,7 +11,18 @@ from torch import nn
 from ..core import wire
 from ..core.chance import Key
 from ..core.table import DeviceRow, column
-from ..core.types import Arrays, ArraySpec, Dataset, Device, DeviceId, Expected, Job, Load, Reply
+from ..core.types import (
+    Arrays,
+    ArraySpec,
+    Dataset,
+    Device,
+    DeviceId,
+    Expected,
+    Job,
+    Load,
+    Reply,
+    TrainedModel,
+)
 from .cohorts import why_apart
 from .distil import accuracy, predict
 from .loads import training_load
@@ -146,6 +157,10 @@ class WeightWorker:
         if LABELS in job.expected.arrays:
             return {LABELS: label_counts(self.device, self.data, self.model.classes)}
         return {SAMPLES: np.array(len(self.data))}
+
+    def own_model(self, received: Arrays) -> TrainedModel:
+        """The model that the device has at the end of a run, which the server sends."""
+        return TrainedModel(model=self.model, weights=received, size="small")
 
     def snapshot(self) -> Arrays:
         return {}

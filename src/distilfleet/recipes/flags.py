@@ -52,6 +52,7 @@ NOT_NEGATIVE = frozenset(
         "feature_weight",
         "local_weight_decay",
         "keep_wire",
+        "keep_every",
         "noise",
     }
     | {"mu"}
@@ -199,6 +200,9 @@ class Common:
     quality or in a scene with places, walking, fading, heat and batteries."""
     bandwidth_hz: float = 20e6
     """Bandwidth of a cell, in each direction, where devices share cells."""
+    keep_every: int = 0
+    """Rounds after which devices of a real fleet keep their own model too; at the end they always
+    do."""
     keep_wire: int = 0
     """Exchanges with devices that are kept as they travelled, for `distilfleet audit`."""
     deadline_s: float | None = None

@@ -159,6 +159,13 @@ def add_note(run: RunRecord, about: Mapping[str, Any], note: str) -> Mapping[str
     return about
 
 
+def say_who_keeps(path: Path, said: str) -> None:
+    """Which devices of a real fleet keep their models, in place of what was said of it before; for
+    whoever has the record open."""
+    about = {**read_about(path), "kept": said}
+    write_atomically(path / "run.toml", tomli_w.dumps(about).encode())
+
+
 def rewrite_about(run: RunRecord, about: Mapping[str, Any]) -> None:
     """Replace `run.toml`, for example when more rounds are asked of a run."""
     write_atomically(run.path / "run.toml", tomli_w.dumps(about).encode())

@@ -39,6 +39,7 @@ from ..net.renewal import renewal_due
 from ..recipes.join import own_data
 from .agent_flags import AgentFlags, Consent
 from .checks import SPLITKD, Half, check_version, check_windows
+from .kept_model import keeping
 from .naming_flags import naming_of
 
 log = logging.getLogger(__name__)
@@ -87,7 +88,7 @@ def attend(said: str, end: Callable[[], NoReturn]) -> None:
             len(data),
             badge.address,
         )
-        build = builder(device, data, asked.consent)
+        build = builder(device, data, asked.consent, asked.state)
         meter = meters.find(Path("/sys"))
         caps = asked.caps
         folder = asked.state
@@ -187,16 +188,25 @@ def owned(device: Device, consent: Consent) -> Device:
     return replace(device, shares_label_counts=consent.label_counts)
 
 
-def builder(device: Device, data: Own, consent: Consent) -> Callable[[RunSpec], Worker]:
-    """What an agent hands to its loop."""
+def builder(
+    device: Device, data: Own, consent: Consent, state: Path | None = None
+) -> Callable[[RunSpec], Worker]:
+    """What an agent hands to its loop.
+
+    Args:
+        state: the folder in which the device keeps its model; None: it keeps none.
+    """
 
     def build(said: RunSpec) -> Worker:
         log.info("%s: a run begins, or goes on", said.method)
         mapped = _mapped(data, said)
         if said.method == SPLITKD:
             return _split_worker(said, device, mapped.data, consent)
-        worker: Worker = _trainer().build_worker(said, device, mapped.data, consent)
-        return worker
+        trainer = _trainer()
+        worker: Worker = trainer.build_worker(said, device, mapped.data, consent)
+        if state is None:
+            return worker
+        return keeping(worker, said, state, trainer.method_of(said).facts)
 
     return build
 

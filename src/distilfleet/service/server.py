@@ -43,7 +43,7 @@ from ..net.waiting import Standing
 from ..recipes.resume import check_data
 from ..record.checkpoint import Checkpoint
 from ..record.history import read, read_about
-from ..record.run import RunRecord, create
+from ..record.run import RunRecord, create, say_who_keeps
 from ..report.page import page, write_page
 from ..training.experiment import Experiment
 from ..training.loop import Steps, about, train
@@ -318,16 +318,22 @@ def _train(doing: _Doing) -> bool:
             branch, write_spec(spec_of(experiment.method, experiment.seed, experiment.data_spec))
         )
         steps = train(experiment, watched, record, start, time.monotonic)
-        done = _rounds_of(doing, experiment.rounds, fleet, steps, start)
+        done = _rounds_of(doing, experiment, fleet, steps, start)
     write_page([read(folder)], folder / "report.html")
     return done >= experiment.rounds
 
 
 def _rounds_of(
-    doing: _Doing, last: int, fleet: NetFleet, steps: Steps, start: Checkpoint | None
+    doing: _Doing,
+    experiment: Experiment,
+    fleet: NetFleet,
+    steps: Steps,
+    start: Checkpoint | None,
 ) -> int:
     """The last round that is on disk when the run is over, is to be stopped or gives way."""
     name = doing.name
+    last = experiment.rounds
+    keep_every = int(doing.here.queue.asked(name)["settings"].get("keep_every", 0))
     done = 0 if start is None else start.round
     began_s = time.monotonic()
     try:
@@ -342,6 +348,12 @@ def _rounds_of(
                 _set_aside(doing.here, under_way=name)
                 if doing.stopped.is_set():
                     raise KeyboardInterrupt  # the run had swallowed it
+                if keep_every and 0 < done < last and done % keep_every == 0:
+                    _hand_out(doing, experiment, fleet, done)
+            if done >= last:
+                if start is not None and done == start.round:
+                    fleet.conditions(done + 1)  # a server that ended before it could hand out
+                _hand_out(doing, experiment, fleet, done)
     except LetGoError:
         fleet.abandon(done)
         return done
@@ -351,6 +363,17 @@ def _rounds_of(
         raise
     fleet.finish(done)
     return done
+
+
+def _hand_out(doing: _Doing, experiment: Experiment, fleet: NetFleet, number: int) -> None:
+    """Devices keep their models; the run's record says which do."""
+    from .hand_out import hand_out
+
+    folder = doing.here.queue.record(doing.name)
+    said = hand_out(experiment, fleet, folder, number)
+    if said:
+        log.info("%s: %s", doing.name, said)
+        say_who_keeps(folder, said)
 
 
 def _tell_roster(doing: _Doing, record: RunRecord, experiment: Experiment, last: int) -> None:
