@@ -604,7 +604,7 @@ def small_disk(folder, size_kib):
         (4, "run.toml"),
         (250, "checkpoints/round-00000001.safetensors"),
         (340, "models/large.unfinished/model.safetensors"),
-        (620, "report.html"),
+        (650, "report.html"),
     ],
 )
 def test_a_full_disk_is_named_and_the_run_can_go_on(size_kib, file, koala, done, tmp_path, capfd):
