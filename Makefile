@@ -9,7 +9,7 @@ FLEET_DEMO := runs/fleet-demo
 DEMO_QUOTA_BYTES := 2000000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo fleet-demo test lint bench drills clean
+.PHONY: help setup demo fleet-demo test test-formats lint bench drills clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +34,13 @@ lint: $(STAMP) ## style, types and the direction of imports
 	@$(BIN)/mypy --no-error-summary
 	@$(BIN)/lint-imports --no-cache > .venv/imports.log 2>&1 || { cat .venv/imports.log; exit 1; }
 
+test-formats: ## the tests of readers of data whose libraries are large, in a folder of their own
+	@rm -rf .venv-formats
+	@$(PYTHON) -m venv .venv-formats
+	@.venv-formats/bin/python -m pip install --quiet --disable-pip-version-check \
+		-e '.[audio,signals,arrays,wfdb,tables,hub,ts,dev]' Pillow
+	@.venv-formats/bin/pytest -q -rs tests/data/test_array_files.py tests/data/test_recordings.py
+
 bench: $(STAMP) ## measure speed and memory
 	@$(BIN)/python benchmarks/run_all.py
 
@@ -42,7 +49,7 @@ drills: $(STAMP) ## kill server and agents 200 times; some minutes
 	@$(BIN)/python benchmarks/drills.py --kills 200 --out runs/drills
 
 clean: ## remove .venv, caches and the demo, and no other run
-	@rm -rf .venv $(DEMO) $(FLEET_DEMO) build dist src/*.egg-info
+	@rm -rf .venv .venv-formats $(DEMO) $(FLEET_DEMO) build dist src/*.egg-info
 	@rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	@find src tests benchmarks examples -name __pycache__ -prune -exec rm -rf {} + 2> /dev/null || true
 

@@ -780,7 +780,7 @@ def test_hub_problems_are_named(monkeypatch):
     for answer, message in (
         (FileNotFoundError("no such dataset"), "hub:x: cannot be loaded"),
         ({"validation": text}, "no split 'train'; it has validation"),
-        ({"train": text}, "no column of pictures or numbers; it has text, label"),
+        ({"train": text}, "no column of pictures, sound or numbers; it has text, label"),
         ({"train": Split({"text": feature(dtype="string")}, {})}, "no column for the labels"),
     ):
         install(monkeypatch, answer)
@@ -855,9 +855,9 @@ def test_lists_of_lists_are_steps_of_channels(monkeypatch):
             r"columns x \[1\], y \[2\] make no",
         ),
         (
-            {"x": type("Audio", (), {"dtype": "dict"})()},
+            {"x": type("Video", (), {"dtype": "dict"})()},
             {"x": [{}] * 8},
-            "no column of pictures or numbers; .* x is sound",
+            "no column of pictures, sound or numbers; .* x is video",
         ),
     ],
 )

@@ -35,8 +35,11 @@ _Arrays = Mapping[str, np.ndarray]
 
 def read(path: Path, label: str | None, group: str | None) -> Raw:
     """A labelled dataset, with a test part if the file has one."""
-    arrays = open_npz(path)
-    where = str(path)
+    return of(open_npz(path), str(path), label, group)
+
+
+def of(arrays: _Arrays, where: str, label: str | None, group: str | None) -> Raw:
+    """The labelled dataset that arrays make, by their names."""
     if _find(arrays, _of("train", INPUTS)) is None:
         return _without_parts(arrays, where, label, group)
     return _with_parts(arrays, where, label, group)
@@ -44,13 +47,23 @@ def read(path: Path, label: str | None, group: str | None) -> Raw:
 
 def read_inputs(path: Path) -> np.ndarray:
     """The inputs of an unlabelled file: key `x` or one like it, or the only array."""
-    arrays = open_npz(path)
+    return inputs_of(open_npz(path), str(path))
+
+
+def has_inputs(arrays: _Arrays) -> bool:
+    """Whether one of the arrays is called as samples are, and is more than a column."""
+    key = _find(arrays, (*INPUTS, *_of("train", INPUTS)))
+    return key is not None and arrays[key].ndim > 1
+
+
+def inputs_of(arrays: _Arrays, where: str) -> np.ndarray:
+    """The unlabelled samples among arrays, by their names."""
     key = _find(arrays, INPUTS) or _find(arrays, _of("train", INPUTS))
     if key is None and len(arrays) == 1:
         key = next(iter(arrays))
     if key is None:
         raise ConfigError(
-            f"{path}: no key 'x'; found {_list(arrays)}: name the array of samples 'x'"
+            f"{where}: no key 'x'; found {_list(arrays)}: name the array of samples 'x'"
         )
     return arrays[key]
 

@@ -71,7 +71,7 @@ def _no_time(sheet: Sheet, name: str, row: int) -> ConfigError:
         else "write all times so, or name another with --time"
     )
     return ConfigError(
-        f"{sheet.where}: line {sheet.lines[row]}, time column {shown(name)} holds {shown(cell)}; "
+        f"{sheet.place(row)}, time column {shown(name)} holds {shown(cell)}; "
         "expected a number of "
         f"seconds, or a date such as 2026-05-04T12:30:00: {remedy}"
     )

@@ -11,7 +11,18 @@ from pathlib import Path
 import numpy as np
 
 from ..core.errors import ConfigError
-from . import arrays, idx, images, labelled_text, recordings, tables, text_files
+from . import (
+    array_files,
+    arrays,
+    column_files,
+    hub,
+    idx,
+    images,
+    labelled_text,
+    recordings,
+    tables,
+    text_files,
+)
 from .raw import Raw, SampleSpec
 from .reading import Reading
 from .text_files import Corpus, Names
@@ -76,7 +87,7 @@ def _arrays(path: Path, label: str | None, group: str | None, reading: Reading) 
     return arrays.read(path, label, group)
 
 
-def _array_inputs(path: Path, meant: SampleSpec, reading: Reading) -> np.ndarray:
+def _array_inputs(path: Path, spec: SampleSpec, reading: Reading) -> np.ndarray:
     return arrays.read_inputs(path)
 
 
@@ -89,8 +100,26 @@ def _table(path: Path, label: str | None, group: str | None, reading: Reading) -
     return tables.read(path, label, group, reading)
 
 
-def _table_inputs(path: Path, meant: SampleSpec, reading: Reading) -> np.ndarray:
-    return tables.read_inputs(path, meant.columns, reading)
+def _table_inputs(path: Path, spec: SampleSpec, reading: Reading) -> np.ndarray:
+    return tables.read_inputs(path, spec.columns, reading)
+
+
+def _array_file(path: Path, label: str | None, group: str | None, reading: Reading) -> Raw:
+    found = array_files.opened(path)
+    if column_files.are_columns(found):
+        return tables.of_sheet(column_files.sheet_of(found, str(path)), label, group, reading)
+    return column_files.read_arrays(found, str(path), label, group)
+
+
+def _array_file_inputs(path: Path, spec: SampleSpec, reading: Reading) -> np.ndarray:
+    found = array_files.opened(path)
+    if column_files.are_columns(found):
+        return tables.encode(column_files.sheet_of(found, str(path)), spec.columns, reading)
+    return column_files.read_array_inputs(found, str(path))
+
+
+def _array_file_times(path: Path, reading: Reading) -> np.ndarray | None:
+    return tables.read_times(path, reading) if column_files.is_tabular(path) else None
 
 
 def _idx(path: Path, label: str | None, group: str | None, reading: Reading) -> Raw:
@@ -101,7 +130,7 @@ def _pictures(path: Path, label: str | None, group: str | None, reading: Reading
     return images.read(path)
 
 
-def _picture_inputs(path: Path, meant: SampleSpec, reading: Reading) -> np.ndarray:
+def _picture_inputs(path: Path, spec: SampleSpec, reading: Reading) -> np.ndarray:
     return images.read_inputs(path)
 
 
@@ -112,6 +141,14 @@ def _text_folder(path: Path, label: str | None, group: str | None, reading: Read
 # --- the table ----------------------------------------------------------------------------------
 
 READERS = (
+    Reader(
+        kind="a folder of Hugging Face datasets (save_to_disk)",
+        holds=hub.is_saved,
+        samples=hub.read_folder,
+        inputs=hub.read_folder_inputs,
+        has_names=True,
+        settles=OF_ARRAYS,
+    ),
     Reader(
         kind="recordings (.wav, .flac, .edf, .hea ...), in a folder by class or listed in a table",
         holds=recordings.holds,
@@ -156,6 +193,15 @@ READERS = (
         has_names=True,
         settles=OF_TABLES,
         of_columns=True,
+    ),
+    Reader(
+        kind=".parquet, .feather, .arrow, .h5, .nc, .mat, .arff, .ts",
+        holds=array_files.is_known,
+        samples=_array_file,
+        inputs=_array_file_inputs,
+        times=_array_file_times,
+        has_names=True,
+        settles=(OF_TABLES | OF_ARRAYS) - {"decimal", "separator"},
     ),
     Reader(kind="IDX files (the MNIST family)", holds=idx.holds, samples=_idx, settles=OF_PIXELS),
     Reader(

@@ -1,34 +1,86 @@
 """Datasets from the Hugging Face hub, through their own `datasets` library (an extra)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..core.errors import ConfigError
-from . import images
+from . import images, record_files, recordings
+from .extras import library
 from .labels import is_missing, shorten
-from .raw import Part, Raw
+from .raw import UNSAMPLED, Part, Raw, SampleSpec, Sampling
+from .reading import GUESSED, Reading
+from .scaling import Layout
+from .series import SERIES
 
 LABELS = ("label", "labels", "y", "target", "fine_label")
 TEST_SPLITS = ("test", "validation", "valid")
 LISTS = ("List", "LargeList", "Sequence")
 NUMBERS = ("int", "uint", "float", "double", "bool")
 SOUNDS = ("Audio", "Video")
+SAVED = ("dataset_info.json", "dataset_dict.json")
+"""Files by which a folder of `save_to_disk` is known."""
 
 
-def read(name: str, label: str | None, group: str | None) -> Raw:
+def read(name: str, label: str | None, group: str | None, reading: Reading = GUESSED) -> Raw:
     """`name` is a dataset's name on the hub, or NAME:CONFIGURATION."""
     where = f"hub:{name}"
-    splits = load(name, where)
+    return of_splits(load(name, where), where, label, group, reading)
+
+
+def is_saved(path: Path) -> bool:
+    """Whether a folder is one that `save_to_disk` of `datasets` wrote."""
+    return any((path / name).is_file() for name in SAVED)
+
+
+def read_folder(path: Path, label: str | None, group: str | None, reading: Reading) -> Raw:
+    """A folder that `save_to_disk` wrote. Raises ConfigError."""
+    where = str(path)
+    return of_splits(load_folder(path), where, label, group, reading)
+
+
+def read_folder_inputs(path: Path, spec: SampleSpec, reading: Reading) -> np.ndarray:
+    """The unlabelled samples of such a folder, from the columns that labelled ones come from."""
+    train = load_folder(path)["train"]
+    names, _ = _input_names(train, [name for name in LABELS if name in train.features], str(path))
+    told = recordings.form_of(spec) if _kind(train.features[names[0]]) == "Audio" else None
+    return _inputs([train], names, str(path), reading, told).parts[0]
+
+
+def load_folder(path: Path) -> Mapping[str, Any]:
+    """The splits of a folder that `save_to_disk` wrote; one that was not split is to train on."""
+    where = str(path)
+    datasets = library("datasets", where, "hub")
+    try:
+        held = datasets.load_from_disk(where)
+    except Exception as error:
+        raise ConfigError(f"{where}: cannot be read ({_line(error)}): save it again") from error
+    splits: Mapping[str, Any] = held if isinstance(held, dict) else {"train": held}
+    if "train" not in splits:
+        raise ConfigError(f"{where}: no split 'train'; it has {', '.join(splits)}")
+    return splits
+
+
+def of_splits(
+    splits: Mapping[str, Any],
+    where: str,
+    label: str | None,
+    group: str | None,
+    reading: Reading = GUESSED,
+) -> Raw:
+    """The dataset of these splits, which are called as on the hub."""
     train = splits["train"]
     label_name = _label_name(train, label, where)
     groups = _groups(train, group, where)
     names, unused = _input_names(train, (label_name, group), where)
     test, hidden = held_out(splits, label_name, where)
     used = [train] if test is None else [train, test]
-    inputs, notes = _inputs(used, names, where)
+    read = _inputs(used, names, where, reading)
+    inputs = read.parts
     labels = _labels(used, label_name, where)
     read_as = f"inputs from {', '.join(names)}, labels from {label_name}"
     return Raw(
@@ -36,7 +88,9 @@ def read(name: str, label: str | None, group: str | None) -> Raw:
         train=Part(inputs=inputs[0], labels=labels[0], groups=groups),
         test=None if test is None else Part(inputs=inputs[1], labels=labels[1]),
         class_names=_class_names(train.features[label_name], labels[0]),
-        notes=(read_as, *unused, *notes, *hidden),
+        layout=read.layout,
+        sampling=read.sampling,
+        notes=(read_as, *unused, *read.notes, *hidden),
     )
 
 
@@ -140,7 +194,8 @@ def _input_names(
     pictures = [name for name, feature in free.items() if _kind(feature) == "Image"]
     lists = [name for name, feature in free.items() if _is_listed(feature)]
     numbers = [name for name, feature in free.items() if _is_numeric(feature)]
-    used = pictures[:1] or lists or numbers
+    sounds = [name for name, feature in free.items() if _kind(feature) == "Audio"]
+    used = pictures[:1] or sounds[:1] or lists or numbers
     if not used:
         raise _no_inputs(split.features, where)
     left = [name for name in free if name not in used]
@@ -166,31 +221,78 @@ def _is_listed(feature: Any) -> bool:
 
 
 def _no_inputs(features: Mapping[str, Any], where: str) -> ConfigError:
-    sounds = [name for name, feature in features.items() if _kind(feature) in SOUNDS]
-    advice = (
-        f"; {sounds[0]} is sound or video: store its samples as lists of numbers" if sounds else ""
-    )
+    videos = [name for name, feature in features.items() if _kind(feature) == "Video"]
+    advice = f"; {videos[0]} is video: store its frames as pictures" if videos else ""
     return ConfigError(
-        f"{where}: no column of pictures or numbers; it has {', '.join(features)}{advice}"
+        f"{where}: no column of pictures, sound or numbers; it has {', '.join(features)}{advice}"
     )
 
 
 # --- inputs and labels ----------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class SplitInputs:
+    """The inputs of each split, and what they are."""
+
+    parts: list[np.ndarray]
+    layout: Layout | None = None
+    sampling: Sampling = UNSAMPLED
+    notes: tuple[str, ...] = ()
+
+
 def _inputs(
-    splits: Sequence[Any], names: list[str], where: str
-) -> tuple[list[np.ndarray], tuple[str, ...]]:
-    """Inputs of each split, the pictures of all brought to the format of the first."""
+    splits: Sequence[Any],
+    names: list[str],
+    where: str,
+    reading: Reading = GUESSED,
+    told: recordings.RecordingFormat | None = None,
+) -> SplitInputs:
+    """Inputs of each split, the pictures or sounds of all brought to the format of the first."""
     feature = splits[0].features[names[0]]
+    if _kind(feature) == "Audio":
+        return _sounds(splits, names[0], where, reading, told)
     if _kind(feature) != "Image":
         make = _lists if _is_listed(feature) else _table
-        return [make(split, names, where) for split in splits], ()
+        return SplitInputs(parts=[make(split, names, where) for split in splits])
     pictures = [
         [_opener(picture) for picture in values(split, names[0], where)] for split in splits
     ]
     form, note = images.survey(pictures[0])
-    return [images.stack(each, form) for each in pictures], note
+    return SplitInputs(parts=[images.stack(each, form) for each in pictures], notes=note)
+
+
+def _sounds(
+    splits: Sequence[Any],
+    name: str,
+    where: str,
+    reading: Reading,
+    told: recordings.RecordingFormat | None,
+) -> SplitInputs:
+    """Waveforms, decoded by soundfile: what `datasets` itself decodes with is no small library."""
+    parts = []
+    notes: list[str] = []
+    for split in splits:
+        waves = list(_waves(split, name, where))
+        inputs, told, said = recordings.of_waves(waves, reading, where, told)
+        parts.append(inputs)
+        notes += said if not notes else [f"test part: {note}" for note in said]
+    assert told is not None
+    return SplitInputs(
+        parts=parts,
+        layout=SERIES,
+        sampling=Sampling(rate_hz=told.rate_hz),
+        notes=tuple(notes),
+    )
+
+
+def _waves(split: Any, name: str, where: str) -> Iterator[tuple[np.ndarray, float]]:
+    datasets = library("datasets", where, "hub")
+    for row, held in enumerate(split.cast_column(name, datasets.Audio(decode=False))[name]):
+        place = f"{where}: row {row} (counted from 0) of {name}"
+        if held is None or held.get("bytes") is None:
+            raise ConfigError(f"{place} holds no sound itself: save the dataset with its sound")
+        yield record_files.decoded(held["bytes"], place)
 
 
 def _opener(picture: Any) -> images.Opener:

@@ -26,9 +26,7 @@ def of_table(
     sheet: Sheet, text: str, label: str, group: str | None, missing: Missing
 ) -> tuple[Part, list[str]]:
     """Texts, labels and owners of a sheet, and notes; its labels have been looked at."""
-    kept, notes = _kept(
-        sheet.cells[text], missing, lambda row: f"{sheet.where}: line {sheet.lines[row]}", text
-    )
+    kept, notes = _kept(sheet.cells[text], missing, sheet.place, text)
     part = Part(
         inputs=as_array([sheet.cells[text][row] for row in kept]),
         labels=np.array(sheet.cells[label])[kept],

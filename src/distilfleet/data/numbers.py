@@ -5,6 +5,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from typing import overload
 
 import numpy as np
 
@@ -180,6 +181,27 @@ POINTS = "points taken as decimal marks, though all could stand between thousand
 MARKS: dict[Decimal, str] = {"point": ".", "comma": ","}
 
 
+class TypedCells(Sequence[str]):
+    """The cells of a column that is stored as numbers: text only where a cell is asked for."""
+
+    def __init__(self, values: np.ndarray) -> None:
+        self.values = values
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @overload
+    def __getitem__(self, at: int) -> str: ...
+    @overload
+    def __getitem__(self, at: slice) -> "TypedCells": ...
+    def __getitem__(self, at: int | slice) -> "str | TypedCells":
+        return TypedCells(self.values[at]) if isinstance(at, slice) else str(self.values[at])
+
+    def take(self, rows: Sequence[int]) -> "TypedCells":
+        """These cells, in the order named."""
+        return TypedCells(self.values[np.asarray(rows, dtype=np.int64)])
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Numbers:
     """A column of numbers, NaN where one is missing."""
@@ -218,6 +240,8 @@ class _Form:
 
 def read(cells: Sequence[str], decimal: Decimal | None = None) -> Numbers | Unclear | None:
     """The numbers of a column; None for text. `decimal` is what the user says of the file."""
+    if isinstance(cells, TypedCells):
+        return Numbers(values=cells.values.astype(np.float64))
     plain = _plain(cells)
     if plain is not None and not (decimal == "comma" and any("." in cell for cell in cells)):
         either = decimal is None and _either(cells)

@@ -9,12 +9,12 @@ import numpy as np
 
 from ..core.errors import ConfigError, UnmatchedError
 from ..core.types import Dataset
-from . import clock, numbers, series, tables
+from . import clock, column_files, numbers, series, tables
 from .labelled_text import as_array
 from .labels import is_missing, labelled, own_numbers, shorten, shown
 from .naming import Naming, check_names, check_some, need, numbered, samples_of, unknown
 from .raw import FeatureColumn, Part, present
-from .sheets import Sheet, named, open_sheet
+from .sheets import Sheet, named
 from .spec import DataSpec, Mapped
 from .units import converted, scaled
 
@@ -170,7 +170,7 @@ def table(path: Path, naming: Naming) -> OwnTable:
 
 def _opened(path: Path, naming: Naming) -> Sheet:
     """The cells under the run's names of columns."""
-    return _renamed(open_sheet(path, naming.reading.separator), naming)
+    return _renamed(column_files.opened(path, naming.reading.separator), naming)
 
 
 def _encoded(sheet: Sheet, columns: Sequence[FeatureColumn], naming: Naming) -> np.ndarray:
@@ -206,9 +206,7 @@ def _is_numeric(sheet: Sheet, column: FeatureColumn, naming: Naming) -> bool:
 def _labelled(sheet: Sheet, label: str, naming: Naming) -> tuple[Sheet, tuple[str, ...]]:
     """Rows that have a label, and a note if others are left out."""
     cells = sheet.cells[label]
-    kept = labelled(
-        cells, naming.reading.missing, lambda row: f"{sheet.where}: line {sheet.lines[row]}", label
-    )
+    kept = labelled(cells, naming.reading.missing, sheet.place, label)
     return sheet.rows(kept), (f"{len(cells) - len(kept)} rows left out: no label",) if len(
         kept
     ) < len(cells) else ()

@@ -4,6 +4,7 @@ A recorder tells what a file is like from its header, reads its numbers, and say
 it. Whatever a library raises becomes one sentence that names the file.
 """
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -79,7 +80,9 @@ def _reading(path: Path) -> Iterator[None]:
     """Whatever a library raises of a file becomes one error."""
     files.check_file(path)
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what libraries say of their own dependencies
+            yield
     except (ConfigError, MemoryError):
         raise
     except Exception as error:

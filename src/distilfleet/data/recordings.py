@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -211,7 +210,7 @@ def _of_table(
     rows = list(range(len(sheet.lines)))
     notes = [*sheet.notes, f"recordings from column {shown(path_name)}"]
     if label_name is not None and needs_label:
-        rows = labelled(sheet.cells[label_name], reading.missing, partial(_line, sheet), label_name)
+        rows = labelled(sheet.cells[label_name], reading.missing, sheet.place, label_name)
         if len(rows) < len(sheet.lines):
             notes.append(f"{len(sheet.lines) - len(rows)} rows left out: no label")
     listed = [
@@ -226,10 +225,6 @@ def _of_table(
     if others:
         notes.append(f"columns not used: {shorten(others)}")
     return listed, tuple(notes)
-
-
-def _line(sheet: Sheet, row: int) -> str:
-    return f"{sheet.where}: line {sheet.lines[row]}"
 
 
 def _named(sheet: Sheet, name: str, flag: str, is_needed: bool) -> str | None:
@@ -310,6 +305,24 @@ def _sound_form(
     if reading.window is None:
         notes.append(_length_said(lengths, form))
     return form, notes
+
+
+def of_waves(
+    waves: Sequence[tuple[np.ndarray, float]],
+    reading: Reading,
+    where: str,
+    told: RecordingFormat | None = None,
+) -> tuple[np.ndarray, RecordingFormat, list[str]]:
+    """Sound that was decoded elsewhere, [steps] and a rate each, as [n, steps, 1] of one rate and
+    length; the form it was brought to, and notes."""
+    headers = [Header(steps=len(wave), rate_hz=rate_hz) for wave, rate_hz in waves]
+    form, notes = _sound_form(headers, reading, told)
+    check_fits(4 * len(waves) * form.steps, f"{where}: its sound holds", "give a part of it")
+    inputs = np.zeros((len(waves), form.steps, 1), dtype=np.float32)
+    for row, (wave, rate_hz) in enumerate(waves):
+        values = resampled(wave[:, np.newaxis], rate_hz, form.rate_hz, where)[: form.steps]
+        inputs[row, : len(values)] = values
+    return inputs, form, notes
 
 
 def _usual_length(lengths: Counter[int]) -> int:

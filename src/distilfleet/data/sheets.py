@@ -13,6 +13,7 @@ from pathlib import Path
 from ..core.errors import ConfigError
 from . import files, numbers
 from .labels import shorten, shown
+from .numbers import TypedCells
 from .reading import Separator
 
 MARKS: Mapping[Separator, str] = {"comma": ",", "semicolon": ";", "tab": "\t", "pipe": "|"}
@@ -23,6 +24,8 @@ LONGEST_FIELD = 2**31 - 1
 COMMENT = re.compile(r"[ \t]*(?:#([^\r\n]*))?(?:\r\n|\n|\r)")
 FIRST_QUOTED = re.compile(r"[^\r\n]*[\r\n]+[ \t]*\"")
 """A text whose first row below the header begins with a quote."""
+ANNOTATED = re.compile(r"#(?:group|datatype|default)[,;\t]")
+"""How InfluxDB's command line and page begin an export."""
 EXCEL = re.compile(r"sep=(.)\r?\n?", re.I)
 ROW_NAMES = "first field of every row dropped: row names, which the header has no name for"
 
@@ -39,13 +42,22 @@ class Sheet:
     notes: tuple[str, ...]
     padded: frozenset[str] = frozenset()
     """Columns of which some cells had spaces around them."""
+    place_words: str = "line {}"
+    """How messages name one of `lines`."""
+
+    def place(self, row: int) -> str:
+        """How messages name a row."""
+        return f"{self.where}: {self.place_words.format(self.lines[row])}"
 
     def rows(self, kept: Sequence[int]) -> "Sheet":
         """The sheet of some rows, by their numbers."""
-        cells = {name: [column[row] for row in kept] for name, column in self.cells.items()}
-        return Sheet(
-            where=self.where, cells=cells, lines=[self.lines[row] for row in kept], notes=self.notes
-        )
+        cells: dict[str, Sequence[str]] = {
+            name: column.take(kept)
+            if isinstance(column, TypedCells)
+            else [column[row] for row in kept]
+            for name, column in self.cells.items()
+        }
+        return replace(self, cells=cells, lines=[self.lines[row] for row in kept])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +98,14 @@ def open_sheet(path: Path, separator: Separator | None = None) -> Sheet:
 
 
 def _parted(path: Path, separator: Separator | None) -> _Table:
-    rest, skipped, commented = _below_comments(files.read_text(path))
+    text = files.read_text(path)
+    if ANNOTATED.match(text):
+        raise ConfigError(
+            f"{path}: InfluxDB's annotated CSV (its first lines begin with #group, #datatype or "
+            f"#default): export it with annotations off, and pivoted, so that each field is a "
+            f"column"
+        )
+    rest, skipped, commented = _below_comments(text)
     announced = EXCEL.match(rest)
     if announced:
         rest = rest[announced.end() :]

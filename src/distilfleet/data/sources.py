@@ -278,7 +278,7 @@ def _prepared(path: Path) -> Source | None:
 def _read(data: str, label: str | None, group: str | None, reading: Reading) -> Raw:
     if data.startswith("hub:"):
         _refuse_settled(data, reading, OF_ARRAYS)
-        return hub.read(data.removeprefix("hub:"), label, group)
+        return hub.read(data.removeprefix("hub:"), label, group, reading)
     if data == "digits":
         _refuse_names(data, label, group)
         _refuse_settled(data, reading)

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from ..core.errors import ConfigError
-from . import clock, labelled_text, numbers
+from . import array_files, clock, column_files, labelled_text, numbers
 from .labels import is_missing, labelled, shorten, shown
-from .numbers import Numbers, Unclear
+from .numbers import Numbers, TypedCells, Unclear
 from .raw import FLOAT32_MAX, FeatureColumn, Part, Raw
 from .reading import GUESSED, Decimal, Reading
-from .sheets import Sheet, named, open_sheet
+from .sheets import Sheet, named
 from .text_files import TEXTS
 
 ROW_NUMBERS = re.compile(r"id|index|row|unnamed: \d+(?:\.\d+)*", re.I)
@@ -73,6 +73,8 @@ def is_table(path: Path, label: str | None) -> bool:
     """Whether a file is a table by its ending; a .txt file is text unless its label column is
     named."""
     ending = path.suffix.lower()
+    if array_files.is_known(path):
+        return column_files.is_tabular(path)
     return ending in (".csv", ".tsv") or (ending == ".txt" and bool(label))
 
 
@@ -89,7 +91,17 @@ def read(
     `columns` are those of other data, to be found here by name; by default every other column that
     can be an input is.
     """
-    sheet = open_sheet(path, reading.separator)
+    return of_sheet(column_files.opened(path, reading.separator), label, group, reading, columns)
+
+
+def of_sheet(
+    sheet: Sheet,
+    label: str | None,
+    group: str | None,
+    reading: Reading = GUESSED,
+    columns: Sequence[FeatureColumn] | None = None,
+) -> Raw:
+    """A labelled table of these cells; see `read`."""
     label_name = _need(sheet, label or "label", "label", "--label")
     group_name = _need(sheet, group, "group", "--group") if group else _find(sheet, "group")
     _check_below(sheet, label_name)
@@ -130,7 +142,7 @@ def time_column(sheet: Sheet, reading: Reading) -> str | None:
 
 def read_times(path: Path, reading: Reading = GUESSED) -> np.ndarray | None:
     """When the rows of a file were measured, in seconds; None where it does not say."""
-    sheet = open_sheet(path, reading.separator)
+    sheet = column_files.opened(path, reading.separator)
     name = time_column(sheet, reading)
     return None if name is None else clock.seconds(sheet, name)
 
@@ -194,12 +206,16 @@ def _text_column(sheet: Sheet, names: Sequence[str], reading: Reading) -> str | 
 
 def _has_words(sheet: Sheet, name: str) -> bool:
     """Whether most cells have two words and more."""
-    return _mostly(sheet.cells[name], re.compile(r"\s*\S+\s+\S.*", re.S).fullmatch)
+    cells = sheet.cells[name]
+    words = re.compile(r"\s*\S+\s+\S.*", re.S)
+    return not isinstance(cells, TypedCells) and _mostly(cells, words.fullmatch)
 
 
 def _is_free_text(sheet: Sheet, name: str, reading: Reading) -> bool:
     """Whether a column is neither numbers nor times, nor the few values of a category."""
     cells = sheet.cells[name]
+    if isinstance(cells, TypedCells):
+        return False
     values = {cell for cell in cells if not is_missing(cell)}
     if (
         not values
@@ -250,7 +266,7 @@ def read_inputs(
     path: Path, columns: Sequence[FeatureColumn], reading: Reading = GUESSED
 ) -> np.ndarray:
     """The inputs of an unlabelled file that has these columns, float64 [n, features]."""
-    return encode(open_sheet(path, reading.separator), columns, reading)
+    return encode(column_files.opened(path, reading.separator), columns, reading)
 
 
 def encode(
@@ -461,7 +477,7 @@ def _no_number(
     elif expected and not needed:
         remedy += f", or --leave-out {shown(name)} does without the column"
     return ConfigError(
-        f"{sheet.where}: line {sheet.lines[row]}, column {shown(name)} holds {shown(cell)}; "
+        f"{sheet.place(row)}, column {shown(name)} holds {shown(cell)}; "
         f"expected {expected or 'a finite number'}: {remedy}"
     )
 
@@ -485,9 +501,7 @@ def _labelled(
     """Rows with a label, their numbers, and what was decided about it. Raises ConfigError with the
     line."""
     cells = sheet.cells[name]
-    kept = labelled(
-        cells, reading.missing, lambda row: f"{sheet.where}: line {sheet.lines[row]}", name
-    )
+    kept = labelled(cells, reading.missing, sheet.place, name)
     left_out = len(cells) - len(kept)
     notes = (f"{left_out} of {len(cells)} rows left out: no label",) if left_out else ()
     if not kept:
@@ -509,7 +523,7 @@ def _check_classes(sheet: Sheet, name: str) -> None:
     odd = odd[np.isfinite(read.values[odd])]
     if len(odd):
         raise ConfigError(
-            f"{sheet.where}: line {sheet.lines[odd[0]]}, label column {shown(name)} holds "
+            f"{sheet.place(odd[0])}, label column {shown(name)} holds "
             f"{shown(sheet.cells[name][odd[0]])}; expected whole numbers or text, one per class: "
             "bin a continuous target first"
         )
