@@ -149,8 +149,8 @@ class Common:
     """Data, fleet and run: the flags that every recipe has."""
 
     data: str = "digits"
-    """Dataset: `digits` (comes with scikit-learn), `hub:NAME`, or a path: .npz, .csv, IDX files, a
-    folder of images or texts by class, .jsonl."""
+    """Dataset: `digits` (comes with scikit-learn), `hub:NAME`, or a path: a table (.csv, .parquet
+    ...), arrays (.npz, .h5 ...), recordings, .jsonl, a folder of images, sound or texts by class."""
     holdout: float = 0.2
     """Share of the data that is held out for testing, where the data has no test part."""
     test: str | None = None
@@ -252,8 +252,8 @@ class ProxyData:
     """The unlabelled proxy dataset."""
 
     proxy: str | None = None
-    """Unlabelled inputs: .npz, .csv, a folder of images, or texts (.txt, one a line). Default: a
-    share of the training data, unlabelled."""
+    """Unlabelled inputs in any format of --data, or texts (.txt, one a line). Default: a share of
+    the training data, unlabelled."""
     proxy_share: float = 0.15
     """That share; it is taken from the devices."""
 
