@@ -47,7 +47,9 @@ def read_folder_inputs(path: Path, spec: SampleSpec, reading: Reading) -> np.nda
     """The unlabelled samples of such a folder, from the columns that labelled ones come from."""
     train = load_folder(path)["train"]
     names, _ = _input_names(train, [name for name in LABELS if name in train.features], str(path))
-    told = recordings.form_of(spec) if _kind(train.features[names[0]]) == "Audio" else None
+    told = (
+        recordings.form_of(spec, str(path)) if _kind(train.features[names[0]]) == "Audio" else None
+    )
     return _inputs([train], names, str(path), reading, told).parts[0]
 
 

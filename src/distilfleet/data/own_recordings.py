@@ -46,7 +46,7 @@ class Recorded:
         meant = SampleSpec(shape=spec.shape, columns=columns, sampling=spec.sampling)
         reading = recordings.as_in_run(self.naming.reading, spec.sampling)
         try:
-            form = recordings.form_of(meant)
+            form = recordings.form_of(meant, self.where)
             return recordings.read(self.path, self.naming.label, None, reading, form)
         except ConfigError as fault:
             raise UnmatchedError(str(fault), mismatch="recordings unlike the run's") from None

@@ -117,7 +117,7 @@ def read(
 def read_inputs(path: Path, meant: SampleSpec, reading: Reading) -> np.ndarray:
     """Unlabelled recordings, [n, steps, channels], brought to the form of other data."""
     reading = as_in_run(reading, meant.sampling)
-    form = form_of(meant)
+    form = form_of(meant, str(path))
     found = [path] if path.is_file() else [file for file in below(path) if is_recording(file)]
     if path.is_file() and not is_recording(path):
         found = [one.file for one in _of_table(path, None, None, reading, needs_label=False)[0]]
@@ -474,12 +474,11 @@ def resampled(values: np.ndarray, rate_hz: float, wanted_hz: float, where: str) 
     return np.asarray(made, dtype=np.float32)
 
 
-def form_of(meant: SampleSpec) -> RecordingFormat:
+def form_of(meant: SampleSpec, where: str) -> RecordingFormat:
     """The form of recordings that models see as these samples. Raises ConfigError for others."""
     if len(meant.shape) != 2 or not meant.sampling.rate_hz:
         raise ConfigError(
-            f"samples of shape {list(meant.shape)} are no recordings of a known rate, which these "
-            f"are"
+            f"{where}: recordings, where samples of shape {list(meant.shape)} are expected"
         )
     return RecordingFormat(
         is_sound=not meant.columns,
