@@ -323,9 +323,9 @@ def test_ts_files_with_their_test_part(tmp_path):
     for part in ("TRAIN", "TEST"):
         save_to_ts_file(
             np.moveaxis(SERIES, 1, 2),
-            str(tmp_path),
-            label_type="classification",
             y=np.array(KINDS),
+            label_type="classification",
+            path=str(tmp_path),
             problem_name=f"s_{part}",
         )
     source = sources.load(str(tmp_path / "s_TRAIN.ts"))

@@ -150,7 +150,7 @@ READERS = (
         settles=OF_ARRAYS,
     ),
     Reader(
-        kind="recordings (.wav, .flac, .edf, .hea ...), in a folder by class or listed in a table",
+        kind="recordings (.wav, .flac, .edf, .hea and others), in a folder by class or in a table",
         holds=recordings.holds,
         samples=recordings.read,
         inputs=recordings.read_inputs,

@@ -150,7 +150,7 @@ class Common:
 
     data: str = "digits"
     """Dataset: `digits` (comes with scikit-learn), `hub:NAME`, or a path: a table (.csv, .parquet
-    ...), arrays (.npz, .h5 ...), recordings, .jsonl, a folder of images, sound or texts by class."""
+    ...), arrays (.npz, .h5 ...), recordings, .jsonl, a folder of images, sound or texts."""
     holdout: float = 0.2
     """Share of the data that is held out for testing, where the data has no test part."""
     test: str | None = None
