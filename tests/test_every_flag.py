@@ -25,6 +25,7 @@ from distilfleet.cost.catalogue import as_csv, device, entry
 from distilfleet.recipes import koala
 from distilfleet.recipes.find import SHIPPED, recipe
 from distilfleet.recipes.flags import common, flatten, option, unflatten
+from distilfleet.record.history import read_rounds
 from distilfleet.service.agent_flags import AgentFlags
 from distilfleet.service.ask import experiment_of, server_of
 from distilfleet.service.fleet_file import fleet_folder
@@ -100,6 +101,10 @@ VALUES = {
     "temperature": "2.0",
     "reverse_passes": "1",
     "reverse_lr": "0.001",
+    "pretrained": "yes",
+    "head_lr": "0.01",
+    "anchor": "0.5",
+    "warm_passes": "1",
     "forward_passes": "2",
     "forward_lr": "0.01",
     "feature_weight": "0.2",
@@ -384,9 +389,7 @@ def test_runs_with_every_flag_do_what_they_were_told(name, run, folder, tmp_path
     about = tomllib.loads((tmp_path / "run" / "run.toml").read_text())
     asked = tomli_w.dumps(flatten(parsed(found.flags, "run", words)))
     assert about["settings"] == tomllib.loads(asked)
-    assert (
-        about["rounds"] == len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()) == 1
-    )
+    assert about["rounds"] == len(read_rounds(tmp_path / "run")) == 1
 
 
 @pytest.mark.parametrize(("name", "flag"), REFUSED, ids=map("-".join, REFUSED))

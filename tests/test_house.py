@@ -39,6 +39,7 @@ UNITS = [
 DIMENSIONLESS = frozenset(
     [
         "alpha",
+        "anchor",
         "kept",
         "least",
         "beta",

@@ -187,3 +187,25 @@ def test_damage_is_named(file, content, told, path):
         (path / file).write_bytes(content)
     with pytest.raises(RecordError, match=told):
         read(path)
+
+
+def test_round_0_is_the_start_and_no_finished_round(tmp_path):
+    run = create(tmp_path / "run", ABOUT, {})
+    run.append({"round": 0, "large_accuracy": 0.9})
+    run.append({"round": 1, "large_accuracy": 0.8})
+    run.checkpoint(kept(1))
+    run.append({"round": 2})
+    run.close()
+    reopen(tmp_path / "run")[0].close()
+    history = read(tmp_path / "run")
+    assert history.start == {"round": 0, "large_accuracy": 0.9}
+    assert [line["round"] for line in history.rounds] == [1]
+
+
+def test_a_run_that_stopped_in_round_1_keeps_round_0(tmp_path):
+    run = create(tmp_path / "run", ABOUT, {})
+    run.checkpoint(kept(0))
+    run.append({"round": 0, "large_accuracy": 0.9})
+    run.close()
+    reopen(tmp_path / "run")[0].close()
+    assert read(tmp_path / "run").start == {"round": 0, "large_accuracy": 0.9}

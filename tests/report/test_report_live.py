@@ -22,6 +22,11 @@ def test_devices_that_answered_are_told_from_jobs_that_were_missed(capsys):
     )
 
 
+def test_round_0_says_what_models_knew_and_nothing_of_devices(capsys):
+    said = shown(capsys, {"round": 0, "large_accuracy": 0.915, "small_accuracy": 0.1})
+    assert said == "round 0/10 large 91.50% small 10.00% "
+
+
 def test_a_round_that_asks_nobody_has_no_answers(capsys):
     row = history().rounds[0]
     assert "answered" not in shown(

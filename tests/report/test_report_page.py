@@ -374,3 +374,12 @@ def test_an_older_record_of_a_split_run_still_says_who_can_read_the_data(tmp_pat
     )
     assert "Who can read the data" not in page(tmp_path, older)[1].words
     assert "Who can read the data" in page(tmp_path, replace(older, plan={"devices": []}))[1].words
+
+
+def test_what_a_pretrained_model_began_with_is_said_and_drawn(tmp_path):
+    run = replace(history(), start={"round": 0, "large_accuracy": 0.915, "small_accuracy": 0.1})
+    text, walker = page(tmp_path, run)
+    assert "began at 91.5 %" in walker.words
+    assert "Every round in numbers (11)" in walker.words
+    assert "round 0" in text
+    assert "round 0" not in page(tmp_path, history())[0]

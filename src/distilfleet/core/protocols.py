@@ -56,6 +56,8 @@ class MethodFacts:
     frozen_teacher: bool = False
     """Whether the large model is a teacher that stays as it is, and the small one its only
     student."""
+    pretrained: bool = False
+    """Whether a model knows something before round 1, so that round 0 is evaluated and recorded."""
     real_fleet: bool = True
     """Whether agents may be asked to build the method's workers."""
 

@@ -93,6 +93,8 @@ class KoalaSettings:
     ema: float = 0.0
     """Share of the old forward teacher that is kept each round; 0: the large model itself
     teaches."""
+    warm: Distillation | None = None
+    """How a large model that knows the classes teaches the small ones before round 1, if so."""
     mixtures: int = 1024
     """Proxy augmentation: mixtures of proxy samples, with noise, that are added in each round."""
 
@@ -164,6 +166,7 @@ class Koala:
             disclosure="weights and sample counts: the server sees each device's trained small "
             "model, never its data" + counts,
             label_counts=self._counts_labels,
+            pretrained=self.settings.reverse.retention is not None,
         )
 
     def _facts_of_labels(self, reverse: str) -> MethodFacts:
@@ -181,6 +184,7 @@ class Koala:
             disclosure="proxy soft labels and sample counts: no weights and no data leave a "
             f"device{counts}",
             label_counts=self._counts_labels,
+            pretrained=self.settings.reverse.retention is not None,
         )
 
     def _mixture(self, refined: str) -> str:
@@ -213,6 +217,8 @@ class Koala:
 
     def round(self, state: State, plan: Plan, conditions: Conditions) -> Round[State]:
         soft_wire = self.settings.wire == "soft-labels"
+        if state.round == 0 and self.settings.warm is not None:
+            state = yield from self._warm_up(state, self.settings.warm)
         model_of = {
             device: self.smalls[conditions.devices[device].kind].name for device in plan.devices
         }
@@ -350,7 +356,7 @@ class Koala:
         yield from discounts
         yield Work(server_load([(self._by_name[name], len(proxy), 0) for name, _ in speakers]))
         state = yield from self._reverse(state, proxy, soft_PC, rng)
-        return (yield from self._forward(state, merged, proxy, rng))
+        return (yield from self._forward(state, merged, proxy, rng, self.settings.forward))
 
     def _exchange_labels(self, state: State, replies: Sequence[Reply]) -> Round[State]:
         soft_NPC = np.stack([read_soft(reply.arrays["soft"]) for reply in replies])
@@ -361,22 +367,34 @@ class Koala:
         state = yield from self._reverse(state, augmented.data, augmented.mix(soft_PC), rng)
         yield Work(server_load([(self.large, len(self.proxy), 0)]))
         holders = tuple(dict.fromkeys((*state.holders, *(reply.device for reply in replies))))
+        return replace(state, holders=holders, soft_PC=self._taught(state))
+
+    def _warm_up(self, state: State, warm: Distillation) -> Round[State]:
+        """What the large model knows before round 1 becomes what devices start from."""
+        rng = stream(state.seed, "koala", "warm")
+        if self.settings.wire == "soft-labels":
+            yield Work(server_load([(self.large, len(self.proxy), 0)]))
+            return replace(state, soft_PC=self._taught(state))
+        proxy = augment(self.proxy, self.settings.mixtures, rng).data
+        return (yield from self._forward(state, state.small, proxy, rng, warm))
+
+    def _taught(self, state: State) -> np.ndarray:
+        """Soft labels of the forward teacher on the proxy samples."""
         teacher = put(scratch(self.large), state.teacher or state.large)
-        taught_PC = soft.soften(
-            predict(teacher, self.proxy.for_large.inputs), self.settings.temperature
-        )
-        return replace(state, holders=holders, soft_PC=taught_PC)
+        return soft.soften(predict(teacher, self.proxy.for_large.inputs), self.settings.temperature)
 
     def _reverse(
         self, state: State, proxy: Dataset, soft_PC: np.ndarray, rng: np.random.Generator
     ) -> Round[State]:
         """Small teaches large."""
+        settings = self.settings.reverse
+        inputs = proxy.for_large.inputs
+        prior_PC = self._known_from_start(state.seed, inputs)
         module = scratch(self.large)
         put(module, taken(state.large, device_of(module)))
-        done = distil(
-            module, proxy.for_large.inputs, soft_PC, self.settings.reverse, rng, state.moments
-        )
-        yield Work(server_load([(self.large, len(proxy), self.settings.reverse.passes)]))
+        done = distil(module, inputs, soft_PC, settings, rng, state.moments, prior_PC)
+        readings = [(self.large, len(proxy), 0)] if settings.retention is not None else []
+        yield Work(server_load([*readings, (self.large, len(proxy), settings.passes)]))
         teacher = blend(state.teacher, done.weights, self.settings.ema) if self.settings.ema else {}
         return replace(
             state,
@@ -386,14 +404,25 @@ class Koala:
             proxy_kl_nats=done.loss_nats,
         )
 
+    def _known_from_start(self, seed: int, inputs: np.ndarray) -> np.ndarray | None:
+        """What the large model says before round 1, if that is what it is held to."""
+        retention = self.settings.reverse.retention
+        if retention is None or not retention.since_start:
+            return None
+        return predict(self.large.build(seed), inputs)
+
     def _forward(
-        self, state: State, merged: Mapping[str, Arrays], proxy: Dataset, rng: np.random.Generator
+        self,
+        state: State,
+        merged: Mapping[str, Arrays],
+        proxy: Dataset,
+        rng: np.random.Generator,
+        distillation: Distillation,
     ) -> Round[State]:
         """Large teaches small: the architectures that took part, one at a time, the same lesson for
         all."""
         small = {**state.small, **merged}
         adapters = dict(state.adapters)
-        distillation = self.settings.forward
         if distillation.passes == 0:
             return replace(state, small=small)
         given = teacher_outputs(

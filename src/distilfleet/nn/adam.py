@@ -18,18 +18,27 @@ EPS_HALF = 1e-4
 squares are, too."""
 
 
-def adam_of(named: Mapping[str, nn.Parameter], lr: float, moments: Arrays) -> torch.optim.Adam:
+def adam_of(
+    named: Mapping[str, nn.Parameter],
+    lr: float,
+    moments: Arrays,
+    rates: Mapping[str, float] | None = None,
+) -> torch.optim.Adam:
     """An optimiser with the moments of `moments_of`, where there are some of a parameter.
 
     Moments that are held are taken over, arrays copied.
+
+    Args:
+        rates: step sizes of parameters that have one of their own, by name.
     """
     known = moments.take() if isinstance(moments, Resident) else moments
-    by_type: dict[torch.dtype, list[nn.Parameter]] = {}
-    for parameter in named.values():
-        by_type.setdefault(parameter.dtype, []).append(parameter)
+    alike: dict[tuple[torch.dtype, float], list[nn.Parameter]] = {}
+    for name, parameter in named.items():
+        rate = (rates or {}).get(name, lr)
+        alike.setdefault((parameter.dtype, rate), []).append(parameter)
     groups = [
-        {"params": own, "eps": EPS_HALF if dtype == torch.float16 else EPS}
-        for dtype, own in by_type.items()
+        {"params": own, "lr": rate, "eps": EPS_HALF if dtype == torch.float16 else EPS}
+        for (dtype, rate), own in alike.items()
     ]
     adam = torch.optim.Adam(groups, lr=lr)
     for name, parameter in named.items():

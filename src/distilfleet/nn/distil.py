@@ -20,6 +20,7 @@ from .forward import logits
 from .losses import feature_distance, soft_kl
 from .place import as_array, borrowed, device_of, to_tensor
 from .resident import Resident
+from .retention import Retention, keep_statistics
 from .train import drawing, schedule
 from .trainable import train_mode
 from .weights import put, to_arrays
@@ -47,6 +48,8 @@ class Distillation:
     leaves it out."""
     early_stop: bool = False
     """Stop when the loss on a tenth of the proxy set, kept aside, no longer falls."""
+    retention: Retention | None = None
+    """How a student that knows something is kept from losing it; None of one that knows nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +119,7 @@ def distil(
     settings: Distillation,
     rng: np.random.Generator,
     moments: Arrays | None = None,
+    prior_PC: np.ndarray | None = None,
 ) -> Distilled:
     """Reverse distillation: the student, as it stands, learns the soft labels; no labels, no
     cross-entropy.
@@ -125,9 +129,14 @@ def distil(
         inputs: proxy inputs, [P, ...].
         soft_PC: the teacher's probabilities at `settings.temperature`.
         moments: those of an earlier call, to go on with the same optimiser.
+        prior_PC: logits that a student which knows something is held to. None: its own, now.
 
     Source: KOALA, https://arxiv.org/abs/2407.05268 (step "reverse knowledge distillation").
     """
+    retention = settings.retention
+    if retention is not None:
+        prior_PC = predict(student, inputs) if prior_PC is None else prior_PC
+        soft_PC = retention.targets(prior_PC, soft_PC, settings.temperature)
     device = device_of(student)
     x = to_tensor(inputs, device)
     soft = to_tensor(soft_PC, device)
@@ -135,9 +144,12 @@ def distil(
     def loss(rows_B: Tensor) -> Tensor:
         return soft_kl(logits(student, x[rows_B]), soft[rows_B], temperature=settings.temperature)
 
-    named = dict(student.named_parameters())
+    named = {name: one for name, one in student.named_parameters() if one.requires_grad}
     _check_moments(moments or {}, named)
-    adam = adam_of(named, settings.lr, moments or {})
+    rates = (
+        {} if retention is None else {name: retention.lr_of(name, settings.lr) for name in named}
+    )
+    adam = adam_of(named, settings.lr, moments or {}, rates)
     with drawing(rng):
         last = _descend(student, loss, adam, len(inputs), settings, rng)
     kept = resident_moments(named, adam)
@@ -288,7 +300,7 @@ def _descend(
     for _ in range(settings.passes):
         order_KPN = rng.permutation(len(used))[None, None]
         rows_SB = schedule(order_KPN, settings.batch)[0]
-        losses = [_step(student, loss, adam, used[rows_B]) for rows_B in rows_SB]
+        losses = [_step(student, loss, adam, used[rows_B], settings) for rows_B in rows_SB]
         last = float(np.mean(losses))
         if len(kept):
             held_out_loss = _held_out_loss(student, loss, kept)
@@ -299,9 +311,15 @@ def _descend(
 
 
 def _step(
-    student: nn.Module, loss: Callable[[Tensor], Tensor], adam: torch.optim.Adam, rows_B: np.ndarray
+    student: nn.Module,
+    loss: Callable[[Tensor], Tensor],
+    adam: torch.optim.Adam,
+    rows_B: np.ndarray,
+    settings: Distillation,
 ) -> float:
     train_mode(student)
+    if settings.retention is not None:
+        keep_statistics(student)
     adam.zero_grad()
     value = loss(borrowed(rows_B, device_of(student)))
     value.backward()  # type: ignore[no-untyped-call]

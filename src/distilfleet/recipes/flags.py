@@ -49,6 +49,7 @@ NOT_NEGATIVE = frozenset(
         "seed",
         "mixtures",
         "checkpoint_every_s",
+        "anchor",
         "feature_weight",
         "local_weight_decay",
         "keep_wire",

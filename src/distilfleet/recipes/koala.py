@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from ..core.errors import ConfigError
 from ..trust.choices import ROBUST, Refine, Rule
 from .flags import (
     Common,
@@ -13,17 +14,26 @@ from .flags import (
     Smalls,
     Training,
     TrainingFlags,
+    option,
 )
 
 if TYPE_CHECKING:
     from ..methods.koala import KoalaSettings
     from ..nn.distil import Distillation
+    from ..nn.retention import Knowledge, Retention
+    from ..nn.zoo import Model
     from ..training.experiment import Experiment
 
-FORWARD = {"homogeneous": (1, 1e-4), "heterogeneous": (3, 1e-3)}
+PRETRAINED = "pretrained"
+FORWARD = {"homogeneous": (1, 1e-4), "heterogeneous": (3, 1e-3), PRETRAINED: (3, 1e-3)}
 """Passes and step size of forward distillation. Where few devices share an architecture, its
 average has more to learn from the large model; where all do, the large model has learnt from that
 average, and harder teaching sets both back."""
+DRAWN_LR = 2e-3
+"""Step size of reverse distillation for weights that were drawn."""
+WARM_PASSES = 10
+WARM_LR = 1e-3
+"""Passes and step size of the lesson before round 1."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,13 +61,27 @@ class Flags:
     """Temperature of soft labels."""
     reverse_passes: int = 2
     """Passes over the proxy set per round, small teaches large."""
-    reverse_lr: float = 2e-3
-    """Adam's step size, small teaches large."""
+    reverse_lr: float | None = None
+    """Adam's step size, small teaches large. Default: 0.002, or 0.00002 for weights that come
+    trained."""
+    pretrained: Literal["auto", "yes", "no"] = "auto"
+    """Whether the large model comes with weights that know something, which are then kept; `auto`:
+    of your own net that is so if most weights are the same whatever the seed."""
+    head_lr: float | None = None
+    """Adam's step size for the head of a pretrained large model. Default: 0.001, or 0.0002 where it
+    knows the classes."""
+    anchor: float | None = None
+    """How much a pretrained large model's own earlier answers count beside the small ones'.
+    Default: 1."""
+    warm_passes: int | None = None
+    """Passes over the proxy set before round 1, in which a large model that knows the classes
+    teaches the small ones. Default: 10; none of a large model that does not know them."""
     forward_passes: int | None = None
     """Passes over the proxy set per round, large teaches small. Default: 1, or 3 in heterogeneous
-    mode."""
+    mode and of a pretrained large model."""
     forward_lr: float | None = None
-    """Adam's step size, large teaches small. Default: 0.0001, or 0.001 in heterogeneous mode."""
+    """Adam's step size, large teaches small. Default: 0.0001, or 0.001 in heterogeneous mode and
+    of a pretrained large model."""
     feature_weight: float = 0.1
     """Weight of the intermediate-layer loss in forward distillation; with weights on the wire
     only."""
@@ -80,13 +104,13 @@ def koala(flags: Flags) -> "Experiment":
     assert setup.proxy is not None
     large = large_model(flags.large, setup, flags.train)
     smalls = assign(setup, flags.smalls, flags.training.local_batch)
-    settings = _settings(flags)
+    settings = _settings(flags, _known(flags, large))
     method = Koala(large=large, smalls=smalls, proxy=setup.proxy, settings=settings)
     models = Models(smalls=smalls, large=large, local=settings.local)
     return assemble(flags.common, setup, method, models)
 
 
-def _settings(flags: Flags) -> "KoalaSettings":
+def _settings(flags: Flags, known: "Knowledge | None") -> "KoalaSettings":
     from ..methods.koala import KoalaSettings
     from .classifiers import local
 
@@ -97,29 +121,32 @@ def _settings(flags: Flags) -> "KoalaSettings":
         aggregate=flags.aggregate,
         agree=flags.aggregate,
         local=local(flags.training, flags.calibrate),
-        reverse=_reverse(flags),
-        forward=_forward(flags),
+        reverse=_reverse(flags, known),
+        forward=_forward(flags, known),
         ema=flags.ema,
+        warm=_warm(flags, known),
         mixtures=flags.mixtures,
     )
 
 
-def _reverse(flags: Flags) -> "Distillation":
+def _reverse(flags: Flags, known: "Knowledge | None") -> "Distillation":
     from ..nn.distil import Distillation
+    from ..nn.retention import LR
 
     return Distillation(
         passes=flags.reverse_passes,
         batch=32,
-        lr=flags.reverse_lr,
+        lr=flags.reverse_lr or (DRAWN_LR if known is None else LR),
         temperature=flags.temperature,
         early_stop=flags.early_stop,
+        retention=None if known is None else _retention(flags, known),
     )
 
 
-def _forward(flags: Flags) -> "Distillation":
+def _forward(flags: Flags, known: "Knowledge | None") -> "Distillation":
     from ..nn.distil import Distillation
 
-    passes, lr = FORWARD[flags.smalls.mode]
+    passes, lr = FORWARD[flags.smalls.mode if known is None else PRETRAINED]
     return Distillation(
         passes=passes if flags.forward_passes is None else flags.forward_passes,
         lr=flags.forward_lr or lr,
@@ -127,3 +154,46 @@ def _forward(flags: Flags) -> "Distillation":
         feature_weight=flags.feature_weight,
         early_stop=flags.early_stop,
     )
+
+
+def _known(flags: Flags, large: "Model") -> "Knowledge | None":
+    """What the large model knows before round 1. Raises ConfigError for flags that would then
+    change nothing."""
+    from ..nn.retention import assumed, knowledge
+
+    known = None
+    if flags.pretrained == "yes":
+        known = assumed(large)
+    elif flags.pretrained == "auto":
+        known = knowledge(large)
+    given = {"head_lr": flags.head_lr, "anchor": flags.anchor, "warm_passes": flags.warm_passes}
+    moot = next((name for name, value in given.items() if value is not None), None)
+    if known is None and moot is not None:
+        raise ConfigError(
+            f"{option(moot)} changes nothing here: --large {large.name} begins with random "
+            "weights; say --pretrained yes if it does not"
+        )
+    return known
+
+
+def _retention(flags: Flags, known: "Knowledge") -> "Retention":
+    from ..nn.retention import HEAD_LR, KNOWN_HEAD_LR, Retention
+
+    usual = KNOWN_HEAD_LR if known.knows_classes else HEAD_LR
+    return Retention(
+        head=known.head,
+        head_lr=flags.head_lr or usual,
+        anchor=1.0 if flags.anchor is None else flags.anchor,
+        since_start=known.knows_classes,
+    )
+
+
+def _warm(flags: Flags, known: "Knowledge | None") -> "Distillation | None":
+    """The lesson before round 1, where the large model has something to teach."""
+    from ..nn.distil import Distillation
+
+    usual = WARM_PASSES if known is not None and known.knows_classes else 0
+    passes = usual if flags.warm_passes is None else flags.warm_passes
+    if not passes:
+        return None
+    return Distillation(passes=passes, lr=WARM_LR, temperature=flags.temperature)

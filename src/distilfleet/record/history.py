@@ -29,6 +29,8 @@ class History:
     """`fleet.json`: who takes part."""
     rounds: Sequence[Mapping[str, Any]]
     """`metrics.jsonl`, one mapping per finished round, with the seconds of `wall.jsonl`."""
+    start: Mapping[str, Any] = field(default_factory=dict)
+    """Round 0 of `metrics.jsonl`: quality before any training, of a run whose models knew some."""
     audit: Mapping[str, Any] = field(default_factory=dict)
     """`audit.json`: what a curious server recovered; empty if that was not tried."""
     plan: Mapping[str, Any] = field(default_factory=dict)
@@ -46,6 +48,7 @@ def read(path: Path) -> History:
         about=read_about(path),
         fleet=read_fleet(path),
         rounds=read_rounds(path),
+        start=read_start(path),
         audit=read_audit(path),
         plan=read_plan(path),
         times=_last_times(path),
@@ -88,8 +91,15 @@ def read_rounds(path: Path) -> list[Mapping[str, Any]]:
     rounds: list[Mapping[str, Any]] = []
     for metrics in _metrics(path):
         number = metrics["round"]
+        if number == 0:
+            continue
         rounds.append({**metrics, "wall_s": wall_s[number]} if number in wall_s else metrics)
     return rounds
+
+
+def read_start(path: Path) -> Mapping[str, Any]:
+    """Round 0, which is quality before any training; empty where it was not measured."""
+    return next((metrics for metrics in _metrics(path)[:1] if metrics["round"] == 0), {})
 
 
 def _metrics(path: Path) -> list[Mapping[str, Any]]:

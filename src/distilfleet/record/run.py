@@ -184,6 +184,9 @@ def _is_untouched(path: Path) -> bool:
 
 
 def _cut(metrics: IO[bytes], rounds: int) -> None:
+    """Leave these rounds, and round 0 before them where it is whole."""
+    if not _is_start(metrics.readline()):
+        metrics.seek(0)
     for _ in range(rounds):
         if not metrics.readline().endswith(b"\n"):
             raise RecordError(
@@ -191,6 +194,13 @@ def _cut(metrics: IO[bytes], rounds: int) -> None:
                 "start anew."
             )
     metrics.truncate()
+
+
+def _is_start(line: bytes) -> bool:
+    try:
+        return line.endswith(b"\n") and bool(of_a_round(line)["round"] == 0)
+    except ValueError:
+        return False
 
 
 def _opened(file: Path) -> IO[bytes]:

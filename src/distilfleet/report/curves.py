@@ -143,12 +143,12 @@ def _quality_series(
     lines = []
     for field in fields:
         own = [runs[place] for place in places if _draws(runs, runs[place], field)]
-        xs = _means([bottom.places(run) for run in own])
+        xs = _means([_places(run, bottom) for run in own])
         if not own or (bottom is not _ROUNDS and not any(xs)):
             continue
         is_small = field.startswith("small")
         who = _who(own[0], field)
-        ys = [_drawn(xs, figures.series(run, field), bottom) for run in own]
+        ys = [_drawn(xs, [*_start(run, field), *figures.series(run, field)], bottom) for run in own]
         line = Series(
             name=who.capitalize() if len(runs) == 1 else f"{_name_of(runs, places)}, {who}",
             tone=int(is_small) if is_alone else tones(runs)[places[0]],
@@ -163,10 +163,11 @@ def _quality_series(
 
 def _equally_far(runs: Sequence[History]) -> list[Places]:
     """Runs that repeat one another and have as many rounds, each set of them for one line."""
-    sets: dict[tuple[int, int], list[int]] = {}
+    sets: dict[tuple[int, int, bool], list[int]] = {}
     for number, places in enumerate(groups(runs)):
         for place in places:
-            sets.setdefault((number, len(runs[place].rounds)), []).append(place)
+            run = runs[place]
+            sets.setdefault((number, len(run.rounds), bool(run.start)), []).append(place)
     return list(sets.values())
 
 
@@ -196,6 +197,16 @@ def _band(rows: Sequence[Sequence[Value]]) -> list[tuple[float, float]]:
     if any(len(values) < len(rows) for values in columns):
         return []
     return [(min(values), max(values)) for values in columns]
+
+
+def _places(run: History, bottom: Bottom) -> list[float]:
+    """Where the rounds stand along the bottom, from round 0 where that was measured."""
+    return [*([0.0] if run.start else []), *bottom.places(run)]
+
+
+def _start(run: History, field: str) -> list[Value]:
+    """Round 0 of a line, where that was measured."""
+    return [figures.number(run.start, field)] if run.start else []
 
 
 def draws_large(runs: Sequence[History]) -> bool:
@@ -243,7 +254,7 @@ def _who(run: History, field: str) -> str:
 
 
 def _bottom_axis(runs: Sequence[History], bottom: Bottom) -> Axis:
-    places = [place for run in runs for place in bottom.places(run)]
+    places = [place for run in runs for place in _places(run, bottom)]
     if bottom is _ROUNDS:
         return round_axis(int(min(places)), int(max(places)))
     ends = [max(bottom.places(run), default=0.0) for run in runs]

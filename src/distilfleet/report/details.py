@@ -118,13 +118,13 @@ def _saving(row: Mapping[str, Any], size: str) -> list[str]:
 
 def rounds_details(run: History) -> Html | None:
     """Every number of every round, folded."""
-    written = dict.fromkeys(field for row in run.rounds for field in row)
+    rounds = [*([run.start] if run.start else []), *run.rounds]
+    written = dict.fromkeys(field for row in rounds for field in row)
     fields = [field for field in written if figures.has(run, field)]
     if not fields:
         return None
     rows = [
-        [figures.pretty(field, figures.number(row, field)) for field in fields]
-        for row in run.rounds
+        [figures.pretty(field, figures.number(row, field)) for field in fields] for row in rounds
     ]
     heads = [field.replace("_", " ") for field in fields]
     return fold(f"Every round in numbers ({len(rows)})", scrolled(heads, rows, "numbers"))

@@ -114,6 +114,9 @@ def _quality_of(run: History, size: str) -> Iterator[Figure]:
     kind = "accuracy" if field.endswith("accuracy") else "loss, nats per token"
     value, number = best
     note = f"best {figures.pretty(field, value)} in round {number}"
+    began = figures.number(run.start, field)
+    if began is not None:
+        note = f"began at {figures.pretty(field, began)}; {note}"
     if figures.frozen_teacher(run):
         note = note if size == "small" else "stays as it was before round 1"
     elif size == "small":

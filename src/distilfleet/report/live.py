@@ -19,6 +19,8 @@ from .table import text_table
 LAST = 12
 """How many rounds the live table has."""
 COLUMNS = ("round", "large", "small", "up", "down", "energy", "clock", "answered", "tokens/s")
+UNSPENT = ("-",) * len(COLUMNS[3:])
+"""Cells of round 0, in which nothing travels."""
 
 
 def opening(about: Mapping[str, Any], facts: Mapping[str, Any], path: Path) -> None:
@@ -176,12 +178,14 @@ def _table(rounds: Iterable[Mapping[str, Any]]) -> Table:
 
 
 def _cells(metrics: Mapping[str, Any]) -> list[str]:
+    known = [str(metrics["round"]), _quality(metrics, "large"), _quality(metrics, "small")]
+    return [*known, *_spent(metrics)] if metrics["round"] else [*known, *UNSPENT]
+
+
+def _spent(metrics: Mapping[str, Any]) -> list[str]:
     energy_j = metrics["device_energy_j"] + metrics.get("server_energy_j", 0.0)
     rate = f"{metrics['tokens_per_s']:,.0f}" if "tokens_per_s" in metrics else "-"
     return [
-        str(metrics["round"]),
-        _quality(metrics, "large"),
-        _quality(metrics, "small"),
         pretty_bytes(metrics["up_bytes"]),
         pretty_bytes(metrics["down_bytes"]),
         pretty_j(energy_j),

@@ -10,7 +10,7 @@ from ..core.disk import lock
 from ..core.errors import ConfigError, Error, RecordError
 from ..core.failpoint import reached
 from ..recipes.flags import changed, flatten, option
-from ..record.history import read_about, read_rounds
+from ..record.history import read_about, read_rounds, read_start
 from ..record.queue import Queue, QueuedRun
 from .ask import SIMULATED, experiment_of
 from .fleet_file import FleetFolder
@@ -110,6 +110,7 @@ def follow(
     """
     queue = here.queue
     seen = 0
+    done = 0
     missing = 0
     waits = ""
     again = f"distilfleet runs resume {run} --fleet {here.path}"
@@ -118,6 +119,7 @@ def follow(
         lines = _whole_lines(queue.record(run) / "metrics.jsonl")
         yield from lines[seen:]
         seen = max(seen, len(lines))
+        done = max(done, *(line["round"] for line in lines), 0)
         missing = 0 if entry is not None else missing + 1
         if entry is not None and entry.waits != waits:
             waits = entry.waits
@@ -127,12 +129,12 @@ def follow(
                 return
             case QueuedRun(state="failed", error=error):
                 raise FailedError(
-                    f"{run} failed after round {seen}: {error}. Once that is mended, it goes on: "
+                    f"{run} failed after round {done}: {error}. Once that is mended, it goes on: "
                     f"{again}"
                 )
             case QueuedRun(state="stopped"):
                 raise StoppedError(
-                    f"{run} was stopped after round {seen}; it goes on with: {again}"
+                    f"{run} was stopped after round {done}; it goes on with: {again}"
                 )
         time.sleep(LOOK_S)
     raise FailedError(
@@ -144,7 +146,9 @@ def follow(
 def _whole_lines(metrics: Path) -> list[dict[str, Any]]:
     """Of rounds so far; none of a record that is damaged, since the server says so."""
     try:
-        return [dict(line) for line in read_rounds(metrics.parent)]
+        start = read_start(metrics.parent)
+        rounds = read_rounds(metrics.parent)
+        return [dict(line) for line in (start, *rounds) if line]
     except RecordError:
         return []
 

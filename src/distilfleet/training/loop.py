@@ -33,7 +33,7 @@ from ..deploy.card import CardFacts
 from ..deploy.contents import contents
 from ..record.captured import read_wire, write_wire
 from ..record.checkpoint import Checkpoint, read_checkpoint
-from ..record.history import SCHEMA, read_about, read_fleet, read_rounds
+from ..record.history import SCHEMA, read_about, read_fleet, read_rounds, read_start
 from ..record.run import RunRecord
 from .capture import CapturingFleet
 from .experiment import Experiment
@@ -106,6 +106,8 @@ def train(
     """Rounds from the checkpoint to the end, each recorded before its metrics are yielded; close to
     stop early.
 
+    Round 0, the quality that pretrained models begin with, comes first where there are some.
+
     The models are written before the last checkpoint, so that a run with all its checkpoints has
     them.
 
@@ -119,11 +121,7 @@ def train(
     method, last = experiment.method, experiment.rounds
     state: Any
     planned = first_plan(experiment.planner, fleet, record, new=start is None, now_s=now_s)
-    if experiment.keep.most:
-        kept_wire = read_wire(record.path)
-        fleet = CapturingFleet(
-            inner=fleet, keep=experiment.keep, seed=experiment.seed, kept_wire=kept_wire
-        )
+    fleet = _captured(experiment, fleet, record)
     if start is None:
         state, before_s, first = method.init(experiment.seed), 0.0, 1
         _save(fleet, record, state, 0)
@@ -131,6 +129,7 @@ def train(
         state, before_s, first = _restore(method, fleet, start), _wall_s(record), start.round + 1
     began_s = kept_s = now_s()
     number = kept = first - 1
+    yield from _round_0(experiment, state, record, first)
     # the fleet stays to the end: without this the collector looks through all of it again and again
     gc.freeze()
     try:
@@ -178,6 +177,25 @@ def _folders(
     about = CardFacts(about=read_about(record.path), fleet=read_fleet(record.path), last=last)
     for name, trained in experiment.method.models(state).items():
         yield name, contents(name, trained, about, experiment.data_spec, experiment.tokenizer)
+
+
+def _captured(experiment: Experiment, fleet: Fleet, record: RunRecord) -> Fleet:
+    """The fleet, whose messages are kept as far as the experiment wants them."""
+    if not experiment.keep.most:
+        return fleet
+    kept_wire = read_wire(record.path)
+    return CapturingFleet(
+        inner=fleet, keep=experiment.keep, seed=experiment.seed, kept_wire=kept_wire
+    )
+
+
+def _round_0(experiment: Experiment, state: object, record: RunRecord, first: int) -> Steps:
+    """What models that know something are worth before any training, unless that is known."""
+    method = experiment.method
+    if first == 1 and method.facts.pretrained and not read_start(record.path):
+        line = {"round": 0, **method.evaluate(state, {}, experiment.test)}
+        record.append(line)
+        yield line
 
 
 def _save(fleet: Fleet, record: RunRecord, state: object, number: int) -> None:
