@@ -119,6 +119,7 @@ VALUES = {
     "teacher": "llama:64x1",
     "student": "llama:32x2",
     "tokenizer": "bytes",
+    "windows": "whole",
     "context": "16",
     "vocabulary": "300",
     "pretrain_share": "0.5",

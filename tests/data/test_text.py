@@ -294,3 +294,16 @@ def test_owners_of_whom_nothing_is_left_are_named_and_are_no_devices(tmp_path):
     )
     assert said in source.notes
     assert all(len(rows) for rows in source.rows)
+
+
+def test_whole_documents_begin_a_window_each_and_long_ones_go_on():
+    documents = [np.arange(1, 4), np.arange(10, 19), np.arange(20, 25), np.array([30])]
+    cut = windows.whole([ids.astype(np.int32) for ids in documents], 4, 0)
+    assert cut.ids_NT.tolist() == [
+        [1, 2, 3, 0],
+        [10, 11, 12, 13],
+        [14, 15, 16, 17],
+        [20, 21, 22, 23],
+    ]
+    assert cut.lengths_N.tolist() == [3, 4, 4, 4]
+    assert windows.whole([], 4, 0).ids_NT.shape == (0, 4)

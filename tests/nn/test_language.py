@@ -17,6 +17,7 @@ import transformers
 from torch.nn import functional as F  # noqa: N812
 
 from distilfleet.core.errors import ConfigError
+from distilfleet.data import text
 from distilfleet.data.tokenizer import from_path
 from distilfleet.nn import llama2c, split
 from distilfleet.nn.language import (
@@ -28,6 +29,7 @@ from distilfleet.nn.language import (
     config,
     load,
 )
+from distilfleet.nn.pretrain import nats_per_token
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data"
 STORIES = "tinystories_sample_repaired.txt"
@@ -388,6 +390,24 @@ def test_the_published_model_predicts_stories(stories):
         lost += F.cross_entropy(predicted, ids[0, 1:], reduction="sum").item()
         count += ids.shape[1] - 1
     assert 1.25 < lost / count < 1.42
+
+
+def test_stories_are_scored_as_the_model_was_trained_to_begin(stories, tmp_path):
+    """1.41 nats a token where every story begins a window behind its token."""
+    net, _, told = stories
+    parts = re.split(r"\n\n(?=Once upon a time|One day, (?:a|an|there) )", told)[:60]
+    file = tmp_path / "stories.jsonl"
+    file.write_text("".join(json.dumps({"text": part.strip()}) + "\n" for part in parts))
+    scores = {}
+    for cutting in ("whole", "packed"):
+        wanted = text.Wanted(
+            context=512, tokenizer=SHARED / "tokenizers" / "tok512.bin", windows=cutting
+        )
+        source = text.load(str(file), wanted)
+        scores[cutting] = nats_per_token(net, source.train.dataset())[0]
+        assert any("begins a window" in note for note in source.notes) == (cutting == "whole")
+    assert 1.25 < scores["whole"] < 1.42, scores
+    assert scores["whole"] < scores["packed"], scores
 
 
 # --- tokenizers -----------------------------------------------------------------------------------

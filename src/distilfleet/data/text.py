@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -27,6 +28,7 @@ from .windows import Windows
 MANY = 20
 """So many documents and more have whole ones held out; fewer have the end of each."""
 
+Cutting = Literal["packed", "whole"]
 Rows = tuple[np.ndarray, ...]
 
 
@@ -41,6 +43,9 @@ class Wanted:
     """Entries of a tokenizer that is trained; one that is named has its own."""
     tokenizer: str | Path | None = None
     """See `tokenizer.choose`."""
+    windows: Cutting = "packed"
+    """Whether documents without labels stand one after the other, or each at the start of a
+    window."""
     devices: int = 8
     label: str | None = None
     group: str | None = None
@@ -125,7 +130,21 @@ def load(spec: str, wanted: Wanted) -> TextSource:
     )
     source = _with_classes(source, corpus)
     note = f"tokenizer {made.name}, {made.vocabulary} entries: {density}"
-    return replace(source, notes=(*source.notes, note))
+    return replace(source, notes=(*source.notes, note, *_cutting(corpus, source, wanted)))
+
+
+def _cutting(corpus: Corpus, source: TextSource, wanted: Wanted) -> tuple[str, ...]:
+    """How a text without labels was cut, where that is not as usual: quality depends on it."""
+    if wanted.windows != "whole" or corpus.train[0].label is not None:
+        return ()
+    first = "" if source.tokenizer.separator is None else " behind the token that begins a text"
+    documents = len(corpus.train) + len(corpus.test or ())
+    note = f"each of {documents} documents begins a window{first} (else: --windows packed)"
+    going_on = len(source.train) + len(source.test) - documents
+    if going_on <= 0:
+        return (note,)
+    longer = f"{going_on} more windows go on with long ones, and know nothing of what came before"
+    return (note, f"{longer}: raise --context, {wanted.context} now, for fewer of them")
 
 
 def _with_classes(source: TextSource, corpus: Corpus) -> TextSource:
@@ -268,7 +287,7 @@ def _line_start(text: str, at: int) -> int:
 
 
 def _test(corpus: Corpus, made: Tokenizer, wanted: Wanted) -> Windows:
-    cut = _windows(corpus.test or (), _tokens(corpus.test or (), made), made, wanted.context)
+    cut = _windows(corpus.test or (), _tokens(corpus.test or (), made), made, wanted)
     if not len(cut) or not cut.lengths_N.max() > 1:
         raise ConfigError(
             f"{corpus.where}: the test part has no text to predict; expected some: raise --holdout "
@@ -290,10 +309,16 @@ def _tokens(documents: Sequence[Document], made: Tokenizer) -> list[np.ndarray]:
 
 
 def _windows(
-    documents: Sequence[Document], tokens: Sequence[np.ndarray], made: Tokenizer, context: int
+    documents: Sequence[Document], tokens: Sequence[np.ndarray], made: Tokenizer, wanted: Wanted
 ) -> Windows:
-    labelled = bool(documents) and documents[0].label is not None
-    return (windows.one_each if labelled else windows.packed)(tokens, context, made.padding)
+    if documents and documents[0].label is not None:
+        return windows.one_each(tokens, wanted.context, made.padding)
+    return _unlabelled(tokens, made, wanted)
+
+
+def _unlabelled(tokens: Sequence[np.ndarray], made: Tokenizer, wanted: Wanted) -> Windows:
+    cut = windows.whole if wanted.windows == "whole" else windows.packed
+    return cut(tokens, wanted.context, made.padding)
 
 
 def _cut(corpus: Corpus, made: Tokenizer, wanted: Wanted) -> _Cut:
@@ -337,7 +362,7 @@ def _cut_by_owner(
 ) -> _Cut:
     owners, documents = by_group(np.array([document.owner for document in corpus.train]))
     runs = [[tokens[row] for row in own] for own in documents]
-    cut = [windows.packed(run, wanted.context, made.padding) for run in runs]
+    cut = [_unlabelled(run, made, wanted) for run in runs]
     # a single token predicts nothing
     trainable = [place for place, part in enumerate(cut) if part.lengths_N.max(initial=0) > 1]
     if not trainable:
@@ -358,11 +383,11 @@ def _cut_stream(
     bounds = _bounds(tokens, wanted.devices)
     runs = [tokens[start:end] for start, end in pairwise(bounds)]
     if all(sum(map(len, run)) >= wanted.context for run in runs):
-        parts = [windows.packed(run, wanted.context, made.padding) for run in runs]
+        parts = [_unlabelled(run, made, wanted) for run in runs]
         return _join(
             parts, f"runs of whole documents, {len(tokens)} in all, about equal in tokens", None
         )
-    cut = windows.packed(tokens, wanted.context, made.padding)
+    cut = _unlabelled(tokens, made, wanted)
     _check_enough(corpus.where, len(cut), wanted)
     rows = tuple(np.array_split(np.arange(len(cut)), wanted.devices))
     return _Cut(

@@ -79,6 +79,17 @@ def packed(documents: Sequence[np.ndarray], context: int, padding: int) -> Windo
     )
 
 
+def whole(documents: Sequence[np.ndarray], context: int, padding: int) -> Windows:
+    """Every document at the start of a window, padded at its end; a long one goes on in further
+    windows, of which none is a single token."""
+    parts = [
+        ids[at : at + context]
+        for ids in documents
+        for at in range(0, max(1, len(ids) - 1), context)
+    ]
+    return one_each([part for part in parts if len(part) > 1] or parts, context, padding)
+
+
 def joined(parts: Sequence[Windows]) -> Windows:
     """Windows without labels, one after the other."""
     return Windows(

@@ -273,6 +273,9 @@ class Language:
     text."""
     context: int = 64
     """Tokens of a window."""
+    windows: Literal["packed", "whole"] | None = None
+    """Documents one after the other, or each at the start of a window. Default: as the teacher was
+    trained, `whole` for a llama2.c file, else `packed`."""
     vocabulary: int = 512
     """Entries of a tokenizer that is trained."""
     pretrain_share: float = 0.75

@@ -215,6 +215,7 @@ def _wanted(common: Common, language: Language) -> text.Wanted:
         holdout=common.holdout,
         vocabulary=language.vocabulary,
         tokenizer=language.tokenizer or _own_tokenizer(language.teacher),
+        windows=language.windows or ("whole" if language.teacher.endswith(".bin") else "packed"),
         devices=common.devices or DEVICES,
         label=common.label,
         group=common.group,
