@@ -38,8 +38,10 @@ UNITS = [
 ]
 DIMENSIONLESS = frozenset(
     [
+        "accuracy",
         "alpha",
         "anchor",
+        "difference",
         "kept",
         "least",
         "beta",

@@ -109,6 +109,7 @@ def _verb(name: str) -> Callable[[list[str]], int]:
         "track": cli_track.track,
         "devices": _devices,
         "calibrate": _calibrate,
+        "export": _export,
         "serve": cli_fleet.serve,
         "enrol": cli_fleet.enrol,
         "agent": cli_fleet.agent,
@@ -212,6 +213,17 @@ def _calibrate(words: list[str]) -> int:
     from .calibrate import calibrate
 
     print(calibrate(flags, time.perf_counter, time.sleep, f"{datetime.now(UTC):%Y-%m-%d}"))
+    return 0
+
+
+def _export(words: list[str]) -> int:
+    from .export_flags import Export
+
+    asked = parsed(Export, "distilfleet export", words or ["--help"])
+    from .export import as_json, exported, said
+
+    verdict = exported(asked)
+    print(as_json(verdict) if asked.json else said(verdict, asked.model))
     return 0
 
 

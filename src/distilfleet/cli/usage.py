@@ -18,6 +18,8 @@ COMMANDS = {
     "track DIR [--to NAME ...] [--follow]": "its rounds to TensorBoard, MLflow, W&B or Trackio",
     "predict MODEL FILE [--out FILE]": "classes with probabilities, or how a text goes on",
     "audit DIR [--json]": "what a curious server could recover from what travelled",
+    "export MODEL --to RUNTIME [--int8 | --fp16]": "a trained model as a file for boards, "
+    "judged in the runtime that will run it",
     "devices [--json]": "the catalogue of devices and servers",
     "calibrate [--kind NAME] [--out FILE]": "measure this board, half a minute: "
     "its own catalogue row",
