@@ -27,6 +27,7 @@ from .raw import (
 )
 from .reading import GUESSED, Missing, Reading
 from .scaling import PICTURES, Scaling
+from .sheets import named, open_sheet
 from .spec import DataSpec, figures
 from .units import fits
 from .words import Words
@@ -210,9 +211,12 @@ def _with_test(raw: Raw, test: str, label: str | None, reading: Reading) -> Raw:
 
 def _read_alike(raw: Raw, test: str, label: str | None, reading: Reading) -> Raw:
     """The test file, read as the data were: a table by the names of their columns."""
-    if are_texts(raw.train.inputs) and raw.columns:
-        reading = replace(reading, text=raw.columns[0].name)
     path = files.named(test)
+    reader = next((reader for reader in SAMPLES if reader.holds(path)), None)
+    if reader is not None and not reader.has_names:
+        label = None
+    if are_texts(raw.train.inputs):
+        reading = replace(reading, text=_same_column(raw, path, reading))
     if (
         raw.columns
         and not are_texts(raw.train.inputs)
@@ -221,6 +225,16 @@ def _read_alike(raw: Raw, test: str, label: str | None, reading: Reading) -> Raw
     ):
         return _completed(tables.read(path, label, None, reading, raw.columns), reading)
     return read(test, label=label, reading=reading)
+
+
+def _same_column(raw: Raw, path: Path, reading: Reading) -> str | None:
+    """The column of texts that the data have, where a file has it too; else it is looked for."""
+    name = raw.columns[0].name if raw.columns else reading.text
+    if name is None or path.is_dir():
+        return None
+    if not tables.is_table(path, None):
+        return name
+    return name if any(named(open_sheet(path, reading.separator).cells, name)) else None
 
 
 def _labels_as(raw: Raw, other: Raw) -> np.ndarray:

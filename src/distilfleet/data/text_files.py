@@ -218,7 +218,8 @@ def _document(
         )
     except UNREADABLE as error:
         raise ConfigError(
-            f'{path}: {at}: {_what(error)}; expected an object such as {{"text": "..."}}'
+            f'{path}: {at}: {_what(error)}; expected an object such as {{"text": "..."}}, or '
+            "another key that --text names"
         ) from error
 
 
