@@ -8,12 +8,12 @@ them, which YAML reads alike, so that no name can break out of its line.
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from shlex import join
 from typing import Any
 
 from ..core.types import TrainedModel
 from ..core.units import pretty_bytes, pretty_count
 from ..data.spec import DataSpec
+from ..record.command import pieces
 
 TASKS = {
     "table": "tabular-classification",
@@ -215,38 +215,13 @@ def _training(run: CardFacts) -> str:
     versions = _part(run.about, "versions")
     if versions:
         lines.append(f"- {', '.join(f'{name} {version}' for name, version in versions.items())}")
-    command = _command(run.about)
+    command = " ".join(pieces(run.about)) if "settings" in run.about else ""
     said = f"\nMade by:\n\n```sh\n{command}\n```\n" if command else ""
     story = " ".join(
         str(one).replace("$devices", "devices")
         for one in _part(run.about, "method").get("story", ())
     )
     return f"## Training\n\n{story}\n\n" + "\n".join(lines) + "\n" + said
-
-
-def _command(about: Mapping[str, Any]) -> str:
-    """What to type to have the run again: all that was set on its command line; empty where the
-    record does not say."""
-    if "given" not in about:
-        return ""
-    settings = {**_part(about, "settings"), "rounds": about.get("rounds")}
-    names = [*about["given"], *(name for name in ("rounds", "fleet") if settings.get(name))]
-    words = [
-        word
-        for name in dict.fromkeys(names)
-        if name in settings
-        for word in _typed(name, settings[name])
-    ]
-    return join(["distilfleet", "run", str(about.get("recipe", "")), *words])
-
-
-def _typed(name: str, value: Any) -> list[str]:
-    """A flag with its values; an empty list cannot be typed."""
-    flag = f"--{name.replace('_', '-')}"
-    if isinstance(value, bool):
-        return [flag if value else flag.replace("--", "--no-", 1)]
-    values = value if isinstance(value, list) else [value]
-    return [flag, *map(str, values)] if values else []
 
 
 def _figures(trained: TrainedModel, run: CardFacts) -> str:

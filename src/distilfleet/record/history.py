@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..core.disk import PREVIOUS, UNFINISHED
 from ..core.errors import RecordError
 from .captured import read_audit
 
@@ -39,6 +40,8 @@ class History:
     times: Mapping[str, Any] = field(default_factory=dict)
     """The last of `times.jsonl`: when each job of that round was where; empty of a simulated
     run."""
+    models: Sequence[str] = ()
+    """Names of the models that the run ended with, each a folder in `models/`."""
 
 
 def read(path: Path) -> History:
@@ -52,7 +55,14 @@ def read(path: Path) -> History:
         audit=read_audit(path),
         plan=read_plan(path),
         times=_last_times(path),
+        models=model_names(path),
     )
+
+
+def model_names(path: Path) -> tuple[str, ...]:
+    """Names of the folders in `models/`; none before the last round."""
+    found = (file.parent.name for file in path.glob("models/*/preprocessing.json"))
+    return tuple(sorted(name for name in found if not name.endswith((UNFINISHED, PREVIOUS))))
 
 
 def read_about(path: Path) -> Mapping[str, Any]:

@@ -1,12 +1,12 @@
 """The lower half of a run's page: savings, what the server learns, every round, settings, and how
 to run it again."""
 
-import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..core.protocols import DisclosureClass
 from ..core.units import pretty_flops
+from ..record.command import pieces
 from ..record.history import History
 from . import figures
 from .audit import recovery_rows
@@ -39,10 +39,7 @@ MEANING: Mapping[DisclosureClass, str] = {
     "sample counts": "The server learns how much data a device has, and nothing of what is in it.",
 }
 """What each class of disclosure tells, for people."""
-_NOT_REPEATED = frozenset({"out", "resume"})
-_ALWAYS = frozenset({"rounds", "seed"})
 _LINE = 100
-_UNSET: tuple[Any, ...] = (None, [], ())
 
 
 def disclosure_section(run: History) -> Html | None:
@@ -114,6 +111,31 @@ def _saving(row: Mapping[str, Any], size: str) -> list[str]:
         share = figures.number(row, field)
         cells.append(figures.pretty("saved", share))
     return cells
+
+
+def models_section(run: History) -> Html | None:
+    """Where the models lie, how to use them, and which devices have theirs."""
+    if not run.models:
+        return None
+    folders = [f"models/{name}" for name in run.models]
+    lead = (
+        f"Beside this page, in {' and '.join(folders)}: weights, preprocessing, classes and a "
+        "card, ready to be used."
+    )
+    code = "\n".join(
+        [
+            f"distilfleet predict {folders[0]} FILE",
+            "",
+            "# or from Python",
+            "import distilfleet",
+            f'model = distilfleet.load("{folders[0]}")',
+        ]
+    )
+    box = tag("div", tag("pre", tag("code", code), tabindex=0), class_="command")
+    kept = str(run.about.get("kept", ""))
+    return section(
+        "models", "The models", paragraph(lead, "lead"), box, paragraph(kept) if kept else None
+    )
 
 
 def rounds_details(run: History) -> Html | None:
@@ -191,24 +213,7 @@ def command_box(run: History) -> Html:
 
 def command(run: History) -> str:
     """The command line that repeats the run, for a POSIX shell."""
-    settings = figures.settings(run)
-    # what the run really had: more rounds may have been asked for later, threads may have been
-    # torch's choice
-    settings |= {
-        name: run.about[name] for name in ("rounds", "seed", "threads") if name in run.about
-    }
-    flags = []
-    for name, value in settings.items():
-        if name not in _NOT_REPEATED and value not in _UNSET and _was_given(run, name):
-            flags.append(_flag(name, value))
-    verb = shlex.join(["distilfleet", "run", figures.recipe(run)])
-    return " \\\n  ".join(_filled([verb, *flags]))
-
-
-def _was_given(run: History, name: str) -> bool:
-    """Whether the setting is not the recipe's own; older records do not say."""
-    given = run.about.get("given")
-    return given is None or name in given or name in _ALWAYS
+    return " \\\n  ".join(_filled(pieces(run.about)))
 
 
 def _filled(pieces: Sequence[str]) -> list[str]:
@@ -220,10 +225,3 @@ def _filled(pieces: Sequence[str]) -> list[str]:
         else:
             lines.append(piece)
     return lines
-
-
-def _flag(name: str, value: Any) -> str:
-    if isinstance(value, bool):
-        return shlex.join([f"--{name}" if value else f"--no-{name}"])
-    values = value if isinstance(value, list | tuple) else [value]
-    return shlex.join([f"--{name}", *map(str, values)])

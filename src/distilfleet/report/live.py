@@ -105,6 +105,10 @@ def closing(history: History, page: Path) -> None:
     console.print(
         "Seconds and joules are modelled from the catalogue, bytes are those of the real frames."
     )
+    if history.models:
+        first, *others = (history.path / "models" / name for name in history.models)
+        more = f" (and {', '.join(path.name for path in others)})" if others else ""
+        console.print(plain(f"Models: {first}{more}; distilfleet predict {first} FILE"))
     console.print(plain(f"Page: {page}"))
 
 

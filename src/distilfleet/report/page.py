@@ -105,6 +105,7 @@ def sections(run: History) -> dict[str, Html | None]:
         "fleet": fleet.fleet_section(run),
         "missed": missed.missed_section(run),
         "discounts": missed.discounts_section(run),
+        "models": details.models_section(run),
         "savings": details.savings_section(run),
         "disclosure": details.disclosure_section(run),
         "again": details.again_section(run),

@@ -8,7 +8,7 @@ from typing import Any
 from ..core.types import Device
 from ..cost import catalogue
 from ..recipes.find import recipe
-from ..recipes.flags import Common, unflatten
+from ..recipes.flags import Common, changed, unflatten
 from ..training.experiment import Experiment
 from .fleet_file import FleetFolder
 
@@ -38,6 +38,11 @@ def experiment_of(here: FleetFolder, asked: Mapping[str, Any]) -> Experiment:
         settings["catalogue"] = str(here.catalogue)
     experiment = found.build(unflatten(found.flags, settings))
     return replace(experiment, devices=here.devices, server=server_of(here))
+
+
+def given_in(asked: Mapping[str, Any]) -> list[str]:
+    """The flags that were set for a run."""
+    return sorted(changed(unflatten(recipe(asked["recipe"]).flags, asked["settings"])))
 
 
 def server_of(here: FleetFolder) -> Device:

@@ -47,7 +47,7 @@ from ..record.run import RunRecord, create, say_who_keeps
 from ..report.page import page, write_page
 from ..training.experiment import Experiment
 from ..training.loop import Steps, about, train
-from .ask import experiment_of
+from .ask import experiment_of, given_in
 from .client import LOOK_S
 from .deaths import begin_attempt, give_way
 from .facts import about_of, facts_of, taken_for
@@ -307,6 +307,7 @@ def _train(doing: _Doing) -> bool:
     else:
         _clear(folder)
         asked_for = about(experiment, asked["recipe"], asked["settings"], asked["started"])
+        asked_for["given"] = given_in(asked)
         known = about_of(asked_for, here.path.name, taken_for(experiment, here.file.server))
         record = create(folder, known, facts_of(experiment, here.file))
         start = None
