@@ -34,11 +34,14 @@ TABLE = DataSpec(
 IMAGE = DataSpec(
     kind="image", shape=(1, 8, 8), classes=("0", "1", "2"), offset=(0.0,), factor=(1 / 16,)
 )
+SAID = DataSpec(
+    kind="words", shape=(16,), classes=("off", "on"), columns=(FeatureColumn(name="said"),)
+)
 ROWS = [("21.5", "attic", "dry"), ("19", "cellar", "wet"), ("20,1", "attic", "soaked")]
 
 
 def put(folder, name, spec):
-    one = model(name, spec.shape, len(spec.classes))
+    one = model(name, spec.shape, len(spec.classes), of_texts=spec.kind == "words")
     trained = TrainedModel(model=one, weights=to_arrays(one.build(2)), size="small")
     write_folder(folder, contents("m", trained, CardFacts(), spec))
     return folder
@@ -47,6 +50,11 @@ def put(folder, name, spec):
 @pytest.fixture
 def table(tmp_path):
     return put(tmp_path / "table", "mlp-xs", TABLE)
+
+
+@pytest.fixture
+def said(tmp_path):
+    return put(tmp_path / "said", "words-s", SAID)
 
 
 @pytest.fixture
@@ -104,6 +112,32 @@ def test_arrays_are_streamed_as_json(labelled, image, tmp_path, capfd):
     assert [row["class"] for row in rows] == [str(k) for k in expected.argmax(1)]
     assert ("accuracy" in said.out) == labelled
     assert all(("label" in row) == labelled for row in rows)
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl", "txt"])
+def test_sentences_are_hashed_as_on_devices(ending, said, tmp_path, capfd):
+    texts = ["light on", "lamp off"]
+    file = tmp_path / f"a.{ending}"
+    rows = [f"{text},{text.split()[1]}" for text in texts]
+    objects = [json.dumps({"said": t, "label": t.split()[1]}) for t in texts]
+    lines = {"csv": ["said,label", *rows], "jsonl": objects, "txt": texts}[ending]
+    file.write_text("\n".join(lines))
+    words = ["--text", "said"] if ending != "txt" else []
+    out = tmp_path / "out.csv"
+    done = told(capfd, "predict", said, file, *words, "--out", out)
+    assert done.code == 0, done.err
+    assert ("of 2 labelled samples" in done.out + done.err) == (ending != "txt")
+    deployed = load(said)
+    shares = deployed.predict(texts)
+    assert np.array_equal(shares, deployed.predict({"said": texts}))
+    assert np.array_equal(deployed.preprocess(texts), SAID.words.apply(np.array(texts, object)))
+    best = [row["class"] for row in csv.DictReader(out.read_text().splitlines())]
+    assert best == [SAID.classes[k] for k in shares.argmax(axis=1)]
+
+
+def test_numbers_are_no_texts(said):
+    with pytest.raises(ConfigError, match=r"are no texts.*'said'"):
+        load(said).predict(np.zeros((2, 16)))
 
 
 def test_more_than_a_screen_is_counted(image, tmp_path, capfd):

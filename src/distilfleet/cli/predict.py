@@ -74,6 +74,8 @@ class Predict:
     """Column of a table with the time of each row, where series are cut."""
     rate_hz: float | None = None
     """Steps per second, where the file does not say it."""
+    text: str | None = None
+    """Column or key of the texts, for a model that classifies them."""
 
     @property
     def reading(self) -> Reading:
@@ -84,6 +86,7 @@ class Predict:
             channels_axis=self.channels_axis,
             time=self.time,
             rate_hz=self.rate_hz,
+            text=self.text,
         )
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from ..core.errors import ConfigError
 from ..core.types import PADDING
 from ..data import tables
+from ..data.labelled_text import as_array
 from ..data.naming import samples_of
 from ..data.raw import check_numbers
 from ..data.sheets import Sheet
@@ -20,7 +21,8 @@ WHERE = "these samples"
 
 
 def inputs_of(raw: Any, spec: DataSpec) -> np.ndarray:
-    """Samples as they are stored, as a model of numbers takes them: float32 [n, *shape].
+    """Samples as they are stored, as a model of numbers takes them: float32 [n, *shape]; hashed
+    words of texts, int32 [n, length], for a model of those.
 
     Raises ConfigError for samples of another kind or shape.
 
@@ -28,6 +30,8 @@ def inputs_of(raw: Any, spec: DataSpec) -> np.ndarray:
         data frame), or a sequence of rows, each a mapping from columns to values.
         spec: what the model's run means by its samples.
     """
+    if spec.kind == "words":
+        return spec.words.apply(as_array(_texts(raw, spec)))
     stored = raw if isinstance(raw, np.ndarray) else _stored(raw, spec)
     check_numbers(stored, WHERE)
     scaling = spec.scaling.stored_as(stored, spec.shape)
@@ -48,6 +52,21 @@ def tokens_of(texts: Sequence[str], tokenizer: Tokenizer, context: int) -> np.nd
     windows = one_each(documents, context, tokenizer.padding).dataset().inputs
     assert windows.dtype == np.int32 and PADDING < 0
     return windows
+
+
+def _texts(raw: Any, spec: DataSpec) -> list[str]:
+    """Strings; or the column of texts of a mapping, a data frame, or rows. Raises ConfigError."""
+    name = spec.columns[0].name if spec.columns else ""
+    is_table = not isinstance(raw, Sequence | np.ndarray) or (len(raw) and _is_row(raw[0]))
+    columns = _columns(raw) if is_table else {name: list(raw)}
+    texts = columns.get(name)
+    if texts is None or not all(isinstance(text, str) for text in texts):
+        raise ConfigError(f"{WHERE} are no texts; the model takes strings, or a column {name!r}")
+    return texts
+
+
+def _is_row(one: Any) -> bool:
+    return isinstance(one, Mapping)
 
 
 def _stored(raw: Any, spec: DataSpec) -> np.ndarray:

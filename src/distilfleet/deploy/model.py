@@ -89,7 +89,7 @@ class DeployedModel(nn.Module):
 
     def preprocess(self, raw: Any) -> Tensor:
         """Samples as they are stored, as the net takes them; see `inputs.inputs_of`. Text: a
-        sequence of strings."""
+        sequence of strings, hashed here where devices do so."""
         return borrowed(inputs_of(raw, self.spec))
 
     def predict(self, raw: Any) -> np.ndarray:
@@ -106,7 +106,10 @@ class DeployedModel(nn.Module):
 
     def example(self, samples: int = 2) -> Tensor:
         """Inputs of the right shape and type, all zeros, for whoever traces the net."""
-        return torch.zeros(samples, *self.preprocessing.shape)
+        data = self.preprocessing.data
+        of_words = data is not None and data.kind == "words"
+        dtype = torch.int32 if of_words else torch.float32
+        return torch.zeros(samples, *self.preprocessing.shape, dtype=dtype)
 
 
 class DeployedClassifier(DeployedModel):
@@ -239,7 +242,8 @@ def _net(folder: Path, preprocessing: Preprocessing, own_models: bool) -> Deploy
         raise ConfigError(
             f"{folder}: this version's zoo has no net {said.name!r}: install a newer distilfleet"
         )
-    net = zoo.model(said.name, said.shape, said.classes).build(seed=0)
+    of_texts = preprocessing.data is not None and preprocessing.data.kind == "words"
+    net = zoo.model(said.name, said.shape, said.classes, of_texts=of_texts).build(seed=0)
     return DeployedModel(folder, _filled(net, folder), preprocessing)
 
 

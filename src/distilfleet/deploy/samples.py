@@ -117,7 +117,7 @@ def _source(spec: DataSpec) -> Source:
         test=none,
         classes=spec.classes,
         groups=None,
-        scaling=spec.scaling,
+        scaling=spec.words if spec.kind == "words" else spec.scaling,
         columns=spec.columns,
         notes=(),
         digest="",
