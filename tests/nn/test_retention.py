@@ -22,7 +22,7 @@ from distilfleet.nn.retention import (
     knowledge,
 )
 from distilfleet.nn.weights import to_arrays
-from own_pretrained import pretrained
+from trained_net import pretrained
 
 DRAWN = Distillation(passes=2, batch=32, lr=2e-3)
 

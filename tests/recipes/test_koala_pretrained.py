@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from distilfleet.core.errors import ConfigError
+from distilfleet.nn.frozen import features
 from distilfleet.recipes.flags import Common, ProxyData, flatten
 from distilfleet.recipes.koala import Flags, koala
 from distilfleet.recipes.resume import again
@@ -15,7 +16,7 @@ from distilfleet.recipes.simulated import simulated
 from distilfleet.record.history import read
 from distilfleet.record.run import create
 from distilfleet.training.loop import about, train
-from own_pretrained import pretrained
+from trained_net import pretrained
 
 
 @pytest.fixture(scope="module")
@@ -112,3 +113,25 @@ def _stopped(wanted, path):
     assert [next(steps)["round"], next(steps)["round"]] == [0, 1]
     steps.close()
     record.close()
+
+
+def test_a_head_learns_from_features_that_are_worked_out_once(folder, tmp_path, monkeypatch):
+    """To the bit as if they were worked out whenever they are needed, and after a resumption."""
+    wanted = replace(flags(folder, train="head", feature_weight=0.0), mixtures=0)
+    first = simulate("koala", wanted, tmp_path / "first")
+    assert first.rounds[-1]["large_accuracy"] > first.start["large_accuracy"] - 0.01
+    _stopped(wanted, tmp_path / "third")
+    resumed = again(tmp_path / "third", None)
+    run = resumed.run
+    for _ in train(run.experiment, run.fleet, resumed.record, resumed.start, time.monotonic):
+        pass
+    resumed.record.close()
+    monkeypatch.setattr(
+        "distilfleet.nn.frozen.FeatureStore.of",
+        lambda _, module, head, inputs: features(module, head, inputs),
+    )
+    simulate("koala", wanted, tmp_path / "second")
+    for other in ("second", "third"):
+        for file in ("metrics.jsonl", "models/large/model.safetensors"):
+            own = (tmp_path / other / file).read_bytes()
+            assert (tmp_path / "first" / file).read_bytes() == own, (other, file)

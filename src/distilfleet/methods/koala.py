@@ -21,11 +21,13 @@ What its public texts leave open is decided in docs/design/0005-koala.md.
 Axes: N devices, P proxy samples, C classes.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
+from torch import nn
 
 from ..core.answers import answered
 from ..core.chance import stream
@@ -49,7 +51,18 @@ from ..core.types import (
 from ..core.units import pretty_count
 from ..nn import soft_labels as soft
 from ..nn import zoo
-from ..nn.distil import Distillation, augment, distil, predict, teach, teacher_outputs
+from ..nn.distil import (
+    KEPT_BYTES,
+    Distillation,
+    TeacherOutputs,
+    accuracy,
+    augment,
+    distil,
+    predict,
+    teach,
+    teacher_outputs,
+)
+from ..nn.frozen import FeatureStore, features, on_features, trained_head
 from ..nn.loads import server_load
 from ..nn.merge import away, doubted, lowest, merge
 from ..nn.place import device_of
@@ -135,6 +148,9 @@ class Koala:
     """The model of each kind of device."""
     proxy: Dataset
     settings: KoalaSettings
+    features: FeatureStore = field(default_factory=FeatureStore)
+    """What the head of a large model takes of the proxy and the test, where the head alone
+    trains."""
 
     @property
     def facts(self) -> MethodFacts:
@@ -258,8 +274,11 @@ class Koala:
         return [worker.handle(job) for worker, job in zip(workers, jobs, strict=True)]
 
     def evaluate(self, state: State, kept: Mapping[DeviceId, Arrays], test: Dataset) -> Metrics:
-        large = held_out_accuracy(self.large, state.large, test.for_large)
-        metrics = {"large_accuracy": large}
+        assert test.labels is not None, "a test part has labels"
+        large = put(scratch(self.large), state.large)
+        with self._asked(large, test.for_large.inputs) as inputs:
+            said_PC = predict(large, inputs)
+        metrics = {"large_accuracy": accuracy(said_PC, test.labels)}
         if np.isfinite(state.proxy_kl_nats):
             metrics["proxy_kl_nats"] = state.proxy_kl_nats
         if self._counts_labels:
@@ -381,7 +400,8 @@ class Koala:
     def _taught(self, state: State) -> np.ndarray:
         """Soft labels of the forward teacher on the proxy samples."""
         teacher = put(scratch(self.large), state.teacher or state.large)
-        return soft.soften(predict(teacher, self.proxy.for_large.inputs), self.settings.temperature)
+        with self._asked(teacher, self.proxy.for_large.inputs) as inputs:
+            return soft.soften(predict(teacher, inputs), self.settings.temperature)
 
     def _reverse(
         self, state: State, proxy: Dataset, soft_PC: np.ndarray, rng: np.random.Generator
@@ -392,7 +412,8 @@ class Koala:
         prior_PC = self._known_from_start(state.seed, inputs)
         module = scratch(self.large)
         put(module, taken(state.large, device_of(module)))
-        done = distil(module, inputs, soft_PC, settings, rng, state.moments, prior_PC)
+        with self._asked(module, inputs) as given:
+            done = distil(module, given, soft_PC, settings, rng, state.moments, prior_PC)
         readings = [(self.large, len(proxy), 0)] if settings.retention is not None else []
         yield Work(server_load([*readings, (self.large, len(proxy), settings.passes)]))
         teacher = blend(state.teacher, done.weights, self.settings.ema) if self.settings.ema else {}
@@ -409,7 +430,24 @@ class Koala:
         retention = self.settings.reverse.retention
         if retention is None or not retention.since_start:
             return None
-        return predict(self.large.build(seed), inputs)
+        module = self.large.build(seed)
+        with self._asked(module, inputs) as given:
+            return predict(module, given)
+
+    @contextmanager
+    def _asked(self, module: nn.Module, inputs: np.ndarray) -> Iterator[np.ndarray]:
+        """What the large model takes while this lasts: the features of its frozen part, where its
+        head alone trains."""
+        head = trained_head(module, self.large.example(2))
+        if head is None:
+            yield inputs
+            return
+        made_up = self.proxy.large_inputs is None and len(inputs) > len(self.proxy)
+        given = (
+            features(module, head, inputs) if made_up else self.features.of(module, head, inputs)
+        )
+        with on_features(module, head):
+            yield given
 
     def _forward(
         self,
@@ -425,9 +463,7 @@ class Koala:
         adapters = dict(state.adapters)
         if distillation.passes == 0:
             return replace(state, small=small)
-        given = teacher_outputs(
-            put(scratch(self.large), state.teacher or state.large), proxy, distillation
-        )
+        given = self._teacher(state, proxy, distillation)
         readings = 1 if given.kept else distillation.passes * len(merged)
         yield Work(server_load([(self.large, len(proxy) * readings, 0)]))
         for name, weights in merged.items():
@@ -437,6 +473,17 @@ class Koala:
             small[name] = done.weights
             yield Work(server_load([(model, len(proxy), distillation.passes)]))
         return replace(state, small=small, adapters=adapters)
+
+    def _teacher(self, state: State, proxy: Dataset, distillation: Distillation) -> TeacherOutputs:
+        """What the forward teacher gives for these samples."""
+        large = put(scratch(self.large), state.teacher or state.large)
+        said_bytes = 4 * len(proxy) * self.large.classes
+        if distillation.feature_weight or said_bytes > KEPT_BYTES:  # it is asked later, or watched
+            return teacher_outputs(large, proxy, distillation)
+        with self._asked(large, proxy.for_large.inputs) as inputs:
+            stands = inputs is not proxy.for_large.inputs
+            given = replace(proxy, large_inputs=inputs) if stands else proxy
+            return teacher_outputs(large, given, distillation)
 
     # --- outputs ----------------------------------------------------------------------------------
 

@@ -138,7 +138,7 @@ def distil(
         prior_PC = predict(student, inputs) if prior_PC is None else prior_PC
         soft_PC = retention.targets(prior_PC, soft_PC, settings.temperature)
     device = device_of(student)
-    x = to_tensor(inputs, device)
+    x = borrowed(inputs, device) if isinstance(inputs, np.memmap) else to_tensor(inputs, device)
     soft = to_tensor(soft_PC, device)
 
     def loss(rows_B: Tensor) -> Tensor:
@@ -266,7 +266,7 @@ def augment(proxy: Dataset, mixtures: int, rng: np.random.Generator) -> "Augment
     """
     inputs = proxy.inputs
     samples = len(inputs)
-    if inputs.dtype.kind != "f" or proxy.large_inputs is not None:
+    if inputs.dtype.kind != "f" or proxy.large_inputs is not None or mixtures == 0:
         rows = np.arange(samples)
         return Augmented(data=proxy, own=rows, partner=rows, share=np.ones(samples, np.float32))
     itself = np.arange(samples)
