@@ -9,7 +9,7 @@ FLEET_DEMO := runs/fleet-demo
 DEMO_QUOTA_BYTES := 2000000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo fleet-demo test test-formats lint bench drills clean
+.PHONY: help setup demo fleet-demo test test-formats test-flower lint bench drills clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +27,13 @@ fleet-demo: $(STAMP) ## one server and eight agents as processes, over TLS; two 
 
 test: lint ## lint, then every test
 	@$(BIN)/pytest -q -n 3 --dist worksteal
+
+test-flower: ## a run over a real Flower federation on loopback, in an environment of its own; five minutes
+	@rm -rf .venv-flower
+	@$(PYTHON) -m venv .venv-flower
+	@.venv-flower/bin/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
+	@.venv-flower/bin/python -m pip install --quiet --disable-pip-version-check flwr==1.42.0 pytest hypothesis -e '.[train]'
+	@.venv-flower/bin/pytest -q tests/test_flower.py
 
 lint: $(STAMP) ## style, types and the direction of imports
 	@$(BIN)/ruff check --quiet
@@ -49,7 +56,7 @@ drills: $(STAMP) ## kill server and agents 200 times; some minutes
 	@$(BIN)/python benchmarks/drills.py --kills 200 --out runs/drills
 
 clean: ## remove .venv, caches and the demo, and no other run
-	@rm -rf .venv .venv-formats $(DEMO) $(FLEET_DEMO) build dist src/*.egg-info
+	@rm -rf .venv .venv-formats .venv-flower $(DEMO) $(FLEET_DEMO) build dist src/*.egg-info
 	@rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	@find src tests benchmarks examples -name __pycache__ -prune -exec rm -rf {} + 2> /dev/null || true
 
