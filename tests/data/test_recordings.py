@@ -96,6 +96,16 @@ def test_a_folder_with_a_test_part(tones, tmp_path):
     assert (len(source.train), len(source.test)) == (4, 4)
 
 
+def test_a_test_folder_is_heard_as_the_training_data_are(tones, tmp_path):
+    for name in ("high", "low"):
+        sound(tmp_path / "test" / name / "1.wav", rate_hz=16_000, seconds=0.5)
+    source = sources.load(str(tones), test=str(tmp_path / "test"))
+    assert (len(source.train), source.test.inputs.shape) == (12, (2, 1, 1000))
+    assert any("2 cut at the end" in note for note in source.notes)
+    cut = sources.load(str(tones), test=str(tmp_path / "test"), reading=Reading(window="0.1s"))
+    assert cut.test.inputs.shape == (2 * 5, 1, 400)
+
+
 # --- a table of paths -----------------------------------------------------------------------------
 
 

@@ -9,7 +9,20 @@ import numpy as np
 
 from ..core.errors import ConfigError, did_you_mean
 from ..core.types import Dataset
-from . import arrays, files, hub, labelled_text, labels, prepared, scaling, series, tables, words
+from . import (
+    arrays,
+    column_files,
+    files,
+    hub,
+    labelled_text,
+    labels,
+    prepared,
+    recordings,
+    scaling,
+    series,
+    tables,
+    words,
+)
 from .digest import of_arrays
 from .formats import OF_ARRAYS, SAMPLES, Reader, kinds
 from .raw import (
@@ -27,7 +40,7 @@ from .raw import (
 )
 from .reading import GUESSED, Missing, Reading
 from .scaling import PICTURES, Scaling
-from .sheets import named, open_sheet
+from .sheets import named
 from .spec import DataSpec, figures
 from .units import fits
 from .words import Words
@@ -212,7 +225,11 @@ def _with_test(raw: Raw, test: str, label: str | None, reading: Reading) -> Raw:
 def _read_alike(raw: Raw, test: str, label: str | None, reading: Reading) -> Raw:
     """The test file, read as the data were: a table by the names of their columns."""
     path = files.named(test)
-    reader = next((reader for reader in SAMPLES if reader.holds(path)), None)
+    reader = reader_of(path) if path.exists() else None
+    if reader is not None and reader.is_recorded:
+        form = recordings.form_of(_spec_of(raw), test)
+        name = None if path.is_dir() else label
+        return _completed(recordings.read(path, name, None, reading, form), reading)
     if reader is not None and not reader.has_names:
         label = None
     if are_texts(raw.train.inputs):
@@ -227,6 +244,13 @@ def _read_alike(raw: Raw, test: str, label: str | None, reading: Reading) -> Raw
     return read(test, label=label, reading=reading)
 
 
+def _spec_of(raw: Raw) -> SampleSpec:
+    """What further samples are to be like: the shape is [channels, steps] of series alone."""
+    shape = raw.train.inputs.shape[1:]
+    steps_last = shape[::-1] if len(shape) == 2 else shape
+    return SampleSpec(shape=steps_last, columns=raw.columns, sampling=raw.sampling)
+
+
 def _same_column(raw: Raw, path: Path, reading: Reading) -> str | None:
     """The column of texts that the data have, where a file has it too; else it is looked for."""
     name = raw.columns[0].name if raw.columns else reading.text
@@ -234,7 +258,8 @@ def _same_column(raw: Raw, path: Path, reading: Reading) -> str | None:
         return None
     if not tables.is_table(path, None):
         return name
-    return name if any(named(open_sheet(path, reading.separator).cells, name)) else None
+    cells = column_files.opened(path, reading.separator).cells
+    return name if any(named(cells, name)) else None
 
 
 def _labels_as(raw: Raw, other: Raw) -> np.ndarray:
