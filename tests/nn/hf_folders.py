@@ -106,3 +106,31 @@ def series_model(folder, labels=("rest", "walk"), channels=2, steps=24):
         use_cls_token=True,
     )
     return saved(transformers.PatchTSTForClassification(config), folder)
+
+
+def spectra_model(folder, labels=("clap", "hum", "ring")):
+    """An audio spectrogram transformer, whose extractor makes spectra of waves."""
+    torch.manual_seed(5)
+    bands = {"num_mel_bins": 16, "max_length": 32}
+    config = transformers.ASTConfig(**ENCODER, **bands, **names(labels), patch_size=16)
+    transformers.ASTFeatureExtractor(**bands).save_pretrained(folder)
+    return saved(transformers.ASTForAudioClassification(config), folder)
+
+
+def without_a_base(folder, labels=("cat", "dog", "eel")):
+    """A SigLIP for pictures, whose class has its encoder under another name than it says."""
+    torch.manual_seed(6)
+    sizes = {**ENCODER, "image_size": 8, "patch_size": 4}
+    config = transformers.SiglipConfig(
+        vision_config=sizes, text_config={**ENCODER, "vocab_size": 8}, **names(labels)
+    )
+    transformers.ViTImageProcessor(size={"height": 8, "width": 8}).save_pretrained(folder)
+    return saved(transformers.SiglipForImageClassification(config), folder)
+
+
+def mobile_model(folder, labels=("cat", "dog", "eel")):
+    """A MobileNetV1, which reads the strides of its convolutions itself."""
+    torch.manual_seed(7)
+    config = transformers.MobileNetV1Config(depth_multiplier=0.1, image_size=32, **names(labels))
+    transformers.ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(folder)
+    return saved(transformers.MobileNetV1ForImageClassification(config), folder)

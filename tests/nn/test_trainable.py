@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hf_folders import picture_model, series_model, sound_model, text_model
+from hf_folders import mobile_model, picture_model, series_model, sound_model, text_model
 from torch import nn
 
 from distilfleet.core.errors import ConfigError
@@ -130,6 +130,13 @@ def test_what_cannot_train_is_said(train, message):
     with pytest.raises(ConfigError, match=message) as caught:
         zoo.model("mlp-s" if train == "last:8" else "mlp-m", (8,), 3, train)
     assert "\n" not in str(caught.value)
+
+
+def test_what_adapters_do_not_suit_is_said(tmp_path):
+    name = mobile_model(tmp_path)
+    assert zoo.model(name, (3, 32, 32), 3, "last:1")
+    with pytest.raises(ConfigError, match=r"--train lora:1 does not suit hf:.*'stride'"):
+        zoo.model(name, (3, 32, 32), 3, "lora:1")
 
 
 class Aside(nn.Module):

@@ -150,7 +150,7 @@ def tokenised(name: str, texts: Sequence[str]) -> np.ndarray:
 
 def _pooled(place: Path, classes: int) -> nn.Module:
     """A text encoder with a new head of ours."""
-    encoder: Any = _read(transformers.AutoModel, place, settings_of(place), is_whole=False)
+    encoder: Any = _read(transformers.AutoModel, place, settings_of(place), new_head=classes)
     if hasattr(encoder, "pooler"):
         encoder.pooler = None  # it reads the first token as another task asked for
     net = PooledTexts(encoder, classes, by_first=is_pooled_by_first(place))
@@ -169,7 +169,7 @@ def _classifier(
     for name, value in (("num_targets", classes), ("apply_spec_augment", False)):
         if hasattr(wanted, name):
             setattr(wanted, name, value)
-    net = _read(kind, place, wanted, is_whole=not head.is_new)
+    net = _read(kind, place, wanted, new_head=classes if head.is_new else 0)
     for path in _heads(net, classes):
         if head.order is None:
             _renew(net.get_submodule(path), settings)
@@ -178,8 +178,12 @@ def _classifier(
     return net
 
 
-def _read(kind: Any, place: Path, settings: Any, *, is_whole: bool) -> nn.Module:
-    """The model with its weights. Raises ConfigError for those of another."""
+def _read(kind: Any, place: Path, settings: Any, *, new_head: int) -> nn.Module:
+    """The model with its weights. Raises ConfigError for those of another.
+
+    Args:
+        new_head: classes of a head that is replaced; 0 where all weights are to be there.
+    """
     net, facts = kind.from_pretrained(
         place,
         config=settings,
@@ -190,7 +194,7 @@ def _read(kind: Any, place: Path, settings: Any, *, is_whole: bool) -> nn.Module
         local_files_only=True,
         **{DTYPE: torch.float32},
     )
-    lacking = _lacking(net, facts, is_whole)
+    lacking = _lacking(net, facts, new_head)
     if lacking:
         raise ConfigError(
             f"{place}: the weights are of another model than {type(net).__name__} of its "
@@ -200,19 +204,21 @@ def _read(kind: Any, place: Path, settings: Any, *, is_whole: bool) -> nn.Module
     return whole
 
 
-def _lacking(net: nn.Module, facts: Mapping[str, Any], is_whole: bool) -> list[str]:
-    """Weights that the files should have and do not: of the encoder, and of a head that is kept."""
+def _lacking(net: nn.Module, facts: Mapping[str, Any], new_head: int) -> list[str]:
+    """Weights that the files should have and do not: all, or, where the head is new, those of the
+    encoder."""
     missing = [*facts["missing_keys"], *(key[0] for key in facts["mismatched_keys"])]
+    wanted = [key for key in missing if not key.endswith(UNUSED)]
+    if not new_head:
+        return wanted
     prefix = getattr(net, "base_model_prefix", "")
-    outside = {name for name, _ in net.named_parameters() if not name.startswith(f"{prefix}.")}
-    is_encoder = not hasattr(net, prefix)
-    return [
-        key
-        for key in missing
-        if not key.endswith(UNUSED)
-        and "pooler." not in key
-        and (is_encoder or is_whole or key not in outside)
-    ]
+    names = [name for name, _ in net.named_parameters()]
+    if hasattr(net, prefix):
+        replaced = [name for name in names if not name.startswith(f"{prefix}.")]
+    else:
+        heads = _heads(net, new_head)
+        replaced = [name for name in names if name.rpartition(".")[0] in heads]
+    return [key for key in wanted if key not in replaced and "pooler." not in key]
 
 
 def _heads(net: nn.Module, classes: int) -> list[str]:

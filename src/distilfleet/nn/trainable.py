@@ -201,7 +201,10 @@ def _adapt(module: nn.Module, rank: int) -> None:
     head = {name.rpartition(".")[0] for name in _head_weights(module)}
     paths = _of_kind(module, nn.Linear, head) or _of_kind(module, CONVOLUTIONS, head)
     if not paths:
-        raise ConfigError("--train lora:R: the net has no layers before its head: take all")
+        raise ConfigError(
+            "--train lora:R: the net has no linear layers or convolutions before its head that "
+            "adapters are known for: take last:N or all"
+        )
     settings = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=paths)
     trained = {name for name, weight in module.named_parameters() if weight.requires_grad}
     inject_adapter_in_model(settings, module)

@@ -211,6 +211,10 @@ def _checked(wanted: Model) -> Model:
     fault = _fault(wanted)
     if fault is None:
         return wanted
+    if wanted.train != trainable.ALL:
+        raise ConfigError(f"--train {wanted.train} does not suit {wanted.name}: {fault}")
+    if wanted.is_pretrained:
+        raise ConfigError(f"{wanted.name} does not take samples of shape {wanted.shape}: {fault}")
     fitting = [name for name in ZOO if _fault(replace(wanted, name=name)) is None]
     remedy = f"these do: {', '.join(fitting)}" if fitting else "no zoo model does"
     verb = "does not take" if wanted.name in ZOO else "cannot be trained on"

@@ -23,13 +23,14 @@ MEGABYTE = 1e6
 
 
 def standing(metrics: Mapping[str, Any]) -> str:
-    """The quality of a round, and what travelled in it."""
+    """The quality of a round, and what travelled in it, if anything did: round 0 is a start."""
     known = [
         f"{field.replace('_', ' ')} {figures.pretty(field, metrics[field])}"
         for field in FIELDS
         if field in metrics
     ]
-    return ", ".join([*known, f"sent {pretty_bytes(metrics['up_bytes'])}"])
+    sent = [f"sent {pretty_bytes(metrics['up_bytes'])}"] if "up_bytes" in metrics else []
+    return ", ".join([*known, *sent])
 
 
 def final_table(runs: Sequence[History]) -> str:
