@@ -32,7 +32,7 @@ def write(model: Exportable, file: Path, precision: Precision) -> None:
 
 
 def _convert(traced: Path, shape: list[int], *, halved: bool) -> None:
-    """Leaves `net.ncnn.param` and `net.ncnn.bin` beside the traced net. Raises ConfigError."""
+    """Leaves `.ncnn.param` and `.ncnn.bin` beside the traced net. Raises ConfigError."""
     sizes = ",".join(str(size) for size in shape)
     done = subprocess.run(  # noqa: S603  the converter's own program on a file of our own
         [pnnx.EXEC_PATH, str(traced), f"inputshape=[{sizes}]f32", f"fp16={int(halved)}"],
