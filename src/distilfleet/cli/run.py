@@ -53,18 +53,23 @@ def run(words: list[str]) -> int:
         raise ConfigError(
             f"name a recipe before its flags{meant}: distilfleet run koala {' '.join(words)}"
         )
-    fleet, rest = taken("--fleet", "a fleet file", words[1:])
+    return _run(words[0], words[1:], trackers)
+
+
+def _run(name: str, words: list[str], trackers: list[str]) -> int:
+    """A recipe on a fleet, simulated or real, under one seed or several."""
+    fleet, rest = taken("--fleet", "a fleet file", words)
     if fleet and trackers:
         raise ConfigError(
             "a real fleet's record is at its server: distilfleet track fleet-state/runs/NAME --to "
             f"{trackers[0]} follows it there"
         )
     if len(fleet) == 1:
-        return cli_fleet.run(Path(fleet[0]), words[0], rest)
+        return cli_fleet.run(Path(fleet[0]), name, rest)
     if fleet:
         raise ConfigError("give --fleet once, with the fleet file behind it: --fleet fleet.toml")
     seeds, rest = taken("--seeds", "seeds", rest)
-    return _sweep(words[0], rest, seeds, trackers) if seeds else _start(words[0], rest, trackers)
+    return _sweep(name, rest, seeds, trackers) if seeds else _start(name, rest, trackers)
 
 
 def taken(flag: str, what: str, words: list[str]) -> tuple[list[str], list[str]]:

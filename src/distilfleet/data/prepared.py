@@ -184,23 +184,26 @@ def treatment(
         raise ConfigError(
             f"{where}: the part of a device, without {missing[0]}; the server's is server.npz"
         )
-    kind = str(arrays[KIND])
     try:
         columns = msgspec.json.decode(str(arrays[COLUMNS]), type=tuple[FeatureColumn, ...])
     except msgspec.DecodeError as fault:
         raise ConfigError(f"{where}: {COLUMNS} cannot be read: {fault}") from None
+    return tuple(arrays[CLASSES].tolist()), _scaling(arrays, where), columns
+
+
+def _scaling(arrays: Mapping[str, np.ndarray], where: str) -> Scaling | Words:
+    kind = str(arrays[KIND])
     if kind == WORDS:
-        return tuple(arrays[CLASSES].tolist()), Words(length=int(arrays[INPUTS].shape[-1])), columns
+        return Words(length=int(arrays[INPUTS].shape[-1]))
     channels = str(arrays.get(CHANNELS, "last"))
     _check_word(kind, KIND, get_args(Kind), where)
     _check_word(channels, CHANNELS, get_args(Axis), where)
-    scaling = Scaling(
+    return Scaling(
         kind=kind,  # type: ignore[arg-type]
         offset=arrays[OFFSET],
         factor=arrays[FACTOR],
         channels=channels,  # type: ignore[arg-type]
     )
-    return tuple(arrays[CLASSES].tolist()), scaling, columns
 
 
 def sampling_of(arrays: Mapping[str, np.ndarray], where: str) -> Sampling:

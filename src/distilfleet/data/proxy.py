@@ -58,12 +58,7 @@ def from_path(path: str, source: Source, reading: Reading = GUESSED) -> Dataset:
     if isinstance(source.scaling, Words):
         column = source.columns[0].name if source.columns else ""
         return source.of_texts(labelled_text.read_unlabelled(file, column, reading))
-    reader = _reader(file, source)
-    assert reader.inputs is not None
-    raw = reader.inputs(file, source.meant, reading)
-    if source.sampling.window and raw.shape[1:] != (source.sampling.window, source.train.shape[0]):
-        times = reader.times(file, reading) if reader.times else None
-        raw = series.unlabelled(raw, source.sampling, times, str(file))
+    raw = _read(file, source, reading)
     if reading.missing != "refuse":
         raw = raw[present(raw)]
     if len(np.atleast_1d(raw)) == 0:
@@ -76,6 +71,18 @@ def from_path(path: str, source: Source, reading: Reading = GUESSED) -> Dataset:
     if source.scaling.kind == "image":
         _check_range(inputs, file)
     return Dataset(inputs)
+
+
+def _read(file: Path, source: Source, reading: Reading) -> np.ndarray:
+    """The samples as stored; series are cut as the run cut its own."""
+    reader = _reader(file, source)
+    assert reader.inputs is not None
+    raw = reader.inputs(file, source.meant, reading)
+    window = source.sampling.window
+    if not window or raw.shape[1:] == (window, source.train.shape[0]):
+        return raw
+    times = reader.times(file, reading) if reader.times else None
+    return series.unlabelled(raw, source.sampling, times, str(file))
 
 
 def _prepared(file: Path, source: Source) -> Dataset | None:

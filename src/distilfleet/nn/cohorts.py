@@ -58,7 +58,22 @@ def why_apart(model: Model, local: LocalTraining) -> str | None:
                 "all at once"
             )
         again.append(train(model.build(seed=0), task, local))
-    decomposition = _decomposition(model, trial[0].data)
+    incomparable = _incomparable(model, trial[0].data, alone)
+    if incomparable is not None:
+        return incomparable
+    if _difference(alone, again) is not None:
+        return "it remembers something outside of itself, so that no run of it can be repeated"
+    try:
+        together = _cohort(model, trial, local)
+    except Exception as fault:
+        # whatever torch cannot batch, and whatever a user's net makes of being batched
+        return f"torch cannot batch it over models ({words(fault)})"
+    return _difference(alone, together)
+
+
+def _incomparable(model: Model, data: Dataset, alone: Sequence[Arrays]) -> str | None:
+    """Why weights that were trained alone say nothing of those that are trained side by side."""
+    decomposition = _decomposition(model, data)
     if decomposition is not None:
         return (
             f"its {decomposition} carries the rounding of other kernels on to more than the last "
@@ -70,14 +85,7 @@ def why_apart(model: Model, local: LocalTraining) -> str | None:
             f"its {endless} becomes NaN or infinity on ordinary samples, where nothing can be "
             "compared"
         )
-    if _difference(alone, again) is not None:
-        return "it remembers something outside of itself, so that no run of it can be repeated"
-    try:
-        together = _cohort(model, trial, local)
-    except Exception as fault:
-        # whatever torch cannot batch, and whatever a user's net makes of being batched
-        return f"torch cannot batch it over models ({words(fault)})"
-    return _difference(alone, together)
+    return None
 
 
 class _Seen(TorchDispatchMode):  # type: ignore[no-untyped-call]

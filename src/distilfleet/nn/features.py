@@ -64,20 +64,29 @@ def taps(module: nn.Module, x_N: Tensor) -> tuple[Tap, ...]:
     last = outputs.pop(ITSELF)
     spatial: dict[tuple[int, ...], Tap] = {}
     flat: list[Tap] = []
-    channels_last: dict[tuple[int, ...] | int, bool] = {}
-    for name, output in outputs.items():
+    for name, is_last in _axes(module, outputs).items():
+        output = outputs[name]
         shape = tuple(output.shape[1:])
-        said = _has_channels_last(module.get_submodule(name))
-        if said is not None:
-            channels_last |= {shape: said, len(shape): said}
-        known = channels_last.get(shape, channels_last.get(len(shape)))
         if output.dim() == 2 and output is not last:
             flat.append(Tap(name, shape))
-        if output.dim() > 2 and known is not None:
-            tap = _spatial(name, shape, known)
+        if output.dim() > 2 and is_last is not None:
+            tap = _spatial(name, shape, is_last)
             spatial.pop(tap.shape[1:], None)
             spatial[tap.shape[1:]] = tap
     return (*spatial.values(), *flat[-1:])[-MOST_TAPS:]
+
+
+def _axes(module: nn.Module, outputs: Mapping[str, Tensor]) -> dict[str, bool | None]:
+    """Whether each output has its channels last; None where no layer says so."""
+    known: dict[tuple[int, ...] | int, bool] = {}
+    axes = {}
+    for name, output in outputs.items():
+        shape = tuple(output.shape[1:])
+        is_last = _has_channels_last(module.get_submodule(name))
+        if is_last is not None:
+            known |= {shape: is_last, len(shape): is_last}
+        axes[name] = known.get(shape, known.get(len(shape)))
+    return axes
 
 
 def _spatial(name: str, shape: tuple[int, ...], channels_last: bool) -> Tap:

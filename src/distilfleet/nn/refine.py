@@ -57,11 +57,8 @@ def consensus(
     changed_NB = centre_B + robust.changed(verdict, rows_NB - centre_B)
     changed_NPC = changed_NB.astype(np.float32).reshape(soft_NPC.shape)
     labels_NC = labels_NC * (share_N / size_N)[:, None]
-    if verdict.mix_DD is not None:
-        labels_NC = verdict.mix_DD @ labels_NC
     weigh, _, sharpen = choice.partition("+")
-    weights_NPC = _bounded(_WEIGH[weigh](changed_NPC, labels_NC.astype(np.float32)))
-    weights_NPC = weights_NPC * verdict.keep_D[:, None, None]
+    weights_NPC = _weights(changed_NPC, labels_NC, weigh, verdict)
     inside_N = np.ones(len(soft_NPC))
     if verdict.trim:
         inside_NPC = robust.within(changed_NPC, verdict.trim)
@@ -69,6 +66,16 @@ def consensus(
         inside_N = inside_NPC.mean(axis=(1, 2))
     consensus_PC = _SHARPEN[sharpen](_weighted(changed_NPC, weights_NPC))
     return consensus_PC, robust.counted(verdict, inside_N)
+
+
+def _weights(
+    soft_NPC: np.ndarray, labels_NC: np.ndarray, weigh: str, verdict: robust.Verdict
+) -> np.ndarray:
+    """How much each device's soft labels count, [N, P, C], as far as the verdict keeps it."""
+    if verdict.mix_DD is not None:
+        labels_NC = verdict.mix_DD @ labels_NC
+    weights_NPC = _bounded(_WEIGH[weigh](soft_NPC, labels_NC.astype(np.float32)))
+    return np.asarray(weights_NPC * verdict.keep_D[:, None, None])
 
 
 def _verdict(

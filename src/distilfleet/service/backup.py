@@ -35,6 +35,16 @@ def back_up(here: FleetFolder, to: Path) -> str:
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise RecordError(f"{to} is there already; name a folder that is not")
     to.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _copy_state(state, to)
+    names = [file.stem for part in UNFINISHED for file in (to / part).glob("*.json")]
+    with closing(SqliteJournal(to / "journal.sqlite")) as journal:
+        begun = [name for name in names if _branch(to / "runs" / name, journal)]
+    runs = list((to / "runs").glob("*"))
+    return f"{len(runs)} runs, {len(begun)} of them unfinished"
+
+
+def _copy_state(state: Path, to: Path) -> None:
+    """Queues before databases before records, and of a record its checkpoints first."""
     for part in ("authority", *MOVES):
         _copy(state / part, to / part, "*.sqlite*")
     for name in DATABASES:
@@ -42,10 +52,6 @@ def back_up(here: FleetFolder, to: Path) -> str:
     for run in sorted((state / "runs").glob("*")):
         _copy(run / "checkpoints", to / "runs" / run.name / "checkpoints", "*.unfinished")
         _copy(run, to / "runs" / run.name, "checkpoints")
-    with closing(SqliteJournal(to / "journal.sqlite")) as journal:
-        names = [file.stem for part in UNFINISHED for file in (to / part).glob("*.json")]
-        begun = [name for name in names if _branch(to / "runs" / name, journal)]
-    return f"{len(list((to / 'runs').glob('*')))} runs, {len(begun)} of them unfinished"
 
 
 def _copy_database(source: Path, to: Path) -> None:

@@ -78,8 +78,10 @@ def split(asked: SplitFlags) -> str:
     common = Common(**{name: getattr(asked, name) for name in names})
     check(common)
     asked.out.mkdir(parents=True, exist_ok=True)
-    if asked.recipe:
-        return _split_text(asked, common)
+    return _split_text(asked, common) if asked.recipe else _split_samples(asked, common)
+
+
+def _split_samples(asked: SplitFlags, common: Common) -> str:
     from ..data import prepared
     from ..recipes.classifiers import classifier_setup, proxy_texts
 
@@ -137,19 +139,15 @@ def _split_text(asked: SplitFlags, common: Common) -> str:
     from ..data.prepared_text import ServedText, write_server
     from ..recipes.language import text_setup
 
-    setup = text_setup(
-        common, replace(Language(), **{name: getattr(asked, name) for name in OF_TEXTS})
-    )
-    facts = prepared.text_facts(
-        prepared.DEVICE, setup.source.classes, setup.source.tokenizer.digest
-    )
+    language = replace(Language(), **{name: getattr(asked, name) for name in OF_TEXTS})
+    setup = text_setup(common, language)
+    source = setup.source
+    facts = prepared.text_facts(prepared.DEVICE, source.classes, source.tokenizer.digest)
     simulation = setup.simulation()
     for device in setup.devices:
         prepared.write(asked.out / _file(device), simulation.data(device), **facts)
-    write_server(
-        asked.out / SERVER,
-        ServedText(source=setup.source, pretraining_data=setup.pretraining_data, rows=setup.rows),
-    )
+    served = ServedText(source=source, pretraining_data=setup.pretraining_data, rows=setup.rows)
+    write_server(asked.out / SERVER, served)
     return (
         f"{len(setup.devices)} devices, windows of {asked.context} tokens; {SERVER} for the server"
     )

@@ -141,19 +141,16 @@ class _Priced:
         called = self.waves[ticket]
         known = [self.timed[job] for job in called.answered if job in self.timed]
         timed_J = [one for one in known if one.flops is not None]
-        loads = [
-            Load(flops=one.flops or 0.0, moved_bytes=one.moved_bytes or 0.0) for one in timed_J
-        ]
         index_J = np.array([self.profiles.index[one.device] for one in timed_J], np.int64)
         frames = Frames(
             down_bytes_J=np.array([called.frames[one.job] for one in timed_J]),
             up_bytes_J=np.array([one.up_bytes for one in timed_J]),
         )
+        loads = list(map(_load, timed_J))
         seconds_3J = self.profiles.durations(index_J, loads, frames, self.profiles.air)
         passage = self.clock.pass_through(index_J, seconds_3J)
-        until_s = max(
-            [self.clock.now_s + called.deadline_s * called.late, *passage.finish_s.tolist()]
-        )
+        waited_s = self.clock.now_s + called.deadline_s * called.late
+        until_s = max([waited_s, *passage.finish_s.tolist()])
         self.clock.occupy(index_J, passage, until_s)
         self.until_s[ticket] = until_s
         self.priced += [(timed, seconds_3J[:, j]) for j, timed in enumerate(timed_J)]
@@ -181,6 +178,10 @@ class _Priced:
             up_s=pair((timed.uploaded_s - timed.offered_s for timed in known), UP),
             busy_j=(sum(timed.energy_j for timed in known), float(predicted_j)),
         )
+
+
+def _load(timed: Timed) -> Load:
+    return Load(flops=timed.flops or 0.0, moved_bytes=timed.moved_bytes or 0.0)
 
 
 def _frame_bytes(job: Job) -> int:

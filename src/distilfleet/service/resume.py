@@ -48,11 +48,8 @@ def take_up(
             committed < start.round - 1 if mark is None else is_behind(journal, mark, start.round)
         )
         if start.round < committed or behind:
-            note = (
-                _lost_by_journal(start.round, committed)
-                if behind
-                else _lost_by_record(start.round, committed)
-            )
+            lost = _lost_by_journal if behind else _lost_by_record
+            note = lost(start.round, committed)
             log.warning("%s: %s", name, note)
             add_note(record, about, note)
             go_back(journal, name, mark, start.round)

@@ -56,45 +56,50 @@ def spec_of(method: Method[Any], seed: int, data: DataSpec | None = None) -> Run
         data: what the run means by inputs and labels; without it, devices take only parts that they
             need not match.
     """
-    said = {} if data is None else write_data(data)
-    packages = {
-        name: version for name, version in versions().items() if name in (*MUST_EQUAL, PROCESSOR)
-    }
     if type(method).__module__ == SPLITKD_SERVER:
-        from ..methods.splitkd.server import SplitKD
-
-        assert isinstance(method, SplitKD)
-        model = method.student
-        half = Half(
-            split=method.split,
-            student=model.name,
-            vocabulary=model.vocabulary,
-            lora_rank=method.lora_rank,
-        )
+        name = SPLITKD
+        half = _half(method)
         settings = msgspec.to_builtins(half)
-        models = {model.name: "language"}
-        return RunSpec(
-            method=SPLITKD,
-            settings=settings,
-            models=models,
-            versions=packages,
-            seed=seed,
-            data=said,
-        )
-    name = type(method).__module__.rpartition(".")[2]
-    if name not in METHODS or type(method) is not _kind(name) or not method.facts.real_fleet:
-        able = ", ".join(
-            [*(one for one in METHODS if _module(one).tiny().facts.real_fleet), SPLITKD]
-        )
-        raise ConfigError(
-            f"{type(method).__name__} cannot run on a real fleet yet; these can: {able}"
-        )
-    settings = msgspec.to_builtins(method, enc_hook=_emptied)
-    models = {
-        model.name: "zoo" if isinstance(model, Model) else "language" for model in _models(method)
-    }
+        models = {half.student: "language"}
+    else:
+        name = _name_of(method)
+        settings = msgspec.to_builtins(method, enc_hook=_emptied)
+        models = {
+            one.name: "zoo" if isinstance(one, Model) else "language" for one in _models(method)
+        }
+    checked = (*MUST_EQUAL, PROCESSOR)
     return RunSpec(
-        method=name, settings=settings, models=models, versions=packages, seed=seed, data=said
+        method=name,
+        settings=settings,
+        models=models,
+        versions={name: version for name, version in versions().items() if name in checked},
+        seed=seed,
+        data={} if data is None else write_data(data),
+    )
+
+
+def _half(method: Method[Any]) -> Half:
+    """What a device must know of split distillation."""
+    from ..methods.splitkd.server import SplitKD
+
+    assert isinstance(method, SplitKD)
+    return Half(
+        split=method.split,
+        student=method.student.name,
+        vocabulary=method.student.vocabulary,
+        lora_rank=method.lora_rank,
+    )
+
+
+def _name_of(method: Method[Any]) -> str:
+    """The module of a method that agents have. Raises ConfigError for another one."""
+    name = type(method).__module__.rpartition(".")[2]
+    if name in METHODS and type(method) is _kind(name) and method.facts.real_fleet:
+        return name
+    able = [one for one in METHODS if _module(one).tiny().facts.real_fleet]
+    raise ConfigError(
+        f"{type(method).__name__} cannot run on a real fleet yet; these can: "
+        f"{', '.join([*able, SPLITKD])}"
     )
 
 

@@ -171,14 +171,17 @@ class Handler(Request):
         site.access.check_host(self._headers)
         self.server.connections.heard(self.connection)
         path, _, query = self.path.partition("?")
-        asked = parse_qs(query)
-        token = asked.get("token", [""])[0]
+        fields = parse_qs(query)
+        token = fields.get("token", [""])[0]
         if token and _same(token, site.access.token):
             cookie = f"{COOKIE}={site.access.cookie}; HttpOnly; SameSite=Strict; Path=/"
             self.say(303, b"", {"Location": "/", "Set-Cookie": cookie})
             return
         site.access.check_token(self._headers)
-        board = site.boards.of(asked.get("find", [""])[0])
+        self._show(path, site.boards.of(fields.get("find", [""])[0]))
+
+    def _show(self, path: str, board: PageCache) -> None:
+        site = self.server.site
         if path == "/":
             self.say(200, board.page(), {"Content-Type": HTML})
         elif path == "/events":
