@@ -214,7 +214,7 @@ def test_simulation_equals_deployment_for_text(name, changed, text):
     world = World(server=contract.SERVER, cohorts=False)
     real = RealFleet(whole.devices, owned.__getitem__, served.method, world, served.data_spec)
     assert trained(served, real) == trained(whole, simulated(whole, SETTINGS).fleet)
-    assert served.files == whole.files
+    assert served.tokenizer.data == whole.tokenizer.data
     np.testing.assert_array_equal(served.test.inputs, whole.test.inputs)
 
 
