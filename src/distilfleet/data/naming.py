@@ -2,7 +2,7 @@
 numbers."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 
@@ -123,21 +123,21 @@ def _whole(name: str) -> float | None:
     return value if value.is_integer() else None
 
 
+def _check_known(flag: str, names: Iterable[str], known: list[str]) -> None:
+    for name in names:
+        if name not in known:
+            raise UnmatchedError(
+                f"{flag} {name}: no such column in the run; it has {shorten(known)}",
+                mismatch=f"{flag} names a column that the run has not",
+            )
+
+
 def check_names(naming: Naming, columns: Sequence[FeatureColumn]) -> None:
     """Raises ConfigError for a flag that names no column of the run, which may be a slip of the
     pen."""
     known = [column.name for column in columns]
-    for flag, names in (
-        ("--units", naming.units),
-        ("--rename-value", [column for column, _ in naming.values]),
-    ):
-        strange = [name for name in names if name not in known]
-        if strange:
-            differs = f"no such column in the run; it has {shorten(known)}"
-            raise UnmatchedError(
-                f"{flag} {strange[0]}: {differs}",
-                mismatch=f"{flag} names a column that the run has not",
-            )
+    _check_known("--units", naming.units, known)
+    _check_known("--rename-value", [column for column, _ in naming.values], known)
     texts = [column.name for column in columns if column.values and column.name in naming.units]
     if texts:
         raise UnmatchedError(

@@ -51,12 +51,7 @@ class Stored:
             return self._of_texts(spec)
         cut = self._as_in(spec)
         _check_rate(cut.sampling.rate_hz, spec, self.where)
-        raw = cut.train.inputs
-        if spec.columns:
-            check_names(self.naming, spec.columns)
-            raw = self._by_name(raw, spec)
-        if spec.kind == "image":
-            raw = _pictures(raw, spec, self.naming, self.where)
+        raw = self._alike(cut.train.inputs, spec)
         spec = replace(spec, channels=self._channels(raw, cut.layout, spec))
         _check_stored(raw, spec, self.where)
         inputs, notes = scaled(raw, spec, self.where, self.naming)
@@ -64,6 +59,15 @@ class Stored:
         numbers, kept, skipped = numbered(named, spec, self.naming, self.where)
         notes = (*cut.notes[len(self.raw.notes) :], *notes, *skipped, *self._unused())
         return Mapped(data=Dataset(inputs[kept] if skipped else inputs, numbers), notes=notes)
+
+    def _alike(self, raw: np.ndarray, spec: DataSpec) -> np.ndarray:
+        """The samples with the run's columns, or as pictures of its size."""
+        if spec.columns:
+            check_names(self.naming, spec.columns)
+            raw = self._by_name(raw, spec)
+        if spec.kind == "image":
+            raw = _pictures(raw, spec, self.naming, self.where)
+        return raw
 
     def _of_texts(self, spec: DataSpec) -> Mapped:
         """Texts as the run's devices take them."""

@@ -113,6 +113,14 @@ def check_even(part: Part, where: str) -> None:
         _check_length(part.groups, "groups", part.inputs, where)
 
 
+def _is_usable(inputs: np.ndarray) -> np.ndarray:
+    """Which numbers a float32 model can hold."""
+    usable: np.ndarray = np.isfinite(inputs)
+    if inputs.dtype.itemsize > 4:
+        usable &= np.abs(inputs) <= FLOAT32_MAX
+    return usable
+
+
 def check_numbers(inputs: np.ndarray, where: str) -> None:
     """Refuse inputs that are no numbers, or that a float32 model cannot hold, naming the first bad
     place."""
@@ -120,9 +128,7 @@ def check_numbers(inputs: np.ndarray, where: str) -> None:
         raise ConfigError(f"{where}: inputs are of type {inputs.dtype}; expected numbers")
     if inputs.dtype.kind != "f":
         return
-    usable = np.isfinite(inputs)
-    if inputs.dtype.itemsize > 4:
-        usable &= np.abs(inputs) <= FLOAT32_MAX
+    usable = _is_usable(inputs)
     if not usable.all():
         place = tuple(int(axis) for axis in np.argwhere(~usable)[0])
         drop = ", or --missing drop leaves such samples out" if np.isnan(inputs[place]) else ""

@@ -185,9 +185,8 @@ class Authority:
         device = common.startswith(URN)
         use = ExtendedKeyUsageOID.CLIENT_AUTH if device else ExtendedKeyUsageOID.SERVER_AUTH
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common[-64:])])
-        builder = _builder(
-            subject, self.certificate.subject, key, now_s, self._life_s if device else SERVER_LIFE_S
-        )
+        life_s = self._life_s if device else SERVER_LIFE_S
+        builder = _builder(subject, self.certificate.subject, key, now_s, life_s)
         builder = builder.add_extension(
             x509.BasicConstraints(ca=False, path_length=None), critical=True
         )

@@ -90,19 +90,7 @@ def classifier_setup(
         large: the name of the large model, which may make other inputs of texts than devices do.
     """
     _check(common)
-    source = sources.load(
-        common.data,
-        holdout=common.holdout,
-        label=common.label,
-        group=common.group,
-        seed=common.seed,
-        reading=common.reading,
-        test=common.test,
-    )
-    if source.is_text and large is not None and large.startswith(zoo.PRETRAINED):
-        from ..nn.pretrained import tokenised  # seconds, for those who want one
-
-        source = source.for_large(partial(tokenised, large))
+    source = _source(common, large)
     private, groups, held_out = _hold_out(source, proxy, common)
     ids = names(groups, common)
     notes = (*source.notes, *_absent(source, groups, ids))
@@ -116,6 +104,23 @@ def classifier_setup(
         server=catalogue.device(common.server, "server", extra=common.catalogue),
         proxy_digest=_digest(proxy),
     )
+
+
+def _source(common: Common, large: str | None) -> sources.Source:
+    source = sources.load(
+        common.data,
+        holdout=common.holdout,
+        label=common.label,
+        group=common.group,
+        seed=common.seed,
+        reading=common.reading,
+        test=common.test,
+    )
+    if not source.is_text or large is None or not large.startswith(zoo.PRETRAINED):
+        return source
+    from ..nn.pretrained import tokenised  # seconds, for those who want one
+
+    return source.for_large(partial(tokenised, large))
 
 
 def _digest(proxy: ProxyData | None) -> str:
@@ -140,13 +145,10 @@ def assign(setup: ClassifierSetup, smalls: Smalls, batch: int) -> dict[str, Mode
     models.sort(key=lambda model: profile(model).train_flops)
     if smalls.mode == "heterogeneous":
         chosen = _by_speed(setup.kinds, models, batch)
-    elif len(named) > 1:
-        raise ConfigError(
-            f"homogeneous mode takes one --small, got {', '.join(named)}; or --mode heterogeneous"
-        )
+    elif named:
+        chosen = dict.fromkeys(setup.kinds, _only(models, named))
     else:
-        model = models[0] if named else _one_for_all(setup.kinds, models, batch)
-        chosen = dict.fromkeys(setup.kinds, model)
+        chosen = dict.fromkeys(setup.kinds, _one_for_all(setup.kinds, models, batch))
     chosen |= settled
     for kind, device in setup.kinds.items():
         check_fits(device, chosen[kind], batch)
@@ -155,6 +157,14 @@ def assign(setup: ClassifierSetup, smalls: Smalls, batch: int) -> dict[str, Mode
             "--small KIND=MODEL gives kinds different models; say --mode heterogeneous"
         )
     return chosen
+
+
+def _only(models: Sequence[Model], names: Sequence[str]) -> Model:
+    if len(models) > 1:
+        raise ConfigError(
+            f"homogeneous mode takes one --small, got {', '.join(names)}; or --mode heterogeneous"
+        )
+    return models[0]
 
 
 def one_small(setup: ClassifierSetup, name: str | None, batch: int) -> dict[str, Model]:

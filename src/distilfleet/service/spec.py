@@ -116,7 +116,6 @@ def build_worker(spec: RunSpec, device: Device, data: Dataset, consent: Consent)
     """Raises ConfigError for what is not installed or not allowed here, or does not fit this
     device's data."""
     method = method_of(spec)
-    own_models = consent.own_models
     if method.facts.discloses == "everything" and not consent.data:
         raise ConfigError(
             f"{spec.method} sends a device's data to the server; this one's owner has not agreed"
@@ -124,15 +123,22 @@ def build_worker(spec: RunSpec, device: Device, data: Dataset, consent: Consent)
     _check_versions(spec)
     worker = method.worker(device, data, spec.seed)
     for mine in _models(worker):  # what else the method has stays on the server
-        if isinstance(mine, Model):
-            _allow(mine.name, ":" not in mine.name, own_models)
-            check_samples(data, mine)
-        else:
-            _check_language(mine, own_models)
-            check_windows(data, mine.context, mine.vocabulary, mine.classes)
-            _check_profile(mine, getattr(worker, "profile", None))
+        _check_model(mine, worker, data, consent)
     torch.set_num_threads(1)
     return worker
+
+
+def _check_model(
+    mine: "Model | LanguageModel", worker: Worker, data: Dataset, consent: Consent
+) -> None:
+    """Raises ConfigError for a model that is not allowed here, or does not fit the data."""
+    if isinstance(mine, Model):
+        _allow(mine.name, ":" not in mine.name, consent.own_models)
+        check_samples(data, mine)
+    else:
+        _check_language(mine, consent.own_models)
+        check_windows(data, mine.context, mine.vocabulary, mine.classes)
+        _check_profile(mine, getattr(worker, "profile", None))
 
 
 def front(spec: RunSpec, half: Half, device: Device, layers: int, own_models: bool) -> FrontLayers:

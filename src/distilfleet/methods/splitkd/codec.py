@@ -54,12 +54,14 @@ def encode(x_ND: np.ndarray, bits: int) -> dict[str, np.ndarray]:
             "finite"
         )
     if bits == 16:
-        exponent = _exponent(x_ND)
-        return {
-            "halves": _scaled(x_ND, -exponent).astype("<f2"),
-            "exponent": np.array(exponent, "|i1"),
-        }
+        return _encode_16(x_ND)
     return _encode_8(x_ND) if bits == 8 else _encode_4(x_ND)
+
+
+def _encode_16(x_ND: np.ndarray) -> dict[str, np.ndarray]:
+    exponent = _exponent(x_ND)
+    halves = _scaled(x_ND, -exponent).astype("<f2")
+    return {"halves": halves, "exponent": np.array(exponent, "|i1")}
 
 
 def decode(arrays: Arrays) -> np.ndarray:

@@ -176,7 +176,7 @@ class SplitWorker:
         assert self._head is not None, "labels are kept, so the head came with `begin`"
         hidden_ND = codec.decode(under("hidden", arrays))
         wanted_N = self.wanted(int(arrays["slot"]))
-        surplus_NV = _softmax(hidden_ND @ self._head.values.T)
+        surplus_NV = softmax(hidden_ND @ self._head.values.T)
         at = np.arange(len(wanted_N)), wanted_N
         nats = -np.log(np.maximum(surplus_NV[at], 1e-30)).sum()
         surplus_NV[at] -= 1.0
@@ -433,7 +433,7 @@ def _as_arrays(numbers: Mapping[str, float]) -> dict[str, np.ndarray]:
     return {name: np.array(number) for name, number in numbers.items()}
 
 
-def _softmax(logits_NV: np.ndarray) -> np.ndarray:
+def softmax(logits_NV: np.ndarray) -> np.ndarray:
     """The probabilities, in place of the logits."""
     logits_NV -= logits_NV.max(axis=1, keepdims=True)
     np.exp(logits_NV, out=logits_NV)

@@ -26,7 +26,7 @@ from ...nn.candidates import Candidates
 from ...nn.place import as_array
 from ...trust.audit import Recovery, by_left_to_right, by_nearest_row
 from . import codec
-from .device import SplitWorker
+from .device import SplitWorker, softmax
 from .modules import ServerModules
 
 if TYPE_CHECKING:
@@ -163,9 +163,7 @@ def _from_smashed(
 def _from_gradient(wanted_N: np.ndarray, head_VD: np.ndarray, observation: Observation) -> Finding:
     head_VD = np.asarray(head_VD, np.float32)
     hidden_ND = codec.decode(under("hidden", observation.job.arrays))
-    logits_NV = hidden_ND @ head_VD.T
-    odds_NV = np.exp(logits_NV - logits_NV.max(axis=1, keepdims=True))
-    expected_ND = (odds_NV / odds_NV.sum(axis=1, keepdims=True)) @ head_VD
+    expected_ND = softmax(hidden_ND @ head_VD.T) @ head_VD
     rows_ND = expected_ND - codec.decode(under("gradient", observation.reply.arrays))
     found = by_nearest_row(rows_ND, head_VD, wanted_N)
     recovery = Recovery(attack="returned gradient", tokens=found.tokens, recovered=found.recovered)
