@@ -25,13 +25,13 @@ class Compare:
 
 def compare(words: list[str]) -> int:
     """The verb."""
-    asked = parsed(Compare, "distilfleet compare", words or ["--help"])
-    if not asked.runs:
+    flags = parsed(Compare, "distilfleet compare", words or ["--help"])
+    if not flags.runs:
         raise ConfigError("name at least one run directory: distilfleet compare DIR [DIR ...]")
-    out = asked.out or free(asked.runs[0].parent / "compare.html")
+    out = flags.out or free(flags.runs[0].parent / "compare.html")
     if out.exists():
         raise ConfigError(f"{out} is there already; name another --out")
-    print(compared(asked.runs, out, as_json=asked.json))
+    print(compared(flags.runs, out, as_json=flags.json))
     return 0
 
 

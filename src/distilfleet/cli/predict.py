@@ -92,42 +92,42 @@ class Predict:
 
 def predict(words: list[str]) -> int:
     """The verb."""
-    asked = parsed(Predict, "distilfleet predict", words or ["--help"])
+    flags = parsed(Predict, "distilfleet predict", words or ["--help"])
     for name, least in (("batch", 1), ("tokens", 1), ("temperature", 0)):
-        if not getattr(asked, name) >= least:
-            raise ConfigError(f"--{name} is {getattr(asked, name)}; it must be at least {least}")
+        if not getattr(flags, name) >= least:
+            raise ConfigError(f"--{name} is {getattr(flags, name)}; it must be at least {least}")
     from ..deploy.predict import check_out, loaded
 
-    if asked.out is not None:
-        check_out(asked.out)
-    model = loaded(asked.model, own_models=asked.own_models)
+    if flags.out is not None:
+        check_out(flags.out)
+    model = loaded(flags.model, own_models=flags.own_models)
     if model.classes:
-        _classes(model, asked)
+        _classes(model, flags)
     else:
-        _continuations(model, asked)
+        _continuations(model, flags)
     return 0
 
 
 # --- classes --------------------------------------------------------------------------------------
 
 
-def _classes(model: Any, asked: Predict) -> None:
+def _classes(model: Any, flags: Predict) -> None:
     from ..deploy.predict import Score, rows, work, writing
     from ..service.naming_flags import naming_of
 
-    found = work(model, asked.file, naming_of(asked), asked.batch)
+    found = work(model, flags.file, naming_of(flags), flags.batch)
     for note in found.notes:
         print(plain(f"note: {note}"))
     score = Score()
     begun = _progress(rows(found, score), found.count)
-    with nullcontext(print) if asked.out is None else writing(asked.out) as put:
-        if asked.out is None:
+    with nullcontext(print) if flags.out is None else writing(flags.out) as put:
+        if flags.out is None:
             _print_rows(begun, found)
         else:
             for row in begun:
                 put(row)
-    if asked.out is not None:
-        print(f"{found.count} predictions in {asked.out}")
+    if flags.out is not None:
+        print(f"{found.count} predictions in {flags.out}")
     if score.labelled:
         print(score)
 
@@ -158,37 +158,37 @@ def _progress(rows: "Iterator[Row]", count: int) -> "Iterator[Row]":
 # --- texts ----------------------------------------------------------------------------------------
 
 
-def _continuations(model: Any, asked: Predict) -> None:
+def _continuations(model: Any, flags: Predict) -> None:
     from ..deploy.predict import writing
     from ..deploy.samples import read_texts
     from ..service.naming_flags import naming_of
 
-    texts = read_texts(asked.file, naming_of(asked)).texts
-    if asked.out is None:
+    texts = read_texts(flags.file, naming_of(flags)).texts
+    if flags.out is None:
         for number, text in enumerate(texts):
-            _print_continuation(model, text, number, asked)
+            _print_continuation(model, text, number, flags)
         return
-    with writing(asked.out) as put:
-        for row in _progress(_continued(model, texts, asked), len(texts)):
+    with writing(flags.out) as put:
+        for row in _progress(_continued(model, texts, flags), len(texts)):
             put(row)
-    print(f"{len(texts)} continuations in {asked.out}")
+    print(f"{len(texts)} continuations in {flags.out}")
 
 
-def _continued(model: Any, texts: Any, asked: Predict) -> "Iterator[Row]":
+def _continued(model: Any, texts: Any, flags: Predict) -> "Iterator[Row]":
     for number, text in enumerate(texts):
         said = model.generate(
             text,
-            tokens=asked.tokens,
-            temperature=asked.temperature,
-            seed=asked.seed + number,
+            tokens=flags.tokens,
+            temperature=flags.temperature,
+            seed=flags.seed + number,
         )
         yield {"sample": number + 1, "text": text, "continuation": said}
 
 
-def _print_continuation(model: Any, text: str, number: int, asked: Predict) -> None:
+def _print_continuation(model: Any, text: str, number: int, flags: Predict) -> None:
     print(text, end="", flush=True)
     pieces = model.continuation(
-        text, tokens=asked.tokens, temperature=asked.temperature, seed=asked.seed + number
+        text, tokens=flags.tokens, temperature=flags.temperature, seed=flags.seed + number
     )
     for piece in pieces:
         print(piece, end="", flush=True)

@@ -163,21 +163,21 @@ def _again(words: list[str], trackers: list[str]) -> int:
 def _resume(words: list[str], trackers: list[str]) -> int:
     from .seeds import go_on, is_sweep
 
-    asked = parsed(Resume, "distilfleet run", words)
-    if is_sweep(asked.resume):
-        return go_on(asked.resume, taken("--resume", "a directory", words)[1])
+    flags = parsed(Resume, "distilfleet run", words)
+    if is_sweep(flags.resume):
+        return go_on(flags.resume, taken("--resume", "a directory", words)[1])
     from ..recipes.resume import again, elsewhere
     from ..record.history import read_about
 
-    resumed = again(asked.resume, asked.rounds)
+    resumed = again(flags.resume, flags.rounds)
     if resumed is None:
-        if not (asked.resume / PAGE).is_file():
-            _pages(asked.resume)
-        print(f"{asked.resume} is finished: nothing is left. Add rounds with --rounds.")
+        if not (flags.resume / PAGE).is_file():
+            _pages(flags.resume)
+        print(f"{flags.resume} is finished: nothing is left. Add rounds with --rounds.")
         return 0
     after = "from its start" if resumed.start is None else f"after round {resumed.start.round}"
-    print(f"Going on with {asked.resume} {after}.")
-    for note in elsewhere(read_about(asked.resume)):
+    print(f"Going on with {flags.resume} {after}.")
+    for note in elsewhere(read_about(flags.resume)):
         print(note)
     return _train(resumed.run, resumed.record, resumed.start, trackers)
 
@@ -218,13 +218,13 @@ def _tracked(path: Path, names: list[str]) -> Iterator[Callable[[Steps], Steps]]
 
 
 @contextmanager
-def _asked_to_stop(asked: list[signal.Signals]) -> Iterator[None]:
+def _asked_to_stop(received: list[signal.Signals]) -> Iterator[None]:
     """The first Ctrl-C or SIGTERM lets the round finish; the second stops at once."""
 
     def note(number: int, _frame: object) -> None:
-        if asked:
+        if received:
             raise KeyboardInterrupt
-        asked.append(signal.Signals(number))
+        received.append(signal.Signals(number))
         print("\nFinishing this round; press Ctrl-C again to stop at once.", file=sys.stderr)
 
     before = {number: signal.signal(number, note) for number in INTERRUPTED}

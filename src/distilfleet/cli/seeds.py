@@ -47,8 +47,8 @@ def seeds_of(words: Sequence[str]) -> list[int]:
 def sweep(words: Sequence[str], seeds: Sequence[int], out: Path, threads: int) -> int:
     """Run `run WORDS` under each seed, then compare. The exit code is the first that is not 0."""
     out.mkdir(parents=True, exist_ok=True)
-    asked = {"words": list(words), "seeds": list(seeds), "threads": threads}
-    (out / SWEEP).write_text(tomli_w.dumps(asked), encoding="utf-8")
+    settings = {"words": list(words), "seeds": list(seeds), "threads": threads}
+    (out / SWEEP).write_text(tomli_w.dumps(settings), encoding="utf-8")
     return go_on(out, ())
 
 
@@ -58,10 +58,10 @@ def go_on(out: Path, words: Sequence[str]) -> int:
     Raises RecordError if the sweep cannot be read.
     """
     try:
-        asked = tomllib.loads((out / SWEEP).read_text(encoding="utf-8"))
-        places = {seed: out / folder_of(seed) for seed in asked["seeds"]}
-        begin = ["run", *asked["words"]]
-        threads = int(asked["threads"])
+        settings = tomllib.loads((out / SWEEP).read_text(encoding="utf-8"))
+        places = {seed: out / folder_of(seed) for seed in settings["seeds"]}
+        begin = ["run", *settings["words"]]
+        threads = int(settings["threads"])
     except (ValueError, KeyError, TypeError) as fault:
         raise RecordError(f"{out / SWEEP} is damaged: {fault}. Start the sweep anew.") from None
     commands = {}

@@ -29,17 +29,17 @@ class Track:
 
 def track(words: list[str]) -> int:
     """The verb."""
-    asked = parsed(Track, "distilfleet track", words or ["--help"])
+    flags = parsed(Track, "distilfleet track", words or ["--help"])
     from ..record.history import read, read_rounds
     from ..track.follow import followed
 
-    total = int(read(asked.run).about["rounds"])
-    trackers = followed(asked.run, asked.to)
+    total = int(read(flags.run).about["rounds"])
+    trackers = followed(flags.run, flags.to)
     try:
-        seen = len(read_rounds(asked.run))
-        while asked.follow and seen < total:
+        seen = len(read_rounds(flags.run))
+        while flags.follow and seen < total:
             time.sleep(LOOK_S)
-            rounds = read_rounds(asked.run)
+            rounds = read_rounds(flags.run)
             for metrics in rounds[seen:]:
                 for tracker in trackers:
                     tracker.send(metrics)
@@ -50,5 +50,5 @@ def track(words: list[str]) -> int:
         for tracker in trackers:
             tracker.close()
     for tracker in trackers:
-        print(f"{tracker.name} has {asked.run} up to round {tracker.known.round}.")
+        print(f"{tracker.name} has {flags.run} up to round {tracker.known.round}.")
     return 0

@@ -27,9 +27,9 @@ MOVES = ("done", "queue", "stopped", "queue", "done")
 NOTE = "Goes on from a copy of the server's folder, as a new branch: devices had gone on meanwhile."
 
 
-def back_up(here: FleetFolder, to: Path) -> str:
+def back_up(folder: FleetFolder, to: Path) -> str:
     """Copy a server's folder, and say what was copied. Raises RecordError and StorageError."""
-    state = here.state
+    state = folder.state
     if not (state / "journal.sqlite").exists():
         raise RecordError(f"{state} holds no journal: no server has run here")
     if to.exists() and (not to.is_dir() or any(to.iterdir())):

@@ -13,12 +13,12 @@ from .fleet_file import FleetFolder
 ENDING = ".token"
 
 
-def create_token(here: FleetFolder, device: DeviceId, lasting_s: float) -> str:
+def create_token(folder: FleetFolder, device: DeviceId, lasting_s: float) -> str:
     """Raises ConfigError if the fleet file does not name the device."""
-    _check_named(here, device)
-    with closing(Authority(here.folder("authority"))) as authority:
-        kind = here.file.devices[device]
-        address = str(here.enrol_address)
+    _check_named(folder, device)
+    with closing(Authority(folder.folder("authority"))) as authority:
+        kind = folder.file.devices[device]
+        address = str(folder.enrol_address)
         return authority.token(device, kind, address, lasting_s, time.time()).text()
 
 
@@ -39,19 +39,19 @@ def create_tokens(fleet: FleetFolder, out: Path, lasting_s: float) -> list[Path]
     return list(files.values())
 
 
-def deny(here: FleetFolder, device: DeviceId) -> None:
+def deny(folder: FleetFolder, device: DeviceId) -> None:
     """Raises ConfigError if the fleet file does not name the device, which may be a slip of the
     pen."""
-    _check_named(here, device)
-    with closing(Authority(here.folder("authority"))) as authority:
+    _check_named(folder, device)
+    with closing(Authority(folder.folder("authority"))) as authority:
         authority.deny(device)
 
 
-def _check_named(here: FleetFolder, device: DeviceId) -> None:
+def _check_named(folder: FleetFolder, device: DeviceId) -> None:
     if not device:
-        raise ConfigError(f"say with --device which one of {here.path}")
-    if device not in here.file.devices:
+        raise ConfigError(f"say with --device which one of {folder.path}")
+    if device not in folder.file.devices:
         raise ConfigError(
-            f"{here.path} does not name {device}; add it under [devices] with its kind, and "
+            f"{folder.path} does not name {device}; add it under [devices] with its kind, and "
             "restart the server"
         )

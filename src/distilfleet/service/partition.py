@@ -68,24 +68,24 @@ class SplitFlags:
     """Folder to write to; must not hold anything yet."""
 
 
-def split(asked: SplitFlags) -> str:
+def split(flags: SplitFlags) -> str:
     """What was written. Samples are as models see them, scaled by the whole train part. Raises
     ConfigError."""
-    if asked.out.exists() and any(asked.out.iterdir()):
-        raise ConfigError(f"{asked.out} is not empty; name another --out")
-    _check_apply(asked)
+    if flags.out.exists() and any(flags.out.iterdir()):
+        raise ConfigError(f"{flags.out} is not empty; name another --out")
+    _check_apply(flags)
     names = ("data", "seed", "holdout", "devices", "alpha", "test", "label", "group", "reading")
-    common = Common(**{name: getattr(asked, name) for name in names})
+    common = Common(**{name: getattr(flags, name) for name in names})
     check(common)
-    asked.out.mkdir(parents=True, exist_ok=True)
-    return _split_text(asked, common) if asked.recipe else _split_samples(asked, common)
+    flags.out.mkdir(parents=True, exist_ok=True)
+    return _split_text(flags, common) if flags.recipe else _split_samples(flags, common)
 
 
-def _split_samples(asked: SplitFlags, common: Common) -> str:
+def _split_samples(flags: SplitFlags, common: Common) -> str:
     from ..data import prepared
     from ..recipes.classifiers import classifier_setup, proxy_texts
 
-    setup = classifier_setup(common, ProxyData(proxy_share=asked.proxy_share))
+    setup = classifier_setup(common, ProxyData(proxy_share=flags.proxy_share))
     source = setup.source
     simulation = setup.simulation()
 
@@ -95,28 +95,28 @@ def _split_samples(asked: SplitFlags, common: Common) -> str:
         )
 
     for device in setup.devices:
-        prepared.write(asked.out / _file(device), simulation.data(device), **facts(prepared.DEVICE))
+        prepared.write(flags.out / _file(device), simulation.data(device), **facts(prepared.DEVICE))
     named = prepared.named(source.name)
     of_test = prepared.texts(source.test_texts)
-    prepared.write(asked.out / SERVER, source.test, **facts(prepared.SERVER), **named, **of_test)
+    prepared.write(flags.out / SERVER, source.test, **facts(prepared.SERVER), **named, **of_test)
     assert setup.proxy is not None
-    of_proxy = prepared.texts(proxy_texts(setup, asked.proxy_share))
-    prepared.write(asked.out / PROXY, setup.proxy, **facts(prepared.PROXY), **of_proxy)
+    of_proxy = prepared.texts(proxy_texts(setup, flags.proxy_share))
+    prepared.write(flags.out / PROXY, setup.proxy, **facts(prepared.PROXY), **of_proxy)
     return (
         f"{len(setup.devices)} devices, {simulation.partition}; {SERVER} and {PROXY} for the server"
     )
 
 
-def _check_apply(asked: SplitFlags) -> None:
+def _check_apply(flags: SplitFlags) -> None:
     """Raises ConfigError for flags of texts without --recipe, and of tables with it."""
-    usual = SplitFlags(data=asked.data)
+    usual = SplitFlags(data=flags.data)
     moot, why = (
         (OF_TABLES, "is for tables and pictures; leave it out")
-        if asked.recipe
+        if flags.recipe
         else (OF_TEXTS, OF_TEXTS_ALONE)
     )
     for name in moot:
-        if getattr(asked, name) != getattr(usual, name):
+        if getattr(flags, name) != getattr(usual, name):
             raise ConfigError(f"{option(name)} {why}")
 
 
@@ -132,22 +132,22 @@ def _file(device: str) -> str:
     return file
 
 
-def _split_text(asked: SplitFlags, common: Common) -> str:
-    if "pretrain_share" not in flatten(recipe(asked.recipe).flags()):
-        raise ConfigError(f"--recipe {asked.recipe}: not a recipe of text; leave it out")
+def _split_text(flags: SplitFlags, common: Common) -> str:
+    if "pretrain_share" not in flatten(recipe(flags.recipe).flags()):
+        raise ConfigError(f"--recipe {flags.recipe}: not a recipe of text; leave it out")
     from ..data import prepared
     from ..data.prepared_text import ServedText, write_server
     from ..recipes.language import text_setup
 
-    language = replace(Language(), **{name: getattr(asked, name) for name in OF_TEXTS})
+    language = replace(Language(), **{name: getattr(flags, name) for name in OF_TEXTS})
     setup = text_setup(common, language)
     source = setup.source
     facts = prepared.text_facts(prepared.DEVICE, source.classes, source.tokenizer.digest)
     simulation = setup.simulation()
     for device in setup.devices:
-        prepared.write(asked.out / _file(device), simulation.data(device), **facts)
+        prepared.write(flags.out / _file(device), simulation.data(device), **facts)
     served = ServedText(source=source, pretraining_data=setup.pretraining_data, rows=setup.rows)
-    write_server(asked.out / SERVER, served)
+    write_server(flags.out / SERVER, served)
     return (
-        f"{len(setup.devices)} devices, windows of {asked.context} tokens; {SERVER} for the server"
+        f"{len(setup.devices)} devices, windows of {flags.context} tokens; {SERVER} for the server"
     )
