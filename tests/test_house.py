@@ -435,10 +435,10 @@ def test_bloat_is_found():
 
 GRAMMAR = (ast.expr_context, ast.operator, ast.cmpop, ast.unaryop, ast.boolop)
 """Nodes that come with others and say nothing of their own."""
-MOST_NODES = {"median": 34, "p90": 93}
+MOST_NODES = {"median": 34, "p90": 92}
 """Nodes of a function. Lines can be packed; nodes cannot. These are the values reached: to be
 lowered, never raised."""
-MOST_NODES_PER_STATEMENT = 9.6
+MOST_NODES_PER_STATEMENT = 9.4
 MOST_PAIRED_ASSIGNMENTS = 1
 """Statements `a, b = x, y` in a thousand lines."""
 
