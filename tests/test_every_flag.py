@@ -18,7 +18,7 @@ from distilfleet.cli.compare import Compare
 from distilfleet.cli.main import Audit, Devices
 from distilfleet.cli.predict import Predict
 from distilfleet.cli.run import Resume
-from distilfleet.cli.track import Track
+from distilfleet.cli.track_flags import Track
 from distilfleet.cli.words import parsed
 from distilfleet.core.chance import stream
 from distilfleet.cost.catalogue import as_csv, device, entry

@@ -58,7 +58,7 @@ def run(words: list[str]) -> int:
 
 def _run(name: str, words: list[str], trackers: list[str]) -> int:
     """A recipe on a fleet, simulated or real, under one seed or several."""
-    fleet, rest = taken("--fleet", "a fleet file", words)
+    fleet, rest = taken("--fleet", "the fleet file", words)
     if fleet and trackers:
         raise ConfigError(
             "a real fleet's record is at its server: distilfleet track fleet-state/runs/NAME --to "

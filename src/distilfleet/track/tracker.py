@@ -7,13 +7,11 @@ before.
 import math
 from collections.abc import Mapping
 from importlib import import_module
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Protocol
 
 from ..core.errors import ConfigError, did_you_mean
 from ..record.history import History
-
-Name = Literal["tensorboard", "mlflow", "wandb", "trackio"]
-NAMES: tuple[str, ...] = get_args(Name)
+from .names import NAMES
 
 
 class Tracker(Protocol):
