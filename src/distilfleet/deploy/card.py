@@ -30,6 +30,8 @@ AUTO = {
     "audio-classification": "AutoModelForAudioClassification",
 }
 """The class of `transformers` that loads a model of a task."""
+POOLED = "net.encoder."
+"""How weights are named of an encoder with a head of ours, which no class of them loads."""
 METRICS = {"accuracy": "accuracy", "loss": "nats per token"}
 """What a run measures of each of its models, and what a card calls it."""
 
@@ -98,6 +100,8 @@ def _head(name: str, trained: TrainedModel, run: CardFacts, task: str) -> dict[s
 def _auto(trained: TrainedModel, task: str) -> str:
     """The class of `transformers` that loads the model; empty where none does."""
     by_transformers = getattr(trained.model, "is_pretrained", True)  # as decoders are
+    if any(name.startswith(POOLED) for name in trained.weights):
+        return ""
     return AUTO.get(task, "") if by_transformers else ""
 
 

@@ -10,6 +10,7 @@ from safetensors files alone.
 Axes: B batch, N samples, L tokens, H width.
 """
 
+import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ..core.errors import ConfigError
@@ -65,6 +67,9 @@ class Pretrained(nn.Module):
         return logits
 
 
+WEIGHTS = "model.safetensors"
+
+
 class PooledTexts(nn.Module):
     """A text encoder, and a new head on the mean of its tokens, or on the first."""
 
@@ -75,6 +80,13 @@ class PooledTexts(nn.Module):
         self.encoder = encoder
         self.by_first = by_first
         self.classifier = nn.Linear(encoder.config.hidden_size, classes)
+
+    @property
+    def config(self) -> Any:
+        """The encoder's, and how it is pooled."""
+        config = copy.deepcopy(self.encoder.config)
+        config.pooled_by_first = self.by_first
+        return config
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Any:
         output = self.encoder(input_ids=input_ids, attention_mask=attention_mask)
@@ -103,6 +115,8 @@ def build(
         task = classification(name, settings, shape)
         head = head_for(name, settings, task, classes, class_names)
         reads = reader(place, settings, task)
+        if task is TEXTS and _is_stored(settings, classes, class_names):
+            return Pretrained(_stored(place, classes).eval(), reads, has_new_head=False)
         if task is TEXTS and not head.has_own:
             net = _pooled(place, classes)
         else:
@@ -146,6 +160,26 @@ def tokenised(name: str, texts: Sequence[str]) -> np.ndarray:
 
 
 # --- weights --------------------------------------------------------------------------------------
+
+
+def _is_stored(settings: Any, classes: int, class_names: tuple[str, ...]) -> bool:
+    """Whether the folder holds an encoder with a head of ours for these classes."""
+    if PooledTexts.__name__ not in (settings.architectures or ()):
+        return False
+    own = tuple(str(name) for _, name in sorted(settings.id2label.items()))
+    return len(own) == classes and (not class_names or own == class_names)
+
+
+def _stored(place: Path, classes: int) -> nn.Module:
+    """A text encoder with a head of ours, as a finished run left them."""
+    settings = settings_of(place)
+    make: Any = transformers.AutoModel.from_config
+    encoder = make(settings)
+    if hasattr(encoder, "pooler"):
+        encoder.pooler = None
+    net = PooledTexts(encoder, classes, by_first=settings.pooled_by_first)
+    net.load_state_dict(load_file(place / WEIGHTS))
+    return net
 
 
 def _pooled(place: Path, classes: int) -> nn.Module:
