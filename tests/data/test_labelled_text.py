@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from cli_runs import told
 from distilfleet.core.errors import ConfigError, UnmatchedError
 from distilfleet.data import own, proxy, sources
 from distilfleet.data.labelled_text import packed, unpacked
@@ -257,6 +258,18 @@ def test_a_device_maps_its_own_texts_onto_the_runs(tmp_path, make):
     order = np.argsort(mapped.data.labels)[::-1]
     assert np.array_equal(mapped.data.inputs[order], expected)
     assert mapped.data.labels[order].tolist() == [1, 0]
+
+
+def test_a_split_of_texts_is_written_through_the_command_line(tmp_path, capfd):
+    data, test = table(tmp_path / "a.csv"), table(tmp_path / "b.csv", SAID[:5])
+    out = tmp_path / "parts"
+    words = ["--text", "said", "--test", test, "--devices", "2", "--out", out]
+    said = told(capfd, "split", data, *words)
+    assert said.code == 0, said.err
+    spec = load(data).spec(None)
+    parts = [own.read(str(out / f"device-{n}.npz"), Naming()).mapped(spec).data for n in (0, 1)]
+    assert sum(map(len, parts)) + len(np.load(out / "proxy.npz")["prepared_x"]) == len(SAID)
+    assert len(sources.load(str(out / "server.npz")).test) == 5
 
 
 def test_a_device_is_told_what_does_not_match(tmp_path):
