@@ -5,11 +5,12 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 DEMO := runs/demo
 FLEET_DEMO := runs/fleet-demo
+EXPORTS := runs/exports
 # What a device lends the job. Training the large model takes twice that.
 DEMO_QUOTA_BYTES := 2000000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo fleet-demo test test-formats test-flower lint bench drills clean
+.PHONY: help setup demo fleet-demo test test-formats test-flower lint bench drills exports clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,6 +55,16 @@ bench: $(STAMP) ## measure speed and memory
 drills: $(STAMP) ## kill server and agents 200 times; some minutes
 	@rm -rf runs/drills
 	@$(BIN)/python benchmarks/drills.py --kills 200 --out runs/drills
+
+exports: ## every export in its own runtime, in an environment of its own; some minutes, 3 GB
+	@rm -rf $(EXPORTS)
+	@$(PYTHON) -m venv $(EXPORTS)/venv
+	@$(EXPORTS)/venv/bin/python -m pip install --quiet --disable-pip-version-check \
+		-e '.[train,onnx,executorch,ncnn,gguf]' pytest ai-edge-litert litert-torch emlearn
+	@$(EXPORTS)/venv/bin/python -m pip install --quiet --disable-pip-version-check --upgrade typing-extensions
+	@if command -v npm > /dev/null; then \
+		npm install --silent --no-audit --no-fund --prefix $(EXPORTS)/llama node-llama-cpp@3.22.1; fi
+	@LLAMA=$(CURDIR)/$(EXPORTS)/llama $(EXPORTS)/venv/bin/python -m pytest -q -W ignore tests/export_runtimes
 
 clean: ## remove .venv, caches and the demo, and no other run
 	@rm -rf .venv .venv-formats .venv-flower $(DEMO) $(FLEET_DEMO) build dist src/*.egg-info
