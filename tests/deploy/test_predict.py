@@ -229,20 +229,14 @@ def test_preprocessing_and_player_load_no_torch():
     assert done.stdout.split() == [b"False", b"False"]
 
 
-def test_an_exported_form_says_what_torch_says(image, tmp_path):
+def test_an_exported_form_says_what_torch_says(image, tmp_path, capfd):
     pytest.importorskip("onnxruntime")
-    import torch
-
-    loaded = load(image)
-    torch.onnx.export(
-        loaded,
-        (loaded.example(),),
-        image / onnx.FILE,
-        dynamo=False,
-        dynamic_axes={"inputs": [0]},
-        input_names=["inputs"],
-    )
-    pixels = np.random.default_rng(0).integers(0, 17, (300, 8, 8)).astype(np.float64)
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 17, (300, 8, 8)).astype(np.float64)
+    np.savez(tmp_path / "x.npz", x=pixels, y=rng.integers(0, 3, 300))
+    said = told(capfd, "export", image, "--to", "onnx", "--check", tmp_path / "x.npz")
+    assert said.code == 0, said.err
     played = onnx.load(image)
+    loaded = load(image)
     inputs = loaded.preprocess(pixels).numpy()
     assert np.allclose(played.probabilities(inputs), loaded.predict(pixels), atol=1e-5)

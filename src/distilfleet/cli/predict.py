@@ -1,12 +1,16 @@
 """The verb `predict`: a trained model on a file of samples, or on a text to go on with."""
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
+from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from ..core.errors import ConfigError
 from ..core.plain import plain
@@ -16,6 +20,8 @@ from .words import parsed
 if TYPE_CHECKING:
     from ..deploy.predict import Asked, Row
 
+READ = "--flags-are-read"
+"""Not for people: goes on with flags that are read, which follow in JSON."""
 SHOWN = 20
 """Predictions that are printed where no file takes them."""
 
@@ -91,8 +97,24 @@ class Predict:
 
 
 def predict(words: list[str]) -> int:
-    """The verb."""
+    """The verb. Without torch, where memory is short, a fresh process does what follows the reading
+    of flags, as with an agent."""
+    if words[:1] == [READ]:
+        return _predicted(msgspec.json.decode(words[1], type=Predict, dec_hook=_made))
     flags = parsed(Predict, "distilfleet predict", words or ["--help"])
+    if find_spec("torch") is None:
+        said = msgspec.json.encode(flags, enc_hook=str).decode()
+        command = [sys.executable, "-m", "distilfleet.cli", "predict", READ, said]
+        sys.stdout.flush()
+        os.execv(sys.executable, command)  # noqa: S606
+    return _predicted(flags)
+
+
+def _made(kind: Any, value: Any) -> Any:
+    return kind(value)
+
+
+def _predicted(flags: Predict) -> int:
     for name, least in (("batch", 1), ("tokens", 1), ("temperature", 0)):
         if not getattr(flags, name) >= least:
             raise ConfigError(f"--{name} is {getattr(flags, name)}; it must be at least {least}")

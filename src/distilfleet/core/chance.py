@@ -13,7 +13,7 @@ FEW = 512
 shuffle 15."""
 
 
-def stream(seed: int, *words: str | int) -> np.random.Generator:
+def stream(seed: int, *words: str | int) -> "np.random.Generator":
     """A generator that depends on the seed and on these words alone; equal in every process and on
     every machine."""
     digest = hashlib.blake2b(repr((seed, *words)).encode(), digest_size=16).digest()

@@ -269,7 +269,7 @@ def _check_64_bits(labels: np.ndarray, where: str) -> None:
 
 
 def stratified(
-    labels: np.ndarray, share: float, rng: np.random.Generator
+    labels: np.ndarray, share: float, rng: "np.random.Generator"
 ) -> tuple[np.ndarray, np.ndarray]:
     """Rows (kept, held out): about `share` of every class is held out, at least one and never all
     of it."""

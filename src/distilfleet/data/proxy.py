@@ -22,7 +22,7 @@ FARTHEST = 1.0
 
 
 def hold_out(
-    train: Dataset, groups: np.ndarray | None, share: float, rng: np.random.Generator
+    train: Dataset, groups: np.ndarray | None, share: float, rng: "np.random.Generator"
 ) -> tuple[Dataset, np.ndarray | None, Dataset]:
     """(private, groups of private, proxy): a uniform share of the samples loses its labels and
     leaves the devices.
@@ -34,7 +34,7 @@ def hold_out(
     return train.take(private), None if groups is None else groups[private], held_out
 
 
-def rows(samples: int, share: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def rows(samples: int, share: float, rng: "np.random.Generator") -> tuple[np.ndarray, np.ndarray]:
     """The numbers of the private samples and of the proxy's, each in order. Raises ConfigError
     where none are left."""
     count = round(share * samples) if 0 < share < 1 else 0

@@ -13,7 +13,8 @@ from . import facts
 from .facts import Preprocessing
 
 FILE = "model.onnx"
-BATCH = 256
+BATCH = 32
+"""Samples that are judged at a time: more take memory and no less time."""
 ERRORS_ALONE = 3
 """How much of what goes on the runtime says."""
 
@@ -71,7 +72,6 @@ def load(place: str | Path) -> OnnxModel:
     options = SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
-    options.enable_cpu_mem_arena = False
     options.log_severity_level = ERRORS_ALONE
     try:
         session = InferenceSession(str(folder / FILE), options, providers=["CPUExecutionProvider"])
