@@ -10,6 +10,7 @@ from distilfleet.data.spec import DataSpec
 from distilfleet.deploy.card import CardFacts
 from distilfleet.deploy.contents import contents
 from distilfleet.nn.distil import predict
+from distilfleet.nn.pretrained import decision
 from distilfleet.nn.weights import to_arrays
 from distilfleet.nn.zoo import model
 
@@ -42,4 +43,6 @@ def test_an_encoder_with_a_head_of_ours_says_the_same_from_its_folder(tmp_path):
     again = model(f"hf:{folder}", (6,), 3, class_names=words.classes).build(seed=9)
     assert np.array_equal(predict(again, ids), predict(net, ids))
     assert not again.has_new_head
+    assert "is kept" in decision(f"hf:{folder}", (6,), 3, words.classes)
+    assert "gets a new one" in decision(f"hf:{tmp_path / 'came'}", (6,), 3, words.classes)
     assert "AutoModelFor" not in (folder / "README.md").read_text()
