@@ -22,6 +22,8 @@ from .place import CPU, borrowed, device_of
 
 JUDGED = 64
 """Windows that are judged at a time."""
+JUDGED_TOKENS = 4096
+"""Tokens that are judged at a time, where windows are long."""
 LOGITS = 512
 """Positions whose logits exist at a time."""
 
@@ -80,7 +82,7 @@ def nats_per_token(module: nn.Module, windows: Dataset) -> tuple[float, float]:
     nats = 0.0
     right = count = 0
     with torch.no_grad():
-        for some in windows.batches(JUDGED):
+        for some in windows.batches(min(JUDGED, max(1, JUDGED_TOKENS // windows.inputs.shape[1]))):
             hidden_ND, labels_N = read(some)
             parts = zip(torch.split(hidden_ND, LOGITS), torch.split(labels_N, LOGITS), strict=True)
             for hidden_RD, labels_R in parts:

@@ -30,10 +30,14 @@ class Resident(LazyArrays):
     @staticmethod
     def of(module: nn.Module) -> "Resident":
         """All weights and buffers of a module, which keeps working with them."""
-        own = module.state_dict(keep_vars=True)
-        for tensor in own.values():
+        return Resident.over(module.state_dict(keep_vars=True))
+
+    @staticmethod
+    def over(named: Mapping[str, Tensor]) -> "Resident":
+        """These parameters and buffers, whose modules keep working with them."""
+        for tensor in named.values():
             setattr(tensor, LENT, True)
-        return Resident({name: tensor.detach() for name, tensor in own.items()})
+        return Resident({name: tensor.detach() for name, tensor in named.items()})
 
     @property
     def tensors(self) -> Mapping[str, Tensor]:

@@ -27,6 +27,7 @@ from transformers import AutoModel
 from ..core.errors import ConfigError, Error
 from ..core.types import Arrays
 from .place import to_array, to_tensor
+from .resident import Resident, fill, lend
 
 CHECKED_LAYERS = 4
 """Layers of a large model that the self-check runs."""
@@ -170,20 +171,21 @@ def add_lora(full: nn.Module, *, rank: int, seed: int) -> nn.Module:
     return full
 
 
-def merged_weights(full: nn.Module) -> dict[str, np.ndarray]:
-    """Copies of all weights, adapters added to what they adapt, under the names of the model
-    without them.
+def merged_weights(full: nn.Module) -> Arrays:
+    """All weights, adapters added to what they adapt, under the names of the model without them:
+    copies where there are adapters, else the model's own.
 
     The sum is made in float32 whatever the model computes in: in bfloat16 it would move about one
     token in fifty."""
-    plain = copy.deepcopy(full).float()
-    names = [name for name, _ in plain.named_parameters()]
+    names = [name for name, _ in full.named_parameters()]
     own_names = [name for name in names if ".lora_" not in name]
-    if own_names != names:
-        from peft.tuners.tuners_utils import BaseTunerLayer
+    if own_names == names:
+        return Resident.over(dict(full.named_parameters()))
+    from peft.tuners.tuners_utils import BaseTunerLayer
 
-        for layer in [module for module in plain.modules() if isinstance(module, BaseTunerLayer)]:
-            layer.merge()
+    plain = copy.deepcopy(full).float()
+    for layer in [module for module in plain.modules() if isinstance(module, BaseTunerLayer)]:
+        layer.merge()
     return {
         name.replace(".base_layer", ""): array
         for name, array in get_weights(plain, own_names).items()
@@ -239,12 +241,17 @@ def get_weights(full: nn.Module, names: Sequence[str]) -> dict[str, np.ndarray]:
 
 
 def put_weights(full: nn.Module, arrays: Arrays) -> None:
-    """Copies arrays into the parameters of these names. Raises KeyError or RuntimeError if they are
-    another model's."""
+    """Puts arrays into the parameters of these names: lends those that are resident, copies others.
+
+    Raises KeyError or RuntimeError if they are another model's.
+    """
     weights = dict(full.named_parameters())
     with torch.no_grad():
-        for name, array in arrays.items():
-            weights[name].copy_(to_tensor(array))
+        for name in arrays:
+            if isinstance(arrays, Resident):
+                lend(weights[name], arrays.tensors[name])
+            else:
+                fill(weights[name], to_tensor(arrays[name], weights[name].device))
 
 
 # --- self-check -----------------------------------------------------------------------------------

@@ -8,13 +8,15 @@ from distilfleet.core.types import Reply
 from distilfleet.methods.splitkd import server
 from distilfleet.methods.splitkd.merge import merged
 from distilfleet.nn import split
+from distilfleet.nn.resident import copied
 
 
 def setting():
     method = server.tiny()
     state = method.init(0)
+    state = replace(state, student=copied(state.student))
     studio = method._modules()
-    studio.begin(state.student, {}, 1e-3)
+    studio.begin(state.student, {}, 1e-3, state.student)
     return state, studio, split.parts(studio.student)
 
 

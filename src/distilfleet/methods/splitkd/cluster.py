@@ -25,7 +25,8 @@ def train_cluster(run: ClusterRun, plan: Plan, devices: Sequence[DeviceId]) -> S
     yield from _begin(run, plan, devices)
     if not run.participants:
         return run.state
-    run.modules.begin(run.state.student, run.state.moments, run.settings.split.lr)
+    run.modules.begin(run.state.student, run.state.moments, run.settings.split.lr, _shared(run))
+    run.state = replace(run.state, student=run.modules.weights(), moments={})
     yield from run.train()
     replies = yield from _end(run)
     return replace(
@@ -36,6 +37,13 @@ def train_cluster(run: ClusterRun, plan: Plan, devices: Sequence[DeviceId]) -> S
         tokens=run.state.tokens + sum(run.tokens.values()),
         uploads=run.state.uploads + run.uploads,
     )
+
+
+def _shared(run: ClusterRun) -> list[str]:
+    """Names of the weights, other than rows, that some device of the cluster trains too."""
+    parts = splitting.parts(run.modules.student)
+    deepest = max(run.cuts.values(), default=0)
+    return [*parts.front(deepest), *(parts.head if run.settings.split.labels == "kept" else ())]
 
 
 def _open(run: ClusterRun, devices: Sequence[DeviceId]) -> Steps:

@@ -7,9 +7,12 @@ Axes: R rows of a device, V vocabulary, D width.
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from torch import Tensor
 
 from ...core.types import DeviceId, Reply
 from ...nn import split as splitting
+from ...nn.place import as_array, to_tensor
+from ...nn.resident import Resident
 from .modules import ServerModules
 from .rows import rows_present
 from .state import State
@@ -21,7 +24,7 @@ def merged(
     replies: Sequence[Reply],
     cuts: Mapping[DeviceId, int],
     tokens: Mapping[DeviceId, int],
-) -> dict[str, np.ndarray]:
+) -> Resident:
     """The student's weights after a round, from the server's own and what each device has learnt.
 
     Args:
@@ -45,9 +48,10 @@ def merged(
         )
         held = [(reply, tokens[reply.device]) for reply in replies if sent in reply.arrays]
         if held:
-            new[name] = _average(state.student[name], new[name], own, sent, held)
+            average = _average(modules.before[name], new[name], own, sent, held)
+            new.tensors[name].copy_(to_tensor(average))
     for name in parts.embedding:
-        new[name] = _rows(state, name, replies)
+        _put_rows(new.tensors[name], state, replies)
     return new
 
 
@@ -60,16 +64,21 @@ def _average(
     return np.asarray(before + learnt / max(1, own + sum(count for _, count in held)), np.float32)
 
 
-def _rows(state: State, name: str, replies: Sequence[Reply]) -> np.ndarray:
-    """Rows that no device trained stay as they were."""
-    table_VD = state.student[name]
-    learnt_VD = np.zeros_like(table_VD)
-    seen_V = np.zeros(len(table_VD), np.int64)
-    for reply in replies:
-        if "rows" not in reply.arrays:
-            continue
-        ids_R = rows_present(state.present[reply.device], len(table_VD))
+def _put_rows(table_VD: Tensor, state: State, replies: Sequence[Reply]) -> None:
+    """The table with the rows that devices trained; all others stay as they were."""
+    held = [reply for reply in replies if "rows" in reply.arrays]
+    if not held:
+        return
+    vocabulary, width = table_VD.shape
+    ids = [rows_present(state.present[reply.device], vocabulary) for reply in held]
+    ids_U = np.unique(np.concatenate(ids))
+    learnt_UD = np.zeros((len(ids_U), width), np.float32)
+    seen_U = np.zeros(len(ids_U), np.int64)
+    for reply, ids_R in zip(held, ids, strict=True):
+        at_R = np.searchsorted(ids_U, ids_R)
         seen_R = np.maximum(reply.arrays["seen"], 0).astype(np.int64)
-        learnt_VD[ids_R] += seen_R[:, None] * np.asarray(reply.arrays["rows"], np.float32)
-        seen_V[ids_R] += seen_R
-    return np.asarray(table_VD + learnt_VD / np.maximum(seen_V, 1)[:, None], np.float32)
+        learnt_UD[at_R] += seen_R[:, None] * np.asarray(reply.arrays["rows"], np.float32)
+        seen_U[at_R] += seen_R
+    rows_U = to_tensor(ids_U, table_VD.device)
+    new_UD = as_array(table_VD[rows_U]) + learnt_UD / np.maximum(seen_U, 1)[:, None]
+    table_VD[rows_U] = to_tensor(np.asarray(new_UD, np.float32), table_VD.device)

@@ -4,7 +4,7 @@ Axes: B samples, T tokens, P positions of a sample that may count, N positions t
 the student, E of the teacher, V vocabulary.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,11 +13,12 @@ from torch import Tensor, nn
 
 from ...core.types import Arrays, Dataset
 from ...nn import split
-from ...nn.adam import adam_of, moments_of
+from ...nn.adam import adam_of, resident_moments
 from ...nn.fused import DenseTeacher, Teacher, fused_kd
 from ...nn.losses import generalised_jsd, reverse_kl, skewed_kl, skewed_reverse_kl
-from ...nn.place import as_array, borrowed, device_of, to_array, to_tensor
+from ...nn.place import as_array, borrowed, device_of, to_tensor
 from ...nn.pretrain import mask_of, nats_per_token
+from ...nn.resident import Resident, taken
 from .choices import Divergence, Sort
 from .teacher_cache import TeacherCache, signals_of
 
@@ -102,6 +103,8 @@ class ServerModules:
         self._backs: dict[tuple[int, int], split.Back] = {}
         self._named = {name: p for name, p in student.named_parameters() if p.requires_grad}
         self._adam = torch.optim.Adam(list(self._named.values()))
+        self.before: Mapping[str, np.ndarray] = {}
+        """How weights that devices train too were when the round began."""
         self._judged: tuple[Dataset, Arrays, tuple[float, float]] | None = None
 
     def teachers(self, test: Dataset, weights: Arrays) -> tuple[float, float]:
@@ -114,15 +117,23 @@ class ServerModules:
 
     # --- weights
 
-    def begin(self, weights: Arrays, moments: Arrays, lr: float) -> None:
-        split.put_weights(self.student, weights)
+    def begin(self, weights: Arrays, moments: Arrays, lr: float, shared: Iterable[str]) -> None:
+        """Takes weights and moments over, to train them.
+
+        Args:
+            shared: names of weights that devices train too; how they were is kept in `before`.
+        """
+        self.before = {name: np.array(weights[name]) for name in shared if name in weights}
+        split.put_weights(self.student, taken(weights, self._device))
         self._adam = adam_of(self._named, lr, moments)
 
-    def weights(self) -> dict[str, np.ndarray]:
-        return trained(self.student)
+    def weights(self) -> Resident:
+        """The student's weights that training changes, as they are now and will be."""
+        return Resident.over(self._named)
 
-    def moments(self) -> dict[str, np.ndarray]:
-        return moments_of(self._named, self._adam)
+    def moments(self) -> Resident:
+        """What the optimiser knows, once the round's steps are done."""
+        return resident_moments(self._named, self._adam)
 
     def step(self, share: float) -> None:
         """One step of Adam with the gradient so far, a sum over positions that `share` makes a
@@ -305,6 +316,6 @@ def _spread(leaf: Tensor, smashed: Smashed) -> Tensor:
     return leaf.reshape(len(smashed.lengths_B), -1, leaf.shape[-1])
 
 
-def trained(module: nn.Module) -> dict[str, np.ndarray]:
-    """Copies of the weights that training changes."""
-    return {name: to_array(p) for name, p in module.named_parameters() if p.requires_grad}
+def trained(module: nn.Module) -> Resident:
+    """The weights that training changes, where the module has them."""
+    return Resident.over({name: p for name, p in module.named_parameters() if p.requires_grad})

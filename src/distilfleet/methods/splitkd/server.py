@@ -16,7 +16,6 @@ from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
-import numpy as np
 from torch import nn
 
 from ...core.errors import RecordError
@@ -241,7 +240,7 @@ def _built(student: LanguageModel, lora_rank: int, seed: int) -> nn.Module:
     return splitting.add_lora(module, rank=lora_rank, seed=seed) if lora_rank else module
 
 
-def _everything(module: nn.Module) -> dict[str, np.ndarray]:
+def _everything(module: nn.Module) -> Arrays:
     """All weights under the names of a model without adapters, which are merged into what they
     adapt."""
     return splitting.merged_weights(module)
