@@ -42,7 +42,7 @@ TOGGLED = {
     "share_label_counts",
     "share_data",
 }
-TOGGLED |= {"all", "follow", "any_range", "skip_unknown", "fit_pictures"}
+TOGGLED |= {"recompute", "all", "follow", "any_range", "skip_unknown", "fit_pictures"}
 VALUES = {
     "data": "{}/table.npz",
     "holdout": "0.3",
@@ -140,6 +140,8 @@ VALUES = {
     "labels": "kept",
     "noise": "0.1",
     "lora": "2",
+    "accelerator": "auto",
+    "teacher_precision": "16",
     "micro_batches": "1",
     "teacher_cache": "hidden",
     "divergence": "reverse",

@@ -339,8 +339,8 @@ def _of_bridges(bridges: nn.ModuleList) -> dict[str, nn.Parameter]:
 
 
 def _adapters(stages: Sequence[tuple[Tap, Tap]], adapters: Arrays) -> nn.ModuleList:
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(0)
         bridges = nn.ModuleList(Adapter(small, large) for small, large in stages)
     if adapters:
         put(bridges, adapters)

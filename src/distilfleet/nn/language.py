@@ -27,7 +27,7 @@ from transformers import (
 
 from ..core.errors import ConfigError
 from . import folder, llama2c
-from .place import tensors
+from .place import Place, tensors
 from .split import refusing, self_check
 
 ZOO: Mapping[str, tuple[int, int]] = {
@@ -73,10 +73,12 @@ class LanguageModel:
     classes: int | None = None
     """Classes of a classifier; None: the model predicts tokens."""
     dtype: torch.dtype = torch.float32
+    place: Place = Place()
+    """Where the module is put."""
 
     def build(self, seed: int) -> nn.Module:
         """The decoder in training mode, as of `load`; the same seed gives the same new weights."""
-        return load(
+        module = load(
             self.name,
             vocabulary=self.vocabulary,
             context=self.context,
@@ -84,6 +86,7 @@ class LanguageModel:
             dtype=self.dtype,
             classes=self.classes,
         )
+        return self.place.put(module)
 
 
 def load(

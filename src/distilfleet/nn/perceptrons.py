@@ -58,7 +58,7 @@ def gradients(
     own is out."""
     seen, logits_DBC = _forward(layers, weights, x_DB.flatten(2))
     slope_DBO = _softmax(logits_DBC + shift_DC[:, None])
-    minus_one = slope_DBO.new_tensor(-1.0).expand(*y_DB.shape, 1)
+    minus_one = slope_DBO.new_full((), -1.0).expand(*y_DB.shape, 1)
     slope_DBO.scatter_add_(2, y_DB[:, :, None], minus_one)
     slope_DBO /= y_DB.shape[1]
     for depth in reversed(range(len(layers))):

@@ -5,11 +5,9 @@ Whoever has a module finds its place with `device_of`, and moves what a step nee
 file of the package turns arrays into tensors or back, which a test holds.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
-from typing import Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +16,6 @@ from torch import Tensor, nn
 from ..core.errors import ConfigError
 from ..core.types import Arrays
 
-Precision = Literal["float32", "bfloat16"]
 CPU = torch.device("cpu")
 FAMILIES = ("cuda", "xpu", "mps")
 """Accelerators in the order in which `auto` takes one."""
@@ -26,34 +23,20 @@ FAMILIES = ("cuda", "xpu", "mps")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Where a model lies, in what it computes, and how much of a batch at a time."""
+    """Where a model lies and computes."""
 
     device: str = "cpu"
     """A device as torch names it, such as cuda:1."""
-    precision: Precision = "float32"
-    """The type of products, and of frozen weights. Weights that are trained stay float32."""
-    micro_batch: int = 0
-    """Samples that are in memory at a time in a training step; 0: the whole batch."""
     recompute: bool = False
     """Whether activations are computed again in the backward pass, in place of being kept."""
 
     def put(self, module: nn.Module) -> nn.Module:
-        """The module, moved here; of its weights the frozen ones become of this precision."""
-        if self.precision == "bfloat16":
-            with torch.no_grad():
-                for weight in module.parameters():
-                    if weight.is_floating_point() and not weight.requires_grad:
-                        weight.data = weight.data.to(torch.bfloat16)
+        """The module, moved here."""
+        if self.recompute:
+            newer = getattr(module, "activation_checkpointing_enable", None)
+            again: Any = newer or module.gradient_checkpointing_enable  # its name before version 5
+            again({"use_reentrant": False})
         return module if self.device == "cpu" else module.to(self.device)
-
-    @contextmanager
-    def computing(self) -> Iterator[None]:
-        """Products inside are of this precision; sums, softmax and losses stay float32."""
-        if self.precision == "float32":
-            yield
-            return
-        with torch.autocast(torch.device(self.device).type, dtype=torch.bfloat16):
-            yield
 
 
 def accelerator(name: str) -> str:
@@ -77,14 +60,6 @@ def accelerator(name: str) -> str:
     )
     others = ", ".join([*there, "cpu"])
     raise ConfigError(f"--accelerator {name}: {found}; take {others} or auto")
-
-
-def free_bytes(device: str) -> int | None:
-    """Memory of an accelerator that nobody uses yet; None where it cannot be told."""
-    if not device.startswith("cuda"):
-        return None
-    free, _ = torch.cuda.mem_get_info(torch.device(device))
-    return int(free)
 
 
 def _count(family: str) -> int:

@@ -86,7 +86,7 @@ def nats_per_token(module: nn.Module, windows: Dataset) -> tuple[float, float]:
             hidden_ND, labels_N = read(some)
             parts = zip(torch.split(hidden_ND, LOGITS), torch.split(labels_N, LOGITS), strict=True)
             for hidden_RD, labels_R in parts:
-                logits_RV = hidden_RD @ table_VD.T
+                logits_RV = (hidden_RD @ table_VD.T).float()
                 nats += float(
                     torch.nn.functional.cross_entropy(logits_RV, labels_R, reduction="sum")
                 )

@@ -11,7 +11,7 @@ Axes: N samples, K classes.
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import prod
 from typing import Any
@@ -25,6 +25,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ..core.types import LayerProfile
 from .forward import logits, weight_dtype
+from .place import Place
 from .zoo import Model
 
 SAMPLES = 2
@@ -70,6 +71,7 @@ class Savings:
 @lru_cache(maxsize=256)
 def profile(model: Model) -> Profile:
     """Facts of the model, found by one forward and one backward pass."""
+    model = replace(model, place=Place())
     if model.is_own or model.is_pretrained:
         return _of_own(model)
     with torch.device("meta"):

@@ -34,6 +34,7 @@ from . import words as of_words
 from .forward import words
 from .isolation import seeded, settings_kept
 from .own_nets import as_written, can_be_copied, fault_of, materialised
+from .place import Place
 
 PRETRAINED = "hf:"
 """How names of models of `transformers` begin."""
@@ -64,6 +65,9 @@ class Model:
     of_texts: bool = False
     """Whether samples are the hashed words of texts, integers that are padded with `PADDING`."""
 
+    place: Place = Place()
+    """Where the module is put."""
+
     def build(self, seed: int) -> nn.Module:
         """A new net in training mode; the same seed gives the same weights. Torch's own seed stays
         as it was.
@@ -71,6 +75,9 @@ class Model:
         A user's factory, which may read files, is called once per seed, and what it made is copied
         where that can be.
         """
+        return self.place.put(self._made(seed))
+
+    def _made(self, seed: int) -> nn.Module:
         if self.is_pretrained or not self.is_own or not can_be_copied(_kept(self, seed)):
             return _built(self, seed)
         try:

@@ -299,6 +299,16 @@ class Language:
     """Held-out windows that quality is measured on, evenly spaced over all there are."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placement:
+    """Where models compute."""
+
+    accelerator: str = "cpu"
+    """Where the server's models, and simulated devices' own, compute: cpu, cuda, cuda:1, xpu, mps,
+    or auto for the first that is there. Runs are equal to the bit on one kind of machine."""
+
+
+PlacementFlags = Annotated[Placement, Flat]
 CommonFlags = Annotated[Common, Flat]
 TrainingFlags = Annotated[Training, Flat]
 SmallFlags = Annotated[Smalls, Flat]

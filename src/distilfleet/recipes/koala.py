@@ -1,6 +1,6 @@
 """The recipe `koala`: small models on a simulated fleet teach a large one and learn from it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from ..core.errors import ConfigError
@@ -8,6 +8,8 @@ from ..trust.choices import ROBUST, Refine, Rule
 from .flags import (
     Common,
     CommonFlags,
+    Placement,
+    PlacementFlags,
     ProxyData,
     ProxyFlags,
     SmallFlags,
@@ -45,6 +47,7 @@ class Flags:
     smalls: SmallFlags = Smalls()
     proxy: ProxyFlags = ProxyData()
     training: TrainingFlags = Training()
+    placement: PlacementFlags = Placement()
     large: str | None = None
     """The server's model: a zoo name, `hf:` and the folder or name of a classifier of transformers,
     or `module:function`. Default: the zoo's large net for the data."""
@@ -98,12 +101,18 @@ class Flags:
 
 def koala(flags: Flags) -> "Experiment":
     from ..methods.koala import Koala
+    from ..nn.place import Place, accelerator
     from .classifiers import Models, assemble, assign, classifier_setup, large_model
 
     setup = classifier_setup(flags.common, flags.proxy, flags.large)
     assert setup.proxy is not None
     large = large_model(flags.large, setup, flags.train)
-    smalls = assign(setup, flags.smalls, flags.training.local_batch)
+    place = Place(device=accelerator(flags.placement.accelerator))
+    large = replace(large, place=place)
+    smalls = {
+        kind: replace(model, place=place)
+        for kind, model in assign(setup, flags.smalls, flags.training.local_batch).items()
+    }
     settings = _settings(flags, _known(flags, large))
     method = Koala(large=large, smalls=smalls, proxy=setup.proxy, settings=settings)
     models = Models(smalls=smalls, large=large, local=settings.local)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from ..core.errors import ConfigError
 from ..methods.splitkd.choices import Divergence, Lengths, Sort
-from .flags import TEXT, CommonFlags, Language, LanguageFlags
+from .flags import TEXT, CommonFlags, Language, LanguageFlags, Placement, PlacementFlags
 
 BITS: dict[str, Literal[4, 8, 16]] = {"fp16": 16, "int8": 8, "int4": 4}
 
@@ -26,6 +26,13 @@ class Flags:
 
     common: CommonFlags = replace(TEXT, keep_wire=8)
     language: LanguageFlags = Language()
+    placement: PlacementFlags = Placement()
+    teacher_precision: Literal[32, 16] = 32
+    """Bits of the teacher's weights: 16 are bfloat16, half the memory. A teacher that this command
+    trains is trained in 32."""
+    recompute: bool = False
+    """Compute the student's activations again in the backward pass: less memory, a third more work
+    of the server."""
     cut: int | None = None
     """Layers of the student on each device. Default: as the planner finds best for each."""
     smashed: tuple[Literal["fp16", "int8", "int4"], ...] = ("int8",)
@@ -94,8 +101,11 @@ def _check(flags: Flags, setup: "TextSetup") -> None:
 
 
 def _method(flags: Flags, setup: "TextSetup") -> "SplitKD":
+    import torch
+
     from ..methods.splitkd.modules import Loss
     from ..methods.splitkd.server import SplitKD
+    from ..nn.place import Place, accelerator
     from .language import pretraining
 
     language = flags.language
@@ -106,9 +116,12 @@ def _method(flags: Flags, setup: "TextSetup") -> "SplitKD":
         divergence=flags.divergence,
         teacher_cache=flags.teacher_cache,
     )
+    device = accelerator(flags.placement.accelerator)
+    dtype = torch.bfloat16 if flags.teacher_precision == 16 else torch.float32
+    teacher = replace(setup.teacher, dtype=dtype, place=Place(device=device))
     return SplitKD(
-        teacher=setup.teacher if with_teacher else None,
-        student=setup.student,
+        teacher=teacher if with_teacher else None,
+        student=replace(setup.student, place=Place(device=device, recompute=flags.recompute)),
         split=_split(flags, setup),
         loss=loss,
         pipelined=flags.pipelined,
@@ -176,4 +189,5 @@ def _workload(flags: Flags, setup: "TextSetup") -> "Workload":
         rank=flags.lora or None,
         rows=setup.rows,
         labels_kept=flags.labels == "kept",
+        teacher_bits=flags.teacher_precision,
     )

@@ -10,6 +10,7 @@ from ...core.prefix import prefixed, under
 from ...core.types import Arrays
 from ...nn import split
 from ...nn.adam import adam_of, moments_of
+from ...nn.forward import weight_dtype
 from ...nn.place import as_array, device_of, to_array, to_tensor
 from ...nn.pretrain import mask_of
 
@@ -22,6 +23,7 @@ class LayeredFront:
 
     def __init__(self, module: nn.Module, cut: int, lr: float) -> None:
         self._device = device_of(module)
+        self._dtype = weight_dtype(module)
         self._front = split.Front(module, cut)
         named = dict(module.named_parameters())
         self._weights = {
@@ -93,7 +95,7 @@ class LayeredFront:
         x = to_tensor(x_BTD, self._device).requires_grad_(self._adam is not None)
         mask_BT = mask_of(lengths_B, x_BTD.shape[1], self._device)
         with torch.set_grad_enabled(self._adam is not None):
-            return x, self._front(x, mask_BT, split.positions(mask_BT))
+            return x, self._front(x.to(self._dtype), mask_BT, split.positions(mask_BT))
 
     def _trained(self) -> Mapping[str, nn.Parameter]:
         return {

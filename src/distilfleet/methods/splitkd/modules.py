@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ...core.types import Arrays, Dataset
 from ...nn import split
 from ...nn.adam import adam_of, resident_moments
+from ...nn.forward import weight_dtype
 from ...nn.fused import DenseTeacher, Teacher, fused_kd
 from ...nn.losses import generalised_jsd, reverse_kl, skewed_kl, skewed_reverse_kl
 from ...nn.place import as_array, borrowed, device_of, to_tensor
@@ -252,7 +253,9 @@ class ServerModules:
             states = [_spread(leaves[i], smashed[i]) for i in chosen]
             lengths = [smashed[i].lengths_B for i in chosen]
             mask_BT = mask_of(np.concatenate(lengths), states[0].shape[1], self._device)
-            after = self._back(module, cut)(torch.cat(states), mask_BT, split.positions(mask_BT))
+            after = self._back(module, cut)(
+                torch.cat(states).to(weight_dtype(module)), mask_BT, split.positions(mask_BT)
+            )
             out.update(zip(chosen, after.split(list(map(len, lengths))), strict=True))
         return torch.cat([out[i] for i in range(len(smashed))])
 
@@ -301,7 +304,7 @@ def _loss(
         return fused_kd(hidden_ND, table_VD, labels_N=labels_N, teacher=teacher, **weights)
     assert isinstance(teacher, DenseTeacher), "other divergences are of whole distributions"
     student_NV = hidden_ND @ table_VD.T
-    teacher_NV = teacher.hidden_ND @ teacher.table_VD.T
+    teacher_NV = (teacher.hidden_ND @ teacher.table_VD.T).float()
     apart = DIVERGENCES[loss.divergence](student_NV, teacher_NV, temperature=loss.temperature)
     if labels_N is None:
         return apart
