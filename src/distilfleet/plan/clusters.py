@@ -30,8 +30,8 @@ def capacity(facts: PlanFacts, server: ServerFacts) -> int:
         f"the server has {pretty_bytes(server.memory_bytes)} of memory; the models take "
         f"{pretty_bytes(options.server_held_bytes)} and one device's step "
         f"{pretty_bytes(each_bytes)} more: {pretty_bytes(each_bytes - room_bytes)} are missing. "
-        "Load the teacher with fewer bits, cache its signal, compute activations again, take a "
-        "smaller batch or a larger server"
+        "Load the teacher in half the bits (--teacher-precision 16), take a smaller --batch or a "
+        "larger --server"
     )
 
 
