@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from ..core.chance import stream
 from .forward import logits
-from .place import as_array, borrowed, device_of
+from .place import as_array, borrowed, device_of, moved
 from .train import drawing
 
 BATCH = 64
@@ -54,7 +54,7 @@ def trained_head(module: nn.Module, example: Tensor) -> str | None:
         return None
     module.eval()
     with torch.no_grad(), _heard(module, head) as calls:
-        whole = logits(module, example)
+        whole = logits(module, moved(example, device_of(module)))
         if len(calls) != 1 or len(calls[0]) != 1 or not isinstance(calls[0][0], Tensor):
             return None
         again = module.get_submodule(head)(calls[0][0])
