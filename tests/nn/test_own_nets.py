@@ -239,6 +239,8 @@ def test_any_net_is_sent_averaged_kept_and_taught(name):
     large, how = put(scratch(model), merged), Distillation(passes=1, batch=8, feature_weight=0.1)
     soft_PC = np.full((12, 3), 1 / 3, np.float32)
     once = distil(large, data(12).inputs, soft_PC, how, stream(0, "a"))
+    weights = load(save(dict(once.weights)))
+    moments = load(save(dict(once.moments)))  # what goes on is trained in place
     twice = distil(
         put(scratch(model), once.weights),
         data(12).inputs,
@@ -248,12 +250,12 @@ def test_any_net_is_sent_averaged_kept_and_taught(name):
         once.moments,
     )
     again = distil(
-        put(scratch(model), once.weights),
+        put(scratch(model), weights),
         data(12).inputs,
         soft_PC,
         how,
         stream(0, "b"),
-        load(save(dict(once.moments))),
+        moments,
     )
     assert same_bits(twice.weights, again.weights)
     taught, _ = teach(
