@@ -67,8 +67,10 @@ AGENTS = (
     ("answer.kept", "answer.sent", "answer.received", "settle.heard", "answer.settled", AT_RANDOM),
     (AT_RANDOM,) * 4,
 )
-ELSEWHERE = {"run.submitted", "agent.renewed"}
-"""Each has its own test below."""
+FOLDERS = {"folder.written", "folder.set_aside", "folder.renamed"}
+"""Of folders that are swapped in: `tests/deploy/test_model_folders.py` kills at each."""
+ELSEWHERE = {"run.submitted", "agent.renewed", *FOLDERS}
+"""Each has its own test, below or there."""
 
 
 def points(source: str) -> set[str]:
