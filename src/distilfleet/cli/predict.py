@@ -10,8 +10,6 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from ..core.errors import ConfigError
 from ..core.plain import plain
 from ..data.reading import Axis, Decimal, Missing, Reading, Separator
@@ -100,14 +98,25 @@ def predict(words: list[str]) -> int:
     """The verb. Without torch, where memory is short, a fresh process does what follows the reading
     of flags, as with an agent."""
     if words[:1] == [READ]:
-        return _predicted(msgspec.json.decode(words[1], type=Predict, dec_hook=_made))
+        return _predicted(_read(words[1]))
     flags = parsed(Predict, "distilfleet predict", words or ["--help"])
     if find_spec("torch") is None:
-        said = msgspec.json.encode(flags, enc_hook=str).decode()
-        command = [sys.executable, "-m", "distilfleet.cli", "predict", READ, said]
+        command = [sys.executable, "-m", "distilfleet.cli", "predict", READ, _written(flags)]
         sys.stdout.flush()
         os.execv(sys.executable, command)  # noqa: S606
     return _predicted(flags)
+
+
+def _written(flags: Predict) -> str:
+    import msgspec
+
+    return msgspec.json.encode(flags, enc_hook=str).decode()
+
+
+def _read(written: str) -> Predict:
+    import msgspec
+
+    return msgspec.json.decode(written, type=Predict, dec_hook=_made)
 
 
 def _made(kind: Any, value: Any) -> Any:
