@@ -76,7 +76,7 @@ def test_split_gradients_are_those_of_the_whole(cuts):
     pairs = [part_of(teacher, student, number, cut) for number, cut in enumerate(cuts)]
     parts = [part for _, part in pairs]
     studio, loss = ServerModules(teacher, student, None), Loss(teacher_cache="none")
-    studio.begin({}, {}, 1e-3)
+    studio.begin({}, {}, 1e-3, shared=())
     done = studio.forward(parts, loss, TeacherCache.of("none", {}), np.random.default_rng(0))
     studio.backward(done, loss, None)
     got = {name: p.grad.clone() for name, p in student.named_parameters() if p.grad is not None}
@@ -97,7 +97,7 @@ def test_the_gradient_of_the_smashed_data_is_that_of_the_rows():
     teacher, student = models()
     ids_BT, part = part_of(teacher, student, 0, 0)
     studio, loss = ServerModules(teacher, student, None), Loss(teacher_cache="none")
-    studio.begin({}, {}, 1e-3)
+    studio.begin({}, {}, 1e-3, shared=())
     done = studio.forward([part], loss, TeacherCache.of("none", {}), np.random.default_rng(0))
     studio.backward(done, loss, None)
     (leaf,) = done.gradients()
@@ -120,7 +120,7 @@ def test_other_divergences_are_those_of_the_whole_models(divergence):
         ServerModules(teacher, student, None),
         Loss(teacher_cache="none", divergence=divergence),
     )
-    studio.begin({}, {}, 1e-3)
+    studio.begin({}, {}, 1e-3, shared=())
     done = studio.forward([part], loss, TeacherCache.of("none", {}), np.random.default_rng(0))
     studio.backward(done, loss, None)
     got = {name: p.grad.clone() for name, p in student.named_parameters() if p.grad is not None}
@@ -143,7 +143,7 @@ def test_what_is_remembered_stands_in_for_the_teacher(sort):
         Loss(teacher_cache=sort, draws=VOCABULARY if sort == "top" else 4000),
     )
     memory = TeacherCache.of(sort, {})
-    studio.begin({}, {}, 1e-3)
+    studio.begin({}, {}, 1e-3, shared=())
     rng = np.random.default_rng(0)
     fresh = studio.forward([part], loss, memory, rng)
     studio.backward(fresh, loss, None)
