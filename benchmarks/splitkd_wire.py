@@ -46,6 +46,7 @@ from distilfleet.methods.splitkd.settings import NOTHING, SplitSettings
 from distilfleet.methods.splitkd.state import State
 from distilfleet.methods.splitkd.steps import ClusterRun, ClusterSettings, Participant, Steps
 from distilfleet.methods.splitkd.teacher_cache import TeacherCache
+from distilfleet.nn.resident import copied
 from distilfleet.nn.trace import trace
 from distilfleet.plan.sample import Sample
 from distilfleet.recipes.flags import TEXT, Language
@@ -229,9 +230,11 @@ def learn(
     devices = fleet_of(size.devices)
     fleet = Watched(SimFleet(devices, task.data, method, replace(world(), seed=task.seed)))
     planner = Sample(per_round=size.devices, seed=task.seed)
-    for one in rounds(method, planner, fleet, state or task.state, range(1, PASSES + 1)):
+    state = state or task.state
+    # A round trains them in place, and every scheme begins with them.
+    state = replace(state, student=copied(state.student), moments=copied(state.moments))
+    for one in rounds(method, planner, fleet, state, range(1, PASSES + 1)):
         state = one.state
-    assert state is not None
     quality = method.evaluate(state, {}, task.test)
     return Learnt(
         nats=quality["small_loss"],
