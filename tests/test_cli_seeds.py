@@ -91,4 +91,5 @@ def test_a_page_prints_what_differs_from_the_recipe_s_own(sweep):
     folder, out, _, _ = sweep
     words = shlex.split(command(read(out / "seed-1")).replace("\\\n", " "))
     assert words[:5] == ["distilfleet", "run", "local", "--data", str(folder / "data.npz")]
-    assert set(words[5::2]) == {"--devices", "--small", "--rounds", "--seed"}
+    given = {"--devices", "--small", "--local-passes", "--rounds", "--seed"}
+    assert set(words[5::2]) == given
