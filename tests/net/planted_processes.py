@@ -2,6 +2,7 @@
 each to light."""
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 
@@ -40,8 +41,9 @@ class NeverCommits(SqliteJournal):
         pass
 
 
-def tear(file: Path, data: bytes, mode: int = 0o666) -> None:
+def tear(file: Path, pieces: Iterable[bytes], mode: int = 0o666) -> None:
     """In place of the one before, in two halves."""
+    data = b"".join(pieces)
     for old in file.parent.glob("*.safetensors"):
         old.unlink()
     with file.open("wb") as out:
@@ -51,10 +53,10 @@ def tear(file: Path, data: bytes, mode: int = 0o666) -> None:
         out.write(data[len(data) // 2 :])
 
 
-def unnamed(file: Path, data: bytes, mode: int = 0o666) -> None:
+def unnamed(file: Path, pieces: Iterable[bytes], mode: int = 0o666) -> None:
     """Written, synchronised, and not renamed."""
     with file.with_name(f"{file.name}.unfinished").open("wb") as out:
-        out.write(data)
+        out.writelines(pieces)
         os.fsync(out.fileno())
 
 
