@@ -34,6 +34,6 @@ def load(file: Path) -> Player:
         fault, outputs = extractor.extract(OUTPUT)
         if fault:
             raise RuntimeError(f"ncnn fails on a sample of shape {list(sample[0].shape)}")
-        return np.array(outputs, dtype=np.float32)[None]
+        return np.array(outputs, dtype=np.float32).reshape(1, -1)
 
     return one_by_one(answer)
