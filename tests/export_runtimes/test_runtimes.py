@@ -141,7 +141,16 @@ def test_llama_cpp_cuts_and_continues_a_text_as_torch_does(family, cut, tmp_path
     written(net, cut, "float32", tmp_path)
     script = shutil.copy(HERE / "greedy.mjs", LLAMA)
     words = ["node", script, str(tmp_path / "model.gguf"), TEXT, "12"]
-    done = subprocess.run(words, capture_output=True, text=True, check=True, timeout=120)
+    # of its own session: node stops the group of a job in the background
+    done = subprocess.run(
+        words,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+        start_new_session=True,
+    )
     said = json.loads(done.stdout.splitlines()[-1])
     assert said["first"] == [cut.separator]
     assert said["ids"] == cut.encode([TEXT])[0].tolist()
