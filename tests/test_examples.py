@@ -37,7 +37,8 @@ def test_example_says_what_data_it_misses(example, tmp_path):
 
 
 def test_examples_are_short_and_have_their_output_beside_them():
+    """Letters are counted, since how many lines they take is a matter of the columns."""
     assert len(EXAMPLES) >= 3
     for example in EXAMPLES:
-        assert len(example.read_text(encoding="utf-8").splitlines()) < 90
+        assert len("".join(example.read_text(encoding="utf-8").split())) < 2700
         assert example.with_suffix(".out").is_file()
